@@ -1,0 +1,12 @@
+"""Which parts of the cosmic web does a neural network get its cosmology from?
+
+One flat module a step, each importing only those before it::
+
+    runs -> embedded -> suites -> simulate -> fields -> cuts -> spectra -> networks
+         -> training -> tuning -> evaluation -> attribution -> claims
+
+with ``plots``, ``plots_results`` and ``cli`` outside the chain. Importing the package itself
+does no work and imports nothing: start from ``cosmolib.suites.open_suite("Lite")``.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,524 @@
+"""Cuts: which part of the matter map the network is allowed to see, and how the rest is hidden.
+
+One string names a cut, so that papermill, file names and the workflow share it::
+
+    none
+    kmax:10   kmin:2   band:2,8                  Fourier cuts [h/Mpc], with @linear, @log, @delta
+    above:1e12:clamp   below:1e11:random         density cuts [(Msun/h)/(Mpc/h)^2]
+    above:delta=3:mean                           the same in overdensity of each map
+    mask:above:1e12                              control: only the mask is shown
+    shuffle:above:1e12:clamp                     control: as many pixels, cut at random places
+
+Published (arXiv:2504.17839 and its code): ``kmax`` on the linear map, absolute density thresholds,
+clamp and random fills. The overdensity thresholds, the other filtered fields, the mean fill and the
+two controls are ours: they separate cosmology from what the cut itself leaks.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+FOURIER_CUTS = ("kmax", "kmin", "band")
+DENSITY_CUTS = ("above", "below")
+FILLS = ("clamp", "random", "mean")
+FIELDS = ("linear", "log", "delta")
+CONTROLS = ("mask", "shuffle")
+SCALINGS = ("log", "asinh", "linear")
+
+# A mask map is 1 where a pixel was kept and 10 where it was cut. Not 0 and 1: the published log
+# scaling sends both of these to 0. The log10 of a mask map is the 0/1 mask itself.
+MASK_KEPT, MASK_CUT = 1.0, 10.0
+
+# [(Msun/h)/(Mpc/h)^2], near the median pixel: asinh is linear through zero below it, a log above.
+ASINH_SCALE = 1e11
+
+# A mode whose |k| equals an edge to this relative precision lies on the edge, whatever the
+# rounding: on kmax it is cut, on kmin it is kept (Pylians' kmin <= k < kmax).
+EDGE_TOLERANCE = 1e-6
+
+BLOCK_PIXELS = 2**22  # pixels worked on at once: 32 MB in float64
+
+GRAMMAR = (
+    "allowed: none; kmax:K, kmin:K or band:K1,K2 [h/Mpc], each with @linear (default), @log or "
+    "@delta; above:T or below:T, T a surface density such as 1e12 [(Msun/h)/(Mpc/h)^2] or an "
+    "overdensity such as delta=3, followed by :clamp (default), :random or :mean; "
+    "mask:above:T, mask:below:T; shuffle:above:T or shuffle:below:T, with a fill"
+)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+class CutError(ValueError):
+    """A cut that cannot be: carries the reason and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One cut of the grammar above. Make it with `Cut.parse`; ``str(cut)`` is its canonical name.
+
+    Attributes
+    ----------
+    kind : str
+        "none", one of `FOURIER_CUTS` or one of `DENSITY_CUTS`.
+    values : tuple of float
+        Nothing, one edge or the two edges of a band [h/Mpc], or one density threshold.
+    overdensity : bool
+        The threshold is an overdensity relative to each map's own mean, not a surface density.
+    fill : str or None
+        What a cut pixel becomes: "clamp" (the threshold), "random" (log-uniform over the data's
+        range, as in the published training script), "mean" (the mean of its map before the cut).
+    field : str or None
+        The field that a Fourier cut filters: "linear" (published), "log" or "delta".
+    control : str or None
+        "mask" or "shuffle".
+    """
+
+    kind: str
+    values: tuple[float, ...] = ()
+    overdensity: bool = False
+    fill: str | None = None
+    field: str | None = None
+    control: str | None = None
+
+    def __post_init__(self):
+        reason = _invalid(self)
+        if reason:
+            raise CutError(reason)
+
+    @classmethod
+    def parse(cls, text):
+        """Read a cut from its string; raise `CutError`, quoting it, where it cannot be read."""
+        if isinstance(text, cls):
+            return text
+        if not isinstance(text, str):
+            raise CutError(f"a cut is a string, found {text!r}; {GRAMMAR}")
+        try:
+            return cls(**_parts(text))
+        except CutError as error:
+            raise CutError(f"cannot read cut {text!r}: {error}; {GRAMMAR}") from None
+
+    def __str__(self):
+        if self.kind == "none":
+            return "none"
+        if self.is_fourier:
+            field = "" if self.field == "linear" else f"@{self.field}"
+            return f"{self.kind}:{','.join(map(_format_number, self.values))}{field}"
+        threshold = ("delta=" if self.overdensity else "") + _format_number(self.values[0])
+        return ":".join(filter(None, (self.control, self.kind, threshold, self.fill)))
+
+    @property
+    def is_fourier(self):
+        """Whether the cut works on Fourier modes."""
+        return self.kind in FOURIER_CUTS
+
+    @property
+    def is_density(self):
+        """Whether the cut works on pixels, by their density."""
+        return self.kind in DENSITY_CUTS
+
+    @property
+    def threshold(self):
+        """The density threshold (surface density or overdensity), None for other cuts."""
+        return self.values[0] if self.is_density else None
+
+    @property
+    def k_range(self):
+        """(kmin, kmax) [h/Mpc] of the modes kept, kmin <= k < kmax; (0, inf) where none is cut."""
+        if self.kind == "kmax":
+            return 0.0, self.values[0]
+        if self.kind == "kmin":
+            return self.values[0], math.inf
+        return self.values if self.kind == "band" else (0.0, math.inf)
+
+
+def _parts(text):
+    """Split the text of a cut into the arguments of `Cut`."""
+    head, *rest = text.split(":")
+    control = None
+    if head in CONTROLS:
+        if not rest or rest[0] not in DENSITY_CUTS:
+            raise CutError(f"{head!r} must be followed by :above or :below")
+        control, head, rest = head, rest[0], rest[1:]
+    if head == "none":
+        if rest:
+            raise CutError("'none' stands alone")
+        return {"kind": "none"}
+    if head in FOURIER_CUTS:
+        if len(rest) != 1:
+            raise CutError(f"{head!r} takes one part after its colon, found {len(rest)}")
+        numbers, at, field = rest[0].partition("@")
+        values = tuple(map(_number, numbers.split(",")))
+        return {"kind": head, "values": values, "field": field if at else "linear"}
+    if head in DENSITY_CUTS:
+        if not 1 <= len(rest) <= 2:
+            raise CutError(f"{head!r} takes a threshold and at most one fill")
+        if control == "mask" and len(rest) == 2:
+            raise CutError("a mask has no fill")
+        overdensity = rest[0].startswith("delta=")
+        fill = None if control == "mask" else rest[1] if len(rest) == 2 else "clamp"
+        return {"kind": head, "values": (_number(rest[0].removeprefix("delta=")),),
+                "overdensity": overdensity, "fill": fill, "control": control}
+    raise CutError(f"unknown cut {head!r}")
+
+
+def _number(text):
+    """A finite number in plain or scientific notation (no spaces, inf, nan or underscores)."""
+    value = float(text) if _NUMBER.fullmatch(text) else math.nan
+    if not math.isfinite(value):
+        raise CutError(f"{text!r} is not a number")
+    return value
+
+
+def _format_number(value):
+    """Shortest text that reads back as the same number: 10, 7.5, 1e12, 2.5e11."""
+    if value == 0 or 1e-4 <= abs(value) < 1e5:
+        return np.format_float_positional(value, trim="-")
+    return np.format_float_scientific(value, trim="-", exp_digits=1).replace("e+", "e")
+
+
+def _invalid(cut):
+    """Why the fields of a cut do not go together, or None."""
+    expected = {"none": 0, "band": 2}.get(cut.kind, 1)
+    if cut.kind not in ("none", *FOURIER_CUTS, *DENSITY_CUTS):
+        return f"unknown cut {cut.kind!r}"
+    if len(cut.values) != expected:
+        return f"{cut.kind!r} takes {expected} number(s), found {len(cut.values)}"
+    if not all(math.isfinite(value) for value in cut.values):
+        return "numbers must be finite"
+    if cut.is_fourier:
+        low, high = cut.k_range
+        if low < 0 or high <= low:
+            return f"a Fourier cut needs 0 <= kmin < kmax, found kmin={low:g}, kmax={high:g}"
+        if cut.field not in FIELDS:
+            return f"unknown field {cut.field!r} after @"
+    elif cut.field is not None:
+        return "only a Fourier cut names a field"
+    if cut.is_density:
+        if cut.values[0] <= (-1 if cut.overdensity else 0):
+            return f"a threshold is {'above delta=-1' if cut.overdensity else 'positive'}"
+        if cut.control not in (None, *CONTROLS):
+            return f"unknown control {cut.control!r}"
+        if cut.fill not in ((None,) if cut.control == "mask" else FILLS):
+            return f"unknown fill {cut.fill!r}"
+    elif cut.fill is not None or cut.control is not None or cut.overdensity:
+        return "only a density cut has a fill, a control or an overdensity threshold"
+    return None
+
+
+def apply_cut(maps, cut, *, box_size=25.0, seed=0, value_range=None, indices=None,
+              backend="torch"):
+    """Apply a cut to maps of surface density; the input is left as it is.
+
+    Fourier cuts keep the modes kmin <= k < kmax **and always the mean of the map** (k = 0), as
+    Pylians does: a ``kmin`` cut does not hide Omega_m's monopole. ``@log`` filters the log10 of the
+    map and gives 10**(...) back, always positive. ``@delta`` filters Sigma/mean - 1 and gives
+    mean * (1 + ...) back: the filter is linear, so this equals ``@linear`` to rounding and has the
+    same negative pixels. A filter that keeps every mode of the grid gives an exact copy.
+
+    Density cuts replace pixels strictly above or below the threshold. A ``mask`` map is 1 where a
+    pixel was kept and 10 where it was cut, so that its log10 is the mask.
+
+    Parameters
+    ----------
+    maps : array, shape (n, N, N) or (N, N), float32 or float64
+        Surface density [(Msun/h)/(Mpc/h)^2]; may be a memory map. Worked on in blocks.
+    cut : str or Cut
+    box_size : float
+        Side of the maps [Mpc/h].
+    seed : int
+        Of random fills and shuffles. Each map has its own stream, so that a map is cut in the same
+        way whatever the batch, and index-matched twins alike.
+    value_range : (float, float), optional
+        Range of random fills; by default the extremes of the positive pixels of `maps`, as
+        published. Give it (see `positive_range`) where maps are cut in parts.
+    indices : (n,) ints, optional
+        Place of each map in its suite, for the random streams; by default 0 ... n - 1.
+    backend : {"torch", "pylians"}
+        Of Fourier cuts: torch.fft in double precision, or the published call of Pylians in single
+        precision. They agree to 1e-5 of the standard deviation of the field that is filtered.
+
+    Returns
+    -------
+    array
+        New, C-contiguous, same shape and dtype as `maps`.
+
+    Raises
+    ------
+    ValueError
+        Where the cut cannot be read or the maps, range or indices do not fit.
+    """
+    cut = Cut.parse(cut)
+    maps, stack = _checked(maps)
+    if backend not in ("torch", "pylians"):
+        raise ValueError(f"unknown backend {backend!r}, expected 'torch' or 'pylians'")
+    if cut.kind == "none":
+        return np.array(maps, order="C")
+    if cut.is_fourier:
+        return _filter(stack, cut, box_size, backend).reshape(maps.shape)
+    indices = _stream_indices(indices, len(stack))
+    if cut.fill == "random" and stack.size:
+        low, high = np.log10(_checked_range(value_range, stack))
+    out = np.empty(stack.shape, stack.dtype)
+    for block in _blocks(stack):
+        pixels = stack[block]
+        mean, threshold = _mean_and_threshold(pixels, cut)
+        hidden = _mask(pixels, cut, threshold, seed, indices[block])
+        if cut.control == "mask":
+            fill = np.full((len(pixels), 1, 1), MASK_CUT, stack.dtype)
+            pixels = np.full_like(pixels, MASK_KEPT)
+        elif cut.fill == "clamp":
+            fill = threshold
+        elif cut.fill == "mean":
+            fill = mean
+        else:
+            uniform = _uniform(seed, indices[block], pixels.shape[1:], stream=0)
+            fill = (10 ** (low + (high - low) * uniform)).astype(stack.dtype)
+        out[block] = np.where(hidden, fill, pixels)
+    return out.reshape(maps.shape)
+
+
+def cut_mask(maps, cut, *, seed=0, indices=None):
+    """Return which pixels a density cut replaces, a bool array of the shape of `maps`.
+
+    With ``shuffle`` these are the random places (`seed` and `indices` as in `apply_cut`). All False
+    for ``none``; a Fourier cut works on modes, not pixels, and raises ValueError.
+    """
+    cut = Cut.parse(cut)
+    maps, stack = _checked(maps)
+    if cut.is_fourier:
+        raise ValueError(f"cut {str(cut)!r} works on Fourier modes and has no mask of pixels")
+    hidden = np.zeros(stack.shape, bool)
+    if cut.is_density:
+        indices = _stream_indices(indices, len(stack))
+        for block in _blocks(stack):
+            _, threshold = _mean_and_threshold(stack[block], cut)
+            hidden[block] = _mask(stack[block], cut, threshold, seed, indices[block])
+    return hidden.reshape(maps.shape)
+
+
+def fraction_cut(maps, cut):
+    """Return the fraction of pixels that a density cut replaces, for each map: (n,) or a float."""
+    return cut_mask(maps, cut).mean(axis=(-2, -1))
+
+
+def fraction_negative(maps):
+    """Return the fraction of negative pixels of each map, (n,) or a float.
+
+    A sharp filter of the linear map makes them; the published signed log sends them far away.
+    """
+    maps, stack = _checked(maps)
+    fraction = np.zeros(len(stack))
+    for block in _blocks(stack):
+        fraction[block] = (stack[block] < 0).mean(axis=(1, 2))
+    return fraction if maps.ndim == 3 else fraction[0]
+
+
+def positive_range(maps):
+    """Return the smallest and largest positive pixel, the published range of random fills."""
+    _, stack = _checked(maps)
+    low, high = math.inf, -math.inf
+    for block in _blocks(stack):
+        pixels = stack[block]
+        low = min(low, float(np.min(pixels, where=pixels > 0, initial=math.inf)))
+        high = max(high, float(np.max(pixels)))
+    return low, high
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How maps become the input of a network: a transform, then (x - mean) / std.
+
+    Attributes
+    ----------
+    kind : {"log", "asinh", "linear"}
+        "log" is the published one: 0 becomes 1, then sign(x) log10|x|. "asinh" is
+        arcsinh(x / `ASINH_SCALE`), smooth through zero. "linear" changes nothing.
+    mean, std : float
+        Of the transformed pixels that the scaling was fitted to.
+    """
+
+    kind: str
+    mean: float
+    std: float
+
+    def __post_init__(self):
+        if self.kind not in SCALINGS:
+            raise ValueError(f"unknown scaling {self.kind!r}, expected one of {SCALINGS}")
+        if not (math.isfinite(self.mean) and math.isfinite(self.std) and self.std > 0):
+            raise ValueError(f"a scaling needs a finite mean and std > 0, found {self.mean}, "
+                             f"{self.std}: are there NaN or infinite pixels?")
+
+    def apply(self, maps):
+        """Scale maps (n, N, N) or (N, N) to a new float32 array of the same shape."""
+        maps, stack = _checked(maps)
+        out = np.empty(stack.shape, np.float32)
+        for block in _blocks(stack):
+            out[block] = (_transform(stack[block], self.kind) - self.mean) / self.std
+        return out.reshape(maps.shape)
+
+    def invert(self, scaled):
+        """Undo `apply` (a zero pixel, which the log scaling moved to 1, comes back as 1)."""
+        value = np.asarray(scaled, dtype=np.float64) * self.std + self.mean
+        if self.kind == "log":
+            return np.where(value < 0, -1.0, 1.0) * 10 ** np.abs(value)
+        return np.sinh(value) * ASINH_SCALE if self.kind == "asinh" else value
+
+
+def fit_scaling(maps, kind="log", block=512):
+    """Fit a `Scaling` to the maps given: the training maps, or (published) the whole file.
+
+    Mean and standard deviation are accumulated in float64, `block` maps at a time. Maps that are
+    constant, as after a cut of every pixel, get std 1, so that they scale to zero.
+
+    Raises
+    ------
+    ValueError
+        If there is no map, a pixel is not finite, or `kind` is unknown.
+    """
+    _, stack = _checked(maps)
+    if kind not in SCALINGS:
+        raise ValueError(f"unknown scaling {kind!r}, expected one of {SCALINGS}")
+    if not stack.size:
+        raise ValueError(f"cannot fit a scaling to no maps, found shape {stack.shape}")
+    shift = float(_transform(stack[:1, :1, :1], kind)[0, 0, 0])  # keeps the sums small and exact
+    total = total_squared = 0.0
+    for start in range(0, len(stack), block):
+        value = _transform(stack[start:start + block], kind).astype(np.float64) - shift
+        total += value.sum()
+        total_squared += np.square(value).sum()
+    mean = total / stack.size
+    variance = max(total_squared / stack.size - mean**2, 0.0)
+    return Scaling(kind, float(shift + mean), float(math.sqrt(variance)) or 1.0)
+
+
+def _transform(maps, kind):
+    """Transform pixels as `Scaling` says, before mean and std, in the precision of the maps."""
+    if kind == "log":
+        magnitude = np.log10(np.abs(np.where(maps == 0, 1, maps)))
+        return np.where(maps < 0, -magnitude, magnitude)
+    return np.arcsinh(maps / ASINH_SCALE) if kind == "asinh" else maps
+
+
+def _filter(stack, cut, box_size, backend):
+    """Fourier cut of (n, N, N) maps, the field filtered and given back as `apply_cut` says."""
+    if not (math.isfinite(box_size) and box_size > 0):
+        raise ValueError(f"box_size must be positive [Mpc/h], found {box_size}")
+    kept = _modes_kept(stack.shape[-1], cut, box_size)
+    if backend == "torch" and kept.all():
+        return np.array(stack, order="C")
+    smooth = _filter_torch if backend == "torch" else _filter_pylians
+    out = np.empty(stack.shape, stack.dtype)
+    for block in _blocks(stack):
+        field = stack[block].astype(np.float64)
+        if cut.field == "log":
+            if not (field > 0).all():
+                raise ValueError(f"cut {str(cut)!r} filters the log of the map, but "
+                                 f"{np.count_nonzero(~(field > 0))} pixels are not positive")
+            field = np.log10(field)
+        mean = field.mean(axis=(1, 2), keepdims=True)
+        if cut.field == "delta":
+            if not (mean > 0).all():
+                raise ValueError(f"cut {str(cut)!r} needs maps of positive mean")
+            out[block] = mean * (1 + smooth(field / mean - 1, kept, cut, box_size))
+        elif cut.field == "log":
+            # The mean is kept in any case; without it single precision does better.
+            out[block] = 10 ** (mean + smooth(field - mean, kept, cut, box_size))
+        else:
+            out[block] = smooth(field, kept, cut, box_size)
+    return out
+
+
+def _edges(cut):
+    """Edges of the modes kept [h/Mpc], lowered so that a mode on one does not hang on rounding."""
+    return tuple(edge * (1 - EDGE_TOLERANCE) for edge in cut.k_range)
+
+
+def _modes_kept(grid, cut, box_size):
+    """Which modes (N, N//2 + 1) of a real transform are kept."""
+    k = 2 * np.pi / box_size * np.hypot(np.fft.fftfreq(grid, 1 / grid)[:, None],
+                                        np.fft.rfftfreq(grid, 1 / grid))  # [h/Mpc]
+    kmin, kmax = _edges(cut)
+    kept = (k >= kmin) & (k < kmax)
+    kept[0, 0] = True
+    return kept
+
+
+def _filter_torch(field, kept, cut, box_size):
+    """Filter float64 fields (B, N, N) in one batch."""
+    modes = torch.fft.rfft2(torch.from_numpy(field)) * torch.from_numpy(kept)
+    return torch.fft.irfft2(modes, s=field.shape[1:]).numpy()
+
+
+def _filter_pylians(field, kept, cut, box_size):
+    """Filter fields (B, N, N) one by one with the published call; Pylians is single precision."""
+    import smoothing_library
+
+    grid = field.shape[-1]
+    kmin, kmax = _edges(cut)
+    kmax = min(kmax, 2 * np.pi / box_size * grid)  # finite, beyond the corner of the grid
+    window = smoothing_library.FT_filter_2D(box_size, 0.0, grid, "Top-Hat-k", 1, kmin, kmax)
+    return np.stack([smoothing_library.field_smoothing_2D(one, window, 1)
+                     for one in field.astype(np.float32)])
+
+
+def _mean_and_threshold(pixels, cut):
+    """Mean of each map and its threshold, both (B, 1, 1) in the precision of the maps."""
+    mean = pixels.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
+    threshold = (1 + cut.threshold) * mean if cut.overdensity else np.full_like(mean, cut.threshold)
+    return mean.astype(pixels.dtype), threshold.astype(pixels.dtype)
+
+
+def _mask(pixels, cut, threshold, seed, indices):
+    """Return which pixels (B, N, N) are cut; the threshold itself is kept."""
+    hidden = pixels > threshold if cut.kind == "above" else pixels < threshold
+    if cut.control != "shuffle":
+        return hidden
+    # Draw a number for each pixel and cut the smallest: a smaller cut is part of a larger.
+    draws = _uniform(seed, indices, pixels.shape[1:], stream=1)
+    ordered = np.sort(draws.reshape(len(draws), -1), axis=1)
+    ordered = np.append(ordered, np.ones((len(draws), 1)), axis=1)
+    count = hidden.sum(axis=(1, 2))
+    return draws < np.take_along_axis(ordered, count[:, None], axis=1)[:, :, None]
+
+
+def _uniform(seed, indices, shape, stream):
+    """Uniform numbers (B, *shape) in [0, 1), of each map's own stream."""
+    return np.stack([np.random.default_rng([seed, index, stream]).random(shape)
+                     for index in indices])
+
+
+def _blocks(stack):
+    """Slices of (n, N, N) maps of at most `BLOCK_PIXELS` pixels, at least one map each."""
+    step = max(1, BLOCK_PIXELS // max(1, stack.shape[1] * stack.shape[2]))
+    return [slice(start, start + step) for start in range(0, len(stack), step)]
+
+
+def _checked(maps):
+    """Check maps and return them with their view as a stack (n, N, N)."""
+    maps = np.asarray(maps)
+    if maps.dtype not in (np.float32, np.float64):
+        raise ValueError(f"maps must be float32 or float64, found {maps.dtype}")
+    if maps.ndim not in (2, 3) or maps.shape[-1] != maps.shape[-2] or not maps.shape[-1]:
+        raise ValueError(f"maps must have shape (n, N, N) or (N, N), found {maps.shape}")
+    return maps, maps if maps.ndim == 3 else maps[None]
+
+
+def _checked_range(value_range, stack):
+    """Check the range of random fills, or take it from the maps."""
+    low, high = positive_range(stack) if value_range is None else map(float, value_range)
+    if not 0 < low <= high < math.inf:
+        raise ValueError(f"random fills need a range 0 < low <= high, found ({low}, {high})")
+    return low, high
+
+
+def _stream_indices(indices, count):
+    """Check the places of the maps in their suite, or number them."""
+    indices = np.arange(count) if indices is None else np.atleast_1d(indices)
+    if indices.shape != (count,) or (indices.dtype.kind not in "iu" and count):
+        raise ValueError(f"indices must be {count} integers, one a map, found {indices.dtype} of "
+                         f"shape {indices.shape}")
+    if (indices < 0).any():
+        raise ValueError(f"indices must not be negative, found {indices.min()}")
+    return indices

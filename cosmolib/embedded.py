@@ -1,0 +1,280 @@
+"""The embedded suite: how Lite and its gravity-only twin are shipped, and how they are expanded.
+
+``data/lite/`` holds log10 maps, quantised and compressed without further loss:
+
+- ``Nbody_Lite``: ``level = round(log10(map) / STEP) - LEVEL_ZERO`` in one byte, so a pixel is known
+  to +-0.02 dex; the residuals of the MED predictor of lossless JPEG (ITU-T T.87) go through LZMA.
+- ``Lite``: the ratio to ``Nbody_Lite`` in steps of ``RATIO_STEP`` dex, so the *difference* of the
+  twins is ten times finer than either.
+- one factor a map and suite, which restores the mean surface density exactly.
+
+One chunk holds 100 simulations. Expansion uses table look-ups and single products only, no sum or
+power that could round differently on another processor, so that the SHA-256 of the expanded files
+is the same everywhere and can be checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import lzma
+import os
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+
+from cosmolib.runs import REPOSITORY, atomic_path, read_json, sha256, write_json
+
+DATA = REPOSITORY / "data" / "lite"
+TABLE = "CosmoAstroSeed_IllustrisTNG_L25n256_LH.txt"  # CAMELS' own, MIT licence
+MANIFEST = "manifest.json"
+STEP = Decimal("0.04")  # dex
+RATIO_STEP = Decimal("0.004")  # dex
+LEVEL_ZERO = 200  # level 0 is 1e8 (Msun/h)/(Mpc/h)^2, level 255 is 1.6e18
+RATIO_ZERO = 128
+CHUNK = 100  # simulations
+MAPS = 15  # a simulation
+SUITES = ("Lite", "Nbody_Lite")
+# residuals are bytes without alignment or text structure
+_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 0, "pb": 0}]
+
+
+def embedded_suites():
+    """Names of the suites that come with the repository."""
+    return SUITES
+
+
+def _powers_of_ten(step, zero):
+    """``10^(step (i - zero))`` for a byte i, correctly rounded: (256,) float64."""
+    return np.array([float(Decimal(10) ** (step * (i - zero))) for i in range(256)])
+
+
+def _predict(left, up, corner):
+    """MED predictor of ITU-T T.87: the median of left, up and left + up - corner."""
+    gradient = left + up - corner
+    return np.clip(gradient, np.minimum(left, up), np.maximum(left, up))
+
+
+def _residuals(levels):
+    """Prediction residuals modulo 256: (n, N, N) uint8 -> uint8."""
+    levels = levels.astype(np.int16)
+    padded = np.pad(levels, ((0, 0), (1, 0), (1, 0)))
+    predicted = _predict(padded[:, 1:, :-1], padded[:, :-1, 1:], padded[:, :-1, :-1])
+    return (levels - predicted).astype(np.uint8)
+
+
+def _levels(residuals):
+    """Invert `_residuals`, pixel by pixel and over all maps at once."""
+    n, size, _ = residuals.shape
+    residuals = np.ascontiguousarray(np.moveaxis(residuals, 0, -1)).astype(np.int16)
+    padded = np.zeros((size + 1, size + 1, n), np.int16)
+    for i in range(size):
+        for j in range(size):
+            predicted = _predict(padded[i + 1, j], padded[i, j + 1], padded[i, j])
+            padded[i + 1, j + 1] = (predicted + residuals[i, j]) & 255
+    return np.ascontiguousarray(np.moveaxis(padded[1:, 1:], -1, 0)).astype(np.uint8)
+
+
+def encode(gravity, feedback):
+    """Compress twin maps.
+
+    Parameters
+    ----------
+    gravity, feedback : ndarray, shape (n, N, N)
+        Maps of ``Nbody_Lite`` and ``Lite`` [(Msun/h)/(Mpc/h)^2].
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    ValueError
+        If a pixel is not positive and finite or outside of what a byte can hold.
+    """
+    gravity, feedback = np.asarray(gravity, float), np.asarray(feedback, float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        levels = np.rint(np.log10(gravity) / float(STEP)) - LEVEL_ZERO
+        ratios = np.rint(np.log10(feedback / gravity) / float(RATIO_STEP)) + RATIO_ZERO
+    for name, values in (("Nbody_Lite level", levels), ("Lite/Nbody_Lite ratio", ratios)):
+        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 255):
+            raise ValueError(
+                f"{name}: found {values.min():g} to {values.max():g}, expected 0 to 255, from "
+                "positive finite maps in (Msun/h)/(Mpc/h)^2"
+            )
+    levels, ratios = levels.astype(np.uint8), ratios.astype(np.uint8)
+    decoded = _powers_of_ten(STEP, -LEVEL_ZERO)[levels]
+    factor = gravity.mean(axis=(1, 2)) / decoded.mean(axis=(1, 2))
+    twin = decoded * _powers_of_ten(RATIO_STEP, RATIO_ZERO)[ratios]
+    twin_factor = feedback.mean(axis=(1, 2)) / twin.mean(axis=(1, 2))
+    payload = b"".join(
+        (
+            _residuals(levels).tobytes(),
+            ratios.tobytes(),
+            factor.astype("<f8").tobytes(),
+            twin_factor.astype("<f8").tobytes(),
+        )
+    )
+    return lzma.compress(payload, lzma.FORMAT_XZ, lzma.CHECK_CRC32, filters=_FILTERS)
+
+
+def decode(blob, n_maps, grid):
+    """Expand a chunk made by `encode`.
+
+    Returns
+    -------
+    gravity, feedback : ndarray, shape (n_maps, grid, grid), float32
+    """
+    payload = lzma.decompress(blob)
+    pixels = n_maps * grid**2
+    expected = 2 * pixels + 16 * n_maps
+    if len(payload) != expected:
+        raise ValueError(f"chunk expands to {len(payload)} bytes, expected {expected}")
+    coded = np.frombuffer(payload, np.uint8, 2 * pixels).reshape(2, n_maps, grid, grid)
+    factors = np.frombuffer(payload, "<f8", offset=2 * pixels).reshape(2, n_maps, 1, 1)
+    gravity = _powers_of_ten(STEP, -LEVEL_ZERO)[_levels(coded[0])]
+    feedback = gravity * _powers_of_ten(RATIO_STEP, RATIO_ZERO)[coded[1]]
+    gravity *= factors[0]
+    feedback *= factors[1]
+    return gravity.astype(np.float32), feedback.astype(np.float32)
+
+
+def pack(source, out=DATA):
+    """Write ``data/lite/`` from the CMD-format files of both suites.
+
+    Chunks whose bytes have not changed are left alone, so that a longer suite adds files only.
+
+    Parameters
+    ----------
+    source : path
+        Folder with ``<suite>/Maps_Mtot_<suite>_LH_z=0.00.npy`` of both suites, as
+        `cosmolib.simulate.assemble` leaves it.
+    out : path
+        Folder that holds the CAMELS table and receives chunks and manifest.
+
+    Returns
+    -------
+    dict
+        The manifest.
+    """
+    source, out = Path(source), Path(out)
+    paths = [source / suite / _maps_name(suite) for suite in SUITES]
+    feedback, gravity = (np.load(path, mmap_mode="r", allow_pickle=False) for path in paths)
+    if gravity.shape != feedback.shape:
+        raise ValueError(
+            f"{paths[0]}: found shape {feedback.shape}, expected {gravity.shape}, its twin's"
+        )
+    simulations, grid = len(gravity) // MAPS, gravity.shape[-1]
+    manifest = {"format": 1, "simulations": simulations, "grid": grid, "chunks": []}
+    hashes = {suite: hashlib.sha256() for suite in SUITES}
+    for first in range(0, simulations, CHUNK):
+        count = min(CHUNK, simulations - first)
+        rows = slice(MAPS * first, MAPS * (first + count))
+        blob = encode(gravity[rows], feedback[rows])
+        name = f"lite-{first:04d}.xz"
+        digest = hashlib.sha256(blob).hexdigest()
+        if not (out / name).exists() or sha256(out / name) != digest:
+            with atomic_path(out / name) as temporary:
+                temporary.write_bytes(blob)
+        expanded = dict(zip(("Nbody_Lite", "Lite"), decode(blob, MAPS * count, grid), strict=True))
+        for suite in SUITES:
+            hashes[suite].update(expanded[suite].tobytes())
+        manifest["chunks"].append(
+            {"file": name, "first": first, "simulations": count, "sha256": digest}
+        )
+    manifest["expanded"] = {suite: hashes[suite].hexdigest() for suite in SUITES}
+    write_json(out / MANIFEST, manifest)
+    return manifest
+
+
+def _maps_name(suite):
+    return f"Maps_Mtot_{suite}_LH_z=0.00.npy"
+
+
+def cache_folder():
+    """Where suites are expanded: ``$COSMOLIB_CACHE`` or the user's cache folder."""
+    import platformdirs
+
+    return Path(os.environ.get("COSMOLIB_CACHE") or platformdirs.user_cache_dir("cosmolib"))
+
+
+def expand(name, cache_dir=None, data=DATA):
+    """Expand an embedded suite into CMD-format files, once.
+
+    Both twins are expanded together. Every chunk is checked by its SHA-256 before it is read, and
+    the expanded maps before they get their name, so a file that is there is whole.
+
+    Parameters
+    ----------
+    name : str
+        "Lite" or "Nbody_Lite".
+    cache_dir : path, optional
+        Overrides `cache_folder`.
+    data : path
+        The shipped chunks.
+
+    Returns
+    -------
+    Path
+        Folder with ``Maps_Mtot_<name>_LH_z=0.00.npy`` and ``params_LH_<name>.txt``.
+
+    Raises
+    ------
+    ValueError
+        If the name is not embedded, or a chunk is damaged.
+    FileNotFoundError
+        If the repository's ``data/lite`` is not there.
+    """
+    if name not in SUITES:
+        raise ValueError(f"{name!r} is not embedded, expected one of {', '.join(SUITES)}")
+    data = Path(data)
+    if not (data / MANIFEST).exists():
+        raise FileNotFoundError(
+            f"{data / MANIFEST}: not found. The embedded suite comes with a clone of the "
+            "repository; install the package from there (pip install -e .)"
+        )
+    manifest = read_json(data / MANIFEST)
+    # named after its content, so that a longer suite never mixes with an older expansion
+    folder = Path(cache_dir or cache_folder()) / f"lite-{manifest['expanded']['Lite'][:12]}"
+    done = [folder / suite / f"params_LH_{suite}.txt" for suite in SUITES]
+    if not all(path.exists() for path in done):
+        _expand_all(manifest, data, folder)
+    return folder / name
+
+
+def _expand_all(manifest, data, folder):
+    grid, simulations = manifest["grid"], manifest["simulations"]
+    shape = (MAPS * simulations, grid, grid)
+    rows = [line for line in (data / TABLE).read_text().splitlines() if not line.startswith("#")]
+    table = "\n".join(" ".join(row.split()[1:7]) for row in rows[:simulations])
+    paths = {suite: folder / suite / _maps_name(suite) for suite in SUITES}
+    with atomic_path(paths["Lite"]) as lite, atomic_path(paths["Nbody_Lite"]) as nbody:
+        files = {
+            "Lite": np.lib.format.open_memmap(lite, "w+", np.float32, shape),
+            "Nbody_Lite": np.lib.format.open_memmap(nbody, "w+", np.float32, shape),
+        }
+        hashes = {suite: hashlib.sha256() for suite in SUITES}
+        for chunk in manifest["chunks"]:
+            path = data / chunk["file"]
+            blob = path.read_bytes()
+            found = hashlib.sha256(blob).hexdigest()
+            if found != chunk["sha256"]:
+                raise ValueError(
+                    f"{path}: damaged, SHA-256 is {found}, expected {chunk['sha256']}; "
+                    "restore it with `git checkout`"
+                )
+            maps = decode(blob, MAPS * chunk["simulations"], grid)
+            start = MAPS * chunk["first"]
+            for suite, block in zip(("Nbody_Lite", "Lite"), maps, strict=True):
+                files[suite][start : start + len(block)] = block
+                hashes[suite].update(block.tobytes())
+        for suite in SUITES:
+            found, expected = hashes[suite].hexdigest(), manifest["expanded"][suite]
+            if found != expected:
+                raise ValueError(
+                    f"{paths[suite]}: expanded maps have SHA-256 {found}, expected {expected}"
+                )
+            files[suite].flush()
+    for suite in SUITES:  # last, as the sign that the maps are whole
+        with atomic_path(folder / suite / f"params_LH_{suite}.txt") as temporary:
+            temporary.write_text("# Omega_m sigma_8 A_SN1 A_AGN1 A_SN2 A_AGN2\n" + table + "\n")

@@ -1,0 +1,236 @@
+"""Networks that map one scaled matter map to the mean and width of each parameter's posterior.
+
+All of them are moment networks (Jeffrey & Wandelt, arXiv:2011.05991): the first half of the output
+is the mean, the squared second half the standard deviation, both in units of the parameter's range
+(see `cosmolib.training.normalise`). All convolutions pad circularly, because the boxes are periodic.
+
+========  ==========================================================================================
+``o3``    the network of the published code (arXiv:2504.17839, after CMD's o3, arXiv:2109.10360)
+``k4s2``  what its README describes: convolutions of kernel 4, stride 2, padding 1, two dense layers
+``lite``  the default for small maps and few simulations: a global average pool, few weights
+========  ==========================================================================================
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+
+import torch
+from torch import nn
+
+ARCHITECTURES = ("o3", "k4s2", "lite")
+SLOPE = 0.2  # of LeakyReLU below zero, as published
+
+
+class MomentNetwork(nn.Module):
+    """What the three networks share: features, two dense layers, mean and standard deviation.
+
+    A subclass sets `n_parameters` and gives ``features(x)`` (B, F), ``FC1`` and ``FC2``.
+    """
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return mean and std, both (B, P), of scaled maps x (B, 1, N, N)."""
+        if x.ndim != 4 or x.shape[1:] != (1, self.size, self.size):
+            expected = f"(B, 1, {self.size}, {self.size})"
+            raise ValueError(f"maps: found shape {tuple(x.shape)}, expected {expected}")
+        x = self.dropout(self.features(x))  # (B, F)
+        x = self.dropout(self.activation(self.FC1(x)))
+        mean, root = self.FC2(x).chunk(2, dim=1)  # (B, P) each
+        return mean, root.square()
+
+    def _set_up(self, size: int, n_parameters: int, dropout: float) -> None:
+        self.size, self.n_parameters = size, n_parameters
+        self.dropout = nn.Dropout(dropout)
+        self.activation = nn.LeakyReLU(SLOPE)
+
+
+class O3(MomentNetwork):
+    """The network of the published code; at 256^2 its weights load by name.
+
+    Blocks of [3x3, 3x3, 2x2 stride 2] convolutions halve the map until it is 4x4; a 4x4 convolution
+    and two dense layers follow. At 256^2 there are six blocks of 2H to 64H channels, as published;
+    every halving of the map drops the last of them, so that 64^2 has four, up to 16H.
+    """
+
+    def __init__(self, size: int, hidden: int, dropout: float, n_parameters: int):
+        super().__init__()
+        self._set_up(size, n_parameters, dropout)
+        self.n_blocks = _halvings(size)
+        before, channels = 1, 2 * hidden
+        for block in range(self.n_blocks):
+            channels = 2 * hidden * 2**block
+            for layer, inputs in ((1, before), (2, channels)):
+                conv = nn.Conv2d(inputs, channels, 3, padding=1, padding_mode="circular")
+                setattr(self, f"C{block}{layer}", conv)
+            setattr(self, f"C{block}3", nn.Conv2d(channels, channels, 2, stride=2))
+            for layer in (2, 3) if block == 0 else (1, 2, 3):  # none after the very first, C01
+                setattr(self, f"B{block}{layer}", nn.BatchNorm2d(channels))
+            before = channels
+        last = self.n_blocks
+        setattr(self, f"C{last}1", nn.Conv2d(channels, 2 * channels, 4))
+        setattr(self, f"B{last}1", nn.BatchNorm2d(2 * channels))
+        self.FC1 = nn.Linear(2 * channels, channels)
+        self.FC2 = nn.Linear(channels, 2 * n_parameters)
+
+    def features(self, x):
+        """Return the features (B, 2^(blocks + 1) H) of maps (B, 1, N, N)."""
+        names = [f"{block}{layer}" for block in range(self.n_blocks) for layer in (1, 2, 3)]
+        for name in [*names, f"{self.n_blocks}1"]:
+            x = getattr(self, f"C{name}")(x)
+            if name != "01":
+                x = getattr(self, f"B{name}")(x)
+            x = self.activation(x)
+        return x.flatten(1)
+
+
+class Pooled(MomentNetwork):
+    """Convolutional blocks, a global average pool, two dense layers.
+
+    The pool makes the features invariant under the shifts that the blocks are equivariant under,
+    and keeps the dense layers small. A flatten in its place does worse with few simulations.
+    """
+
+    def __init__(self, blocks: list[nn.Module], size, features, dense, dropout, n_parameters):
+        super().__init__()
+        self._set_up(size, n_parameters, dropout)
+        self.blocks = nn.Sequential(OrderedDict((f"block{i}", b) for i, b in enumerate(blocks)))
+        self.FC1 = nn.Linear(features, dense)
+        self.FC2 = nn.Linear(dense, 2 * n_parameters)
+
+    def features(self, x):
+        """Return the features (B, F) of maps (B, 1, N, N)."""
+        if x.device.type == "cpu":
+            # Measured with oneDNN on one thread: channels last trains a third faster. The input has
+            # one channel, so that its strides alone do not tell torch: name the format.
+            x = x.contiguous(memory_format=torch.channels_last)
+        return self.blocks(x).mean((2, 3))
+
+
+def _layer(inputs, outputs, kernel, stride, padding):
+    conv = nn.Conv2d(
+        inputs, outputs, kernel, stride, padding,
+        padding_mode="circular" if padding else "zeros",
+        bias=False,  # the normalisation has one
+    )  # fmt: skip
+    return [conv, nn.BatchNorm2d(outputs), nn.LeakyReLU(SLOPE)]
+
+
+def _k4s2(size, hidden, dropout, n_parameters):
+    """Kernel 4, stride 2, padding 1 down to 4x4; channels 2H, 4H, ... at most 64H."""
+    channels = [1] + [2 * hidden * 2 ** min(block, 5) for block in range(_halvings(size))]
+    blocks = [
+        nn.Sequential(*_layer(before, after, 4, 2, 1))
+        for before, after in zip(channels[:-1], channels[1:], strict=True)
+    ]
+    last = channels[-1]
+    return Pooled(blocks, size, last, last // 2, dropout, n_parameters)
+
+
+def _lite(size, hidden, dropout, n_parameters):
+    """[3x3, 2x2 stride 2] down to 4x4; channels 3H, 6H, 12H, 16H, and 16H again on larger maps."""
+    widths = [3 * hidden, 6 * hidden, 12 * hidden] + [16 * hidden] * 5
+    channels = [1] + widths[: _halvings(size)]
+    blocks = [
+        nn.Sequential(*_layer(before, after, 3, 1, 1), *_layer(after, after, 2, 2, 0))
+        for before, after in zip(channels[:-1], channels[1:], strict=True)
+    ]
+    return Pooled(blocks, size, channels[-1], 64, dropout, n_parameters)
+
+
+def _halvings(size: int) -> int:
+    """How often a map is halved until 4x4 is left."""
+    return size.bit_length() - 3
+
+
+def build_network(
+    name: str, size: int, hidden: int, dropout: float = 0.2, n_parameters: int = 6
+) -> MomentNetwork:
+    """Build a network with Kaiming-normal weights, as published, from torch's current random state.
+
+    Parameters
+    ----------
+    name : {"o3", "k4s2", "lite"}
+    size : int
+        Pixels on a side of the maps, a power of two from 16 to 1024.
+    hidden : int
+        Width H; ``"o3"`` at 256^2 with H = 7 and six parameters has 11,521,592 weights.
+    dropout : float
+        Probability before each dense layer, 0 <= dropout < 1.
+    n_parameters : int
+        Parameters P that are predicted.
+
+    Returns
+    -------
+    MomentNetwork
+        ``mean, std = network(x)``: x (B, 1, size, size) scaled -> (B, P) and (B, P) >= 0.
+
+    Raises
+    ------
+    ValueError
+        An argument is none of these: names it, what was found and what was expected.
+    """
+    if name not in ARCHITECTURES:
+        expected = ", ".join(ARCHITECTURES)
+        raise ValueError(f"architecture: found {name!r}, expected one of: {expected}")
+    if not isinstance(size, int) or not 16 <= size <= 1024 or size & (size - 1):
+        raise ValueError(f"size: found {size!r}, expected a power of two from 16 to 1024 pixels")
+    for key, value in (("hidden", hidden), ("n_parameters", n_parameters)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{key}: found {value!r}, expected a whole number from 1")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout: found {dropout!r}, expected a number from 0 to below 1")
+    builder = {"o3": O3, "k4s2": _k4s2, "lite": _lite}[name]
+    network = builder(size, hidden, dropout, n_parameters)
+    for module in network.modules():  # normalisations start at weight 1 and bias 0 by themselves
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_normal_(module.weight)
+    return network
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Return the number of trainable weights."""
+    return sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
+
+
+def load_published_weights(network: nn.Module, path: str | Path) -> nn.Module:
+    """Load a state dict of the published code, such as ``weights_41.pt``, into an ``o3`` network.
+
+    Only tensors are read from the file (``weights_only``), never code. The prefix ``module.`` of
+    training on several GPUs is removed; ``B01``, which the published code makes but never uses, is
+    ignored.
+
+    Raises
+    ------
+    FileNotFoundError
+        No such file.
+    ValueError
+        Not a state dict, or names or shapes that do not fit: names the first of them.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: found no such file, expected a state dict of torch")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for files that are not its own
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(f"{path}: found no state dict ({reason}), expected tensors only") from None
+    if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
+        raise ValueError(f"{path}: found {type(state).__name__}, expected a dict of tensors")
+    state = {name.removeprefix("module."): value for name, value in state.items()}
+    state = {name: value for name, value in state.items() if not name.startswith("B01.")}
+    own = network.state_dict()
+    for names, word in ((own.keys() - state.keys(), "no"), (state.keys() - own.keys(), "unknown")):
+        if names:
+            raise ValueError(
+                f"{path}: found {word} weight {min(names)!r} and {len(names) - 1} more like it, "
+                f"expected the {len(own)} of {type(network).__name__}"
+            )
+    for name, value in state.items():
+        if value.shape != own[name].shape:
+            raise ValueError(
+                f"{path}: {name}: found shape {tuple(value.shape)}, "
+                f"expected {tuple(own[name].shape)}: another width or map size?"
+            )
+    network.load_state_dict(state)
+    return network

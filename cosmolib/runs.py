@@ -1,0 +1,425 @@
+"""One run's folder: the profile that it follows, atomic writes, provenance.
+
+A run is (profile, suite, cut, architecture, seed) and owns one folder,
+``runs/<profile>/<suite>/<cut>/<architecture>-s<seed>/``. Every file in it is written to a temporary
+name and moved into place, and ``metrics.json`` is written last, so that a run killed at any moment
+is either complete or seen to be incomplete.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+import types
+import typing
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from cosmolib import __version__
+
+REPOSITORY = Path(__file__).resolve().parents[1]  # holds configs/ in a clone
+
+
+# --------------------------------------------------------------------------------------------------
+# Files
+# --------------------------------------------------------------------------------------------------
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` and move it there when the block ends well.
+
+    Parent folders are made. If the block raises, the temporary file is removed and whatever stood
+    at ``path`` before still stands. The temporary name keeps the suffix of ``path``, because
+    ``numpy.save`` and others append one that they miss.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "new" / "ones.npy"
+    >>> with atomic_path(target) as temporary:
+    ...     np.save(temporary, np.ones(3))
+    >>> np.load(target).sum()
+    np.float64(3.0)
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A hidden name of its own, so that two processes that write one file never share a half of it.
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:  # also KeyboardInterrupt: no partial output is left
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _plain(obj):
+    """Turn numpy, path and dataclass values into what JSON holds; NaN and infinities into null."""
+    if dataclasses.is_dataclass(obj) and not isinstance(obj, type):
+        obj = dataclasses.asdict(obj)
+    if isinstance(obj, dict):
+        return {str(key): _plain(value) for key, value in obj.items()}
+    if isinstance(obj, (list, tuple)):
+        return [_plain(value) for value in obj]
+    if isinstance(obj, (np.ndarray, np.generic)):
+        return _plain(obj.tolist())
+    if isinstance(obj, Path):
+        return str(obj)
+    if isinstance(obj, float) and not math.isfinite(obj):
+        return None
+    return obj
+
+
+def write_json(path: str | Path, obj) -> None:
+    """Write ``obj`` to ``path`` atomically, as strict JSON that any reader takes.
+
+    Numpy scalars and arrays become numbers and lists. NaN and infinities, which JSON lacks, become
+    ``null``: a statistic that is undefined is then read back as ``None``.
+    """
+    text = json.dumps(_plain(obj), indent=1, allow_nan=False, ensure_ascii=False)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: str | Path):
+    """Read a JSON file; ``ValueError`` names the file if it is not one."""
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # covers JSONDecodeError and UnicodeDecodeError
+        raise ValueError(f"{path}: found no valid JSON ({error}), expected a JSON file") from None
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# --------------------------------------------------------------------------------------------------
+# Profile: one flat YAML file, no hidden defaults
+# --------------------------------------------------------------------------------------------------
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """Everything that fixes a study, as one flat ``configs/<name>.yaml`` gives it.
+
+    No field has a default: what a study did can be read in its file alone.
+    """
+
+    name: str  # also the folder of its runs, runs/<name>/
+
+    # Data
+    suites: list[str]  # e.g. ["Lite", "Nbody_Lite"]; maps are index-matched twins
+    data_dir: str | None  # folder of CMD files; null = embedded suite or $COSMOLIB_DATA
+    field: str  # CMD field; "Mtot" is the one that hydrodynamic and N-body suites share
+    set: str  # CMD set; "LH" = latin hypercube in all six parameters
+    n_simulations: int | None  # the first n of a suite; null = all; 15 maps each
+    split_seed: int  # 1 = the published split
+    scaling: str  # "log" (published: signed log10), "asinh" or "linear", then (x - mean) / std
+    scaling_scope: str  # pixels behind mean and std: "train", or "file" (published: test maps too)
+    cuts: list[str]  # cut grammar of cosmolib.cuts; "none" is the reference
+
+    # Network
+    architecture: str  # "lite", "o3" (published code) or "k4s2" (published README)
+    targets: list[str]  # parameters that are predicted; more of them change the moment loss
+    hidden: int  # width H, sets the channels of every block; published best 7
+    dropout: float  # before each fully connected layer, 0..1; published best 0.209
+
+    # Training
+    seeds: list[int]  # one training each; the spread is the training noise
+    epochs: int  # passes over the training maps; published 200
+    batch_size: int  # maps a step; the moment loss averages over it; published 128
+    max_lr: float  # peak learning rate; published best 4.88e-3
+    weight_decay: float  # AdamW, decoupled; published best 2.44e-4
+    betas: list[float]  # AdamW momenta; published (0.5, 0.999)
+    schedule: str  # "onecycle" or "cyclic" (published: 500 steps up, 500 down)
+    symmetries: bool  # random flips and rotations of the square: a map has no orientation
+    shifts: bool  # random periodic shifts: the box has no origin
+
+    # Evaluation
+    bootstrap_samples: int  # resamplings of whole simulations behind each 95 % interval
+
+    # Tuning
+    tuning_suite: str  # the suite on which hyper-parameters are searched
+    tuning_trials: int  # published 50
+    tuning_epochs: int  # epochs a trial
+    tuning_simulations: int | None  # the first n of the suite; null = n_simulations
+
+    # Attribution
+    attribution_maps: int  # test maps explained
+    ig_steps: int  # integrated-gradients steps; raised until completeness is stable
+    shap_samples: int  # GradientSHAP draws a map; captum's default 5
+
+    # Known-answer validation on Gaussian fields
+    known_answer_maps: int  # simulated training maps
+    known_answer_epochs: int  # passes over them
+
+
+_CHOICES = {
+    "scaling": ("log", "asinh", "linear"),
+    "scaling_scope": ("train", "file"),
+    "schedule": ("onecycle", "cyclic"),
+}
+_AT_LEAST = {  # three simulations: one each to train, validate and test on
+    "n_simulations": 3,
+    "tuning_simulations": 3,
+    "hidden": 1,
+    "epochs": 1,
+    "batch_size": 2,  # the moment loss needs a mean
+    "max_lr": 0.0,
+    "weight_decay": 0.0,
+    "dropout": 0.0,
+}
+
+
+def _convert(value, hint):
+    """Return ``value`` as the annotated type ``hint``, or raise ``TypeError``."""
+    if isinstance(hint, types.UnionType):  # only "X | None" occurs
+        return None if value is None else _convert(value, typing.get_args(hint)[0])
+    if typing.get_origin(hint) is list:
+        if not isinstance(value, (list, tuple)):
+            raise TypeError
+        return [_convert(item, typing.get_args(hint)[0]) for item in value]
+    if hint is float:
+        if isinstance(value, str):  # YAML 1.1 reads 1e-3, without a point, as text
+            try:
+                value = float(value)
+            except ValueError:
+                raise TypeError from None
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError
+        if not math.isfinite(value):
+            raise TypeError
+        return float(value)
+    if type(value) is not hint:  # exact: True is no int here
+        raise TypeError
+    return value
+
+
+def _describe(hint) -> str:
+    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
+
+
+def load_profile(name_or_path: str | Path, **overrides) -> Profile:
+    """Read a profile.
+
+    Parameters
+    ----------
+    name_or_path
+        A name, for ``configs/<name>.yaml`` in the repository or the current folder, or a path to a
+        ``.yaml`` file.
+    **overrides
+        Values that replace those of the file, checked like them.
+
+    Raises
+    ------
+    FileNotFoundError
+        No such file; lists the names that exist.
+    ValueError
+        Unknown, missing or wrongly typed key: names file, key, found and expected.
+    """
+    path = _profile_path(name_or_path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: found no valid YAML ({reason}), expected flat keys") from None
+    if not isinstance(values, dict):
+        kind = type(values).__name__
+        raise ValueError(f"{path}: found a {kind}, expected a flat mapping of keys to values")
+
+    hints = typing.get_type_hints(Profile)
+    for source, given in ((path, values), ("override", overrides)):
+        for key in given:
+            if key not in hints:
+                known = ", ".join(hints)
+                raise ValueError(f"{source}: found unknown key {key!r}, expected one of: {known}")
+    missing = [key for key in hints if key not in values and key not in overrides]
+    if missing:
+        raise ValueError(f"{path}: found no key {', '.join(missing)}, expected every profile key")
+
+    converted = {}
+    for key, hint in hints.items():
+        value = overrides.get(key, values.get(key))
+        source = f"override of {path}" if key in overrides else path
+        try:
+            converted[key] = _convert(value, hint)
+        except TypeError:
+            raise ValueError(
+                f"{source}: key {key!r}: found {value!r}, expected {_describe(hint)}"
+            ) from None
+        _check_value(source, key, converted[key])
+    return Profile(**converted)
+
+
+def _check_value(source, key: str, value) -> None:
+    """Refuse a value of the right type that no run could use."""
+    expected = None
+    if key in _CHOICES and value not in _CHOICES[key]:
+        expected = "one of " + ", ".join(_CHOICES[key])
+    elif key in _AT_LEAST and value is not None and value < _AT_LEAST[key]:
+        expected = f"at least {_AT_LEAST[key]}"
+    elif key == "dropout" and value >= 1:
+        expected = "less than 1"
+    elif key == "betas" and (len(value) != 2 or not all(0 <= beta < 1 for beta in value)):
+        expected = "two numbers from 0 to below 1"
+    elif isinstance(value, list) and not value:
+        expected = "at least one entry"
+    elif isinstance(value, int) and value < 0:
+        expected = "no negative number"
+    if expected:
+        raise ValueError(f"{source}: key {key!r}: found {value!r}, expected {expected}")
+
+
+def _profile_path(name_or_path: str | Path) -> Path:
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        if path.is_file():
+            return path
+        raise FileNotFoundError(f"{path}: found no such file, expected a profile in YAML")
+    folders = [REPOSITORY / "configs", Path("configs")]
+    for folder in folders:
+        candidate = folder / f"{path}.yaml"
+        if candidate.is_file():
+            return candidate
+    names = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
+    raise FileNotFoundError(
+        f"configs/{path}.yaml: found no such profile, expected one of: "
+        f"{', '.join(names) or '(no configs/ folder here)'}, or the path of a .yaml file"
+    )
+
+
+# --------------------------------------------------------------------------------------------------
+# Run: one folder
+# --------------------------------------------------------------------------------------------------
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training: where it lives and whether it is done.
+
+    Raises
+    ------
+    ValueError
+        A part is empty or holds a path separator or "..", so that the folder would lie elsewhere.
+    """
+
+    profile: str  # name of the profile
+    suite: str
+    cut: str  # canonical string of the cut, used as a folder name as it is
+    architecture: str
+    seed: int
+    root: str | Path = "runs"
+
+    def __post_init__(self):
+        for part in ("profile", "suite", "cut", "architecture"):
+            value = getattr(self, part)
+            bad = not isinstance(value, str) or value in ("", ".") or ".." in value
+            if bad or any(mark in value for mark in "/\\\0"):
+                raise ValueError(
+                    f"run: {part}: found {value!r}, expected a folder name, no '/', '\\' or '..'"
+                )
+        seed = self.seed
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise ValueError(f"run: seed: found {seed!r}, expected a whole number from 0")
+
+    @property
+    def folder(self) -> Path:
+        """``root/profile/suite/cut/architecture-s<seed>``."""
+        leaf = f"{self.architecture}-s{self.seed}"
+        return Path(self.root) / self.profile / self.suite / self.cut / leaf
+
+    def path(self, name: str) -> Path:
+        """Path of the file ``name`` in the run's folder."""
+        return self.folder / name
+
+    @property
+    def complete(self) -> bool:
+        """Whether ``metrics.json``, the file that is written last, stands."""
+        return self.path("metrics.json").is_file()
+
+
+# --------------------------------------------------------------------------------------------------
+# Provenance
+# --------------------------------------------------------------------------------------------------
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git(*arguments: str) -> str | None:
+    """Output of one git command in the repository, None outside git or without git."""
+    command = ["git", "-C", str(REPOSITORY), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _git_state() -> dict | None:
+    """Commit and whether tracked files differ from it; None unless this package is the clone's own.
+
+    A package installed in an environment that lies inside somebody else's repository must not
+    report that repository's commit.
+    """
+    top = _git("rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != REPOSITORY:
+        return None
+    commit = _git("rev-parse", "--verify", "HEAD")
+    status = _git("status", "--porcelain", "--untracked-files=no")
+    return None if commit is None else {"commit": commit, "dirty": bool(status)}
+
+
+def provenance(
+    profile: Profile | dict | None = None,
+    data_fingerprint: str | None = None,
+    seconds: float | None = None,
+    device: str = "cpu",
+    **extra,
+) -> dict:
+    """What made a result: versions, commit, time, machine kind, data and configuration.
+
+    Names no host, user or path: of ``data_dir`` only the last folder is kept.
+
+    Parameters
+    ----------
+    profile
+        The configuration that was followed.
+    data_fingerprint
+        ``Suite.fingerprint`` of the data that was read.
+    seconds
+        Wall-clock time taken [s].
+    device
+        As torch names it, "cpu" or "cuda".
+    **extra
+        Anything else worth keeping, JSON-able.
+    """
+    config = dataclasses.asdict(profile) if isinstance(profile, Profile) else profile
+    if config is not None and config.get("data_dir"):
+        config = {**config, "data_dir": Path(config["data_dir"]).name}
+    versions = {"cosmolib": __version__, "python": platform.python_version()}
+    for distribution in ("torch", "numpy", "captum", "optuna"):
+        versions[distribution] = _version(distribution)
+    return {
+        "versions": versions,
+        "git": _git_state(),
+        "utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "device": str(device),
+        "seconds": None if seconds is None else round(float(seconds), 2),
+        "data_fingerprint": data_fingerprint,
+        "config": config,
+        **extra,
+    }

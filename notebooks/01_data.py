@@ -1,0 +1,354 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Look at the data
+#
+# :::{admonition} Overview
+# - What a network is shown: 15 projected maps of total matter from each of many simulated
+#   universes, once with gravity only and once with a proxy of feedback.
+# - Whether the maps are what they claim: mass, positivity, power against theory, feedback, and no
+#   trace of the particle lattice.
+# - How the simulations are split and the pixels scaled before any training.
+# :::
+#
+# **What you need.** Nothing but the clone: the Lite suite is shipped with it. Numbers and figures on
+# this page are of *Lite* at the size of the profile below, unless CMD is named.
+#
+# The question of this book is which parts of the cosmic web tell a network the matter density
+# $\Omega_m$ and the amplitude of fluctuations $\sigma_8$. The study that it follows
+# {cite}`Lahiry2025` used maps of the CAMELS Multifield Dataset, CMD {cite}`Villaescusa2022`. Lite has
+# the same format, the same parameter table and the same box, but is simulated by this repository at
+# lower resolution, so that everything runs on a laptop.
+
+# %% tags=["parameters"]
+profile = "demo"  # name of a file in configs/, or a path to one
+data_dir = ""  # folder of CMD files; "" = as the profile says (Lite is shipped)
+runs_dir = "runs"  # the numbers of this page go to <runs_dir>/<profile>/results/01_data.json
+
+# %% tags=["hide-input"]
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from cosmolib.spectra import pixel_pdf, power_spectrum
+from cosmolib.suites import (
+    MAPS_PER_SIMULATION,
+    PARAMETERS,
+    map_indices,
+    mean_surface_density,
+    open_suite,
+    split_simulations,
+    subset,
+)
+from myst_nb import glue
+from scipy.stats import spearmanr
+
+from cosmolib import plots, runs
+from cosmolib.cuts import fit_scaling
+
+started = time.perf_counter()
+plots.use_style()
+
+# %%
+config = runs.load_profile(profile)
+feedback_name = next(name for name in config.suites if not name.startswith("Nbody_"))
+names = (f"Nbody_{feedback_name}", feedback_name)
+
+suites = {}
+for name in names:
+    suite = open_suite(name, data_dir or config.data_dir, field=config.field, set=config.set)
+    suites[name] = subset(suite, config.n_simulations)
+gravity, feedback = suites.values()
+params, n_simulations = gravity.params, gravity.n_simulations
+omega_m, sigma_8 = params[:, 0], params[:, 1]
+
+# %% [markdown]
+# ## Two suites, one set of universes
+#
+# Each simulation is a periodic box of 25 Mpc/$h$ with its own cosmology, its own feedback and its own
+# initial phases. Three axes times five slabs of 5 Mpc/$h$ make 15 maps of surface density a
+# simulation. The profile uses {glue:text}`data-n-simulations:d` simulations, so
+# {glue:text}`data-n-maps:d` maps of {glue:text}`data-grid:d` pixels a side in each suite.
+#
+# - **Nbody_Lite**: particle-mesh simulations with PySCo {cite}`Breton2025`, gravity only.
+# - **Lite**: the same simulations with a *feedback proxy*. The baryon fraction of the particles is
+#   displaced along the gradient of a pressure-like field {cite}`Dai2018`; the four astrophysical
+#   parameters set the amplitude and the range. It is a proxy and no hydrodynamic simulation: it has
+#   the sign, the scale and the ordering of the effect in IllustrisTNG, and nothing learnt from it
+#   about galaxy formation would mean anything.
+#
+# Map $i$ of one suite shows the same region as map $i$ of the other. The parameters are the latin
+# hypercube of CAMELS {cite}`Villaescusa2021camels`, in its order of rows.
+
+# %% tags=["hide-input"]
+pd.DataFrame(
+    {
+        "smallest": params.min(axis=0),
+        "largest": params.max(axis=0),
+        "what it sets": [
+            "matter density over the critical one",
+            "linear fluctuations within 8 Mpc/h",
+            "supernovae (Lite: amplitude of the proxy)",
+            "black holes (Lite: amplitude, densest cells)",
+            "supernovae (Lite: range of the proxy)",
+            "black holes (Lite: range, densest cells)",
+        ],
+    },
+    index=pd.Index(PARAMETERS, name="parameter"),
+).round(2)
+
+# %% [markdown]
+# ## The split, by simulation
+#
+# The 15 maps of a simulation share its parameters and its structures, so a simulation belongs to
+# one part only: 90 % to train on, 5 % to choose the epoch, 5 % to test. The shuffle is the
+# published one, `numpy.random.seed(1)`, and the twins share it, so that no test region of one suite
+# is a training region of the other.
+
+# %% mystnb={"figure": {"name": "fig-parameter-space", "caption": "The parameters of the simulations and the part of the split that each belongs to. A latin hypercube fills every plane evenly, and no parameter predicts another."}, "image": {"alt": "Three scatter plots, Omega_m against sigma_8 and two planes of feedback parameters. Grey training points fill each plane evenly; orange validation and red test points are scattered among them."}}
+split = split_simulations(n_simulations, seed=config.split_seed)
+parts = {"train": split.train, "valid": split.valid, "test": split.test}
+fig, axes = plots.parameter_space(params, parts)
+
+# %% [markdown]
+# ## Look at maps
+#
+# Halos, filaments and voids are seen in every map of {numref}`fig-twins`; a higher $\Omega_m$ makes
+# the whole map brighter, a higher $\sigma_8$ sharpens the contrast. The feedback proxy moves matter
+# out of the centres of halos into their outskirts, by a fraction of a Mpc/$h$.
+
+# %% mystnb={"figure": {"name": "fig-twins", "caption": "The same slabs in Nbody_Lite (top) and Lite, whose feedback is a proxy (middle), and the logarithm of their ratio (bottom; red where the proxy adds matter). One colour scale for all maps."}, "image": {"alt": "Four columns of square maps of the cosmic web. Top and middle rows look alike, bright knots joined by filaments around dark voids, brighter overall where Omega_m is high. The bottom row shows blue centres of halos ringed by red."}}
+corners = ((0.15, 0.7), (0.15, 0.9), (0.4, 0.7), (0.4, 0.9))  # (Omega_m, sigma_8) asked for
+nearest = [int(np.argmin((omega_m - om) ** 2 + (sigma_8 - s8) ** 2)) for om, s8 in corners]
+titles = [
+    rf"$\Omega_m$ = {om:.2f}, $\sigma_8$ = {s8:.2f}" + "\n" + rf"$A_\mathrm{{SN1}}$ = {sn1:.2f}"
+    for om, s8, sn1 in params[nearest, :3]
+]
+first_maps = [MAPS_PER_SIMULATION * i for i in nearest]
+fig, axes = plots.twin_gallery(
+    gravity.maps[first_maps], feedback.maps[first_maps], titles, names, gravity.box_size
+)
+
+# %% [markdown]
+# ## Check the mass and the pixels
+#
+# The five slabs of an axis hold the whole box, so their mean must be
+# $\bar\Sigma = \Omega_m \times 2.775\times10^{11} \times 5\;(M_\odot/h)/(\mathrm{Mpc}/h)^2$. Feedback
+# moves matter and makes none. Since the network will see a logarithm, no pixel may be zero, negative
+# or not finite.
+#
+# A single slab is another matter ({numref}`fig-mass`). Its mean scatters by
+# {glue:text}`data-slab-scatter:.0%` about the value that $\Omega_m$ demands (Nbody_Lite, standard
+# deviation), because structures of 25 Mpc/$h$ do not average out in 5 Mpc/$h$. So the mean of a map,
+# its monopole, tells $\Omega_m$ only roughly, and this is the bar that shapes have to pass.
+
+# %% mystnb={"figure": {"name": "fig-mass", "caption": "Mean surface density of each slab of Nbody_Lite (blue) and of the five slabs of an axis together (red) over the value that Omega_m demands. The box has its exact mass; a single slab, all that a network sees at once, has not."}, "image": {"alt": "Ratio of mean to expected mean against Omega_m. Blue points of single slabs scatter widely around one at every Omega_m; red points of five slabs together lie on one without visible scatter."}}
+slabs, boxes, checks = {}, {}, []
+for name, suite in suites.items():
+    means = suite.maps.mean(axis=(1, 2), dtype=np.float64).reshape(n_simulations, 15)
+    slabs[name] = means / mean_surface_density(omega_m)[:, None]
+    boxes[name] = slabs[name].reshape(n_simulations, 3, 5).mean(axis=2)
+    checks.append(
+        {
+            "suite": plots.suite_label(name),
+            "simulations": n_simulations,
+            "pixels": suite.maps.size,
+            "not finite": suite.maps.size - np.count_nonzero(np.isfinite(suite.maps)),
+            "zero or negative": np.count_nonzero(suite.maps <= 0),
+            "smallest pixel": float(suite.maps.min()),
+            "largest pixel": float(suite.maps.max()),
+            "worst deviation of a box's mean": np.abs(boxes[name] - 1).max(),
+        }
+    )
+fig, axes = plots.mean_density(omega_m, slabs[names[0]], boxes[names[0]], names[0])
+
+# %%
+checks = pd.DataFrame(checks).set_index("suite")
+checks.T.map("{:.4g}".format)
+
+# %% [markdown]
+# ## Pixels and spectra by cosmology
+#
+# {numref}`fig-by-cosmology` shows what a network has to work with before it looks for any shape.
+# $\Omega_m$ shifts the whole distribution of pixels, because it is the mean of the map; $\sigma_8$
+# widens it. In the spectrum of the overdensity $\delta = \Sigma/\bar\Sigma - 1$, the mean is divided
+# out, and the two parameters act on amplitude and shape.
+
+
+# %% mystnb={"figure": {"name": "fig-by-cosmology", "caption": "Pixel distribution (top) and power spectrum of the overdensity (bottom) of Nbody_Lite, by thirds in Omega_m (left) and in sigma_8 (right): median over simulations and central 68 %. The bands hold the spread in the other parameters and from one box to the next."}, "image": {"alt": "Four panels. Top left, the pixel distribution moves to higher surface density as Omega_m grows. Top right, it broadens slightly with sigma_8. Bottom, power spectra fall from small to large k; the bands of the three groups overlap, more so for Omega_m than for sigma_8."}}
+def per_simulation(values):
+    """Mean over the 15 maps of each simulation, (15 n, ...) -> (n, ...)."""
+    return values.reshape(n_simulations, MAPS_PER_SIMULATION, -1).mean(axis=1)
+
+
+edges = np.linspace(10.0, 13.5, 71)  # log10 of (Msun/h)/(Mpc/h)^2, 0.05 dex a bin
+centres = 0.5 * (edges[1:] + edges[:-1])
+pdf = per_simulation(pixel_pdf(gravity.maps, edges))
+power = {}
+for name, suite in suites.items():
+    k, values = power_spectrum(suite.maps, suite.box_size)
+    power[name] = per_simulation(values)
+fig, axes = plots.by_cosmology(centres, pdf, k, power[names[0]], params)
+
+# %% [markdown]
+# ## Power against theory
+#
+# At three cosmologies, {numref}`fig-power-3d` compares the power of the three-dimensional density of
+# Nbody_Lite with linear theory from CAMB {cite}`Lewis2000` and with HMcode2020 {cite}`Mead2021`, a
+# model of the non-linear power of gravity alone in an infinite universe. Where the box is still close
+# to linear, in the bins below 0.7 $h$/Mpc, single boxes hold {glue:text}`data-power-linear-low:.2f` to
+# {glue:text}`data-power-linear-high:.2f` times the linear power; at 3 to 5 $h$/Mpc they hold
+# {glue:text}`data-power-small-low:.2f` to {glue:text}`data-power-small-high:.2f` times that of HMcode
+# (Nbody_Lite). Two limits of a small box explain the gap, and CAMELS shares them. A box of 25 Mpc/$h$
+# has few waves near its own size, so the first bins scatter by tens of per cent. And it has no wave
+# longer than itself: what it lacks in variance it lacks in massive halos, which carry the non-linear
+# power, so that a typical box lies below HMcode. A third limit is of Lite alone: $64^3$ particles on a
+# $128^3$ mesh resolve no halo below about 0.2 Mpc/$h$ and have a Nyquist frequency of 8.04 $h$/Mpc,
+# which is why the maps stop at 64 pixels a side. All simulations share these limits, so a network can
+# learn from one what it applies to another; absolute spectra of Lite are not predictions.
+
+# %% mystnb={"figure": {"name": "fig-power-3d", "caption": "Three-dimensional power spectrum of single Nbody_Lite boxes at redshift 0 (points) against linear theory (dotted) and HMcode2020 (dashed), and their ratio. A box of 25 Mpc/h has few long waves, hence the scatter, and none longer than itself, hence the lack of non-linear power against an infinite universe."}, "image": {"alt": "Three columns, one a cosmology. Points of the measured power start near the dotted linear curve at small k, leave it upwards and run below the dashed HMcode curve, closest to it at large k. The ratios to HMcode below lie between about a quarter and one."}}
+validation = runs.read_json(Path("data/lite/validation.json"))
+fig, axes = plots.power_3d(validation["power3d"])
+
+# %% [markdown]
+# ## What the feedback proxy does
+#
+# The ratio of the twins' spectra, {numref}`fig-feedback`, is free of the scatter between boxes,
+# because both have the same phases. Over the whole hypercube the power of Lite is
+# {glue:text}`data-ratio-large:.3f` of Nbody_Lite's below 0.5 $h$/Mpc (mean; the largest deviation of
+# a simulation is {glue:text}`data-ratio-large-worst:.1f` %), and at 5 $h$/Mpc between
+# {glue:text}`data-ratio-low:.2f` and {glue:text}`data-ratio-high:.2f` (central 95 % of simulations).
+# It falls with the amplitude of supernovae, $A_\mathrm{SN1}$: the rank correlation is
+# {glue:text}`data-ratio-spearman:.2f`, and the mean falls in {glue:text}`data-ratio-steps:d` of the
+# {glue:text}`data-ratio-bins:d` steps from a bin to the next. The scatter at fixed
+# $A_\mathrm{SN1}$ is the other three parameters and the baryon fraction $\Omega_b/\Omega_m$, which is
+# larger where $\Omega_m$ is small.
+
+# %% mystnb={"figure": {"name": "fig-feedback", "caption": "Power of Lite (feedback proxy) over that of Nbody_Lite (gravity only). Left: against scale, by thirds in the supernova amplitude, median and central 68 % of simulations. Right: at 5 h/Mpc against the supernova amplitude, each simulation and means of bins with their standard errors."}, "image": {"alt": "Left, the ratio is one at small k and falls with k, further for larger supernova amplitude. Right, the ratio at 5 h/Mpc falls steadily with the supernova amplitude, with scatter between simulations."}}
+ratio = power[names[1]] / power[names[0]]
+a_sn1 = params[:, PARAMETERS.index("A_SN1")]
+fig, axes = plots.feedback_ratio(k, ratio, a_sn1, 5.0, names[::-1])
+
+# %% [markdown]
+# ## No trace of the particle lattice
+#
+# Simulated maps can tell a network things that the universe would not. In voids the particles still
+# stand on their initial lattice, stretched; seen in maps finer than the particle spacing, the
+# stretch is a gift of $\Omega_m$. Lite therefore stops at 64 pixels a side, the Nyquist frequency of
+# its particles, and interpolates the displacement field smoothly between them. The test: project the
+# same simulations again with a finer tracer lattice and with one shifted by half a cell, and fit the
+# same ridge regression on the power spectrum of the log map ({numref}`fig-lattice`). Where the
+# lattice starts must not matter: the largest change of $R^2$ is
+# {glue:text}`data-lattice-change:.3f`, against a half-width of the 95 % interval of
+# {glue:text}`data-lattice-error:.3f` (Nbody_Lite; bootstrap over simulations).
+
+# %% mystnb={"figure": {"name": "fig-lattice", "caption": "Coefficient of determination per map of a ridge regression on the power spectrum of the log map, for maps made with other tracer lattices from the same simulations (Nbody_Lite); 95 % intervals from a bootstrap over simulations. The shaded interval is that of the shipped maps."}, "image": {"alt": "Two panels, Omega_m and sigma_8, each with a few horizontal error bars, one a tracer lattice. The shaded interval belongs to the first, the lattice that is shipped; the other points lie close to its centre."}}
+fig, axes = plots.lattice_check(validation["lattice"]["r2"])
+
+# %% [markdown]
+# ## Scale the pixels
+#
+# A network wants inputs of order one. The published recipe takes $\log_{10}\Sigma$, subtracts the
+# mean and divides by the standard deviation *of the whole file, test maps included*. Here both come
+# from the training maps. What the difference amounts to on Lite, uncut: the mean moves by
+# {glue:text}`data-scaling-mean-shift:.4f` and the width by {glue:text}`data-scaling-std-shift:.4f`,
+# both in units of the width, so the leak itself is small; the clean way costs nothing.
+# {numref}`fig-scaling` shows why the scaling itself matters: on linear pixels a few halos are all
+# that is seen, while the logarithm spreads voids and halos over like ranges. Asinh is linear through
+# zero and so accepts negative pixels, which some cuts make ([chapter 02](02_cuts.ipynb)).
+
+# %% mystnb={"figure": {"name": "fig-scaling", "caption": "Training pixels of Lite (feedback proxy) as the network sees them, after each scaling; mean 0 and standard deviation 1 in each panel."}, "image": {"alt": "Three histograms with logarithmic counts. The log scaling gives a skewed bell from minus three to plus five; asinh looks similar with a longer left side cut short; linear piles up near zero with a tail to over one hundred."}}
+train = map_indices(split.train)
+train_maps = feedback.maps[train]
+sample = train_maps[:: max(1, len(train_maps) // 500)]  # 500 maps draw a smooth histogram
+scalings = {kind: fit_scaling(train_maps, kind) for kind in ("log", "asinh", "linear")}
+fig, axes = plots.scaled_pixels({kind: s.apply(sample) for kind, s in scalings.items()})
+
+# %% tags=["hide-input"]
+whole_file = fit_scaling(feedback.maps, "log")
+log_train = scalings["log"]
+at_5 = ratio[:, np.argmin(np.abs(k - 5.0))]
+large_scale = ratio[:, k < 0.5].mean(axis=1)
+bin_means = np.array([at_5[rows].mean() for rows in plots.quantile_groups(a_sn1, 6)])
+to_linear, to_hmcode = [], []  # one value a cosmology
+for entry in validation["power3d"]:
+    k_3d, measured = np.array(entry["k"]), np.array(entry["measured"])
+    long, short = k_3d < 0.7, (k_3d > 3) & (k_3d < 5)
+    to_linear.append((measured / entry["linear"])[long].mean())
+    to_hmcode.append((measured / entry["hmcode"])[short].mean())
+lattice = np.array(
+    [[entry[p] for p in ("Omega_m", "sigma_8")] for entry in validation["lattice"]["r2"].values()]
+)  # (variant, parameter, [R2, low, high])
+numbers = {
+    "data-n-simulations": n_simulations,
+    "data-n-maps": len(feedback.maps),
+    "data-grid": feedback.grid,
+    "data-n-train": len(split.train),
+    "data-n-valid": len(split.valid),
+    "data-n-test": len(split.test),
+    "data-mass-worst": float(1 / checks["worst deviation of a box's mean"].max()),
+    "data-slab-scatter": float(np.std(slabs[names[0]] - 1)),
+    "data-bad-pixels": int(checks[["not finite", "zero or negative"]].to_numpy().sum()),
+    "data-ratio-large": float(large_scale.mean()),
+    "data-ratio-large-worst": float(100 * np.abs(large_scale - 1).max()),
+    "data-ratio-low": float(np.quantile(at_5, 0.025)),
+    "data-ratio-high": float(np.quantile(at_5, 0.975)),
+    "data-ratio-median": float(np.median(at_5)),
+    "data-ratio-spearman": float(spearmanr(a_sn1, at_5).statistic),
+    "data-ratio-steps": int(np.count_nonzero(np.diff(bin_means) < 0)),
+    "data-ratio-bins": len(bin_means) - 1,
+    "data-power-linear-low": float(min(to_linear)),
+    "data-power-linear-high": float(max(to_linear)),
+    "data-power-small-low": float(min(to_hmcode)),
+    "data-power-small-high": float(max(to_hmcode)),
+    "data-lattice-change": float(np.abs(lattice[1:, :, 0] - lattice[0, :, 0]).max()),
+    "data-lattice-error": float(((lattice[0, :, 2] - lattice[0, :, 1]) / 2).min()),
+    "data-log-mean": log_train.mean,
+    "data-log-std": log_train.std,
+    "data-scaling-mean-shift": float(abs(whole_file.mean - log_train.mean) / log_train.std),
+    "data-scaling-std-shift": float(abs(whole_file.std - log_train.std) / log_train.std),
+}
+for key, value in numbers.items():
+    glue(key, value, display=False)
+runs.write_json(Path(runs_dir) / config.name / "results" / "01_data.json", numbers)
+
+# %% [markdown]
+# ## What we found
+#
+# - Lite and Nbody_Lite hold {glue:text}`data-n-simulations:d` simulations in this profile, split
+#   {glue:text}`data-n-train:d` : {glue:text}`data-n-valid:d` : {glue:text}`data-n-test:d` into
+#   training, validation and test. No simulation is in two parts.
+# - Mass is right to one part in {glue:text}`data-mass-worst:,.0f` in the worst box of both suites, Lite
+#   and Nbody_Lite; {glue:text}`data-bad-pixels:d` of their pixels are zero, negative or not finite.
+# - The log10 of Lite's training maps has mean {glue:text}`data-log-mean:.3f` and standard deviation
+#   {glue:text}`data-log-std:.3f`; the published code finds 11.104 and 0.492 on CMD's IllustrisTNG maps
+#   of $256^2$ pixels.
+# - The feedback proxy leaves the power below 0.5 $h$/Mpc at {glue:text}`data-ratio-large:.3f` and
+#   lowers it at 5 $h$/Mpc to {glue:text}`data-ratio-median:.2f` in the median simulation of Lite.
+# - Another particle lattice changes what the power spectrum of Nbody_Lite tells by at most
+#   {glue:text}`data-lattice-change:.3f` in $R^2$; the statistical error is
+#   {glue:text}`data-lattice-error:.3f`.
+#
+# **Next:** [chapter 02](02_cuts.ipynb) takes parts of these maps away.
+
+# %% tags=["remove-input"]
+made = runs.provenance(config, feedback.fingerprint, time.perf_counter() - started)
+commit = (made["git"] or {}).get("commit", "not under git")
+print(
+    f"Made by notebooks/01_data.ipynb, profile {config.name}, cosmolib {made['versions']['cosmolib']}"
+)
+print(f"commit {commit[:12]}, {made['utc']}, {made['seconds']:.0f} s on {made['platform']}")

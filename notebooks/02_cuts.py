@@ -1,0 +1,295 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Cut parts of the web away
+#
+# :::{admonition} Overview
+# - Every kind of cut on one map: scales by wavenumber, regions by density, and the controls.
+# - What each cut leaves of the power spectrum and of the pixel distribution, and what it adds.
+# - Two ways in which a cut by itself tells a network the answer or blinds it: the fraction of pixels
+#   cut follows $\Omega_m$, and a sharp filter makes negative pixels.
+# :::
+#
+# **What you need.** The maps of [chapter 01](01_data.ipynb). Numbers on this page are of *Lite*, whose
+# feedback is a proxy, unless CMD is named.
+#
+# The argument of the book is a sequence of removals: hide a part of the map, train again, see how
+# much accuracy is lost. It holds only as far as a cut removes what it says and adds nothing. This
+# chapter looks at the cuts alone, before any network.
+
+# %% tags=["parameters"]
+profile = "demo"  # name of a file in configs/, or a path to one
+data_dir = ""  # folder of CMD files; "" = as the profile says (Lite is shipped)
+runs_dir = "runs"  # the numbers of this page go to <runs_dir>/<profile>/results/02_cuts.json
+example = 0  # which map is shown under every cut; 15 i + 5 axis + slab
+
+# %% tags=["hide-input"]
+import time
+from pathlib import Path
+
+import numpy as np
+from cosmolib.spectra import pixel_pdf, power_spectrum
+from cosmolib.suites import MAPS_PER_SIMULATION, open_suite, subset
+from myst_nb import glue
+from scipy.stats import spearmanr
+
+from cosmolib import plots, runs
+from cosmolib.cuts import apply_cut, fit_scaling, fraction_cut, fraction_negative
+
+started = time.perf_counter()
+plots.use_style()
+
+# %%
+config = runs.load_profile(profile)
+name = next(suite for suite in config.suites if not suite.startswith("Nbody_"))
+suite = open_suite(name, data_dir or config.data_dir, field=config.field, set=config.set)
+suite = subset(suite, config.n_simulations)
+maps, omega_m = np.array(suite.maps), suite.params[:, 0]
+pixel_range = (float(maps.min()), float(maps.max()))
+
+# %% [markdown]
+# ## One string names a cut
+#
+# | string | what is hidden | published |
+# |---|---|---|
+# | `kmax:4` | waves shorter than $k_\mathrm{max}$ = 4 $h$/Mpc, by a sharp filter of the linear map | yes |
+# | `kmax:4@log`, `kmax:4@delta` | the same waves of $\log_{10}\Sigma$, or of $\delta$ | |
+# | `kmin:2`, `band:1,4` | waves longer than an edge, or outside two edges; the mean stays | |
+# | `above:1e12:clamp` | pixels above a surface density; they are set to the threshold | yes |
+# | `above:1e12:random` | the same pixels, drawn log-uniformly over the range of the data | yes |
+# | `below:2e11:mean` | pixels below; they are set to the mean of their map | |
+# | `above:delta=3:clamp` | the threshold is an overdensity of each map, not a surface density | |
+# | `mask:above:1e12` | control: everything but which pixels were cut | |
+# | `shuffle:above:1e12:clamp` | control: as many pixels, at random places | |
+#
+# Surface densities are in $(M_\odot/h)/(\mathrm{Mpc}/h)^2$. {numref}`fig-cut-gallery` shows one map
+# under each kind. Two things are seen at once. Sharp filters of the linear map ring around halos and
+# leave negative pixels, in turquoise; the same filter of the log map leaves none. And a random fill
+# is brighter than most of what it replaces: log-uniform over the range of the data has a mean of
+# {glue:text}`cuts-random-mean:.0f` times the mean density of the map shown.
+
+# %% mystnb={"figure": {"name": "fig-cut-gallery", "caption": "One map of Lite (feedback proxy) under every kind of cut, on the colour scale of chapter 01. Turquoise pixels are negative. The mask is drawn in black (cut) and white (kept)."}, "image": {"alt": "Twelve small maps. The first shows halos, filaments and voids; low-pass filtered ones are blurred with turquoise negative ripples in the voids; density cuts flatten halos or voids; random fill is noise; one panel is a black and white mask of the halos."}}
+gallery = [
+    "none",
+    "kmax:4",
+    "kmax:4@log",
+    "kmin:2",
+    "band:1,4",
+    "above:1e12:clamp",
+    "above:1e12:random",
+    "below:2e11:mean",
+    "above:delta=0:clamp",
+    "below:delta=0:clamp",
+    "mask:above:1e12",
+    "shuffle:above:1e12:clamp",
+]
+shown = [apply_cut(maps[example], cut, value_range=pixel_range) for cut in gallery]
+fig, axes = plots.cut_gallery(np.stack(shown), gallery, suite.box_size)
+
+# %% [markdown]
+# ## What a cut leaves of the spectrum
+#
+# In {numref}`fig-cut-spectra` every spectrum is divided by that of the uncut maps. A filter of the
+# linear map does to the linear spectrum exactly what it says. The same filter of the log map does
+# not: going back from the logarithm couples scales, so small-scale power is partly restored and
+# large-scale power lowered. Density cuts have no edge in $k$ at all. Cutting the overdense pixels
+# removes most of the power on all scales, because halos dominate the variance; cutting the
+# underdense ones leaves nearly all of it. Low power is no statement about information: it is
+# measured in the chapters that train.
+
+
+# %% mystnb={"figure": {"name": "fig-cut-spectra", "caption": "Power spectrum after a cut over that before, maps of Lite (feedback proxy): median over simulations and central 68 %. Both are relative to the mean of the uncut map, so that a cut which moves the mean does not rescale the power."}, "image": {"alt": "Two panels of ratios against wavenumber. Left, low-pass filters of the linear map are one and then drop out of the plot at their edge, while the filter of the log map falls gradually. Right, clamping overdense pixels lowers the power at every scale; clamping underdense ones leaves it near one; random fill raises it far above one."}}
+def per_simulation(values):
+    """Mean over the 15 maps of each simulation, (15 n, ...) -> (n, ...)."""
+    return values.reshape(suite.n_simulations, MAPS_PER_SIMULATION, -1).mean(axis=1)
+
+
+def spectrum(cut_maps):
+    """Power of the cut maps (n, nk), relative to the mean of the uncut ones."""
+    shift = maps.mean(axis=(1, 2), keepdims=True) - cut_maps.mean(axis=(1, 2), keepdims=True)
+    return per_simulation(power_spectrum(cut_maps + shift, suite.box_size)[1])
+
+
+k, _ = power_spectrum(maps[:1], suite.box_size)
+uncut_power = spectrum(maps)
+panels = {
+    "Fourier cuts": ("kmax:2", "kmax:4", "kmax:4@log", "kmin:2"),
+    "density cuts": (
+        "above:delta=5:clamp",
+        "above:delta=0:clamp",
+        "below:delta=0:clamp",
+        "below:delta=0:random",
+    ),
+}
+cut_maps = {
+    cut: apply_cut(maps, cut, box_size=suite.box_size) for cuts in panels.values() for cut in cuts
+}
+ratios = {
+    title: {cut: spectrum(cut_maps[cut]) / uncut_power for cut in cuts}
+    for title, cuts in panels.items()
+}
+fig, axes = plots.cut_spectra(k, ratios)
+
+# %% [markdown]
+# ## What a cut leaves of the pixels
+#
+# A clamp piles the pixels it cuts up at the threshold: seen in {numref}`fig-cut-pdf` as a spike whose
+# height is the fraction cut. A Fourier cut changes every pixel. What the logarithmic axis hides is
+# given in the legend: the share of pixels that are negative, which the published scaling, a signed
+# logarithm, sends to about $-11$ where the rest lies around $+11$.
+
+# %% mystnb={"figure": {"name": "fig-cut-pdf", "caption": "Distribution of positive pixels after a cut, maps of Lite (feedback proxy), all simulations together. The grey area is the uncut distribution; the percentage is the share of negative pixels."}, "image": {"alt": "Two panels of pixel distributions over a grey skewed bell, the uncut pixels. Left, low-pass filters of the linear map extend the distribution towards low densities, the filter of the log map narrows it. Right, clamped maps end in a tall spike at their threshold; random fill is a flat line across the range."}}
+edges = np.linspace(9.5, 13.5, 81)  # log10 of (Msun/h)/(Mpc/h)^2, 0.05 dex a bin
+centres = 0.5 * (edges[1:] + edges[:-1])
+pdfs = {
+    title: {
+        f"{cut} ({fraction_negative(cut_maps[cut]).mean():.0%} < 0)": pixel_pdf(
+            cut_maps[cut], edges
+        ).mean(axis=0)
+        for cut in cuts
+    }
+    for title, cuts in panels.items()
+}
+fig, axes = plots.cut_pdfs(centres, pixel_pdf(maps, edges).mean(axis=0), pdfs)
+
+# %% [markdown]
+# ## Counting the pixels that were cut
+#
+# The mean surface density of a box is $\Omega_m \times 1.39\times10^{12}$
+# $(M_\odot/h)/(\mathrm{Mpc}/h)^2$, five times higher at the upper end of the range than at the lower. So a
+# threshold in surface density, the published kind, cuts a share of pixels that follows $\Omega_m$
+# ({numref}`fig-fraction-cut`, left). For `above:4e11` on Lite the rank correlation between the share
+# and $\Omega_m$ is {glue:text}`cuts-spearman-absolute:.2f`: who counts the cut pixels knows
+# $\Omega_m$, whatever they contained. A threshold in overdensity is relative to each map's own mean,
+# and the correlation for `above:delta=0` is {glue:text}`cuts-spearman-delta:.2f` (right). What remains
+# there is a real signal: the share of area that is overdense depends on how far structure has grown.
+
+# %% mystnb={"figure": {"name": "fig-fraction-cut", "caption": "Share of pixels cut in each simulation of Lite (feedback proxy) against Omega_m, for thresholds in surface density (left, published kind) and in overdensity (right): small points are simulations, large ones the mean and standard deviation of a bin."}, "image": {"alt": "Left panel, the fraction of pixels above each absolute threshold rises steeply with Omega_m and the fraction below falls, with little scatter. Right panel, fractions for overdensity thresholds are nearly flat in Omega_m."}}
+thresholds = {
+    "surface density": ("above:4e11", "above:1e12", "below:1e11", "below:2e11"),
+    "overdensity": ("above:delta=0", "above:delta=3", "below:delta=-0.7", "below:delta=-0.5"),
+}
+fractions = {
+    title: {cut: per_simulation(fraction_cut(maps, cut))[:, 0] for cut in cuts}
+    for title, cuts in thresholds.items()
+}
+fig, axes = plots.fraction_against_omega_m(omega_m, fractions)
+
+# %% [markdown]
+# Three controls follow from this, and the results of chapter 06 are read against them: overdensity
+# thresholds; `mask:`, which shows a network only *which* pixels were cut; and `shuffle:`, which cuts
+# as many pixels at random places.
+#
+# ## Negative pixels
+#
+# A surface density is positive; a sum of its long waves is not. {numref}`fig-negative` gives the share
+# of negative pixels against $k_\mathrm{max}$. On Lite it is largest at $k_\mathrm{max}$ =
+# {glue:text}`cuts-negative-k:.1f` $h$/Mpc, with {glue:text}`cuts-negative-most:.1f` % of pixels in the
+# median simulation, and falls to zero where the filter keeps every wave of the grid. CMD's
+# IllustrisTNG maps, four times finer a side, show the same rise and fall further out. A network can
+# learn where the sign flips and lose the depth of every void to it. Filtering $\delta$ instead changes
+# nothing, for the filter is linear; filtering the log map keeps every pixel positive.
+
+# %% mystnb={"figure": {"name": "fig-negative", "caption": "Share of negative pixels after a sharp low-pass filter against its edge. Lines: Lite (feedback proxy), median and central 68 % of simulations. Squares: CMD, IllustrisTNG at 256 x 256 pixels, derived from the published maps. The dashed line is the largest wavenumber of a Lite map; beyond it nothing is cut."}, "image": {"alt": "Percentage of negative pixels against k_max on a logarithmic axis. The line of Lite for the linear filter rises to a maximum at a few h/Mpc and drops to zero at the corner of its Fourier plane; the line of the log filter is zero throughout. Open squares of CMD peak near 5 to 10 h/Mpc."}}
+nyquist = np.pi * suite.grid / suite.box_size
+corner = np.sqrt(2) * nyquist  # the largest wavenumber of a square grid
+k_max = np.geomspace(0.6, corner * 1.001, 10)
+negative = {
+    f"{name}, {label}": np.stack(
+        [
+            per_simulation(fraction_negative(apply_cut(maps, f"kmax:{edge:.4f}{field}")))[:, 0]
+            for edge in k_max
+        ],
+        axis=1,
+    )
+    for label, field in (("filter of the map", ""), ("filter of its logarithm", "@log"))
+}
+published = (
+    "CMD IllustrisTNG, filter of the map",
+    np.array([1, 5, 10, 20, 30, 40]),
+    np.array([0.14, 0.25, 0.24, 0.17, 0.10, 0.01]),
+)
+fig, axes = plots.negative_fraction(k_max, negative, corner, published)
+
+# %% [markdown]
+# What the network sees of this is set by the scaling. {numref}`fig-negative-scaled` shows the input
+# after `kmax:4`: under the signed logarithm of the published recipe the negative pixels form a
+# second island far from the first, and their distance squeezes all structure into a narrow range.
+# Asinh joins the two, and the log filter never parts them.
+
+# %% mystnb={"figure": {"name": "fig-negative-scaled", "caption": "Pixels of Lite (feedback proxy) after a low-pass filter at 4 h/Mpc as the network sees them: the published signed logarithm, asinh, and the logarithm of a map that was filtered in the logarithm."}, "image": {"alt": "Three histograms on logarithmic axes. The first has two narrow separate islands, negative pixels on the left and positive ones on the right. The second is one broad continuous distribution, and the third one smooth bell."}}
+seen = {}
+for label, cut, kind in (
+    ("kmax:4, signed log (published)", "kmax:4", "log"),
+    ("kmax:4, asinh", "kmax:4", "asinh"),
+    ("kmax:4@log, log", "kmax:4@log", "log"),
+):
+    sample = cut_maps[cut][:: max(1, len(maps) // 500)]  # 500 maps draw a smooth histogram
+    seen[label] = fit_scaling(sample, kind).apply(sample)
+fig, axes = plots.scaled_pixels(seen)
+
+# %% tags=["hide-input"]
+low, high = np.log(pixel_range)
+random_mean = (np.exp(high) - np.exp(low)) / (high - low)  # mean of a log-uniform variable
+most = np.median(next(iter(negative.values())), axis=0)
+kept_power = ratios["density cuts"]
+first = int(np.argmin(np.abs(k - 1.0)))
+numbers = {
+    "cuts-random-mean": float(random_mean / maps[example].mean(dtype=np.float64)),
+    "cuts-spearman-absolute": float(
+        spearmanr(omega_m, fractions["surface density"]["above:4e11"]).statistic
+    ),
+    "cuts-spearman-delta": float(
+        spearmanr(omega_m, fractions["overdensity"]["above:delta=0"]).statistic
+    ),
+    "cuts-fraction-delta": float(fractions["overdensity"]["above:delta=0"].mean()),
+    "cuts-fraction-low": float(fractions["surface density"]["above:4e11"][np.argmin(omega_m)]),
+    "cuts-fraction-high": float(fractions["surface density"]["above:4e11"][np.argmax(omega_m)]),
+    "cuts-negative-most": float(100 * most.max()),
+    "cuts-negative-k": float(k_max[np.argmax(most)]),
+    "cuts-negative-log": float(100 * list(negative.values())[1].max()),
+    "cuts-power-halos": float(np.median(kept_power["above:delta=5:clamp"][:, first])),
+    "cuts-power-voids": float(np.median(kept_power["below:delta=0:clamp"][:, first])),
+}
+for key, value in numbers.items():
+    glue(key, value, display=False)
+runs.write_json(Path(runs_dir) / config.name / "results" / "02_cuts.json", numbers)
+
+# %% [markdown]
+# ## What we found
+#
+# - `above:4e11`, a threshold in surface density, cuts {glue:text}`cuts-fraction-low:.1%` of the pixels
+#   of the Lite simulation of smallest $\Omega_m$ and {glue:text}`cuts-fraction-high:.1%` at the
+#   largest. The share alone orders the simulations by $\Omega_m$ with a rank correlation of
+#   {glue:text}`cuts-spearman-absolute:.2f`; for the overdensity threshold `above:delta=0`, which cuts
+#   {glue:text}`cuts-fraction-delta:.1%` on average, it is {glue:text}`cuts-spearman-delta:.2f`.
+# - A sharp filter makes up to {glue:text}`cuts-negative-most:.1f` % of Lite's pixels negative, at
+#   $k_\mathrm{max}$ = {glue:text}`cuts-negative-k:.1f` $h$/Mpc; in the log map
+#   {glue:text}`cuts-negative-log:.0f` %. CMD's IllustrisTNG maps have up to 25 %.
+# - Clamping all pixels above $\delta$ = 5 leaves {glue:text}`cuts-power-halos:.2f` of Lite's power at 1
+#   $h$/Mpc, clamping all underdense ones {glue:text}`cuts-power-voids:.2f`. Halos hold the power;
+#   whether they hold the information is the question of the next chapters.
+# - A random fill has {glue:text}`cuts-random-mean:.0f` times the mean density of the map shown (Lite).
+#   It hides by noise, not by removal.
+#
+# **Next:** [chapter 03](03_training.ipynb) trains a network on a suite and a cut.
+
+# %% tags=["remove-input"]
+made = runs.provenance(config, suite.fingerprint, time.perf_counter() - started)
+commit = (made["git"] or {}).get("commit", "not under git")
+print(
+    f"Made by notebooks/02_cuts.ipynb, profile {config.name}, cosmolib {made['versions']['cosmolib']}"
+)
+print(f"commit {commit[:12]}, {made['utc']}, {made['seconds']:.0f} s on {made['platform']}")

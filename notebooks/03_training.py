@@ -1,0 +1,246 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Train a network
+#
+# :::{admonition} Overview
+# - A small convolutional network learns the cosmology of one map at a time, and how sure it is.
+# - What it sees of the maps is fixed by one string, the *cut*; everything else stays the same.
+# - The result is judged on simulations that it never saw, with intervals that know that the 15
+#   maps of a simulation are not independent.
+# :::
+#
+# **What you need.** The maps of [chapter 01](01_data.ipynb) and the cuts of
+# [chapter 02](02_cuts.ipynb). This notebook is also the batch job of the study: every network of
+# [chapter 06](06_results.ipynb) is one execution of it, for example
+#
+# ```bash
+# papermill notebooks/03_training.ipynb out.ipynb -p suite Lite -p cut kmax:4
+# ```
+#
+# and leaves one folder, `runs/<profile>/<suite>/<cut>/<architecture>-s<seed>/`. A run that is
+# complete is shown, not repeated; one that was interrupted goes on from its last epoch.
+
+# %% tags=["parameters"]
+profile = "demo"  # name of a file in configs/, or a path to one
+suite = "Lite"  # the maps: "Lite", "Nbody_Lite" or a CMD suite such as "IllustrisTNG"
+cut = "none"  # what the network may see, e.g. "kmax:4" or "above:delta=0:clamp"; see chapter 02
+architecture = ""  # "lite", "o3" or "k4s2"; "" = as the profile says
+seed = 1  # of initial weights, batches and augmentation
+epochs = 0  # 0 = as the profile says; another number trains in a folder of its own
+data_dir = ""  # folder of CMD files; "" = as the profile says (Lite is shipped)
+runs_dir = "runs"  # the run's folder is made in here
+
+# %% tags=["hide-input"]
+import time
+
+import numpy as np
+import pandas as pd
+import torch
+from myst_nb import glue
+
+from cosmolib import plots, plots_results, runs
+from cosmolib.cuts import Cut, apply_cut
+from cosmolib.evaluation import train_run
+from cosmolib.networks import build_network
+from cosmolib.suites import map_indices, open_suite, split_simulations, subset
+from cosmolib.training import augment
+
+started = time.perf_counter()
+plots.use_style()
+
+# %%
+overrides = {"data_dir": data_dir} if data_dir else {}
+config = runs.load_profile(profile, **overrides)
+if epochs:
+    config = runs.load_profile(
+        profile, **overrides, epochs=epochs, name=f"{config.name}-{epochs}epochs"
+    )
+architecture = architecture or config.architecture
+cut = str(Cut.parse(cut))
+run = runs.Run(config.name, suite, cut, architecture, seed, root=runs_dir)
+maps = open_suite(suite, config.data_dir or None, field=config.field, set=config.set)
+maps = subset(maps, config.n_simulations or maps.n_simulations)
+split = split_simulations(maps.n_simulations, config.split_seed)
+print(f"{suite}, cut {cut}: {len(split.train)} simulations to train on, {len(split.test)} to test")
+
+# %% [markdown]
+# ## The network
+#
+# The default for maps of $64^2$ pixels repeats one block: a 3×3 convolution, batch normalisation and
+# a leaky rectifier, then a 2×2 convolution of stride 2 that halves the map, again normalised and
+# rectified. All padding is periodic, as the box is. A global average pool makes the answer
+# independent of where a structure lies, and two fully connected layers with dropout end in two
+# numbers a parameter: a mean and a standard deviation.
+#
+# For maps of $256^2$ pixels, the architecture `o3` is the published one, down to the names in its
+# state dictionary.
+
+# %% tags=["hide-input"]
+network = build_network(
+    architecture, maps.grid, config.hidden, config.dropout, len(config.targets)
+)
+n_weights = sum(weights.numel() for weights in network.parameters())
+layers = [
+    (name, type(layer).__name__, sum(weights.numel() for weights in layer.parameters()))
+    for name, layer in network.named_modules()
+    if not list(layer.children()) and any(True for _ in layer.parameters())
+]
+pd.DataFrame(layers, columns=["name", "layer", "parameters"]).set_index("name")
+
+# %% [markdown]
+# ## The loss
+#
+# A *moment network* {cite}`Jeffrey2020` learns the mean $\mu$ and the standard deviation $\sigma$ of
+# the posterior of each parameter $\theta$ without a likelihood. Its loss, as published, is for a
+# batch of maps
+#
+# $$
+# \mathcal{L} = \frac{1}{P} \sum_{p=1}^{P} \left[
+#   \log \left\langle (\theta_p - \mu_p)^2 \right\rangle
+#   + \log \left\langle \left( (\theta_p - \mu_p)^2 - \sigma_p^2 \right)^2 \right\rangle
+# \right] ,
+# $$
+#
+# with the parameters scaled to 0 to 1 over their prior. The first term is smallest where $\mu$ is
+# the posterior mean, the second where $\sigma^2$ is the posterior variance. Parameters that are not
+# predicted, here the feedback, vary from simulation to simulation and are thereby marginalised over.
+#
+# ## Augmentation
+#
+# A map has no orientation and a periodic box no origin. Each time that a map is shown, it is flipped
+# or turned into one of eight symmetries and shifted periodically by a random vector, on the batch
+# and without any copy in memory.
+
+# %% mystnb={"figure": {"name": "fig-augmentation", "caption": "One training map as this run's network sees it, after its cut, and three augmented versions of it: flipped or turned, and shifted periodically."}, "image": {"alt": "Four square maps in a row with the same bright knots and filaments; in the second to fourth the pattern is mirrored or turned and wrapped around the edges."}}
+example = apply_cut(maps.maps[map_indices(split.train[:1])[:1]], cut, box_size=maps.box_size)
+batch = torch.from_numpy(np.log10(np.maximum(example, 1.0)))[:, None].repeat(3, 1, 1, 1)
+turned = augment(batch, torch.Generator().manual_seed(seed), config.symmetries, config.shifts)
+shown = np.concatenate([example, 10 ** turned[:, 0].numpy()])
+fig, axes = plots_results.augmented(shown, maps.box_size)
+
+# %% [markdown]
+# ## Train
+#
+# AdamW with the profile's schedule of the learning rate; the epoch with the lowest validation loss
+# is kept. The test simulations play no part until the end.
+
+# %%
+metrics = train_run(run, config, progress=print)
+history = pd.read_csv(run.path("history.csv"))
+made = runs.read_json(run.path("provenance.json"))
+
+# %% mystnb={"figure": {"name": "fig-learning-curves", "caption": "Moment loss of training maps (with augmentation and dropout) and of validation maps, and the learning rate, by epoch. The dotted line marks the epoch whose weights are kept."}, "image": {"alt": "Left, two lines of loss against epoch, circles for training and squares for validation maps, with a dotted vertical line at the lowest validation loss. Right, the learning rate against epoch on a logarithmic axis."}}
+fig, axes = plots_results.learning_curves(history.to_dict("records"))
+
+# %% [markdown]
+# ## Predict
+#
+# The test simulations are shown once. $R^2$ is one minus the mean squared error over the variance of
+# the true values: 1 is perfect, 0 is what the mean of the prior would reach. $\chi^2$ is the mean of
+# $(\theta - \mu)^2 / \sigma^2$: 1 where the predicted error bars are right, less where they are too
+# wide. All intervals hold 95 % and come from drawing whole simulations anew.
+
+# %% mystnb={"figure": {"name": "fig-predictions", "caption": "Predicted against true parameters of the test simulations. Circles: single maps with the standard deviation that the network predicts; diamonds: the mean over the 15 maps of a simulation; dashed: ideal."}, "image": {"alt": "A scatter plot for each parameter. Small blue circles with thin error bars form columns at the true value of each test simulation, red diamonds mark the mean of each column, a dashed diagonal marks perfect prediction."}}
+with np.load(run.path("predictions.npz")) as file:
+    predictions = dict(file)
+texts = [
+    f"$R^2$ = {m['r2']:.3f}, $\\chi^2$ = {m['chi2']:.2f}"
+    for m in (metrics["parameters"][name] for name in config.targets)
+]
+fig, axes = plots_results.predicted_against_true(
+    *(predictions[key] for key in ("truth", "mean", "std", "simulation")), config.targets, texts
+)
+
+# %% tags=["hide-input"]
+def interval(entry, key, digits=3):
+    """Value with its 95 % interval, as text; the value alone where there is none."""
+    low, high = entry.get(f"{key}_low"), entry.get(f"{key}_high")
+    text = f"{entry[key]:.{digits}f}"
+    return text if low is None else f"{text} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+statistics = {
+    "r2": "R2, a map",
+    "r2_simulation": "R2, mean of a simulation's maps",
+    "rmse": "RMSE, a map",
+    "mean_sigma": "mean predicted sigma",
+    "chi2": "chi2",
+}
+table = pd.DataFrame(
+    {
+        name: {text: interval(metrics["parameters"][name], key) for key, text in statistics.items()}
+        for name in config.targets
+    }
+)
+table
+
+# %% tags=["remove-input"]
+for short, name in (("om", "Omega_m"), ("s8", "sigma_8")):
+    entry = metrics["parameters"].get(name)
+    known = entry is not None
+    glue(f"training_r2_{short}", interval(entry, "r2") if known else "no", display=False)
+    glue(
+        f"training_r2_simulation_{short}",
+        interval(entry, "r2_simulation") if known else "no",
+        display=False,
+    )
+    glue(f"training_rmse_{short}", interval(entry, "rmse") if known else "no", display=False)
+    glue(f"training_chi2_{short}", interval(entry, "chi2", 2) if known else "no", display=False)
+best = history.loc[history["valid_loss"].idxmin()]
+glue("training_suite", suite, display=False)
+glue("training_cut", cut, display=False)
+glue("training_architecture", architecture, display=False)
+glue("training_seed", int(seed), display=False)
+glue("training_weights", int(n_weights), display=False)
+glue("training_train_maps", int(15 * len(split.train)), display=False)
+glue("training_test_maps", int(len(predictions["simulation"])), display=False)
+glue("training_test_simulations", int(len(np.unique(predictions["simulation"]))), display=False)
+glue("training_epochs", int(config.epochs), display=False)
+glue("training_best_epoch", int(best["epoch"]), display=False)
+glue("training_seconds", float(made["seconds"] or 0), display=False)
+glue("training_device", str(made["device"]), display=False)
+
+# %% [markdown]
+# ## What we found
+#
+# On {glue:text}`training_suite`, cut "{glue:text}`training_cut`", the network
+# {glue:text}`training_architecture` with {glue:text}`training_weights:d` weights learnt from
+# {glue:text}`training_train_maps:d` maps in {glue:text}`training_epochs:d` epochs, of which number
+# {glue:text}`training_best_epoch:d` was kept. On {glue:text}`training_test_maps:d` maps of
+# {glue:text}`training_test_simulations:d` test simulations of {glue:text}`training_suite`:
+#
+# | | $\Omega_m$ | $\sigma_8$ |
+# |---|---|---|
+# | $R^2$, a map | {glue:text}`training_r2_om` | {glue:text}`training_r2_s8` |
+# | $R^2$, mean of a simulation's maps | {glue:text}`training_r2_simulation_om` | {glue:text}`training_r2_simulation_s8` |
+# | RMSE, a map | {glue:text}`training_rmse_om` | {glue:text}`training_rmse_s8` |
+# | $\chi^2$ | {glue:text}`training_chi2_om` | {glue:text}`training_chi2_s8` |
+#
+# For comparison, the stored output of the published notebook has $R^2$ of 0.994 and 0.982 a map on
+# *CMD* (IllustrisTNG, uncut, $256^2$ pixels, 1000 simulations). Lite has fewer pixels, and a profile
+# may use fewer simulations, so that its numbers measure Lite and not that network.
+#
+# **Next:** [chapter 04](04_tuning.ipynb) searches for better settings.
+
+# %% tags=["remove-input"]
+now = runs.provenance(config, maps.fingerprint, time.perf_counter() - started)
+for verb, source in (("Trained", made), ("Shown", now)):
+    commit = (source["git"] or {}).get("commit", "not under git")[:12]
+    print(
+        f"{verb} by notebooks/03_training.ipynb -p profile {config.name} -p suite {suite} "
+        f"-p cut {cut} -p seed {seed}"
+    )
+    print(f"  commit {commit}, {source['utc']}, {source['seconds'] or 0:.0f} s, {source['platform']}")

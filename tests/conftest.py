@@ -1,0 +1,62 @@
+"""Fixtures for all tests: a tiny synthetic suite in CMD's format."""
+
+import numpy as np
+import pytest
+
+from cosmolib.suites import MAPS_PER_SIMULATION, mean_surface_density, parameter_ranges
+
+TINY_GRID = 32
+TINY_SIMULATIONS = 24
+
+
+def write_suite_files(folder, name, maps, params, set="LH", field="Mtot", header=""):
+    """Write maps and parameters under CMD's names; return their two paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    maps_path = folder / f"Maps_{field}_{name}_{set}_z=0.00.npy"
+    params_path = folder / f"params_{set}_{name}.txt"
+    np.save(maps_path, maps)
+    np.savetxt(params_path, params, fmt="%.5f", header=header)
+    return maps_path, params_path
+
+
+def lognormal_maps(params, grid=TINY_GRID, seed=0):
+    """Log-normal twins, (15 n, N, N) float32 each: gravity only, and with smoothed peaks.
+
+    As in a simulation, contrast grows with sigma_8, and the five slabs of an axis hold the mass
+    Omega_m of the box; the "feedback" moves up to 15 % of the mass by a smoothing, driven by A_SN1.
+    """
+    rng = np.random.default_rng(seed)
+    params = np.round(params, 5)  # as the table on disk has them
+    k = np.hypot(*np.meshgrid(np.fft.fftfreq(grid), np.fft.rfftfreq(grid), indexing="ij"))
+    k[0, 0] = np.inf
+    white = rng.standard_normal((len(params), MAPS_PER_SIMULATION, grid, grid))
+    gauss = np.fft.irfft2(np.fft.rfft2(white) * k**-0.75, s=(grid, grid))
+    gauss /= gauss.std(axis=(-1, -2), keepdims=True)
+    density = np.exp(params[:, 1, None, None, None] * gauss)  # (n, 15, N, N)
+    axes = density.reshape(len(params), 3, 5, grid, grid)
+    axes /= axes.mean(axis=(2, 3, 4), keepdims=True)
+    axes *= mean_surface_density(params[:, 0])[:, None, None, None, None]
+    smooth = sum(np.roll(density, shift, axis) for shift in (-1, 1) for axis in (-1, -2)) / 4
+    moved = (0.15 * params[:, 2] / 4.0)[:, None, None, None]
+    feedback = (1 - moved) * density + moved * smooth
+    return tuple(m.reshape(-1, grid, grid).astype(np.float32) for m in (density, feedback))
+
+
+@pytest.fixture(scope="session")
+def tiny_params():
+    """Parameters of the tiny suites, (24, 6), uniform over the LH ranges."""
+    low, high = parameter_ranges("Lite").T
+    return np.random.default_rng(1).uniform(low, high, size=(TINY_SIMULATIONS, 6))
+
+
+@pytest.fixture(scope="session")
+def tiny_suite_dir(tmp_path_factory, tiny_params):
+    """Folder with the suites Lite and Nbody_Lite: 24 simulations, 32 x 32 pixels, index-matched.
+
+    Shared by the session: copy what you change. ``open_suite("Lite", data_dir=tiny_suite_dir)``.
+    """
+    folder = tmp_path_factory.mktemp("cmd")
+    gravity, feedback = lognormal_maps(tiny_params)
+    write_suite_files(folder, "Nbody_Lite", gravity, tiny_params)
+    write_suite_files(folder, "Lite", feedback, tiny_params)
+    return folder

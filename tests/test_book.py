@@ -1,0 +1,111 @@
+"""The book's sources: pages exist, glued numbers are made, figures have an alt text."""
+
+import re
+from pathlib import Path
+
+import jupytext
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted((ROOT / "book").glob("*.md"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+GLUE_ROLE = re.compile(r"\{glue(?::\w+)?\}`([^`]+)`")
+GLUE_FIGURE = re.compile(r"\{glue(?::figure|:any)?\}\s+([\w-]+)[^\n]*\n((?::[^\n]*\n)*)")
+FIGURE = re.compile(r"(?:```|:::)\{(?:figure|image)\}[^\n]*\n((?::[^\n]*\n)*)")
+CITE = re.compile(r"\{cite(?::\w+)?\}`([^`]+)`")
+
+
+def markdown(path):
+    """Prose of a page or of a notebook's markdown cells."""
+    if path.suffix == ".md":
+        return path.read_text(encoding="utf-8")
+    cells = jupytext.read(path).cells
+    return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+
+
+def glued(path):
+    """Keys that a notebook glues, as regular expressions: an f-string key stands for many."""
+    code = "\n".join(cell.source for cell in jupytext.read(path).cells if cell.cell_type == "code")
+    keys = re.findall(r"glue\(\s*f?[\"']([^\"']+)[\"']", code)
+    keys += re.findall(r"[\"']([a-z]\w*)[\"']\s*:", code)  # {"key": value} that a loop glues
+    keys += re.findall(r"f[\"']([\w{}\[\]().]+)[\"']\s*:", code)
+    return [re.sub(r"\\\{.*?\\\}", r"\\w+", re.escape(key)) for key in keys]
+
+
+def toc_files():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
+    return [toc["root"]] + [chapter["file"] for chapter in chapters]
+
+
+def test_every_page_of_the_contents_exists():
+    for name in toc_files():
+        found = [suffix for suffix in (".md", ".ipynb") if (ROOT / f"{name}{suffix}").is_file()]
+        assert len(found) == 1, f"_toc.yml: {name}: found {found or 'no file'}, expected one"
+
+
+def test_every_page_is_in_the_contents():
+    listed = {ROOT / name for name in toc_files()}
+    for path in PAGES + NOTEBOOKS:
+        assert path.with_suffix("") in listed, f"{path.name} is not in _toc.yml"
+
+
+@pytest.mark.parametrize("path", PAGES + NOTEBOOKS, ids=lambda path: path.name)
+def test_glued_numbers_are_made(path):
+    """A key used in prose is glued in the notebook that it names."""
+    text = markdown(path)
+    used = [item.strip() for item in GLUE_ROLE.findall(text)]
+    for key, options in GLUE_FIGURE.findall(text):
+        doc = re.search(r":doc:\s*(\S+)", options)
+        used.append(f"{doc.group(1)}::{key}" if doc else key)
+    for item in used:
+        source, _, key = item.rpartition("::")
+        key = key.split(":")[0]  # the format, as in key:.3f
+        notebook = (path.parent / source).resolve() if source else path
+        assert notebook.suffix == ".ipynb", f"{path.name}: {item}: want NOTEBOOK.ipynb::key"
+        assert notebook.is_file(), f"{path.name}: {item}: no such notebook"
+        assert any(re.fullmatch(made, key) for made in glued(notebook)), (
+            f"{path.name}: {key!r} is not glued in {notebook.name}"
+        )
+
+
+@pytest.mark.parametrize("path", PAGES + NOTEBOOKS, ids=lambda path: path.name)
+def test_figures_have_caption_and_alt(path):
+    for options in FIGURE.findall(markdown(path)):
+        assert re.search(r":alt: *\S.{20,}", options), f"{path.name}: figure without alt: {options}"
+    if path.suffix == ".ipynb":
+        for cell in jupytext.read(path).cells:
+            meta = cell.metadata.get("mystnb", {})
+            if "figure" in meta or "image" in meta:
+                where = f"{path.name}: {meta}"
+                assert len(meta["figure"]["caption"]) > 20, where
+                assert meta["figure"]["name"], where
+                assert len(meta["image"]["alt"]) > 20, where
+
+
+@pytest.mark.parametrize("path", PAGES + NOTEBOOKS, ids=lambda path: path.name)
+def test_links_and_citations_resolve(path):
+    text = markdown(path)
+    bibliography = (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
+    keys = set(re.findall(r"^@\w+\{([^,]+),", bibliography, flags=re.M))
+    for cited in CITE.findall(text):
+        for key in cited.split(","):
+            assert key.strip() in keys, f"{path.name}: {key} is not in references.bib"
+    for target in re.findall(r"\]\(([^)\s#]+)[^)]*\)", text):
+        if not re.match(r"https?://|mailto:", target):
+            assert (path.parent / target).exists(), f"{path.name}: link to missing {target}"
+
+
+def test_bibliography_has_no_double_key():
+    bibliography = (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
+    keys = re.findall(r"^@\w+\{([^,]+),", bibliography, flags=re.M)
+    assert len(keys) == len(set(keys))
+
+
+def test_the_site_asks_no_other_host():
+    """MathJax comes from the book's own folder."""
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())["sphinx"]["config"]
+    script = ROOT / config["html_static_path"][0] / config["mathjax_path"]
+    assert script.is_file()
+    assert script.stat().st_size > 1_000_000

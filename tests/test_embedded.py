@@ -1,0 +1,106 @@
+"""The codec of the embedded suite."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from cosmolib import embedded
+from cosmolib.runs import read_json
+from cosmolib.suites import open_suite
+
+
+@pytest.fixture(scope="module")
+def twins():
+    """Log-normal twin maps over five decades, (30, 16, 16)."""
+    rng = np.random.default_rng(1)
+    gravity = 10 ** rng.normal(11.2, 0.8, size=(30, 16, 16))
+    feedback = gravity * 10 ** rng.normal(0, 0.03, size=gravity.shape)
+    return gravity.astype(np.float32), feedback.astype(np.float32)
+
+
+@pytest.fixture
+def packed(twins, tmp_path):
+    """A data folder of two simulations, packed."""
+    source, data = tmp_path / "source", tmp_path / "data"
+    for suite, maps in (("Nbody_Lite", twins[0]), ("Lite", twins[1])):
+        (source / suite).mkdir(parents=True)
+        np.save(source / suite / f"Maps_Mtot_{suite}_LH_z=0.00.npy", maps)
+    data.mkdir()
+    shutil.copy(embedded.DATA / embedded.TABLE, data)
+    embedded.pack(source, data)
+    return source, data
+
+
+def test_quantisation_is_as_fine_as_documented(twins):
+    gravity, feedback = embedded.decode(embedded.encode(*twins), 30, 16)
+    # a map's own factor shifts all of its pixels alike, so steps show as the spread in a map
+    error = np.log10(gravity / twins[0])
+    assert np.ptp(error, axis=(1, 2)).max() <= float(embedded.STEP) * 1.001
+    error = np.log10(feedback / gravity) - np.log10(twins[1] / twins[0])
+    assert np.ptp(error, axis=(1, 2)).max() <= float(embedded.RATIO_STEP) * 1.001
+    for found, true in ((gravity, twins[0]), (feedback, twins[1])):
+        np.testing.assert_allclose(
+            found.mean(axis=(1, 2), dtype=float), true.mean(axis=(1, 2), dtype=float), rtol=1e-6
+        )
+
+
+def test_predictor_is_inverted_exactly():
+    levels = np.random.default_rng(0).integers(0, 256, size=(7, 9, 9), dtype=np.uint8)
+    np.testing.assert_array_equal(embedded._levels(embedded._residuals(levels)), levels)
+
+
+@pytest.mark.parametrize("bad", [0.0, -1e11, np.nan, np.inf, 1e20])
+def test_maps_that_do_not_fit_are_refused(twins, bad):
+    gravity = twins[0].copy()
+    gravity[3, 4, 5] = bad
+    with pytest.raises(ValueError, match="expected 0 to 255"):
+        embedded.encode(gravity, twins[1])
+
+
+def test_expand_gives_cmd_files_once(packed, tmp_path):
+    source, data = packed
+    folder = embedded.expand("Lite", tmp_path / "cache", data)
+    suite = open_suite("Lite", data_dir=folder)
+    assert suite.maps.shape == (30, 16, 16)
+    assert suite.maps.dtype == np.float32
+    assert suite.params[1].tolist() == [0.3026, 0.9394, 3.42001, 3.96137, 1.03311, 1.1607]
+    stamp = suite.maps_path.stat().st_mtime_ns
+    assert embedded.expand("Lite", tmp_path / "cache", data) == folder
+    assert suite.maps_path.stat().st_mtime_ns == stamp
+
+
+def test_packing_again_changes_no_file(packed):
+    source, data = packed
+    before = {path.name: path.stat().st_mtime_ns for path in data.glob("*.xz")}
+    embedded.pack(source, data)
+    assert {path.name: path.stat().st_mtime_ns for path in data.glob("*.xz")} == before
+
+
+def test_a_damaged_chunk_is_named_and_leaves_nothing(packed, tmp_path):
+    _, data = packed
+    chunk = data / "lite-0000.xz"
+    blob = bytearray(chunk.read_bytes())
+    blob[len(blob) // 2] ^= 1
+    chunk.write_bytes(blob)
+    with pytest.raises(ValueError, match=r"lite-0000.xz: damaged, SHA-256 is \w+, expected"):
+        embedded.expand("Lite", tmp_path / "cache", data)
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+def test_unknown_and_absent_suites(tmp_path):
+    with pytest.raises(ValueError, match="'Heavy' is not embedded, expected one of Lite"):
+        embedded.expand("Heavy")
+    with pytest.raises(FileNotFoundError, match="comes with a clone"):
+        embedded.expand("Lite", tmp_path, tmp_path / "nowhere")
+
+
+def test_shipped_manifest_covers_every_chunk_and_is_small():
+    manifest = read_json(embedded.DATA / embedded.MANIFEST)
+    assert sum(chunk["simulations"] for chunk in manifest["chunks"]) == manifest["simulations"]
+    sizes = [(embedded.DATA / chunk["file"]).stat().st_size for chunk in manifest["chunks"]]
+    assert max(sizes) < 40e6
+    assert sum(sizes) < 45e6
+    assert {path.name for path in embedded.DATA.glob("*.xz")} == {
+        chunk["file"] for chunk in manifest["chunks"]
+    }

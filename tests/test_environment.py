@@ -1,0 +1,86 @@
+"""One list of packages in three files: pyproject.toml, environment.yml, constraints.txt."""
+
+import importlib.metadata
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+CONDA_NAMES = {"pytorch": "torch", "snakemake-minimal": "snakemake"}
+
+
+def from_pyproject():
+    """{package: Requirement} of the package, its tests and its simulations."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    lines = project["dependencies"] + extras["simulate"] + extras["dev"]
+    return {canonicalize_name(item.name): item for item in map(Requirement, lines)}
+
+
+def from_environment():
+    """({package: Requirement}, python requirement) of environment.yml."""
+    entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    conda = [entry for entry in entries if isinstance(entry, str) and entry != "pip"]
+    pip = next(entry["pip"] for entry in entries if isinstance(entry, dict))
+    lines = [line for line in conda + pip if not line.startswith("-e")]
+    assert "-e ." in pip, "environment.yml does not install cosmolib itself"
+    found = {}
+    for item in map(Requirement, lines):
+        found[canonicalize_name(CONDA_NAMES.get(item.name, item.name))] = item
+    return found, found.pop("python")
+
+
+def pins():
+    """{package: version} of constraints.txt."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(name): version for name, version in pairs}
+
+
+def test_conda_and_pip_ask_for_the_same():
+    ours, (theirs, _) = from_pyproject(), from_environment()
+    assert set(ours) == set(theirs)
+    for name, requirement in ours.items():
+        assert requirement.specifier == theirs[name].specifier, name
+        assert str(requirement.marker) == str(theirs[name].marker), name
+
+
+def test_same_python():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    _, python = from_environment()
+    assert str(python.specifier) == project["requires-python"]
+
+
+def test_pins_lie_in_the_ranges():
+    pinned = pins()
+    for name, requirement in from_pyproject().items():
+        assert name in pinned, f"constraints.txt does not pin {name}"
+        assert requirement.specifier.contains(pinned[name]), f"{name}=={pinned[name]}"
+
+
+def test_pins_name_no_place():
+    """No local path, index or build tag: the pins must resolve on any machine."""
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        assert line.startswith("#") or re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9.]+", line), line
+
+
+@pytest.mark.parametrize(
+    "name", ["torch", "numpy", "captum", "optuna", "jupyter-book", "snakemake"]
+)
+def test_what_runs_lies_in_the_ranges(name):
+    installed = importlib.metadata.version(name)
+    assert from_pyproject()[name].specifier.contains(installed)
+
+
+def test_one_version():
+    import cosmolib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert cosmolib.__version__ == project["version"] == str(citation["version"])
+    assert f"## {project['version']}" in (ROOT / "CHANGELOG.md").read_text()

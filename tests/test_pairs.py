@@ -1,0 +1,98 @@
+"""The notebooks: each .ipynb and its .py say the same, and nothing that ran is committed."""
+
+import json
+import re
+from pathlib import Path
+
+import jupytext
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMES = [
+    "01_data",
+    "02_cuts",
+    "03_training",
+    "04_tuning",
+    "05_interpretation",
+    "06_results",
+    "07_validation",
+]
+KEPT = ("tags", "mystnb")  # the cell metadata that workflow and book read
+
+
+def cells(notebook):
+    """What must agree in both files: kind, source and kept metadata of each cell."""
+    return [
+        (
+            cell.cell_type,
+            cell.source,
+            {key: cell.metadata[key] for key in KEPT if key in cell.metadata},
+        )
+        for cell in notebook.cells
+    ]
+
+
+def read(name):
+    """The two files of a pair, as notebooks."""
+    folder = ROOT / "notebooks"
+    return jupytext.read(folder / f"{name}.ipynb"), jupytext.read(folder / f"{name}.py")
+
+
+def test_the_seven_pairs_and_nothing_else():
+    found = sorted(path.name for path in (ROOT / "notebooks").glob("*.*"))
+    assert found == sorted(f"{name}.{kind}" for name in NAMES for kind in ("ipynb", "py"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pair_agrees(name):
+    ours, twin = read(name)
+    ours, twin = cells(ours), cells(twin)
+    for number, (left, right) in enumerate(zip(ours, twin, strict=False)):
+        assert left == right, f"{name}: cell {number} differs between .ipynb and .py"
+    assert len(ours) == len(twin), f"{name}: .ipynb and .py have another number of cells"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_that_ran_is_committed(name):
+    notebook = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
+    for number, cell in enumerate(notebook["cells"]):
+        assert not cell.get("attachments"), f"{name}: cell {number} has attachments"
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == [], f"{name}: cell {number} has outputs; strip them"
+            assert cell["execution_count"] is None, f"{name}: cell {number} has a count"
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_cell_of_flat_commented_parameters(name):
+    notebook, _ = read(name)
+    tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    assert len(tagged) == 1, f"{name}: {len(tagged)} cells are tagged 'parameters'"
+    lines = [line for line in tagged[0].source.splitlines() if line and not line.startswith("#")]
+    for line in lines:
+        assert re.match(r"^[a-z_]+ = [^#\[{(]+ +# \S", line), (
+            f"{name}: {line!r}: want X = SCALAR  # why"
+        )
+    names = [line.split(" = ")[0] for line in lines]
+    assert {"profile", "runs_dir"} <= set(names)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_chapter_starts_with_its_title(name):
+    notebook, _ = read(name)
+    first = notebook.cells[0]
+    assert first.cell_type == "markdown"
+    assert first.source.startswith("# ")
+
+
+def test_drift_is_seen(tmp_path):
+    """The comparison itself: a word changed, a tag lost and a cell dropped must each show."""
+    notebook = jupytext.reads(
+        '# %% [markdown]\n# # T\n\n# %% tags=["parameters"]\na = 1\n', "py:percent"
+    )
+    for change in ("# # U", "a = 2"):
+        old = "# # T" if change.startswith("#") else "a = 1"
+        text = jupytext.writes(notebook, "py:percent").replace(old, change)
+        assert cells(jupytext.reads(text, "py:percent")) != cells(notebook)
+    untagged = jupytext.writes(notebook, "py:percent").replace(' tags=["parameters"]', "")
+    assert cells(jupytext.reads(untagged, "py:percent")) != cells(notebook)

@@ -1,0 +1,124 @@
+"""Shards: resumed after a kill, claimed once, joined into CMD files."""
+
+import fcntl
+import multiprocessing
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from cosmolib import embedded, shards
+from cosmolib.suites import open_suite
+
+TABLE = embedded.DATA / embedded.TABLE
+
+
+def fake_simulation(params, seed, settings=None, proxy=None, variants=()):
+    """Twin maps that depend on the row, in the form of `simulate.simulate_one`."""
+    rng = np.random.default_rng(int(seed))
+    unit = params[0] * 2.775e11 * 5
+    maps = np.exp(rng.normal(size=(15, 8, 8)))
+    maps *= unit / maps.reshape(3, -1).mean(axis=1).repeat(5)[:, None, None]
+    spectrum = {"k": np.ones(3), "power_nbody": np.ones(3), "power_hydro": np.ones(3)}
+    return {
+        "nbody": maps.astype(np.float32),
+        "hydro": (maps * 1.01).astype(np.float32),
+        **spectrum,
+        **{f"variant{i}": maps for i, _ in enumerate(variants)},
+    }
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    monkeypatch.setattr(shards, "simulate_one", fake_simulation)
+
+
+def quiet(line):
+    pass
+
+
+def test_read_table_is_the_camels_table():
+    params, seeds = shards.read_table(TABLE)
+    assert params.shape == (1000, 6)
+    assert params[0].tolist() == [0.309, 0.979, 3.11234, 1.12194, 0.6685, 0.53182]
+    assert seeds[:3].tolist() == [0, 1, 2]
+
+
+def test_read_table_names_the_bad_row(tmp_path):
+    path = tmp_path / "table.txt"
+    path.write_text("#Name\nLH_0 0.3 0.8 1 1 1 1 0\nLH_1 0.3 0.8\n")
+    with pytest.raises(ValueError, match=r"table.txt: row 1 has 3 columns, expected 8"):
+        shards.read_table(path)
+
+
+def test_shards_resume_and_assemble_in_row_order(fake, tmp_path):
+    folder = tmp_path / "shards"
+    assert shards.simulate_shards(folder, TABLE, [2, 0], progress=quiet) == 2
+    assert shards.simulate_shards(folder, TABLE, range(4), progress=quiet) == 2
+    assert shards.assemble(folder, tmp_path / "suite") == 4
+    suite = open_suite("Lite", data_dir=tmp_path / "suite")
+    params, _ = shards.read_table(TABLE)
+    np.testing.assert_array_equal(suite.params, params[:4])
+    expected = fake_simulation(params[3], 3)["hydro"]
+    np.testing.assert_array_equal(suite.maps[45:60], expected)
+
+
+def test_a_claimed_row_is_left_to_its_owner(fake, tmp_path):
+    path = shards.shard_path(tmp_path, 0)
+    with open(path.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # flock belongs to the open file, so a second open of the same process also waits
+        assert shards.simulate_shards(tmp_path, TABLE, [0], progress=quiet) == 0
+    assert shards.simulate_shards(tmp_path, TABLE, [0], progress=quiet) == 1
+
+
+def _work_slowly(folder, started):
+    def slow(*args, **kwargs):
+        started.set()
+        time.sleep(60)
+
+    shards.simulate_one = slow
+    shards.simulate_shards(folder, TABLE, [0], progress=quiet)
+
+
+def test_a_killed_process_leaves_nothing_half_done(fake, tmp_path):
+    context = multiprocessing.get_context("fork")
+    started = context.Event()
+    process = context.Process(target=_work_slowly, args=(tmp_path, started))
+    process.start()
+    assert started.wait(30)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert not list(tmp_path.glob("*.npz"))
+    assert shards.simulate_shards(tmp_path, TABLE, [0], progress=quiet) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["LH_0000.npz"]
+
+
+def test_assemble_names_the_missing_shard(fake, tmp_path):
+    shards.simulate_shards(tmp_path, TABLE, [0, 2], progress=quiet)
+    with pytest.raises(FileNotFoundError, match="LH_0001.npz: no such shard"):
+        shards.assemble(tmp_path, tmp_path / "out", count=3)
+    assert not (tmp_path / "out").exists()
+    assert shards.assemble(tmp_path, tmp_path / "out") == 1
+
+
+def test_rows_outside_of_the_table_are_refused(fake, tmp_path):
+    with pytest.raises(ValueError, match="row 1000 asked for, the table has 1000 rows"):
+        shards.simulate_shards(tmp_path, TABLE, [1000], progress=quiet)
+
+
+def test_lattice_check_sees_a_lattice_that_tells_more():
+    rng = np.random.default_rng(0)
+    cosmology = rng.uniform([0.1, 0.6], [0.5, 1.0], size=(60, 2))
+    noise = rng.normal(scale=0.2, size=(60, 15, 6))
+    signal = 10 ** (noise + cosmology[:, None, :1] + cosmology[:, None, 1:])
+    clean = 10 ** (
+        0.2 * noise + cosmology[:, None, :1] + [0, 0, 0, 1, 1, 1] * cosmology[:, None, 1:]
+    )
+    report = shards.lattice_check({"shipped": signal, "same": signal, "leaky": clean}, cosmology)
+    assert report["difference"]["same"]["Omega_m"] == [0, 0, 0]
+    gain, low, _ = report["difference"]["leaky"]["Omega_m"]
+    assert gain > 0.1
+    assert low > 0

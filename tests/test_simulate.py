@@ -1,0 +1,113 @@
+"""One simulation: particles, tracers, projection, feedback proxy."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cosmolib import embedded, shards, simulate
+from cosmolib.suites import BOX_SIZE
+
+REDUCED = Path(__file__).parent / "data" / "reduced_LH_0.npz"
+SMALL = simulate.SimulationSettings(particles=16, mesh=32, grid=16)
+needs_pysco = pytest.mark.skipif(
+    importlib.util.find_spec("pysco") is None, reason="needs the extra cosmolib[simulate]"
+)
+needs_pylians = pytest.mark.skipif(
+    importlib.util.find_spec("MAS_library") is None, reason="needs Pylians"
+)
+
+
+@pytest.fixture(scope="module")
+def displacement():
+    """A smooth periodic displacement field with collapsed and empty regions, (16, 16, 16, 3)."""
+    lattice = (np.arange(16) + 0.5) / 16 * 2 * np.pi
+    x, y, z = np.meshgrid(lattice, lattice, lattice, indexing="ij")
+    field = np.stack([-np.sin(x), -np.sin(y + z), -np.sin(z - x)], axis=-1)
+    return (3.0 * field).astype(np.float32)
+
+
+def test_refinement_one_gives_the_particles_themselves(displacement):
+    settings = simulate.SimulationSettings(particles=16, refinement=1)
+    found = simulate.refine(displacement, settings)
+    lattice = (np.arange(16) + 0.5) / 16 * BOX_SIZE
+    start = np.stack(np.meshgrid(lattice, lattice, lattice, indexing="ij"), -1).reshape(-1, 3)
+    offset = found - start - displacement.reshape(-1, 3)
+    np.testing.assert_allclose(offset - BOX_SIZE * np.rint(offset / BOX_SIZE), 0, atol=1e-5)
+
+
+def test_refined_tracers_follow_the_continuous_field(displacement):
+    settings = simulate.SimulationSettings(particles=16, refinement=3, lattice_shift=0.5)
+    found = simulate.refine(displacement, settings)
+    lattice = ((np.arange(48) + 0.5) / 3 + 0.5) / 16 * BOX_SIZE
+    q = np.stack(np.meshgrid(lattice, lattice, lattice, indexing="ij"), -1).reshape(-1, 3)
+    x, y, z = (q * 2 * np.pi / BOX_SIZE).T
+    exact = q + 3.0 * np.stack([-np.sin(x), -np.sin(y + z), -np.sin(z - x)], -1)
+    offset = found - exact
+    offset -= BOX_SIZE * np.rint(offset / BOX_SIZE)
+    assert np.abs(offset).max() < 0.01  # of an amplitude of 3 Mpc/h
+    assert found.min() >= 0
+    assert found.max() < BOX_SIZE
+
+
+def test_projection_keeps_mass_and_uses_cmd_order():
+    # one tracer: which map it lies in says axis and slab, which pixel the other two coordinates
+    position = np.array([[12.0, 3.0, 21.0]], np.float32)
+    maps = simulate.project(position, 25)  # pixels of 1 Mpc/h, centres at half integers
+    filled = [5 * 0 + 2, 5 * 1 + 0, 5 * 2 + 4]
+    assert [i for i in range(15) if maps[i].sum() > 0] == filled
+    for index, pixel in zip(filled, [(3, 21), (12, 21), (12, 3)], strict=True):
+        # a cloud on a pixel's corner is shared by four pixels
+        i, j = pixel
+        np.testing.assert_allclose(maps[index][i - 1 : i + 1, j - 1 : j + 1], 0.25 * 5 * 625)
+    np.testing.assert_allclose(maps.reshape(3, -1).mean(axis=1), 1.0)
+
+
+def test_projection_wraps_clouds_at_the_edge():
+    maps = simulate.project(np.array([[0.1, 0.0, 24.9]], np.float32), 25)
+    slab = maps[0]  # axis 0, pixels of (y, z)
+    assert slab[0, 24] == pytest.approx(slab[24, 24])
+    assert slab[0, 0] == pytest.approx(slab[24, 0])
+    assert slab.sum() == pytest.approx(5 * 625)
+
+
+@needs_pylians
+def test_feedback_moves_matter_out_and_more_with_a_sn1(displacement):
+    settings = simulate.SimulationSettings(particles=16, mesh=64)
+    position = simulate.refine(displacement, settings)
+    density = simulate.density_mesh(position, 64)
+    k, gravity = simulate.power_3d(density)
+    ratios = []
+    for a_sn1 in (0.25, 1.0, 4.0):
+        params = np.array([0.3, 0.8, a_sn1, 1.0, 1.0, 1.0])
+        moved = simulate.feedback_displacement(density, position, params)
+        # against the density gradient: matter leaves the densest cell's neighbourhood
+        moved = simulate._wrap(moved + position)
+        _, power = simulate.power_3d(simulate.density_mesh(moved, 64))
+        ratios.append(power / gravity)
+    small_scales = (k > 1) & (k < 5)  # beyond, the smooth field has no power of its own
+    assert np.all(ratios[0][small_scales] > ratios[1][small_scales])
+    assert np.all(ratios[1][small_scales] > ratios[2][small_scales])
+    assert abs(ratios[2][0] - 1) < 0.02
+
+
+@needs_pysco
+@needs_pylians
+def test_reduced_simulation_is_made_again(tmp_path):
+    """The whole chain at 16^3 particles gives the maps that were stored when Lite was made."""
+    made = shards.simulate_shards(
+        tmp_path, embedded.DATA / embedded.TABLE, [0], settings=SMALL, progress=lambda line: None
+    )
+    assert made == 1
+    with np.load(shards.shard_path(tmp_path, 0)) as found, np.load(REDUCED) as stored:
+        assert found["params"][:2].tolist() == [0.309, 0.979]
+        for name in ("nbody", "hydro"):
+            difference = np.log10(found[name] / stored[name])
+            assert np.abs(difference).max() < 0.02, name  # rounding, grown by 100 steps
+        assert not np.array_equal(found["nbody"], found["hydro"])
+    # a second call finds the shard and does nothing
+    again = shards.simulate_shards(
+        tmp_path, embedded.DATA / embedded.TABLE, [0], settings=SMALL, progress=lambda line: None
+    )
+    assert again == 0

@@ -1,0 +1,129 @@
+"""The workflow: it plans one training per run, and its notebook runner refuses and cleans up."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from cosmolib.cuts import Cut
+from cosmolib.runs import load_profile
+
+ROOT = Path(__file__).resolve().parent.parent
+PROFILES = ["tiny", "demo", "standard", "camels"]
+
+
+def dry_run(*arguments):
+    """Ask snakemake what it would do with no run and no build at hand."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", "workflow/Snakefile"]
+    command += ["--cores", "1", "--nolock", "--dry-run", "--forceall", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_one_training_per_run(name):
+    profile = load_profile(name)
+    done = dry_run("--config", f"profile={name}", "--", "book")
+    assert done.returncode == 0, done.stderr[-2000:]
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, flags=re.M))
+    runs = len(profile.suites) * len(profile.cuts) * len(profile.seeds)
+    assert int(counts["training_run"]) == runs
+    for rule in ("data", "cuts", "training", "tuning", "interpretation", "results", "validation"):
+        assert counts[rule] == "1"
+    assert counts["stage"] == counts["html"] == "1"
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_profiles_are_canonical(name):
+    """Cuts name folders, so a profile writes them in canonical form, each once."""
+    profile = load_profile(name)
+    assert profile.name == name
+    assert [str(Cut.parse(cut)) for cut in profile.cuts] == profile.cuts
+    assert len(set(profile.cuts)) == len(profile.cuts)
+    assert "none" in profile.cuts  # chapters 03 and 05 show it
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_key_says_why(name):
+    for line in (ROOT / "configs" / f"{name}.yaml").read_text().splitlines():
+        if re.match(r"\w+:", line):
+            assert re.search(r" # \S.{5,}", line), f"{name}.yaml: {line!r} has no reason"
+
+
+def test_unknown_profile_is_one_error():
+    done = dry_run("--config", "profile=no_such_profile", "--", "book")
+    assert done.returncode != 0
+    assert "no_such_profile" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def write_notebook(path, *sources):
+    """A notebook whose first cell holds the parameters."""
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    cells[0].metadata["tags"] = ["parameters"]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    notebook.metadata["kernelspec"] = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
+    nbformat.write(notebook, path)
+    return path
+
+
+def run_notebook(*arguments):
+    command = [sys.executable, "workflow/run_notebook.py", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_runner_passes_parameters_from_the_root(tmp_path):
+    source = write_notebook(
+        tmp_path / "in.ipynb",
+        'cut = "none"  # a cut\nseed = 0  # a seed',
+        "from pathlib import Path\nprint(cut, seed + 1, Path('pyproject.toml').exists())",
+    )
+    before = source.read_bytes()
+    done = run_notebook(
+        source, tmp_path / "new" / "out.ipynb", "-p", "cut", "kmax:4", "-p", "seed", 2
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(tmp_path / "new" / "out.ipynb"))  # one line, with the seconds
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""
+    assert "kmax:4 3 True" in (tmp_path / "new" / "out.ipynb").read_text()
+    assert source.read_bytes() == before
+
+
+def test_runner_refuses_an_unknown_parameter(tmp_path):
+    source = write_notebook(tmp_path / "in.ipynb", "cut = 'none'  # a cut")
+    done = run_notebook(source, tmp_path / "out.ipynb", "-p", "cutt", "kmax:4")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "'cutt'" in done.stderr
+    assert "cut" in done.stderr
+    assert not (tmp_path / "out.ipynb").exists()
+
+
+def test_runner_never_runs_in_place(tmp_path):
+    source = write_notebook(tmp_path / "in.ipynb", "cut = 'none'  # a cut")
+    before = source.read_bytes()
+    assert run_notebook(source, source).returncode == 2
+    assert source.read_bytes() == before
+
+
+def test_runner_leaves_no_half_output(tmp_path):
+    source = write_notebook(tmp_path / "in.ipynb", "cut = 'none'  # a cut", "1 / 0")
+    done = run_notebook(source, tmp_path / "out.ipynb")
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.ipynb", "out.failed.ipynb"]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+def test_make_helps_by_default():
+    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for target in ("book", "test", "study", "clean"):
+        assert re.search(rf"^ +{target} ", done.stdout, flags=re.M)

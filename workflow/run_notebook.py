@@ -1,0 +1,141 @@
+"""Execute one notebook with parameters: ``run_notebook.py IN OUT [-p NAME VALUE ...]``.
+
+A thin wrapper around papermill that adds what a workflow needs and papermill lacks: a parameter
+that the notebook does not have is an error (papermill only warns), the output appears only when
+the whole notebook ran, and a failure leaves the failed copy beside it under another name.
+"""
+
+import argparse
+import logging
+import os
+import re
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def check_parameters(notebook, names):
+    """Raise ValueError if the notebook has no parameter of one of these names."""
+    import papermill
+
+    known = list(papermill.inspect_notebook(str(notebook)))
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(
+            f"{notebook}: no parameter {', '.join(map(repr, unknown))}; it has {', '.join(known)}"
+        )
+
+
+def execute(source, target, parameters):
+    """Run `source` with `parameters` from the repository root and write `target` atomically.
+
+    Parameters
+    ----------
+    source, target : path-like
+        Notebook to run and executed copy to write; they must differ.
+    parameters : dict
+        Values for the cell tagged ``parameters``.
+
+    Raises
+    ------
+    ValueError
+        For an unknown parameter, or if the target is the source.
+    papermill.PapermillExecutionError
+        If a cell fails; the copy with its traceback is kept as ``<target>.failed.ipynb``.
+    """
+    import papermill
+
+    source, target = Path(source).resolve(), Path(target).resolve()
+    if source == target:
+        raise ValueError(f"{source}: a notebook is never executed in place; name another output")
+    check_parameters(source, parameters)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    failed = target.with_suffix(".failed.ipynb")
+    failed.unlink(missing_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=".ipynb")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        papermill.execute_notebook(
+            str(source),
+            str(temporary),
+            parameters=parameters,
+            cwd=str(ROOT),
+            kernel_name="python3",
+            progress_bar=False,
+        )
+        os.replace(temporary, target)
+    except papermill.PapermillExecutionError:
+        os.replace(temporary, failed)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def configure_kernel():
+    """Give kernels an IPython profile of ours: quiet, and in the repository root.
+
+    At its default level the kernel warns about TCP ports and at its own shutdown. papermill sets the
+    folder itself; nbval (workflow/check_notebooks.py) would run beside the notebook.
+    """
+    folder = ROOT / "build" / ".ipython" / "profile_default"
+    folder.mkdir(parents=True, exist_ok=True)
+    config = f"""c = get_config()
+c.IPKernelApp.log_level = 50
+c.InteractiveShellApp.exec_lines = ["import os; os.chdir({str(ROOT)!r}); del os"]
+"""
+    path = folder / "ipython_kernel_config.py"
+    if not path.exists() or path.read_text() != config:
+        temporary = path.with_suffix(f".{os.getpid()}")
+        temporary.write_text(config)
+        os.replace(temporary, path)
+    os.environ["IPYTHONDIR"] = str(folder.parent)
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+
+
+def parse_value(text):
+    """Turn ``"3"`` into 3 and ``"true"`` into True, as ``papermill -p`` does."""
+    import yaml
+
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:  # e.g. a cut with a colon and a space
+        return text
+    return value if isinstance(value, bool | int | float) else text
+
+
+def main(arguments=None):
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("source", help="notebook (.ipynb)")
+    parser.add_argument("target", help="executed copy to write")
+    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    options = parser.parse_args(arguments)
+    configure_kernel()
+    import papermill
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")  # of its dependencies; the kernel is another process
+
+    parameters = {name: parse_value(value) for name, value in options.p}
+    try:
+        start = time.monotonic()
+        execute(options.source, options.target, parameters)
+        print(f"{options.target}  {time.monotonic() - start:.0f} s")
+    except papermill.PapermillExecutionError as error:
+        print(f"{options.source} failed in cell {error.exec_count}", file=sys.stderr)
+        traceback = "\n".join(error.traceback)
+        print(re.sub(r"\x1b\[[0-9;]*m", "", traceback), file=sys.stderr)  # no colour codes in logs
+        return 1
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""Collect the executed notebooks and the prose in one folder, and build the book from it.
+
+``stage.py collect BUILD --headline FIGURE`` fills ``BUILD/book``;
+``stage.py build BUILD HTML`` runs jupyter-book strictly and moves the result to ``HTML``.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PROSE = ("_config.yml", "_toc.yml", "CHANGELOG.md")
+
+
+def collect(build, headline):
+    """Fill ``build/book`` anew and list what it holds in ``build/staged.json``.
+
+    The headline figure of this very run replaces the committed one, which the README shows.
+    """
+    build = Path(build)
+    book = build / "book"
+    shutil.rmtree(book, ignore_errors=True)
+    book.mkdir(parents=True)
+    for name in PROSE:
+        shutil.copy2(ROOT / name, book / name)
+    shutil.copytree(ROOT / "book", book / "book", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy2(headline, book / "book" / "_static" / "headline.png")
+    shutil.copytree(
+        build / "notebooks", book / "notebooks", ignore=shutil.ignore_patterns(".*", "*.failed.*")
+    )
+    listing = {
+        path.relative_to(book).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(book.rglob("*"))
+        if path.is_file()
+    }
+    temporary = build / ".staged.json"
+    temporary.write_text(json.dumps(listing, indent=1) + "\n")
+    os.replace(temporary, build / "staged.json")
+
+
+def build(folder, html):
+    """Build ``folder/book`` strictly; only a book without any warning reaches `html`.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        If jupyter-book warned or failed; its reports stay in ``folder/site``.
+    """
+    folder, html = Path(folder), Path(html)
+    site = folder / "site"
+    shutil.rmtree(site, ignore_errors=True)
+    arguments = ["build", str(folder / "book"), "--path-output", str(site)]
+    subprocess.run(
+        [str(Path(sys.executable).with_name("jupyter-book")), *arguments]
+        + ["--all", "--warningiserror", "--keep-going", "--quiet"],
+        check=True,
+        # Sphinx and its extensions raise deprecation warnings that no page can cure.
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )
+    shutil.rmtree(html, ignore_errors=True)
+    html.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(site / "_build" / "html", html)
+
+
+def main():
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("collect", "build"):
+        command = commands.add_parser(name)
+        command.add_argument("build", help="e.g. build/demo")
+        if name == "collect":
+            command.add_argument("--headline", required=True, help="figure of the index page")
+        else:
+            command.add_argument("html", help="folder for the finished site")
+    options = parser.parse_args()
+    try:
+        if options.command == "collect":
+            collect(options.build, options.headline)
+        else:
+            build(options.build, options.html)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except subprocess.CalledProcessError as error:
+        print(f"error: the book has warnings or failed ({error.returncode})", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
