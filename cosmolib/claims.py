@@ -227,7 +227,8 @@ def _both_sides(results):
     verdict, interval, reason = _decide(deciding, 0.0, True, "R2 with one side hidden")
     # A clamped map still shows where pixels were cut. Where that control was run, the part that
     # was left visible must tell more than the mask alone.
-    controls = [x for x in results.get("controls", []) if x["cut"] in cuts]
+    suite = hydro_suite(results)
+    controls = [x for x in results.get("controls", []) if x["cut"] in cuts and x["suite"] == suite]
     if verdict != SUPPORTED or not controls:
         untested = "" if controls else " The mask that a cut leaves was not controlled for."
         return measurement, verdict, interval, reason + untested
@@ -380,8 +381,8 @@ def judge(results: dict) -> list[Verdict]:
         Keys ``dataset`` ("Lite" or "CMD"), ``suites`` (names), ``grid`` (pixels a side),
         ``box_size`` [Mpc/h], ``n_test_simulations``, ``rows`` (dicts of ``suite``, ``cut``, ``r2``,
         ``difference`` to the uncut one), ``cross`` (dicts of ``trained``, ``tested``, ``r2``,
-        ``difference`` to a network trained on the tested suite), ``controls`` (dicts of ``cut``,
-        ``control``, ``difference``) and ``attribution`` (dict, or None) with
+        ``difference`` to a network trained on the tested suite), ``controls`` (dicts of ``suite``,
+        ``cut``, ``control``, ``difference``) and ``attribution`` (dict, or None) with
         ``over_to_under_per_pixel`` and ``under_share``. Every quantity maps a parameter's name to
         ``{value, low, high}``, 95 % limits by bootstrap over simulations.
 

@@ -10,7 +10,7 @@ from cosmolib import __version__, suites
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of every subcommand; each sets ``run``, a function of the arguments."""
-    from cosmolib import simulate  # here, so that importing cosmolib.cli stays light
+    from cosmolib import shards  # here, so that importing cosmolib.cli stays light
 
     parser = argparse.ArgumentParser(
         prog="cosmolib", description="Check and make suites of maps in CMD's format."
@@ -30,11 +30,11 @@ def build_parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
 
     simulation = commands.add_parser(
-        "simulate", help="simulate Lite again, or go on with it", description=simulate.__doc__,
+        "simulate", help="simulate Lite again, or go on with it", description=shards.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    simulate.add_arguments(simulation)
-    simulation.set_defaults(run=simulate.run_from_args)
+    shards.add_arguments(simulation)
+    simulation.set_defaults(run=shards.run_from_args)
     return parser
 
 

@@ -39,7 +39,7 @@ ASINH_SCALE = 1e11
 # rounding: on kmax it is cut, on kmin it is kept (Pylians' kmin <= k < kmax).
 EDGE_TOLERANCE = 1e-6
 
-BLOCK_PIXELS = 2**22  # pixels worked on at once: 32 MB in float64
+BLOCK_PIXELS = 2**18  # pixels worked on at once: 2 MB in float64, within a cache
 
 GRAMMAR = (
     "allowed: none; kmax:K, kmin:K or band:K1,K2 [h/Mpc], each with @linear (default), @log or "
@@ -262,7 +262,7 @@ def apply_cut(maps, cut, *, box_size=25.0, seed=0, value_range=None, indices=Non
         low, high = np.log10(_checked_range(value_range, stack))
     out = np.empty(stack.shape, stack.dtype)
     for block in _blocks(stack):
-        pixels = stack[block]
+        pixels = np.ascontiguousarray(stack[block])
         mean, threshold = _mean_and_threshold(pixels, cut)
         hidden = _mask(pixels, cut, threshold, seed, indices[block])
         if cut.control == "mask":
@@ -293,8 +293,9 @@ def cut_mask(maps, cut, *, seed=0, indices=None):
     if cut.is_density:
         indices = _stream_indices(indices, len(stack))
         for block in _blocks(stack):
-            _, threshold = _mean_and_threshold(stack[block], cut)
-            hidden[block] = _mask(stack[block], cut, threshold, seed, indices[block])
+            pixels = np.ascontiguousarray(stack[block])
+            _, threshold = _mean_and_threshold(pixels, cut)
+            hidden[block] = _mask(pixels, cut, threshold, seed, indices[block])
     return hidden.reshape(maps.shape)
 
 
@@ -355,7 +356,7 @@ class Scaling:
         maps, stack = _checked(maps)
         out = np.empty(stack.shape, np.float32)
         for block in _blocks(stack):
-            out[block] = (_transform(stack[block], self.kind) - self.mean) / self.std
+            out[block] = (transform(stack[block], self.kind) - self.mean) / self.std
         return out.reshape(maps.shape)
 
     def invert(self, scaled):
@@ -382,10 +383,10 @@ def fit_scaling(maps, kind="log", block=512):
         raise ValueError(f"unknown scaling {kind!r}, expected one of {SCALINGS}")
     if not stack.size:
         raise ValueError(f"cannot fit a scaling to no maps, found shape {stack.shape}")
-    shift = float(_transform(stack[:1, :1, :1], kind)[0, 0, 0])  # keeps the sums small and exact
+    shift = float(transform(stack[:1, :1, :1], kind)[0, 0, 0])  # keeps the sums small and exact
     total = total_squared = 0.0
     for start in range(0, len(stack), block):
-        value = _transform(stack[start:start + block], kind).astype(np.float64) - shift
+        value = transform(stack[start:start + block], kind).astype(np.float64) - shift
         total += value.sum()
         total_squared += np.square(value).sum()
     mean = total / stack.size
@@ -393,8 +394,8 @@ def fit_scaling(maps, kind="log", block=512):
     return Scaling(kind, float(shift + mean), float(math.sqrt(variance)) or 1.0)
 
 
-def _transform(maps, kind):
-    """Transform pixels as `Scaling` says, before mean and std, in the precision of the maps."""
+def transform(maps, kind):
+    """Transform pixels as `Scaling` says, before mean and std, in their own precision."""
     if kind == "log":
         magnitude = np.log10(np.abs(np.where(maps == 0, 1, maps)))
         return np.where(maps < 0, -magnitude, magnitude)
@@ -411,7 +412,7 @@ def _filter(stack, cut, box_size, backend):
     smooth = _filter_torch if backend == "torch" else _filter_pylians
     out = np.empty(stack.shape, stack.dtype)
     for block in _blocks(stack):
-        field = stack[block].astype(np.float64)
+        field = stack[block].astype(np.float64, order="C")
         if cut.field == "log":
             if not (field > 0).all():
                 raise ValueError(f"cut {str(cut)!r} filters the log of the map, but "
@@ -498,7 +499,7 @@ def _blocks(stack):
 def _checked(maps):
     """Check maps and return them with their view as a stack (n, N, N)."""
     maps = np.asarray(maps)
-    if maps.dtype not in (np.float32, np.float64):
+    if maps.dtype.newbyteorder("=") not in (np.float32, np.float64):
         raise ValueError(f"maps must be float32 or float64, found {maps.dtype}")
     if maps.ndim not in (2, 3) or maps.shape[-1] != maps.shape[-2] or not maps.shape[-1]:
         raise ValueError(f"maps must have shape (n, N, N) or (N, N), found {maps.shape}")

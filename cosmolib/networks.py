@@ -2,7 +2,7 @@
 
 All of them are moment networks (Jeffrey & Wandelt, arXiv:2011.05991): the first half of the output
 is the mean, the squared second half the standard deviation, both in units of the parameter's range
-(see `cosmolib.training.normalise`). All convolutions pad circularly, because the boxes are periodic.
+(see `cosmolib.training.normalise`). Convolutions pad circularly, because the boxes are periodic.
 
 ========  ==========================================================================================
 ``o3``    the network of the published code (arXiv:2504.17839, after CMD's o3, arXiv:2109.10360)
@@ -64,7 +64,7 @@ class O3(MomentNetwork):
                 conv = nn.Conv2d(inputs, channels, 3, padding=1, padding_mode="circular")
                 setattr(self, f"C{block}{layer}", conv)
             setattr(self, f"C{block}3", nn.Conv2d(channels, channels, 2, stride=2))
-            for layer in (2, 3) if block == 0 else (1, 2, 3):  # none after the very first, C01
+            for layer in (1, 2, 3):  # B01 is published and counted, but never used: see `features`
                 setattr(self, f"B{block}{layer}", nn.BatchNorm2d(channels))
             before = channels
         last = self.n_blocks
@@ -78,7 +78,7 @@ class O3(MomentNetwork):
         names = [f"{block}{layer}" for block in range(self.n_blocks) for layer in (1, 2, 3)]
         for name in [*names, f"{self.n_blocks}1"]:
             x = getattr(self, f"C{name}")(x)
-            if name != "01":
+            if name != "01":  # no normalisation after the very first convolution
                 x = getattr(self, f"B{name}")(x)
             x = self.activation(x)
         return x.flatten(1)
@@ -100,10 +100,6 @@ class Pooled(MomentNetwork):
 
     def features(self, x):
         """Return the features (B, F) of maps (B, 1, N, N)."""
-        if x.device.type == "cpu":
-            # Measured with oneDNN on one thread: channels last trains a third faster. The input has
-            # one channel, so that its strides alone do not tell torch: name the format.
-            x = x.contiguous(memory_format=torch.channels_last)
         return self.blocks(x).mean((2, 3))
 
 
@@ -180,11 +176,14 @@ def build_network(
             raise ValueError(f"{key}: found {value!r}, expected a whole number from 1")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout: found {dropout!r}, expected a number from 0 to below 1")
-    builder = {"o3": O3, "k4s2": _k4s2, "lite": _lite}[name]
-    network = builder(size, hidden, dropout, n_parameters)
+    network = {"o3": O3, "k4s2": _k4s2, "lite": _lite}[name](size, hidden, dropout, n_parameters)
     for module in network.modules():  # normalisations start at weight 1 and bias 0 by themselves
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(module.weight)
+    if name == "lite":
+        # Measured on one core, 64^2 maps: a step takes a fifth less time than with channels first.
+        # No gain for k4s2.
+        network.to(memory_format=torch.channels_last)
     return network
 
 
@@ -197,8 +196,8 @@ def load_published_weights(network: nn.Module, path: str | Path) -> nn.Module:
     """Load a state dict of the published code, such as ``weights_41.pt``, into an ``o3`` network.
 
     Only tensors are read from the file (``weights_only``), never code. The prefix ``module.`` of
-    training on several GPUs is removed; ``B01``, which the published code makes but never uses, is
-    ignored.
+    training on several GPUs is removed; ``B01``, which the published code makes but never uses, may
+    be missing or of any shape.
 
     Raises
     ------
@@ -219,7 +218,7 @@ def load_published_weights(network: nn.Module, path: str | Path) -> nn.Module:
         raise ValueError(f"{path}: found {type(state).__name__}, expected a dict of tensors")
     state = {name.removeprefix("module."): value for name, value in state.items()}
     state = {name: value for name, value in state.items() if not name.startswith("B01.")}
-    own = network.state_dict()
+    own = {n: value for n, value in network.state_dict().items() if not n.startswith("B01.")}
     for names, word in ((own.keys() - state.keys(), "no"), (state.keys() - own.keys(), "unknown")):
         if names:
             raise ValueError(
@@ -232,5 +231,5 @@ def load_published_weights(network: nn.Module, path: str | Path) -> nn.Module:
                 f"{path}: {name}: found shape {tuple(value.shape)}, "
                 f"expected {tuple(own[name].shape)}: another width or map size?"
             )
-    network.load_state_dict(state)
+    network.load_state_dict(state, strict=False)  # all but B01 was compared above
     return network

@@ -1,10 +1,10 @@
-"""Figures of the data and of the cuts: parameters, maps, pixel PDFs, spectra, checks.
+"""Figures of the data, chapter 01, and the look that all figures of the book share.
 
 Every function takes arrays and returns ``(fig, axes)``; none reads a file or computes a result that
 prose quotes. Density is shown in ``inferno`` on one logarithmic norm, so that any two maps of the
-book can be compared; signed quantities in a diverging map centred on zero. Groups and cuts differ
-in line style or marker as well as in colour. The figures of trained networks are in
-``plots_results``.
+book can be compared; signed quantities in a diverging map centred on zero. Groups differ in line
+style or marker as well as in colour. The figures of the other chapters are in ``plots_cuts``,
+``plots_results`` and ``plots_attribution``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import LogNorm
 from matplotlib.ticker import FormatStrFormatter, NullFormatter
 
 from cosmolib.suites import BOX_SIZE, LABELS, PARAMETERS
@@ -23,9 +23,11 @@ DENSITY_RANGE = (2e10, 1e13)  # (Msun/h)/(Mpc/h)^2; of Lite's pixels 1 % or so l
 DENSITY_LABEL = r"surface density $\Sigma$ [$(M_\odot/h)\,/\,(\mathrm{Mpc}/h)^2$]"
 K_LABEL = r"$k$ [$h$/Mpc]"
 K_TICKS = (0.3, 0.5, 1, 2, 4, 8, 16, 32)  # [h/Mpc]
+FEEDBACK_TICKS = (0.25, 0.5, 1, 2, 4)
 POWER_LABEL = r"$P(k)$ of $\delta$ [$(\mathrm{Mpc}/h)^2$]"
 NOT_POSITIVE = "#2ec4b6"  # zero and negative pixels, which a logarithm cannot show; not in inferno
 
+LATTICES = {"shipped": "as shipped", "finer": "finer", "shifted": "shifted by half a cell"}
 PART_COLOURS = {"train": "#94a4a2", "valid": "#ffa90e", "test": "#bd1f01"}
 LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -83,14 +85,14 @@ def density_image(ax, density, box_size=BOX_SIZE, limits=DENSITY_RANGE):
     return image
 
 
-def _scale_bar(ax, box_size, length=5):
+def scale_bar(ax, box_size, length=5):
     """Mark ``length`` [Mpc/h] in the lower left corner of a map."""
     x, y = 0.05 * box_size, 0.06 * box_size
     ax.plot([x, x + length], [y, y], color="white", linewidth=2, solid_capstyle="butt")
     ax.text(x, y + 0.02 * box_size, f"{length} Mpc/$h$", color="white", va="bottom", fontsize=8)
 
 
-def _band(ax, x, curves, *, color, linestyle, label):
+def band(ax, x, curves, *, color, linestyle, label):
     """Median over simulations as a line and their central 68 % as a band; curves (n, nx)."""
     low, middle, high = np.nanquantile(curves, [0.16, 0.5, 0.84], axis=0)
     ax.fill_between(x, low, high, color=color, alpha=0.22, linewidth=0)
@@ -101,7 +103,7 @@ def _range_text(values):
     return f"{np.min(values):.2f} to {np.max(values):.2f}"
 
 
-def _plain_log_ticks(axis, ticks):
+def log_ticks(axis, ticks):
     """Label a logarithmic axis with plain numbers at ``ticks`` only."""
     axis.set_major_locator(mpl.ticker.FixedLocator(ticks))
     axis.set_major_formatter(FormatStrFormatter("%g"))
@@ -137,6 +139,10 @@ def parameter_space(params, parts):
                 label=f"{part} ({len(rows)})",
             )
         ax.set(xlabel=LABELS[horizontal], ylabel=LABELS[vertical])
+        if horizontal.startswith("A_"):  # the hypercube is even in their logarithms
+            ax.set(xscale="log", yscale="log")
+            log_ticks(ax.xaxis, FEEDBACK_TICKS)
+            log_ticks(ax.yaxis, FEEDBACK_TICKS)
     handles, labels = axes[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside upper center", ncols=3, markerscale=1.2)
     return fig, axes
@@ -169,7 +175,7 @@ def twin_gallery(gravity, feedback, titles, names, box_size=BOX_SIZE):
     rows = [suite_label(name).replace(" (", "\n(") for name in names] + ["their ratio\n"]
     for ax, row in zip(axes[:, 0], rows, strict=True):
         ax.set_ylabel(row, fontsize=8)
-    _scale_bar(axes[0, 0], box_size)
+    scale_bar(axes[0, 0], box_size)
     fig.colorbar(first, ax=axes[:2], shrink=0.7, extend="both", label=DENSITY_LABEL)
     fig.colorbar(last, ax=axes[2], extend="both", label=f"$\\log_{{10}}$ ({names[1]} / {names[0]})")
     return fig, axes
@@ -225,26 +231,29 @@ def by_cosmology(log_density, pdf, k, power, params, n_groups=3):
             groups, ordered_colours(len(groups)), LINE_STYLES, strict=False
         ):
             look = {"color": colour, "linestyle": style, "label": _range_text(values[rows])}
-            _band(axes[0, column], log_density, pdf[rows], **look)
-            _band(axes[1, column], k, power[rows], **look)
+            band(axes[0, column], log_density, pdf[rows], **look)
+            band(axes[1, column], k, power[rows], **look)
         axes[0, column].set(title=f"grouped by {LABELS[name]}")
         axes[0, column].set_xlabel(r"$\log_{10}$ of " + DENSITY_LABEL, fontsize=8)
         axes[0, column].legend(title=LABELS[name])
         axes[1, column].set(xscale="log", yscale="log", xlabel=K_LABEL)
     axes[0, 0].set(ylabel="pixel PDF [1/dex]", ylim=(0, None))
     axes[1, 0].set_ylabel(POWER_LABEL)
-    _plain_log_ticks(axes[1, 0].xaxis, K_TICKS)
+    log_ticks(axes[1, 0].xaxis, K_TICKS)
     return fig, axes
 
 
-def power_3d(entries):
+def power_3d(entries, boxes):
     """3-D power of simulated boxes against linear theory and HMcode2020.
 
     Parameters
     ----------
     entries : list of dict
         Keys ``omega_m``, ``sigma_8``, ``k`` [h/Mpc], ``measured``, ``linear``, ``hmcode``
-        [(Mpc/h)^3]; one dict a cosmology.
+        [(Mpc/h)^3]; one dict a cosmology, one box each.
+    boxes : dict
+        ``k`` and ``measured_over_hmcode`` with quantiles ``q16`` and ``q84`` over many boxes, drawn
+        as a band.
     """
     fig, axes = plt.subplots(
         2,
@@ -263,20 +272,26 @@ def power_3d(entries):
         top.plot(k, hmcode, color="#3f90da", linestyle="--", label="HMcode2020")
         top.plot(k, measured, "o", color="0.15", ms=2.5, label="measured, gravity only")
         bottom.axhline(1, color="#3f90da", linestyle="--")
+        quantiles = boxes["measured_over_hmcode"]
+        band = bottom.fill_between(
+            boxes["k"], quantiles["q16"], quantiles["q84"], color="0.85", linewidth=0
+        )
+        band.set_label("68 % of boxes")
         bottom.plot(k, measured / hmcode, "o", color="0.15", ms=2.5)
         bottom.plot(k, linear / hmcode, color="#ffa90e", linestyle=":")
         title = f"{LABELS['Omega_m']} = {entry['omega_m']:.2f}, {LABELS['sigma_8']} = "
         top.set(xscale="log", yscale="log", title=title + f"{entry['sigma_8']:.2f}")
-        bottom.set(xlabel=K_LABEL, ylim=(0, 1.6))
-    _plain_log_ticks(axes[0, 0].xaxis, K_TICKS)
+        bottom.set(yscale="log", xlabel=K_LABEL, ylim=(0.1, 4))
+    log_ticks(axes[0, 0].xaxis, K_TICKS)
+    log_ticks(axes[1, 0].yaxis, (0.1, 0.3, 1, 3))
     axes[0, 0].set_ylabel(r"3-D $P(k)$ [$(\mathrm{Mpc}/h)^3$]")
     axes[1, 0].set_ylabel("ratio to HMcode")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=3)
+    fig.legend([*handles, band], [*labels, band.get_label()], loc="outside upper center", ncols=4)
     return fig, axes
 
 
-def feedback_ratio(k, ratio, a_sn1, k_reference, names, n_groups=3, n_bins=6):
+def feedback_ratio(k, ratio, params, k_reference, names, n_groups=3, n_bins=6):
     """What the feedback does to the power: ratio to gravity only, by supernova amplitude.
 
     Parameters
@@ -285,24 +300,27 @@ def feedback_ratio(k, ratio, a_sn1, k_reference, names, n_groups=3, n_bins=6):
         [h/Mpc].
     ratio : ndarray, shape (n, nk)
         P(with feedback) / P(gravity only), a row a simulation.
-    a_sn1 : ndarray, shape (n,)
+    params : ndarray, shape (n, 6)
     k_reference : float
         Wavenumber of the right panel [h/Mpc]; the nearest bin is shown.
     names : tuple of str
         Suites of the numerator and the denominator.
     """
-    fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.1))
+    a_sn1, a_sn2 = (params[:, PARAMETERS.index(name)] for name in ("A_SN1", "A_SN2"))
+    fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.1), width_ratios=(1, 1.15))
     groups = quantile_groups(a_sn1, n_groups)
     for rows, colour, style in zip(groups, ordered_colours(len(groups)), LINE_STYLES, strict=False):
-        _band(left, k, ratio[rows], color=colour, linestyle=style, label=_range_text(a_sn1[rows]))
+        band(left, k, ratio[rows], color=colour, linestyle=style, label=_range_text(a_sn1[rows]))
     left.axhline(1, color="0.35", linewidth=0.8)
     left.set(xscale="log", xlabel=K_LABEL, ylabel=f"$P$({names[0]}) / $P$({names[1]})")
     left.legend(title=LABELS["A_SN1"], loc="lower left")
-    _plain_log_ticks(left.xaxis, K_TICKS)
+    log_ticks(left.xaxis, K_TICKS)
 
     column = int(np.argmin(np.abs(k - k_reference)))
     value = ratio[:, column]
-    right.plot(a_sn1, value, "o", color="#94a4a2", ms=3, mew=0, alpha=0.7, label="a simulation")
+    points = right.scatter(a_sn1, value, c=a_sn2, s=8, norm=LogNorm(0.5, 2), cmap="cividis")
+    bar = fig.colorbar(points, ax=right, label=f"{LABELS['A_SN2']} of a simulation")
+    log_ticks(bar.ax.yaxis, FEEDBACK_TICKS)
     bins = quantile_groups(a_sn1, n_bins)
     error = [value[b].std(ddof=1) / np.sqrt(len(b)) if len(b) > 1 else np.nan for b in bins]
     right.errorbar(
@@ -313,9 +331,10 @@ def feedback_ratio(k, ratio, a_sn1, k_reference, names, n_groups=3, n_bins=6):
         color="#bd1f01",
         label="mean of a bin and its error",
     )
-    right.set(xlabel=LABELS["A_SN1"], ylabel=f"ratio at $k$ = {k[column]:.1f} $h$/Mpc")
-    # Above the panel: the points fill it.
-    right.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, handlelength=1.5)
+    right.set(xscale="log", xlabel=LABELS["A_SN1"])
+    right.set_ylabel(f"ratio at $k$ = {k[column]:.1f} $h$/Mpc")
+    log_ticks(right.xaxis, FEEDBACK_TICKS)
+    right.legend(loc="lower left", frameon=True, edgecolor="none", framealpha=0.8)
     return fig, (left, right)
 
 
@@ -337,7 +356,8 @@ def lattice_check(r2):
         ax.axvspan(low[0], high[0], color="#3f90da", alpha=0.15, linewidth=0)
         ax.axvline(value[0], color="#3f90da", linestyle="--", linewidth=1)
         ax.errorbar(value, rows, xerr=(value - low, high - value), fmt="o", color="0.15")
-        ax.set(xlabel=f"$R^2$ of {LABELS[parameter]}, a map", yticks=rows, yticklabels=list(r2))
+        ax.set(xlabel=f"$R^2$ of {LABELS[parameter]}, a map", yticks=rows)
+        ax.set_yticklabels([LATTICES.get(name, name) for name in r2])
         ax.set_ylim(len(r2) - 0.5, -0.5)
     return fig, axes[0]
 
@@ -356,154 +376,3 @@ def scaled_pixels(values, n_bins=80):
         ax.set(yscale="log", title=name, xlabel="scaled pixel")
     axes[0, 0].set_ylabel("density of pixels")
     return fig, axes[0]
-
-
-# --------------------------------------------------------------------------------------------------
-# Chapter 02: cuts
-# --------------------------------------------------------------------------------------------------
-def cut_gallery(maps, names, box_size=BOX_SIZE, columns=4):
-    """One map after every kind of cut, on one norm; zero and negative pixels in turquoise.
-
-    Parameters
-    ----------
-    maps : ndarray, shape (m, N, N)
-        [(Msun/h)/(Mpc/h)^2]; a ``mask:`` control is drawn in black (cut) and white.
-    names : list of str
-        Cut strings, used as titles.
-    """
-    rows = -(-len(maps) // columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(7.2, 7.2 / columns * rows * 1.02 + 0.3))
-    for ax, density, name in zip(axes.flat, maps, names, strict=False):
-        if name.startswith("mask:"):
-            ax.imshow(density, cmap="gray_r", norm=Normalize())
-            ax.set(xticks=[], yticks=[])
-        else:
-            image = density_image(ax, density, box_size)
-        ax.set_title(name, fontsize=8, family="monospace")
-    for ax in axes.flat[len(maps) :]:
-        ax.axis("off")
-    _scale_bar(axes.flat[0], box_size)
-    fig.colorbar(
-        image, ax=axes, location="bottom", aspect=50, shrink=0.8, extend="both", label=DENSITY_LABEL
-    )
-    return fig, axes
-
-
-def cut_spectra(k, panels, limits=(1e-3, 1e3)):
-    """Power that a cut leaves, relative to the uncut maps.
-
-    Parameters
-    ----------
-    k : ndarray, shape (nk,)
-        [h/Mpc].
-    panels : dict of str to dict of str to ndarray, shape (n, nk)
-        Title of the panel to {cut: P(cut) / P(uncut)}, a row a simulation.
-    limits : tuple of float
-        Range of the ratio; what a sharp filter removes lies below it.
-    """
-    fig, axes = plt.subplots(1, len(panels), figsize=(7.2, 3.4), sharey=True, squeeze=False)
-    for ax, (title, ratios) in zip(axes[0], panels.items(), strict=True):
-        ax.axhline(1, color="0.35", linewidth=0.8)
-        for i, (cut, ratio) in enumerate(ratios.items()):
-            shown = np.clip(ratio, limits[0] / 10, None)
-            _band(ax, k, shown, color=f"C{i}", linestyle=LINE_STYLES[i], label=cut)
-        ax.set(xscale="log", yscale="log", ylim=limits, xlabel=K_LABEL, title=title)
-        _plain_log_ticks(ax.xaxis, K_TICKS)
-        ax.legend(prop={"family": "monospace", "size": 7.5})
-    axes[0, 0].set_ylabel("$P$(after the cut) / $P$(before)")
-    return fig, axes[0]
-
-
-def cut_pdfs(log_density, uncut, panels):
-    """Pixel PDF that a cut leaves (positive pixels only: the rest has no logarithm).
-
-    Parameters
-    ----------
-    log_density : ndarray, shape (nb,)
-        Bin centres, log10 of (Msun/h)/(Mpc/h)^2.
-    uncut : ndarray, shape (nb,)
-        PDF before the cut [1/dex], drawn as a grey area in each panel.
-    panels : dict of str to dict of str to ndarray, shape (nb,)
-        Title to {label of the cut: PDF}.
-    """
-    fig, axes = plt.subplots(1, len(panels), figsize=(7.2, 3.2), sharey=True, squeeze=False)
-    for ax, (title, pdfs) in zip(axes[0], panels.items(), strict=True):
-        ax.fill_between(log_density, uncut, step="mid", color="0.85", linewidth=0, label="none")
-        for i, (label, pdf) in enumerate(pdfs.items()):
-            ax.step(log_density, pdf, where="mid", color=f"C{i}", ls=LINE_STYLES[i], label=label)
-        ax.set(yscale="log", title=title, ylim=(1e-3, None))
-        ax.set_xlabel(r"$\log_{10}$ of " + DENSITY_LABEL, fontsize=8)
-        ax.legend(prop={"family": "monospace", "size": 7.5})
-    axes[0, 0].set_ylabel("pixel PDF [1/dex]")
-    return fig, axes[0]
-
-
-def fraction_against_omega_m(omega_m, panels, n_bins=8):
-    """Share of pixels that a threshold cuts, against Omega_m.
-
-    Parameters
-    ----------
-    omega_m : ndarray, shape (n,)
-    panels : dict of str to dict of str to ndarray, shape (n,)
-        Title to {label of the threshold: fraction of pixels cut}, one value a simulation.
-    """
-    fig, axes = plt.subplots(1, len(panels), figsize=(7.2, 3.3), sharey=True, squeeze=False)
-    for ax, (title, fractions) in zip(axes[0], panels.items(), strict=True):
-        for i, (label, fraction) in enumerate(fractions.items()):
-            ax.plot(omega_m, fraction, MARKERS[i], color=f"C{i}", ms=2.5, mew=0, alpha=0.35)
-            bins = quantile_groups(omega_m, n_bins)
-            ax.errorbar(
-                [omega_m[b].mean() for b in bins],
-                [fraction[b].mean() for b in bins],
-                [fraction[b].std() for b in bins],
-                fmt=MARKERS[i],
-                linestyle=LINE_STYLES[i],
-                color=f"C{i}",
-                mec="white",
-                mew=0.5,
-                label=label,
-            )
-        ax.set(xlabel=LABELS["Omega_m"], title=title, ylim=(0, None))
-        ax.legend(loc="best")
-    axes[0, 0].set_ylabel("fraction of pixels cut")
-    return fig, axes[0]
-
-
-def negative_fraction(k_max, fractions, corner, published=None):
-    """Share of pixels that a sharp low-pass filter makes negative, against its k_max.
-
-    Parameters
-    ----------
-    k_max : ndarray, shape (m,)
-        [h/Mpc].
-    fractions : dict of str to ndarray, shape (n, m)
-        Label to the fraction of negative pixels, a row a simulation.
-    corner : float
-        Largest wavenumber of the map, sqrt(2) of its Nyquist [h/Mpc]: from there on nothing is cut.
-    published : tuple of (str, ndarray, ndarray), optional
-        Label, k_max and fraction of another data set, drawn as open squares.
-    """
-    fig, ax = plt.subplots(figsize=(7.2, 3.0))
-    for i, (label, values) in enumerate(fractions.items()):
-        _band(ax, k_max, 100 * values, color=f"C{i}", linestyle=LINE_STYLES[i], label=label)
-        ax.plot(k_max, 100 * np.median(values, axis=0), MARKERS[i], color=f"C{i}")
-    if published is not None:
-        label, x, y = published
-        ax.plot(x, 100 * np.asarray(y), "s", mfc="none", color="0.15", label=label)
-    ax.axvline(corner, color="0.35", linestyle="--", linewidth=1)
-    ax.annotate(
-        "corner of the Fourier plane",
-        (corner, 0.97),
-        xycoords=("data", "axes fraction"),
-        xytext=(-3, 0),
-        textcoords="offset points",
-        rotation=90,
-        ha="right",
-        va="top",
-        fontsize=8,
-    )
-    ax.set(xscale="log", xlabel=r"$k_\mathrm{max}$ [$h$/Mpc]", ylabel="negative pixels [%]")
-    ax.set_ylim(-0.5, None)
-    _plain_log_ticks(ax.xaxis, K_TICKS)
-    ax.legend()
-    return fig, ax

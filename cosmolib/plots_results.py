@@ -60,8 +60,9 @@ def _limits(estimate):
 
 
 def _points(ax, positions, estimates, *, horizontal=True, **style):
-    """Estimates with error bars at ``positions``; entries that are None are left out."""
-    shown = [(p, *_limits(e)) for p, e in zip(positions, estimates, strict=True) if e is not None]
+    """Estimates with error bars at ``positions``; those without a value are left out."""
+    pairs = zip(positions, estimates, strict=True)
+    shown = [(p, *_limits(e)) for p, e in pairs if e and e["value"] is not None]
     if not shown:
         return
     position, value, below, above = np.array(shown, float).T
@@ -273,9 +274,9 @@ def r2_by_cut(rows, suites, parameters, *, key="r2", baseline=True, figsize=None
             chosen = [table.get((suite, cut), {}) for cut in cuts]
             estimates = [row.get(key, {}).get(parameter) for row in chosen]
             style = {"color": f"C{2 * i}", "label": f"network, {suite_label(suite)}"}
-            reference = estimates[cuts.index("none")] if "none" in cuts else None
-            if key == "r2" and reference is not None:
-                ax.axvline(reference["value"], color=style["color"], linewidth=0.7, alpha=0.6)
+            uncut = estimates[cuts.index("none")] if "none" in cuts else None
+            if key == "r2" and uncut and uncut["value"] is not None:
+                ax.axvline(uncut["value"], color=style["color"], linewidth=0.7, alpha=0.6)
             if baseline and key == "r2":
                 ridge = [row.get("baseline", {}).get(parameter) for row in chosen]
                 _points(
@@ -291,7 +292,8 @@ def r2_by_cut(rows, suites, parameters, *, key="r2", baseline=True, figsize=None
                 )
             _points(ax, places + shift, estimates, fmt=MARKERS[i], **style)
         ax.axvline(0, color=GREY, linewidth=0.8)
-        shown = [e["value"] for row in rows for e in [row.get(key, {}).get(parameter)] if e]
+        shown = [(row.get(key, {}).get(parameter) or {}).get("value") for row in rows]
+        shown = [value for value in shown if value is not None]
         # Far below zero the number says nothing but "worse than the mean": keep the rest readable.
         low = max(min(shown, default=0), -1.0) - 0.05
         ax.set_xlim(min(low, -0.05), 1.0 if key == "r2" else max(max(shown, default=0), 0) + 0.1)
@@ -328,7 +330,8 @@ def r2_against_kmax(rows, suites, parameters, nyquist):
                     uncut = row["r2"][parameter]
                     if uncut["low"] is not None:
                         ax.axhspan(uncut["low"], uncut["high"], color=colour, alpha=0.12)
-                    ax.axhline(uncut["value"], color=colour, linestyle="--", linewidth=1)
+                    if uncut["value"] is not None:
+                        ax.axhline(uncut["value"], color=colour, linestyle="--", linewidth=1)
             kept = (
                 sorted(
                     (cut.values[0], row["r2"][parameter])
@@ -433,19 +436,19 @@ def live_and_stored(live, stored, suite, parameters, names):
 # --------------------------------------------------------------------------------------------------
 # Chapter 07: validation
 # --------------------------------------------------------------------------------------------------
-def known_answer(k_max, network, ceiling, parameters):
+def known_answer(labels, network, ceiling, parameters):
     """R2 of a network on Gaussian maps against the exact ceiling, by k_max.
 
     Parameters
     ----------
-    k_max : list of float
-        [h/Mpc].
+    labels : list of str
+        k_max [h/Mpc] of each case.
     network, ceiling : list of dict
-        An estimate a parameter for each k_max.
+        An estimate a parameter for each case.
     parameters : list of str
     """
     fig, axes = plt.subplots(1, len(parameters), figsize=(7.2, 3.0), sharey=True, squeeze=False)
-    places = np.arange(len(k_max))
+    places = np.arange(len(labels))
     for ax, parameter in zip(axes[0], parameters, strict=True):
         _points(
             ax,
@@ -468,15 +471,14 @@ def known_answer(k_max, network, ceiling, parameters):
         )
         ax.set(
             xticks=places,
-            xticklabels=[f"{k:g}" for k in k_max],
+            xticklabels=labels,
             title=LABELS[parameter],
-            xlim=(-0.5, len(k_max) - 0.5),
+            xlim=(-0.5, len(labels) - 0.5),
         )
         ax.axhline(0, color=GREY, linewidth=0.8)
         ax.set_xlabel(r"$k_\mathrm{max}$ [$h$/Mpc]")
     axes[0, 0].set_ylabel("$R^2$ of a Gaussian map")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=2)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return fig, axes[0]
 
 

@@ -386,15 +386,11 @@ def run_from_args(args: argparse.Namespace):
     if not 0 <= first < last <= len(params):
         raise ValueError(f"--rows {args.rows}: expected within 0:{len(params)}, {args.table}")
     work = partial(_simulate_row, shards, args.table, settings=settings, check_rows=args.check_rows)
-    if args.processes > 1:
-        # a few rows a process: PySCo's memory grows from run to run
-        context = multiprocessing.get_context("spawn")
-        with context.Pool(args.processes, maxtasksperchild=10) as pool:
-            for _ in pool.imap_unordered(work, range(first, last)):
-                pass
-    else:
-        for row in range(first, last):
-            work(row)
+    # a few rows a process, because PySCo's memory grows by 50 MB from run to run
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(args.processes, maxtasksperchild=10) as pool:
+        for _ in pool.imap_unordered(work, range(first, last)):
+            pass
     count = assemble(shards, args.out)
     print(f"{args.out}: {count} simulations of Lite and Nbody_Lite in CMD's format")
     if args.pack:

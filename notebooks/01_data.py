@@ -34,8 +34,8 @@
 
 # %% tags=["parameters"]
 profile = "demo"  # name of a file in configs/, or a path to one
-data_dir = ""  # folder of CMD files; "" = as the profile says (Lite is shipped)
-runs_dir = "runs"  # the numbers of this page go to <runs_dir>/<profile>/results/01_data.json
+data_dir = ""  # folder of CMD files; if empty, as the profile says (Lite is shipped)
+runs_dir = "runs"  # the numbers of this page go to its folder PROFILE/results
 
 # %% tags=["hide-input"]
 import time
@@ -43,6 +43,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from myst_nb import glue
+
+from cosmolib import plots, runs
+from cosmolib.cuts import fit_scaling
 from cosmolib.spectra import pixel_pdf, power_spectrum
 from cosmolib.suites import (
     MAPS_PER_SIMULATION,
@@ -53,11 +57,6 @@ from cosmolib.suites import (
     split_simulations,
     subset,
 )
-from myst_nb import glue
-from scipy.stats import spearmanr
-
-from cosmolib import plots, runs
-from cosmolib.cuts import fit_scaling
 
 started = time.perf_counter()
 plots.use_style()
@@ -206,23 +205,25 @@ fig, axes = plots.by_cosmology(centres, pdf, k, power[names[0]], params)
 # %% [markdown]
 # ## Power against theory
 #
-# At three cosmologies, {numref}`fig-power-3d` compares the power of the three-dimensional density of
-# Nbody_Lite with linear theory from CAMB {cite}`Lewis2000` and with HMcode2020 {cite}`Mead2021`, a
-# model of the non-linear power of gravity alone in an infinite universe. Where the box is still close
-# to linear, in the bins below 0.7 $h$/Mpc, single boxes hold {glue:text}`data-power-linear-low:.2f` to
-# {glue:text}`data-power-linear-high:.2f` times the linear power; at 3 to 5 $h$/Mpc they hold
-# {glue:text}`data-power-small-low:.2f` to {glue:text}`data-power-small-high:.2f` times that of HMcode
-# (Nbody_Lite). Two limits of a small box explain the gap, and CAMELS shares them. A box of 25 Mpc/$h$
-# has few waves near its own size, so the first bins scatter by tens of per cent. And it has no wave
-# longer than itself: what it lacks in variance it lacks in massive halos, which carry the non-linear
-# power, so that a typical box lies below HMcode. A third limit is of Lite alone: $64^3$ particles on a
-# $128^3$ mesh resolve no halo below about 0.2 Mpc/$h$ and have a Nyquist frequency of 8.04 $h$/Mpc,
-# which is why the maps stop at 64 pixels a side. All simulations share these limits, so a network can
-# learn from one what it applies to another; absolute spectra of Lite are not predictions.
+# {numref}`fig-power-3d` compares the power of the three-dimensional density of Nbody_Lite with linear
+# theory from CAMB {cite}`Lewis2000` and with HMcode2020 {cite}`Mead2021`, a model of the non-linear
+# power of gravity alone in an infinite universe. In the longest waves, $k$ =
+# {glue:text}`data-3d-k:.2f` $h$/Mpc, {glue:text}`data-3d-boxes:d` boxes hold
+# {glue:text}`data-3d-linear:.2f` ± {glue:text}`data-3d-linear-error:.2f` times the linear power (mean
+# and its error). At 3 to 5 $h$/Mpc the median box holds {glue:text}`data-3d-hmcode:.2f` times the power
+# of HMcode, and the mean of boxes {glue:text}`data-3d-hmcode-mean:.2f` times (Nbody_Lite).
+#
+# Two limits of a small box explain the lack, and CMD shares them. A box of 25 Mpc/$h$ has few waves
+# near its own size, so single boxes scatter by tens of per cent. And it has no wave longer than itself:
+# what it lacks in variance it lacks in massive halos, which carry the non-linear power. A third limit
+# is of Lite alone: $64^3$ particles on a $128^3$ mesh resolve nothing below about 0.2 Mpc/$h$, and
+# their Nyquist frequency is 8.04 $h$/Mpc, which is why the maps stop at 64 pixels a side. All
+# simulations share these limits, so a network can learn from one what it applies to another; absolute
+# spectra of Lite are not predictions.
 
-# %% mystnb={"figure": {"name": "fig-power-3d", "caption": "Three-dimensional power spectrum of single Nbody_Lite boxes at redshift 0 (points) against linear theory (dotted) and HMcode2020 (dashed), and their ratio. A box of 25 Mpc/h has few long waves, hence the scatter, and none longer than itself, hence the lack of non-linear power against an infinite universe."}, "image": {"alt": "Three columns, one a cosmology. Points of the measured power start near the dotted linear curve at small k, leave it upwards and run below the dashed HMcode curve, closest to it at large k. The ratios to HMcode below lie between about a quarter and one."}}
+# %% mystnb={"figure": {"name": "fig-power-3d", "caption": "Three-dimensional power spectrum of single Nbody_Lite boxes at redshift 0 (points) against linear theory (dotted) and HMcode2020 (dashed), and their ratio; the grey band is the central 68 % of boxes of all cosmologies. A box of 25 Mpc/h has few long waves, hence the scatter, and none longer than itself, hence the lack of non-linear power against an infinite universe."}, "image": {"alt": "Three columns, one a cosmology. Points of the measured power start near the dotted linear curve at small k, leave it upwards and run below the dashed HMcode curve, closest to it at large k. The ratios to HMcode below lie within a factor of a few of one, most of them below it."}}
 validation = runs.read_json(Path("data/lite/validation.json"))
-fig, axes = plots.power_3d(validation["power3d"])
+fig, axes = plots.power_3d(validation["power3d"], validation["power3d_mean"])
 
 # %% [markdown]
 # ## What the feedback proxy does
@@ -232,16 +233,19 @@ fig, axes = plots.power_3d(validation["power3d"])
 # {glue:text}`data-ratio-large:.3f` of Nbody_Lite's below 0.5 $h$/Mpc (mean; the largest deviation of
 # a simulation is {glue:text}`data-ratio-large-worst:.1f` %), and at 5 $h$/Mpc between
 # {glue:text}`data-ratio-low:.2f` and {glue:text}`data-ratio-high:.2f` (central 95 % of simulations).
-# It falls with the amplitude of supernovae, $A_\mathrm{SN1}$: the rank correlation is
-# {glue:text}`data-ratio-spearman:.2f`, and the mean falls in {glue:text}`data-ratio-steps:d` of the
-# {glue:text}`data-ratio-bins:d` steps from a bin to the next. The scatter at fixed
-# $A_\mathrm{SN1}$ is the other three parameters and the baryon fraction $\Omega_b/\Omega_m$, which is
-# larger where $\Omega_m$ is small.
+# Before projection, in three dimensions, the mean ratio is {glue:text}`data-ratio-3d-large:.3f` at
+# {glue:text}`data-3d-k:.2f` $h$/Mpc and {glue:text}`data-ratio-3d-small:.2f` at 5 $h$/Mpc.
+#
+# The ratio falls with the amplitude of supernovae, $A_\mathrm{SN1}$, in
+# {glue:text}`data-ratio-steps:d` of the {glue:text}`data-ratio-bins:d` steps from a bin to the next;
+# the scatter in a bin comes from the other parameters, above all from the range $A_\mathrm{SN2}$. At
+# fixed other parameters the suppression at 5 $h$/Mpc, one minus the ratio, grows as
+# $A_\mathrm{SN1}$ to the power {glue:text}`data-ratio-exponent:.2f` ±
+# {glue:text}`data-ratio-exponent-error:.2f` (Lite; log-linear fit in all six parameters).
 
-# %% mystnb={"figure": {"name": "fig-feedback", "caption": "Power of Lite (feedback proxy) over that of Nbody_Lite (gravity only). Left: against scale, by thirds in the supernova amplitude, median and central 68 % of simulations. Right: at 5 h/Mpc against the supernova amplitude, each simulation and means of bins with their standard errors."}, "image": {"alt": "Left, the ratio is one at small k and falls with k, further for larger supernova amplitude. Right, the ratio at 5 h/Mpc falls steadily with the supernova amplitude, with scatter between simulations."}}
+# %% mystnb={"figure": {"name": "fig-feedback", "caption": "Power of Lite (feedback proxy) over that of Nbody_Lite (gravity only). Left: against scale, by thirds in the supernova amplitude, median and central 68 % of simulations. Right: at 5 h/Mpc against the supernova amplitude, each simulation, coloured by the range of the proxy A_SN2, and means of bins with their standard errors."}, "image": {"alt": "Left, the ratio is one at small k and falls with k, further for larger supernova amplitude. Right, the ratio at 5 h/Mpc falls with the supernova amplitude; at a given amplitude, simulations with a smaller A_SN2 lie lower."}}
 ratio = power[names[1]] / power[names[0]]
-a_sn1 = params[:, PARAMETERS.index("A_SN1")]
-fig, axes = plots.feedback_ratio(k, ratio, a_sn1, 5.0, names[::-1])
+fig, axes = plots.feedback_ratio(k, ratio, params, 5.0, names[::-1])
 
 # %% [markdown]
 # ## No trace of the particle lattice
@@ -254,7 +258,8 @@ fig, axes = plots.feedback_ratio(k, ratio, a_sn1, 5.0, names[::-1])
 # same ridge regression on the power spectrum of the log map ({numref}`fig-lattice`). Where the
 # lattice starts must not matter: the largest change of $R^2$ is
 # {glue:text}`data-lattice-change:.3f`, against a half-width of the 95 % interval of
-# {glue:text}`data-lattice-error:.3f` (Nbody_Lite; bootstrap over simulations).
+# {glue:text}`data-lattice-error:.3f` ({glue:text}`data-lattice-simulations:d` simulations of
+# Nbody_Lite; bootstrap over simulations, the smaller of the two parameters' errors).
 
 # %% mystnb={"figure": {"name": "fig-lattice", "caption": "Coefficient of determination per map of a ridge regression on the power spectrum of the log map, for maps made with other tracer lattices from the same simulations (Nbody_Lite); 95 % intervals from a bootstrap over simulations. The shaded interval is that of the shipped maps."}, "image": {"alt": "Two panels, Omega_m and sigma_8, each with a few horizontal error bars, one a tracer lattice. The shaded interval belongs to the first, the lattice that is shipped; the other points lie close to its centre."}}
 fig, axes = plots.lattice_check(validation["lattice"]["r2"])
@@ -283,16 +288,24 @@ whole_file = fit_scaling(feedback.maps, "log")
 log_train = scalings["log"]
 at_5 = ratio[:, np.argmin(np.abs(k - 5.0))]
 large_scale = ratio[:, k < 0.5].mean(axis=1)
+a_sn1 = params[:, PARAMETERS.index("A_SN1")]
 bin_means = np.array([at_5[rows].mean() for rows in plots.quantile_groups(a_sn1, 6)])
-to_linear, to_hmcode = [], []  # one value a cosmology
-for entry in validation["power3d"]:
-    k_3d, measured = np.array(entry["k"]), np.array(entry["measured"])
-    long, short = k_3d < 0.7, (k_3d > 3) & (k_3d < 5)
-    to_linear.append((measured / entry["linear"])[long].mean())
-    to_hmcode.append((measured / entry["hmcode"])[short].mean())
-lattice = np.array(
-    [[entry[p] for p in ("Omega_m", "sigma_8")] for entry in validation["lattice"]["r2"].values()]
-)  # (variant, parameter, [R2, low, high])
+# ln(1 - ratio) = c + sum of exponents * ln(parameter)
+design = np.column_stack([np.ones(n_simulations), np.log(params)])
+suppression = np.log(np.clip(1 - at_5, 1e-4, None))
+exponents, *_ = np.linalg.lstsq(design, suppression, rcond=None)
+residual = suppression - design @ exponents
+covariance = np.linalg.inv(design.T @ design) * residual.var(ddof=design.shape[1])
+sn1 = 1 + PARAMETERS.index("A_SN1")
+
+boxes_3d, feedback_3d = validation["power3d_mean"], validation["feedback3d"]
+k_3d = np.array(boxes_3d["k"])
+to_linear = boxes_3d["measured_over_linear"]
+to_hmcode = {key: np.array(value) for key, value in boxes_3d["measured_over_hmcode"].items()}
+small = (k_3d > 3) & (k_3d < 5)
+lattice = validation["lattice"]
+lattice_change = np.array([list(entry.values()) for entry in lattice["difference"].values()])
+lattice_shipped = np.array(list(lattice["r2"]["shipped"].values()))  # (parameter, [R2, low, high])
 numbers = {
     "data-n-simulations": n_simulations,
     "data-n-maps": len(feedback.maps),
@@ -308,15 +321,23 @@ numbers = {
     "data-ratio-low": float(np.quantile(at_5, 0.025)),
     "data-ratio-high": float(np.quantile(at_5, 0.975)),
     "data-ratio-median": float(np.median(at_5)),
-    "data-ratio-spearman": float(spearmanr(a_sn1, at_5).statistic),
+    "data-ratio-exponent": float(exponents[sn1]),
+    "data-ratio-exponent-error": float(np.sqrt(covariance[sn1, sn1])),
     "data-ratio-steps": int(np.count_nonzero(np.diff(bin_means) < 0)),
     "data-ratio-bins": len(bin_means) - 1,
-    "data-power-linear-low": float(min(to_linear)),
-    "data-power-linear-high": float(max(to_linear)),
-    "data-power-small-low": float(min(to_hmcode)),
-    "data-power-small-high": float(max(to_hmcode)),
-    "data-lattice-change": float(np.abs(lattice[1:, :, 0] - lattice[0, :, 0]).max()),
-    "data-lattice-error": float(((lattice[0, :, 2] - lattice[0, :, 1]) / 2).min()),
+    "data-3d-k": float(k_3d[0]),
+    "data-3d-boxes": int(boxes_3d["rows"]),
+    "data-3d-linear": float(to_linear["mean"][0]),
+    "data-3d-linear-error": float(
+        (to_linear["q84"][0] - to_linear["q16"][0]) / 2 / np.sqrt(boxes_3d["rows"])
+    ),
+    "data-3d-hmcode": float(to_hmcode["q50"][small].mean()),
+    "data-3d-hmcode-mean": float(to_hmcode["mean"][small].mean()),
+    "data-ratio-3d-large": float(feedback_3d["ratio"]["mean"][0]),
+    "data-ratio-3d-small": float(np.interp(5.0, feedback_3d["k"], feedback_3d["ratio"]["mean"])),
+    "data-lattice-simulations": int(lattice["simulations"]),
+    "data-lattice-change": float(np.abs(lattice_change[:, :, 0]).max()),
+    "data-lattice-error": float((lattice_shipped[:, 2] - lattice_shipped[:, 1]).min() / 2),
     "data-log-mean": log_train.mean,
     "data-log-std": log_train.std,
     "data-scaling-mean-shift": float(abs(whole_file.mean - log_train.mean) / log_train.std),

@@ -31,22 +31,22 @@
 
 # %% tags=["parameters"]
 profile = "demo"  # name of a file in configs/, or a path to one
-data_dir = ""  # folder of CMD files; "" = as the profile says (Lite is shipped)
-runs_dir = "runs"  # the numbers of this page go to <runs_dir>/<profile>/results/02_cuts.json
-example = 0  # which map is shown under every cut; 15 i + 5 axis + slab
+data_dir = ""  # folder of CMD files; if empty, as the profile says (Lite is shipped)
+runs_dir = "runs"  # the numbers of this page go to its folder PROFILE/results
+example = 90  # map shown under every cut: number in the suite, in the order of CMD
 
 # %% tags=["hide-input"]
 import time
 from pathlib import Path
 
 import numpy as np
-from cosmolib.spectra import pixel_pdf, power_spectrum
-from cosmolib.suites import MAPS_PER_SIMULATION, open_suite, subset
 from myst_nb import glue
 from scipy.stats import spearmanr
 
-from cosmolib import plots, runs
+from cosmolib import plots, plots_cuts, runs
 from cosmolib.cuts import apply_cut, fit_scaling, fraction_cut, fraction_negative
+from cosmolib.spectra import pixel_pdf, power_spectrum
+from cosmolib.suites import MAPS_PER_SIMULATION, open_suite, subset
 
 started = time.perf_counter()
 plots.use_style()
@@ -77,8 +77,8 @@ pixel_range = (float(maps.min()), float(maps.max()))
 # Surface densities are in $(M_\odot/h)/(\mathrm{Mpc}/h)^2$. {numref}`fig-cut-gallery` shows one map
 # under each kind. Two things are seen at once. Sharp filters of the linear map ring around halos and
 # leave negative pixels, in turquoise; the same filter of the log map leaves none. And a random fill
-# is brighter than most of what it replaces: log-uniform over the range of the data has a mean of
-# {glue:text}`cuts-random-mean:.0f` times the mean density of the map shown.
+# is violent: log-uniform over the range of the data, from its darkest to its brightest pixel, has a
+# mean of {glue:text}`cuts-random-mean:.0f` times the mean density of the map shown.
 
 # %% mystnb={"figure": {"name": "fig-cut-gallery", "caption": "One map of Lite (feedback proxy) under every kind of cut, on the colour scale of chapter 01. Turquoise pixels are negative. The mask is drawn in black (cut) and white (kept)."}, "image": {"alt": "Twelve small maps. The first shows halos, filaments and voids; low-pass filtered ones are blurred with turquoise negative ripples in the voids; density cuts flatten halos or voids; random fill is noise; one panel is a black and white mask of the halos."}}
 gallery = [
@@ -96,7 +96,7 @@ gallery = [
     "shuffle:above:1e12:clamp",
 ]
 shown = [apply_cut(maps[example], cut, value_range=pixel_range) for cut in gallery]
-fig, axes = plots.cut_gallery(np.stack(shown), gallery, suite.box_size)
+fig, axes = plots_cuts.cut_gallery(np.stack(shown), gallery, suite.box_size)
 
 # %% [markdown]
 # ## What a cut leaves of the spectrum
@@ -140,29 +140,36 @@ ratios = {
     title: {cut: spectrum(cut_maps[cut]) / uncut_power for cut in cuts}
     for title, cuts in panels.items()
 }
-fig, axes = plots.cut_spectra(k, ratios)
+fig, axes = plots_cuts.cut_spectra(k, ratios)
 
 # %% [markdown]
 # ## What a cut leaves of the pixels
 #
-# A clamp piles the pixels it cuts up at the threshold: seen in {numref}`fig-cut-pdf` as a spike whose
-# height is the fraction cut. A Fourier cut changes every pixel. What the logarithmic axis hides is
-# given in the legend: the share of pixels that are negative, which the published scaling, a signed
-# logarithm, sends to about $-11$ where the rest lies around $+11$.
+# A clamp at a surface density piles the pixels it cuts up at the threshold: a spike in
+# {numref}`fig-cut-pdf` whose area is the fraction cut. A clamp at an overdensity piles them up at
+# another surface density in each map. A Fourier cut changes every pixel. What the logarithmic axis
+# hides is given in the legend: the share of pixels that are negative, which the published scaling, a
+# signed logarithm, sends to about $-11$ where the rest lies around $+11$.
 
-# %% mystnb={"figure": {"name": "fig-cut-pdf", "caption": "Distribution of positive pixels after a cut, maps of Lite (feedback proxy), all simulations together. The grey area is the uncut distribution; the percentage is the share of negative pixels."}, "image": {"alt": "Two panels of pixel distributions over a grey skewed bell, the uncut pixels. Left, low-pass filters of the linear map extend the distribution towards low densities, the filter of the log map narrows it. Right, clamped maps end in a tall spike at their threshold; random fill is a flat line across the range."}}
+# %% mystnb={"figure": {"name": "fig-cut-pdf", "caption": "Distribution of positive pixels after a cut, maps of Lite (feedback proxy), all simulations together. The grey area is the uncut distribution; the percentage is the share of negative pixels."}, "image": {"alt": "Two panels of pixel distributions over a grey skewed bell, the uncut pixels. Left, low-pass filters of the linear map extend the distribution towards low densities, the filter of the log map narrows it. Right, maps clamped at a surface density end in a tall spike there, maps clamped at an overdensity in a smooth edge; random fill is nearly a flat line across the range."}}
 edges = np.linspace(9.5, 13.5, 81)  # log10 of (Msun/h)/(Mpc/h)^2, 0.05 dex a bin
 centres = 0.5 * (edges[1:] + edges[:-1])
-pdfs = {
-    title: {
-        f"{cut} ({fraction_negative(cut_maps[cut]).mean():.0%} < 0)": pixel_pdf(
-            cut_maps[cut], edges
-        ).mean(axis=0)
-        for cut in cuts
-    }
-    for title, cuts in panels.items()
+pdf_cuts = {
+    "Fourier cuts (negative pixels)": panels["Fourier cuts"],
+    "density cuts": (
+        "above:1e12:clamp",
+        "below:2e11:clamp",
+        "above:delta=0:clamp",
+        "below:delta=0:random",
+    ),
 }
-fig, axes = plots.cut_pdfs(centres, pixel_pdf(maps, edges).mean(axis=0), pdfs)
+pdfs = {title: {} for title in pdf_cuts}
+for title, cuts in pdf_cuts.items():
+    for cut in cuts:
+        after = cut_maps[cut] if cut in cut_maps else apply_cut(maps, cut)
+        note = f" ({fraction_negative(after).mean():.0%})" if title.startswith("Fourier") else ""
+        pdfs[title][cut + note] = pixel_pdf(after, edges).mean(axis=0)
+fig, axes = plots_cuts.cut_pdfs(centres, pixel_pdf(maps, edges).mean(axis=0), pdfs)
 
 # %% [markdown]
 # ## Counting the pixels that were cut
@@ -172,11 +179,12 @@ fig, axes = plots.cut_pdfs(centres, pixel_pdf(maps, edges).mean(axis=0), pdfs)
 # threshold in surface density, the published kind, cuts a share of pixels that follows $\Omega_m$
 # ({numref}`fig-fraction-cut`, left). For `above:4e11` on Lite the rank correlation between the share
 # and $\Omega_m$ is {glue:text}`cuts-spearman-absolute:.2f`: who counts the cut pixels knows
-# $\Omega_m$, whatever they contained. A threshold in overdensity is relative to each map's own mean,
-# and the correlation for `above:delta=0` is {glue:text}`cuts-spearman-delta:.2f` (right). What remains
-# there is a real signal: the share of area that is overdense depends on how far structure has grown.
+# $\Omega_m$, whatever they contained. A threshold in overdensity is relative to each map's own mean and
+# does away with this. What is left, {glue:text}`cuts-spearman-delta:.2f` for `above:delta=0` (right),
+# is structure: at higher $\Omega_m$ more of the area has been emptied into voids. It is cosmology, yet
+# again told by which pixels were cut and not by what they held.
 
-# %% mystnb={"figure": {"name": "fig-fraction-cut", "caption": "Share of pixels cut in each simulation of Lite (feedback proxy) against Omega_m, for thresholds in surface density (left, published kind) and in overdensity (right): small points are simulations, large ones the mean and standard deviation of a bin."}, "image": {"alt": "Left panel, the fraction of pixels above each absolute threshold rises steeply with Omega_m and the fraction below falls, with little scatter. Right panel, fractions for overdensity thresholds are nearly flat in Omega_m."}}
+# %% mystnb={"figure": {"name": "fig-fraction-cut", "caption": "Share of pixels cut in each simulation of Lite (feedback proxy) against Omega_m, for thresholds in surface density (left, published kind) and in overdensity (right): small points are simulations, large ones the mean and standard deviation of a bin."}, "image": {"alt": "Left panel, the fraction of pixels above each absolute threshold rises steeply with Omega_m and the fraction below falls, with little scatter. Right panel, fractions for overdensity thresholds change less: those above are nearly flat and those below rise by a fifth to a half."}}
 thresholds = {
     "surface density": ("above:4e11", "above:1e12", "below:1e11", "below:2e11"),
     "overdensity": ("above:delta=0", "above:delta=3", "below:delta=-0.7", "below:delta=-0.5"),
@@ -185,7 +193,7 @@ fractions = {
     title: {cut: per_simulation(fraction_cut(maps, cut))[:, 0] for cut in cuts}
     for title, cuts in thresholds.items()
 }
-fig, axes = plots.fraction_against_omega_m(omega_m, fractions)
+fig, axes = plots_cuts.fraction_against_omega_m(omega_m, fractions)
 
 # %% [markdown]
 # Three controls follow from this, and the results of chapter 06 are read against them: overdensity
@@ -221,7 +229,7 @@ published = (
     np.array([1, 5, 10, 20, 30, 40]),
     np.array([0.14, 0.25, 0.24, 0.17, 0.10, 0.01]),
 )
-fig, axes = plots.negative_fraction(k_max, negative, corner, published)
+fig, axes = plots_cuts.negative_fraction(k_max, negative, corner, published)
 
 # %% [markdown]
 # What the network sees of this is set by the scaling. {numref}`fig-negative-scaled` shows the input

@@ -55,6 +55,7 @@ from cosmolib import plots, plots_results, runs
 from cosmolib.cuts import Cut, apply_cut
 from cosmolib.evaluation import train_run
 from cosmolib.networks import build_network
+from cosmolib.results import as_text, from_metrics
 from cosmolib.suites import map_indices, open_suite, split_simulations, subset
 from cosmolib.training import augment
 
@@ -72,7 +73,7 @@ architecture = architecture or config.architecture
 cut = str(Cut.parse(cut))
 run = runs.Run(config.name, suite, cut, architecture, seed, root=runs_dir)
 maps = open_suite(suite, config.data_dir or None, field=config.field, set=config.set)
-maps = subset(maps, config.n_simulations or maps.n_simulations)
+maps = subset(maps, config.n_simulations)
 split = split_simulations(maps.n_simulations, config.split_seed)
 print(f"{suite}, cut {cut}: {len(split.train)} simulations to train on, {len(split.test)} to test")
 
@@ -89,9 +90,7 @@ print(f"{suite}, cut {cut}: {len(split.train)} simulations to train on, {len(spl
 # state dictionary.
 
 # %% tags=["hide-input"]
-network = build_network(
-    architecture, maps.grid, config.hidden, config.dropout, len(config.targets)
-)
+network = build_network(architecture, maps.grid, config.hidden, config.dropout, len(config.targets))
 n_weights = sum(weights.numel() for weights in network.parameters())
 layers = [
     (name, type(layer).__name__, sum(weights.numel() for weights in layer.parameters()))
@@ -125,10 +124,11 @@ pd.DataFrame(layers, columns=["name", "layer", "parameters"]).set_index("name")
 # and without any copy in memory.
 
 # %% mystnb={"figure": {"name": "fig-augmentation", "caption": "One training map as this run's network sees it, after its cut, and three augmented versions of it: flipped or turned, and shifted periodically."}, "image": {"alt": "Four square maps in a row with the same bright knots and filaments; in the second to fourth the pattern is mirrored or turned and wrapped around the edges."}}
-example = apply_cut(maps.maps[map_indices(split.train[:1])[:1]], cut, box_size=maps.box_size)
-batch = torch.from_numpy(np.log10(np.maximum(example, 1.0)))[:, None].repeat(3, 1, 1, 1)
-turned = augment(batch, torch.Generator().manual_seed(seed), config.symmetries, config.shifts)
-shown = np.concatenate([example, 10 ** turned[:, 0].numpy()])
+first = map_indices(split.train[:1])[:1]
+example = torch.from_numpy(apply_cut(maps.maps[first], cut, box_size=maps.box_size))[:, None]
+random = torch.Generator().manual_seed(seed)
+turned = augment(example.repeat(3, 1, 1, 1), random, config.symmetries, config.shifts)
+shown = torch.cat([example, turned])[:, 0].numpy()
 fig, axes = plots_results.augmented(shown, maps.box_size)
 
 # %% [markdown]
@@ -165,13 +165,6 @@ fig, axes = plots_results.predicted_against_true(
 )
 
 # %% tags=["hide-input"]
-def interval(entry, key, digits=3):
-    """Value with its 95 % interval, as text; the value alone where there is none."""
-    low, high = entry.get(f"{key}_low"), entry.get(f"{key}_high")
-    text = f"{entry[key]:.{digits}f}"
-    return text if low is None else f"{text} [{low:.{digits}f}, {high:.{digits}f}]"
-
-
 statistics = {
     "r2": "R2, a map",
     "r2_simulation": "R2, mean of a simulation's maps",
@@ -179,26 +172,22 @@ statistics = {
     "mean_sigma": "mean predicted sigma",
     "chi2": "chi2",
 }
-table = pd.DataFrame(
+pd.DataFrame(
     {
-        name: {text: interval(metrics["parameters"][name], key) for key, text in statistics.items()}
+        name: {
+            text: as_text(from_metrics(metrics["parameters"][name], key), 3)
+            for key, text in statistics.items()
+        }
         for name in config.targets
     }
 )
-table
 
 # %% tags=["remove-input"]
 for short, name in (("om", "Omega_m"), ("s8", "sigma_8")):
-    entry = metrics["parameters"].get(name)
-    known = entry is not None
-    glue(f"training_r2_{short}", interval(entry, "r2") if known else "no", display=False)
-    glue(
-        f"training_r2_simulation_{short}",
-        interval(entry, "r2_simulation") if known else "no",
-        display=False,
-    )
-    glue(f"training_rmse_{short}", interval(entry, "rmse") if known else "no", display=False)
-    glue(f"training_chi2_{short}", interval(entry, "chi2", 2) if known else "no", display=False)
+    scores = metrics["parameters"].get(name)
+    for key in ("r2", "r2_simulation", "rmse", "chi2"):
+        text = as_text(from_metrics(scores, key) if scores else None, 2 if key == "chi2" else 3)
+        glue(f"training_{key}_{short}", text, display=False)
 best = history.loc[history["valid_loss"].idxmin()]
 glue("training_suite", suite, display=False)
 glue("training_cut", cut, display=False)
@@ -216,18 +205,18 @@ glue("training_device", str(made["device"]), display=False)
 # %% [markdown]
 # ## What we found
 #
-# On {glue:text}`training_suite`, cut "{glue:text}`training_cut`", the network
-# {glue:text}`training_architecture` with {glue:text}`training_weights:d` weights learnt from
+# On {glue:text}`training_suite:s`, cut "{glue:text}`training_cut:s`", the network
+# {glue:text}`training_architecture:s` with {glue:text}`training_weights:d` weights learnt from
 # {glue:text}`training_train_maps:d` maps in {glue:text}`training_epochs:d` epochs, of which number
 # {glue:text}`training_best_epoch:d` was kept. On {glue:text}`training_test_maps:d` maps of
-# {glue:text}`training_test_simulations:d` test simulations of {glue:text}`training_suite`:
+# {glue:text}`training_test_simulations:d` test simulations of {glue:text}`training_suite:s`:
 #
 # | | $\Omega_m$ | $\sigma_8$ |
 # |---|---|---|
-# | $R^2$, a map | {glue:text}`training_r2_om` | {glue:text}`training_r2_s8` |
-# | $R^2$, mean of a simulation's maps | {glue:text}`training_r2_simulation_om` | {glue:text}`training_r2_simulation_s8` |
-# | RMSE, a map | {glue:text}`training_rmse_om` | {glue:text}`training_rmse_s8` |
-# | $\chi^2$ | {glue:text}`training_chi2_om` | {glue:text}`training_chi2_s8` |
+# | $R^2$, a map | {glue:text}`training_r2_om:s` | {glue:text}`training_r2_s8:s` |
+# | $R^2$, mean of a simulation's maps | {glue:text}`training_r2_simulation_om:s` | {glue:text}`training_r2_simulation_s8:s` |
+# | RMSE, a map | {glue:text}`training_rmse_om:s` | {glue:text}`training_rmse_s8:s` |
+# | $\chi^2$ | {glue:text}`training_chi2_om:s` | {glue:text}`training_chi2_s8:s` |
 #
 # For comparison, the stored output of the published notebook has $R^2$ of 0.994 and 0.982 a map on
 # *CMD* (IllustrisTNG, uncut, $256^2$ pixels, 1000 simulations). Lite has fewer pixels, and a profile
@@ -243,4 +232,6 @@ for verb, source in (("Trained", made), ("Shown", now)):
         f"{verb} by notebooks/03_training.ipynb -p profile {config.name} -p suite {suite} "
         f"-p cut {cut} -p seed {seed}"
     )
-    print(f"  commit {commit}, {source['utc']}, {source['seconds'] or 0:.0f} s, {source['platform']}")
+    print(
+        f"  commit {commit}, {source['utc']}, {source['seconds'] or 0:.0f} s, {source['platform']}"
+    )

@@ -28,8 +28,8 @@ def glued(path):
     """Keys that a notebook glues, as regular expressions: an f-string key stands for many."""
     code = "\n".join(cell.source for cell in jupytext.read(path).cells if cell.cell_type == "code")
     keys = re.findall(r"glue\(\s*f?[\"']([^\"']+)[\"']", code)
-    keys += re.findall(r"[\"']([a-z]\w*)[\"']\s*:", code)  # {"key": value} that a loop glues
-    keys += re.findall(r"f[\"']([\w{}\[\]().]+)[\"']\s*:", code)
+    keys += re.findall(r"[\"']([a-z][\w-]*)[\"']\s*:", code)  # {"key": value} that a loop glues
+    keys += re.findall(r"f[\"']([\w{}\[\]().-]+)[\"']\s*:", code)
     return [re.sub(r"\\\{.*?\\\}", r"\\w+", re.escape(key)) for key in keys]
 
 

@@ -140,7 +140,13 @@ def test_a_mask_that_tells_as_much_refutes_both_sides():
     results = table()
     cuts = ("above:delta=0:clamp", "below:delta=0:clamp")
     results["controls"] = [
-        {"cut": cut, "control": "mask:above:delta=0", "difference": both(0.1)} for cut in cuts
+        {
+            "suite": "IllustrisTNG",
+            "cut": cut,
+            "control": "mask:above:delta=0",
+            "difference": both(0.1),
+        }
+        for cut in cuts
     ]
     assert verdict(results, "both-sides").verdict == "supported"
     results["controls"][1]["difference"] = both(-0.05)

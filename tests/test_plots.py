@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from cosmolib import plots
+from cosmolib import plots, plots_cuts
 
 RNG = np.random.default_rng(5)
 SIMULATIONS, GRID, MODES = 12, 16, 8
@@ -45,30 +45,35 @@ ENTRY = {
     "linear": K**-3,
     "hmcode": K**-2,
 }
+BOXES = {"k": K, "measured_over_hmcode": {"q16": noise(MODES), "q84": noise(MODES)}}
 FIGURES = {
     "parameter_space": lambda: plots.parameter_space(PARAMS, parts()),
     "twin_gallery": lambda: plots.twin_gallery(
         density(), density(), list("abcd"), ("Nbody_Lite", "Lite")
     ),
-    "mean_density": lambda: plots.mean_density(PARAMS[:, 0], {"Lite": noise(SIMULATIONS, 3)}),
+    "mean_density": lambda: plots.mean_density(
+        PARAMS[:, 0], noise(SIMULATIONS, 15), noise(SIMULATIONS, 3), "Lite"
+    ),
     "by_cosmology": lambda: plots.by_cosmology(
         np.linspace(10, 13, 5), noise(SIMULATIONS, 5), K, noise(SIMULATIONS, MODES), PARAMS
     ),
-    "power_3d": lambda: plots.power_3d([ENTRY, ENTRY]),
+    "power_3d": lambda: plots.power_3d([ENTRY, ENTRY], BOXES),
     "feedback_ratio": lambda: plots.feedback_ratio(
-        K, noise(SIMULATIONS, MODES), PARAMS[:, 2], 5.0, ("Lite", "Nbody_Lite")
+        K, noise(SIMULATIONS, MODES), PARAMS, 5.0, ("Lite", "Nbody_Lite")
     ),
     "lattice_check": lambda: plots.lattice_check(
         {name: {"Omega_m": (0.7, 0.6, 0.8), "sigma_8": (0.5, 0.4, 0.6)} for name in "ab"}
     ),
     "scaled_pixels": lambda: plots.scaled_pixels({"log": noise(99), "linear": noise(9, 9)}),
-    "cut_gallery": lambda: plots.cut_gallery(density(5), ["none", "mask:above:1e12", *"xyz"]),
-    "cut_spectra": lambda: plots.cut_spectra(K, {"Fourier": {"kmax:4": noise(SIMULATIONS, MODES)}}),
-    "cut_pdfs": lambda: plots.cut_pdfs(K, noise(MODES), {"density": {"above": noise(MODES)}}),
-    "fraction_against_omega_m": lambda: plots.fraction_against_omega_m(
+    "cut_gallery": lambda: plots_cuts.cut_gallery(density(5), ["none", "mask:above:1e12", *"xyz"]),
+    "cut_spectra": lambda: plots_cuts.cut_spectra(
+        K, {"Fourier": {"kmax:4": noise(SIMULATIONS, MODES)}}
+    ),
+    "cut_pdfs": lambda: plots_cuts.cut_pdfs(K, noise(MODES), {"density": {"above": noise(MODES)}}),
+    "fraction_against_omega_m": lambda: plots_cuts.fraction_against_omega_m(
         PARAMS[:, 0], {"surface density": {"above:1e12": noise(SIMULATIONS)}}
     ),
-    "negative_fraction": lambda: plots.negative_fraction(
+    "negative_fraction": lambda: plots_cuts.negative_fraction(
         K, {"Lite": noise(SIMULATIONS, MODES)}, 11.4, ("CMD", K, noise(MODES))
     ),
 }
@@ -93,10 +98,12 @@ def test_figure_is_drawn_labelled_and_white(name, tmp_path):
 
 def test_every_public_figure_is_tested():
     helpers = {"use_style", "suite_label", "quantile_groups", "ordered_colours", "density_image"}
+    helpers |= {"scale_bar", "band", "log_ticks"}
     public = {
         name
-        for name, value in vars(plots).items()
-        if callable(value) and getattr(value, "__module__", "") == plots.__name__
+        for module in (plots, plots_cuts)
+        for name, value in vars(module).items()
+        if callable(value) and getattr(value, "__module__", "") == module.__name__
     }
     assert {name for name in public if not name.startswith("_")} - helpers == set(FIGURES)
 
@@ -105,7 +112,7 @@ def test_one_density_norm_and_negative_pixels_are_marked():
     maps = density(2)
     maps[1, :3] = -1e11
     maps[1, 3] = 0
-    _, axes = plots.cut_gallery(maps, ["none", "kmax:4"], columns=2)
+    _, axes = plots_cuts.cut_gallery(maps, ["none", "kmax:4"], columns=2)
     images = [ax.images[0] for ax in axes.flat]
     for image in images:
         assert (image.norm.vmin, image.norm.vmax) == plots.DENSITY_RANGE
@@ -125,12 +132,13 @@ def test_quantile_groups_are_ordered_and_complete():
 
 def test_feedback_ratio_bins_show_the_means():
     """A ratio that falls linearly with the amplitude must be drawn so, with its true errors."""
-    amplitude = np.linspace(0, 1, 60)
+    amplitude = np.linspace(0.25, 4, 60)
+    params = np.ones((60, 6)) * amplitude[:, None] ** (np.arange(6) == 2)
     ratio = np.tile((1 - 0.2 * amplitude)[:, None], (1, MODES))
-    _, (_, right) = plots.feedback_ratio(K, ratio, amplitude, 5.0, ("Lite", "Nbody_Lite"), n_bins=6)
+    _, (_, right) = plots.feedback_ratio(K, ratio, params, 5.0, ("Lite", "Nbody_Lite"), n_bins=6)
     line, _, (bars,) = right.containers[0]
-    x, y = line.get_data()
-    np.testing.assert_allclose(y, 1 - 0.2 * np.asarray(x))
+    x, y = (np.asarray(values, float) for values in line.get_data())
+    np.testing.assert_allclose(y, 1 - 0.2 * x)
     first = np.diff(bars.get_segments()[0][:, 1])[0] / 2
     assert first == pytest.approx(ratio[:10, 0].std(ddof=1) / np.sqrt(10))
     assert f"{K[np.argmin(abs(K - 5))]:.1f}" in right.get_ylabel()
@@ -139,7 +147,7 @@ def test_feedback_ratio_bins_show_the_means():
 def test_cut_spectra_shows_removed_power_at_the_edge_not_as_a_gap():
     ratio = np.ones((SIMULATIONS, MODES))
     ratio[:, 5:] = 0
-    _, axes = plots.cut_spectra(K, {"Fourier": {"kmax:4": ratio}}, limits=(1e-3, 1e3))
+    _, axes = plots_cuts.cut_spectra(K, {"Fourier": {"kmax:4": ratio}}, limits=(1e-3, 1e3))
     line = next(line for line in axes[0].lines if line.get_label() == "kmax:4")
     assert np.all(line.get_ydata() > 0)
     assert np.all(line.get_ydata()[5:] < 1e-3)

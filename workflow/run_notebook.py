@@ -79,8 +79,8 @@ def execute(source, target, parameters):
 def configure_kernel():
     """Give kernels an IPython profile of ours: quiet, and in the repository root.
 
-    At its default level the kernel warns about TCP ports and at its own shutdown. papermill sets the
-    folder itself; nbval (workflow/check_notebooks.py) would run beside the notebook.
+    At its default level the kernel warns about TCP ports and at its own shutdown. papermill sets
+    the folder itself; nbval (workflow/check_notebooks.py) would run beside the notebook.
     """
     folder = ROOT / "build" / ".ipython" / "profile_default"
     folder.mkdir(parents=True, exist_ok=True)

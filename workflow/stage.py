@@ -55,16 +55,22 @@ def build(folder, html):
     site = folder / "site"
     shutil.rmtree(site, ignore_errors=True)
     arguments = ["build", str(folder / "book"), "--path-output", str(site)]
-    subprocess.run(
+    done = subprocess.run(
         [str(Path(sys.executable).with_name("jupyter-book")), *arguments]
         + ["--all", "--warningiserror", "--keep-going", "--quiet"],
-        check=True,
+        capture_output=True,
+        text=True,
+        check=False,
         # Sphinx and its extensions raise deprecation warnings that no page can cure.
         env={**os.environ, "PYTHONWARNINGS": "ignore"},
     )
+    if done.returncode:
+        print(done.stdout, done.stderr, sep="\n", file=sys.stderr)
+        done.check_returncode()
     shutil.rmtree(html, ignore_errors=True)
     html.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(site / "_build" / "html", html)
+    print(f"{html}/index.html  {len(list(html.rglob('*.html')))} pages")
 
 
 def main():

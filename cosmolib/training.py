@@ -1,0 +1,488 @@
+"""Training: maps of one suite under one cut -> network inputs -> fitted weights.
+
+Published recipe (arXiv:2504.17839 and its code): the moment loss, AdamW, a cyclic learning rate,
+the best validation epoch kept. Ours: augmentation on the batch instead of in memory, a one-cycle
+learning rate as a choice, scaling from training maps only, and checkpoints that resume bit by bit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cosmolib.cuts import Cut, Scaling, apply_cut, fit_scaling, positive_range
+from cosmolib.runs import Profile, atomic_path
+from cosmolib.suites import (
+    MAPS_PER_SIMULATION,
+    PARAMETERS,
+    Suite,
+    map_indices,
+    open_suite,
+    parameter_ranges,
+    simulation_of,
+    split_simulations,
+    subset,
+)
+
+EVALUATION_BATCH = 256  # maps at once where no gradient is kept
+BLOCK = 512  # maps cut or scaled at once
+# What a checkpoint must share with the training that resumes from it.
+SETTINGS = (
+    "targets", "epochs", "batch_size", "max_lr", "weight_decay", "betas", "schedule",
+    "symmetries", "shifts",
+)  # fmt: skip
+
+
+def moment_loss(mean: torch.Tensor, std: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
+    """Loss whose minimum is the posterior's mean and standard deviation, parameter by parameter.
+
+    The mean over parameters of log <(theta - mean)^2> + log <((theta - mean)^2 - std^2)^2>, with
+    <> over the batch (CMD, arXiv:2109.10360; moment networks, arXiv:2011.05991).
+
+    Parameters
+    ----------
+    mean, std, theta : (B, P)
+        Normalised, see `normalise`.
+    """
+    return _moments(mean, std, theta).log().sum(0).mean()
+
+
+def _moments(mean, std, theta):
+    """Return the two averages over the batch in the loss, (2, P)."""
+    square = (theta - mean) ** 2
+    return torch.stack([square.mean(0), ((square - std**2) ** 2).mean(0)])
+
+
+# --------------------------------------------------------------------------------------------------
+# Parameters
+# --------------------------------------------------------------------------------------------------
+def target_ranges(suite_name: str, targets) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lower edge and the width of each target's range in a suite, both (P,)."""
+    ranges = parameter_ranges(suite_name)[_columns(targets)]
+    return ranges[:, 0], ranges[:, 1] - ranges[:, 0]
+
+
+def normalise(params, suite_name: str, targets=PARAMETERS) -> np.ndarray:
+    """Parameters (n, 6), in the order of CMD, to their targets (n, P) in units of their ranges."""
+    params = np.asarray(params, dtype=np.float64)
+    low, width = target_ranges(suite_name, targets)
+    return ((params[..., _columns(targets)] - low) / width).astype(np.float32)
+
+
+def denormalise(mean, std, suite_name: str, targets=PARAMETERS) -> tuple[np.ndarray, np.ndarray]:
+    """Outputs of a network (n, P) to physical means and standard deviations, float64."""
+    low, width = target_ranges(suite_name, targets)
+    return low + width * np.asarray(mean, np.float64), width * np.asarray(std, np.float64)
+
+
+def _columns(targets):
+    unknown = [name for name in targets if name not in PARAMETERS]
+    if unknown or not targets:
+        found = unknown[0] if unknown else list(targets)
+        raise ValueError(f"targets: found {found!r}, expected some of {', '.join(PARAMETERS)}")
+    return [PARAMETERS.index(name) for name in targets]
+
+
+# --------------------------------------------------------------------------------------------------
+# Data
+# --------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Network inputs of one suite under one cut, split by simulation."""
+
+    train_x: torch.Tensor  # (n, 1, N, N) float32, cut and scaled
+    train_theta: torch.Tensor  # (n, P) float32, normalised
+    valid_x: torch.Tensor
+    valid_theta: torch.Tensor
+    test_x: torch.Tensor
+    test_truth: np.ndarray  # (m, P) float64, physical
+    train_simulation: np.ndarray  # (n,) simulation of each map, in the suite's numbering
+    valid_simulation: np.ndarray
+    test_simulation: np.ndarray
+    test_map: np.ndarray  # (m,) place of each map in the suite
+    scaling: Scaling
+    cut: str  # canonical
+    value_range: tuple[float, float] | None  # of random fills [(Msun/h)/(Mpc/h)^2]
+    suite: str
+    targets: tuple[str, ...]
+    fingerprint: str  # of the suite
+
+
+def study_suite(name: str, profile: Profile) -> Suite:
+    """Open a suite as a profile says, with the first ``n_simulations`` of it."""
+    suite = open_suite(name, profile.data_dir, field=profile.field, set=profile.set)
+    n = profile.n_simulations
+    return suite if n is None else subset(suite, n)
+
+
+def prepare_data(suite: Suite, profile: Profile, cut="none", shuffle_labels=False) -> Data:
+    """Split a suite by simulation, cut its maps, scale them, normalise its parameters.
+
+    Mean and std of the scaling, and the range of random fills, come from the training maps alone
+    (``scaling_scope: train``) or, as published, from the whole file with its test maps (``file``).
+    Maps are held once, as float32, whatever the cut.
+
+    Parameters
+    ----------
+    suite : Suite
+        All of it is used; see `study_suite`.
+    profile : Profile
+    cut : str or Cut
+    shuffle_labels : bool
+        Permute the parameters among the training and among the validation simulations, so that
+        there is nothing to be learnt; the test set stays as it is.
+    """
+    cut = Cut.parse(cut)
+    split = split_simulations(suite.n_simulations, profile.split_seed)
+    parts = (split.train, split.valid, split.test)
+    maps = map_indices(np.concatenate(parts))  # (15 n,) the training maps come first
+    edges = np.cumsum([0, *(len(map_indices(part)) for part in parts)])
+    scope = slice(None) if profile.scaling_scope == "file" else slice(edges[1])
+
+    value_range = fill_range(suite, profile, cut)
+    x = cut_maps(suite, maps, cut, value_range)  # (15 n, N, N)
+    scaling = fit_scaling(x[scope], profile.scaling)
+    x = torch.from_numpy(scale_in_place(x, scaling))[:, None]  # (15 n, 1, N, N)
+
+    labels = list(parts)
+    if shuffle_labels:
+        rng = np.random.default_rng(profile.split_seed)
+        labels[:2] = [rng.permutation(part) for part in parts[:2]]
+    theta = [normalise(suite.params, suite.name, profile.targets)[part] for part in labels]
+    theta = [torch.from_numpy(part.repeat(MAPS_PER_SIMULATION, 0)) for part in theta]
+    simulation = simulation_of(maps)
+    train, valid, test = (slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True))
+    return Data(
+        train_x=x[train],
+        train_theta=theta[0],
+        valid_x=x[valid],
+        valid_theta=theta[1],
+        test_x=x[test],
+        test_truth=truth_of(suite, maps[test], profile.targets),
+        train_simulation=simulation[train],
+        valid_simulation=simulation[valid],
+        test_simulation=simulation[test],
+        test_map=maps[test],
+        scaling=scaling,
+        cut=str(cut),
+        value_range=value_range,
+        suite=suite.name,
+        targets=tuple(profile.targets),
+        fingerprint=suite.fingerprint,
+    )
+
+
+def cut_maps(suite: Suite, maps: np.ndarray, cut, value_range=None) -> np.ndarray:
+    """Return maps (n,) of a suite under a cut, new, (n, N, N) float32, read in blocks."""
+    out = np.empty((len(maps), suite.grid, suite.grid), np.float32)
+    for start in range(0, len(maps), BLOCK):
+        block = maps[start : start + BLOCK]
+        out[start : start + BLOCK] = apply_cut(
+            suite.maps[block], cut, box_size=suite.box_size, value_range=value_range, indices=block
+        )
+    return out
+
+
+def scale_in_place(x: np.ndarray, scaling: Scaling) -> np.ndarray:
+    """Scale maps (n, N, N) float32 where they lie, and return them."""
+    for start in range(0, len(x), BLOCK):
+        x[start : start + BLOCK] = scaling.apply(x[start : start + BLOCK])
+    return x
+
+
+def fill_range(suite: Suite, profile: Profile, cut) -> tuple[float, float] | None:
+    """Return the range of random fills, that of the training maps or (published) of the file.
+
+    None where the cut has no random fill.
+    """
+    if Cut.parse(cut).fill != "random":
+        return None
+    train = split_simulations(suite.n_simulations, profile.split_seed).train
+    maps = np.arange(len(suite.maps)) if profile.scaling_scope == "file" else map_indices(train)
+    blocks = [maps[start : start + BLOCK] for start in range(0, len(maps), BLOCK)]
+    low, high = zip(*(positive_range(suite.maps[block]) for block in blocks), strict=True)
+    return min(low), max(high)
+
+
+def truth_of(suite: Suite, maps: np.ndarray, targets) -> np.ndarray:
+    """Return the true targets (n, P) of maps (n,) of a suite, physical units."""
+    return suite.params[simulation_of(maps)][:, _columns(targets)]
+
+
+def augment(
+    x: torch.Tensor, generator: torch.Generator, symmetries: bool, shifts: bool
+) -> torch.Tensor:
+    """Turn, mirror and shift every map of a batch at random.
+
+    A projected map has no orientation (eight symmetries of the square) and a periodic one no origin
+    (all shifts by whole pixels). One gather does all of it, with no loop over the maps.
+
+    Parameters
+    ----------
+    x : (B, 1, N, N)
+        Any device; left as it is.
+    generator : torch.Generator
+        On the CPU, so that one seed gives one sequence on every device.
+    symmetries, shifts : bool
+
+    Returns
+    -------
+    (B, 1, N, N)
+        New, or x itself where nothing is asked for.
+    """
+    if not (symmetries or shifts):
+        return x
+    batch, n = len(x), x.shape[-1]
+    index = torch.arange(n).repeat(2, batch, 1)  # (2, B, N): row and column that a pixel is from
+    transposed = torch.zeros(batch, 1, dtype=torch.bool)
+    if symmetries:
+        bits = torch.randint(2, (3, batch, 1), generator=generator, dtype=torch.bool)
+        index = torch.where(bits[:2], n - 1 - index, index)
+        transposed = bits[2]
+    if shifts:
+        index = (index + torch.randint(n, (2, batch, 1), generator=generator)) % n
+    rows, columns = index[0] * n, index[1]
+    # The place in the flat map is a sum of one term for each axis; a transposition swaps the terms.
+    first = torch.where(transposed, columns, rows).to(x.device)
+    second = torch.where(transposed, rows, columns).to(x.device)
+    place = (first[:, :, None] + second[:, None, :]).view(batch, -1)  # (B, N N)
+    return x.reshape(batch, -1).gather(1, place).view_as(x)
+
+
+# --------------------------------------------------------------------------------------------------
+# Fitting
+# --------------------------------------------------------------------------------------------------
+def select_device() -> str:
+    """Return "cuda" where there is one, else "cpu"."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@contextmanager
+def seeded(seed: int, device: str = "cpu") -> Iterator[None]:
+    """Seed torch inside the block, for initial weights and dropout; restore its state after."""
+    devices = [torch.cuda.current_device()] if str(device).startswith("cuda") else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def learning_rate(step: int, n_steps: int, profile: Profile) -> float:
+    """Learning rate of a step, as torch's schedulers have it but without a state.
+
+    "onecycle" (arXiv:1708.07120, torch's defaults): by cosines from max_lr / 25 up to max_lr in the
+    first 30 % of the steps and down to max_lr / 250,000 at the last. "cyclic" (published): linear
+    from 1e-9 to max_lr in 500 steps, and back in 500.
+    """
+    if profile.schedule == "cyclic":
+        rise = 1 - abs((step % 1000) / 500 - 1)
+        return 1e-9 + (profile.max_lr - 1e-9) * rise
+    start, end = profile.max_lr / 25, profile.max_lr / 25 / 1e4
+    peak = 0.3 * n_steps - 1
+    if step <= peak:
+        return _cosine(start, profile.max_lr, step / peak if peak > 0 else 1.0)
+    return _cosine(profile.max_lr, end, (step - peak) / max(n_steps - 1 - peak, 1e-9))
+
+
+def _cosine(a, b, x):
+    return b + (a - b) * (1 + math.cos(math.pi * min(x, 1.0))) / 2
+
+
+def fit(
+    network: torch.nn.Module,
+    data: Data,
+    profile: Profile,
+    *,
+    seed: int,
+    checkpoint: str | Path | None = None,
+    device: str = "cpu",
+    progress: Callable[[str], None] | None = None,
+    epoch_callback: Callable[[dict], None] | None = None,
+) -> list[dict]:
+    """Train a network in place and leave it with the weights of the best validation epoch.
+
+    Every epoch sees the training maps in a new order, less the few that do not fill a batch.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        ``mean, std = network(x)``; its initial weights are the caller's matter.
+    data : Data
+    profile : Profile
+        Its section "Training" is used.
+    seed : int
+        Of the order of the maps, the augmentation and dropout. Torch's global state is left alone.
+    checkpoint : path, optional
+        Written after each epoch, atomically. If it is there already, training goes on from it; on a
+        CPU with the same number of threads the result is the same bit by bit.
+    device : str
+    progress : callable, optional
+        Called with a line of text an epoch.
+    epoch_callback : callable, optional
+        Called with the history's row after each epoch, after the checkpoint; may raise.
+
+    Returns
+    -------
+    list of dict
+        epoch (from 1), lr (at the last step), train_loss, valid_loss, seconds: a row an epoch.
+
+    Raises
+    ------
+    FloatingPointError
+        The loss is no longer finite.
+    ValueError
+        The checkpoint is not one, or is of another training.
+    """
+    network.to(device)
+    optimiser = torch.optim.AdamW(
+        network.parameters(),
+        lr=profile.max_lr,
+        betas=tuple(profile.betas),
+        weight_decay=profile.weight_decay,
+        fused=True,  # one kernel for all weights
+    )
+    generator = torch.Generator().manual_seed(seed)
+    identity = _identity(network, data, profile, seed)
+    train_x, train_theta = _place(data.train_x, device), data.train_theta.to(device)
+    history, best = [], None
+    with seeded(seed, device):
+        if checkpoint is not None and Path(checkpoint).is_file():
+            state = _read_checkpoint(checkpoint, identity)
+            network.load_state_dict(state["network"])
+            optimiser.load_state_dict(state["optimiser"])
+            history, best = state["history"], state["best"]
+            _set_random_state(state["random"], generator, device)
+        for epoch in range(len(history) + 1, profile.epochs + 1):
+            started = time.perf_counter()
+            lr, train_loss = _train_epoch(
+                network, optimiser, train_x, train_theta, profile, epoch, generator, device
+            )
+            mean, std = run_network(network, data.valid_x, device=device)
+            valid_loss = float(moment_loss(mean, std, data.valid_theta))
+            if not (math.isfinite(train_loss) and math.isfinite(valid_loss)):
+                raise FloatingPointError(
+                    f"epoch {epoch}: found a loss of {train_loss} (training) and {valid_loss} "
+                    f"(validation), expected finite numbers: max_lr {profile.max_lr:g} may be "
+                    "too high"
+                )
+            if best is None or valid_loss < min(row["valid_loss"] for row in history):
+                best = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
+            row = {"epoch": epoch, "lr": lr, "train_loss": train_loss, "valid_loss": valid_loss}
+            history.append({**row, "seconds": time.perf_counter() - started})
+            if checkpoint is not None:
+                state = {
+                    "identity": identity,
+                    "network": network.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "random": _random_state(generator, device),
+                    "history": history,
+                    "best": best,
+                }
+                with atomic_path(checkpoint) as temporary:
+                    torch.save(state, temporary)
+            if progress is not None:
+                progress(
+                    f"epoch {epoch:3d}/{profile.epochs}  training {train_loss:8.3f}  "
+                    f"validation {valid_loss:8.3f}  {history[-1]['seconds']:6.1f} s"
+                )
+            if epoch_callback is not None:
+                epoch_callback(history[-1])
+    network.load_state_dict(best)
+    network.eval()
+    return history
+
+
+def _train_epoch(network, optimiser, x, theta, profile, epoch, generator, device):
+    """Pass once over the training maps; return the last learning rate and the loss.
+
+    As in the published code, the loss of an epoch is that of the batches' average moments.
+    """
+    network.train()
+    batch = min(profile.batch_size, len(x))
+    steps = len(x) // batch  # an epoch
+    order = torch.randperm(len(x), generator=generator)[: steps * batch]
+    total = 0.0
+    for step, chosen in enumerate(order.view(steps, batch)):
+        lr = learning_rate((epoch - 1) * steps + step, profile.epochs * steps, profile)
+        for group in optimiser.param_groups:
+            group["lr"] = lr
+        maps = x[chosen.to(x.device)].to(device)
+        maps = augment(maps, generator, profile.symmetries, profile.shifts)
+        moments = _moments(*network(maps), theta[chosen.to(device)])  # (2, P)
+        optimiser.zero_grad()
+        moments.log().sum(0).mean().backward()  # moment_loss
+        optimiser.step()
+        total = total + moments.detach()  # stays on the device: no wait a step
+    return lr, float((total / steps).log().sum(0).mean())
+
+
+def _random_state(generator, device):
+    cuda = torch.cuda.get_rng_state() if str(device).startswith("cuda") else None
+    return {"maps": generator.get_state(), "cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def _set_random_state(state, generator, device):
+    generator.set_state(state["maps"])
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"] is not None and str(device).startswith("cuda"):
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+@torch.no_grad()
+def run_network(
+    network: torch.nn.Module, x: torch.Tensor, batch_size: int = EVALUATION_BATCH, device="cpu"
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and std, (n, P) on the CPU, in eval mode, which the network is left in."""
+    network.to(device).eval()
+    outputs = [network(x[start : start + batch_size].to(device))
+               for start in range(0, len(x), batch_size)]  # fmt: skip
+    mean, std = zip(*outputs, strict=True)
+    return torch.cat(mean).cpu(), torch.cat(std).cpu()
+
+
+def _place(x, device):
+    """Move the training maps to the GPU where they take less than half of what is free."""
+    if str(device).startswith("cuda") and x.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
+        return x.to(device)
+    return x
+
+
+def _identity(network, data, profile, seed):
+    """What a checkpoint is a checkpoint of, as plain values."""
+    settings = {key: value for key, value in asdict(profile).items() if key in SETTINGS}
+    return {
+        **settings,
+        "seed": seed,
+        "suite": data.suite,
+        "fingerprint": data.fingerprint,
+        "cut": data.cut,
+        "scaling": asdict(data.scaling),
+        "train_maps": len(data.train_x),
+        "labels": float(data.train_theta.double().cumsum(0).sum()),  # tells shuffled ones apart
+        "network": f"{type(network).__name__}, {sum(p.numel() for p in network.parameters())}",
+        "dropout": [m.p for m in network.modules() if isinstance(m, torch.nn.Dropout)],
+    }
+
+
+def _read_checkpoint(path, identity):
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        found = state["identity"]
+    except Exception as error:  # torch raises many kinds for files that are not its own
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(
+            f"{path}: found no checkpoint ({reason}), expected one; remove it to train anew"
+        ) from None
+    for key, expected in identity.items():
+        if found.get(key) != expected:
+            raise ValueError(
+                f"{path}: {key}: found {found.get(key)!r}, expected {expected!r}: a checkpoint "
+                "of another training; remove it to train anew"
+            )
+    return state

@@ -1,0 +1,207 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Tune the training
+#
+# :::{admonition} Overview
+# - Learning rate, weight decay, dropout and width are searched with Optuna, as in the published
+#   study; everything else stays fixed.
+# - The search writes to disk after each trial and goes on after an interruption; hopeless trials
+#   are stopped early.
+# - How much the settings matter, which of them, and whether the best lies at an edge of its range.
+# :::
+#
+# **What you need.** [Chapter 03](03_training.ipynb): one trial is one training of its network. This
+# page needs no trained run, and no later page depends on its outcome: the settings of the profile
+# are fixed in its file, so that every cut is trained in the same way.
+
+# %% tags=["parameters"]
+profile = "demo"  # name of a file in configs/, or a path to one
+trials = 0  # complete and pruned trials in the end; 0 = as the profile says
+seed = 1  # of the sampler and of every training
+data_dir = ""  # folder of CMD files; "" = as the profile says (Lite is shipped)
+runs_dir = "runs"  # the study is kept in <runs_dir>/<profile>/tuning/
+
+# %% tags=["hide-input"]
+import dataclasses
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from myst_nb import glue
+
+from cosmolib import plots, plots_results, runs, tuning
+from cosmolib.training import prepare_data, select_device, study_suite
+
+started = time.perf_counter()
+plots.use_style()
+
+# %%
+config = runs.load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
+searched = dataclasses.replace(
+    config, n_simulations=config.tuning_simulations or config.n_simulations
+)
+suite = study_suite(config.tuning_suite, searched)
+data = prepare_data(suite, searched, "none")
+n_valid = len(np.unique(data.valid_simulation))
+
+# %% [markdown]
+# ## What is searched
+#
+# - **Searched**: the four hyper-parameters of the published study, in its ranges (table). The
+#   sampler is a tree-structured Parzen estimator {cite}`Akiba2019` after a few random trials; the
+#   first trial has the profile's own settings.
+# - **Fixed**: network architecture, batch size, schedule, augmentation, initial weights, and the
+#   order of the maps. All trials share one split and one seed, so that they differ by what is
+#   searched.
+# - **Judged by** the lowest validation loss that a trial reaches, of the two parameters together.
+#   The loss is a logarithm of errors: 0.1 less means errors smaller by a few percent. A trial whose
+#   loss is worse than the median of the earlier ones at the same epoch is stopped.
+
+# %% tags=["hide-input"]
+pd.DataFrame(
+    [
+        {
+            "hyper-parameter": name,
+            "from": span.low,
+            "to": span.high,
+            "scale": "logarithmic" if span.log else "linear",
+            "profile": getattr(config, name),
+        }
+        for name, span in tuning.SEARCH_SPACE.items()
+    ]
+).set_index("hyper-parameter")
+
+# %% [markdown]
+# ## Search
+#
+# The study is kept in a database. Its name holds what the trials were trained on, so that a change
+# of data or epochs starts a new study, and anything else goes on with the old one.
+
+# %%
+study = tuning.run_study(
+    data,
+    searched,
+    storage=Path(runs_dir) / config.name / "tuning" / "study.db",
+    n_trials=trials or None,
+    seed=seed,
+    name="-".join(
+        [
+            config.architecture,
+            f"{config.tuning_epochs}epochs",
+            f"{suite.n_simulations}simulations",
+            f"seed{seed}",
+            suite.fingerprint[:12],
+        ]
+    ),
+    device=select_device(),
+    progress=print,
+)
+table = pd.DataFrame(tuning.study_table(study))
+values, pruned = table["value"].to_numpy(float), table["pruned"].to_numpy(bool)
+
+# %% mystnb={"figure": {"name": "fig-study-history", "caption": "Validation loss of every trial in order, on Lite (feedback proxy) unless the profile names another suite. Circles: complete; crosses: pruned, at the last loss that they reported; line: the best so far; dashed: the profile's own settings, where they lie within the ranges."}, "image": {"alt": "Validation loss against trial number, blue circles for complete trials and grey crosses for pruned ones, with a red step line that falls to the lowest loss found so far."}}
+own = table[table["profile"] & ~table["pruned"]]
+reference = ("profile's settings", float(own["value"].iloc[0])) if len(own) else None
+fig, axes = plots_results.study_history(table["number"].to_numpy(), values, pruned, reference)
+
+# %% [markdown]
+# ## What matters, and where the optimum lies
+#
+# The importance of a hyper-parameter is the share of the variance of the loss that it explains over
+# the range (fANOVA on a random forest of the complete trials). With few trials it is a hint and no
+# measurement. {numref}`fig-study-slices` shows the trials themselves: an optimum at the edge of its
+# range says that the range was too narrow, or that the hyper-parameter is not wanted.
+
+# %% mystnb={"figure": {"name": "fig-study-slices", "caption": "Validation loss against each hyper-parameter. Circles: complete trials; crosses: pruned; star: the best; dotted: the edges of the range. A red title marks an optimum within 5 % of an edge."}, "image": {"alt": "Four scatter plots of validation loss against learning rate, weight decay, dropout and width; dotted vertical lines mark the edges of each range and a red star the best trial."}}
+flags = tuning.boundary_flags(study)
+space = tuning.SEARCH_SPACE
+fig, axes = plots_results.study_slices(
+    {name: table[name].to_numpy(float) for name in space},
+    values,
+    pruned,
+    {name: (span.low, span.high) for name, span in space.items()},
+    {name: span.log for name, span in space.items()},
+    {flag["parameter"] for flag in flags},
+)
+
+# %% mystnb={"figure": {"name": "fig-study-importances", "caption": "Share of the variance of the validation loss that each hyper-parameter explains over its range, from the complete trials."}, "image": {"alt": "Horizontal bars, one for each of the four hyper-parameters, whose lengths sum to one; the longest bar is on top."}}
+importances = tuning.importances(study) or dict.fromkeys(space, 0.0)
+fig, axes = plots_results.importances(importances)
+
+# %% tags=["remove-input"]
+best = table[~table["pruned"]].sort_values("value").iloc[0]
+gain = reference[1] - float(best["value"]) if reference else 0.0
+if reference is None:
+    comparison = "The profile's own settings lie outside the ranges and were not tried."
+elif best["profile"]:
+    comparison = "No trial did better than the profile's own settings."
+else:
+    comparison = f"The profile's own settings reached {reference[1]:.3f}, {gain:.3f} more."
+edges = [f"{flag['parameter']} ({flag['edge']} edge, {flag['value']:.3g})" for flag in flags]
+results = {
+    "tuning_suite": config.tuning_suite,
+    "tuning_trials": int(len(table)),
+    "tuning_pruned": int(pruned.sum()),
+    "tuning_simulations": int(suite.n_simulations),
+    "tuning_valid_simulations": int(n_valid),
+    "tuning_epochs": int(config.tuning_epochs),
+    "tuning_best_loss": float(best["value"]),
+    "tuning_best_max_lr": float(best["max_lr"]),
+    "tuning_best_weight_decay": float(best["weight_decay"]),
+    "tuning_best_dropout": float(best["dropout"]),
+    "tuning_best_hidden": int(best["hidden"]),
+    "tuning_most_important": max(importances, key=importances.get).replace("_", " "),
+    "tuning_comparison": comparison,
+    "tuning_edges": ", ".join(edges).replace("_", " ") or "none",
+}
+for key, value in results.items():
+    glue(key, value, display=False)
+now = runs.provenance(config, suite.fingerprint, time.perf_counter() - started)
+now["trials_seconds"] = float(table["seconds"].sum())
+runs.write_json(
+    Path(runs_dir) / config.name / "results" / "04_tuning.json",
+    {**results, "importances": importances, "trials": table.to_dict("records"), "provenance": now},
+)
+
+# %% [markdown]
+# ## What we found
+#
+# - {glue:text}`tuning_trials:d` trials, {glue:text}`tuning_pruned:d` of them pruned, of
+#   {glue:text}`tuning_epochs:d` epochs each on {glue:text}`tuning_simulations:d` simulations of
+#   {glue:text}`tuning_suite:s`.
+# - The best has a validation loss of {glue:text}`tuning_best_loss:.3f` at a learning rate of
+#   {glue:text}`tuning_best_max_lr:.2g`, a weight decay of {glue:text}`tuning_best_weight_decay:.2g`,
+#   a dropout of {glue:text}`tuning_best_dropout:.2f` and a width of
+#   {glue:text}`tuning_best_hidden:d`. {glue:text}`tuning_comparison:s`
+# - Most of the variance goes with the {glue:text}`tuning_most_important:s`. Optima at the edge of
+#   their range: {glue:text}`tuning_edges:s`.
+# - The validation loss stands on {glue:text}`tuning_valid_simulations:d` simulations, and the best
+#   of many trials is partly the luckiest. A short search ranks settings for short trainings; it is
+#   no proof that the same settings win a long one.
+#
+# The published study, on *CMD* (IllustrisTNG, uncut, all six parameters, 50 trials of 200 epochs),
+# ended at a learning rate of 4.88e-3, a weight decay of 2.44e-4, a dropout of 0.209 and a width of 7.
+#
+# **Next:** [chapter 05](05_interpretation.ipynb) asks a trained network where it looks.
+
+# %% tags=["remove-input"]
+commit = (now["git"] or {}).get("commit", "not under git")
+print(f"Made by notebooks/04_tuning.ipynb -p profile {config.name}, commit {commit[:12]}")
+print(
+    f"{now['utc']}, {now['seconds']:.0f} s (all trials: {now['trials_seconds']:.0f} s), "
+    f"{now['platform']}"
+)

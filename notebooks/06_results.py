@@ -1,0 +1,278 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Judge the claims
+#
+# :::{admonition} Overview
+# - $R^2$ of $\Omega_m$ and $\sigma_8$ for every cut and both suites, against the uncut maps and against
+#   summary statistics on the same split and the same cut.
+# - Networks trained with feedback and tested without, and the reverse.
+# - The six claims of the paper, each with a measurement, a rule and a verdict.
+# :::
+#
+# **What you need.** The runs of [chapter 03](03_training.ipynb) for every suite, cut and seed of the
+# profile, and the attribution shares of [chapter 05](05_interpretation.ipynb). What a cut removes, and
+# what it leaks, is the matter of [chapter 02](02_cuts.ipynb).
+#
+# The logic is the paper's {cite}`Lahiry2025`: hide a part of every map, train a new network, and take
+# the $R^2$ that is lost for the information that was hidden. It has two weak points. A cut can leak
+# what it hides (a threshold in surface density tells $\Omega_m$ by the number of pixels cut), and a
+# network may fail to find what is there ([chapter 07](07_validation.ipynb) tests that).
+
+# %% tags=["parameters"]
+profile = "demo"  # name of a file in configs/, or a path to one
+data_dir = ""  # folder of CMD files; "" = as the profile says (Lite is shipped)
+runs_dir = "runs"  # where the runs are; the table goes to <runs_dir>/<profile>/results/
+stored_dir = "results"  # committed tables of full studies, results/<study>/06_results.json
+
+# %% tags=["hide-input"]
+import math
+import time
+from pathlib import Path
+
+import pandas as pd
+from myst_nb import glue
+
+from cosmolib import claims, plots, plots_results, runs
+from cosmolib.cuts import Cut
+from cosmolib.results import FILE_NAME, as_text, read_table, results_table
+
+started = time.perf_counter()
+plots.use_style()
+pd.set_option("display.max_colwidth", None)
+
+# %%
+config = runs.load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
+table = results_table(config, runs_dir, progress=print)
+
+# %% [markdown]
+# ## What a network still knows after a cut
+#
+# $R^2$ is per map, on test simulations that no network saw; with several seeds it is their mean.
+# Intervals hold 95 % and resample whole simulations. The grey points are a ridge regression on the
+# mean, power spectra and pixel quantiles of the same maps under the same cut, with all squares and
+# products: what a classical analysis would get.
+
+# %% mystnb={"figure": {"name": "fig-r2-by-cut", "caption": "$R^2$ per map for every cut, on Lite (feedback proxy) and Nbody_Lite (gravity only) unless the profile names CMD. Filled: networks; open grey: summary statistics under the same cut; thin lines: uncut. Bars: 95 % over simulations. Values below $-1$ lie off the axis."}, "image": {"alt": "Two panels for Omega_m and sigma_8 with one row a cut. Coloured points with error bars give the R2 of networks for the two suites, open grey points that of summary statistics; thin vertical lines mark the uncut values at the right."}}
+targets = [name for name in claims.COSMOLOGY if name in config.targets]
+fig, axes = plots_results.r2_by_cut(table["rows"], table["suites"], targets)
+folder = Path(runs_dir) / config.name / "results"
+with runs.atomic_path(folder / "headline.png") as temporary:
+    fig.savefig(temporary, dpi=200)
+
+# %% [markdown]
+# ## What a cut costs
+#
+# The same numbers as differences to the uncut network of the same suite. Both are scored on the same
+# test maps and resampled together, so that what easy and hard simulations share cancels.
+
+# %% mystnb={"figure": {"name": "fig-r2-difference", "caption": "$R^2$ after a cut minus $R^2$ of the uncut maps, paired on the same test maps, on Lite (feedback proxy) and Nbody_Lite (gravity only) unless the profile names CMD. Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8 with one row a cut; points with error bars for two suites lie at zero for the uncut maps and to the left of zero where a cut costs accuracy."}}
+fig, axes = plots_results.r2_by_cut(table["rows"], table["suites"], targets, key="difference")
+
+# %% mystnb={"figure": {"name": "fig-r2-kmax", "caption": "$R^2$ per map against the largest wavenumber that is kept, filtered on the linear map as published. Dashed lines and bands: uncut, with 95 %. Dotted: Nyquist wavenumber of the maps. Lite (feedback proxy) and Nbody_Lite (gravity only) unless the profile names CMD."}, "image": {"alt": "Two panels for Omega_m and sigma_8 of R2 against the largest wavenumber on a logarithmic axis; points with error bars joined by lines for the two suites, horizontal bands for the uncut maps, a dotted vertical line at the Nyquist wavenumber."}}
+nyquist = math.pi * table["grid"] / table["box_size"]
+fig, axes = plots_results.r2_against_kmax(table["rows"], table["suites"], targets, nyquist)
+
+# %% tags=["hide-input", "full-width"]
+pd.DataFrame(
+    [
+        {
+            "suite": row["suite"],
+            "cut": row["cut"],
+            **{
+                f"{word}, {name}": as_text(row[key].get(name))
+                for name in targets
+                for key, word in (
+                    ("r2", "R2"),
+                    ("difference", "minus uncut"),
+                    ("gain", "minus summary"),
+                )
+            },
+        }
+        for row in table["rows"]
+    ]
+).set_index(["suite", "cut"])
+
+# %% [markdown]
+# ## Across the suites
+#
+# A network trained on one suite is tested on the other, with its own scaling. The suites share the
+# split, so that no test region was seen in training, and the reference is the network that was
+# trained on the tested suite. In Lite this asks whether the feedback *proxy* misleads a network
+# that knows gravity only, and the reverse.
+
+# %% mystnb={"figure": {"name": "fig-cross-table", "caption": "$R^2$ per map of uncut networks by the suite that they were trained on and tested on. Circles: the same suite; diamonds: the other. Lite (feedback proxy) and Nbody_Lite (gravity only) unless the profile names CMD. Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8 with one row for each pair of training and test suite; black circles for the same suite and red diamonds for the other, with horizontal error bars."}}
+fig, axes = plots_results.cross_table(table["cross"], targets)
+
+# %% [markdown]
+# ## Beside a full study
+#
+# The tables of larger studies are kept in the repository, each with its provenance. Where one of the
+# same suite exists, the cuts that it shares with this profile are shown beside the live numbers.
+
+# %% tags=["hide-input"]
+stored = [read_table(path) for path in sorted(Path(stored_dir).glob(f"*/{FILE_NAME}"))]
+stored = [other for other in stored if other["suites"][0] in table["suites"]]
+for other in stored:
+    print(
+        f"{other['profile']}: {other['n_simulations']} simulations of {other['suites'][0]} "
+        f"({other['dataset']}), {len(other['rows'])} rows, {other['provenance']['utc'][:10]}"
+    )
+if not stored:
+    print("No stored study of this suite.")
+
+# %% mystnb={"figure": {"name": "fig-live-and-stored", "caption": "$R^2$ per map of the live runs of this page and of a stored study, for the cuts that they share, on the suite with feedback (Lite: a proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8 with one row a cut; circles of the live study and squares of the stored one with horizontal error bars."}} tags=["hide-input"]
+if stored:
+    fig, axes = plots_results.live_and_stored(
+        table["rows"],
+        stored[-1]["rows"],
+        claims.hydro_suite(table),
+        targets,
+        [f"{x['profile']}, {x['n_simulations']} simulations" for x in (table, stored[-1])],
+    )
+
+# %% [markdown]
+# ## The six claims
+#
+# The rules were written before the numbers and are part of the code (`cosmolib/claims.py`). A claim is
+# supported if the whole 95 % interval of every deciding number lies on its side of the threshold;
+# otherwise it is not supported, and the reason says whether the numbers contradict it or leave it
+# open. The paper gives words, not thresholds, for "little", "minimal" and "consistent": these are
+# ours.
+
+# %% tags=["hide-input"]
+attribution = folder / "05_interpretation.json"
+table["attribution"] = runs.read_json(attribution) if attribution.is_file() else None
+verdicts = claims.as_table(claims.judge(table))
+pd.DataFrame(
+    [
+        {
+            "claim": f"{row['number']}. {row['statement']}",
+            "what decides": row["test"],
+            "measured": row["measurement"],
+            "verdict": row["verdict"],
+            "why": row["reason"],
+        }
+        for row in verdicts
+    ]
+).style.hide(axis="index").set_properties(**{"text-align": "left", "vertical-align": "top"})
+
+# %% tags=["remove-input"]
+if stored:
+    print(f"The same six claims by the stored study {stored[-1]['profile']}:")
+    for row in stored[-1]["claims"]:
+        print(f"  {row['number']}. {row['verdict']}: {row['measurement']}")
+
+# %% tags=["remove-input"]
+feedback = claims.hydro_suite(table)
+gravity = f"Nbody_{feedback}"
+names = {"om": "Omega_m", "s8": "sigma_8"}
+
+
+def entry(suite, cut, key="r2"):
+    """One quantity of a row by parameter; {} where the profile has no such run."""
+    row = claims.find_row(table, suite, cut) if cut else None
+    return row[key] if row else {}
+
+
+kept = [Cut.parse(row["cut"]) for row in table["rows"] if row["suite"] == feedback]
+kmax = [cut for cut in kept if cut.kind == "kmax" and cut.field == "linear"]
+nearest = min(kmax, key=lambda cut: abs(math.log(cut.values[0] / 4)), default=None)
+under, over = (claims.extreme_cut(table, kind, overdensity=True) for kind in ("above", "below"))
+moved = [x["r2"] for x in table["cross"] if (x["trained"], x["tested"]) == (gravity, feedback)]
+gain = entry(feedback, "none", "gain")
+for short, name in names.items():
+    glue(f"r2_{short}_uncut", as_text(entry(feedback, "none").get(name)), display=False)
+    baseline = entry(feedback, "none", "baseline")
+    glue(f"r2_{short}_baseline", as_text(baseline.get(name)), display=False)
+    glue(f"r2_{short}_gain", as_text(gain.get(name)), display=False)
+    glue(f"r2_{short}_gravity", as_text(entry(gravity, "none").get(name)), display=False)
+    glue(f"r2_{short}_kmax", as_text(entry(feedback, nearest).get(name)), display=False)
+    glue(f"r2_{short}_underdense", as_text(entry(feedback, under).get(name)), display=False)
+    glue(f"r2_{short}_overdense", as_text(entry(feedback, over).get(name)), display=False)
+    glue(f"r2_{short}_transfer", as_text((moved or [{}])[0].get(name)), display=False)
+for row in verdicts:
+    glue(f"claim_{row['number']}_verdict", row["verdict"], display=False)
+    glue(f"claim_{row['number']}_measurement", row["measurement"], display=False)
+missing = "not in this profile"
+glue("kmax_shown", f"{nearest.values[0]:g} h/Mpc" if nearest else missing, display=False)
+glue("underdense_cut", under or missing, display=False)
+glue("overdense_cut", over or missing, display=False)
+glue("profile_name", config.name, display=False)
+glue("dataset", table["dataset"], display=False)
+glue("results_suite", plots.suite_label(feedback), display=False)
+glue("n_simulations", int(table["n_simulations"]), display=False)
+glue("n_test_maps", int(table["n_test_maps"]), display=False)
+glue("n_test_simulations", int(table["n_test_simulations"]), display=False)
+glue("n_cuts", int(len({row["cut"] for row in table["rows"]})), display=False)
+glue("n_runs", int(table["n_runs"]), display=False)
+gains = [gain.get(name) for name in targets]
+ends = [(x["low"], x["high"]) for x in gains if x and x["low"] is not None]
+if len(ends) < 2:
+    sentence = "Whether the network does better than summary statistics cannot be told here."
+elif all(low > 0 for low, _ in ends):
+    sentence = "The network does better than summary statistics on both parameters."
+elif any(high < 0 for _, high in ends):
+    sentence = "Summary statistics do better than the network on at least one parameter."
+else:
+    sentence = "The network is not shown to do better than summary statistics on both parameters."
+glue("against_summary", sentence, display=False)
+counts = pd.Series([row["verdict"] for row in verdicts]).value_counts()
+glue("verdict_counts", ", ".join(f"{n} {word}" for word, n in counts.items()), display=False)
+
+# %% tags=["remove-input"]
+now = runs.provenance(
+    config, None, time.perf_counter() - started, runs=[row["cut"] for row in table["rows"]]
+)
+stored_table = {key: value for key, value in table.items() if key != "attribution"}
+if table["attribution"]:
+    keys = ("suite", "method", "baseline", "over_to_under_per_pixel", "under_share")
+    stored_table["attribution"] = {key: table["attribution"][key] for key in keys}
+runs.write_json(folder / FILE_NAME, {**stored_table, "claims": verdicts, "provenance": now})
+
+# %% [markdown]
+# ## What we found
+#
+# From {glue:text}`n_runs:d` networks on {glue:text}`n_simulations:d` simulations of each suite
+# ({glue:text}`dataset:s`, profile {glue:text}`profile_name:s`), tested on {glue:text}`n_test_maps:d`
+# maps of {glue:text}`n_test_simulations:d` simulations. $R^2$ per map with 95 % intervals, on
+# {glue:text}`results_suite:s` unless said otherwise:
+#
+# | | $\Omega_m$ | $\sigma_8$ |
+# |---|---|---|
+# | uncut | {glue:text}`r2_om_uncut:s` | {glue:text}`r2_s8_uncut:s` |
+# | summary statistics | {glue:text}`r2_om_baseline:s` | {glue:text}`r2_s8_baseline:s` |
+# | network minus summary statistics | {glue:text}`r2_om_gain:s` | {glue:text}`r2_s8_gain:s` |
+# | uncut, gravity only | {glue:text}`r2_om_gravity:s` | {glue:text}`r2_s8_gravity:s` |
+# | trained on gravity only, tested with feedback | {glue:text}`r2_om_transfer:s` | {glue:text}`r2_s8_transfer:s` |
+# | $k$ below {glue:text}`kmax_shown:s` | {glue:text}`r2_om_kmax:s` | {glue:text}`r2_s8_kmax:s` |
+# | {glue:text}`underdense_cut:s` | {glue:text}`r2_om_underdense:s` | {glue:text}`r2_s8_underdense:s` |
+# | {glue:text}`overdense_cut:s` | {glue:text}`r2_om_overdense:s` | {glue:text}`r2_s8_overdense:s` |
+#
+# {glue:text}`against_summary:s` Verdicts on the six claims: {glue:text}`verdict_counts:s`.
+#
+# For comparison, the stored output of the published notebook has $R^2$ of 0.994 and 0.982 on *CMD*
+# (IllustrisTNG, uncut, $256^2$ pixels, 1000 simulations).
+#
+# **What the numbers do not say.** Lite ends at a wavenumber of 8 $h$/Mpc and its feedback is a proxy; a
+# verdict on Lite is one on the argument, not on the paper's own maps. The clamped maps still show
+# which pixels were cut; the mask controls that separate the two are cases of the profile `standard`.
+#
+# **Next:** [chapter 07](07_validation.ipynb) points the same instrument at maps whose answer is known.
+
+# %% tags=["remove-input"]
+commit = (now["git"] or {}).get("commit", "not under git")
+print(f"Made by notebooks/06_results.ipynb -p profile {config.name}, commit {commit[:12]}")
+print(f"{now['utc']}, {now['seconds']:.0f} s, {now['platform']}")

@@ -1,0 +1,261 @@
+"""Attribution against functions whose attributions are known, and its summaries."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cosmolib.attribution import (
+    attribute,
+    by_class,
+    by_density,
+    make_baseline,
+    over_to_under,
+)
+from cosmolib.cuts import Scaling
+from cosmolib.networks import build_network
+from cosmolib.training import seeded
+
+
+class Linear(nn.Module):
+    """mean_0 = sum w x, mean_1 = 2 sum w x, std = sum |x|^2: all gradients are known."""
+
+    n_parameters = 2
+
+    def __init__(self, weights):
+        super().__init__()
+        self.weights = nn.Parameter(weights)
+
+    def forward(self, x):
+        first = (self.weights * x).sum((1, 2, 3))
+        square = (x**2).sum((1, 2, 3))
+        return torch.stack([first, 2 * first], 1), torch.stack([square, square], 1)
+
+
+@pytest.fixture(scope="module")
+def linear():
+    return Linear(torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
+
+
+@pytest.fixture(scope="module")
+def x():
+    return torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+# ----------------------------------------------------------------------------------------- methods
+@pytest.mark.parametrize("target", [0, 1])
+def test_attributions_of_a_linear_function(linear, x, target):
+    weights = (target + 1) * linear.weights.detach()
+    saliency = attribute(linear, x, "saliency", target)
+    assert saliency.values.dtype == np.float32
+    assert saliency.completeness is None
+    np.testing.assert_allclose(saliency.values, weights[:, 0].expand(5, 8, 8))  # with their signs
+
+    baseline = torch.full_like(x[:1], 0.5)
+    expected = (weights * (x - baseline))[:, 0]
+    for method in ("integrated_gradients", "gradient_shap"):
+        found = attribute(linear, x, method, target, baseline=baseline, n_steps=5)
+        np.testing.assert_allclose(found.values, expected, rtol=1e-4, atol=1e-6)
+        assert (found.completeness < 1e-4).all()
+
+
+def test_attributions_of_the_std(linear, x):
+    found = attribute(linear, x, "saliency", 0, output="std")
+    np.testing.assert_allclose(found.values, 2 * x[:, 0], rtol=1e-6)
+    baseline = torch.zeros_like(x[:1])
+    found = attribute(linear, x, "integrated_gradients", 0, output="std", baseline=baseline)
+    np.testing.assert_allclose(found.values, x[:, 0] ** 2, rtol=1e-4, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def network():
+    with seeded(1):
+        return build_network("lite", 32, 1, 0.5, 2)
+
+
+@pytest.fixture(scope="module")
+def maps():
+    return torch.randn(6, 1, 32, 32, generator=torch.Generator().manual_seed(2))
+
+
+def test_completeness_falls_with_the_steps(network, maps):
+    baseline = make_baseline("blurred", maps)
+    errors = [
+        np.median(
+            attribute(
+                network, maps, "integrated_gradients", 0, baseline=baseline, n_steps=steps
+            ).completeness
+        )
+        for steps in (2, 64)
+    ]
+    assert errors[1] < 0.02
+    assert errors[1] < errors[0] / 3
+
+
+def test_completeness_is_that_of_captum(network, maps):
+    from captum.attr import IntegratedGradients
+
+    baseline = torch.zeros_like(maps[:1])
+    _, delta = IntegratedGradients(lambda m: network.eval()(m)[0]).attribute(
+        maps.clone().requires_grad_(), baselines=baseline, target=1, n_steps=8,
+        return_convergence_delta=True,
+    )  # fmt: skip
+    with torch.no_grad():
+        way = network(maps)[0][:, 1] - network(baseline)[0][:, 1]
+    found = attribute(network, maps, "integrated_gradients", 1, baseline=baseline, n_steps=8)
+    np.testing.assert_allclose(found.completeness, (delta / way).abs(), rtol=0.05, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["saliency", "integrated_gradients"])
+def test_the_size_of_the_batches_does_not_matter(network, maps, method):
+    baseline = make_baseline("blurred", maps)  # one a map
+    options = {"baseline": baseline, "n_steps": 4}
+    whole = attribute(network, maps, method, 0, **options)
+    parts = attribute(network, maps, method, 0, internal_batch_size=8, **options)
+    np.testing.assert_allclose(parts.values, whole.values, rtol=1e-4, atol=1e-6)
+
+
+def test_the_network_and_the_random_states_are_left_alone(network, maps):
+    network.train()
+    statistics = {name: value.clone() for name, value in network.named_buffers()}
+    states = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    options = {"baseline": maps, "n_samples": 3, "stdevs": 0.1}
+    first = attribute(network, maps, "gradient_shap", 0, seed=1, **options)
+    again = attribute(network, maps, "gradient_shap", 0, seed=1, **options)
+    other = attribute(network, maps, "gradient_shap", 0, seed=2, **options)
+    np.testing.assert_array_equal(first.values, again.values)  # also: no dropout
+    assert not np.allclose(first.values, other.values)
+    assert network.training
+    assert all(torch.equal(value, statistics[name]) for name, value in network.named_buffers())
+    assert all(weight.grad is None for weight in network.parameters())
+    assert not maps.requires_grad
+    assert torch.equal(torch.get_rng_state(), states[0])
+    np.testing.assert_array_equal(np.random.get_state()[1], states[1])  # noqa: NPY002
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        ("gradcam", {}, "method: found 'gradcam', expected one of: saliency"),
+        ("saliency", {"output": "median"}, "output: found 'median'"),
+        ("saliency", {"target": 2}, "target: found 2, expected 0 to 1"),
+        ("integrated_gradients", {}, "integrated_gradients: found no baseline"),
+        ("integrated_gradients", {"baseline": torch.zeros(2, 1, 8, 8)}, r"found a baseline \(2, 1"),
+        ("gradient_shap", {"baseline": torch.zeros(2, 1, 4, 4)}, r"found a baseline \(2, 1, 4, 4"),
+    ],
+)
+def test_bad_arguments(linear, x, method, options, message):
+    with pytest.raises(ValueError, match=message):
+        attribute(linear, x, method, **{"target": 0, **options})
+
+
+# --------------------------------------------------------------------------------------- baselines
+def test_baselines():
+    scaling = Scaling("log", mean=11.0, std=0.5)
+    density = 10 ** torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 1e11
+    x = torch.from_numpy(scaling.apply(density[:, 0].numpy()))[:, None]
+    train = torch.arange(100.0).view(100, 1, 1, 1).expand(100, 1, 16, 16) - 20
+
+    assert torch.equal(make_baseline("mean_log", x), torch.zeros(1, 1, 16, 16))
+    uniform = make_baseline("uniform", x, scaling=scaling)
+    assert uniform.shape == x.shape
+    np.testing.assert_allclose(
+        scaling.invert(uniform[:, 0, 3, 5].numpy()), density.mean((1, 2, 3)), rtol=1e-4
+    )
+    assert make_baseline("void", x).unique().tolist() == [float(x.min())]
+    assert make_baseline("void", x, train_x=train).unique().tolist() == [-20]
+    blurred = make_baseline("blurred", x, sigma=1.5)
+    torch.testing.assert_close(blurred.mean((2, 3)), x.mean((2, 3)))
+    assert (blurred.std((2, 3)) < 0.4 * x.std((2, 3))).all()
+    shifted = make_baseline("blurred", x.roll((3, 11), (2, 3)), sigma=1.5)
+    torch.testing.assert_close(shifted, blurred.roll((3, 11), (2, 3)))  # periodic
+    chosen = make_baseline("training", x, train_x=train)
+    assert chosen.shape == (32, 1, 16, 16)
+    assert len(chosen[:, 0, 0, 0].unique()) == 32
+    for name in ("uniform", "training"):
+        with pytest.raises(ValueError, match=f"baseline '{name}': found no"):
+            make_baseline(name, x)
+    with pytest.raises(ValueError, match="baseline: found 'black', expected one of: mean_log"):
+        make_baseline("black", x)
+
+
+def test_blurring_is_a_gaussian_of_sigma_pixels():
+    point = torch.zeros(1, 1, 64, 64)
+    point[0, 0, 32, 32] = 1
+    row = make_baseline("blurred", point, sigma=3.0)[0, 0].sum(0).double()
+    place = torch.arange(64) - 32.0
+    assert float((row * place**2).sum()) == pytest.approx(9, rel=1e-3)
+
+
+# --------------------------------------------------------------------------------------- summaries
+def blocks():
+    """Four maps of two simulations: a quarter of the pixels dense (5), the rest empty (0.5)."""
+    density = np.full((4, 8, 8), 0.5)
+    density[:, :4, :4] = 5.0
+    values = np.where(density > 1, -3.0, 1.0) * np.array([1, 1, 1, 1])[:, None, None]
+    return values, density, np.array([0, 0, 1, 1])
+
+
+def test_by_density():
+    values, density, simulations = blocks()
+    found = by_density(values, density, [0, 1, 4, 10], simulations, 100)
+    np.testing.assert_allclose(found["fraction"], [0.75, 0, 0.25])
+    mean = 0.75 * 1 + 0.25 * 3  # 1.5
+    np.testing.assert_allclose(found["per_pixel"][:, 0], [1 / mean, np.nan, 3 / mean])
+    np.testing.assert_allclose(found["signed_per_pixel"][:, 0], [1 / mean, np.nan, -3 / mean])
+    np.testing.assert_allclose(found["share"][:, 0], [0.5, 0, 0.5])
+    np.testing.assert_allclose(found["share"][:, 1], found["share"][:, 2])  # all maps are equal
+    assert found["edges"].tolist() == [0, 1, 4, 10]
+
+
+def test_pixels_outside_the_edges_count_in_the_totals():
+    values, density, simulations = blocks()
+    found = by_density(values, density, [1, 10], simulations, 10)
+    np.testing.assert_allclose(found["share"][:, 0], [0.5])
+    np.testing.assert_allclose(found["fraction"], [0.25])
+
+
+def test_intervals_come_from_the_scatter_between_simulations():
+    rng = np.random.default_rng(0)
+    simulations = np.repeat(np.arange(40), 5)
+    density = rng.uniform(0, 2, (200, 8, 8))
+    strength = rng.uniform(1, 3, 40)[simulations][:, None, None]  # of the dense pixels
+    values = np.where(density >= 1, strength, 1.0)
+    found = by_density(values, density, [0, 1, 2], simulations, 1000)["share"][1]
+    per_map = np.array([v[d >= 1].sum() for v, d in zip(values, density, strict=True)])
+    assert found[1] < found[0] < found[2]
+    # share = s / (1 + s) for a strength s, so that its error follows from that of the mean of s.
+    mean = per_map.reshape(40, 5).mean(1) / 32
+    error = mean.std() / np.sqrt(40) / (1 + mean.mean()) ** 2
+    assert (found[2] - found[1]) / (2 * 1.96) == pytest.approx(error, rel=0.25)
+    one = by_density(values[:5], density[:5], [0, 1, 2], simulations[:5], 10)
+    assert np.isnan(one["share"][:, 1:]).all()
+    assert np.isfinite(one["share"][:, 0]).all()
+
+
+def test_by_class():
+    values, density, simulations = blocks()
+    classes = np.where(density > 1, 2, 0).astype(np.uint8)
+    classes[:, 6:, 6:] = 1
+    found = by_class(values, classes, simulations, 50)
+    assert found["names"] == ("void", "filament", "halo")
+    np.testing.assert_allclose(found["fraction"], [44 / 64, 4 / 64, 16 / 64])
+    np.testing.assert_allclose(found["share"][:, 0], np.array([44, 4, 48]) / 96)
+
+
+def test_over_to_under():
+    values, density, simulations = blocks()
+    found = over_to_under(values, density - 1, simulations, 50)
+    assert found["over_to_under_per_pixel"]["value"] == pytest.approx(3)
+    assert found["under_share"]["value"] == pytest.approx(0.5)
+    assert found["under_share"]["low"] == pytest.approx(found["under_share"]["high"])
+    one = over_to_under(values[:2], density[:2] - 1, simulations[:2], 50)["under_share"]
+    assert one == {"value": pytest.approx(0.5), "low": None, "high": None}
+
+
+def test_bad_summaries():
+    values, density, simulations = blocks()
+    with pytest.raises(ValueError, match="edges: found"):
+        by_density(values, density, [1, 1], simulations)
+    with pytest.raises(ValueError, match=r"found shapes \(4, 8, 8\) and \(3, 8, 8\)"):
+        by_density(values, density[:3], [0, 1], simulations)

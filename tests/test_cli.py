@@ -1,0 +1,101 @@
+"""The command line: what it prints, where, and its exit code."""
+
+import argparse
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import cosmolib
+from cosmolib import cli, shards
+from cosmolib.suites import check_file
+
+MAPS = "Maps_Mtot_Lite_LH_z=0.00.npy"
+
+
+def test_check_prints_the_report(tiny_suite_dir, capsys):
+    assert cli.main(["check", str(tiny_suite_dir), "--suite", "Lite", "--set", "LH"]) == 0
+    out, err = capsys.readouterr()
+    assert out == check_file(tiny_suite_dir / MAPS) + "\n"
+    assert err == ""
+
+
+@pytest.mark.parametrize("case", ["missing", "truncated"])
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, tiny_suite_dir, capsys, case):
+    path = tmp_path / MAPS
+    if case == "truncated":
+        path.write_bytes((tiny_suite_dir / MAPS).read_bytes()[:1000])
+        (tmp_path / "params_LH_Lite.txt").write_text("0.3 0.8 1 1 1 1\n")
+    before = sorted(tmp_path.iterdir())
+    assert cli.main(["check", str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"cosmolib: {path}: found ")
+    assert "expected" in err
+    assert err.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("argv", [[], ["chekc"], ["check"], ["check", ".", "--sweet", "Lite"]])
+def test_unknown_command_or_option_is_refused(argv, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(argv)
+    assert caught.value.code == 2
+    assert "usage: cosmolib" in capsys.readouterr().err
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"cosmolib {cosmolib.__version__}\n"
+
+
+def test_simulate_gets_its_own_arguments(monkeypatch):
+    """The subcommand is that of shards: its parser, its function."""
+    seen = []
+    monkeypatch.setattr(shards, "run_from_args", seen.append)
+    monkeypatch.setattr(shards, "add_arguments", lambda parser: parser.add_argument("--rows"))
+    assert cli.main(["simulate", "--rows", "0:4"]) == 0
+    assert isinstance(seen[0], argparse.Namespace)
+    assert seen[0].rows == "0:4"
+
+
+def test_simulate_help(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["simulate", "--help"])
+    assert caught.value.code == 0
+    assert shards.__doc__.splitlines()[0] in capsys.readouterr().out
+
+
+def test_simulate_without_its_extra_says_what_to_install(monkeypatch, capsys):
+    def run(arguments):
+        raise ModuleNotFoundError("No module named 'pysco'", name="pysco")
+
+    monkeypatch.setattr(shards, "run_from_args", run)
+    monkeypatch.setattr(shards, "add_arguments", lambda parser: None)
+    assert cli.main(["simulate"]) == 2
+    assert capsys.readouterr().err == (
+        "cosmolib: found no module 'pysco', expected the extra: "
+        'pip install "cosmolib[simulate]"\n'
+    )
+
+
+def test_exit_code_reaches_the_shell(tmp_path, tiny_suite_dir):
+    """As a process: 2 with one line for a NaN, 0 for the sound suite."""
+    maps = np.load(tiny_suite_dir / MAPS)
+    maps[0, 0, 0] = np.nan
+    np.save(tmp_path / MAPS, maps)
+    (tmp_path / "params_LH_Lite.txt").write_bytes(
+        (tiny_suite_dir / "params_LH_Lite.txt").read_bytes()
+    )
+    for folder, code in ((tmp_path, 2), (tiny_suite_dir, 0)):
+        command = [sys.executable, "-W", "error", "-m", "cosmolib.cli", "check", str(folder / MAPS)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        )
+        assert done.returncode == code, done.stderr
+        assert ("found nan in map 0" in done.stderr) == (code == 2)
+        assert done.stderr.count("\n") == (code == 2)

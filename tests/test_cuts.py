@@ -1,0 +1,620 @@
+"""Cuts: the grammar, Fourier cuts against Pylians, density cuts, controls and scalings."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cosmolib import cuts
+from cosmolib.cuts import Cut, apply_cut, cut_mask, fit_scaling, fraction_cut, fraction_negative
+
+FUNDAMENTAL = 2 * np.pi / 25.0  # [h/Mpc]
+DENSITY = ["above:1e12", "below:1e11:random", "above:delta=1:mean", "mask:below:1e11",
+           "shuffle:above:1e12:random", "shuffle:below:delta=-0.5"]
+FOURIER = ["kmax:1.5", "kmin:1", "band:1,2", "kmax:1.5@log", "kmin:1@log", "kmax:1.5@delta"]
+
+
+def lognormal_maps(n, grid, seed=0, dtype=np.float32):
+    """Smooth skewed maps with the mean and width of log10 Mtot, (n, N, N)."""
+    rng = np.random.default_rng(seed)
+    k = np.hypot(np.fft.fftfreq(grid)[:, None], np.fft.rfftfreq(grid)) * grid
+    modes = np.fft.rfft2(rng.normal(size=(n, grid, grid))) / (1 + k) ** 1.2
+    field = np.fft.irfft2(modes, s=(grid, grid))
+    field *= 0.45 / field.std(axis=(1, 2), keepdims=True)
+    return (10 ** (11.1 + field)).astype(dtype)
+
+
+@pytest.fixture(scope="module")
+def maps():
+    return lognormal_maps(6, 32)
+
+
+# ---------------------------------------------------------------- grammar
+
+@pytest.mark.parametrize(("text", "canonical"), [
+    ("none", "none"),
+    ("kmax:10", "kmax:10"),
+    ("kmax:10.0", "kmax:10"),
+    ("kmax:1e1@linear", "kmax:10"),
+    ("kmin:2@log", "kmin:2@log"),
+    ("kmin:0.25", "kmin:0.25"),
+    ("band:2,8", "band:2,8"),
+    ("band:2.50,8@delta", "band:2.5,8@delta"),
+    ("above:1e12", "above:1e12:clamp"),
+    ("above:1E+12:clamp", "above:1e12:clamp"),
+    ("above:1000000000000", "above:1e12:clamp"),
+    ("below:1e11:random", "below:1e11:random"),
+    ("below:2.5e11:mean", "below:2.5e11:mean"),
+    ("above:delta=3", "above:delta=3:clamp"),
+    ("below:delta=-0.5:random", "below:delta=-0.5:random"),
+    ("mask:above:1e12", "mask:above:1e12"),
+    ("mask:below:delta=0", "mask:below:delta=0"),
+    ("shuffle:above:1e12", "shuffle:above:1e12:clamp"),
+    ("shuffle:below:delta=-.5:mean", "shuffle:below:delta=-0.5:mean"),
+])
+def test_canonical_name(text, canonical):
+    cut = Cut.parse(text)
+    assert str(cut) == canonical
+    assert Cut.parse(canonical) == cut
+    assert Cut.parse(cut) is cut
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(1e-6, 1e30), st.sampled_from(["kmax:{}", "kmin:{}@log", "above:{}:random",
+                                               "mask:below:delta={}", "shuffle:above:{}:mean"]))
+def test_every_number_survives_the_round_trip(value, pattern):
+    cut = Cut.parse(pattern.format(value))
+    assert cut.values == (value,)
+    assert Cut.parse(str(cut)) == cut
+
+
+@pytest.mark.parametrize(("text", "reason"), [
+    ("", "unknown cut ''"),
+    ("nothing", "unknown cut 'nothing'"),
+    ("None", "unknown cut 'None'"),
+    ("KMAX:3", "unknown cut 'KMAX'"),
+    (" kmax:3", "unknown cut ' kmax'"),
+    ("none:1", "stands alone"),
+    ("kmax", "one part"),
+    ("kmax:", "'' is not a number"),
+    ("kmax:ten", "'ten' is not a number"),
+    ("kmax: 3", "' 3' is not a number"),
+    ("kmax:1_0", "'1_0' is not a number"),
+    ("kmax:nan", "'nan' is not a number"),
+    ("kmax:inf", "'inf' is not a number"),
+    ("kmax:1e999", "'1e999' is not a number"),
+    ("kmax:0", "0 <= kmin < kmax"),
+    ("kmax:-1", "0 <= kmin < kmax"),
+    ("kmin:-1", "0 <= kmin < kmax"),
+    ("kmax:1,2", "takes 1 number"),
+    ("band:2", "takes 2 number"),
+    ("band:2,3,4", "takes 2 number"),
+    ("band:8,2", "0 <= kmin < kmax"),
+    ("band:2,2", "0 <= kmin < kmax"),
+    ("kmax:3@", "unknown field ''"),
+    ("kmax:3@sqrt", "unknown field 'sqrt'"),
+    ("kmax:3@log@log", "unknown field 'log@log'"),
+    ("kmax:3:clamp", "one part"),
+    ("above", "a threshold"),
+    ("above:", "'' is not a number"),
+    ("above:0", "positive"),
+    ("above:-1e12", "positive"),
+    ("above:delta=", "'' is not a number"),
+    ("above:delta=-1", "above delta=-1"),
+    ("above:1e12:", "unknown fill ''"),
+    ("above:1e12:zero", "unknown fill 'zero'"),
+    ("above:1e12:clamp:mean", "at most one fill"),
+    ("above:1e12@log", "'1e12@log' is not a number"),
+    ("mask:kmax:3", "'mask' must be followed by"),
+    ("mask", "'mask' must be followed by"),
+    ("mask:above:1e12:clamp", "a mask has no fill"),
+    ("shuffle:none", "'shuffle' must be followed by"),
+    ("shuffle:mask:above:1e12", "'shuffle' must be followed by"),
+    ("shuffle:above:1e12:zero", "unknown fill 'zero'"),
+])
+def test_bad_string_is_quoted_and_told_what_is_allowed(text, reason):
+    with pytest.raises(ValueError, match="cannot read cut") as caught:
+        Cut.parse(text)
+    message = str(caught.value)
+    assert repr(text) in message
+    assert reason in message
+    assert "allowed: none; kmax:K" in message
+    with pytest.raises(ValueError, match="cannot read cut"):
+        apply_cut(np.ones((4, 4), np.float32), text)
+
+
+@pytest.mark.parametrize("value", [None, 10, ["kmax:10"]])
+def test_cut_that_is_no_string(value):
+    with pytest.raises(ValueError, match="a cut is a string"):
+        Cut.parse(value)
+
+
+@pytest.mark.parametrize(("fields", "reason"), [
+    ({"kind": "kmax", "values": (3.0,)}, "unknown field None"),
+    ({"kind": "none", "values": (3.0,)}, "takes 0"),
+    ({"kind": "none", "fill": "clamp"}, "only a density cut"),
+    ({"kind": "above", "values": (1e12,), "fill": "clamp", "field": "log"}, "only a Fourier cut"),
+    ({"kind": "above", "values": (1e12,), "fill": "clamp", "control": "x"}, "unknown control"),
+    ({"kind": "above", "values": (math.nan,), "fill": "clamp"}, "finite"),
+    ({"kind": "left"}, "unknown cut 'left'"),
+])
+def test_cut_made_by_hand_is_checked(fields, reason):
+    with pytest.raises(ValueError, match=reason):
+        Cut(**fields)
+
+
+def test_what_a_cut_says_of_itself():
+    assert Cut.parse("kmax:4").k_range == (0, 4)
+    assert Cut.parse("kmin:4").k_range == (4, math.inf)
+    assert Cut.parse("band:2,4").k_range == (2, 4)
+    assert Cut.parse("none").k_range == (0, math.inf)
+    assert Cut.parse("kmax:4").is_fourier
+    assert not Cut.parse("kmax:4").is_density
+    assert Cut.parse("mask:above:1e12").is_density
+    assert Cut.parse("above:delta=3").threshold == 3
+    assert Cut.parse("none").threshold is None
+
+
+# ---------------------------------------------------------------- every cut
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("cut", ["none", *DENSITY, *FOURIER])
+def test_shape_dtype_and_input_are_kept(cut, dtype):
+    maps = lognormal_maps(3, 16, dtype=dtype)
+    before = maps.copy()
+    maps.flags.writeable = False  # as a memory map is
+    out = apply_cut(maps, cut)
+    assert type(out) is np.ndarray
+    assert out.shape == maps.shape
+    assert out.dtype == dtype
+    assert out.flags.writeable
+    assert out.flags.c_contiguous
+    assert not np.shares_memory(out, maps)
+    assert np.array_equal(maps, before)
+    assert np.isfinite(out).all()
+    if cut != "none":
+        assert not np.array_equal(out, maps)
+
+
+@pytest.mark.parametrize("cut", ["none", *DENSITY, *FOURIER])
+def test_one_map_is_cut_as_in_a_stack(maps, cut):
+    given = {"value_range": (1e10, 1e13)}
+    stack = apply_cut(maps, cut, **given)
+    assert np.array_equal(apply_cut(maps[0], cut, **given), stack[0])
+    assert apply_cut(maps[:0], cut).shape == (0, 32, 32)
+
+
+@pytest.mark.parametrize("cut", ["none", *DENSITY, *FOURIER])
+def test_layout_in_memory_does_not_matter(maps, cut):
+    expected = apply_cut(maps, cut)
+    for other in (maps.transpose(0, 2, 1).copy().transpose(0, 2, 1), np.asfortranarray(maps),
+                  maps[::-1].copy()[::-1], maps.astype(">f4")):
+        out = apply_cut(other, cut)
+        assert np.array_equal(out, expected)
+        assert out.flags.c_contiguous
+
+
+@pytest.mark.parametrize("cut", ["none", *DENSITY, *FOURIER])
+def test_blocks_do_not_matter(maps, cut, monkeypatch):
+    expected = apply_cut(maps, cut)
+    mask = None if Cut.parse(cut).is_fourier else cut_mask(maps, cut)
+    monkeypatch.setattr(cuts, "BLOCK_PIXELS", 32 * 32 * 4)  # 6 maps: a block of 4, one of 2
+    assert np.array_equal(apply_cut(maps, cut), expected)
+    assert mask is None or np.array_equal(cut_mask(maps, cut), mask)
+    monkeypatch.setattr(cuts, "BLOCK_PIXELS", 1)  # less than a map
+    assert np.array_equal(apply_cut(maps, cut), expected)
+
+
+def test_memory_map(maps, tmp_path):
+    np.save(tmp_path / "maps.npy", maps)
+    stored = np.load(tmp_path / "maps.npy", mmap_mode="r")
+    for cut in ("none", "kmax:3", "above:1e12"):
+        out = apply_cut(stored, cut)
+        assert type(out) is np.ndarray
+        assert np.array_equal(out, apply_cut(maps, cut))
+
+
+@pytest.mark.parametrize(("bad", "reason"), [
+    (np.ones((2, 4, 4), np.int64), "float32 or float64, found int64"),
+    (np.ones((2, 4, 5), np.float32), r"found \(2, 4, 5\)"),
+    (np.ones((2, 1, 4, 4), np.float32), r"found \(2, 1, 4, 4\)"),
+    (np.ones(4, np.float32), r"found \(4,\)"),
+    (np.ones((2, 0, 0), np.float32), r"found \(2, 0, 0\)"),
+])
+def test_bad_maps(bad, reason):
+    for call in (lambda: apply_cut(bad, "none"), lambda: cut_mask(bad, "above:1e12"),
+                 lambda: fit_scaling(bad), lambda: fraction_negative(bad)):
+        with pytest.raises(ValueError, match=reason):
+            call()
+
+
+# ---------------------------------------------------------------- Fourier cuts
+
+@pytest.mark.parametrize("grid", [15, 16, 64])
+@pytest.mark.parametrize("cut", ["kmax:1", "kmax:4", "kmin:2", "kmin:0.3", "band:1,3", "kmax:90"])
+def test_torch_agrees_with_pylians(cut, grid):
+    smoothing_library = pytest.importorskip("smoothing_library")
+    maps = lognormal_maps(4, grid, seed=grid)
+    kmin, kmax = Cut.parse(cut).k_range
+    window = smoothing_library.FT_filter_2D(25.0, 0.0, grid, "Top-Hat-k", 1, kmin, min(kmax, 1e3))
+    published = np.stack([smoothing_library.field_smoothing_2D(one, window, 1) for one in maps])
+    tolerance = 1e-5 * maps.std(axis=(1, 2), keepdims=True)
+    assert (abs(apply_cut(maps, cut) - published) < tolerance).all()
+    assert (abs(apply_cut(maps, cut, backend="pylians") - published) < tolerance).all()
+
+
+@pytest.mark.parametrize("cut", ["kmax:3@log", "kmin:2@log", "kmax:3@delta", "band:1,3@delta"])
+def test_backends_agree_on_the_field_that_is_filtered(maps, cut):
+    pytest.importorskip("smoothing_library")
+    field = np.log10 if "log" in cut else np.asarray
+    one, other = (field(apply_cut(maps, cut, backend=name)) for name in ("torch", "pylians"))
+    assert (abs(one - other) < 1e-5 * field(maps).std(axis=(1, 2), keepdims=True)).all()
+
+
+def plane_wave(grid, i, j, dtype=np.float64):
+    x = 2 * np.pi * np.arange(grid) / grid
+    return np.cos(i * x[:, None] + j * x).astype(dtype)
+
+
+@pytest.mark.parametrize("grid", [15, 16])
+@pytest.mark.parametrize("mode", [(1, 0), (0, 3), (2, -2), (3, 4)])
+def test_a_wave_passes_or_does_not(grid, mode):
+    wave = 5 + plane_wave(grid, *mode)
+    k = FUNDAMENTAL * math.hypot(*mode)
+    mean = np.full_like(wave, 5)
+    for cut, expected in [(f"kmax:{1.01 * k}", wave), (f"kmax:{0.99 * k}", mean),
+                          (f"kmin:{1.01 * k}", mean), (f"kmin:{0.99 * k}", wave),
+                          (f"band:{0.99 * k},{1.01 * k}", wave),
+                          (f"band:{1.01 * k},{1.02 * k}", mean)]:
+        np.testing.assert_allclose(apply_cut(wave, cut), expected, atol=1e-12)
+        # Twice the box: half the k.
+        doubled = cut.replace(cut.split(":")[1], ",".join(
+            str(float(v) / 2) for v in cut.split(":")[1].split(",")))
+        np.testing.assert_allclose(apply_cut(wave, doubled, box_size=50.0), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", ["torch", "pylians"])
+@pytest.mark.parametrize("mode", [(5, 0), (3, 4), (0, 7), (6, 8)])
+def test_a_mode_on_the_edge(backend, mode):
+    # kmin <= k < kmax, and rounding of 2 pi / L does not decide.
+    if backend == "pylians":
+        pytest.importorskip("smoothing_library")
+    wave = 5 + plane_wave(32, *mode, dtype=np.float32)
+    for box_size in (25.0, 2 * np.pi, 1000.0, 7.3):
+        k = 2 * np.pi / box_size * math.hypot(*mode)
+        given = {"box_size": box_size, "backend": backend}
+        np.testing.assert_allclose(apply_cut(wave, f"kmax:{k!r}", **given), 5, atol=1e-5)
+        np.testing.assert_allclose(apply_cut(wave, f"kmin:{k!r}", **given), wave, atol=1e-5)
+
+
+@pytest.mark.parametrize("field", ["linear", "log", "delta"])
+@pytest.mark.parametrize("grid", [15, 16])
+def test_filter_that_keeps_all_is_the_identity(field, grid):
+    maps = lognormal_maps(2, grid)
+    corner = FUNDAMENTAL * (grid // 2) * math.sqrt(2)
+    for cut in (f"kmax:{1.01 * corner}", "kmin:0", f"kmin:{0.5 * FUNDAMENTAL}", "band:0,1e6"):
+        assert np.array_equal(apply_cut(maps, f"{cut}@{field}"), maps)
+    assert not np.array_equal(apply_cut(maps, f"kmax:{0.99 * corner}@{field}"), maps)
+
+
+def test_kmax_50_is_the_identity_on_a_cmd_map():
+    maps = lognormal_maps(1, 256)
+    assert np.array_equal(apply_cut(maps, "kmax:50"), maps)
+    assert not np.array_equal(apply_cut(maps, "kmax:45"), maps)
+
+
+@pytest.mark.parametrize("cut", ["kmin:1e6", "kmax:0.01", "band:100,101"])
+def test_filter_that_cuts_all_leaves_the_mean(maps, cut):
+    out = apply_cut(maps, cut)
+    mean = maps.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
+    np.testing.assert_allclose(out, np.broadcast_to(mean, maps.shape), rtol=1e-6)
+    log_mean = np.log10(maps.astype(np.float64)).mean(axis=(1, 2), keepdims=True)
+    np.testing.assert_allclose(apply_cut(maps, cut + "@log"),
+                               np.broadcast_to(10**log_mean, maps.shape), rtol=1e-6)
+
+
+def test_kmax_and_kmin_add_up_to_the_map(maps):
+    maps = maps.astype(np.float64)
+    mean = maps.mean(axis=(1, 2), keepdims=True)
+    whole = apply_cut(maps, "kmax:2") + apply_cut(maps, "kmin:2") - mean
+    np.testing.assert_allclose(whole, maps, rtol=1e-9)
+
+
+def test_filter_is_idempotent_and_linear(maps):
+    maps = maps.astype(np.float64)
+    once = apply_cut(maps, "band:1,3")
+    np.testing.assert_allclose(apply_cut(once, "band:1,3"), once, rtol=1e-6)
+    np.testing.assert_allclose(apply_cut(3 * maps, "band:1,3"), 3 * once, rtol=1e-9)
+
+
+def test_fields_that_are_filtered(maps):
+    maps = maps.astype(np.float64)
+    log = apply_cut(maps, "kmax:1.5@log")
+    assert (log > 0).all()
+    np.testing.assert_allclose(np.log10(log), apply_cut(np.log10(maps), "kmax:1.5"), rtol=1e-12)
+    linear = apply_cut(maps, "kmax:1.5")
+    assert not np.allclose(log, linear, rtol=0.01)
+    # The filter is linear and keeps the mean: the overdensity brings nothing new.
+    np.testing.assert_allclose(apply_cut(maps, "kmax:1.5@delta"), linear,
+                               atol=1e-9 * maps.std())
+
+
+def test_log_of_a_pixel_that_is_not_positive():
+    maps = np.ones((2, 8, 8), np.float32)
+    maps[1, 2, 3] = 0
+    maps[0, 1, 1] = -5
+    with pytest.raises(ValueError, match="'kmax:1@log' filters the log.* 2 pixels"):
+        apply_cut(maps, "kmax:1@log")
+    assert np.isfinite(apply_cut(maps, "kmax:1")).all()
+    with pytest.raises(ValueError, match="positive mean"):
+        apply_cut(maps - 1, "kmax:1@delta")
+
+
+@pytest.mark.parametrize("box_size", [0, -25.0, math.nan, math.inf])
+def test_bad_box_size(maps, box_size):
+    with pytest.raises(ValueError, match="box_size must be positive"):
+        apply_cut(maps, "kmax:3", box_size=box_size)
+
+
+def test_unknown_backend(maps):
+    with pytest.raises(ValueError, match="unknown backend 'numpy'"):
+        apply_cut(maps, "kmax:3", backend="numpy")
+
+
+# ---------------------------------------------------------------- density cuts
+
+@pytest.fixture
+def ramp():
+    """Pixels 1 ... 16 x 1e11, so that each answer can be counted."""
+    return np.arange(1, 17, dtype=np.float32).reshape(4, 4) * np.float32(1e11)
+
+
+def test_clamp(ramp):
+    np.testing.assert_array_equal(apply_cut(ramp, "above:1e12"), np.minimum(ramp, 1e12))
+    np.testing.assert_array_equal(apply_cut(ramp, "below:1e12"), np.maximum(ramp, 1e12))
+    np.testing.assert_array_equal(apply_cut(ramp, "above:9e11:clamp"), np.minimum(ramp, 9e11))
+
+
+def test_threshold_itself_is_kept(ramp):
+    assert cut_mask(ramp, "above:1e12").sum() == 6
+    assert cut_mask(ramp, "below:1e12").sum() == 9
+
+
+def test_mean_fill_is_the_mean_of_the_map_before_the_cut(ramp):
+    out = apply_cut(np.stack([ramp, 2 * ramp]), "above:1e12:mean")
+    assert set(out[0][ramp > 1e12]) == {np.float32(8.5e11)}
+    assert set(out[1][2 * ramp > 1e12]) == {np.float32(17e11)}
+    np.testing.assert_array_equal(out[0][ramp <= 1e12], ramp[ramp <= 1e12])
+
+
+def test_overdensity_threshold_follows_each_map(ramp):
+    stack = np.stack([ramp, 3 * ramp])  # means 8.5e11 and 25.5e11
+    mask = cut_mask(stack, "above:delta=0.5")
+    np.testing.assert_array_equal(mask[0], ramp > 1.5 * 8.5e11)
+    np.testing.assert_array_equal(mask[0], mask[1])
+    np.testing.assert_allclose(apply_cut(stack, "above:delta=0.5")[1][mask[1]], 1.5 * 25.5e11,
+                               rtol=1e-6)
+    assert not np.array_equal(*cut_mask(stack, "above:1e12"))
+    np.testing.assert_array_equal(cut_mask(ramp, "below:delta=-0.5"), ramp < 0.5 * 8.5e11)
+
+
+@pytest.mark.parametrize("cut", ["above:1e3", "below:1e30"])
+def test_cutting_every_pixel(maps, cut):
+    threshold = Cut.parse(cut).threshold
+    assert (apply_cut(maps, cut) == np.float32(threshold)).all()
+    assert (fraction_cut(maps, cut) == 1).all()
+    mean = maps.mean(axis=(1, 2), keepdims=True, dtype=np.float64).astype(np.float32)
+    assert (apply_cut(maps, cut + ":mean") == mean).all()
+    assert (apply_cut(maps, f"mask:{cut}") == 10).all()
+    assert (apply_cut(maps, f"shuffle:{cut}") == np.float32(threshold)).all()
+    filled = apply_cut(maps, cut + ":random")
+    assert maps.min() <= filled.min()
+    assert filled.max() <= maps.max()
+
+
+@pytest.mark.parametrize("cut", ["above:1e30", "below:1e3", "below:delta=-0.999999"])
+@pytest.mark.parametrize("fill", ["clamp", "random", "mean"])
+def test_cutting_no_pixel(maps, cut, fill):
+    assert np.array_equal(apply_cut(maps, f"{cut}:{fill}"), maps)
+    assert np.array_equal(apply_cut(maps, f"shuffle:{cut}:{fill}"), maps)
+    assert (apply_cut(maps, f"mask:{cut}") == 1).all()
+
+
+def test_random_fill_is_log_uniform_over_the_range_of_the_data():
+    maps = lognormal_maps(20, 32)
+    hidden = cut_mask(maps, "below:1e11")
+    out = apply_cut(maps, "below:1e11:random")
+    np.testing.assert_array_equal(out[~hidden], maps[~hidden])
+    low, high = np.log10(maps.min()), np.log10(maps.max())
+    place = (np.log10(out[hidden]) - low) / (high - low)
+    assert 0 <= place.min() < 0.01
+    assert 0.99 < place.max() <= 1
+    counts, _ = np.histogram(place, 10, (0, 1))
+    expected = hidden.sum() / 10
+    assert ((counts - expected) ** 2 / expected).sum() < 30  # chi2 of 9 degrees: p = 4e-4
+    wide = apply_cut(maps, "below:1e11:random", value_range=(1e3, 1e6))[hidden]
+    assert 1e3 <= wide.min() < 2e3
+    assert 5e5 < wide.max() <= 1e6
+
+
+@pytest.mark.parametrize("cut", ["above:1e11:random", "shuffle:above:1e11:random",
+                                 "shuffle:below:1e11:clamp"])
+def test_random_streams_belong_to_the_map_not_to_the_batch(maps, cut):
+    given = {"seed": 3, "value_range": (1e10, 1e13)}
+    whole = apply_cut(maps, cut, **given)
+    parts = [apply_cut(maps[i:i + 2], cut, indices=range(i, i + 2), **given) for i in (0, 2, 4)]
+    assert np.array_equal(np.concatenate(parts), whole)
+    order = np.array([4, 0, 5])
+    assert np.array_equal(apply_cut(maps[order], cut, indices=order, **given), whole[order])
+    assert np.array_equal(apply_cut(maps[4], cut, indices=4, **given), whole[4])
+    assert np.array_equal(apply_cut(maps, cut, **given), whole)
+    assert not np.array_equal(apply_cut(maps, cut, **{**given, "seed": 4}), whole)
+    repeated = np.stack([maps[0]] * 2)  # the same map in another place: other numbers
+    one, other = apply_cut(repeated, cut, **given)
+    assert not np.array_equal(one, other)
+
+
+def test_global_random_state_is_left_alone(maps):
+    np.random.seed(5)  # noqa: NPY002
+    expected = np.random.rand()  # noqa: NPY002
+    np.random.seed(5)  # noqa: NPY002
+    apply_cut(maps, "shuffle:above:1e11:random")
+    assert np.random.rand() == expected  # noqa: NPY002
+
+
+def test_random_fill_ignores_pixels_that_have_no_log():
+    maps = np.array([[-3, 0], [1, 100]], np.float32)
+    assert cuts.positive_range(maps) == (1, 100)
+    out = apply_cut(maps, "above:50:random")
+    assert 1 <= out[1, 1] <= 100
+
+
+@pytest.mark.parametrize("value_range", [(0, 1), (-1, 1), (2, 1), (1, math.inf), (math.nan, 1)])
+def test_bad_value_range(maps, value_range):
+    with pytest.raises(ValueError, match="0 < low <= high"):
+        apply_cut(maps, "above:1e11:random", value_range=value_range)
+
+
+@pytest.mark.parametrize(("indices", "reason"), [
+    ([0, 1], "must be 6 integers"), (np.arange(6.0), "must be 6 integers"),
+    (np.arange(-1, 5), "not be negative, found -1"),
+])
+def test_bad_indices(maps, indices, reason):
+    with pytest.raises(ValueError, match=reason):
+        apply_cut(maps, "above:1e11:random", indices=indices)
+
+
+# ---------------------------------------------------------------- controls
+
+def test_mask_map_shows_the_mask_only(maps):
+    mask = cut_mask(maps, "mask:above:1e12")
+    out = apply_cut(maps, "mask:above:1e12")
+    assert 0 < mask.mean() < 1
+    np.testing.assert_array_equal(mask, maps > 1e12)
+    np.testing.assert_array_equal(np.log10(out), mask)  # visible to the published log scaling
+    brighter = np.where(mask, 2 * maps, maps)  # other values, same mask: nothing may change
+    np.testing.assert_array_equal(apply_cut(brighter, "mask:above:1e12"), out)
+
+
+@pytest.mark.parametrize("base", ["above:1e12", "below:1e11", "above:delta=2"])
+def test_shuffle_cuts_as_many_pixels_elsewhere(maps, base):
+    mask, shuffled = cut_mask(maps, base), cut_mask(maps, f"shuffle:{base}", seed=2)
+    np.testing.assert_array_equal(mask.sum(axis=(1, 2)), shuffled.sum(axis=(1, 2)))
+    assert not np.array_equal(mask, shuffled)
+    out = apply_cut(maps, f"shuffle:{base}:mean", seed=2)
+    np.testing.assert_array_equal(out[~shuffled], maps[~shuffled])
+    mean = maps.mean(axis=(1, 2), keepdims=True, dtype=np.float64).astype(np.float32)
+    assert (out == mean)[shuffled].all()
+
+
+def test_shuffled_places_are_uniform():
+    # The ten brightest pixels stand in one row; shuffled, each row gets its share.
+    maps = np.ones((400, 10, 10), np.float32)
+    maps[:, 0] = 9
+    rows = cut_mask(maps, "shuffle:above:5").sum(axis=(0, 2))
+    assert rows.sum() == 4000
+    assert abs(rows - 400).max() < 5 * math.sqrt(400 * 0.9)
+
+
+def test_fraction_cut_and_negative(ramp):
+    stack = np.stack([ramp, -ramp])
+    np.testing.assert_array_equal(fraction_cut(stack, "above:1.2e12"), [4 / 16, 0])
+    np.testing.assert_array_equal(fraction_negative(stack), [0, 1])
+    assert fraction_cut(ramp, "above:1.2e12") == 0.25
+    assert fraction_negative(ramp - np.float32(4.5e11)) == 4 / 16
+    assert (fraction_cut(stack, "none") == 0).all()
+    assert fraction_negative(stack[:0]).shape == (0,)
+
+
+def test_fourier_cut_has_no_mask(maps):
+    with pytest.raises(ValueError, match="'kmax:3' works on Fourier modes"):
+        cut_mask(maps, "kmax:3")
+
+
+def test_absolute_cut_leaks_the_mean_and_overdensity_cut_does_not(maps):
+    fainter = maps / np.float32(4)
+    assert (fraction_cut(fainter, "above:2e11") < fraction_cut(maps, "above:2e11")).all()
+    np.testing.assert_array_equal(fraction_cut(fainter, "above:delta=2"),
+                                  fraction_cut(maps, "above:delta=2"))
+
+
+def test_sharp_filter_makes_negative_pixels_and_the_log_field_none():
+    maps = lognormal_maps(8, 64)
+    assert fraction_negative(maps).max() == 0
+    assert fraction_negative(apply_cut(maps, "kmin:2")).min() > 0
+    assert fraction_negative(apply_cut(maps, "kmin:2@log")).max() == 0
+
+
+# ---------------------------------------------------------------- scalings
+
+def test_log_scaling_is_the_published_one():
+    maps = lognormal_maps(7, 16)
+    maps[0, 0, :3] = [0, -1e11, 1e15]
+    published = np.where(maps != 0, maps, 1)
+    published = np.sign(published) * np.log10(np.abs(published))
+    scaling = fit_scaling(maps, "log", block=3)
+    assert scaling.mean == pytest.approx(published.mean(dtype=np.float64), rel=1e-6)
+    assert scaling.std == pytest.approx(published.std(dtype=np.float64), rel=1e-6)
+    out = scaling.apply(maps)
+    assert out.dtype == np.float32
+    np.testing.assert_allclose(out, (published - scaling.mean) / scaling.std, atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", ["log", "asinh", "linear"])
+def test_scaling_makes_zero_mean_and_unit_variance_and_can_be_undone(kind):
+    maps = lognormal_maps(9, 16)
+    before = maps.copy()
+    scaling = fit_scaling(maps, kind, block=4)
+    x = scaling.apply(maps)
+    assert np.array_equal(maps, before)
+    assert x.shape == maps.shape
+    assert abs(x.mean(dtype=np.float64)) < 1e-5
+    assert x.std(dtype=np.float64) == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(scaling.invert(x), maps, rtol=1e-4, atol=1e-5 * maps.std())
+    assert scaling == fit_scaling(maps, kind, block=9) or np.isclose(
+        scaling.std, fit_scaling(maps, kind).std, rtol=1e-12)
+    assert scaling.apply(maps[0]).shape == (16, 16)
+    signed = scaling.invert(scaling.apply(-maps))
+    np.testing.assert_allclose(signed, -maps, rtol=1e-3, atol=1e-5 * maps.std())
+
+
+def test_asinh_scaling_is_smooth_through_zero_and_the_log_jumps():
+    pixels = np.array([[-1e9, 1e9], [1e11, 1e12]], np.float32)
+    log, asinh = (cuts.Scaling(kind, 0.0, 1.0).apply(pixels) for kind in ("log", "asinh"))
+    assert log[0, 1] - log[0, 0] == 18
+    assert asinh[0, 1] - asinh[0, 0] == pytest.approx(0.02, rel=1e-3)
+
+
+def test_scaling_sees_the_maps_it_is_given_only():
+    maps = lognormal_maps(6, 16)
+    scaling = fit_scaling(maps[:3])
+    maps[3:] *= 100
+    assert fit_scaling(maps[:3]) == scaling
+    assert fit_scaling(maps).mean > scaling.mean + 0.5
+
+
+@pytest.mark.parametrize("kind", ["log", "asinh", "linear"])
+def test_constant_maps_scale_to_zero(kind):
+    maps = np.full((5, 8, 8), 1e12 / 3, np.float32)
+    scaling = fit_scaling(maps, kind, block=2)
+    assert scaling.std == 1
+    np.testing.assert_allclose(scaling.apply(maps), 0, atol=1e-6 * abs(scaling.mean))
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_bad_scaling(maps):
+    with pytest.raises(ValueError, match="unknown scaling 'sqrt'"):
+        fit_scaling(maps, "sqrt")
+    with pytest.raises(ValueError, match="no maps"):
+        fit_scaling(maps[:0])
+    for value in (np.nan, np.inf):
+        broken = maps.copy()
+        broken[-1, 0, 0] = value
+        with pytest.raises(ValueError, match="NaN or infinite"):
+            fit_scaling(broken)
+    with pytest.raises(ValueError, match="unknown scaling"):
+        cuts.Scaling("sqrt", 0.0, 1.0)
+    with pytest.raises(ValueError, match="std > 0"):
+        cuts.Scaling("log", 0.0, 0.0)

@@ -1,0 +1,283 @@
+"""Scores against scikit-learn and closed forms, intervals, the run folder, the baseline."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import r2_score
+
+from cosmolib import evaluation
+from cosmolib.evaluation import (
+    SCORES,
+    bootstrap,
+    cross_evaluate,
+    load_run,
+    metrics,
+    paired_difference,
+    predict_test,
+    r2,
+    read_predictions,
+    simulation_average,
+    summary_baseline,
+    train_run,
+)
+from cosmolib.runs import Run, load_profile, read_json
+from cosmolib.suites import open_suite, split_simulations
+from cosmolib.training import prepare_data
+
+
+def fake_predictions(n_simulations=40, noise=0.05, seed=0, sigma=None):
+    """Truth uniform per simulation; half of the error's variance is common to its 15 maps."""
+    rng = np.random.default_rng(seed)
+    truth = np.repeat(rng.uniform(0.1, 0.5, (n_simulations, 2)), 15, axis=0)
+    common = np.repeat(rng.normal(size=(n_simulations, 2)), 15, axis=0)
+    own = rng.normal(size=truth.shape)
+    mean = truth + noise * (common + own) / np.sqrt(2)
+    return {
+        "mean": mean,
+        "std": np.full_like(mean, noise if sigma is None else sigma),
+        "truth": truth,
+        "simulation": np.repeat(np.arange(n_simulations), 15),
+        "map": np.arange(15 * n_simulations),
+        "parameters": np.array(["Omega_m", "sigma_8"]),
+    }
+
+
+# ------------------------------------------------------------------------------------------ scores
+def test_scores_against_their_definitions():
+    p = fake_predictions(6, noise=0.1)
+    mean, std, truth = p["mean"], p["std"] * np.linspace(1, 2, 90)[:, None], p["truth"]
+    value = {key: score(mean, std, truth) for key, score in SCORES.items()}
+    np.testing.assert_allclose(value["r2"], r2_score(truth, mean, multioutput="raw_values"))
+    np.testing.assert_allclose(value["rmse"], ((mean - truth) ** 2).mean(0) ** 0.5)
+    np.testing.assert_allclose(value["relative_error"], abs(mean / truth - 1).mean(0))
+    np.testing.assert_allclose(value["bias"], (mean - truth).mean(0))
+    np.testing.assert_allclose(value["chi2"], (((mean - truth) / std) ** 2).mean(0))
+    np.testing.assert_allclose(value["mean_sigma"], 0.15)
+
+
+def test_weights_count_maps_as_often_as_they_say():
+    """What makes the bootstrap right: weights 0, 1, 2 equal leaving out and repeating maps."""
+    p = fake_predictions(6)
+    arrays = [p[key] for key in ("mean", "std", "truth")]
+    times = np.random.default_rng(0).integers(0, 3, (4, 90))
+    for key, score in SCORES.items():
+        weighted = score(*arrays, weights=times.astype(float))
+        for row, count in zip(weighted, times, strict=True):
+            repeated = [np.repeat(a, count, axis=0) for a in arrays]
+            np.testing.assert_allclose(row, score(*repeated), rtol=1e-9, err_msg=key)
+
+
+def test_r2_without_variance_is_not_a_number():
+    truth = np.full((15, 1), 0.3)
+    assert np.isnan(r2(truth + 0.1, None, truth)).all()
+
+
+# --------------------------------------------------------------------------------------- intervals
+def test_interval_has_the_width_of_the_scatter_between_simulations():
+    """A mean over S simulations that share their maps' value: the error is sigma / sqrt(S)."""
+    rng = np.random.default_rng(0)
+    values = np.repeat(rng.normal(size=400), 15)[:, None]
+    simulations = np.repeat(np.arange(400), 15)
+
+    def mean(values, weights=None):
+        return weights @ values / weights.sum(-1, keepdims=True)
+
+    low, high = bootstrap(mean, [values], simulations, n=4000)
+    expected = values.std() / np.sqrt(400)  # the 15 maps of a simulation count as one
+    assert (high - low)[0] / (2 * 1.96) == pytest.approx(expected, rel=0.05)
+    assert (low + high)[0] / 2 == pytest.approx(values.mean(), abs=0.1 * expected)
+
+
+def test_interval_covers_the_truth_as_often_as_it_says():
+    """95 % intervals of R2 for 100 test sets of 30 simulations; the truth from 20,000."""
+    expected = r2(*(fake_predictions(20_000)[k] for k in ("mean", "std", "truth")))[0]
+    hits = 0
+    for seed in range(100):
+        p = fake_predictions(30, seed=seed + 1)
+        low, high = bootstrap(r2, [p[k] for k in ("mean", "std", "truth")], p["simulation"], 300)
+        hits += low[0] <= expected <= high[0]
+    assert 84 <= hits <= 100  # a bootstrap over 30 covers a little less than 95 %
+
+
+def test_one_simulation_has_no_interval():
+    table = metrics(fake_predictions(1), 50)
+    entry = table["parameters"]["Omega_m"]
+    assert entry["r2"] is None
+    assert entry["rmse"] > 0
+    assert entry["rmse_low"] is None
+    assert entry["rmse_high"] is None
+    json.dumps(table, allow_nan=False)
+
+
+def test_metrics():
+    p = fake_predictions(40)
+    table = metrics(p, 300)
+    assert (table["n_maps"], table["n_simulations"]) == (600, 40)
+    entry = table["parameters"]["sigma_8"]
+    assert entry["r2"] == pytest.approx(r2_score(p["truth"][:, 1], p["mean"][:, 1]))
+    assert entry["r2_low"] < entry["r2"] < entry["r2_high"]
+    assert entry["chi2_low"] < 1 < entry["chi2_high"]
+    # Averaged over 15 maps, what is left of the error's variance is its common half.
+    ratio = entry["rmse_simulation"] / entry["rmse"]
+    assert ratio == pytest.approx(np.sqrt(0.5 + 0.5 / 15), rel=0.15)
+    assert metrics(p, 300) == table
+    assert metrics(p, 300, seed=1) != table
+
+
+def test_simulation_average_in_any_order():
+    p = fake_predictions(4)
+    order = np.random.default_rng(0).permutation(60)
+    shuffled = {k: v[order] if len(v) == 60 else v for k, v in p.items()}
+    averaged = simulation_average(shuffled)
+    assert averaged["simulation"].tolist() == [0, 1, 2, 3]
+    np.testing.assert_allclose(averaged["mean"], p["mean"].reshape(4, 15, 2).mean(1))
+    np.testing.assert_allclose(averaged["truth"], p["truth"][::15])
+
+
+def test_paired_difference_is_tighter_than_two_intervals():
+    a = fake_predictions(40)
+    b = {**a, "mean": a["mean"] + 0.01 * np.random.default_rng(1).normal(size=a["mean"].shape)}
+    difference = paired_difference(a, b, 500)["Omega_m"]
+    scores = [metrics(x, 500)["parameters"]["Omega_m"] for x in (a, b)]
+    assert difference["value"] == pytest.approx(scores[0]["r2"] - scores[1]["r2"])
+    assert difference["low"] < difference["value"] < difference["high"]
+    width = difference["high"] - difference["low"]
+    assert width < 0.5 * (scores[0]["r2_high"] - scores[0]["r2_low"])
+    same = paired_difference(a, a, 50)["sigma_8"]
+    assert same == {"value": 0.0, "low": 0.0, "high": 0.0}
+
+
+def test_paired_difference_of_other_maps_is_refused():
+    a = fake_predictions(4)
+    with pytest.raises(ValueError, match="map differs, expected the same test maps"):
+        paired_difference(a, {**a, "map": a["map"] + 15})
+
+
+# ----------------------------------------------------------------------------------------- the run
+@pytest.fixture(scope="module")
+def profile(tiny_suite_dir):
+    return load_profile("tiny", data_dir=str(tiny_suite_dir), hidden=1, epochs=2)
+
+
+@pytest.fixture(scope="module")
+def finished(profile, tmp_path_factory):
+    run = Run("tiny", "Lite", "below:2e11:random", "lite", 1, root=tmp_path_factory.mktemp("runs"))
+    return run, train_run(run, profile, device="cpu")
+
+
+def test_a_run_leaves_its_folder_complete(finished, profile):
+    run, result = finished
+    names = {path.name for path in run.folder.iterdir()}
+    assert names == {
+        "config.yaml", "weights.pt", "history.csv", "predictions.npz", "provenance.json",
+        "metrics.json",
+    }  # fmt: skip
+    times = {path.name: path.stat().st_mtime_ns for path in run.folder.iterdir()}
+    assert max(times, key=times.get) == "metrics.json"
+    assert result == read_json(run.path("metrics.json"))
+    history = run.path("history.csv").read_text().splitlines()
+    assert history[0] == "epoch,lr,train_loss,valid_loss,seconds"
+    assert len(history) == 3
+    p = read_predictions(run.path("predictions.npz"))
+    suite = open_suite("Lite", profile.data_dir)
+    test = split_simulations(24, 1).test
+    np.testing.assert_array_equal(p["truth"], np.repeat(suite.params[test, :2], 15, axis=0))
+    np.testing.assert_array_equal(p["simulation"], np.repeat(test, 15))
+    np.testing.assert_array_equal(p["map"] // 15, p["simulation"])
+    assert p["parameters"].tolist() == ["Omega_m", "sigma_8"]
+    assert (p["std"] >= 0).all()
+    assert result["parameters"]["Omega_m"]["rmse"] == pytest.approx(
+        float(np.sqrt(((p["mean"] - p["truth"]) ** 2).mean(0))[0])
+    )
+    made = read_json(run.path("provenance.json"))
+    assert made["data_fingerprint"] == suite.fingerprint
+    assert made["training_seconds"] > 0
+
+
+def test_a_loaded_run_predicts_what_was_written(finished, profile):
+    run, _ = finished
+    before = torch.get_rng_state()
+    network, scaling, config = load_run(run)
+    assert torch.equal(torch.get_rng_state(), before)
+    data = prepare_data(open_suite("Lite", profile.data_dir), profile, run.cut)
+    assert scaling == data.scaling
+    assert config["run"] == {"suite": "Lite", "cut": run.cut, "architecture": "lite", "seed": 1}
+    stored = read_predictions(run.path("predictions.npz"))
+    np.testing.assert_allclose(predict_test(network, data)["mean"], stored["mean"], rtol=1e-5)
+
+
+def test_cross_evaluation_on_its_own_suite_is_the_test(finished, profile):
+    """The same maps, cut and scaled by the other path, and denormalised, give the same numbers."""
+    run, _ = finished
+    stored = read_predictions(run.path("predictions.npz"))
+    own = cross_evaluate(run, "Lite", device="cpu")
+    assert own.keys() == stored.keys()
+    for key in ("mean", "std", "truth", "map", "simulation"):
+        np.testing.assert_allclose(own[key], stored[key], rtol=1e-5, err_msg=key)
+    twin = cross_evaluate(run, open_suite("Nbody_Lite", profile.data_dir), device="cpu")
+    np.testing.assert_array_equal(twin["truth"], stored["truth"])
+    assert not np.allclose(twin["mean"], stored["mean"], rtol=1e-3)
+
+
+def test_a_complete_run_is_not_done_again(finished, profile, monkeypatch):
+    run, result = finished
+    monkeypatch.setattr(evaluation, "fit", None)
+    assert train_run(run, profile) == result
+    # What the run does not hang on may change.
+    assert train_run(run, replace(profile, tuning_trials=99, cuts=["none"])) == result
+
+
+def test_a_run_of_other_settings_is_done_anew(finished, profile, tmp_path):
+    run = replace(finished[0], root=tmp_path, cut="none")
+    lines = []
+    first = train_run(run, profile, device="cpu", progress=lines.append)
+    assert len(lines) == 2
+    again = train_run(run, replace(profile, epochs=1), device="cpu", progress=lines.append)
+    assert len(lines) == 3
+    assert again != first
+    assert load_run(run)[2]["profile"]["epochs"] == 1
+
+
+def test_a_run_killed_between_epochs_goes_on(finished, profile, tmp_path):
+    run = replace(finished[0], root=tmp_path)
+
+    class Killed(Exception):
+        pass
+
+    def kill(line):
+        raise Killed
+
+    with pytest.raises(Killed):
+        train_run(run, profile, device="cpu", progress=kill)
+    assert not run.complete
+    assert run.path("checkpoint.pt").is_file()
+    with pytest.raises(ValueError, match="found no complete run, expected one: train it first"):
+        load_run(run)
+    lines = []
+    result = train_run(run, profile, device="cpu", progress=lines.append)
+    assert len(lines) == 1  # one epoch was done before
+    assert result == finished[1]
+
+
+def test_data_of_another_cut_is_refused(finished, profile, tmp_path):
+    data = prepare_data(open_suite("Lite", profile.data_dir), profile, "kmax:4")
+    with pytest.raises(ValueError, match="found data of Lite, cut kmax:4, expected Lite, cut none"):
+        train_run(replace(finished[0], root=tmp_path, cut="none"), profile, data=data)
+
+
+# ---------------------------------------------------------------------------------------- baseline
+def test_the_baseline_finds_what_the_mean_and_the_scatter_tell(tiny_suite_dir):
+    """In the tiny suite the mean of an axis tells Omega_m, and the contrast sigma_8."""
+    suite = open_suite("Lite", tiny_suite_dir)
+    profile = load_profile("tiny", split_seed=2)
+    p = summary_baseline(suite, profile)
+    test = split_simulations(24, 2).test
+    np.testing.assert_array_equal(p["simulation"], np.repeat(test, 15))
+    np.testing.assert_array_equal(p["truth"], np.repeat(suite.params[test, :2], 15, axis=0))
+    assert (metrics(p, 20)["parameters"]["Omega_m"]["r2"]) > 0.5
+    assert (p["std"] > 0).all()
+    hidden = summary_baseline(suite, profile, "below:1e15:clamp")  # every pixel is cut
+    assert np.ptp(hidden["mean"], axis=0) == pytest.approx([0, 0], abs=1e-6)

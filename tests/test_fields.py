@@ -1,0 +1,202 @@
+"""Known-answer maps: their spectrum, and that the exact posterior is exact."""
+
+import numpy as np
+import pytest
+
+from cosmolib import fields
+from cosmolib.cuts import apply_cut
+from cosmolib.fields import (
+    ceiling_r2,
+    exact_posterior,
+    gaussian_maps,
+    shell_powers,
+    theory_spectrum,
+)
+from cosmolib.spectra import power_spectrum
+
+
+def prior(n, seed=0):
+    rng = np.random.default_rng(seed)
+    return np.column_stack([rng.uniform(0.1, 0.5, n), rng.uniform(0.6, 1.0, n)])
+
+
+@pytest.fixture(scope="module")
+def sample():
+    params = prior(500)
+    return params, gaussian_maps(params, grid=32, seed=7)
+
+
+def test_sigma_8_is_the_scatter_in_spheres_of_8():
+    # Integrate the 3-D power of the module's own pieces on another grid and in another variable.
+    omega_m = np.array([0.1, 0.3, 0.5])
+    k = np.linspace(1e-4, 30, 600_001)
+    x = 8 * k
+    window = 3 * (np.sin(x) - x * np.cos(x)) / x**3
+    power = fields._bbks(k, omega_m[:, None]) / fields._top_hat_variance(omega_m)[:, None]
+    variance = np.trapezoid(k**2 / (2 * np.pi**2) * power * window**2, k, axis=1)
+    np.testing.assert_allclose(variance, 1, rtol=1e-3)
+
+
+def test_shape_of_the_linear_power():
+    k = np.array([1e-5, 1e-4])
+    low = fields._bbks(k, 0.3)
+    assert np.log10(low[1] / low[0]) == pytest.approx(fields.SPECTRAL_INDEX, abs=0.01)
+    # BBKS at q = 1: ln(3.34)/2.34 (1 + 3.89 + 259.21 + 162.77 + 2027.2)^(-1/4), by hand.
+    k = 0.3 * fields.HUBBLE
+    assert fields._bbks(k, 0.3) / k**fields.SPECTRAL_INDEX == pytest.approx(0.07322**2, rel=1e-3)
+
+
+def test_projection_of_the_slab():
+    # Sum over the k_z of a long periodic line in place of the integral by lobes.
+    k = np.array([0.3, 1.0, 5.0])
+    length = 400.0
+    k_z = 2 * np.pi / length * np.arange(-6000, 6001)
+    power = fields._bbks(np.hypot(k[:, None], k_z), 0.3) / fields._top_hat_variance(np.array(0.3))
+    window = np.sinc(k_z * 5.0 / (2 * np.pi)) ** 2
+    expected = 0.8**2 * (power * window).sum(axis=1) / length
+    np.testing.assert_allclose(theory_spectrum(k, 0.3, 0.8), expected, rtol=2e-3)
+
+
+def test_theory_broadcasts_and_scales():
+    k = np.geomspace(0.25, 11, 20)
+    power = theory_spectrum(k, np.array([0.1, 0.3]), np.array([0.6, 0.9]))
+    assert power.shape == (2, 20)
+    np.testing.assert_allclose(power[1], theory_spectrum(k, 0.3, 0.9))
+    np.testing.assert_allclose(theory_spectrum(k, 0.3, 1.2), 4 * theory_spectrum(k, 0.3, 0.6))
+    assert (np.diff(power) < 0).all()
+    for bad in [(-k, 0.3, 0.8), (k, 0.0, 0.8), (k, 0.3, -1.0)]:
+        with pytest.raises(ValueError, match="must be positive"):
+            theory_spectrum(*bad)
+
+
+def test_maps_have_the_spectrum_of_theory():
+    maps = gaussian_maps(np.tile([0.3, 0.8], (400, 1)), grid=32, box_size=20.0)
+    assert maps.dtype == np.float32
+    assert abs(maps.mean(axis=(1, 2))).max() < 1e-5
+    k, power, count = shell_powers(maps, 20.0)
+    assert count.sum() == 32 * 32 - 1
+    ratio = power.mean(axis=0) / theory_spectrum(k, 0.3, 0.8)
+    error = np.sqrt(2 / (count * len(maps)))
+    chi2 = (((ratio - 1) / error) ** 2).mean()
+    assert abs(chi2 - 1) < 5 * np.sqrt(2 / len(k))
+    # the independent route through the public spectrum of maps, in bins
+    k, power = power_spectrum(maps, 20.0, overdensity=True)
+    np.testing.assert_allclose(power.mean(axis=0)[3:-1] / theory_spectrum(k, 0.3, 0.8)[3:-1],
+                               1, atol=0.06)
+
+
+def test_maps_are_gaussian(sample):
+    params, maps = sample
+    unit = maps / maps.std(axis=(1, 2), keepdims=True)
+    assert abs((unit**3).mean()) < 0.05
+    assert abs((unit**4).mean() - 3) < 0.2
+
+
+def test_maps_have_their_own_streams(sample):
+    params, maps = sample
+    np.testing.assert_allclose(gaussian_maps(params[:3], 32, seed=7), maps[:3], rtol=1e-4,
+                               atol=1e-4)
+    assert not np.allclose(gaussian_maps(params[:3], 32, seed=8), maps[:3], atol=0.1)
+    twice = gaussian_maps(np.tile(params[:1], (2, 1)), 32)
+    assert not np.allclose(*twice, atol=0.1)
+    # the same noise at another sigma_8 is the same map, brighter
+    a, b = (gaussian_maps([[0.3, s]], 32) for s in (0.5, 1.0))
+    np.testing.assert_allclose(b, 2 * a, rtol=1e-5, atol=1e-6)
+
+
+def test_blocks_do_not_matter(sample, monkeypatch):
+    params, maps = sample
+    posterior = exact_posterior(maps[:5], points=11)
+    monkeypatch.setattr(fields, "_BLOCK_MODES", 300)
+    np.testing.assert_array_equal(gaussian_maps(params, 32, seed=7)[:5], maps[:5])
+    np.testing.assert_allclose(exact_posterior(maps[:5], points=11).mean, posterior.mean)
+
+
+def test_shells_on_an_odd_grid_and_parseval():
+    maps = np.random.default_rng(0).normal(size=(3, 15, 15))
+    k, power, count = shell_powers(maps, 10.0)
+    assert (np.diff(k) > 0).all()
+    assert count.sum() == 15 * 15 - 1
+    np.testing.assert_allclose(power @ count / 10.0**2, maps.var(axis=(1, 2)))
+
+
+@pytest.mark.parametrize("kmax", [None, 2.0])
+def test_posterior_is_calibrated(sample, kmax):
+    params, maps = sample
+    posterior = exact_posterior(maps, kmax=kmax)
+    pull = (posterior.mean - params) / posterior.std
+    assert abs((pull**2).mean(axis=0) - 1).max() < 0.2
+    assert abs(pull.mean(axis=0)).max() < 4 / np.sqrt(len(params))
+    # the posterior's own expected error is the error made
+    error = ((posterior.mean - params) ** 2).mean(axis=0)
+    np.testing.assert_allclose(error, (posterior.std**2).mean(axis=0), rtol=0.2)
+
+
+def test_posterior_against_a_brute_force_one(sample):
+    # A handful of modes, the likelihood written out as independent normal numbers.
+    params, maps = sample
+    one = maps[:1]
+    posterior = exact_posterior(one, kmax=0.6, points=25)
+    modes = np.fft.fft2(one[0].astype(np.float64)) * 25.0 / 32**2
+    i = np.fft.fftfreq(32, 1 / 32)
+    k = 2 * np.pi / 25.0 * np.hypot(i[:, None], i)
+    omega = 0.1 + 0.4 * (np.arange(25) + 0.5) / 25
+    sigma = 0.6 + 0.4 * (np.arange(25) + 0.5) / 25
+    like = np.zeros((25, 25))
+    for row, column in np.argwhere((k > 0) & (k < 0.6)):
+        if (row if row <= 16 else row - 32, column if column <= 16 else column - 32) < (0, 0):
+            continue  # the other of the pair
+        power = theory_spectrum([k[row, column]], omega, 1.0) * sigma**2  # (25, 25)
+        for part in (modes[row, column].real, modes[row, column].imag):
+            like += -0.5 * np.log(np.pi * power) - part**2 / power
+    weight = np.exp(like - like.max())
+    weight /= weight.sum()
+    mean = (weight.sum(axis=1) @ omega, weight.sum(axis=0) @ sigma)
+    np.testing.assert_allclose(posterior.mean[0], mean, rtol=1e-4)
+    spread = np.sqrt(weight.sum(axis=1) @ (omega - mean[0]) ** 2)
+    assert posterior.std[0, 0] == pytest.approx(spread, rel=1e-3)
+
+
+def test_ceiling_grows_with_kmax_and_is_that_of_the_facts(sample):
+    params, maps = sample
+    ceilings = [ceiling_r2(params, exact_posterior(maps, kmax=kmax)) for kmax in (1, 2, None)]
+    omega, sigma = np.array(ceilings).T
+    assert (np.diff(omega) > 0).all()
+    assert sigma[2] > sigma[0]
+    np.testing.assert_allclose(ceilings[0], [0.36, 0.41], atol=0.12)  # k < 1: the grid is no matter
+    np.testing.assert_allclose(ceilings[1], [0.57, 0.42], atol=0.12)
+    assert (ceilings[2] < 1).all()
+    # less than all of the prior is known where no mode is informative: the mean guess has R2 0
+    flat = fields.Posterior(np.tile(params.mean(axis=0), (500, 1)), np.ones((500, 2)))
+    np.testing.assert_allclose(ceiling_r2(params, flat), 0, atol=1e-12)
+    exact = fields.Posterior(params, np.ones((500, 2)))
+    np.testing.assert_array_equal(ceiling_r2(params, exact), 1)
+
+
+def test_kmax_of_the_posterior_is_that_of_the_cut(sample):
+    _, maps = sample
+    cut = apply_cut(maps[:20], "kmax:2")
+    np.testing.assert_allclose(exact_posterior(cut, kmax=2.0).mean,
+                               exact_posterior(maps[:20], kmax=2.0).mean, rtol=1e-4)
+    # and a mode that was cut tells the likelihood something false
+    assert not np.allclose(exact_posterior(cut).mean, exact_posterior(maps[:20]).mean, rtol=0.05)
+
+
+def test_astrid_shares_the_cosmology_prior(sample):
+    _, maps = sample
+    np.testing.assert_array_equal(exact_posterior(maps[:2], points=5, suite="Astrid").mean,
+                                  exact_posterior(maps[:2], points=5).mean)
+
+
+def test_bad_input(sample):
+    params, maps = sample
+    with pytest.raises(ValueError, match="no mode below kmax=0.1"):
+        exact_posterior(maps[:2], kmax=0.1)
+    with pytest.raises(ValueError, match=r"found \(32, 32\)"):
+        exact_posterior(maps[0])
+    with pytest.raises(ValueError, match=r"found \(3,\)"):
+        gaussian_maps([0.3, 0.8, 1.0])
+    with pytest.raises(ValueError, match="finite and positive"):
+        gaussian_maps([[0.3, np.nan]])
+    with pytest.raises(ValueError, match="500 rows of parameters for 2"):
+        ceiling_r2(params, exact_posterior(maps[:2], points=5))

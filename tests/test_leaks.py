@@ -1,0 +1,114 @@
+"""No leak from test to training: in the split, in the scaling, in the fills, in the labels."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import lognormal_maps, write_suite_files
+
+from cosmolib.cuts import fit_scaling
+from cosmolib.evaluation import predict_test, r2, summary_baseline
+from cosmolib.networks import build_network
+from cosmolib.runs import load_profile
+from cosmolib.suites import map_indices, open_suite, parameter_ranges, split_simulations
+from cosmolib.training import fit, prepare_data, seeded
+
+
+@pytest.fixture(scope="module")
+def suite(tiny_suite_dir):
+    return open_suite("Lite", tiny_suite_dir)
+
+
+@pytest.fixture(scope="module")
+def profile():
+    return load_profile("tiny")
+
+
+def with_other_test_maps(suite, profile):
+    """The same suite, its test maps a hundred times as dense."""
+    maps = np.array(suite.maps)
+    maps[map_indices(split_simulations(suite.n_simulations, profile.split_seed).test)] *= 100
+    return replace(suite, maps=maps)
+
+
+def test_no_simulation_is_in_two_parts(suite, profile):
+    data = prepare_data(suite, profile)
+    parts = [set(s) for s in (data.train_simulation, data.valid_simulation, data.test_simulation)]
+    assert sum(map(len, parts)) == suite.n_simulations
+    assert set.union(*parts) == set(range(suite.n_simulations))
+    # Nor is any map, in its pixels: all maps of the three parts differ.
+    x = torch.cat([data.train_x, data.valid_x, data.test_x]).flatten(1)
+    assert len(torch.unique(x, dim=0)) == len(suite.maps)
+
+
+@pytest.mark.parametrize("cut", ["none", "kmax:4", "below:2e11:random", "above:delta=1:clamp"])
+def test_training_does_not_see_the_test_maps(suite, profile, cut):
+    """Other test maps leave the scaling and every training and validation input as they were."""
+    data = prepare_data(suite, profile, cut)
+    other = prepare_data(with_other_test_maps(suite, profile), profile, cut)
+    assert other.scaling == data.scaling
+    assert torch.equal(other.train_x, data.train_x)
+    assert torch.equal(other.valid_x, data.valid_x)
+    assert not torch.equal(other.test_x, data.test_x)
+
+
+def test_the_published_scaling_does_see_them(suite):
+    """It is an option, and says so: mean and std are those of the whole file."""
+    published = load_profile("tiny", scaling_scope="file")
+    data = prepare_data(suite, published)
+    whole = fit_scaling(suite.maps)
+    assert data.scaling.mean == pytest.approx(whole.mean)
+    assert data.scaling.std == pytest.approx(whole.std)
+    assert prepare_data(with_other_test_maps(suite, published), published).scaling != data.scaling
+
+
+def test_the_baseline_does_not_see_the_test_maps_in_training(suite, profile):
+    """Other test truths leave its predictions as they were."""
+    test = split_simulations(suite.n_simulations, profile.split_seed).test
+    params = suite.params.copy()
+    params[test] = params[test][:, ::-1]
+    other = replace(suite, params=params)
+    before, after = (summary_baseline(s, profile) for s in (suite, other))
+    np.testing.assert_array_equal(after["mean"], before["mean"])
+    assert not np.array_equal(after["truth"], before["truth"])
+
+
+@pytest.fixture(scope="module")
+def larger_suite(tmp_path_factory):
+    """160 simulations of 16 x 16 pixels: eight are tested on, so that chance finds little."""
+    low, high = parameter_ranges("Lite").T
+    params = np.random.default_rng(3).uniform(low, high, size=(160, 6))
+    folder = tmp_path_factory.mktemp("larger")
+    write_suite_files(folder, "Lite", lognormal_maps(params, grid=16)[1], params)
+    return open_suite("Lite", folder)
+
+
+def test_shuffled_labels_are_not_learnt(larger_suite):
+    """One small training finds both parameters; with its labels shuffled it finds neither."""
+    profile = load_profile("tiny", epochs=10)
+    scores = {}
+    for shuffled in (False, True):
+        data = prepare_data(larger_suite, profile, shuffle_labels=shuffled)
+        with seeded(1):
+            network = build_network("lite", larger_suite.grid, 2, 0.0, 2)
+        fit(network, data, profile, seed=1)
+        p = predict_test(network, data)
+        scores[shuffled] = r2(p["mean"], p["std"], p["truth"])
+    assert (scores[False] > 0.5).all(), scores
+    assert (scores[True] <= 0).all(), scores
+
+
+def test_shuffling_moves_labels_between_simulations_of_one_part(suite, profile):
+    data, shuffled = (prepare_data(suite, profile, shuffle_labels=s) for s in (False, True))
+    assert torch.equal(shuffled.train_x, data.train_x)
+    assert not torch.equal(shuffled.train_theta, data.train_theta)
+    np.testing.assert_array_equal(shuffled.test_truth, data.test_truth)
+    for before, after in (
+        (data.train_theta, shuffled.train_theta),
+        (data.valid_theta, shuffled.valid_theta),
+    ):
+        rows = [sorted(map(tuple, theta[::15].tolist())) for theta in (before, after)]
+        assert rows[0] == rows[1]  # the same parameters ...
+        blocks = after.view(-1, 15, 2)
+        assert (blocks == blocks[:, :1]).all()  # ... and all maps of a simulation keep one of them

@@ -1,0 +1,184 @@
+"""Networks: the published one to the last weight, shapes, symmetries, bad input."""
+
+import pytest
+import torch
+
+from cosmolib.networks import (
+    ARCHITECTURES,
+    build_network,
+    count_parameters,
+    load_published_weights,
+)
+
+# What the published code's state dict holds, beside the two dense layers and the unused B01.
+PUBLISHED_CONVOLUTIONS = [f"C{block}{layer}" for block in range(6) for layer in (1, 2, 3)] + ["C61"]
+PUBLISHED_NORMS = ["B02", "B03", *(f"B{b}{i}" for b in range(1, 6) for i in (1, 2, 3)), "B61"]
+
+
+def test_o3_is_the_published_network():
+    network = build_network("o3", size=256, hidden=7)
+    assert count_parameters(network) == 11_521_592
+    layers = {name.split(".")[0] for name in network.state_dict()}
+    assert layers == {*PUBLISHED_CONVOLUTIONS, *PUBLISHED_NORMS, "B01", "FC1", "FC2"}
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    assert shapes["C01.weight"] == (14, 1, 3, 3)
+    assert shapes["C53.weight"] == (448, 448, 2, 2)
+    assert shapes["C61.weight"] == (896, 448, 4, 4)
+    assert shapes["FC1.weight"] == (448, 896)
+    assert shapes["FC2.weight"] == (12, 448)
+
+
+def published_forward(state, x):
+    """The published forward pass in eval mode, written out from its description, by name."""
+
+    def conv(x, name):
+        weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
+        if weight.shape[-1] == 3:
+            x = torch.nn.functional.pad(x, (1, 1, 1, 1), mode="circular")
+        return torch.conv2d(x, weight, bias, stride=2 if weight.shape[-1] == 2 else 1)
+
+    def norm(x, name):
+        keys = ("running_mean", "running_var", "weight", "bias")
+        return torch.nn.functional.batch_norm(x, *(state[f"{name}.{key}"] for key in keys))
+
+    def leaky(x):
+        return torch.where(x > 0, x, 0.2 * x)
+
+    x = leaky(conv(x, "C01"))
+    for name in PUBLISHED_CONVOLUTIONS[1:]:
+        x = leaky(norm(conv(x, name), name.replace("C", "B")))
+    x = leaky(torch.nn.functional.linear(x.flatten(1), state["FC1.weight"], state["FC1.bias"]))
+    return torch.nn.functional.linear(x, state["FC2.weight"], state["FC2.bias"])
+
+
+def random_state(network):
+    """A state dict with every number of its own, in the manner of trained weights."""
+    torch.manual_seed(0)
+    return {
+        name: value.abs() + 0.5 * torch.rand_like(value) if name.endswith("running_var")
+        else value + 0.02 * torch.randn_like(value) if value.is_floating_point()
+        else value + 7
+        for name, value in network.state_dict().items()
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("with_b01", [True, False])
+def test_published_weights_load_and_give_the_published_output(tmp_path, prefix, with_b01):
+    network = build_network("o3", size=256, hidden=1)
+    state = random_state(network)
+    saved = {prefix + k: v for k, v in state.items() if with_b01 or not k.startswith("B01.")}
+    torch.save(saved, tmp_path / "weights_41.pt")
+    load_published_weights(network, tmp_path / "weights_41.pt").eval()
+    x = torch.randn(2, 1, 256, 256)
+    with torch.no_grad():
+        mean, std = network(x)
+        expected = published_forward(state, x)
+    torch.testing.assert_close(mean, expected[:, :6])
+    torch.testing.assert_close(std, expected[:, 6:] ** 2)
+
+
+def test_published_weights_that_do_not_fit_are_named(tmp_path):
+    network = build_network("o3", size=64, hidden=2)
+    state = network.state_dict()
+    path = tmp_path / "weights.pt"
+
+    torch.save({k: v for k, v in state.items() if k != "C02.bias"}, path)
+    with pytest.raises(ValueError, match=r"weights.pt: found no weight 'C02.bias'"):
+        load_published_weights(network, path)
+    torch.save({**state, "extra": torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match="found unknown weight 'extra'"):
+        load_published_weights(network, path)
+    torch.save(build_network("o3", size=64, hidden=3).state_dict(), path)
+    with pytest.raises(ValueError, match=r"C01.weight: found shape \(6, 1, 3, 3\), expected \(4,"):
+        load_published_weights(network, path)
+    path.write_text("not weights")
+    with pytest.raises(ValueError, match="weights.pt: found no state dict"):
+        load_published_weights(network, path)
+    with pytest.raises(FileNotFoundError, match="missing.pt: found no such file"):
+        load_published_weights(network, tmp_path / "missing.pt")
+
+
+class Payload:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self):
+        return (print, ("unpickled",))
+
+
+def test_weights_never_run_code(tmp_path, capsys):
+    torch.save({"C01.weight": Payload()}, tmp_path / "weights.pt")
+    with pytest.raises(ValueError, match="found no state dict"):
+        load_published_weights(build_network("o3", size=64, hidden=1), tmp_path / "weights.pt")
+    assert "unpickled" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("size", [16, 64])
+def test_outputs(name, size):
+    network = build_network(name, size=size, hidden=2, n_parameters=3)
+    mean, std = network(torch.randn(4, 1, size, size))
+    assert mean.shape == std.shape == (4, 3)
+    assert (std >= 0).all()
+    assert (mean < 0).any()  # only the second half is squared
+    (mean.sum() + std.sum()).backward()
+    unused = {n for n, weight in network.named_parameters() if weight.grad is None}
+    assert unused == ({"B01.weight", "B01.bias"} if name == "o3" else set())
+
+
+def test_lite_has_the_channels_of_the_recipe():
+    network = build_network("lite", size=64, hidden=8, n_parameters=2)
+    convolutions = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert [(m.in_channels, m.out_channels) for m in convolutions[::2]] == [
+        (1, 24), (24, 48), (48, 96), (96, 128),
+    ]  # fmt: skip
+    assert [m.kernel_size[0] for m in convolutions] == [3, 2] * 4
+    assert {m.padding_mode for m in convolutions[::2]} == {"circular"}
+    assert network.FC1.in_features == 128
+    assert network.FC1.out_features == 64
+    assert network.FC2.out_features == 4
+
+
+@pytest.mark.parametrize("name", ["lite", "k4s2"])
+def test_a_pooled_network_does_not_see_where_the_origin_is(name):
+    """Shifts by the total stride leave the output alone, across the periodic edge."""
+    torch.manual_seed(0)
+    network = build_network(name, size=64, hidden=2).eval()
+    x = torch.randn(2, 1, 64, 64)
+    with torch.no_grad():
+        mean, _ = network(x)
+        shifted, _ = network(x.roll((16, -32), (2, 3)))
+        other, _ = network(x.roll(1, 2))
+    torch.testing.assert_close(shifted, mean)
+    assert not torch.allclose(other, mean)
+
+
+def test_initial_weights_follow_the_seed():
+    states = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        states.append(build_network("lite", 16, 2).state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not torch.equal(states[0]["FC1.weight"], states[2]["FC1.weight"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "resnet"}, "architecture: found 'resnet', expected one of: o3, k4s2, lite"),
+        ({"size": 100}, "size: found 100, expected a power of two"),
+        ({"size": 8}, "size: found 8"),
+        ({"hidden": 0}, "hidden: found 0"),
+        ({"n_parameters": 0}, "n_parameters: found 0"),
+        ({"dropout": 1.0}, "dropout: found 1.0"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        build_network(**{"name": "lite", "size": 64, "hidden": 2, **arguments})
+
+
+def test_maps_of_another_size_are_refused():
+    network = build_network("lite", size=64, hidden=1)
+    with pytest.raises(ValueError, match=r"found shape \(2, 1, 32, 32\), expected \(B, 1, 64, 64"):
+        network(torch.zeros(2, 1, 32, 32))

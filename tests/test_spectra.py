@@ -1,0 +1,253 @@
+"""Spectra against Pylians and against fields of known power; PDFs, quantiles, web classes."""
+
+import numpy as np
+import pytest
+
+from cosmolib import spectra
+from cosmolib.cuts import apply_cut
+from cosmolib.spectra import (
+    pixel_pdf,
+    pixel_quantiles,
+    power_spectrum,
+    summary_statistics,
+    web_classes,
+)
+
+FUNDAMENTAL = 2 * np.pi / 25.0
+
+
+def lognormal_maps(n, grid, seed=0):
+    rng = np.random.default_rng(seed)
+    k = np.hypot(np.fft.fftfreq(grid)[:, None], np.fft.rfftfreq(grid)) * grid
+    field = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(n, grid, grid))) / (1 + k) ** 1.2,
+                          s=(grid, grid))
+    return (10 ** (11.1 + 0.45 * field / field.std(axis=(1, 2), keepdims=True))).astype(np.float32)
+
+
+# ---------------------------------------------------------------- power spectra
+
+@pytest.mark.parametrize("grid", [15, 16, 64])
+@pytest.mark.parametrize("log", [False, True])
+def test_power_is_that_of_pylians(grid, log):
+    Pk_library = pytest.importorskip("Pk_library")
+    maps = lognormal_maps(3, grid)
+    k, power = power_spectrum(maps, box_size=30.0, log=log)
+    for one, found in zip(maps.astype(np.float64), power, strict=True):
+        field = np.log10(one) - np.log10(one).mean() if log else one / one.mean() - 1
+        expected = Pk_library.Pk_plane(field.astype(np.float32), 30.0, "None", 1, verbose=False)
+        np.testing.assert_allclose(k, expected.k, rtol=1e-6)
+        # single precision shows where a bin holds a millionth of the power
+        np.testing.assert_allclose(found, expected.Pk, rtol=1e-4, atol=1e-7 * found.max())
+
+
+def test_white_noise_has_the_power_of_its_pixels():
+    # Independent pixels of variance s^2 and area a^2: P = s^2 a^2 at every k.
+    noise = 0.3 * np.random.default_rng(0).normal(size=(600, 16, 16))
+    k, power = power_spectrum(noise, box_size=8.0, overdensity=True)
+    error = power.std(axis=0) / np.sqrt(len(power))
+    assert k.shape == (11,)
+    assert (abs(power.mean(axis=0) - 0.09 * 0.25) < 4.5 * error).all()
+    assert (error < 0.07 * 0.09 * 0.25).all()
+
+
+@pytest.mark.parametrize("grid", [31, 32])
+def test_a_wave_has_its_power_in_its_bin(grid):
+    # delta = A cos(k x): A^2 / 2 over the 4 independent modes of the bin |k| = 3: 3.0 <= |k| < 4.
+    x = 2 * np.pi * np.arange(grid) / grid
+    maps = 1e11 * (1 + 0.2 * np.cos(3 * x)[:, None] * np.ones(grid))
+    k, power = power_spectrum(maps)
+    assert k[0] < 2 * FUNDAMENTAL
+    assert power[2] > 0
+    assert np.delete(power, 2).max() < 1e-12 * power[2]
+    near = np.hypot(*np.meshgrid(np.arange(-5, 6), np.arange(-5, 6)))
+    pairs = ((near >= 3) & (near < 4)).sum() / 2
+    assert power[2] * pairs == pytest.approx(0.2**2 / 4 * 25.0**2)
+
+
+def test_units_and_invariances():
+    maps = lognormal_maps(4, 32).astype(np.float64)
+    k, power = power_spectrum(maps)
+    np.testing.assert_allclose(power_spectrum(7 * maps)[1], power, rtol=1e-9)  # delta: no units
+    k2, power2 = power_spectrum(maps, box_size=50.0)
+    np.testing.assert_allclose(k2, k / 2)
+    np.testing.assert_allclose(power2, 4 * power)
+    turned = np.roll(np.rot90(maps, axes=(1, 2)), (3, 5), axis=(1, 2))
+    np.testing.assert_allclose(power_spectrum(turned)[1], power, rtol=1e-6)
+    np.testing.assert_allclose(power_spectrum(7 * maps, log=True)[1],
+                               power_spectrum(maps, log=True)[1], rtol=1e-6, atol=1e-9)
+    delta = maps / maps.mean(axis=(1, 2), keepdims=True) - 1
+    np.testing.assert_allclose(power_spectrum(delta, overdensity=True)[1], power, rtol=1e-9)
+
+
+def test_spectra_of_one_map_none_and_blocks(monkeypatch):
+    maps = lognormal_maps(5, 16)
+    before = maps.copy()
+    k, power = power_spectrum(maps)
+    monkeypatch.setattr(spectra, "_BLOCK_PIXELS", 2 * 16 * 16)
+    np.testing.assert_allclose(power_spectrum(maps)[1], power, rtol=1e-12)
+    assert power_spectrum(maps[0])[1].shape == k.shape
+    np.testing.assert_allclose(power_spectrum(maps[0])[1], power[0], rtol=1e-12)
+    assert power_spectrum(maps[:0])[1].shape == (0, len(k))
+    np.testing.assert_array_equal(maps, before)
+
+
+def test_fourier_cut_takes_the_power_it_says():
+    maps = lognormal_maps(4, 64)
+    k, power = power_spectrum(maps)
+    low = power_spectrum(apply_cut(maps, "kmax:4"))[1]
+    high = power_spectrum(apply_cut(maps, "kmin:4"))[1]
+    below, beyond = k < 4 - FUNDAMENTAL, k > 4 + FUNDAMENTAL
+    np.testing.assert_allclose(low[:, below], power[:, below], rtol=1e-4)
+    assert (low[:, beyond] < 1e-9 * power[:, :1]).all()
+    assert (high[:, below] < 1e-9 * power[:, :1]).all()
+    np.testing.assert_allclose(high + low, power, rtol=1e-3)
+
+
+def test_log_and_overdensity_exclude_each_other():
+    with pytest.raises(ValueError, match="not both"):
+        power_spectrum(np.ones((4, 4)), log=True, overdensity=True)
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 4, 5), (1, 2, 4, 4), (2, 1, 1)])
+@pytest.mark.parametrize("function", [power_spectrum, web_classes, summary_statistics,
+                                      lambda maps: pixel_pdf(maps, [10, 11]),
+                                      lambda maps: pixel_quantiles(maps, 3)])
+def test_bad_shape(function, shape):
+    with pytest.raises(ValueError, match=r"shape \(n, N, N\) or \(N, N\), found"):
+        function(np.ones(shape, np.float32))
+
+
+# ---------------------------------------------------------------- pixels
+
+def test_pdf_is_numpys_histogram():
+    maps = lognormal_maps(3, 16)
+    edges = np.array([10.0, 10.7, 11.0, 11.4, 12.5])
+    pdf = pixel_pdf(maps, edges)
+    for one, found in zip(maps, pdf, strict=True):
+        count, _ = np.histogram(np.log10(one.astype(np.float64)), edges)
+        np.testing.assert_allclose(found, count / 256 / np.diff(edges))
+    np.testing.assert_array_equal(pixel_pdf(maps[1], edges), pdf[1])
+    assert pixel_pdf(maps, [0, 30]).sum(axis=1) * 30 == pytest.approx(1)
+
+
+def test_pdf_of_pixels_outside_and_without_a_log():
+    maps = np.array([[-1e11, 0.0], [1e10, 1e12]])
+    np.testing.assert_allclose(pixel_pdf(maps, [-1, 0, 10, 11, 12]), [0, 0, 0.25, 0.25])
+    np.testing.assert_allclose(pixel_pdf(maps, [10.5, 11.5]), [0])
+
+
+@pytest.mark.parametrize("edges", [[10], [11, 10], [10, 10], [[10, 11]]])
+def test_bad_edges(edges):
+    with pytest.raises(ValueError, match="edges must be at least two increasing"):
+        pixel_pdf(np.ones((4, 4)), edges)
+
+
+def test_quantiles_are_pixels_in_order():
+    maps = np.random.default_rng(0).permuted(np.arange(512.0).reshape(2, 256), axis=1)
+    found = pixel_quantiles(maps.reshape(2, 16, 16), 4)
+    np.testing.assert_array_equal(found, [[32, 96, 160, 224], [288, 352, 416, 480]])
+    assert pixel_quantiles(maps[0].reshape(16, 16), 4).shape == (4,)
+    with pytest.raises(ValueError, match="at least one"):
+        pixel_quantiles(maps.reshape(2, 16, 16), 0)
+
+
+# ---------------------------------------------------------------- summaries
+
+def test_summary_holds_what_its_names_say():
+    maps = lognormal_maps(6, 32)
+    x, names = summary_statistics(maps, n_bands=6, n_quantiles=5)
+    assert x.shape == (6, len(names))
+    assert len(set(names)) == len(names)
+    assert [name.split("(")[0].split()[0] for name in names] == (
+        ["mean"] + ["P_delta"] * 6 + ["P_log"] * 6 + ["quantile"] * 5)
+    np.testing.assert_allclose(x[:, 0], np.log10(maps.mean(axis=(1, 2), dtype=np.float64)))
+    k, power = power_spectrum(maps)
+    np.testing.assert_allclose(x[:, 1], np.log10(power[:, 0]))  # the first band: k_F alone
+    assert names[1] == f"P_delta(k={k[0]:.2f})"
+    np.testing.assert_allclose(x[:, 7], np.log10(power_spectrum(maps, log=True)[1][:, 0]))
+    np.testing.assert_allclose(10 ** x[:, -5:], pixel_quantiles(maps, 5), rtol=1e-6)
+
+
+def test_bands_together_hold_every_mode():
+    # A flat spectrum is flat in bands, whatever the number of modes.
+    flat = np.zeros((16, 16))
+    flat[3, 5] = 1.0  # a point: the same power in every mode
+    x, names = summary_statistics(flat + 1)
+    bands = x[0, [name.startswith("P_delta") for name in names]]
+    assert bands == pytest.approx(bands[0], abs=1e-9)
+
+
+@pytest.mark.parametrize("cut", [
+    "none", "kmax:1", "kmin:3", "kmax:0.01", "above:1e3", "below:1e30:mean", "above:1e11:random",
+    "mask:above:1e3", "mask:above:1e11", "shuffle:below:1e11", "kmin:3@log"])
+def test_summary_of_any_cut_map_is_finite(cut):
+    maps = apply_cut(lognormal_maps(3, 32), cut)
+    x, names = summary_statistics(maps)
+    assert x.shape == (3, len(names))
+    assert np.isfinite(x).all()
+    assert (web_classes(maps) <= 2).all()
+
+
+@pytest.mark.parametrize("value", [0.0, -1e11, 5e11])
+def test_summary_of_constant_maps(value):
+    x, names = summary_statistics(np.full((2, 16, 16), value, np.float32))
+    assert np.isfinite(x).all()
+    power = x[:, [name.startswith("P_") for name in names]]
+    assert (power == np.log10(spectra.POWER_FLOOR)).all()
+
+
+def test_summary_does_not_see_rounding_of_a_cut():
+    # Beyond k_max single precision leaves noise of its own: the floor hides it.
+    maps = apply_cut(lognormal_maps(3, 64), "kmax:2")
+    x, names = summary_statistics(maps)
+    beyond = [name.startswith("P_delta") and float(name[:-1].split("=")[1]) > 3 for name in names]
+    assert sum(beyond) > 2
+    assert (x[:, beyond] == -8).all()
+
+
+# ---------------------------------------------------------------- web classes
+
+def blob(grid, x, y, width):
+    i = np.arange(grid)
+    d = np.minimum(i, grid - i)
+    dx, dy = (np.roll(d, at) for at in (x, y))
+    return np.exp(-0.5 * (dx[:, None] / width) ** 2) * np.exp(-0.5 * (dy / width) ** 2)
+
+
+def test_a_clump_is_a_halo_a_ridge_a_filament_and_the_rest_void():
+    ridge = np.zeros((64, 64))
+    ridge[:, 16] = 1
+    maps = 0.1 + ridge + 30 * blob(64, 32, 48, 1)
+    classes = web_classes(maps, smoothing=0.5)
+    assert classes.dtype == np.uint8
+    assert classes[32, 48] == 2
+    assert (classes[:, 16] == 1).all()
+    assert (classes[:10, 28:36] == 0).all()
+    assert (web_classes(maps.T, smoothing=0.5) == classes.T).all()
+    assert (web_classes(np.roll(maps, (5, 40), (0, 1))) == np.roll(classes, (5, 40), (0, 1))).all()
+
+
+def test_halos_are_denser_than_filaments_and_these_than_voids():
+    maps = lognormal_maps(6, 64)
+    classes = web_classes(maps)
+    share = np.bincount(classes.ravel(), minlength=3) / classes.size
+    assert (share > 0.01).all()
+    mean = [maps[classes == code].mean() for code in range(3)]
+    assert mean[0] < 0.6 * mean[1] < 0.3 * mean[2]
+    assert np.array_equal(web_classes(3 * maps), classes)
+    assert np.array_equal(web_classes(maps[2]), classes[2])
+    assert (web_classes(np.ones((2, 16, 16), np.float32)) == 0).all()
+
+
+def test_eigenvalues_add_up_to_the_smoothed_overdensity():
+    # Both eigenvalues above t asks for delta > 2 t, none for delta <= 2 t: a bound at each pixel.
+    maps = lognormal_maps(3, 33).astype(np.float64)
+    delta = maps / maps.mean(axis=(1, 2), keepdims=True) - 1
+    k = 2 * np.pi * np.hypot(np.fft.fftfreq(33, 25 / 33)[:, None], np.fft.rfftfreq(33, 25 / 33))
+    smooth = np.fft.irfft2(np.fft.rfft2(delta) * np.exp(-0.5 * (k * 0.7) ** 2), s=(33, 33))
+    for threshold in (0.0, 0.3):
+        classes = web_classes(maps, smoothing=0.7, threshold=threshold)
+        assert smooth[classes == 2].min() > 2 * threshold
+        assert smooth[classes == 0].max() <= 2 * threshold
+    far = web_classes(maps, smoothing=0.7, threshold=1e3)
+    assert (far == 0).all()

@@ -1,0 +1,327 @@
+"""Loss, data, augmentation, schedules, and training that resumes bit by bit after a kill."""
+
+import math
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cosmolib import training
+from cosmolib.networks import build_network
+from cosmolib.runs import load_profile
+from cosmolib.suites import PARAMETERS, map_indices, open_suite, split_simulations
+from cosmolib.training import (
+    augment,
+    denormalise,
+    fit,
+    learning_rate,
+    moment_loss,
+    normalise,
+    prepare_data,
+    seeded,
+)
+
+
+@pytest.fixture(scope="module")
+def suite(tiny_suite_dir):
+    return open_suite("Lite", data_dir=tiny_suite_dir)
+
+
+@pytest.fixture(scope="module")
+def profile():
+    return load_profile("tiny", epochs=3, dropout=0.2)
+
+
+@pytest.fixture(scope="module")
+def data(suite, profile):
+    return prepare_data(suite, profile)
+
+
+def new_network(seed=1, dropout=0.2):
+    with seeded(seed):
+        return build_network("lite", 32, 1, dropout, 2)
+
+
+# -------------------------------------------------------------------------------------------- loss
+def test_moment_loss_against_the_formula():
+    rng = np.random.default_rng(0)
+    mean, std, theta = rng.random((3, 5, 2))
+    square = (theta - mean) ** 2
+    per_parameter = [
+        math.log(square[:, p].mean()) + math.log(((square[:, p] - std[:, p] ** 2) ** 2).mean())
+        for p in range(2)
+    ]
+    loss = moment_loss(*map(torch.from_numpy, (mean, std, theta)))
+    assert float(loss) == pytest.approx(np.mean(per_parameter))
+
+
+def test_moment_loss_is_least_at_the_posterior_moments():
+    """theta = N(0.3, 0.1): the mean 0.3 and the standard deviation 0.1 win over neighbours."""
+    theta = 0.3 + 0.1 * torch.randn(20_000, 1, generator=torch.Generator().manual_seed(0))
+
+    def loss(mean, std):
+        return float(moment_loss(torch.full_like(theta, mean), torch.full_like(theta, std), theta))
+
+    best = loss(float(theta.mean()), float(theta.std()))
+    assert best < min(loss(0.32, 0.1), loss(0.28, 0.1), loss(0.3, 0.11), loss(0.3, 0.09))
+
+
+# -------------------------------------------------------------------------------------- parameters
+def test_normalise_takes_each_range_to_zero_and_one(suite):
+    edges = [[0.1, 0.6, 0.25, 0.25, 0.5, 0.25], [0.5, 1.0, 4.0, 4.0, 2.0, 4.0]]
+    theta = normalise(edges, "Astrid")  # whose A_AGN2 spans more than that of the others
+    assert theta.dtype == np.float32
+    np.testing.assert_allclose(theta, [[0] * 6, [1] * 6], atol=1e-7)
+    assert normalise(edges, "SIMBA")[1, 5] == pytest.approx((4 - 0.5) / 1.5)
+    one = normalise(suite.params, "Lite", ["sigma_8"])
+    mean, std = denormalise(one, np.full_like(one, 0.1), "Lite", ["sigma_8"])
+    np.testing.assert_allclose(mean[:, 0], suite.params[:, 1], rtol=1e-6)
+    np.testing.assert_allclose(std, 0.04, rtol=1e-6)
+
+
+def test_unknown_target():
+    with pytest.raises(ValueError, match="targets: found 'h', expected some of Omega_m"):
+        normalise(np.ones((1, 6)), "Lite", ["h"])
+
+
+# -------------------------------------------------------------------------------------------- data
+def test_every_map_has_its_own_parameters(suite, data, profile):
+    """The scaled maps are undone and found again in the suite, under the right parameters."""
+    split = split_simulations(suite.n_simulations, profile.split_seed)
+    for x, simulation, part in (
+        (data.train_x, data.train_simulation, split.train),
+        (data.valid_x, data.valid_simulation, split.valid),
+        (data.test_x, data.test_simulation, split.test),
+    ):
+        assert x.shape == (15 * len(part), 1, 32, 32)
+        assert x.dtype == torch.float32
+        np.testing.assert_array_equal(simulation, np.repeat(part, 15))
+        back = data.scaling.invert(x[:, 0].numpy())
+        np.testing.assert_allclose(back, suite.maps[map_indices(part)], rtol=1e-4)
+    np.testing.assert_array_equal(data.test_map, map_indices(split.test))
+    np.testing.assert_array_equal(data.test_truth, suite.params[data.test_simulation, :2])
+    theta = normalise(suite.params, "Lite", profile.targets)
+    np.testing.assert_array_equal(data.train_theta, theta[data.train_simulation])
+    np.testing.assert_array_equal(data.valid_theta, theta[data.valid_simulation])
+
+
+def test_random_fills_do_not_depend_on_the_part_or_block(suite, profile, monkeypatch):
+    cut = "below:2e11:random"
+    whole = prepare_data(suite, profile, cut)
+    monkeypatch.setattr(training, "BLOCK", 7)
+    parts = prepare_data(suite, profile, cut)
+    assert torch.equal(whole.train_x, parts.train_x)
+    assert torch.equal(whole.test_x, parts.test_x)
+    train = suite.maps[map_indices(np.unique(whole.train_simulation))]
+    assert whole.value_range == (train.min(), train.max())
+    file = prepare_data(suite, replace(profile, scaling_scope="file"), cut)
+    assert file.value_range == (suite.maps.min(), suite.maps.max())
+
+
+# ------------------------------------------------------------------------------------ augmentation
+def symmetries_of(square):
+    turned = [np.rot90(square, k) for k in range(4)]
+    return turned + [t.T for t in turned]
+
+
+def test_augmentation_gives_symmetries_and_shifts_and_nothing_else():
+    n, batch = 4, 3000
+    square = np.arange(n * n, dtype=np.float32).reshape(n, n)
+    x = torch.from_numpy(square).repeat(batch, 1, 1, 1)
+
+    def seen(symmetries, shifts):
+        out = augment(x, torch.Generator().manual_seed(0), symmetries, shifts)
+        assert out.shape == x.shape
+        return {tuple(one.ravel().tolist()) for one in out}
+
+    turned = symmetries_of(square)
+    rolled = [np.roll(t, (i, j), (0, 1)) for t in turned for i in range(n) for j in range(n)]
+    as_set = {tuple(t.ravel()) for t in turned}
+    assert len(as_set) == 8
+    assert seen(True, False) == as_set
+    assert seen(False, True) == {
+        tuple(np.roll(square, (i, j), (0, 1)).ravel()) for i in range(n) for j in range(n)
+    }
+    assert seen(True, True) == {tuple(r.ravel()) for r in rolled}
+    assert torch.equal(x[0, 0], torch.from_numpy(square))  # the input is left as it is
+    assert augment(x, torch.Generator(), False, False) is x
+
+
+def test_augmentation_moves_each_map_on_its_own():
+    x = torch.arange(16.0).view(1, 1, 4, 4).repeat(64, 1, 1, 1)
+    out = augment(x, torch.Generator().manual_seed(0), True, True)
+    assert len({tuple(one.ravel().tolist()) for one in out}) > 32
+
+
+# ---------------------------------------------------------------------------------------- schedule
+@pytest.mark.parametrize("n_steps", [40, 1003])
+def test_schedules_are_those_of_torch(profile, n_steps):
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimiser = torch.optim.SGD([weight], lr=1.0)
+    lr = profile.max_lr
+    onecycle = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, lr, total_steps=n_steps, cycle_momentum=False
+    )
+    ours = replace(profile, schedule="onecycle")
+    for step in range(n_steps):
+        assert learning_rate(step, n_steps, ours) == pytest.approx(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        if step < n_steps - 1:
+            onecycle.step()
+
+    optimiser = torch.optim.SGD([weight], lr=1.0)
+    cyclic = torch.optim.lr_scheduler.CyclicLR(
+        optimiser, 1e-9, lr, step_size_up=500, step_size_down=500, cycle_momentum=False
+    )
+    ours = replace(profile, schedule="cyclic")
+    for step in range(n_steps):
+        assert learning_rate(step, n_steps, ours) == pytest.approx(
+            optimiser.param_groups[0]["lr"], abs=1e-12
+        )
+        optimiser.step()
+        cyclic.step()
+
+
+# ----------------------------------------------------------------------------------------- fitting
+def test_training_learns(data, profile):
+    """The loss falls, the learning rate is the schedule's, and the best epoch is what is kept."""
+    network = new_network()
+    history = fit(network, data, replace(profile, epochs=6, schedule="cyclic"), seed=1)
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5, 6]
+    assert history[-1]["train_loss"] < history[0]["train_loss"] - 0.5
+    steps = len(data.train_x) // profile.batch_size
+    assert history[-1]["lr"] == pytest.approx(profile.max_lr * (6 * steps - 1) / 500, rel=1e-4)
+    assert set(history[0]) == {"epoch", "lr", "train_loss", "valid_loss", "seconds"}
+
+
+def test_the_best_validation_epoch_is_kept(data, profile):
+    """A rate that throws the weights about: the last epoch is not the best, and is not kept."""
+    network = new_network()
+    wild = replace(profile, epochs=8, max_lr=0.3, schedule="cyclic", batch_size=8)
+    history = fit(network, data, wild, seed=1)
+    losses = [row["valid_loss"] for row in history]
+    assert losses[-1] > min(losses)
+    mean, std = training.run_network(network, data.valid_x)
+    assert float(moment_loss(mean, std, data.valid_theta)) == pytest.approx(min(losses), rel=1e-6)
+    assert not network.training
+
+
+def test_a_seed_fixes_everything_and_leaves_torch_alone(data, profile):
+    torch.manual_seed(123)
+    before = torch.get_rng_state()
+    results = []
+    for seed in (1, 1, 2):
+        network = new_network()
+        history = fit(network, data, profile, seed=seed)
+        results.append(([row["train_loss"] for row in history], network.state_dict()))
+        torch.rand(3)  # another use of the global state in between changes nothing
+    torch.set_rng_state(before)
+    assert results[0][0] == results[1][0]
+    assert all(torch.equal(results[0][1][k], results[1][1][k]) for k in results[0][1])
+    assert results[0][0] != results[2][0]
+    fit(new_network(), data, replace(profile, epochs=1), seed=5)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+KILLED = """
+import os, signal, sys
+import torch
+from cosmolib import training
+from cosmolib.networks import build_network
+from cosmolib.runs import load_profile
+from cosmolib.suites import open_suite
+
+folder, checkpoint = sys.argv[1:]
+torch.set_num_threads(1)
+profile = load_profile("tiny", epochs=3, dropout=0.2)
+data = training.prepare_data(open_suite("Lite", data_dir=folder), profile)
+with training.seeded(1):
+    network = build_network("lite", 32, 1, 0.2, 2)
+steps = 0
+augment = training.augment
+
+def killed_in_the_second_epoch(*arguments):
+    global steps
+    steps += 1
+    if steps == len(data.train_x) // profile.batch_size + 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return augment(*arguments)
+
+training.augment = killed_in_the_second_epoch
+training.fit(network, data, profile, seed=1, checkpoint=checkpoint)
+"""
+
+
+def test_resuming_after_a_kill_is_bit_equal(tmp_path, tiny_suite_dir, data, profile):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        whole = new_network()
+        expected = fit(whole, data, profile, seed=1, checkpoint=tmp_path / "whole.pt")
+
+        checkpoint = tmp_path / "killed.pt"
+        command = [sys.executable, "-c", KILLED, str(tiny_suite_dir), str(checkpoint)]
+        root = Path(__file__).resolve().parents[1]
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        state = torch.load(checkpoint, weights_only=True)
+        assert len(state["history"]) == 1  # killed in the second epoch
+        assert [p.name for p in tmp_path.glob("*killed*")] == ["killed.pt"]
+
+        resumed = new_network(seed=99)  # whatever its weights, the checkpoint's count
+        history = fit(resumed, data, profile, seed=1, checkpoint=checkpoint)
+    finally:
+        torch.set_num_threads(threads)
+    for key in ("epoch", "lr", "train_loss", "valid_loss"):
+        assert [row[key] for row in history] == [row[key] for row in expected]
+    for name, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+    first, second = (
+        torch.load(tmp_path / name, weights_only=True) for name in ("whole.pt", "killed.pt")
+    )
+    for key, value in first["optimiser"]["state"].items():
+        assert torch.equal(value["exp_avg"], second["optimiser"]["state"][key]["exp_avg"])
+    for key in ("maps", "cpu"):
+        assert torch.equal(first["random"][key], second["random"][key])
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path, data, profile):
+    path = tmp_path / "checkpoint.pt"
+    short = replace(profile, epochs=1)
+    fit(new_network(), data, short, seed=1, checkpoint=path)
+    with pytest.raises(ValueError, match=r"checkpoint.pt: seed: found 1, expected 2"):
+        fit(new_network(), data, short, seed=2, checkpoint=path)
+    with pytest.raises(ValueError, match=r"checkpoint.pt: max_lr: found 0.003, expected 0.1"):
+        fit(new_network(), data, replace(short, max_lr=0.1), seed=1, checkpoint=path)
+    path.write_bytes(b"half a file")
+    with pytest.raises(ValueError, match=r"checkpoint.pt: found no checkpoint"):
+        fit(new_network(), data, short, seed=1, checkpoint=path)
+
+
+def test_a_loss_that_is_not_finite_is_an_error(data, profile):
+    bad = replace(data, train_x=data.train_x.clone())
+    bad.train_x[:, :, 0, 0] = math.nan
+    with pytest.raises(FloatingPointError, match=r"epoch 1: found a loss of nan"):
+        fit(new_network(), bad, profile, seed=1)
+
+
+def test_callbacks_see_every_epoch(data, profile):
+    lines, rows = [], []
+    fit(new_network(), data, replace(profile, epochs=2), seed=1,
+        progress=lines.append, epoch_callback=rows.append)  # fmt: skip
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert len(lines) == 2
+    assert "epoch   2/2" in lines[1]
+
+
+def test_all_six_parameters_train(suite, profile):
+    six = replace(profile, targets=list(PARAMETERS), epochs=1)
+    with seeded(1):
+        network = build_network("o3", 32, 1, 0.0, 6)
+    history = fit(network, prepare_data(suite, six), six, seed=1)
+    assert math.isfinite(history[0]["valid_loss"])

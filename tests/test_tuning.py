@@ -1,0 +1,159 @@
+"""The study: its space, resuming, pruning, what it reports."""
+
+import sqlite3
+from types import SimpleNamespace
+
+import optuna
+import pytest
+import torch
+
+from cosmolib import tuning
+from cosmolib.runs import load_profile
+from cosmolib.suites import open_suite
+from cosmolib.training import prepare_data
+from cosmolib.tuning import (
+    SEARCH_SPACE,
+    boundary_flags,
+    finished_trials,
+    importances,
+    run_study,
+    study_table,
+)
+
+
+@pytest.fixture(scope="module")
+def profile():
+    return load_profile("tiny", tuning_trials=3, tuning_epochs=2)
+
+
+@pytest.fixture(scope="module")
+def data(tiny_suite_dir, profile):
+    return prepare_data(open_suite("Lite", tiny_suite_dir), profile)
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    """Trainings without a network: the loss is a known function of the hyper-parameters."""
+
+    def fit(network, data, profile, *, seed, device, epoch_callback):
+        for epoch in range(1, profile.epochs + 1):
+            loss = abs(profile.dropout - 0.3) + 0.01 * profile.hidden + 1 / epoch
+            epoch_callback({"epoch": epoch, "valid_loss": loss})
+
+    monkeypatch.setattr(tuning, "fit", fit)
+    monkeypatch.setattr(tuning, "build_network", lambda *arguments: None)
+
+
+def test_search_space_is_the_published_one():
+    space = {k: (r.low, r.high, r.log, r.integer) for k, r in SEARCH_SPACE.items()}
+    assert space == {
+        "max_lr": (1e-5, 5e-3, True, False),
+        "weight_decay": (1e-8, 1e-1, True, False),
+        "dropout": (0.0, 0.9, False, False),
+        "hidden": (6, 12, False, True),
+    }
+
+
+def test_a_real_study(tmp_path, data, profile):
+    """Networks are trained; the value of a trial is the least validation loss that it saw."""
+    lines = []
+    path = tmp_path / "new" / "tuning.db"
+    study = run_study(data, profile, storage=path, n_trials=2, progress=lines.append)
+    assert path.is_file()
+    assert len(lines) == 2
+    for trial in finished_trials(study):
+        assert trial.value == min(trial.intermediate_values.values())
+        assert sorted(trial.intermediate_values) == [1, 2]
+        assert set(trial.params) == set(SEARCH_SPACE)
+    assert len({trial.value for trial in study.trials}) == 2
+
+
+def test_a_killed_study_finds_what_it_would_have_found(tmp_path, data, profile, fast, monkeypatch):
+    whole = run_study(data, profile, storage=tmp_path / "whole.db", n_trials=12, seed=3)
+
+    done = 0
+    fit = tuning.fit
+
+    def killed(*arguments, **options):
+        nonlocal done
+        done += 1
+        if done == 8:
+            raise KeyboardInterrupt
+        fit(*arguments, **options)
+
+    monkeypatch.setattr(tuning, "fit", killed)
+    path = tmp_path / "killed.db"
+    with pytest.raises(KeyboardInterrupt):
+        run_study(data, profile, storage=path, n_trials=12, seed=3)
+    # A process that is killed outright leaves its trial running.
+    study = optuna.load_study(study_name="tuning", storage=f"sqlite:///{path}")
+    study.ask()
+    monkeypatch.setattr(tuning, "fit", fit)
+    resumed = run_study(data, profile, storage=path, n_trials=12, seed=3)
+    assert [t.params for t in finished_trials(resumed)] == [t.params for t in whole.trials]
+    assert [t.state.name for t in resumed.trials].count("FAIL") == 2
+
+    monkeypatch.setattr(tuning, "fit", None)  # complete: nothing is trained any more
+    again = run_study(data, profile, storage=path, n_trials=12, seed=3)
+    assert len(finished_trials(again)) == 12
+    with sqlite3.connect(path) as database:
+        assert database.execute("select count(*) from studies").fetchone() == (1,)
+    database.close()
+
+
+def test_tpe_finds_the_optimum(tmp_path, data, profile, fast):
+    study = run_study(data, profile, storage=tmp_path / "s.db", n_trials=40, seed=1)
+    rows = study_table(study)
+    assert abs(study.best_params["dropout"] - 0.3) < 0.05
+    assert study.best_params["hidden"] <= 7
+    assert [row["number"] for row in rows] == list(range(40))
+    assert any(row["pruned"] for row in rows)  # the median pruner works
+    assert len({row["dropout"] for row in rows}) == 40  # no trial twice
+    shares = importances(study)
+    assert max(shares, key=shares.get) == "dropout"
+    assert sum(shares.values()) == pytest.approx(1)
+
+
+def test_the_profile_itself_is_the_first_trial(tmp_path, data, profile, fast):
+    inside = load_profile("tiny", hidden=7, dropout=0.25, max_lr=1e-3, weight_decay=0.01)
+    study = run_study(data, inside, storage=tmp_path / "s.db", n_trials=2)
+    rows = study_table(study)
+    assert [row["profile"] for row in rows] == [True, False]
+    assert (rows[0]["hidden"], rows[0]["dropout"]) == (7, 0.25)
+    outside = run_study(data, profile, storage=tmp_path / "t.db", n_trials=1)  # hidden: 2
+    assert not study_table(outside)[0]["profile"]
+
+
+def test_a_training_that_diverges_is_pruned(tmp_path, data, profile, fast, monkeypatch):
+    def diverge(*arguments, **options):
+        raise FloatingPointError("epoch 1: found a loss of nan")
+
+    monkeypatch.setattr(tuning, "fit", diverge)
+    study = run_study(data, profile, storage=tmp_path / "s.db", n_trials=2)
+    assert [row["value"] for row in study_table(study)] == [None, None]
+    assert study.trials[0].user_attrs["diverged"] == "epoch 1: found a loss of nan"
+    assert importances(study) == {}
+
+
+@pytest.mark.parametrize(
+    ("best", "edges"),
+    [
+        ({}, {}),
+        ({"max_lr": 4.9e-3}, {"max_lr": "high"}),
+        ({"max_lr": 1.2e-5, "hidden": 6}, {"max_lr": "low", "hidden": "low"}),
+        ({"weight_decay": 1e-1}, {"weight_decay": "high"}),
+        ({"weight_decay": 1e-7}, {}),  # far from the edge in the logarithm
+        ({"hidden": 11}, {}),
+    ],
+)
+def test_boundary_flags(best, edges):
+    middle = {"max_lr": 1e-3, "weight_decay": 1e-4, "dropout": 0.4, "hidden": 9}
+    flags = boundary_flags(SimpleNamespace(best_params={**middle, **best}))
+    assert {flag["parameter"]: flag["edge"] for flag in flags} == edges
+
+
+def test_global_states_are_left_alone(tmp_path, data, profile, fast):
+    state, verbosity = torch.get_rng_state(), optuna.logging.get_verbosity()
+    run_study(data, profile, storage=tmp_path / "s.db", n_trials=1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert optuna.logging.get_verbosity() == verbosity
