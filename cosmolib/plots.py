@@ -273,10 +273,10 @@ def power_3d(entries, boxes):
         top.plot(k, measured, "o", color="0.15", ms=2.5, label="measured, gravity only")
         bottom.axhline(1, color="#3f90da", linestyle="--")
         quantiles = boxes["measured_over_hmcode"]
-        band = bottom.fill_between(
+        area = bottom.fill_between(
             boxes["k"], quantiles["q16"], quantiles["q84"], color="0.85", linewidth=0
         )
-        band.set_label("68 % of boxes")
+        area.set_label("68 % of boxes")
         bottom.plot(k, measured / hmcode, "o", color="0.15", ms=2.5)
         bottom.plot(k, linear / hmcode, color="#ffa90e", linestyle=":")
         title = f"{LABELS['Omega_m']} = {entry['omega_m']:.2f}, {LABELS['sigma_8']} = "
@@ -287,7 +287,7 @@ def power_3d(entries, boxes):
     axes[0, 0].set_ylabel(r"3-D $P(k)$ [$(\mathrm{Mpc}/h)^3$]")
     axes[1, 0].set_ylabel("ratio to HMcode")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend([*handles, band], [*labels, band.get_label()], loc="outside upper center", ncols=4)
+    fig.legend([*handles, area], [*labels, area.get_label()], loc="outside upper center", ncols=4)
     return fig, axes
 
 
@@ -334,7 +334,8 @@ def feedback_ratio(k, ratio, params, k_reference, names, n_groups=3, n_bins=6):
     right.set(xscale="log", xlabel=LABELS["A_SN1"])
     right.set_ylabel(f"ratio at $k$ = {k[column]:.1f} $h$/Mpc")
     log_ticks(right.xaxis, FEEDBACK_TICKS)
-    right.legend(loc="lower left", frameon=True, edgecolor="none", framealpha=0.8)
+    right.set_ylim(bottom=value.min() - 0.15 * np.ptp(value))  # room for the legend
+    right.legend(loc="lower left")
     return fig, (left, right)
 
 

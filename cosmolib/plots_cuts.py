@@ -110,10 +110,10 @@ def cut_pdfs(log_density, uncut, panels):
         ax.fill_between(log_density, uncut, color="0.85", linewidth=0, label="none")
         for i, (label, pdf) in enumerate(pdfs.items()):
             ax.plot(log_density, pdf, color=CUT_COLOURS[i], linestyle=LINE_STYLES[i], label=label)
-        ax.set(yscale="log", ylim=(1e-3, None))
+        ax.set_yscale("log")
         ax.set_xlabel(r"$\log_{10}$ of " + DENSITY_LABEL, fontsize=8)
         _legend_above(ax, title)
-    axes[0, 0].set_ylabel("pixel PDF [1/dex]")
+    axes[0, 0].set(ylabel="pixel PDF [1/dex]", ylim=(1e-3, None))  # last: the axes share it
     return fig, axes[0]
 
 

@@ -23,7 +23,8 @@
 # :::
 #
 # **What you need.** The maps of [chapter 01](01_data.ipynb). Numbers on this page are of *Lite*, whose
-# feedback is a proxy, unless CMD is named.
+# feedback is a proxy, and of its first {glue:text}`cuts-n-simulations:d` simulations, unless CMD is
+# named.
 #
 # The argument of the book is a sequence of removals: hide a part of the map, train again, see how
 # much accuracy is lost. It holds only as far as a cut removes what it says and adds nothing. This
@@ -33,6 +34,7 @@
 profile = "demo"  # name of a file in configs/, or a path to one
 data_dir = ""  # folder of CMD files; if empty, as the profile says (Lite is shipped)
 runs_dir = "runs"  # the numbers of this page go to its folder PROFILE/results
+at_most = 200  # simulations used on this page, which suffice for its curves
 example = 90  # map shown under every cut: number in the suite, in the order of CMD
 
 # %% tags=["hide-input"]
@@ -55,7 +57,7 @@ plots.use_style()
 config = runs.load_profile(profile)
 name = next(suite for suite in config.suites if not suite.startswith("Nbody_"))
 suite = open_suite(name, data_dir or config.data_dir, field=config.field, set=config.set)
-suite = subset(suite, config.n_simulations)
+suite = subset(suite, min(at_most, config.n_simulations or suite.n_simulations))
 maps, omega_m = np.array(suite.maps), suite.params[:, 0]
 pixel_range = (float(maps.min()), float(maps.max()))
 
@@ -133,11 +135,10 @@ panels = {
         "below:delta=0:random",
     ),
 }
-cut_maps = {
-    cut: apply_cut(maps, cut, box_size=suite.box_size) for cuts in panels.values() for cut in cuts
-}
 ratios = {
-    title: {cut: spectrum(cut_maps[cut]) / uncut_power for cut in cuts}
+    title: {
+        cut: spectrum(apply_cut(maps, cut, box_size=suite.box_size)) / uncut_power for cut in cuts
+    }
     for title, cuts in panels.items()
 }
 fig, axes = plots_cuts.cut_spectra(k, ratios)
@@ -151,7 +152,7 @@ fig, axes = plots_cuts.cut_spectra(k, ratios)
 # hides is given in the legend: the share of pixels that are negative, which the published scaling, a
 # signed logarithm, sends to about $-11$ where the rest lies around $+11$.
 
-# %% mystnb={"figure": {"name": "fig-cut-pdf", "caption": "Distribution of positive pixels after a cut, maps of Lite (feedback proxy), all simulations together. The grey area is the uncut distribution; the percentage is the share of negative pixels."}, "image": {"alt": "Two panels of pixel distributions over a grey skewed bell, the uncut pixels. Left, low-pass filters of the linear map extend the distribution towards low densities, the filter of the log map narrows it. Right, maps clamped at a surface density end in a tall spike there, maps clamped at an overdensity in a smooth edge; random fill is nearly a flat line across the range."}}
+# %% mystnb={"figure": {"name": "fig-cut-pdf", "caption": "Distribution of positive pixels after a cut, one map an axis of every simulation of Lite (feedback proxy). The grey area is the uncut distribution; the percentage is the share of negative pixels."}, "image": {"alt": "Two panels of pixel distributions over a grey skewed bell, the uncut pixels. Left, low-pass filters of the linear map extend the distribution towards low densities, the filter of the log map narrows it. Right, maps clamped at a surface density end in a tall spike there, maps clamped at an overdensity in a smooth edge; random fill is nearly a flat line across the range."}}
 edges = np.linspace(9.5, 13.5, 81)  # log10 of (Msun/h)/(Mpc/h)^2, 0.05 dex a bin
 centres = 0.5 * (edges[1:] + edges[:-1])
 pdf_cuts = {
@@ -163,13 +164,14 @@ pdf_cuts = {
         "below:delta=0:random",
     ),
 }
+few = maps[::5]  # one slab an axis is enough for pixel counts: 3 maps a simulation
 pdfs = {title: {} for title in pdf_cuts}
 for title, cuts in pdf_cuts.items():
     for cut in cuts:
-        after = cut_maps[cut] if cut in cut_maps else apply_cut(maps, cut)
+        after = apply_cut(few, cut, value_range=pixel_range)
         note = f" ({fraction_negative(after).mean():.0%})" if title.startswith("Fourier") else ""
         pdfs[title][cut + note] = pixel_pdf(after, edges).mean(axis=0)
-fig, axes = plots_cuts.cut_pdfs(centres, pixel_pdf(maps, edges).mean(axis=0), pdfs)
+fig, axes = plots_cuts.cut_pdfs(centres, pixel_pdf(few, edges).mean(axis=0), pdfs)
 
 # %% [markdown]
 # ## Counting the pixels that were cut
@@ -210,14 +212,14 @@ fig, axes = plots_cuts.fraction_against_omega_m(omega_m, fractions)
 # learn where the sign flips and lose the depth of every void to it. Filtering $\delta$ instead changes
 # nothing, for the filter is linear; filtering the log map keeps every pixel positive.
 
-# %% mystnb={"figure": {"name": "fig-negative", "caption": "Share of negative pixels after a sharp low-pass filter against its edge. Lines: Lite (feedback proxy), median and central 68 % of simulations. Squares: CMD, IllustrisTNG at 256 x 256 pixels, derived from the published maps. The dashed line is the largest wavenumber of a Lite map; beyond it nothing is cut."}, "image": {"alt": "Percentage of negative pixels against k_max on a logarithmic axis. The line of Lite for the linear filter rises to a maximum at a few h/Mpc and drops to zero at the corner of its Fourier plane; the line of the log filter is zero throughout. Open squares of CMD peak near 5 to 10 h/Mpc."}}
+# %% mystnb={"figure": {"name": "fig-negative", "caption": "Share of negative pixels after a sharp low-pass filter against its edge. Lines: Lite (feedback proxy), one map an axis, median and central 68 % of simulations. Squares: CMD, IllustrisTNG at 256 x 256 pixels, derived from the published maps. The dashed line is the largest wavenumber of a Lite map; beyond it nothing is cut."}, "image": {"alt": "Percentage of negative pixels against k_max on a logarithmic axis. The line of Lite for the linear filter rises to a maximum at a few h/Mpc and drops to zero at the corner of its Fourier plane; the line of the log filter is zero throughout. Open squares of CMD peak near 5 to 10 h/Mpc."}}
 nyquist = np.pi * suite.grid / suite.box_size
 corner = np.sqrt(2) * nyquist  # the largest wavenumber of a square grid
 k_max = np.geomspace(0.6, corner * 1.001, 10)
 negative = {
     f"{name}, {label}": np.stack(
         [
-            per_simulation(fraction_negative(apply_cut(maps, f"kmax:{edge:.4f}{field}")))[:, 0]
+            fraction_negative(apply_cut(few, f"kmax:{edge:.4f}{field}")).reshape(-1, 3).mean(axis=1)
             for edge in k_max
         ],
         axis=1,
@@ -244,7 +246,7 @@ for label, cut, kind in (
     ("kmax:4, asinh", "kmax:4", "asinh"),
     ("kmax:4@log, log", "kmax:4@log", "log"),
 ):
-    sample = cut_maps[cut][:: max(1, len(maps) // 500)]  # 500 maps draw a smooth histogram
+    sample = apply_cut(few[::3], cut)
     seen[label] = fit_scaling(sample, kind).apply(sample)
 fig, axes = plots.scaled_pixels(seen)
 
@@ -255,6 +257,7 @@ most = np.median(next(iter(negative.values())), axis=0)
 kept_power = ratios["density cuts"]
 first = int(np.argmin(np.abs(k - 1.0)))
 numbers = {
+    "cuts-n-simulations": suite.n_simulations,
     "cuts-random-mean": float(random_mean / maps[example].mean(dtype=np.float64)),
     "cuts-spearman-absolute": float(
         spearmanr(omega_m, fractions["surface density"]["above:4e11"]).statistic

@@ -36,11 +36,11 @@
 # %% tags=["parameters"]
 profile = "demo"  # name of a file in configs/, or a path to one
 suite = "Lite"  # the maps: "Lite", "Nbody_Lite" or a CMD suite such as "IllustrisTNG"
-cut = "none"  # what the network may see, e.g. "kmax:4" or "above:delta=0:clamp"; see chapter 02
-architecture = ""  # "lite", "o3" or "k4s2"; "" = as the profile says
+cut = "none"  # what the network may see, e.g. "kmax:4" or "above:1e12:clamp"; see chapter 02
+architecture = ""  # "lite", "o3" or "k4s2"; "": as the profile says
 seed = 1  # of initial weights, batches and augmentation
-epochs = 0  # 0 = as the profile says; another number trains in a folder of its own
-data_dir = ""  # folder of CMD files; "" = as the profile says (Lite is shipped)
+epochs = 0  # 0: as the profile says; another number trains in a folder of its own
+data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
 runs_dir = "runs"  # the run's folder is made in here
 
 # %% tags=["hide-input"]

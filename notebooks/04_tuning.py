@@ -29,9 +29,9 @@
 
 # %% tags=["parameters"]
 profile = "demo"  # name of a file in configs/, or a path to one
-trials = 0  # complete and pruned trials in the end; 0 = as the profile says
+trials = 0  # complete and pruned trials in the end; 0: as the profile says
 seed = 1  # of the sampler and of every training
-data_dir = ""  # folder of CMD files; "" = as the profile says (Lite is shipped)
+data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
 runs_dir = "runs"  # the study is kept in <runs_dir>/<profile>/tuning/
 
 # %% tags=["hide-input"]

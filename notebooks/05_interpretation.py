@@ -30,8 +30,8 @@
 
 # %% tags=["parameters"]
 profile = "demo"  # name of a file in configs/, or a path to one
-seed = 0  # which training is explained; 0 = the profile's first
-data_dir = ""  # folder of CMD files; "" = as the profile says (Lite is shipped)
+seed = 0  # which training is explained; 0: the profile's first
+data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
 runs_dir = "runs"  # where the trained networks are
 
 # %% tags=["hide-input"]

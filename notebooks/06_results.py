@@ -33,7 +33,7 @@
 
 # %% tags=["parameters"]
 profile = "demo"  # name of a file in configs/, or a path to one
-data_dir = ""  # folder of CMD files; "" = as the profile says (Lite is shipped)
+data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
 runs_dir = "runs"  # where the runs are; the table goes to <runs_dir>/<profile>/results/
 stored_dir = "results"  # committed tables of full studies, results/<study>/06_results.json
 

@@ -33,7 +33,7 @@
 profile = "demo"  # name of a file in configs/, or a path to one
 seed = 1  # of the Gaussian maps and of the networks that learn them
 test_maps = 500  # Gaussian test maps
-data_dir = ""  # folder of CMD files; "" = as the profile says (Lite is shipped)
+data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
 runs_dir = "runs"  # where the uncut run is, or is made
 
 # %% tags=["hide-input"]

@@ -96,3 +96,15 @@ def test_drift_is_seen(tmp_path):
         assert cells(jupytext.reads(text, "py:percent")) != cells(notebook)
     untagged = jupytext.writes(notebook, "py:percent").replace(' tags=["parameters"]', "")
     assert cells(jupytext.reads(untagged, "py:percent")) != cells(notebook)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_papermill_reads_every_parameter(name):
+    """Papermill overlooks a parameter whose comment holds "=", and then cannot set it."""
+    import papermill
+
+    path = ROOT / "notebooks" / f"{name}.ipynb"
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    (cell,) = [c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", [])]
+    written = re.findall(r"^(\w+) *=", "".join(cell["source"]), re.MULTILINE)
+    assert list(papermill.inspect_notebook(str(path))) == written
