@@ -154,6 +154,7 @@ def predicted_against_true(truth, mean, std, simulation, parameters, texts):
             color="#bd1f01",
             mec="white",
             mew=0.5,
+            zorder=4,
             label="mean of a simulation's maps",
         )
         ends = np.array([truth[:, i].min(), truth[:, i].max()])
@@ -161,6 +162,7 @@ def predicted_against_true(truth, mean, std, simulation, parameters, texts):
         ends = ends + [-pad, pad]
         ax.plot(ends, ends, color=GREY, linestyle="--", linewidth=1, label="ideal")
         ax.set(xlabel=f"true {LABELS[name]}", ylabel=f"predicted {LABELS[name]}")
+        ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5))
         ax.text(0.03, 0.97, texts[i], transform=ax.transAxes, va="top", fontsize=8)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside upper center", ncols=3)
@@ -292,11 +294,12 @@ def r2_by_cut(rows, suites, parameters, *, key="r2", baseline=True, figsize=None
                 )
             _points(ax, places + shift, estimates, fmt=MARKERS[i], **style)
         ax.axvline(0, color=GREY, linewidth=0.8)
-        shown = [(row.get(key, {}).get(parameter) or {}).get("value") for row in rows]
-        shown = [value for value in shown if value is not None]
+        shown = [row.get(key, {}).get(parameter) for row in rows]
+        ends = [np.subtract(*_limits(e)[:2]) for e in shown if e and e["value"] is not None]
+        tops = [_limits(e)[0] + _limits(e)[2] for e in shown if e and e["value"] is not None]
         # Far below zero the number says nothing but "worse than the mean": keep the rest readable.
-        low = max(min(shown, default=0), -1.0) - 0.05
-        ax.set_xlim(min(low, -0.05), 1.0 if key == "r2" else max(max(shown, default=0), 0) + 0.1)
+        low = min(max(min(ends, default=0), -1.0) - 0.05, -0.05)
+        ax.set_xlim(low, 1.0 if key == "r2" else max(tops, default=0) + 0.05)
         what = f"$R^2$ of {LABELS[parameter]}, a map"
         ax.set_xlabel(what if key == "r2" else f"$R^2$ minus uncut, {LABELS[parameter]}")
         for place in places[::2]:
@@ -375,7 +378,7 @@ def cross_table(cross, parameters):
     parameters : list of str
     """
     fig, axes = plt.subplots(
-        1, len(parameters), figsize=(7.2, 0.9 + 0.36 * len(cross)), sharey=True, squeeze=False
+        1, len(parameters), figsize=(7.2, 1.2 + 0.36 * len(cross)), sharey=True, squeeze=False
     )
     places = np.arange(len(cross))
     for ax, parameter in zip(axes[0], parameters, strict=True):
@@ -389,6 +392,10 @@ def cross_table(cross, parameters):
                 color="0.15" if own else "#bd1f01",
             )
         ax.set_xlabel(f"$R^2$ of {LABELS[parameter]}, a map")
+        ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5))
+    for marker, colour, label in (("o", "0.15", "same suite"), ("D", "#bd1f01", "other suite")):
+        axes[0, 0].plot([], [], marker, color=colour, label=label)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     labels = [f"{entry['trained']} → {entry['tested']}" for entry in cross]
     axes[0, 0].set(yticks=places, yticklabels=labels, ylim=(len(cross) - 0.5, -0.5))
     return fig, axes[0]

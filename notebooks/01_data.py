@@ -316,7 +316,7 @@ numbers = {
     "data-n-train": len(split.train),
     "data-n-valid": len(split.valid),
     "data-n-test": len(split.test),
-    "data-mass-worst": float(1 / checks["worst deviation of a box's mean"].max()),
+    "data-mass-worst": float(checks["worst deviation of a box's mean"].max()),
     "data-slab-scatter": float(np.std(slabs[names[0]] - 1)),
     "data-bad-pixels": int(checks[["not finite", "zero or negative"]].to_numpy().sum()),
     "data-ratio-large": float(large_scale.mean()),
@@ -358,8 +358,9 @@ runs.write_json(Path(runs_dir) / config.name / "results" / "01_data.json", numbe
 # - Lite and Nbody_Lite hold {glue:text}`data-n-simulations:d` simulations in this profile, split
 #   {glue:text}`data-n-train:d` : {glue:text}`data-n-valid:d` : {glue:text}`data-n-test:d` into
 #   training, validation and test. No simulation is in two parts.
-# - Mass is right to one part in {glue:text}`data-mass-worst:,.0f` in the worst box of both suites, Lite
-#   and Nbody_Lite; {glue:text}`data-bad-pixels:d` of their pixels are zero, negative or not finite.
+# - The mean of a box agrees with $\Omega_m$ to {glue:text}`data-mass-worst:.0e` (relative, the worst of
+#   both suites, Lite and Nbody_Lite); {glue:text}`data-bad-pixels:d` of their pixels are zero, negative
+#   or not finite.
 # - The log10 of Lite's training maps has mean {glue:text}`data-log-mean:.3f` and standard deviation
 #   {glue:text}`data-log-std:.3f`; the published code finds 11.104 and 0.492 on CMD's IllustrisTNG maps
 #   of $256^2$ pixels.

@@ -157,7 +157,7 @@ fig, axes = plots_results.learning_curves(history.to_dict("records"))
 with np.load(run.path("predictions.npz")) as file:
     predictions = dict(file)
 texts = [
-    f"$R^2$ = {m['r2']:.3f}, $\\chi^2$ = {m['chi2']:.2f}"
+    f"$R^2$ = {m['r2']:.3f}, $\\chi^2$ = {m['chi2']:.3g}"
     for m in (metrics["parameters"][name] for name in config.targets)
 ]
 fig, axes = plots_results.predicted_against_true(

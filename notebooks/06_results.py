@@ -203,9 +203,9 @@ for short, name in names.items():
     glue(f"r2_{short}_underdense", as_text(entry(feedback, under).get(name)), display=False)
     glue(f"r2_{short}_overdense", as_text(entry(feedback, over).get(name)), display=False)
     glue(f"r2_{short}_transfer", as_text((moved or [{}])[0].get(name)), display=False)
-for row in verdicts:
-    glue(f"claim_{row['number']}_verdict", row["verdict"], display=False)
-    glue(f"claim_{row['number']}_measurement", row["measurement"], display=False)
+for number, row in enumerate(verdicts, 1):
+    glue(f"claim_{number}_verdict", row["verdict"], display=False)
+    glue(f"claim_{number}_measurement", row["measurement"], display=False)
 missing = "not in this profile"
 glue("kmax_shown", f"{nearest.values[0]:g} h/Mpc" if nearest else missing, display=False)
 glue("underdense_cut", under or missing, display=False)
@@ -238,7 +238,7 @@ now = runs.provenance(
 )
 stored_table = {key: value for key, value in table.items() if key != "attribution"}
 if table["attribution"]:
-    keys = ("suite", "method", "baseline", "over_to_under_per_pixel", "under_share")
+    keys = ("suite", "method", "baselines")
     stored_table["attribution"] = {key: table["attribution"][key] for key in keys}
 runs.write_json(folder / FILE_NAME, {**stored_table, "claims": verdicts, "provenance": now})
 

@@ -103,7 +103,7 @@ def profile_file(tmp_path):
     return write
 
 
-@pytest.mark.parametrize("name", ["tiny", "demo", "standard", "camels"])
+@pytest.mark.parametrize("name", ["tiny", "demo", "uncut", "standard", "camels"])
 def test_shipped_profiles_load(name):
     profile = load_profile(name)
     assert profile.name == name

@@ -13,7 +13,7 @@ from cosmolib.cuts import Cut
 from cosmolib.runs import load_profile
 
 ROOT = Path(__file__).resolve().parent.parent
-PROFILES = ["tiny", "demo", "standard", "camels"]
+PROFILES = ["tiny", "demo", "uncut", "standard", "camels"]
 
 
 def dry_run(*arguments):

@@ -1,0 +1,142 @@
+"""The results table: from run folders to numbers: pairing, seeds, controls, baseline."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cosmolib import results, runs
+from cosmolib.evaluation import r2
+
+NAMES = ["Omega_m", "sigma_8"]
+
+
+def predictions(noise, seed=0, n=8):
+    """Predictions of n simulations of 15 maps with an error of `noise`."""
+    rng = np.random.default_rng(seed)
+    truth = np.random.default_rng(99).uniform(0.1, 0.5, (n, 2)).repeat(15, 0)
+    return {
+        "mean": truth + noise * rng.standard_normal(truth.shape),
+        "std": np.full(truth.shape, noise),
+        "truth": truth,
+        "simulation": np.arange(n).repeat(15),
+        "map": np.arange(15 * n),
+        "parameters": np.array(NAMES),
+    }
+
+
+@pytest.fixture
+def profile():
+    cuts = ["none", "kmax:4", "above:delta=0", "mask:above:delta=0"]
+    return dataclasses.replace(
+        runs.load_profile("tiny"), cuts=cuts, seeds=[1, 2], bootstrap_samples=200
+    )
+
+
+@pytest.fixture
+def study(profile, tmp_path, monkeypatch):
+    """Folders of a finished study, without any training: noise by cut; no second seed of a mask."""
+    noise = {"none": 0.02, "kmax:4": 0.08, "above:delta=0:clamp": 0.05, "mask:above:delta=0": 0.2}
+    for name in profile.suites:
+        for cut, error in noise.items():
+            for seed in profile.seeds[: 1 if cut.startswith("mask") else 2]:
+                run = runs.Run(profile.name, name, cut, profile.architecture, seed, tmp_path)
+                run.folder.mkdir(parents=True)
+                np.savez(run.path("predictions.npz"), **predictions(error, seed))
+                runs.write_json(run.path("metrics.json"), {})
+    calls = []
+
+    def baseline(suite, profile, cut):
+        calls.append((suite.name, cut))
+        return predictions(0.1, seed=7)
+
+    def suite(name, profile):
+        return SimpleNamespace(
+            name=name, fingerprint="f" + name, grid=64, box_size=25.0, n_simulations=24
+        )
+
+    monkeypatch.setattr(results, "summary_baseline", baseline)
+    monkeypatch.setattr(results, "study_suite", suite)
+    monkeypatch.setattr(results, "cross_evaluate", lambda run, other: predictions(0.15, run.seed))
+    return SimpleNamespace(folder=tmp_path, calls=calls)
+
+
+def row(table, suite, cut):
+    (found,) = [r for r in table["rows"] if (r["suite"], r["cut"]) == (suite, cut)]
+    return found
+
+
+def test_r2_of_is_the_mean_over_seeds_and_differences_are_paired():
+    a, b = [predictions(0.05, s) for s in (1, 2)], [predictions(0.1, 3)]
+    scores = [r2(x["mean"], None, x["truth"]) for x in (*a, *b)]
+    alone = results.r2_of(a, n_bootstrap=300)
+    paired = results.r2_of(a, b, n_bootstrap=300)
+    for p, name in enumerate(NAMES):
+        assert alone[name]["value"] == pytest.approx((scores[0][p] + scores[1][p]) / 2)
+        assert paired[name]["value"] == pytest.approx(alone[name]["value"] - scores[2][p])
+        assert alone[name]["low"] < alone[name]["value"] < alone[name]["high"]
+    same = results.r2_of(a, a, n_bootstrap=50)
+    assert all(end == 0 for entry in same.values() for end in entry.values())
+
+
+@pytest.mark.parametrize("key", ["map", "truth", "parameters"])
+def test_other_test_maps_are_refused(key):
+    other = predictions(0.1)
+    other[key] = other[key][::-1].copy()
+    with pytest.raises(ValueError, match=key):
+        results.r2_of([predictions(0.1)], [other], n_bootstrap=10)
+
+
+def test_the_table_has_every_case_and_its_controls(profile, study):
+    table = results.results_table(profile, study.folder)
+    assert len(table["rows"]) == 8
+    assert table["n_runs"] == 14
+    assert table["dataset"] == "Lite"
+    assert table["n_test_simulations"] == 8
+    uncut, cut = row(table, "Lite", "none"), row(table, "Lite", "kmax:4")
+    for name in NAMES:
+        assert uncut["difference"][name]["value"] == 0
+        expected = cut["r2"][name]["value"] - uncut["r2"][name]["value"]
+        assert cut["difference"][name]["value"] == pytest.approx(expected)
+        assert cut["difference"][name]["high"] < 0
+        assert cut["gain"][name]["value"] == pytest.approx(
+            cut["r2"][name]["value"] - cut["baseline"][name]["value"]
+        )
+        assert cut["seed_std"][name] > 0
+        assert row(table, "Lite", "mask:above:delta=0")["seed_std"][name] is None
+    controls = {(x["suite"], x["cut"]): x["control"] for x in table["controls"]}
+    assert controls == {
+        (suite, "above:delta=0:clamp"): "mask:above:delta=0" for suite in profile.suites
+    }
+    pairs = {(x["trained"], x["tested"]): x["difference"]["sigma_8"] for x in table["cross"]}
+    assert pairs["Lite", "Lite"]["value"] == 0
+    assert pairs["Nbody_Lite", "Lite"]["high"] < 0
+    runs.write_json(study.folder / "table.json", table)
+    assert results.read_table(study.folder / "table.json") == table
+
+
+def test_the_baseline_is_made_once_for_the_same_data(profile, study):
+    results.results_table(profile, study.folder)
+    results.results_table(profile, study.folder)
+    assert len(study.calls) == 8
+    results.results_table(dataclasses.replace(profile, split_seed=2), study.folder)
+    assert len(study.calls) == 16
+
+
+def test_a_study_without_uncut_runs_names_what_is_missing(profile, study, tmp_path):
+    with pytest.raises(ValueError, match="none/lite-s"):
+        results.results_table(profile, tmp_path / "elsewhere")
+
+
+def test_another_json_is_no_results_table(tmp_path):
+    runs.write_json(tmp_path / "x.json", {"schema": 99})
+    with pytest.raises(ValueError, match="found schema 99"):
+        results.read_table(tmp_path / "x.json")
+
+
+def test_estimates_as_text():
+    scores = {"r2": 0.5, "r2_low": None, "r2_high": None}
+    assert results.as_text(results.from_metrics(scores, "r2")) == "0.50"
+    assert results.as_text({"value": None, "low": None, "high": None}) == "not defined"
+    assert results.as_text({"value": 1, "low": 0.5, "high": 1.5}, 1) == "1.0 [0.5, 1.5]"
