@@ -252,8 +252,8 @@ def _per_pixel_and_total(results):
     )
     ratios, shares = ([item["value"] for item in items] for items in (ratio, share))
     measurement = (
-        f"an over-dense pixel gets {min(ratios):.1f} to {max(ratios):.1f} times an under-dense "
-        f"one's attribution; under-dense pixels get {100 * min(shares):.0f} to "
+        f"an over-dense pixel gets {min(ratios):.1f} to {max(ratios):.1f} times the attribution "
+        f"of an under-dense one; under-dense pixels get {100 * min(shares):.0f} to "
         f"{100 * max(shares):.0f} % of all ({len(attribution['baselines'])} baselines)"
     )
     # Attribution depends on the baseline: the claim must hold for each.

@@ -193,7 +193,7 @@ def per_simulation(values):
     return values.reshape(n_simulations, MAPS_PER_SIMULATION, -1).mean(axis=1)
 
 
-edges = np.linspace(10.0, 13.5, 71)  # log10 of (Msun/h)/(Mpc/h)^2, 0.05 dex a bin
+edges = np.arange(10.02, 13.5, 0.08)  # log10 of (Msun/h)/(Mpc/h)^2, two steps of the shipped maps
 centres = 0.5 * (edges[1:] + edges[:-1])
 pdf = per_simulation(pixel_pdf(gravity.maps, edges))
 power = {}

@@ -153,7 +153,7 @@ fig, axes = plots_cuts.cut_spectra(k, ratios)
 # signed logarithm, sends to about $-11$ where the rest lies around $+11$.
 
 # %% mystnb={"figure": {"name": "fig-cut-pdf", "caption": "Distribution of positive pixels after a cut, one map an axis of every simulation of Lite (feedback proxy). The grey area is the uncut distribution; the percentage is the share of negative pixels."}, "image": {"alt": "Two panels of pixel distributions over a grey skewed bell, the uncut pixels. Left, low-pass filters of the linear map extend the distribution towards low densities, the filter of the log map narrows it. Right, maps clamped at a surface density end in a tall spike there, maps clamped at an overdensity in a smooth edge; random fill is nearly a flat line across the range."}}
-edges = np.linspace(9.5, 13.5, 81)  # log10 of (Msun/h)/(Mpc/h)^2, 0.05 dex a bin
+edges = np.arange(9.54, 13.5, 0.08)  # log10 of (Msun/h)/(Mpc/h)^2, two steps of the shipped maps
 centres = 0.5 * (edges[1:] + edges[:-1])
 pdf_cuts = {
     "Fourier cuts (negative pixels)": panels["Fourier cuts"],

@@ -55,9 +55,9 @@ from cosmolib import plots, plots_results, runs
 from cosmolib.cuts import Cut, apply_cut
 from cosmolib.evaluation import train_run
 from cosmolib.networks import build_network
-from cosmolib.results import as_text, from_metrics
-from cosmolib.suites import map_indices, open_suite, split_simulations, subset
-from cosmolib.training import augment
+from cosmolib.results import as_text, from_metrics, r2_of, stored_baseline
+from cosmolib.suites import map_indices, split_simulations
+from cosmolib.training import augment, study_suite
 
 started = time.perf_counter()
 plots.use_style()
@@ -72,8 +72,7 @@ if epochs:
 architecture = architecture or config.architecture
 cut = str(Cut.parse(cut))
 run = runs.Run(config.name, suite, cut, architecture, seed, root=runs_dir)
-maps = open_suite(suite, config.data_dir or None, field=config.field, set=config.set)
-maps = subset(maps, config.n_simulations)
+maps = study_suite(suite, config)
 split = split_simulations(maps.n_simulations, config.split_seed)
 print(f"{suite}, cut {cut}: {len(split.train)} simulations to train on, {len(split.test)} to test")
 
@@ -182,8 +181,22 @@ pd.DataFrame(
     }
 )
 
+# %% [markdown]
+# ## Without a network
+#
+# What would a classical analysis get? A ridge regression on the mean, power spectra and pixel
+# quantiles of the same maps under the same cut, with all squares and products of them, is fitted on
+# the same training simulations.
+
+# %%
+ridge = stored_baseline(maps, config, cut, runs_dir)
+baseline_r2 = r2_of([ridge], n_bootstrap=config.bootstrap_samples)
+for name in config.targets:
+    print(f"R2 of {name} by summary statistics, a map: {as_text(baseline_r2[name], 3)}")
+
 # %% tags=["remove-input"]
 for short, name in (("om", "Omega_m"), ("s8", "sigma_8")):
+    glue(f"training_baseline_{short}", as_text(baseline_r2.get(name), 3), display=False)
     scores = metrics["parameters"].get(name)
     for key in ("r2", "r2_simulation", "rmse", "chi2"):
         text = as_text(from_metrics(scores, key) if scores else None, 2 if key == "chi2" else 3)
@@ -214,6 +227,7 @@ glue("training_device", str(made["device"]), display=False)
 # | | $\Omega_m$ | $\sigma_8$ |
 # |---|---|---|
 # | $R^2$, a map | {glue:text}`training_r2_om:s` | {glue:text}`training_r2_s8:s` |
+# | $R^2$, a map, summary statistics | {glue:text}`training_baseline_om:s` | {glue:text}`training_baseline_s8:s` |
 # | $R^2$, mean of a simulation's maps | {glue:text}`training_r2_simulation_om:s` | {glue:text}`training_r2_simulation_s8:s` |
 # | RMSE, a map | {glue:text}`training_rmse_om:s` | {glue:text}`training_rmse_s8:s` |
 # | $\chi^2$ | {glue:text}`training_chi2_om:s` | {glue:text}`training_chi2_s8:s` |

@@ -220,7 +220,7 @@ glue("n_cuts", int(len({row["cut"] for row in table["rows"]})), display=False)
 glue("n_runs", int(table["n_runs"]), display=False)
 gains = [gain.get(name) for name in targets]
 ends = [(x["low"], x["high"]) for x in gains if x and x["low"] is not None]
-if len(ends) < 2:
+if len(ends) < 2 or table["n_test_simulations"] < claims.MIN_TEST_SIMULATIONS:
     sentence = "Whether the network does better than summary statistics cannot be told here."
 elif all(low > 0 for low, _ in ends):
     sentence = "The network does better than summary statistics on both parameters."

@@ -28,7 +28,8 @@ def test_maps_follow_camels_table(twins):
     for suite in twins:
         assert suite.n_simulations >= 400
         np.testing.assert_array_equal(suite.params, params[: suite.n_simulations])
-        assert suite.maps.shape[1:] == (64, 64) and suite.maps.dtype == np.float32
+        assert suite.maps.shape[1:] == (64, 64)
+        assert suite.maps.dtype == np.float32
 
 
 def test_every_pixel_is_positive_and_finite(twins):
