@@ -2,10 +2,10 @@
 
 One flat module a step, each importing only those before it::
 
-    runs -> embedded -> suites -> simulate -> fields -> cuts -> spectra -> networks
-         -> training -> tuning -> evaluation -> attribution -> claims
+    runs -> embedded -> suites -> simulate -> fields -> cuts -> spectra -> shards -> networks
+         -> training -> tuning -> evaluation -> attribution -> validation -> results -> claims
 
-with ``plots``, ``plots_results`` and ``cli`` outside the chain. Importing the package itself
+with the ``plots`` modules and ``cli`` outside the chain. Importing the package itself
 does no work and imports nothing: start from ``cosmolib.suites.open_suite("Lite")``.
 """
 

@@ -245,9 +245,9 @@ def refine(displacement, settings=SimulationSettings()):
     """Positions of the tracers, interpolated between particles in Lagrangian space.
 
     The displacement field is continuous in Lagrangian coordinates even after shell crossing, so
-    interpolating it there fills voids without shot noise (FACTS: arXiv:1111.3944 uses the same
-    sheet).  Splines rather than linear interpolation, because kinks at the particles would print
-    the lattice into voids.
+    interpolating it there fills voids without shot noise (arXiv:1111.3944 uses the same sheet).
+    Splines rather than linear interpolation, because kinks at the particles would print the
+    lattice into voids.
 
     Returns
     -------
@@ -413,8 +413,8 @@ def feedback_displacement(density, position, params, proxy=FeedbackProxy()):
     for axis, k_axis in enumerate(
         (wave[:, None, None], wave[None, :, None], wave_z[None, None, :])
     ):
-        gradient = np.fft.irfftn(1j * k_axis * total, s=density.shape, axes=(0, 1, 2)).astype(np.float32)
-        MAS_library.CIC_interp(gradient, BOX_SIZE, position, component)
+        gradient = np.fft.irfftn(1j * k_axis * total, s=density.shape, axes=(0, 1, 2))
+        MAS_library.CIC_interp(gradient.astype(np.float32), BOX_SIZE, position, component)
         displacement[:, axis] = -component
     return displacement
 
