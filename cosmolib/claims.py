@@ -389,8 +389,9 @@ def judge(results: dict) -> list[Verdict]:
         ``box_size`` [Mpc/h], ``n_test_simulations``, ``rows`` (dicts of ``suite``, ``cut``, ``r2``,
         ``difference`` to the uncut one), ``cross`` (dicts of ``trained``, ``tested``, ``r2``,
         ``difference`` to a network trained on the tested suite), ``controls`` (dicts of ``suite``,
-        ``cut``, ``control``, ``difference``) and ``attribution`` (dict, or None) with ``baselines``: {name:
-        dict of ``over_to_under_per_pixel`` and ``under_share``}. Every quantity maps a parameter's name to
+        ``cut``, ``control``, ``difference``) and ``attribution`` (dict, or None) with
+        ``baselines``: {name: dict of ``over_to_under_per_pixel`` and ``under_share``}. Every
+        quantity maps a parameter's name to
         ``{value, low, high}``, 95 % limits by bootstrap over simulations.
 
     Returns

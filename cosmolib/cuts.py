@@ -158,8 +158,13 @@ def _parts(text):
             raise CutError("a mask has no fill")
         overdensity = rest[0].startswith("delta=")
         fill = None if control == "mask" else rest[1] if len(rest) == 2 else "clamp"
-        return {"kind": head, "values": (_number(rest[0].removeprefix("delta=")),),
-                "overdensity": overdensity, "fill": fill, "control": control}
+        return {
+            "kind": head,
+            "values": (_number(rest[0].removeprefix("delta=")),),
+            "overdensity": overdensity,
+            "fill": fill,
+            "control": control,
+        }
     raise CutError(f"unknown cut {head!r}")
 
 
@@ -207,8 +212,7 @@ def _invalid(cut):
     return None
 
 
-def apply_cut(maps, cut, *, box_size=25.0, seed=0, value_range=None, indices=None,
-              backend="torch"):
+def apply_cut(maps, cut, *, box_size=25.0, seed=0, value_range=None, indices=None, backend="torch"):
     """Apply a cut to maps of surface density; the input is left as it is.
 
     Fourier cuts keep the modes kmin <= k < kmax **and always the mean of the map** (k = 0), as
@@ -349,8 +353,10 @@ class Scaling:
         if self.kind not in SCALINGS:
             raise ValueError(f"unknown scaling {self.kind!r}, expected one of {SCALINGS}")
         if not (math.isfinite(self.mean) and math.isfinite(self.std) and self.std > 0):
-            raise ValueError(f"a scaling needs a finite mean and std > 0, found {self.mean}, "
-                             f"{self.std}: are there NaN or infinite pixels?")
+            raise ValueError(
+                f"a scaling needs a finite mean and std > 0, found {self.mean}, "
+                f"{self.std}: are there NaN or infinite pixels?"
+            )
 
     def apply(self, maps):
         """Scale maps (n, N, N) or (N, N) to a new float32 array of the same shape."""
@@ -387,7 +393,7 @@ def fit_scaling(maps, kind="log", block=512):
     shift = float(transform(stack[:1, :1, :1], kind)[0, 0, 0])  # keeps the sums small and exact
     total = total_squared = 0.0
     for start in range(0, len(stack), block):
-        value = transform(stack[start:start + block], kind).astype(np.float64) - shift
+        value = transform(stack[start : start + block], kind).astype(np.float64) - shift
         total += value.sum()
         total_squared += np.square(value).sum()
     mean = total / stack.size
@@ -416,8 +422,10 @@ def _filter(stack, cut, box_size, backend):
         field = stack[block].astype(np.float64, order="C")
         if cut.field == "log":
             if not (field > 0).all():
-                raise ValueError(f"cut {str(cut)!r} filters the log of the map, but "
-                                 f"{np.count_nonzero(~(field > 0))} pixels are not positive")
+                raise ValueError(
+                    f"cut {str(cut)!r} filters the log of the map, but "
+                    f"{np.count_nonzero(~(field > 0))} pixels are not positive"
+                )
             field = np.log10(field)
         mean = field.mean(axis=(1, 2), keepdims=True)
         if cut.field == "delta":
@@ -439,8 +447,12 @@ def _edges(cut):
 
 def _modes_kept(grid, cut, box_size):
     """Which modes (N, N//2 + 1) of a real transform are kept."""
-    k = 2 * np.pi / box_size * np.hypot(np.fft.fftfreq(grid, 1 / grid)[:, None],
-                                        np.fft.rfftfreq(grid, 1 / grid))  # [h/Mpc]
+    k = (
+        2
+        * np.pi
+        / box_size
+        * np.hypot(np.fft.fftfreq(grid, 1 / grid)[:, None], np.fft.rfftfreq(grid, 1 / grid))
+    )  # [h/Mpc]
     kmin, kmax = _edges(cut)
     kept = (k >= kmin) & (k < kmax)
     kept[0, 0] = True
@@ -461,8 +473,9 @@ def _filter_pylians(field, kept, cut, box_size):
     kmin, kmax = _edges(cut)
     kmax = min(kmax, 2 * np.pi / box_size * grid)  # finite, beyond the corner of the grid
     window = smoothing_library.FT_filter_2D(box_size, 0.0, grid, "Top-Hat-k", 1, kmin, kmax)
-    return np.stack([smoothing_library.field_smoothing_2D(one, window, 1)
-                     for one in field.astype(np.float32)])
+    return np.stack(
+        [smoothing_library.field_smoothing_2D(one, window, 1) for one in field.astype(np.float32)]
+    )
 
 
 def _mean_and_threshold(pixels, cut):
@@ -487,8 +500,9 @@ def _mask(pixels, cut, threshold, seed, indices):
 
 def _uniform(seed, indices, shape, stream):
     """Uniform numbers (B, *shape) in [0, 1), of each map's own stream."""
-    return np.stack([np.random.default_rng([seed, index, stream]).random(shape)
-                     for index in indices])
+    return np.stack(
+        [np.random.default_rng([seed, index, stream]).random(shape) for index in indices]
+    )
 
 
 def _blocks(stack):
@@ -519,8 +533,10 @@ def _stream_indices(indices, count):
     """Check the places of the maps in their suite, or number them."""
     indices = np.arange(count) if indices is None else np.atleast_1d(indices)
     if indices.shape != (count,) or (indices.dtype.kind not in "iu" and count):
-        raise ValueError(f"indices must be {count} integers, one a map, found {indices.dtype} of "
-                         f"shape {indices.shape}")
+        raise ValueError(
+            f"indices must be {count} integers, one a map, found {indices.dtype} of "
+            f"shape {indices.shape}"
+        )
     if (indices < 0).any():
         raise ValueError(f"indices must not be negative, found {indices.min()}")
     return indices

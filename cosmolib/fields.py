@@ -43,8 +43,10 @@ def theory_spectrum(k, omega_m, sigma_8):
     k = np.asarray(k, dtype=np.float64)
     omega_m, sigma_8 = np.broadcast_arrays(np.asarray(omega_m, float), np.asarray(sigma_8, float))
     if not ((k > 0).all() and (omega_m > 0).all() and (sigma_8 > 0).all()):
-        raise ValueError("k, Omega_m and sigma_8 must be positive, found minima "
-                         f"{k.min()}, {omega_m.min()}, {sigma_8.min()}")
+        raise ValueError(
+            "k, Omega_m and sigma_8 must be positive, found minima "
+            f"{k.min()}, {omega_m.min()}, {sigma_8.min()}"
+        )
     # Gauss-Legendre nodes in each lobe of sinc^2, both signs of k_z at once.
     nodes, weights = np.polynomial.legendre.leggauss(8)
     k_z = 2 * np.pi / SLAB_DEPTH * (np.arange(_LOBES)[:, None] + (nodes + 1) / 2).ravel()
@@ -58,8 +60,11 @@ def theory_spectrum(k, omega_m, sigma_8):
 def _bbks(k, omega_m):
     """Unnormalised 3-D linear power at k [h/Mpc]."""
     q = k / (omega_m * HUBBLE)
-    transfer = np.log1p(2.34 * q) / (2.34 * q) * (
-        1 + 3.89 * q + (16.1 * q) ** 2 + (5.46 * q) ** 3 + (6.71 * q) ** 4) ** -0.25
+    transfer = (
+        np.log1p(2.34 * q)
+        / (2.34 * q)
+        * (1 + 3.89 * q + (16.1 * q) ** 2 + (5.46 * q) ** 3 + (6.71 * q) ** 4) ** -0.25
+    )
     return k**SPECTRAL_INDEX * transfer**2
 
 
@@ -99,12 +104,17 @@ def gaussian_maps(params, grid=64, box_size=BOX_SIZE, seed=0):
     step = max(1, _BLOCK_MODES // grid**2)
     for start in range(0, len(params), step):
         block = slice(start, start + step)
-        white = np.stack([np.random.default_rng([seed, index]).standard_normal((grid, grid))
-                          for index in range(start, min(start + step, len(params)))])
+        white = np.stack(
+            [
+                np.random.default_rng([seed, index]).standard_normal((grid, grid))
+                for index in range(start, min(start + step, len(params)))
+            ]
+        )
         amplitude = params[block, 1, None] * np.sqrt(spectrum(params[block, 0]))  # (B, nk)
         amplitude = np.pad(amplitude, ((0, 0), (1, 0)))[:, shell]  # (B, N, N//2 + 1), 0 for k = 0
         maps[block] = np.fft.irfft2(np.fft.rfft2(white) * amplitude, s=(grid, grid)) * (
-            grid / box_size)
+            grid / box_size
+        )
     return maps
 
 

@@ -190,8 +190,9 @@ def web_classes(maps, box_size=BOX_SIZE, smoothing=0.5, threshold=0.4):
         mean = field.mean(dim=(1, 2), keepdim=True)
         modes = torch.fft.rfft2(field / torch.where(mean == 0, 1.0, mean) - 1) * smooth / k2
         modes[:, 0, 0] = 0
-        xx, yy, xy = (torch.fft.irfft2(modes * factor, s=(grid, grid))
-                      for factor in (kx**2, ky**2, mixed))
+        xx, yy, xy = (
+            torch.fft.irfft2(modes * factor, s=(grid, grid)) for factor in (kx**2, ky**2, mixed)
+        )
         centre, radius = (xx + yy) / 2, torch.hypot((xx - yy) / 2, xy)
         count = (centre - radius > threshold).to(torch.uint8) + (centre + radius > threshold)
         classes[block] = count.numpy()

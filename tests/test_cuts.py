@@ -11,8 +11,14 @@ from cosmolib import cuts
 from cosmolib.cuts import Cut, apply_cut, cut_mask, fit_scaling, fraction_cut, fraction_negative
 
 FUNDAMENTAL = 2 * np.pi / 25.0  # [h/Mpc]
-DENSITY = ["above:1e12", "below:1e11:random", "above:delta=1:mean", "mask:below:1e11",
-           "shuffle:above:1e12:random", "shuffle:below:delta=-0.5"]
+DENSITY = [
+    "above:1e12",
+    "below:1e11:random",
+    "above:delta=1:mean",
+    "mask:below:1e11",
+    "shuffle:above:1e12:random",
+    "shuffle:below:delta=-0.5",
+]
 FOURIER = ["kmax:1.5", "kmin:1", "band:1,2", "kmax:1.5@log", "kmin:1@log", "kmax:1.5@delta"]
 
 
@@ -33,27 +39,31 @@ def maps():
 
 # ---------------------------------------------------------------- grammar
 
-@pytest.mark.parametrize(("text", "canonical"), [
-    ("none", "none"),
-    ("kmax:10", "kmax:10"),
-    ("kmax:10.0", "kmax:10"),
-    ("kmax:1e1@linear", "kmax:10"),
-    ("kmin:2@log", "kmin:2@log"),
-    ("kmin:0.25", "kmin:0.25"),
-    ("band:2,8", "band:2,8"),
-    ("band:2.50,8@delta", "band:2.5,8@delta"),
-    ("above:1e12", "above:1e12:clamp"),
-    ("above:1E+12:clamp", "above:1e12:clamp"),
-    ("above:1000000000000", "above:1e12:clamp"),
-    ("below:1e11:random", "below:1e11:random"),
-    ("below:2.5e11:mean", "below:2.5e11:mean"),
-    ("above:delta=3", "above:delta=3:clamp"),
-    ("below:delta=-0.5:random", "below:delta=-0.5:random"),
-    ("mask:above:1e12", "mask:above:1e12"),
-    ("mask:below:delta=0", "mask:below:delta=0"),
-    ("shuffle:above:1e12", "shuffle:above:1e12:clamp"),
-    ("shuffle:below:delta=-.5:mean", "shuffle:below:delta=-0.5:mean"),
-])
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("none", "none"),
+        ("kmax:10", "kmax:10"),
+        ("kmax:10.0", "kmax:10"),
+        ("kmax:1e1@linear", "kmax:10"),
+        ("kmin:2@log", "kmin:2@log"),
+        ("kmin:0.25", "kmin:0.25"),
+        ("band:2,8", "band:2,8"),
+        ("band:2.50,8@delta", "band:2.5,8@delta"),
+        ("above:1e12", "above:1e12:clamp"),
+        ("above:1E+12:clamp", "above:1e12:clamp"),
+        ("above:1000000000000", "above:1e12:clamp"),
+        ("below:1e11:random", "below:1e11:random"),
+        ("below:2.5e11:mean", "below:2.5e11:mean"),
+        ("above:delta=3", "above:delta=3:clamp"),
+        ("below:delta=-0.5:random", "below:delta=-0.5:random"),
+        ("mask:above:1e12", "mask:above:1e12"),
+        ("mask:below:delta=0", "mask:below:delta=0"),
+        ("shuffle:above:1e12", "shuffle:above:1e12:clamp"),
+        ("shuffle:below:delta=-.5:mean", "shuffle:below:delta=-0.5:mean"),
+    ],
+)
 def test_canonical_name(text, canonical):
     cut = Cut.parse(text)
     assert str(cut) == canonical
@@ -62,58 +72,71 @@ def test_canonical_name(text, canonical):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.floats(1e-6, 1e30), st.sampled_from(["kmax:{}", "kmin:{}@log", "above:{}:random",
-                                               "mask:below:delta={}", "shuffle:above:{}:mean"]))
+@given(
+    st.floats(1e-6, 1e30),
+    st.sampled_from(
+        [
+            "kmax:{}",
+            "kmin:{}@log",
+            "above:{}:random",
+            "mask:below:delta={}",
+            "shuffle:above:{}:mean",
+        ]
+    ),
+)
 def test_every_number_survives_the_round_trip(value, pattern):
     cut = Cut.parse(pattern.format(value))
     assert cut.values == (value,)
     assert Cut.parse(str(cut)) == cut
 
 
-@pytest.mark.parametrize(("text", "reason"), [
-    ("", "unknown cut ''"),
-    ("nothing", "unknown cut 'nothing'"),
-    ("None", "unknown cut 'None'"),
-    ("KMAX:3", "unknown cut 'KMAX'"),
-    (" kmax:3", "unknown cut ' kmax'"),
-    ("none:1", "stands alone"),
-    ("kmax", "one part"),
-    ("kmax:", "'' is not a number"),
-    ("kmax:ten", "'ten' is not a number"),
-    ("kmax: 3", "' 3' is not a number"),
-    ("kmax:1_0", "'1_0' is not a number"),
-    ("kmax:nan", "'nan' is not a number"),
-    ("kmax:inf", "'inf' is not a number"),
-    ("kmax:1e999", "'1e999' is not a number"),
-    ("kmax:0", "0 <= kmin < kmax"),
-    ("kmax:-1", "0 <= kmin < kmax"),
-    ("kmin:-1", "0 <= kmin < kmax"),
-    ("kmax:1,2", "takes 1 number"),
-    ("band:2", "takes 2 number"),
-    ("band:2,3,4", "takes 2 number"),
-    ("band:8,2", "0 <= kmin < kmax"),
-    ("band:2,2", "0 <= kmin < kmax"),
-    ("kmax:3@", "unknown field ''"),
-    ("kmax:3@sqrt", "unknown field 'sqrt'"),
-    ("kmax:3@log@log", "unknown field 'log@log'"),
-    ("kmax:3:clamp", "one part"),
-    ("above", "a threshold"),
-    ("above:", "'' is not a number"),
-    ("above:0", "positive"),
-    ("above:-1e12", "positive"),
-    ("above:delta=", "'' is not a number"),
-    ("above:delta=-1", "above delta=-1"),
-    ("above:1e12:", "unknown fill ''"),
-    ("above:1e12:zero", "unknown fill 'zero'"),
-    ("above:1e12:clamp:mean", "at most one fill"),
-    ("above:1e12@log", "'1e12@log' is not a number"),
-    ("mask:kmax:3", "'mask' must be followed by"),
-    ("mask", "'mask' must be followed by"),
-    ("mask:above:1e12:clamp", "a mask has no fill"),
-    ("shuffle:none", "'shuffle' must be followed by"),
-    ("shuffle:mask:above:1e12", "'shuffle' must be followed by"),
-    ("shuffle:above:1e12:zero", "unknown fill 'zero'"),
-])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "unknown cut ''"),
+        ("nothing", "unknown cut 'nothing'"),
+        ("None", "unknown cut 'None'"),
+        ("KMAX:3", "unknown cut 'KMAX'"),
+        (" kmax:3", "unknown cut ' kmax'"),
+        ("none:1", "stands alone"),
+        ("kmax", "one part"),
+        ("kmax:", "'' is not a number"),
+        ("kmax:ten", "'ten' is not a number"),
+        ("kmax: 3", "' 3' is not a number"),
+        ("kmax:1_0", "'1_0' is not a number"),
+        ("kmax:nan", "'nan' is not a number"),
+        ("kmax:inf", "'inf' is not a number"),
+        ("kmax:1e999", "'1e999' is not a number"),
+        ("kmax:0", "0 <= kmin < kmax"),
+        ("kmax:-1", "0 <= kmin < kmax"),
+        ("kmin:-1", "0 <= kmin < kmax"),
+        ("kmax:1,2", "takes 1 number"),
+        ("band:2", "takes 2 number"),
+        ("band:2,3,4", "takes 2 number"),
+        ("band:8,2", "0 <= kmin < kmax"),
+        ("band:2,2", "0 <= kmin < kmax"),
+        ("kmax:3@", "unknown field ''"),
+        ("kmax:3@sqrt", "unknown field 'sqrt'"),
+        ("kmax:3@log@log", "unknown field 'log@log'"),
+        ("kmax:3:clamp", "one part"),
+        ("above", "a threshold"),
+        ("above:", "'' is not a number"),
+        ("above:0", "positive"),
+        ("above:-1e12", "positive"),
+        ("above:delta=", "'' is not a number"),
+        ("above:delta=-1", "above delta=-1"),
+        ("above:1e12:", "unknown fill ''"),
+        ("above:1e12:zero", "unknown fill 'zero'"),
+        ("above:1e12:clamp:mean", "at most one fill"),
+        ("above:1e12@log", "'1e12@log' is not a number"),
+        ("mask:kmax:3", "'mask' must be followed by"),
+        ("mask", "'mask' must be followed by"),
+        ("mask:above:1e12:clamp", "a mask has no fill"),
+        ("shuffle:none", "'shuffle' must be followed by"),
+        ("shuffle:mask:above:1e12", "'shuffle' must be followed by"),
+        ("shuffle:above:1e12:zero", "unknown fill 'zero'"),
+    ],
+)
 def test_bad_string_is_quoted_and_told_what_is_allowed(text, reason):
     with pytest.raises(ValueError, match="cannot read cut") as caught:
         Cut.parse(text)
@@ -131,15 +154,21 @@ def test_cut_that_is_no_string(value):
         Cut.parse(value)
 
 
-@pytest.mark.parametrize(("fields", "reason"), [
-    ({"kind": "kmax", "values": (3.0,)}, "unknown field None"),
-    ({"kind": "none", "values": (3.0,)}, "takes 0"),
-    ({"kind": "none", "fill": "clamp"}, "only a density cut"),
-    ({"kind": "above", "values": (1e12,), "fill": "clamp", "field": "log"}, "only a Fourier cut"),
-    ({"kind": "above", "values": (1e12,), "fill": "clamp", "control": "x"}, "unknown control"),
-    ({"kind": "above", "values": (math.nan,), "fill": "clamp"}, "finite"),
-    ({"kind": "left"}, "unknown cut 'left'"),
-])
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"kind": "kmax", "values": (3.0,)}, "unknown field None"),
+        ({"kind": "none", "values": (3.0,)}, "takes 0"),
+        ({"kind": "none", "fill": "clamp"}, "only a density cut"),
+        (
+            {"kind": "above", "values": (1e12,), "fill": "clamp", "field": "log"},
+            "only a Fourier cut",
+        ),
+        ({"kind": "above", "values": (1e12,), "fill": "clamp", "control": "x"}, "unknown control"),
+        ({"kind": "above", "values": (math.nan,), "fill": "clamp"}, "finite"),
+        ({"kind": "left"}, "unknown cut 'left'"),
+    ],
+)
 def test_cut_made_by_hand_is_checked(fields, reason):
     with pytest.raises(ValueError, match=reason):
         Cut(**fields)
@@ -158,6 +187,7 @@ def test_what_a_cut_says_of_itself():
 
 
 # ---------------------------------------------------------------- every cut
+
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("cut", ["none", *DENSITY, *FOURIER])
@@ -189,8 +219,12 @@ def test_one_map_is_cut_as_in_a_stack(maps, cut):
 @pytest.mark.parametrize("cut", ["none", *DENSITY, *FOURIER])
 def test_layout_in_memory_does_not_matter(maps, cut):
     expected = apply_cut(maps, cut)
-    for other in (maps.transpose(0, 2, 1).copy().transpose(0, 2, 1), np.asfortranarray(maps),
-                  maps[::-1].copy()[::-1], maps.astype(">f4")):
+    for other in (
+        maps.transpose(0, 2, 1).copy().transpose(0, 2, 1),
+        np.asfortranarray(maps),
+        maps[::-1].copy()[::-1],
+        maps.astype(">f4"),
+    ):
         out = apply_cut(other, cut)
         assert np.array_equal(out, expected)
         assert out.flags.c_contiguous
@@ -216,21 +250,29 @@ def test_memory_map(maps, tmp_path):
         assert np.array_equal(out, apply_cut(maps, cut))
 
 
-@pytest.mark.parametrize(("bad", "reason"), [
-    (np.ones((2, 4, 4), np.int64), "float32 or float64, found int64"),
-    (np.ones((2, 4, 5), np.float32), r"found \(2, 4, 5\)"),
-    (np.ones((2, 1, 4, 4), np.float32), r"found \(2, 1, 4, 4\)"),
-    (np.ones(4, np.float32), r"found \(4,\)"),
-    (np.ones((2, 0, 0), np.float32), r"found \(2, 0, 0\)"),
-])
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (np.ones((2, 4, 4), np.int64), "float32 or float64, found int64"),
+        (np.ones((2, 4, 5), np.float32), r"found \(2, 4, 5\)"),
+        (np.ones((2, 1, 4, 4), np.float32), r"found \(2, 1, 4, 4\)"),
+        (np.ones(4, np.float32), r"found \(4,\)"),
+        (np.ones((2, 0, 0), np.float32), r"found \(2, 0, 0\)"),
+    ],
+)
 def test_bad_maps(bad, reason):
-    for call in (lambda: apply_cut(bad, "none"), lambda: cut_mask(bad, "above:1e12"),
-                 lambda: fit_scaling(bad), lambda: fraction_negative(bad)):
+    for call in (
+        lambda: apply_cut(bad, "none"),
+        lambda: cut_mask(bad, "above:1e12"),
+        lambda: fit_scaling(bad),
+        lambda: fraction_negative(bad),
+    ):
         with pytest.raises(ValueError, match=reason):
             call()
 
 
 # ---------------------------------------------------------------- Fourier cuts
+
 
 @pytest.mark.parametrize("grid", [15, 16, 64])
 @pytest.mark.parametrize("cut", ["kmax:1", "kmax:4", "kmin:2", "kmin:0.3", "band:1,3", "kmax:90"])
@@ -264,14 +306,19 @@ def test_a_wave_passes_or_does_not(grid, mode):
     wave = 5 + plane_wave(grid, *mode)
     k = FUNDAMENTAL * math.hypot(*mode)
     mean = np.full_like(wave, 5)
-    for cut, expected in [(f"kmax:{1.01 * k}", wave), (f"kmax:{0.99 * k}", mean),
-                          (f"kmin:{1.01 * k}", mean), (f"kmin:{0.99 * k}", wave),
-                          (f"band:{0.99 * k},{1.01 * k}", wave),
-                          (f"band:{1.01 * k},{1.02 * k}", mean)]:
+    for cut, expected in [
+        (f"kmax:{1.01 * k}", wave),
+        (f"kmax:{0.99 * k}", mean),
+        (f"kmin:{1.01 * k}", mean),
+        (f"kmin:{0.99 * k}", wave),
+        (f"band:{0.99 * k},{1.01 * k}", wave),
+        (f"band:{1.01 * k},{1.02 * k}", mean),
+    ]:
         np.testing.assert_allclose(apply_cut(wave, cut), expected, atol=1e-12)
         # Twice the box: half the k.
-        doubled = cut.replace(cut.split(":")[1], ",".join(
-            str(float(v) / 2) for v in cut.split(":")[1].split(",")))
+        doubled = cut.replace(
+            cut.split(":")[1], ",".join(str(float(v) / 2) for v in cut.split(":")[1].split(","))
+        )
         np.testing.assert_allclose(apply_cut(wave, doubled, box_size=50.0), expected, atol=1e-12)
 
 
@@ -315,8 +362,9 @@ def test_filter_that_cuts_all_leaves_the_mean(maps, cut):
     mean = maps.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
     np.testing.assert_allclose(out, np.broadcast_to(mean, maps.shape), rtol=1e-6)
     log_mean = np.log10(maps.astype(np.float64)).mean(axis=(1, 2), keepdims=True)
-    np.testing.assert_allclose(apply_cut(maps, cut + "@log"),
-                               np.broadcast_to(10**log_mean, maps.shape), rtol=1e-6)
+    np.testing.assert_allclose(
+        apply_cut(maps, cut + "@log"), np.broadcast_to(10**log_mean, maps.shape), rtol=1e-6
+    )
 
 
 def test_kmax_and_kmin_add_up_to_the_map(maps):
@@ -341,8 +389,7 @@ def test_fields_that_are_filtered(maps):
     linear = apply_cut(maps, "kmax:1.5")
     assert not np.allclose(log, linear, rtol=0.01)
     # The filter is linear and keeps the mean: the overdensity brings nothing new.
-    np.testing.assert_allclose(apply_cut(maps, "kmax:1.5@delta"), linear,
-                               atol=1e-9 * maps.std())
+    np.testing.assert_allclose(apply_cut(maps, "kmax:1.5@delta"), linear, atol=1e-9 * maps.std())
 
 
 def test_log_of_a_pixel_that_is_not_positive():
@@ -368,6 +415,7 @@ def test_unknown_backend(maps):
 
 
 # ---------------------------------------------------------------- density cuts
+
 
 @pytest.fixture
 def ramp():
@@ -398,8 +446,9 @@ def test_overdensity_threshold_follows_each_map(ramp):
     mask = cut_mask(stack, "above:delta=0.5")
     np.testing.assert_array_equal(mask[0], ramp > 1.5 * 8.5e11)
     np.testing.assert_array_equal(mask[0], mask[1])
-    np.testing.assert_allclose(apply_cut(stack, "above:delta=0.5")[1][mask[1]], 1.5 * 25.5e11,
-                               rtol=1e-6)
+    np.testing.assert_allclose(
+        apply_cut(stack, "above:delta=0.5")[1][mask[1]], 1.5 * 25.5e11, rtol=1e-6
+    )
     assert not np.array_equal(*cut_mask(stack, "above:1e12"))
     np.testing.assert_array_equal(cut_mask(ramp, "below:delta=-0.5"), ramp < 0.5 * 8.5e11)
 
@@ -443,12 +492,13 @@ def test_random_fill_is_log_uniform_over_the_range_of_the_data():
     assert 5e5 < wide.max() <= 1e6
 
 
-@pytest.mark.parametrize("cut", ["above:1e11:random", "shuffle:above:1e11:random",
-                                 "shuffle:below:1e11:clamp"])
+@pytest.mark.parametrize(
+    "cut", ["above:1e11:random", "shuffle:above:1e11:random", "shuffle:below:1e11:clamp"]
+)
 def test_random_streams_belong_to_the_map_not_to_the_batch(maps, cut):
     given = {"seed": 3, "value_range": (1e10, 1e13)}
     whole = apply_cut(maps, cut, **given)
-    parts = [apply_cut(maps[i:i + 2], cut, indices=range(i, i + 2), **given) for i in (0, 2, 4)]
+    parts = [apply_cut(maps[i : i + 2], cut, indices=range(i, i + 2), **given) for i in (0, 2, 4)]
     assert np.array_equal(np.concatenate(parts), whole)
     order = np.array([4, 0, 5])
     assert np.array_equal(apply_cut(maps[order], cut, indices=order, **given), whole[order])
@@ -481,16 +531,21 @@ def test_bad_value_range(maps, value_range):
         apply_cut(maps, "above:1e11:random", value_range=value_range)
 
 
-@pytest.mark.parametrize(("indices", "reason"), [
-    ([0, 1], "must be 6 integers"), (np.arange(6.0), "must be 6 integers"),
-    (np.arange(-1, 5), "not be negative, found -1"),
-])
+@pytest.mark.parametrize(
+    ("indices", "reason"),
+    [
+        ([0, 1], "must be 6 integers"),
+        (np.arange(6.0), "must be 6 integers"),
+        (np.arange(-1, 5), "not be negative, found -1"),
+    ],
+)
 def test_bad_indices(maps, indices, reason):
     with pytest.raises(ValueError, match=reason):
         apply_cut(maps, "above:1e11:random", indices=indices)
 
 
 # ---------------------------------------------------------------- controls
+
 
 def test_mask_map_shows_the_mask_only(maps):
     mask = cut_mask(maps, "mask:above:1e12")
@@ -540,8 +595,9 @@ def test_fourier_cut_has_no_mask(maps):
 def test_absolute_cut_leaks_the_mean_and_overdensity_cut_does_not(maps):
     fainter = maps / np.float32(4)
     assert (fraction_cut(fainter, "above:2e11") < fraction_cut(maps, "above:2e11")).all()
-    np.testing.assert_array_equal(fraction_cut(fainter, "above:delta=2"),
-                                  fraction_cut(maps, "above:delta=2"))
+    np.testing.assert_array_equal(
+        fraction_cut(fainter, "above:delta=2"), fraction_cut(maps, "above:delta=2")
+    )
 
 
 def test_sharp_filter_makes_negative_pixels_and_the_log_field_none():
@@ -552,6 +608,7 @@ def test_sharp_filter_makes_negative_pixels_and_the_log_field_none():
 
 
 # ---------------------------------------------------------------- scalings
+
 
 def test_log_scaling_is_the_published_one():
     maps = lognormal_maps(7, 16)
@@ -578,7 +635,8 @@ def test_scaling_makes_zero_mean_and_unit_variance_and_can_be_undone(kind):
     assert x.std(dtype=np.float64) == pytest.approx(1, abs=1e-5)
     np.testing.assert_allclose(scaling.invert(x), maps, rtol=1e-4, atol=1e-5 * maps.std())
     assert scaling == fit_scaling(maps, kind, block=9) or np.isclose(
-        scaling.std, fit_scaling(maps, kind).std, rtol=1e-12)
+        scaling.std, fit_scaling(maps, kind).std, rtol=1e-12
+    )
     assert scaling.apply(maps[0]).shape == (16, 16)
     signed = scaling.invert(scaling.apply(-maps))
     np.testing.assert_allclose(signed, -maps, rtol=1e-3, atol=1e-5 * maps.std())

@@ -81,8 +81,9 @@ def test_maps_have_the_spectrum_of_theory():
     assert abs(chi2 - 1) < 5 * np.sqrt(2 / len(k))
     # the independent route through the public spectrum of maps, in bins
     k, power = power_spectrum(maps, 20.0, overdensity=True)
-    np.testing.assert_allclose(power.mean(axis=0)[3:-1] / theory_spectrum(k, 0.3, 0.8)[3:-1],
-                               1, atol=0.06)
+    np.testing.assert_allclose(
+        power.mean(axis=0)[3:-1] / theory_spectrum(k, 0.3, 0.8)[3:-1], 1, atol=0.06
+    )
 
 
 def test_maps_are_gaussian(sample):
@@ -94,8 +95,9 @@ def test_maps_are_gaussian(sample):
 
 def test_maps_have_their_own_streams(sample):
     params, maps = sample
-    np.testing.assert_allclose(gaussian_maps(params[:3], 32, seed=7), maps[:3], rtol=1e-4,
-                               atol=1e-4)
+    np.testing.assert_allclose(
+        gaussian_maps(params[:3], 32, seed=7), maps[:3], rtol=1e-4, atol=1e-4
+    )
     assert not np.allclose(gaussian_maps(params[:3], 32, seed=8), maps[:3], atol=0.1)
     twice = gaussian_maps(np.tile(params[:1], (2, 1)), 32)
     assert not np.allclose(*twice, atol=0.1)
@@ -176,16 +178,19 @@ def test_ceiling_grows_with_kmax_and_is_that_of_the_facts(sample):
 def test_kmax_of_the_posterior_is_that_of_the_cut(sample):
     _, maps = sample
     cut = apply_cut(maps[:20], "kmax:2")
-    np.testing.assert_allclose(exact_posterior(cut, kmax=2.0).mean,
-                               exact_posterior(maps[:20], kmax=2.0).mean, rtol=1e-4)
+    np.testing.assert_allclose(
+        exact_posterior(cut, kmax=2.0).mean, exact_posterior(maps[:20], kmax=2.0).mean, rtol=1e-4
+    )
     # and a mode that was cut tells the likelihood something false
     assert not np.allclose(exact_posterior(cut).mean, exact_posterior(maps[:20]).mean, rtol=0.05)
 
 
 def test_astrid_shares_the_cosmology_prior(sample):
     _, maps = sample
-    np.testing.assert_array_equal(exact_posterior(maps[:2], points=5, suite="Astrid").mean,
-                                  exact_posterior(maps[:2], points=5).mean)
+    np.testing.assert_array_equal(
+        exact_posterior(maps[:2], points=5, suite="Astrid").mean,
+        exact_posterior(maps[:2], points=5).mean,
+    )
 
 
 def test_bad_input(sample):

@@ -19,12 +19,14 @@ FUNDAMENTAL = 2 * np.pi / 25.0
 def lognormal_maps(n, grid, seed=0):
     rng = np.random.default_rng(seed)
     k = np.hypot(np.fft.fftfreq(grid)[:, None], np.fft.rfftfreq(grid)) * grid
-    field = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(n, grid, grid))) / (1 + k) ** 1.2,
-                          s=(grid, grid))
+    field = np.fft.irfft2(
+        np.fft.rfft2(rng.normal(size=(n, grid, grid))) / (1 + k) ** 1.2, s=(grid, grid)
+    )
     return (10 ** (11.1 + 0.45 * field / field.std(axis=(1, 2), keepdims=True))).astype(np.float32)
 
 
 # ---------------------------------------------------------------- power spectra
+
 
 @pytest.mark.parametrize("grid", [15, 16, 64])
 @pytest.mark.parametrize("log", [False, True])
@@ -73,8 +75,12 @@ def test_units_and_invariances():
     np.testing.assert_allclose(power2, 4 * power)
     turned = np.roll(np.rot90(maps, axes=(1, 2)), (3, 5), axis=(1, 2))
     np.testing.assert_allclose(power_spectrum(turned)[1], power, rtol=1e-6)
-    np.testing.assert_allclose(power_spectrum(7 * maps, log=True)[1],
-                               power_spectrum(maps, log=True)[1], rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(
+        power_spectrum(7 * maps, log=True)[1],
+        power_spectrum(maps, log=True)[1],
+        rtol=1e-6,
+        atol=1e-9,
+    )
     delta = maps / maps.mean(axis=(1, 2), keepdims=True) - 1
     np.testing.assert_allclose(power_spectrum(delta, overdensity=True)[1], power, rtol=1e-9)
 
@@ -109,15 +115,23 @@ def test_log_and_overdensity_exclude_each_other():
 
 
 @pytest.mark.parametrize("shape", [(4,), (2, 4, 5), (1, 2, 4, 4), (2, 1, 1)])
-@pytest.mark.parametrize("function", [power_spectrum, web_classes, summary_statistics,
-                                      lambda maps: pixel_pdf(maps, [10, 11]),
-                                      lambda maps: pixel_quantiles(maps, 3)])
+@pytest.mark.parametrize(
+    "function",
+    [
+        power_spectrum,
+        web_classes,
+        summary_statistics,
+        lambda maps: pixel_pdf(maps, [10, 11]),
+        lambda maps: pixel_quantiles(maps, 3),
+    ],
+)
 def test_bad_shape(function, shape):
     with pytest.raises(ValueError, match=r"shape \(n, N, N\) or \(N, N\), found"):
         function(np.ones(shape, np.float32))
 
 
 # ---------------------------------------------------------------- pixels
+
 
 def test_pdf_is_numpys_histogram():
     maps = lognormal_maps(3, 16)
@@ -153,13 +167,15 @@ def test_quantiles_are_pixels_in_order():
 
 # ---------------------------------------------------------------- summaries
 
+
 def test_summary_holds_what_its_names_say():
     maps = lognormal_maps(6, 32)
     x, names = summary_statistics(maps, n_bands=6, n_quantiles=5)
     assert x.shape == (6, len(names))
     assert len(set(names)) == len(names)
     assert [name.split("(")[0].split()[0] for name in names] == (
-        ["mean"] + ["P_delta"] * 6 + ["P_log"] * 6 + ["quantile"] * 5)
+        ["mean"] + ["P_delta"] * 6 + ["P_log"] * 6 + ["quantile"] * 5
+    )
     np.testing.assert_allclose(x[:, 0], np.log10(maps.mean(axis=(1, 2), dtype=np.float64)))
     k, power = power_spectrum(maps)
     np.testing.assert_allclose(x[:, 1], np.log10(power[:, 0]))  # the first band: k_F alone
@@ -177,9 +193,22 @@ def test_bands_together_hold_every_mode():
     assert bands == pytest.approx(bands[0], abs=1e-9)
 
 
-@pytest.mark.parametrize("cut", [
-    "none", "kmax:1", "kmin:3", "kmax:0.01", "above:1e3", "below:1e30:mean", "above:1e11:random",
-    "mask:above:1e3", "mask:above:1e11", "shuffle:below:1e11", "kmin:3@log"])
+@pytest.mark.parametrize(
+    "cut",
+    [
+        "none",
+        "kmax:1",
+        "kmin:3",
+        "kmax:0.01",
+        "above:1e3",
+        "below:1e30:mean",
+        "above:1e11:random",
+        "mask:above:1e3",
+        "mask:above:1e11",
+        "shuffle:below:1e11",
+        "kmin:3@log",
+    ],
+)
 def test_summary_of_any_cut_map_is_finite(cut):
     maps = apply_cut(lognormal_maps(3, 32), cut)
     x, names = summary_statistics(maps)
@@ -206,6 +235,7 @@ def test_summary_does_not_see_rounding_of_a_cut():
 
 
 # ---------------------------------------------------------------- web classes
+
 
 def blob(grid, x, y, width):
     i = np.arange(grid)
