@@ -281,3 +281,11 @@ def test_eigenvalues_add_up_to_the_smoothed_overdensity():
         assert smooth[classes == 0].max() <= 2 * threshold
     far = web_classes(maps, smoothing=0.7, threshold=1e3)
     assert (far == 0).all()
+
+
+def test_a_diagonal_ridge_is_a_filament():
+    # Its two second derivatives are equal: only the mixed one tells it from a halo.
+    for grid in (32, 33):
+        classes = web_classes(0.1 + np.eye(grid), smoothing=0.8)
+        assert (np.diag(classes) == 1).all()
+        assert (np.diag(np.roll(classes, grid // 2, axis=1)) == 0).all()
