@@ -11,14 +11,14 @@ import argparse
 import fcntl
 import multiprocessing
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from cosmolib import embedded
-from cosmolib.runs import atomic_path, write_json
+from cosmolib.runs import atomic_path, read_json, write_json
 from cosmolib.simulate import (
     FeedbackProxy,
     SimulationSettings,
@@ -41,9 +41,13 @@ def read_table(path):
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     ValueError
         If a row has not eight columns.
     """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: found no such file, expected CAMELS' table of parameters")
     rows = [line.split() for line in Path(path).read_text().splitlines()]
     rows = [row for row in rows if row and not row[0].startswith("#")]
     for number, row in enumerate(rows):
@@ -95,8 +99,8 @@ def simulate_shards(
         Number of shards that this call made.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     params, seeds = read_table(table)
+    _keep_to_settings(folder / "settings.json", settings, proxy)
     made = 0
     for row in rows:
         path = shard_path(folder, row)
@@ -125,6 +129,22 @@ def simulate_shards(
             progress(f"LH_{row}: {time.perf_counter() - start:.1f} s")
         path.with_suffix(".lock").unlink(missing_ok=True)
     return made
+
+
+def _keep_to_settings(path, settings, proxy):
+    """Refuse to mix simulations of different settings in one folder."""
+    wanted = {"settings": asdict(settings), "proxy": asdict(proxy)}
+    if not path.exists():
+        write_json(path, wanted)
+        return
+    found = read_json(path)
+    for part, values in wanted.items():
+        for name, value in values.items():
+            if found.get(part, {}).get(name) != value:
+                raise ValueError(
+                    f"{path}: found {name} = {found.get(part, {}).get(name)!r} for the shards "
+                    f"that are there, expected {value!r}; give another --out folder"
+                )
 
 
 def count_shards(folder):

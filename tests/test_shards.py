@@ -1,5 +1,6 @@
 """Shards: resumed after a kill, claimed once, joined into CMD files."""
 
+import dataclasses
 import fcntl
 import multiprocessing
 import os
@@ -53,6 +54,12 @@ def test_read_table_names_the_bad_row(tmp_path):
         shards.read_table(path)
 
 
+def test_a_missing_table_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nope.txt: found no such file, expected CAMELS"):
+        shards.simulate_shards(tmp_path / "shards", tmp_path / "nope.txt", [0])
+    assert not (tmp_path / "shards").exists()
+
+
 def test_shards_resume_and_assemble_in_row_order(fake, tmp_path):
     folder = tmp_path / "shards"
     assert shards.simulate_shards(folder, TABLE, [2, 0], progress=quiet) == 2
@@ -93,7 +100,15 @@ def test_a_killed_process_leaves_nothing_half_done(fake, tmp_path):
     process.join()
     assert not list(tmp_path.glob("*.npz"))
     assert shards.simulate_shards(tmp_path, TABLE, [0], progress=quiet) == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["LH_0000.npz"]
+    assert {path.name for path in tmp_path.iterdir()} == {"LH_0000.npz", "settings.json"}
+
+
+def test_settings_do_not_mix_in_one_folder(fake, tmp_path):
+    shards.simulate_shards(tmp_path, TABLE, [0], progress=quiet)
+    other = dataclasses.replace(shards.SETTINGS, courant=4.0)
+    with pytest.raises(ValueError, match=r"settings.json: found courant = 1.0 .* expected 4.0"):
+        shards.simulate_shards(tmp_path, TABLE, [1], settings=other, progress=quiet)
+    assert not shards.shard_path(tmp_path, 1).exists()
 
 
 def test_assemble_names_the_missing_shard(fake, tmp_path):
