@@ -22,7 +22,7 @@ from cosmolib.cuts import Scaling
 from cosmolib.networks import build_network
 from cosmolib.runs import Profile, Run, atomic_path, provenance, read_json, write_json
 from cosmolib.spectra import summary_statistics
-from cosmolib.suites import Suite, map_indices, simulation_of, split_simulations
+from cosmolib.suites import Suite, map_indices, simulation_of
 from cosmolib.training import (
     BLOCK,
     EVALUATION_BATCH,
@@ -36,14 +36,15 @@ from cosmolib.training import (
     scale_in_place,
     seeded,
     select_device,
+    study_split,
     study_suite,
     truth_of,
 )
 
 # Keys of a profile that a single run hangs on: when one of them changes, the run is done anew.
 RUN_KEYS = (
-    "field", "set", "n_simulations", "split_seed", "scaling", "scaling_scope", "targets", "hidden",
-    "dropout", "epochs", "batch_size", "max_lr", "weight_decay", "betas", "schedule", "symmetries",
+    "field", "set", "n_simulations", "train_simulations", "split_seed", "scaling",
+    "scaling_scope", "targets", "hidden", "dropout", "epochs", "batch_size", "max_lr", "weight_decay", "betas", "schedule", "symmetries",
     "shifts", "bootstrap_samples",
 )  # fmt: skip
 
@@ -442,7 +443,7 @@ def cross_evaluate(run: Run, other: Suite | str, device: str | None = None) -> d
     if suite.grid != config["network"]["size"]:
         size = config["network"]["size"]
         raise ValueError(f"{suite.maps_path}: found {suite.grid}^2 maps, expected {size}^2")
-    maps = map_indices(split_simulations(suite.n_simulations, profile.split_seed).test)
+    maps = map_indices(study_split(suite, profile).test)
     x = scale_in_place(cut_maps(suite, maps, run.cut, config["value_range"]), scaling)
     outputs = predict(network, x[:, None], device=device or select_device())
     # The network speaks in units of the ranges that it was trained with.
@@ -476,7 +477,7 @@ def summary_baseline(suite: Suite, profile: Profile, cut="none") -> dict:
     from sklearn.linear_model import Ridge
     from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
-    split = split_simulations(suite.n_simulations, profile.split_seed)
+    split = study_split(suite, profile)
     value_range = fill_range(suite, profile, cut)
     scaler, square = StandardScaler(), PolynomialFeatures(2, include_bias=False)
 

@@ -4,7 +4,7 @@ One JSON file a study, ``runs/<profile>/results/06_results.json``; the committed
 study have the same form (``results/<study>/06_results.json``)::
 
     schema, profile, dataset ("Lite" or "CMD"), suites, targets, grid, box_size [Mpc/h],
-    n_simulations, n_test_simulations, n_test_maps, n_runs,
+    n_simulations, n_train_simulations, n_test_simulations, n_test_maps, n_runs,
     rows      a dict a suite and cut: suite, cut, seeds, and by parameter
               r2          of the network, a map; the mean over seeds
               seed_std    scatter of r2 between seeds, None with one seed
@@ -39,7 +39,7 @@ from cosmolib.evaluation import (
     summary_baseline,
 )
 from cosmolib.runs import Profile, Run, atomic_path, read_json
-from cosmolib.training import study_suite
+from cosmolib.training import study_split, study_suite
 
 SCHEMA = 1  # raised when the form of the table changes
 FILE_NAME = "06_results.json"
@@ -220,6 +220,7 @@ def results_table(
         "grid": any_suite.grid,
         "box_size": any_suite.box_size,
         "n_simulations": any_suite.n_simulations,
+        "n_train_simulations": len(study_split(any_suite, profile).train),
         "n_test_simulations": len(np.unique(first["simulation"])),
         "n_test_maps": len(first["simulation"]),
         "n_runs": sum(map(len, found.values())),
@@ -272,7 +273,7 @@ def stored_baseline(suite, profile: Profile, cut: str, runs_dir: str | Path) -> 
     They lie in ``<runs_dir>/<profile>/<suite>/<cut>/summary/predictions.npz`` and are made anew
     when the data, the split or the targets change.
     """
-    keys = ("split_seed", "targets", "n_simulations", "field", "set")
+    keys = ("split_seed", "targets", "n_simulations", "train_simulations", "field", "set")
     settings = {key: getattr(profile, key) for key in keys} | {"fingerprint": suite.fingerprint}
     identity = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     path = Path(runs_dir) / profile.name / suite.name / cut / "summary" / "predictions.npz"

@@ -125,6 +125,7 @@ class Profile:
     field: str  # CMD field; "Mtot" is the one that hydrodynamic and N-body suites share
     set: str  # CMD set; "LH" = latin hypercube in all six parameters
     n_simulations: int | None  # the first n of a suite; null = all; 15 maps each
+    train_simulations: int | None  # at most so many of the training part; null = all of it
     split_seed: int  # 1 = the published split
     scaling: str  # "log" (published: signed log10), "asinh" or "linear", then (x - mean) / std
     scaling_scope: str  # pixels behind mean and std: "train", or "file" (published: test maps too)
@@ -173,6 +174,7 @@ _CHOICES = {
 }
 _AT_LEAST = {  # three simulations: one each to train, validate and test on
     "n_simulations": 3,
+    "train_simulations": 1,
     "tuning_simulations": 3,
     "hidden": 1,
     "epochs": 1,

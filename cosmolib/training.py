@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from cosmolib.runs import Profile, atomic_path
 from cosmolib.suites import (
     MAPS_PER_SIMULATION,
     PARAMETERS,
+    Split,
     Suite,
     map_indices,
     open_suite,
@@ -122,6 +123,16 @@ def study_suite(name: str, profile: Profile) -> Suite:
     return suite if n is None else subset(suite, n)
 
 
+def study_split(suite: Suite, profile: Profile) -> Split:
+    """Split a suite as a profile says, with at most ``train_simulations`` to train on.
+
+    Validation and test parts stay whole, so that a short training is judged on as many simulations
+    as a long one, and on the same.
+    """
+    split = split_simulations(suite.n_simulations, profile.split_seed)
+    return replace(split, train=split.train[: profile.train_simulations])
+
+
 def prepare_data(suite: Suite, profile: Profile, cut="none", shuffle_labels=False) -> Data:
     """Split a suite by simulation, cut its maps, scale them, normalise its parameters.
 
@@ -140,7 +151,7 @@ def prepare_data(suite: Suite, profile: Profile, cut="none", shuffle_labels=Fals
         there is nothing to be learnt; the test set stays as it is.
     """
     cut = Cut.parse(cut)
-    split = split_simulations(suite.n_simulations, profile.split_seed)
+    split = study_split(suite, profile)
     parts = (split.train, split.valid, split.test)
     maps = map_indices(np.concatenate(parts))  # (15 n,) the training maps come first
     edges = np.cumsum([0, *(len(map_indices(part)) for part in parts)])
@@ -204,7 +215,7 @@ def fill_range(suite: Suite, profile: Profile, cut) -> tuple[float, float] | Non
     """
     if Cut.parse(cut).fill != "random":
         return None
-    train = split_simulations(suite.n_simulations, profile.split_seed).train
+    train = study_split(suite, profile).train
     maps = np.arange(len(suite.maps)) if profile.scaling_scope == "file" else map_indices(train)
     blocks = [maps[start : start + BLOCK] for start in range(0, len(maps), BLOCK)]
     low, high = zip(*(positive_range(suite.maps[block]) for block in blocks), strict=True)

@@ -54,9 +54,9 @@ from cosmolib.suites import (
     map_indices,
     mean_surface_density,
     open_suite,
-    split_simulations,
     subset,
 )
+from cosmolib.training import study_split
 
 started = time.perf_counter()
 plots.use_style()
@@ -115,10 +115,11 @@ pd.DataFrame(
 # The 15 maps of a simulation share its parameters and its structures, so a simulation belongs to
 # one part only: 90 % to train on, 5 % to choose the epoch, 5 % to test. The shuffle is the
 # published one, `numpy.random.seed(1)`, and the twins share it, so that no test region of one suite
-# is a training region of the other.
+# is a training region of the other. A profile may train on fewer simulations (`train_simulations`),
+# to save time; it still validates and tests on the whole of the other two parts.
 
 # %% mystnb={"figure": {"name": "fig-parameter-space", "caption": "The parameters of the simulations and the part of the split that each belongs to. A latin hypercube fills every plane evenly, and no parameter predicts another."}, "image": {"alt": "Three scatter plots, Omega_m against sigma_8 and two planes of feedback parameters. Grey training points fill each plane evenly; orange validation and red test points are scattered among them."}}
-split = split_simulations(n_simulations, seed=config.split_seed)
+split = study_split(gravity, config)
 parts = {"train": split.train, "valid": split.valid, "test": split.test}
 fig, axes = plots.parameter_space(params, parts)
 
@@ -355,8 +356,8 @@ runs.write_json(Path(runs_dir) / config.name / "results" / "01_data.json", numbe
 # %% [markdown]
 # ## What we found
 #
-# - Lite and Nbody_Lite hold {glue:text}`data-n-simulations:d` simulations in this profile, split
-#   {glue:text}`data-n-train:d` : {glue:text}`data-n-valid:d` : {glue:text}`data-n-test:d` into
+# - Lite and Nbody_Lite hold {glue:text}`data-n-simulations:d` simulations in this profile, used as
+#   {glue:text}`data-n-train:d` : {glue:text}`data-n-valid:d` : {glue:text}`data-n-test:d` for
 #   training, validation and test. No simulation is in two parts.
 # - The mean of a box agrees with $\Omega_m$ to {glue:text}`data-mass-worst:.0e` (relative, the worst of
 #   both suites, Lite and Nbody_Lite); {glue:text}`data-bad-pixels:d` of their pixels are zero, negative

@@ -56,8 +56,8 @@ from cosmolib.cuts import Cut, apply_cut
 from cosmolib.evaluation import train_run
 from cosmolib.networks import build_network
 from cosmolib.results import as_text, from_metrics, r2_of, stored_baseline
-from cosmolib.suites import map_indices, split_simulations
-from cosmolib.training import augment, study_suite
+from cosmolib.suites import map_indices
+from cosmolib.training import augment, study_split, study_suite
 
 started = time.perf_counter()
 plots.use_style()
@@ -73,7 +73,7 @@ architecture = architecture or config.architecture
 cut = str(Cut.parse(cut))
 run = runs.Run(config.name, suite, cut, architecture, seed, root=runs_dir)
 maps = study_suite(suite, config)
-split = split_simulations(maps.n_simulations, config.split_seed)
+split = study_split(maps, config)
 print(f"{suite}, cut {cut}: {len(split.train)} simulations to train on, {len(split.test)} to test")
 
 # %% [markdown]

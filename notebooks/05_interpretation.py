@@ -55,8 +55,8 @@ from cosmolib.attribution import (
 from cosmolib.evaluation import load_run
 from cosmolib.results import as_text
 from cosmolib.spectra import WEB_CLASSES, web_classes
-from cosmolib.suites import LABELS, MAPS_PER_SIMULATION, map_indices, split_simulations
-from cosmolib.training import study_suite
+from cosmolib.suites import LABELS, MAPS_PER_SIMULATION, map_indices
+from cosmolib.training import study_split, study_suite
 
 started = time.perf_counter()
 plots.use_style()
@@ -77,7 +77,7 @@ for name in config.suites:
     )
     networks[name], scalings[name], _ = load_run(run)
     suites[name] = study_suite(name, config)
-    split = split_simulations(suites[name].n_simulations, config.split_seed)
+    split = study_split(suites[name], config)
     test = map_indices(split.test)
     chosen = test[
         np.unique(np.linspace(0, len(test) - 1, config.attribution_maps).round().astype(int))
@@ -106,7 +106,7 @@ print(f"{len(chosen)} test maps of {len(np.unique(simulations))} simulations of 
 # {cite}`Sturmfels2020`. Two other baselines follow below.
 
 # %%
-train = map_indices(split_simulations(suites[feedback].n_simulations, config.split_seed).train)
+train = map_indices(study_split(suites[feedback], config).train)
 sample = np.sort(np.random.default_rng(0).choice(train, min(64, len(train)), replace=False))
 train_inputs = {
     name: torch.from_numpy(scalings[name].apply(np.array(suites[name].maps[sample])))[:, None]

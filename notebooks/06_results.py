@@ -214,6 +214,7 @@ glue("profile_name", config.name, display=False)
 glue("dataset", table["dataset"], display=False)
 glue("results_suite", plots.suite_label(feedback), display=False)
 glue("n_simulations", int(table["n_simulations"]), display=False)
+glue("n_train_simulations", int(table["n_train_simulations"]), display=False)
 glue("n_test_maps", int(table["n_test_maps"]), display=False)
 glue("n_test_simulations", int(table["n_test_simulations"]), display=False)
 glue("n_cuts", int(len({row["cut"] for row in table["rows"]})), display=False)
@@ -245,7 +246,7 @@ runs.write_json(folder / FILE_NAME, {**stored_table, "claims": verdicts, "proven
 # %% [markdown]
 # ## What we found
 #
-# From {glue:text}`n_runs:d` networks on {glue:text}`n_simulations:d` simulations of each suite
+# From {glue:text}`n_runs:d` networks trained on {glue:text}`n_train_simulations:d` simulations of a suite
 # ({glue:text}`dataset:s`, profile {glue:text}`profile_name:s`), tested on {glue:text}`n_test_maps:d`
 # maps of {glue:text}`n_test_simulations:d` simulations. $R^2$ per map with 95 % intervals, on
 # {glue:text}`results_suite:s` unless said otherwise:

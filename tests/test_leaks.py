@@ -112,3 +112,13 @@ def test_shuffling_moves_labels_between_simulations_of_one_part(suite, profile):
         assert rows[0] == rows[1]  # the same parameters ...
         blocks = after.view(-1, 15, 2)
         assert (blocks == blocks[:, :1]).all()  # ... and all maps of a simulation keep one of them
+
+
+def test_fewer_training_simulations_leave_the_other_parts_alone(suite, profile):
+    whole = prepare_data(suite, profile)
+    short = prepare_data(suite, replace(profile, train_simulations=5))
+    assert len(np.unique(short.train_simulation)) == 5
+    assert set(short.train_simulation) < set(whole.train_simulation)
+    np.testing.assert_array_equal(short.valid_simulation, whole.valid_simulation)
+    np.testing.assert_array_equal(short.test_map, whole.test_map)
+    assert short.scaling != whole.scaling  # from the maps that are trained on
