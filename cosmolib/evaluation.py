@@ -43,9 +43,9 @@ from cosmolib.training import (
 
 # Keys of a profile that a single run hangs on: when one of them changes, the run is done anew.
 RUN_KEYS = (
-    "field", "set", "n_simulations", "train_simulations", "split_seed", "scaling",
-    "scaling_scope", "targets", "hidden", "dropout", "epochs", "batch_size", "max_lr", "weight_decay", "betas", "schedule", "symmetries",
-    "shifts", "bootstrap_samples",
+    "field", "set", "n_simulations", "train_simulations", "split_seed", "scaling", "scaling_scope",
+    "targets", "hidden", "dropout", "epochs", "batch_size", "max_lr", "weight_decay", "betas",
+    "schedule", "symmetries", "shifts", "bootstrap_samples",
 )  # fmt: skip
 
 RIDGE_ALPHAS = np.logspace(-1, 5, 13)  # strengths of the baseline's ridge
