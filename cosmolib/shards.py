@@ -25,7 +25,7 @@ from cosmolib.simulate import (
     linear_power,
     simulate_one,
 )
-from cosmolib.suites import PARAMETERS
+from cosmolib.suites import PARAMETERS, open_suite
 
 SETTINGS = SimulationSettings()
 PROXY = FeedbackProxy()
@@ -147,15 +147,15 @@ def _keep_to_settings(path, settings, proxy):
                 )
 
 
-def count_shards(folder):
-    """Number of shards from row 0 on without a gap."""
-    count = 0
+def count_shards(folder, start=0):
+    """First row from ``start`` on that has no shard."""
+    count = start
     while shard_path(folder, count).exists():
         count += 1
     return count
 
 
-def assemble(folder, out, count=None):
+def assemble(folder, out, count=None, begin=None):
     """Join shards 0 ... count-1 into CMD-format files of ``Nbody_Lite`` and ``Lite``.
 
     Parameters
@@ -167,6 +167,9 @@ def assemble(folder, out, count=None):
         ``params_LH_<suite>.txt``.
     count : int, optional
         Number of simulations; by default the longest run of shards without a gap.
+    begin : path, optional
+        Folder of both suites in CMD's format, ``begin/<suite>/``, whose simulations come first:
+        shards then count from the first row that it lacks.
 
     Returns
     -------
@@ -179,16 +182,22 @@ def assemble(folder, out, count=None):
         If a shard among the first ``count`` is missing, or none is there at all.
     """
     folder, out = Path(folder), Path(out)
+    start = 0 if begin is None else open_suite("Lite", data_dir=begin).n_simulations
     if count is None:
-        count = count_shards(folder)
-    missing = [row for row in range(max(count, 1)) if not shard_path(folder, row).exists()]
+        count = count_shards(folder, start)
+    missing = [
+        row for row in range(start, max(count, start + 1)) if not shard_path(folder, row).exists()
+    ]
     if missing:
         raise FileNotFoundError(
             f"{shard_path(folder, missing[0])}: no such shard; `cosmolib simulate` makes it"
         )
     for suite, key in (("Nbody_Lite", "nbody"), ("Lite", "hydro")):
         maps, params = [], []
-        for row in range(count):
+        if begin is not None:
+            known = open_suite(suite, data_dir=begin)
+            maps, params = [known.maps], list(known.params)
+        for row in range(start, count):
             with np.load(shard_path(folder, row), allow_pickle=False) as shard:
                 maps.append(shard[key])
                 params.append(shard["params"])
@@ -381,6 +390,9 @@ def add_arguments(parser):
     parser.add_argument("--mesh", type=int, default=128, help="force mesh a side")
     parser.add_argument("--grid", type=int, default=64, help="pixels a side")
     parser.add_argument(
+        "--go-on", action="store_true", help="--rows begin where the embedded suite ends: add to it"
+    )
+    parser.add_argument(
         "--pack", action="store_true", help="then write data/lite/ and its validation anew"
     )
 
@@ -411,10 +423,12 @@ def run_from_args(args: argparse.Namespace):
     with context.Pool(args.processes, maxtasksperchild=10) as pool:
         for _ in pool.imap_unordered(work, range(first, last)):
             pass
-    count = assemble(shards, args.out)
+    shipped = embedded.expand("Lite").parent if args.go_on else None
+    count = assemble(shards, args.out, begin=shipped)
     print(f"{args.out}: {count} simulations of Lite and Nbody_Lite in CMD's format")
     if args.pack:
-        validate(shards, embedded.DATA)
+        if not args.go_on:  # the validation reads the first rows' shards
+            validate(shards, embedded.DATA)
         manifest = embedded.pack(args.out)
         print(f"{embedded.DATA}: {len(manifest['chunks'])} chunks")
 

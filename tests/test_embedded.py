@@ -77,6 +77,15 @@ def test_packing_again_changes_no_file(packed):
     assert {path.name: path.stat().st_mtime_ns for path in data.glob("*.xz")} == before
 
 
+def test_expanded_maps_are_packed_without_a_second_loss(packed, tmp_path):
+    """A longer suite begins with the expanded maps; their chunks stay as they are."""
+    _, data = packed
+    before = (data / "lite-0000.xz").read_bytes()
+    expanded = embedded.expand("Lite", tmp_path / "cache", data).parent
+    embedded.pack(expanded, data)
+    assert (data / "lite-0000.xz").read_bytes() == before
+
+
 def test_a_damaged_chunk_is_named_and_leaves_nothing(packed, tmp_path):
     _, data = packed
     chunk = data / "lite-0000.xz"

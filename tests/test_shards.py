@@ -103,6 +103,19 @@ def test_a_killed_process_leaves_nothing_half_done(fake, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"LH_0000.npz", "settings.json"}
 
 
+def test_a_suite_grows_where_the_shipped_one_ends(fake, tmp_path):
+    shards.simulate_shards(tmp_path / "first", TABLE, range(2), progress=quiet)
+    shards.assemble(tmp_path / "first", tmp_path / "shipped")
+    shards.simulate_shards(tmp_path / "more", TABLE, [2], progress=quiet)
+    count = shards.assemble(tmp_path / "more", tmp_path / "grown", begin=tmp_path / "shipped")
+    assert count == 3
+    before = open_suite("Lite", data_dir=tmp_path / "shipped")
+    after = open_suite("Lite", data_dir=tmp_path / "grown")
+    np.testing.assert_array_equal(after.maps[:30], before.maps)
+    np.testing.assert_array_equal(after.maps[30:], fake_simulation(after.params[2], 2)["hydro"])
+    np.testing.assert_array_equal(after.params, shards.read_table(TABLE)[0][:3])
+
+
 def test_settings_do_not_mix_in_one_folder(fake, tmp_path):
     shards.simulate_shards(tmp_path, TABLE, [0], progress=quiet)
     other = dataclasses.replace(shards.SETTINGS, courant=4.0)
