@@ -127,7 +127,7 @@ shown.round(2).rename(
 # the posterior is Gaussian and right, the truth lies within the central interval of level $q$ in a
 # share $q$ of the maps. Below the diagonal the error bars are too narrow, above it too wide.
 
-# %% mystnb={"figure": {"name": "fig-coverage", "caption": "Measured against nominal coverage of the intervals that the uncut network predicts, on test maps of the profile's first suite (Lite: with a feedback proxy). Bands: 95 % over simulations; dashed: calibrated."}, "image": {"alt": "Measured coverage against nominal coverage from zero to one; a line with markers and a shaded band for each of Omega_m and sigma_8 beside the dashed diagonal of perfect calibration."}}
+# %% mystnb={"figure": {"name": "fig-coverage", "caption": "Measured against nominal coverage of the intervals that the uncut network predicts, on test maps of the profile's first suite (Lite: with a feedback proxy). Bands: 95 % over simulations; dashed: calibrated."}, "image": {"width": "60%", "alt": "Measured coverage against nominal coverage from zero to one; a line with markers and a shaded band for each of Omega_m and sigma_8 beside the dashed diagonal of perfect calibration."}}
 suite = config.suites[0]
 run = runs.Run(config.name, suite, "none", config.architecture, config.seeds[0], runs_dir)
 metrics = train_run(run, config)
