@@ -2,8 +2,9 @@
 
 One flat module a step, each importing only those before it::
 
-    runs -> embedded -> suites -> simulate -> fields -> cuts -> spectra -> shards -> networks
-         -> training -> tuning -> evaluation -> attribution -> validation -> results -> claims
+    runs -> checksums -> embedded -> formats -> suites -> checks -> download -> simulate -> fields
+         -> cuts -> scaling -> spectra -> shards -> inputs -> networks -> training -> tuning
+         -> evaluation -> baseline -> transfer -> attribution -> validation -> results -> claims
 
 with the ``plots`` modules and ``cli`` outside the chain. Importing the package itself
 does no work and imports nothing: start from ``cosmolib.suites.open_suite("Lite")``.

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cosmolib.cuts import Scaling
 from cosmolib.evaluation import bootstrap, predict
+from cosmolib.scaling import Scaling
 from cosmolib.spectra import WEB_CLASSES
 from cosmolib.training import seeded
 

@@ -1,30 +1,42 @@
-"""Command line: ``cosmolib check`` and ``cosmolib simulate``."""
+"""Command line: ``cosmolib download``, ``cosmolib check`` and ``cosmolib simulate``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from cosmolib import __version__, suites
+from cosmolib import __version__, checks
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of every subcommand; each sets ``run``, a function of the arguments."""
-    from cosmolib import shards  # here, so that importing cosmolib.cli stays light
+    from cosmolib import download, shards  # here, so that importing cosmolib.cli stays light
 
     parser = argparse.ArgumentParser(
-        prog="cosmolib", description="Check and make suites of maps in CMD's format."
+        prog="cosmolib", description="Fetch, check and make suites of maps in CMD's format."
     )
     parser.add_argument("--version", action="version", version=f"cosmolib {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
 
+    fetch = commands.add_parser(
+        "download",
+        help="fetch maps and parameters of CMD, or go on with it",
+        description="Fetch the maps and the parameters of one suite, set and field of CMD. What "
+        "has come is kept if it is broken off: the same command goes on from there. What is there "
+        "already is verified, without network.",
+    )
+    download.add_arguments(fetch)
+    fetch.set_defaults(run=download.run_from_args)
+
     check = commands.add_parser(
         "check",
         help="read every pixel of a suite and report, or say what is wrong with it",
-        description="Read every pixel of CMD maps, check them against their parameter table, and "
-        "report. Exit code 2 and one line if something is wrong.",
+        description="Say what CMD maps are and whether they are whole: every pixel is read and "
+        "checked against the table of parameters. Exit code 2 and one line if something is wrong.",
     )
-    check.add_argument("path", help="a file Maps_*.npy, or a folder that holds such files")
+    check.add_argument(
+        "path", help="a file Maps_*.npy or params_*.txt, or a folder that holds such files"
+    )
     check.add_argument("--suite", help="only this suite, e.g. IllustrisTNG (default: all)")
     check.add_argument("--set", help="only this set, e.g. LH (default: all)")
     check.set_defaults(run=_check)
@@ -39,7 +51,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    print(suites.check_file(arguments.path, suite=arguments.suite, set=arguments.set))
+    reports = checks.check_path(arguments.path, suite=arguments.suite, set=arguments.set)
+    print(*reports, sep="\n")
+    problems = [report.problem for report in reports if report.problem]
+    if problems:
+        raise ValueError("; ".join(problems))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,6 +70,9 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"cosmolib: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt as stop:
+        print(f"cosmolib: stopped; {stop}".removesuffix("; "), file=sys.stderr)
+        return 130  # as a shell has it: 128 + SIGINT
     return 0
 
 

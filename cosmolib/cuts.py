@@ -26,14 +26,10 @@ DENSITY_CUTS = ("above", "below")
 FILLS = ("clamp", "random", "mean")
 FIELDS = ("linear", "log", "delta")
 CONTROLS = ("mask", "shuffle")
-SCALINGS = ("log", "asinh", "linear")
 
 # A mask map is 1 where a pixel was kept and 10 where it was cut. Not 0 and 1: the published log
 # scaling sends both of these to 0. The log10 of a mask map is the 0/1 mask itself.
 MASK_KEPT, MASK_CUT = 1.0, 10.0
-
-# [(Msun/h)/(Mpc/h)^2], near the median pixel: asinh is linear through zero below it, a log above.
-ASINH_SCALE = 1e11
 
 # A mode whose |k| equals an edge to this relative precision lies on the edge, whatever the
 # rounding: on kmax it is cut, on kmin it is kept (Pylians' kmin <= k < kmax).
@@ -255,7 +251,7 @@ def apply_cut(maps, cut, *, box_size=25.0, seed=0, value_range=None, indices=Non
         Where the cut cannot be read or the maps, range or indices do not fit.
     """
     cut = Cut.parse(cut)
-    maps, stack = _checked(maps)
+    maps, stack = checked_maps(maps)
     if backend not in ("torch", "pylians"):
         raise ValueError(f"unknown backend {backend!r}, expected 'torch' or 'pylians'")
     if cut.kind == "none":
@@ -266,7 +262,7 @@ def apply_cut(maps, cut, *, box_size=25.0, seed=0, value_range=None, indices=Non
     if cut.fill == "random" and stack.size:
         low, high = np.log10(_checked_range(value_range, stack))
     out = np.empty(stack.shape, stack.dtype)
-    for block in _blocks(stack):
+    for block in map_blocks(stack):
         pixels = np.ascontiguousarray(stack[block])
         mean, threshold = _mean_and_threshold(pixels, cut)
         hidden = _mask(pixels, cut, threshold, seed, indices[block])
@@ -291,13 +287,13 @@ def cut_mask(maps, cut, *, seed=0, indices=None):
     for ``none``; a Fourier cut works on modes, not pixels, and raises ValueError.
     """
     cut = Cut.parse(cut)
-    maps, stack = _checked(maps)
+    maps, stack = checked_maps(maps)
     if cut.is_fourier:
         raise ValueError(f"cut {str(cut)!r} works on Fourier modes and has no mask of pixels")
     hidden = np.zeros(stack.shape, bool)
     if cut.is_density:
         indices = _stream_indices(indices, len(stack))
-        for block in _blocks(stack):
+        for block in map_blocks(stack):
             pixels = np.ascontiguousarray(stack[block])
             _, threshold = _mean_and_threshold(pixels, cut)
             hidden[block] = _mask(pixels, cut, threshold, seed, indices[block])
@@ -314,99 +310,22 @@ def fraction_negative(maps):
 
     A sharp filter of the linear map makes them; the published signed log sends them far away.
     """
-    maps, stack = _checked(maps)
+    maps, stack = checked_maps(maps)
     fraction = np.zeros(len(stack))
-    for block in _blocks(stack):
+    for block in map_blocks(stack):
         fraction[block] = (stack[block] < 0).mean(axis=(1, 2))
     return fraction if maps.ndim == 3 else fraction[0]
 
 
 def positive_range(maps):
     """Return the smallest and largest positive pixel, the published range of random fills."""
-    _, stack = _checked(maps)
+    _, stack = checked_maps(maps)
     low, high = math.inf, -math.inf
-    for block in _blocks(stack):
+    for block in map_blocks(stack):
         pixels = stack[block]
         low = min(low, float(np.min(pixels, where=pixels > 0, initial=math.inf)))
         high = max(high, float(np.max(pixels)))
     return low, high
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """How maps become the input of a network: a transform, then (x - mean) / std.
-
-    Attributes
-    ----------
-    kind : {"log", "asinh", "linear"}
-        "log" is the published one: 0 becomes 1, then sign(x) log10|x|. "asinh" is
-        arcsinh(x / `ASINH_SCALE`), smooth through zero. "linear" changes nothing.
-    mean, std : float
-        Of the transformed pixels that the scaling was fitted to.
-    """
-
-    kind: str
-    mean: float
-    std: float
-
-    def __post_init__(self):
-        if self.kind not in SCALINGS:
-            raise ValueError(f"unknown scaling {self.kind!r}, expected one of {SCALINGS}")
-        if not (math.isfinite(self.mean) and math.isfinite(self.std) and self.std > 0):
-            raise ValueError(
-                f"a scaling needs a finite mean and std > 0, found {self.mean}, "
-                f"{self.std}: are there NaN or infinite pixels?"
-            )
-
-    def apply(self, maps):
-        """Scale maps (n, N, N) or (N, N) to a new float32 array of the same shape."""
-        maps, stack = _checked(maps)
-        out = np.empty(stack.shape, np.float32)
-        for block in _blocks(stack):
-            out[block] = (transform(stack[block], self.kind) - self.mean) / self.std
-        return out.reshape(maps.shape)
-
-    def invert(self, scaled):
-        """Undo `apply` (a zero pixel, which the log scaling moved to 1, comes back as 1)."""
-        value = np.asarray(scaled, dtype=np.float64) * self.std + self.mean
-        if self.kind == "log":
-            return np.where(value < 0, -1.0, 1.0) * 10 ** np.abs(value)
-        return np.sinh(value) * ASINH_SCALE if self.kind == "asinh" else value
-
-
-def fit_scaling(maps, kind="log", block=512):
-    """Fit a `Scaling` to the maps given: the training maps, or (published) the whole file.
-
-    Mean and standard deviation are accumulated in float64, `block` maps at a time. Maps that are
-    constant, as after a cut of every pixel, get std 1, so that they scale to zero.
-
-    Raises
-    ------
-    ValueError
-        If there is no map, a pixel is not finite, or `kind` is unknown.
-    """
-    _, stack = _checked(maps)
-    if kind not in SCALINGS:
-        raise ValueError(f"unknown scaling {kind!r}, expected one of {SCALINGS}")
-    if not stack.size:
-        raise ValueError(f"cannot fit a scaling to no maps, found shape {stack.shape}")
-    shift = float(transform(stack[:1, :1, :1], kind)[0, 0, 0])  # keeps the sums small and exact
-    total = total_squared = 0.0
-    for start in range(0, len(stack), block):
-        value = transform(stack[start : start + block], kind).astype(np.float64) - shift
-        total += value.sum()
-        total_squared += np.square(value).sum()
-    mean = total / stack.size
-    variance = max(total_squared / stack.size - mean**2, 0.0)
-    return Scaling(kind, float(shift + mean), float(math.sqrt(variance)) or 1.0)
-
-
-def transform(maps, kind):
-    """Transform pixels as `Scaling` says, before mean and std, in their own precision."""
-    if kind == "log":
-        magnitude = np.log10(np.abs(np.where(maps == 0, 1, maps)))
-        return np.where(maps < 0, -magnitude, magnitude)
-    return np.arcsinh(maps / ASINH_SCALE) if kind == "asinh" else maps
 
 
 def _filter(stack, cut, box_size, backend):
@@ -418,7 +337,7 @@ def _filter(stack, cut, box_size, backend):
         return np.array(stack, order="C")
     smooth = _filter_torch if backend == "torch" else _filter_pylians
     out = np.empty(stack.shape, stack.dtype)
-    for block in _blocks(stack):
+    for block in map_blocks(stack):
         field = stack[block].astype(np.float64, order="C")
         if cut.field == "log":
             if not (field > 0).all():
@@ -505,13 +424,13 @@ def _uniform(seed, indices, shape, stream):
     )
 
 
-def _blocks(stack):
+def map_blocks(stack):
     """Slices of (n, N, N) maps of at most `BLOCK_PIXELS` pixels, at least one map each."""
     step = max(1, BLOCK_PIXELS // max(1, stack.shape[1] * stack.shape[2]))
     return [slice(start, start + step) for start in range(0, len(stack), step)]
 
 
-def _checked(maps):
+def checked_maps(maps):
     """Check maps and return them with their view as a stack (n, N, N)."""
     maps = np.asarray(maps)
     if maps.dtype.newbyteorder("=") not in (np.float32, np.float64):

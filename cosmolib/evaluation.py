@@ -11,44 +11,32 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 import yaml
 
-from cosmolib.cuts import Scaling
+from cosmolib.inputs import (
+    Data,
+    denormalise,
+    prepare_data,
+    study_suite,
+)
 from cosmolib.networks import build_network
 from cosmolib.runs import Profile, Run, atomic_path, provenance, read_json, write_json
-from cosmolib.spectra import summary_statistics
-from cosmolib.suites import Suite, map_indices, simulation_of
-from cosmolib.training import (
-    BLOCK,
-    EVALUATION_BATCH,
-    Data,
-    cut_maps,
-    denormalise,
-    fill_range,
-    fit,
-    prepare_data,
-    run_network,
-    scale_in_place,
-    seeded,
-    select_device,
-    study_split,
-    study_suite,
-    truth_of,
-)
+from cosmolib.scaling import Scaling
+from cosmolib.suites import simulation_of
+from cosmolib.training import EVALUATION_BATCH, fit, run_network, seeded, select_device
 
 # Keys of a profile that a single run hangs on: when one of them changes, the run is done anew.
 RUN_KEYS = (
     "field", "set", "n_simulations", "train_simulations", "split_seed", "scaling", "scaling_scope",
-    "targets", "hidden", "dropout", "epochs", "batch_size", "max_lr", "weight_decay", "betas",
+    "storage", "targets", "hidden", "dropout", "epochs", "batch_size", "max_lr", "weight_decay",
+    "betas",
     "schedule", "symmetries", "shifts", "bootstrap_samples",
 )  # fmt: skip
-
-RIDGE_ALPHAS = np.logspace(-1, 5, 13)  # strengths of the baseline's ridge
 
 
 # --------------------------------------------------------------------------------------------------
@@ -235,7 +223,8 @@ def predict(
     network, x, batch_size: int = EVALUATION_BATCH, device: str = "cpu"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return normalised mean and std, both (n, P), of scaled maps x (n, 1, N, N), in eval mode."""
-    mean, std = run_network(network, torch.as_tensor(x), batch_size, device)
+    x = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
+    mean, std = run_network(network, x, batch_size, device)
     return mean.numpy(), std.numpy()
 
 
@@ -249,10 +238,11 @@ def predict_test(network, data: Data, device: str = "cpu") -> dict:
     """
     outputs = predict(network, data.test_x, device=device)
     mean, std = denormalise(*outputs, data.suite, data.targets)
-    return _predictions(mean, std, data.test_truth, data.test_map, data.targets)
+    return as_predictions(mean, std, data.test_truth, data.test_map, data.targets)
 
 
-def _predictions(mean, std, truth, maps, targets):
+def as_predictions(mean, std, truth, maps, targets) -> dict:
+    """Return predictions in the form of ``predictions.npz``, see `predict_test`."""
     return {
         "mean": mean,
         "std": std,
@@ -399,7 +389,9 @@ def _read_config(run):
         return None
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     keys = {"run", "profile", "fingerprint", "network", "scaling", "value_range"}
-    return config if isinstance(config, dict) and keys <= config.keys() else None
+    known = {field.name for field in fields(Profile)}  # else made by another version
+    whole = isinstance(config, dict) and keys <= config.keys() and known == config["profile"].keys()
+    return config if whole else None
 
 
 def load_run(run: Run) -> tuple[torch.nn.Module, Scaling, dict]:
@@ -418,96 +410,3 @@ def load_run(run: Run) -> tuple[torch.nn.Module, Scaling, dict]:
     state = torch.load(run.path("weights.pt"), map_location="cpu", weights_only=True)
     network.load_state_dict(state)
     return network.eval(), Scaling(**config["scaling"]), config
-
-
-def cross_evaluate(run: Run, other: Suite | str, device: str | None = None) -> dict:
-    """Predict the test simulations of another suite with a run's network, cut and scaling.
-
-    The split is the same, so that for index-matched twins no simulation was seen in training.
-
-    Parameters
-    ----------
-    run : Run
-        Complete.
-    other : Suite or str
-        A suite with as many simulations as the run had, or its name.
-
-    Returns
-    -------
-    dict
-        As `predict_test`.
-    """
-    network, scaling, config = load_run(run)
-    profile = Profile(**config["profile"])
-    suite = study_suite(other, profile) if isinstance(other, str) else other
-    if suite.grid != config["network"]["size"]:
-        size = config["network"]["size"]
-        raise ValueError(f"{suite.maps_path}: found {suite.grid}^2 maps, expected {size}^2")
-    maps = map_indices(study_split(suite, profile).test)
-    x = scale_in_place(cut_maps(suite, maps, run.cut, config["value_range"]), scaling)
-    outputs = predict(network, x[:, None], device=device or select_device())
-    # The network speaks in units of the ranges that it was trained with.
-    mean, std = denormalise(*outputs, run.suite, profile.targets)
-    return _predictions(mean, std, truth_of(suite, maps, profile.targets), maps, profile.targets)
-
-
-# --------------------------------------------------------------------------------------------------
-# Baseline
-# --------------------------------------------------------------------------------------------------
-def summary_baseline(suite: Suite, profile: Profile, cut="none") -> dict:
-    """Predict the test maps from summary statistics, with no network: a quadratic ridge.
-
-    `cosmolib.spectra.summary_statistics` of the maps under the same cut (mean, power spectra of
-    delta and of the log, pixel quantiles), standardised, with all their squares and products. It is
-    fitted on the training maps of the same split; the validation maps choose its strength, for each
-    parameter, as they choose the network's epoch, and their residuals are its constant std.
-
-    Parameters
-    ----------
-    suite : Suite
-    profile : Profile
-        Its split, its targets and the scope of its random fills.
-    cut : str or Cut
-
-    Returns
-    -------
-    dict
-        As `predict_test`.
-    """
-    from sklearn.linear_model import Ridge
-    from sklearn.preprocessing import PolynomialFeatures, StandardScaler
-
-    split = study_split(suite, profile)
-    value_range = fill_range(suite, profile, cut)
-    scaler, square = StandardScaler(), PolynomialFeatures(2, include_bias=False)
-
-    def features(simulations):
-        maps = map_indices(simulations)
-        blocks = (maps[start : start + BLOCK] for start in range(0, len(maps), BLOCK))
-        tables = [
-            summary_statistics(cut_maps(suite, block, cut, value_range), suite.box_size)[0]
-            for block in blocks
-        ]
-        return maps, np.concatenate(tables)
-
-    train, found = features(split.train)
-    scaler.fit(found)
-
-    def quadratic(found):
-        # A statistic that a cut makes all but constant in training may be far off in a test map:
-        # its square would be without bounds.
-        return square.fit_transform(np.clip(scaler.transform(found), -5, 5))
-
-    x, y = quadratic(found), truth_of(suite, train, profile.targets)
-    valid, found = features(split.valid)
-    valid_x, valid_y = quadratic(found), truth_of(suite, valid, profile.targets)
-    test, found = features(split.test)
-    models = [Ridge(alpha).fit(x, y) for alpha in RIDGE_ALPHAS]
-    errors = [((m.predict(valid_x).reshape(valid_y.shape) - valid_y) ** 2).mean(0) for m in models]
-    best = np.argmin(errors, axis=0)  # (P,)
-    outputs = [m.predict(quadratic(found)).reshape(len(test), -1) for m in models]
-    columns = range(len(best))
-    mean = np.stack([outputs[best[p]][:, p] for p in columns], axis=1)
-    std = np.sqrt([errors[best[p]][p] for p in columns])
-    truth = truth_of(suite, test, profile.targets)
-    return _predictions(mean, np.tile(std, (len(test), 1)), truth, test, profile.targets)

@@ -22,24 +22,22 @@ simulations, None where they are not defined.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from cosmolib.baseline import stored_baseline
 from cosmolib.cuts import Cut
 from cosmolib.embedded import embedded_suites
 from cosmolib.evaluation import (
     bootstrap,
-    cross_evaluate,
     r2,
     read_predictions,
-    summary_baseline,
 )
-from cosmolib.runs import Profile, Run, atomic_path, read_json
-from cosmolib.training import study_split, study_suite
+from cosmolib.inputs import study_split, study_suite
+from cosmolib.runs import Profile, Run, read_json
+from cosmolib.transfer import cross_evaluate
 
 SCHEMA = 1  # raised when the form of the table changes
 FILE_NAME = "06_results.json"
@@ -265,26 +263,6 @@ def _controls(predictions, options):
                 table.append({"suite": name, "cut": text, "control": control, "difference": gain})
                 break
     return table
-
-
-def stored_baseline(suite, profile: Profile, cut: str, runs_dir: str | Path) -> dict:
-    """Predictions of the summary-statistics baseline, made once and kept beside the runs.
-
-    They lie in ``<runs_dir>/<profile>/<suite>/<cut>/summary/predictions.npz`` and are made anew
-    when the data, the split or the targets change.
-    """
-    keys = ("split_seed", "targets", "n_simulations", "train_simulations", "field", "set")
-    settings = {key: getattr(profile, key) for key in keys} | {"fingerprint": suite.fingerprint}
-    identity = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-    path = Path(runs_dir) / profile.name / suite.name / cut / "summary" / "predictions.npz"
-    if path.is_file():
-        stored = read_predictions(path)
-        if str(stored.pop("identity", "")) == identity:
-            return stored
-    predictions = summary_baseline(suite, profile, cut)
-    with atomic_path(path) as temporary:
-        np.savez(temporary, **predictions, identity=np.array(identity))
-    return predictions
 
 
 def read_table(path: str | Path) -> dict:

@@ -128,6 +128,7 @@ class Profile:
     train_simulations: int | None  # at most so many of the training part; null = all of it
     split_seed: int  # 1 = the published split
     scaling: str  # "log" (published: signed log10), "asinh" or "linear", then (x - mean) / std
+    storage: str  # of the maps: "float32" or "float16" in memory, "disk" = made anew each batch
     scaling_scope: str  # pixels behind mean and std: "train", or "file" (published: test maps too)
     cuts: list[str]  # cut grammar of cosmolib.cuts; "none" is the reference
 
@@ -169,6 +170,7 @@ class Profile:
 
 _CHOICES = {
     "scaling": ("log", "asinh", "linear"),
+    "storage": ("float32", "float16", "disk"),
     "scaling_scope": ("train", "file"),
     "schedule": ("onecycle", "cyclic"),
 }

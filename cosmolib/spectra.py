@@ -8,7 +8,7 @@ times faster for many small maps; Pylians remains the reference of the tests.
 import numpy as np
 import torch
 
-from cosmolib.cuts import transform
+from cosmolib.scaling import transform
 from cosmolib.suites import BOX_SIZE
 
 WEB_CLASSES = ("void", "filament", "halo")  # codes 0, 1, 2 of `web_classes`

@@ -3,7 +3,7 @@
 A suite is one ``.npy`` file of maps and one text file of parameters. The maps of simulation ``i``
 are rows ``15 i`` to ``15 i + 14``: three axes times five slabs of depth 5 Mpc/h, in the order
 ``map = 15 i + 5 axis + slab``. ``Lite`` and ``Nbody_Lite`` come with the repository; every other
-name is looked for on disk.
+name is looked for on disk. `cosmolib.checks` reads a suite whole and reports what it holds.
 """
 
 from __future__ import annotations
@@ -12,13 +12,26 @@ import dataclasses
 import hashlib
 import math
 import os
-import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-PARAMETERS = ("Omega_m", "sigma_8", "A_SN1", "A_AGN1", "A_SN2", "A_AGN2")  # CMD's column order
+from cosmolib import checksums
+from cosmolib.formats import (
+    FILE_NAME,
+    MAPS_PER_SIMULATION,
+    PARAMETERS,
+    POSITIVE_FIELDS,
+    WIDE_SETS,
+    cut_of,
+    find,
+    folders_of,
+    map_file,
+    read_params,
+    roots,
+    table_names,
+)
+
 LABELS = {
     "Omega_m": r"$\Omega_{\rm m}$",
     "sigma_8": r"$\sigma_8$",
@@ -29,7 +42,6 @@ LABELS = {
 }
 FIDUCIAL = dict(zip(PARAMETERS, (0.3, 0.8, 1.0, 1.0, 1.0, 1.0), strict=True))  # arXiv:2010.00619
 
-MAPS_PER_SIMULATION = 15  # 3 axes x 5 slabs
 BOX_SIZE = 25.0  # [Mpc/h] comoving side of every CAMELS box, and of a map
 SLAB_DEPTH = 5.0  # [Mpc/h] what a map projects
 RHO_CRIT = 2.775e11  # [(Msun/h)/(Mpc/h)^3] critical density today
@@ -44,13 +56,9 @@ _RANGES = {
     "Astrid": (*_TNG_RANGES[:5], (0.25, 4.0)),
     "Lite": _TNG_RANGES,  # runs on IllustrisTNG's own table
 }
-_POSITIVE_FIELDS = ("Mtot", "Mcdm")  # matter is everywhere; stars and metals are not
-_FILE_NAME = re.compile(
-    r"Maps_(?P<field>[^_]+)_(?P<name>(?:Nbody_)?[^_]+)_(?P<set>[^_]+)_z=0\.00?\.npy"
-)
 _WHOLE_SCAN_BYTES = 2**26  # opening a suite reads every pixel of a file up to 64 MB
 _SAMPLED_MAPS = 64  # and this many maps of a larger one
-_MASS_TOLERANCE = 0.05  # a box keeps its mass; table and maps that do not match miss by far more
+_READ_BYTES = 2**24  # read at once where a whole suite is gone through
 
 
 # --------------------------------------------------------------------------------------------------
@@ -85,7 +93,11 @@ def mean_surface_density(omega_m):
 # --------------------------------------------------------------------------------------------------
 @dataclasses.dataclass(frozen=True, eq=False)
 class Suite:
-    """Maps and parameters of one suite; the maps stay on disk until they are indexed."""
+    """Maps and parameters of one suite; the maps stay on disk until they are read.
+
+    ``suite.maps[i]`` is convenient, `read_maps` is for many: pages of a memory map count as the
+    process's own until the system takes them back.
+    """
 
     name: str  # "Lite", "Nbody_IllustrisTNG", ...
     field: str  # "Mtot" = total matter
@@ -95,6 +107,8 @@ class Suite:
     box_size: float  # [Mpc/h]
     maps_path: Path
     params_path: Path
+    cut: str = "none"  # what was cut from the maps when the file was written
+    more_params: np.ndarray | None = None  # (n, m) columns after the six, of sets such as SB28
 
     @property
     def n_simulations(self) -> int:
@@ -135,22 +149,23 @@ def open_suite(
         for each suite (or ``Nbody``), or in ``2D_maps/data/`` below it. None means the embedded
         suite for the Lite names and ``$COSMOLIB_DATA`` for others.
     field, set
-        CMD's names of the field and of the set of simulations.
+        CMD's names of the field (`FIELDS`) and of the set of simulations: LH, CV, 1P, EX, BE, SB.
 
     Raises
     ------
     FileNotFoundError
         No maps, no parameters, or no folder to look in.
     ValueError
-        A file is not what CMD's format says: names file, found and expected. Pixels are all
-        checked in a small file and in 64 maps of a large one; `check_suite` reads all.
+        A file is not what CMD's format says, or no longer what was downloaded: names file, found
+        and expected. Pixels are all checked in a small file and in 64 maps of a large one;
+        `read_maps` checks what it reads.
     """
     if data_dir is None:
         # imported here: decoding the embedded suite is needed by nobody who brings data
         from cosmolib.embedded import embedded_suites, expand
 
         if name in embedded_suites():
-            data_dir = expand(name)
+            data_dir = expand(name, set=set)
         elif os.environ.get("COSMOLIB_DATA"):
             data_dir = os.environ["COSMOLIB_DATA"]
         else:
@@ -159,255 +174,148 @@ def open_suite(
                 f"variable COSMOLIB_DATA to name the folder of the CMD files ({CMD_ACCESS}); "
                 f"only {', '.join(embedded_suites())} come with the repository"
             )
-    folders = _folders(Path(data_dir), name)
+    folders = folders_of(Path(data_dir), name)
     map_names = [f"Maps_{field}_{name}_{set}_z={z}.npy" for z in ("0.00", "0.0")]
-    maps_path = _find(folders, map_names, f"maps of suite {name}")
-    params_path = _find([maps_path.parent, *folders], _table_names(name, set), f"{name} parameters")
-    return _open_files(maps_path, params_path, name, field, set)
+    maps_path = find(folders, map_names, f"maps of suite {name}")
+    params_path = find([maps_path.parent, *folders], table_names(name, set), f"{name} parameters")
+    return open_files(maps_path, params_path, name, field, set)
 
 
-def _open_files(maps_path: Path, params_path: Path, name: str, field: str, set: str) -> Suite:
-    maps = _read_maps(maps_path)
-    params = _read_params(params_path)
+def open_files(maps_path: Path, params_path: Path, name: str, field: str, set: str) -> Suite:
+    """Open two files as a suite, whatever their names; errors as `open_suite`."""
+    maps = map_file(maps_path)
+    columns = read_params(params_path, wide=bool(WIDE_SETS.fullmatch(set)))
+    params, more = columns[:, : len(PARAMETERS)], columns[:, len(PARAMETERS) :]
     if len(maps) != MAPS_PER_SIMULATION * len(params):
         raise ValueError(
             f"{params_path}: found {len(params)} rows of parameters, expected "
             f"{len(maps) // MAPS_PER_SIMULATION}: one for every {MAPS_PER_SIMULATION} of the "
             f"{len(maps)} maps in {maps_path.name}"
         )
-    suite = Suite(name, field, set, maps, params, BOX_SIZE, maps_path, params_path)
+    suite = Suite(
+        name, field, set, maps, params, BOX_SIZE, maps_path, params_path,
+        cut=cut_of(maps_path), more_params=more if more.size else None,
+    )  # fmt: skip
     if maps.nbytes <= _WHOLE_SCAN_BYTES:
-        for _ in _checked_blocks(suite):
+        for _ in blocks_of_maps(suite):
             pass
     else:
-        for i in _sampled_maps(len(maps)):
-            _check_values(suite, i, maps[i : i + 1])
+        read_maps(suite, _sampled_maps(len(maps)))
+    for path in (maps_path, params_path):
+        checksums.verify(path)
     return suite
 
 
-def _folders(data_dir: Path, name: str) -> list[Path]:
-    """Where CMD's files can lie below ``data_dir``: the old flat layout and the new one."""
-    if not data_dir.is_dir():
-        raise FileNotFoundError(f"{data_dir}: found no such folder, expected the CMD files of it")
-    roots = [data_dir, data_dir / "2D_maps" / "data", data_dir / "CMD" / "2D_maps" / "data"]
-    below = [name, "Nbody"] if name.startswith("Nbody_") else [name]
-    return [folder for root in roots for folder in (root, *(root / leaf for leaf in below))]
+def suites_at_hand(
+    data_dir: str | Path | None = None, field: str = "Mtot", set: str = "LH"
+) -> list[str]:
+    """Names of the suites that `open_suite` would find, those of the repository first.
+
+    Parameters
+    ----------
+    data_dir, field, set
+        As of `open_suite`; with a folder given, only what lies there counts.
+    """
+    from cosmolib.embedded import embedded_suites  # as in open_suite
+
+    found = list(embedded_suites()) if data_dir is None else []
+    data_dir = data_dir or os.environ.get("COSMOLIB_DATA")
+    if data_dir is None or not Path(data_dir).is_dir():
+        return found
+    for root in roots(Path(data_dir)):
+        for path in sorted([*root.glob("Maps_*.npy"), *root.glob("*/Maps_*.npy")]):
+            match = FILE_NAME.fullmatch(path.name)
+            if match and (match["field"], match["set"]) == (field, set):
+                if path.parent in folders_of(Path(data_dir), match["name"]):
+                    found.append(match["name"])
+    return list(dict.fromkeys(found))
 
 
-def _table_names(name: str, set: str) -> list[str]:
-    names = [f"params_{set}_{name}.txt"]
-    if set == "LH":  # CMD's first layout had this one set and did not name it
-        names.append(f"params_{name}.txt")
-    return names
+# --------------------------------------------------------------------------------------------------
+# Reading
+# --------------------------------------------------------------------------------------------------
+def read_maps(suite: Suite, maps, out: np.ndarray | None = None) -> np.ndarray:
+    """Read maps of a suite from its file, and check every pixel.
 
+    Unlike indexing ``suite.maps`` this leaves nothing behind in memory but the result, however
+    large the file is.
 
-def _find(folders: list[Path], names: list[str], what: str) -> Path:
-    for folder in folders:
-        for name in names:
-            if (folder / name).is_file():
-                return folder / name
-    stem = names[0].split("_")[0]
-    near = sorted({file.name for folder in folders for file in folder.glob(f"{stem}_*")})
-    others = ", ".join(near[:6]) + (", ..." if len(near) > 6 else "")
-    raise FileNotFoundError(
-        f"{folders[0]}: found no {what} ({others or f'no {stem}_* file at all'}), "
-        f"expected {' or '.join(names)}, there or in CMD's own folders below"
-    )
+    Parameters
+    ----------
+    suite : Suite
+    maps : (n,) int
+        Places of the maps; neighbours are read in one go.
+    out : (n, N, N) float32, optional
+        C-contiguous; where the maps go.
 
+    Returns
+    -------
+    (n, N, N) float32
 
-def _read_maps(path: Path) -> np.ndarray:
-    """Memory-map a file of maps, (15 n, N, N) float32, after checking header and length."""
-    expected = f"({MAPS_PER_SIMULATION} n, N, N) float32"
-    readers = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    with open(path, "rb") as file:
-        try:
-            version = np.lib.format.read_magic(file)
-            shape, fortran, dtype = readers[version](file)
-        except (ValueError, KeyError):
-            raise ValueError(
-                f"{path}: found no valid .npy header, expected a .npy file {expected}"
-            ) from None
-        needed = file.tell() + math.prod(shape) * dtype.itemsize
-    if dtype != np.dtype("<f4"):
-        raise ValueError(f"{path}: found dtype {dtype.str} ({dtype}), expected <f4 (float32)")
-    if len(shape) != 3 or shape[1] != shape[2] or 0 in shape:
-        raise ValueError(f"{path}: found shape {shape}, expected {expected}: square maps")
-    if fortran:
-        raise ValueError(f"{path}: found Fortran order, expected C order: maps in one piece each")
-    if shape[0] % MAPS_PER_SIMULATION:
-        raise ValueError(
-            f"{path}: found {shape[0]} maps, expected a multiple of {MAPS_PER_SIMULATION}: "
-            "3 axes x 5 slabs of each simulation"
+    Raises
+    ------
+    ValueError
+        A pixel that no raw map can have: names file, map and pixel.
+    IndexError
+        No such map.
+    """
+    maps = np.asarray(maps, dtype=np.int64)
+    if out is None:
+        out = np.empty((len(maps), suite.grid, suite.grid), np.float32)
+    if len(maps) and not 0 <= maps.min() <= maps.max() < len(suite.maps):
+        raise IndexError(
+            f"{suite.maps_path}: found map {maps.max()} or {maps.min()} asked for, expected "
+            f"0 to {len(suite.maps) - 1}"
         )
-    size = path.stat().st_size
-    if size != needed:
-        state = "truncated" if size < needed else "too long"
-        raise ValueError(f"{path}: found {size} bytes ({state}), expected {needed} for {shape}")
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    if isinstance(suite.maps, np.memmap):
+        edges = np.flatnonzero(np.diff(maps) != 1) + 1
+        with open(suite.maps_path, "rb") as file:
+            for start, stop in zip([0, *edges], [*edges, len(maps)], strict=True):
+                if start < stop:
+                    file.seek(suite.maps.offset + int(maps[start]) * out[0].nbytes)
+                    file.readinto(out[start:stop].data)
+    else:
+        out[...] = suite.maps[maps]
+    _check_values(suite, maps, out)
+    return out
 
 
-def _read_params(path: Path) -> np.ndarray:
-    """Read a parameter table, (n, 6) float64; a line of column names may come first."""
-    rows = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: found no text, expected a table of numbers") from None
-    for number, line in enumerate(lines, start=1):
-        words = line.split("#")[0].split()
-        if not words:
-            continue
-        try:
-            row = [float(word) for word in words]
-        except ValueError:
-            if not rows and words[0] == PARAMETERS[0]:
-                continue  # a header without "#"
-            raise ValueError(
-                f"{path}: line {number}: found {line.strip()!r}, expected numbers"
-            ) from None
-        if len(row) != len(PARAMETERS):
-            columns = " ".join(PARAMETERS)
-            raise ValueError(
-                f"{path}: line {number}: found {len(row)} columns, expected 6: {columns}"
-            )
-        if not all(math.isfinite(value) for value in row):
-            raise ValueError(
-                f"{path}: line {number}: found {line.strip()!r}, expected finite numbers"
-            )
-        rows.append(row)
-    if not rows:
-        raise ValueError(f"{path}: found no rows, expected one of 6 columns a simulation")
-    params = np.array(rows)
-    params.flags.writeable = False
-    return params
+def blocks_of_maps(suite: Suite):
+    """Yield all maps of a suite, checked, whole simulations at a time; about 16 MB."""
+    one = MAPS_PER_SIMULATION * suite.grid**2 * suite.maps.itemsize
+    step = MAPS_PER_SIMULATION * max(1, _READ_BYTES // one)
+    for first in range(0, len(suite.maps), step):
+        yield read_maps(suite, np.arange(first, min(first + step, len(suite.maps))))
 
 
-# --------------------------------------------------------------------------------------------------
-# Checking values
-# --------------------------------------------------------------------------------------------------
 def _sampled_maps(n_maps: int) -> list[int]:
     """Up to 64 map indices, evenly spread, the first and the last among them."""
     return np.unique(np.linspace(0, n_maps - 1, _SAMPLED_MAPS).astype(int)).tolist()
 
 
-def _check_values(suite: Suite, first: int, block: np.ndarray) -> None:
-    """Refuse a block of maps, (b, N, N) from map ``first`` on, with pixels that no map can have."""
-    positive = suite.field in _POSITIVE_FIELDS
-    low, high = block.min(), block.max()  # both NaN if one pixel is
-    if math.isfinite(low) and math.isfinite(high) and (low > 0 or not positive):
+def _check_values(suite: Suite, maps: np.ndarray, pixels: np.ndarray) -> None:
+    """Refuse maps (n, N, N), of places (n,), with pixels that no such map can have."""
+    if not pixels.size:
         return
-    bad = ~np.isfinite(block) | ((block <= 0) if positive else False)
-    i, row, column = np.argwhere(bad)[0]
-    kind = "finite and positive" if positive else "finite"
-    raise ValueError(
-        f"{suite.maps_path}: found {block[i, row, column]} in map {first + i} (simulation "
-        f"{simulation_of(first + i)}), pixel ({row}, {column}), expected {kind} raw pixels"
-    )
-
-
-def _checked_blocks(suite: Suite) -> Iterator[np.ndarray]:
-    """Yield the maps a few simulations at a time, each block checked; at most about 64 MB."""
-    one = suite.maps[:MAPS_PER_SIMULATION].nbytes
-    step = MAPS_PER_SIMULATION * max(1, _WHOLE_SCAN_BYTES // one)
-    for first in range(0, len(suite.maps), step):
-        block = suite.maps[first : first + step]
-        _check_values(suite, first, block)
-        yield block
-
-
-def check_suite(suite: Suite) -> str:
-    """Read every pixel of a suite and report what it holds.
-
-    Besides the values, the mass is checked: a simulation's mean map of total matter must be
-    `mean_surface_density` of its row, within 5 % in the median. Rows in another order, or maps in
-    other units, fail.
-
-    Raises
-    ------
-    ValueError
-        Non-finite pixels, zero or negative ones in matter, or maps that do not fit the parameters.
-    """
-    low, high, total, squares, means = np.inf, -np.inf, 0.0, 0.0, []
-    positive = suite.field in _POSITIVE_FIELDS
-    for block in _checked_blocks(suite):
-        low, high = min(low, block.min()), max(high, block.max())
-        per_map = block.mean(axis=(1, 2), dtype=np.float64)  # (b,)
-        means.append(per_map.reshape(-1, MAPS_PER_SIMULATION).mean(axis=1))
-        if positive:
-            logs = np.log10(block)
-            total += logs.sum(dtype=np.float64)
-            squares += np.einsum("ijk,ijk->", logs, logs, dtype=np.float64)
-    n, grid = len(suite.maps), suite.grid
-    lines = [
-        f"{suite.maps_path}",
-        f"  suite {suite.name}, set {suite.set}, field {suite.field}",
-        f"  {n} maps of {grid} x {grid} pixels, float32: {suite.n_simulations} simulations",
-        f"  box {suite.box_size:g} Mpc/h, pixel {suite.box_size / grid:.4g} Mpc/h",
-        f"  pixels from {low:.4g} to {high:.4g}",
-    ]
+    # A Fourier cut of matter makes negative pixels, and a filter of 0 may leave a rounding error.
+    raw = suite.cut == "none"
+    positive = raw and suite.field in POSITIVE_FIELDS
+    low, high = pixels.min(), pixels.max()  # both NaN if one pixel is
+    if math.isfinite(low) and math.isfinite(high):
+        if low > 0 or not raw or (low == 0 and not positive):
+            return
+    bad = ~np.isfinite(pixels)
     if positive:
-        mean = total / suite.maps.size
-        std = math.sqrt(max(squares / suite.maps.size - mean**2, 0.0))
-        lines.append(f"  log10 of the pixels: mean {mean:.4f}, standard deviation {std:.4f}")
-    for name, column in zip(PARAMETERS, suite.params.T, strict=True):
-        lines.append(f"  {name:8s} {column.min():.4g} to {column.max():.4g}")
-    if suite.field == "Mtot":
-        deviation = np.abs(
-            np.concatenate(means) / mean_surface_density(suite.params[:, 0]) - 1
-        )  # (n,)
-        if not np.median(deviation) <= _MASS_TOLERANCE:
-            raise ValueError(
-                f"{suite.maps_path}: found simulations whose mean density is off by "
-                f"{np.median(deviation):.0%} (median), expected Omega_m x "
-                f"{RHO_CRIT * SLAB_DEPTH:.4g} (Msun/h)/(Mpc/h)^2 within {_MASS_TOLERANCE:.0%}: "
-                f"other units, or not the rows of {suite.params_path.name}"
-            )
-        lines.append(f"  mean density against Omega_m: within {deviation.max():.2g} of it")
-    lines.append(f"  parameters {suite.params_path}")
-    lines.append(f"  fingerprint {suite.fingerprint}")
-    return "\n".join(lines)
-
-
-def check_file(path: str | Path, suite: str | None = None, set: str | None = None) -> str:
-    """Check a CMD file of maps, or all those in a folder, and report.
-
-    Parameters
-    ----------
-    path
-        A file ``Maps_{field}_{suite}_{set}_z=0.00.npy``, its parameters beside it or one folder
-        up, or a folder in one of CMD's layouts.
-    suite, set
-        Of a folder, only the files of this suite and set.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        As `open_suite` and `check_suite`.
-    """
-    path = Path(path)
-    found = [path] if path.is_file() else sorted(path.rglob("Maps_*.npy"))
-    named = [(file, _FILE_NAME.fullmatch(file.name)) for file in found]
-    wanted = [
-        (file, match)
-        for file, match in named
-        if match and suite in (None, match["name"]) and set in (None, match["set"])
-    ]
-    if not wanted:
-        if not path.exists():
-            raise FileNotFoundError(f"{path}: found no such file, expected CMD maps or a folder")
-        form = f"Maps_<field>_{suite or '<suite>'}_{set or '<set>'}_z=0.00.npy"
-        state = f"{len(found)} file(s) of other names" if found else "no maps"
-        raise FileNotFoundError(f"{path}: found {state}, expected {form}")
-    reports = []
-    for file, match in wanted:
-        tables = _table_names(match["name"], match["set"])
-        table = _find([file.parent, file.parent.parent], tables, f"{match['name']} parameters")
-        opened = _open_files(file, table, match["name"], match["field"], match["set"])
-        reports.append(check_suite(opened))
-    return "\n".join(reports)
+        bad |= pixels <= 0
+    elif raw:
+        bad |= pixels < 0
+    i, row, column = np.argwhere(bad)[0]
+    kind = "finite and positive" if positive else "finite and not negative" if raw else "finite"
+    raise ValueError(
+        f"{suite.maps_path}: found {pixels[i, row, column]} in map {maps[i]} (simulation "
+        f"{simulation_of(maps[i])}), pixel ({row}, {column}), expected {kind} "
+        f"{'raw ' if raw else ''}pixels"
+    )
 
 
 # --------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Training: maps of one suite under one cut -> network inputs -> fitted weights.
+"""Training: network inputs -> fitted weights.
 
 Published recipe (arXiv:2504.17839 and its code): the moment loss, AdamW, a cyclic learning rate,
 the best validation epoch kept. Ours: augmentation on the batch instead of in memory, a one-cycle
@@ -11,29 +11,15 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from cosmolib.cuts import Cut, Scaling, apply_cut, fit_scaling, positive_range
+from cosmolib.inputs import Data
 from cosmolib.runs import Profile, atomic_path
-from cosmolib.suites import (
-    MAPS_PER_SIMULATION,
-    PARAMETERS,
-    Split,
-    Suite,
-    map_indices,
-    open_suite,
-    parameter_ranges,
-    simulation_of,
-    split_simulations,
-    subset,
-)
 
 EVALUATION_BATCH = 256  # maps at once where no gradient is kept
-BLOCK = 512  # maps cut or scaled at once
 # What a checkpoint must share with the training that resumes from it.
 SETTINGS = (
     "targets", "epochs", "batch_size", "max_lr", "weight_decay", "betas", "schedule",
@@ -50,7 +36,7 @@ def moment_loss(mean: torch.Tensor, std: torch.Tensor, theta: torch.Tensor) -> t
     Parameters
     ----------
     mean, std, theta : (B, P)
-        Normalised, see `normalise`.
+        Normalised, see `cosmolib.inputs.normalise`.
     """
     return _moments(mean, std, theta).log().sum(0).mean()
 
@@ -62,171 +48,8 @@ def _moments(mean, std, theta):
 
 
 # --------------------------------------------------------------------------------------------------
-# Parameters
+# Augmentation
 # --------------------------------------------------------------------------------------------------
-def target_ranges(suite_name: str, targets) -> tuple[np.ndarray, np.ndarray]:
-    """Return the lower edge and the width of each target's range in a suite, both (P,)."""
-    ranges = parameter_ranges(suite_name)[_columns(targets)]
-    return ranges[:, 0], ranges[:, 1] - ranges[:, 0]
-
-
-def normalise(params, suite_name: str, targets=PARAMETERS) -> np.ndarray:
-    """Parameters (n, 6), in the order of CMD, to their targets (n, P) in units of their ranges."""
-    params = np.asarray(params, dtype=np.float64)
-    low, width = target_ranges(suite_name, targets)
-    return ((params[..., _columns(targets)] - low) / width).astype(np.float32)
-
-
-def denormalise(mean, std, suite_name: str, targets=PARAMETERS) -> tuple[np.ndarray, np.ndarray]:
-    """Outputs of a network (n, P) to physical means and standard deviations, float64."""
-    low, width = target_ranges(suite_name, targets)
-    return low + width * np.asarray(mean, np.float64), width * np.asarray(std, np.float64)
-
-
-def _columns(targets):
-    unknown = [name for name in targets if name not in PARAMETERS]
-    if unknown or not targets:
-        found = unknown[0] if unknown else list(targets)
-        raise ValueError(f"targets: found {found!r}, expected some of {', '.join(PARAMETERS)}")
-    return [PARAMETERS.index(name) for name in targets]
-
-
-# --------------------------------------------------------------------------------------------------
-# Data
-# --------------------------------------------------------------------------------------------------
-@dataclass(frozen=True, eq=False)
-class Data:
-    """Network inputs of one suite under one cut, split by simulation."""
-
-    train_x: torch.Tensor  # (n, 1, N, N) float32, cut and scaled
-    train_theta: torch.Tensor  # (n, P) float32, normalised
-    valid_x: torch.Tensor
-    valid_theta: torch.Tensor
-    test_x: torch.Tensor
-    test_truth: np.ndarray  # (m, P) float64, physical
-    train_simulation: np.ndarray  # (n,) simulation of each map, in the suite's numbering
-    valid_simulation: np.ndarray
-    test_simulation: np.ndarray
-    test_map: np.ndarray  # (m,) place of each map in the suite
-    scaling: Scaling
-    cut: str  # canonical
-    value_range: tuple[float, float] | None  # of random fills [(Msun/h)/(Mpc/h)^2]
-    suite: str
-    targets: tuple[str, ...]
-    fingerprint: str  # of the suite
-
-
-def study_suite(name: str, profile: Profile) -> Suite:
-    """Open a suite as a profile says, with the first ``n_simulations`` of it."""
-    suite = open_suite(name, profile.data_dir, field=profile.field, set=profile.set)
-    n = profile.n_simulations
-    return suite if n is None else subset(suite, n)
-
-
-def study_split(suite: Suite, profile: Profile) -> Split:
-    """Split a suite as a profile says, with at most ``train_simulations`` to train on.
-
-    Validation and test parts stay whole, so that a short training is judged on as many simulations
-    as a long one, and on the same.
-    """
-    split = split_simulations(suite.n_simulations, profile.split_seed)
-    return replace(split, train=split.train[: profile.train_simulations])
-
-
-def prepare_data(suite: Suite, profile: Profile, cut="none", shuffle_labels=False) -> Data:
-    """Split a suite by simulation, cut its maps, scale them, normalise its parameters.
-
-    Mean and std of the scaling, and the range of random fills, come from the training maps alone
-    (``scaling_scope: train``) or, as published, from the whole file with its test maps (``file``).
-    Maps are held once, as float32, whatever the cut.
-
-    Parameters
-    ----------
-    suite : Suite
-        All of it is used; see `study_suite`.
-    profile : Profile
-    cut : str or Cut
-    shuffle_labels : bool
-        Permute the parameters among the training and among the validation simulations, so that
-        there is nothing to be learnt; the test set stays as it is.
-    """
-    cut = Cut.parse(cut)
-    split = study_split(suite, profile)
-    parts = (split.train, split.valid, split.test)
-    maps = map_indices(np.concatenate(parts))  # (15 n,) the training maps come first
-    edges = np.cumsum([0, *(len(map_indices(part)) for part in parts)])
-    scope = slice(None) if profile.scaling_scope == "file" else slice(edges[1])
-
-    value_range = fill_range(suite, profile, cut)
-    x = cut_maps(suite, maps, cut, value_range)  # (15 n, N, N)
-    scaling = fit_scaling(x[scope], profile.scaling)
-    x = torch.from_numpy(scale_in_place(x, scaling))[:, None]  # (15 n, 1, N, N)
-
-    labels = list(parts)
-    if shuffle_labels:
-        rng = np.random.default_rng(profile.split_seed)
-        labels[:2] = [rng.permutation(part) for part in parts[:2]]
-    theta = [normalise(suite.params, suite.name, profile.targets)[part] for part in labels]
-    theta = [torch.from_numpy(part.repeat(MAPS_PER_SIMULATION, 0)) for part in theta]
-    simulation = simulation_of(maps)
-    train, valid, test = (slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True))
-    return Data(
-        train_x=x[train],
-        train_theta=theta[0],
-        valid_x=x[valid],
-        valid_theta=theta[1],
-        test_x=x[test],
-        test_truth=truth_of(suite, maps[test], profile.targets),
-        train_simulation=simulation[train],
-        valid_simulation=simulation[valid],
-        test_simulation=simulation[test],
-        test_map=maps[test],
-        scaling=scaling,
-        cut=str(cut),
-        value_range=value_range,
-        suite=suite.name,
-        targets=tuple(profile.targets),
-        fingerprint=suite.fingerprint,
-    )
-
-
-def cut_maps(suite: Suite, maps: np.ndarray, cut, value_range=None) -> np.ndarray:
-    """Return maps (n,) of a suite under a cut, new, (n, N, N) float32, read in blocks."""
-    out = np.empty((len(maps), suite.grid, suite.grid), np.float32)
-    for start in range(0, len(maps), BLOCK):
-        block = maps[start : start + BLOCK]
-        out[start : start + BLOCK] = apply_cut(
-            suite.maps[block], cut, box_size=suite.box_size, value_range=value_range, indices=block
-        )
-    return out
-
-
-def scale_in_place(x: np.ndarray, scaling: Scaling) -> np.ndarray:
-    """Scale maps (n, N, N) float32 where they lie, and return them."""
-    for start in range(0, len(x), BLOCK):
-        x[start : start + BLOCK] = scaling.apply(x[start : start + BLOCK])
-    return x
-
-
-def fill_range(suite: Suite, profile: Profile, cut) -> tuple[float, float] | None:
-    """Return the range of random fills, that of the training maps or (published) of the file.
-
-    None where the cut has no random fill.
-    """
-    if Cut.parse(cut).fill != "random":
-        return None
-    train = study_split(suite, profile).train
-    maps = np.arange(len(suite.maps)) if profile.scaling_scope == "file" else map_indices(train)
-    blocks = [maps[start : start + BLOCK] for start in range(0, len(maps), BLOCK)]
-    low, high = zip(*(positive_range(suite.maps[block]) for block in blocks), strict=True)
-    return min(low), max(high)
-
-
-def truth_of(suite: Suite, maps: np.ndarray, targets) -> np.ndarray:
-    """Return the true targets (n, P) of maps (n,) of a suite, physical units."""
-    return suite.params[simulation_of(maps)][:, _columns(targets)]
-
-
 def augment(
     x: torch.Tensor, generator: torch.Generator, symmetries: bool, shifts: bool
 ) -> torch.Tensor:
@@ -423,7 +246,7 @@ def _train_epoch(network, optimiser, x, theta, profile, epoch, generator, device
         lr = learning_rate((epoch - 1) * steps + step, profile.epochs * steps, profile)
         for group in optimiser.param_groups:
             group["lr"] = lr
-        maps = x[chosen.to(x.device)].to(device)
+        maps = x[chosen.to(x.device)].to(device, torch.float32)  # (B, 1, N, N)
         maps = augment(maps, generator, profile.symmetries, profile.shifts)
         moments = _moments(*network(maps), theta[chosen.to(device)])  # (2, P)
         optimiser.zero_grad()
@@ -447,11 +270,14 @@ def _set_random_state(state, generator, device):
 
 @torch.no_grad()
 def run_network(
-    network: torch.nn.Module, x: torch.Tensor, batch_size: int = EVALUATION_BATCH, device="cpu"
+    network: torch.nn.Module, x, batch_size: int = EVALUATION_BATCH, device="cpu"
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and std, (n, P) on the CPU, in eval mode, which the network is left in."""
+    """Return mean and std, (n, P) on the CPU, in eval mode, which the network is left in.
+
+    ``x`` (n, 1, N, N) is a tensor of any floating type, or `cosmolib.inputs.MapsOnDisk`.
+    """
     network.to(device).eval()
-    outputs = [network(x[start : start + batch_size].to(device))
+    outputs = [network(x[start : start + batch_size].to(device, torch.float32))
                for start in range(0, len(x), batch_size)]  # fmt: skip
     mean, std = zip(*outputs, strict=True)
     return torch.cat(mean).cpu(), torch.cat(std).cpu()
@@ -459,7 +285,8 @@ def run_network(
 
 def _place(x, device):
     """Move the training maps to the GPU where they take less than half of what is free."""
-    if str(device).startswith("cuda") and x.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
+    on_gpu = str(device).startswith("cuda") and isinstance(x, torch.Tensor)
+    if on_gpu and x.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
         return x.to(device)
     return x
 

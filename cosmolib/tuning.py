@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cosmolib.inputs import Data
 from cosmolib.networks import build_network
 from cosmolib.runs import Profile
-from cosmolib.training import Data, fit, seeded
+from cosmolib.training import fit, seeded
 
 STARTUP_TRIALS = 5  # drawn at random before TPE and the pruner take over
 

@@ -12,13 +12,15 @@ import numpy as np
 import torch
 from scipy.special import erf
 
-from cosmolib.cuts import Cut, apply_cut, fit_scaling
+from cosmolib.cuts import Cut, apply_cut
 from cosmolib.evaluation import bootstrap, predict_test
 from cosmolib.fields import TARGETS, exact_posterior, gaussian_maps
+from cosmolib.inputs import Data, normalise
 from cosmolib.networks import build_network
 from cosmolib.runs import Profile
+from cosmolib.scaling import fit_scaling
 from cosmolib.suites import BOX_SIZE, parameter_ranges
-from cosmolib.training import Data, fit, normalise, seeded
+from cosmolib.training import fit, seeded
 
 RANGES_OF = "Lite"  # the prior of the Gaussian maps is that of Lite and of IllustrisTNG's LH set
 

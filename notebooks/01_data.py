@@ -46,7 +46,8 @@ import pandas as pd
 from myst_nb import glue
 
 from cosmolib import plots, runs
-from cosmolib.cuts import fit_scaling
+from cosmolib.inputs import study_split
+from cosmolib.scaling import fit_scaling
 from cosmolib.spectra import pixel_pdf, power_spectrum
 from cosmolib.suites import (
     MAPS_PER_SIMULATION,
@@ -56,7 +57,6 @@ from cosmolib.suites import (
     open_suite,
     subset,
 )
-from cosmolib.training import study_split
 
 started = time.perf_counter()
 plots.use_style()

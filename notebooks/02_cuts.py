@@ -46,7 +46,8 @@ from myst_nb import glue
 from scipy.stats import spearmanr
 
 from cosmolib import plots, plots_cuts, runs
-from cosmolib.cuts import apply_cut, fit_scaling, fraction_cut, fraction_negative
+from cosmolib.cuts import apply_cut, fraction_cut, fraction_negative
+from cosmolib.scaling import fit_scaling
 from cosmolib.spectra import pixel_pdf, power_spectrum
 from cosmolib.suites import MAPS_PER_SIMULATION, open_suite, subset
 

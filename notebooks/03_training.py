@@ -52,12 +52,14 @@ import torch
 from myst_nb import glue
 
 from cosmolib import plots, plots_results, runs
+from cosmolib.baseline import stored_baseline
 from cosmolib.cuts import Cut, apply_cut
 from cosmolib.evaluation import train_run
+from cosmolib.inputs import study_split, study_suite
 from cosmolib.networks import build_network
-from cosmolib.results import as_text, from_metrics, r2_of, stored_baseline
+from cosmolib.results import as_text, from_metrics, r2_of
 from cosmolib.suites import map_indices
-from cosmolib.training import augment, study_split, study_suite
+from cosmolib.training import augment
 
 started = time.perf_counter()
 plots.use_style()

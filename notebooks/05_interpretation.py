@@ -53,10 +53,10 @@ from cosmolib.attribution import (
     over_to_under,
 )
 from cosmolib.evaluation import load_run
+from cosmolib.inputs import study_split, study_suite
 from cosmolib.results import as_text
 from cosmolib.spectra import WEB_CLASSES, web_classes
 from cosmolib.suites import LABELS, MAPS_PER_SIMULATION, map_indices
-from cosmolib.training import study_split, study_suite
 
 started = time.perf_counter()
 plots.use_style()

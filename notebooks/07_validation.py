@@ -48,10 +48,11 @@ from myst_nb import glue
 from cosmolib import plots, plots_results, runs
 from cosmolib.evaluation import chi2, predict_test, read_predictions, train_run
 from cosmolib.fields import TARGETS
+from cosmolib.inputs import prepare_data, study_suite
 from cosmolib.networks import build_network
 from cosmolib.results import as_text, from_metrics, r2_of
 from cosmolib.suites import LABELS
-from cosmolib.training import fit, prepare_data, seeded, select_device, study_suite
+from cosmolib.training import fit, seeded, select_device
 from cosmolib.validation import coverage, known_answer, known_answer_test
 
 started = time.perf_counter()

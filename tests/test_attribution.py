@@ -12,8 +12,8 @@ from cosmolib.attribution import (
     make_baseline,
     over_to_under,
 )
-from cosmolib.cuts import Scaling
 from cosmolib.networks import build_network
+from cosmolib.scaling import Scaling
 from cosmolib.training import seeded
 
 

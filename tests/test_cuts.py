@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cosmolib import cuts
-from cosmolib.cuts import Cut, apply_cut, cut_mask, fit_scaling, fraction_cut, fraction_negative
+from cosmolib.cuts import Cut, apply_cut, cut_mask, fraction_cut, fraction_negative
+from cosmolib.scaling import fit_scaling
 
 FUNDAMENTAL = 2 * np.pi / 25.0  # [h/Mpc]
 DENSITY = [
@@ -605,78 +606,3 @@ def test_sharp_filter_makes_negative_pixels_and_the_log_field_none():
     assert fraction_negative(maps).max() == 0
     assert fraction_negative(apply_cut(maps, "kmin:2")).min() > 0
     assert fraction_negative(apply_cut(maps, "kmin:2@log")).max() == 0
-
-
-# ---------------------------------------------------------------- scalings
-
-
-def test_log_scaling_is_the_published_one():
-    maps = lognormal_maps(7, 16)
-    maps[0, 0, :3] = [0, -1e11, 1e15]
-    published = np.where(maps != 0, maps, 1)
-    published = np.sign(published) * np.log10(np.abs(published))
-    scaling = fit_scaling(maps, "log", block=3)
-    assert scaling.mean == pytest.approx(published.mean(dtype=np.float64), rel=1e-6)
-    assert scaling.std == pytest.approx(published.std(dtype=np.float64), rel=1e-6)
-    out = scaling.apply(maps)
-    assert out.dtype == np.float32
-    np.testing.assert_allclose(out, (published - scaling.mean) / scaling.std, atol=2e-5)
-
-
-@pytest.mark.parametrize("kind", ["log", "asinh", "linear"])
-def test_scaling_makes_zero_mean_and_unit_variance_and_can_be_undone(kind):
-    maps = lognormal_maps(9, 16)
-    before = maps.copy()
-    scaling = fit_scaling(maps, kind, block=4)
-    x = scaling.apply(maps)
-    assert np.array_equal(maps, before)
-    assert x.shape == maps.shape
-    assert abs(x.mean(dtype=np.float64)) < 1e-5
-    assert x.std(dtype=np.float64) == pytest.approx(1, abs=1e-5)
-    np.testing.assert_allclose(scaling.invert(x), maps, rtol=1e-4, atol=1e-5 * maps.std())
-    assert scaling == fit_scaling(maps, kind, block=9) or np.isclose(
-        scaling.std, fit_scaling(maps, kind).std, rtol=1e-12
-    )
-    assert scaling.apply(maps[0]).shape == (16, 16)
-    signed = scaling.invert(scaling.apply(-maps))
-    np.testing.assert_allclose(signed, -maps, rtol=1e-3, atol=1e-5 * maps.std())
-
-
-def test_asinh_scaling_is_smooth_through_zero_and_the_log_jumps():
-    pixels = np.array([[-1e9, 1e9], [1e11, 1e12]], np.float32)
-    log, asinh = (cuts.Scaling(kind, 0.0, 1.0).apply(pixels) for kind in ("log", "asinh"))
-    assert log[0, 1] - log[0, 0] == 18
-    assert asinh[0, 1] - asinh[0, 0] == pytest.approx(0.02, rel=1e-3)
-
-
-def test_scaling_sees_the_maps_it_is_given_only():
-    maps = lognormal_maps(6, 16)
-    scaling = fit_scaling(maps[:3])
-    maps[3:] *= 100
-    assert fit_scaling(maps[:3]) == scaling
-    assert fit_scaling(maps).mean > scaling.mean + 0.5
-
-
-@pytest.mark.parametrize("kind", ["log", "asinh", "linear"])
-def test_constant_maps_scale_to_zero(kind):
-    maps = np.full((5, 8, 8), 1e12 / 3, np.float32)
-    scaling = fit_scaling(maps, kind, block=2)
-    assert scaling.std == 1
-    np.testing.assert_allclose(scaling.apply(maps), 0, atol=1e-6 * abs(scaling.mean))
-
-
-@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
-def test_bad_scaling(maps):
-    with pytest.raises(ValueError, match="unknown scaling 'sqrt'"):
-        fit_scaling(maps, "sqrt")
-    with pytest.raises(ValueError, match="no maps"):
-        fit_scaling(maps[:0])
-    for value in (np.nan, np.inf):
-        broken = maps.copy()
-        broken[-1, 0, 0] = value
-        with pytest.raises(ValueError, match="NaN or infinite"):
-            fit_scaling(broken)
-    with pytest.raises(ValueError, match="unknown scaling"):
-        cuts.Scaling("sqrt", 0.0, 1.0)
-    with pytest.raises(ValueError, match="std > 0"):
-        cuts.Scaling("log", 0.0, 0.0)

@@ -9,10 +9,10 @@ import torch
 from sklearn.metrics import r2_score
 
 from cosmolib import evaluation
+from cosmolib.baseline import summary_baseline
 from cosmolib.evaluation import (
     SCORES,
     bootstrap,
-    cross_evaluate,
     load_run,
     metrics,
     paired_difference,
@@ -20,12 +20,12 @@ from cosmolib.evaluation import (
     r2,
     read_predictions,
     simulation_average,
-    summary_baseline,
     train_run,
 )
+from cosmolib.inputs import prepare_data
 from cosmolib.runs import Run, load_profile, read_json
 from cosmolib.suites import open_suite, split_simulations
-from cosmolib.training import prepare_data
+from cosmolib.transfer import cross_evaluate
 
 
 def fake_predictions(n_simulations=40, noise=0.05, seed=0, sigma=None):

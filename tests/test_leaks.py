@@ -7,12 +7,14 @@ import pytest
 import torch
 from conftest import lognormal_maps, write_suite_files
 
-from cosmolib.cuts import fit_scaling
-from cosmolib.evaluation import predict_test, r2, summary_baseline
+from cosmolib.baseline import summary_baseline
+from cosmolib.evaluation import predict_test, r2
+from cosmolib.inputs import prepare_data
 from cosmolib.networks import build_network
 from cosmolib.runs import load_profile
+from cosmolib.scaling import fit_scaling
 from cosmolib.suites import map_indices, open_suite, parameter_ranges, split_simulations
-from cosmolib.training import fit, prepare_data, seeded
+from cosmolib.training import fit, seeded
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cosmolib import results, runs
+from cosmolib import baseline, results, runs
 from cosmolib.evaluation import r2
 
 NAMES = ["Omega_m", "sigma_8"]
@@ -47,7 +47,7 @@ def study(profile, tmp_path, monkeypatch):
                 runs.write_json(run.path("metrics.json"), {})
     calls = []
 
-    def baseline(suite, profile, cut):
+    def ridge(suite, profile, cut):
         calls.append((suite.name, cut))
         return predictions(0.1, seed=7)
 
@@ -56,7 +56,7 @@ def study(profile, tmp_path, monkeypatch):
             name=name, fingerprint="f" + name, grid=64, box_size=25.0, n_simulations=24
         )
 
-    monkeypatch.setattr(results, "summary_baseline", baseline)
+    monkeypatch.setattr(baseline, "summary_baseline", ridge)
     monkeypatch.setattr(results, "study_suite", suite)
     monkeypatch.setattr(results, "cross_evaluate", lambda run, other: predictions(0.15, run.seed))
     return SimpleNamespace(folder=tmp_path, calls=calls)

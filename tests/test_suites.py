@@ -9,10 +9,9 @@ import pytest
 from conftest import TINY_GRID, TINY_SIMULATIONS, write_suite_files
 
 from cosmolib import suites
+from cosmolib.checks import check_suite
 from cosmolib.suites import (
     PARAMETERS,
-    check_file,
-    check_suite,
     map_indices,
     mean_surface_density,
     open_suite,
@@ -103,7 +102,7 @@ def test_lite_needs_no_folder(tiny_suite_dir, tmp_path, monkeypatch):
     """The Lite names come from the repository, whatever the environment says."""
     embedded = pytest.importorskip("cosmolib.embedded")
     monkeypatch.setenv("COSMOLIB_DATA", str(tmp_path / "nowhere"))
-    monkeypatch.setattr(embedded, "expand", lambda name: tiny_suite_dir)
+    monkeypatch.setattr(embedded, "expand", lambda name, set: tiny_suite_dir)
     assert open_suite("Nbody_Lite").maps_path.parent == tiny_suite_dir
 
 
@@ -230,7 +229,7 @@ def test_other_fields_may_be_zero_but_not_nan(tmp_path):
     assert open_suite("SIMBA", data_dir=tmp_path, field="Mstar").maps.max() == 0
     maps[2, 1, 1] = np.nan
     np.save(path, maps)
-    with pytest.raises(ValueError, match=r"found nan in map 2 .*expected finite raw"):
+    with pytest.raises(ValueError, match=r"found nan in map 2 .*expected finite and not negative raw"):
         open_suite("SIMBA", data_dir=tmp_path, field="Mstar")
 
 
@@ -246,52 +245,6 @@ def test_large_file_is_sampled_on_opening_and_read_by_check(folder, monkeypatch)
     np.save(folder / MAPS, first)
     with pytest.raises(ValueError, match="in map 0 "):
         open_suite("Lite", data_dir=folder)
-
-
-# ------------------------------------------------------------------------------------------ report
-def test_report_states_what_is_there(tiny_suite_dir):
-    report = check_file(tiny_suite_dir / MAPS)
-    suite = open_suite("Lite", data_dir=tiny_suite_dir)
-    logs = np.log10(suite.maps.astype(np.float64))
-    assert "360 maps of 32 x 32 pixels, float32: 24 simulations" in report
-    assert f"mean {logs.mean():.4f}, standard deviation {logs.std():.4f}" in report
-    assert f"pixels from {suite.maps.min():.4g} to {suite.maps.max():.4g}" in report
-    assert suite.fingerprint in report
-    both = check_file(tiny_suite_dir)
-    assert report in both
-    assert "suite Nbody_Lite" in both
-    assert check_file(tiny_suite_dir, suite="Lite", set="LH") == report
-
-
-def test_report_finds_a_folder_of_cmd(tmp_path):
-    maps = np.full((15, 4, 4), mean_surface_density(0.3), np.float32)
-    place = tmp_path / "2D_maps" / "data" / "Nbody"
-    write_suite_files(place, "Nbody_SIMBA", maps, [[0.3, 0.8, 1, 1, 1, 1]], set="CV")
-    assert "suite Nbody_SIMBA, set CV, field Mtot" in check_file(tmp_path)
-
-
-@pytest.mark.parametrize("spoil", ["order", "units"])
-def test_maps_of_other_cosmologies_are_found_out(folder, spoil):
-    if spoil == "order":
-        spoil_table(lambda rows: rows[1:] + rows[:1])(folder)
-    else:
-        spoil_maps(lambda maps: maps * np.float32(1.5))(folder)
-    suite = open_suite("Lite", data_dir=folder)
-    with pytest.raises(ValueError, match=rf"{MAPS}: found .*mean density.*{TABLE}"):
-        check_suite(suite)
-
-
-def test_check_file_without_maps(folder, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nope: found no such file"):
-        check_file(tmp_path / "nope")
-    with pytest.raises(FileNotFoundError, match=r"found 2 file\(s\) of other names.*_SIMBA_<set>_"):
-        check_file(folder, suite="SIMBA")
-    with pytest.raises(FileNotFoundError, match=r"params_LH_Lite\.txt: found 1 file"):
-        check_file(folder / TABLE)
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    with pytest.raises(FileNotFoundError, match="empty: found no maps, expected Maps_"):
-        check_file(empty)
 
 
 # ------------------------------------------------------------------------------- parameters, split

@@ -12,19 +12,11 @@ import pytest
 import torch
 
 from cosmolib import training
+from cosmolib.inputs import prepare_data
 from cosmolib.networks import build_network
 from cosmolib.runs import load_profile
-from cosmolib.suites import PARAMETERS, map_indices, open_suite, split_simulations
-from cosmolib.training import (
-    augment,
-    denormalise,
-    fit,
-    learning_rate,
-    moment_loss,
-    normalise,
-    prepare_data,
-    seeded,
-)
+from cosmolib.suites import PARAMETERS, open_suite
+from cosmolib.training import augment, fit, learning_rate, moment_loss, seeded
 
 
 @pytest.fixture(scope="module")
@@ -69,58 +61,6 @@ def test_moment_loss_is_least_at_the_posterior_moments():
 
     best = loss(float(theta.mean()), float(theta.std()))
     assert best < min(loss(0.32, 0.1), loss(0.28, 0.1), loss(0.3, 0.11), loss(0.3, 0.09))
-
-
-# -------------------------------------------------------------------------------------- parameters
-def test_normalise_takes_each_range_to_zero_and_one(suite):
-    edges = [[0.1, 0.6, 0.25, 0.25, 0.5, 0.25], [0.5, 1.0, 4.0, 4.0, 2.0, 4.0]]
-    theta = normalise(edges, "Astrid")  # whose A_AGN2 spans more than that of the others
-    assert theta.dtype == np.float32
-    np.testing.assert_allclose(theta, [[0] * 6, [1] * 6], atol=1e-7)
-    assert normalise(edges, "SIMBA")[1, 5] == pytest.approx((4 - 0.5) / 1.5)
-    one = normalise(suite.params, "Lite", ["sigma_8"])
-    mean, std = denormalise(one, np.full_like(one, 0.1), "Lite", ["sigma_8"])
-    np.testing.assert_allclose(mean[:, 0], suite.params[:, 1], rtol=1e-6)
-    np.testing.assert_allclose(std, 0.04, rtol=1e-6)
-
-
-def test_unknown_target():
-    with pytest.raises(ValueError, match="targets: found 'h', expected some of Omega_m"):
-        normalise(np.ones((1, 6)), "Lite", ["h"])
-
-
-# -------------------------------------------------------------------------------------------- data
-def test_every_map_has_its_own_parameters(suite, data, profile):
-    """The scaled maps are undone and found again in the suite, under the right parameters."""
-    split = split_simulations(suite.n_simulations, profile.split_seed)
-    for x, simulation, part in (
-        (data.train_x, data.train_simulation, split.train),
-        (data.valid_x, data.valid_simulation, split.valid),
-        (data.test_x, data.test_simulation, split.test),
-    ):
-        assert x.shape == (15 * len(part), 1, 32, 32)
-        assert x.dtype == torch.float32
-        np.testing.assert_array_equal(simulation, np.repeat(part, 15))
-        back = data.scaling.invert(x[:, 0].numpy())
-        np.testing.assert_allclose(back, suite.maps[map_indices(part)], rtol=1e-4)
-    np.testing.assert_array_equal(data.test_map, map_indices(split.test))
-    np.testing.assert_array_equal(data.test_truth, suite.params[data.test_simulation, :2])
-    theta = normalise(suite.params, "Lite", profile.targets)
-    np.testing.assert_array_equal(data.train_theta, theta[data.train_simulation])
-    np.testing.assert_array_equal(data.valid_theta, theta[data.valid_simulation])
-
-
-def test_random_fills_do_not_depend_on_the_part_or_block(suite, profile, monkeypatch):
-    cut = "below:2e11:random"
-    whole = prepare_data(suite, profile, cut)
-    monkeypatch.setattr(training, "BLOCK", 7)
-    parts = prepare_data(suite, profile, cut)
-    assert torch.equal(whole.train_x, parts.train_x)
-    assert torch.equal(whole.test_x, parts.test_x)
-    train = suite.maps[map_indices(np.unique(whole.train_simulation))]
-    assert whole.value_range == (train.min(), train.max())
-    file = prepare_data(suite, replace(profile, scaling_scope="file"), cut)
-    assert file.value_range == (suite.maps.min(), suite.maps.max())
 
 
 # ------------------------------------------------------------------------------------ augmentation
@@ -231,7 +171,7 @@ def test_a_seed_fixes_everything_and_leaves_torch_alone(data, profile):
 KILLED = """
 import os, signal, sys
 import torch
-from cosmolib import training
+from cosmolib import inputs, training
 from cosmolib.networks import build_network
 from cosmolib.runs import load_profile
 from cosmolib.suites import open_suite
@@ -239,7 +179,7 @@ from cosmolib.suites import open_suite
 folder, checkpoint = sys.argv[1:]
 torch.set_num_threads(1)
 profile = load_profile("tiny", epochs=3, dropout=0.2)
-data = training.prepare_data(open_suite("Lite", data_dir=folder), profile)
+data = inputs.prepare_data(open_suite("Lite", data_dir=folder), profile)
 with training.seeded(1):
     network = build_network("lite", 32, 1, 0.2, 2)
 steps = 0

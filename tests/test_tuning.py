@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from cosmolib import tuning
+from cosmolib.inputs import prepare_data
 from cosmolib.runs import load_profile
 from cosmolib.suites import open_suite
-from cosmolib.training import prepare_data
 from cosmolib.tuning import (
     SEARCH_SPACE,
     boundary_flags,

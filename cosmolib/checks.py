@@ -1,0 +1,208 @@
+"""What a file of CMD is, whether it is whole, and the first thing that is wrong with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+
+from cosmolib import checksums
+from cosmolib.formats import (
+    FILE_NAME,
+    MAPS_PER_SIMULATION,
+    PARAMETERS,
+    POSITIVE_FIELDS,
+    SIMULATIONS,
+    TABLE_NAME,
+    WIDE_SETS,
+    find,
+    read_params,
+    table_names,
+)
+from cosmolib.suites import (
+    RHO_CRIT,
+    SLAB_DEPTH,
+    Suite,
+    blocks_of_maps,
+    mean_surface_density,
+    open_files,
+    parameter_ranges,
+)
+
+MASS_TOLERANCE = 0.05  # a box keeps its mass; table and maps that do not match miss by far more
+_ROUNDING = 1e-4  # of a table's parameters, relative to their range
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """One file that was checked."""
+
+    path: Path
+    what: str  # what it is, by its name
+    found: str  # what it holds; empty where it could not be read
+    problem: str | None  # the first thing that is wrong, None if nothing is
+
+    def __str__(self):
+        whole = "whole, nothing wrong found" if self.problem is None else "NOT usable"
+        return "\n".join(filter(None, (f"{self.path}", f"  {self.what}", self.found, f"  {whole}")))
+
+
+def check_suite(suite: Suite) -> str:
+    """Read every pixel of a suite and report what it holds.
+
+    Besides the values, the mass is checked: a simulation's mean map of total matter must be
+    `mean_surface_density` of its row, within 5 % in the median. Rows in another order, or maps in
+    other units, fail. Parameters of a latin hypercube must lie within the suite's ranges.
+
+    Raises
+    ------
+    ValueError
+        Non-finite pixels, zero or negative ones in matter, or maps that do not fit the parameters.
+    """
+    low, high, total, squares, means = np.inf, -np.inf, 0.0, 0.0, []
+    positive = suite.field in POSITIVE_FIELDS and suite.cut == "none"
+    for block in blocks_of_maps(suite):
+        low, high = min(low, block.min()), max(high, block.max())
+        per_map = block.mean(axis=(1, 2), dtype=np.float64)  # (b,)
+        means.append(per_map.reshape(-1, MAPS_PER_SIMULATION).mean(axis=1))
+        if positive:
+            logs = np.log10(block)
+            total += logs.sum(dtype=np.float64)
+            squares += np.einsum("ijk,ijk->", logs, logs, dtype=np.float64)
+    n, grid = len(suite.maps), suite.grid
+    lines = [
+        f"  {n} maps of {grid} x {grid} pixels, float32: {suite.n_simulations} simulations"
+        f"{_of_cmd(suite.set, suite.n_simulations)}",
+        f"  box {suite.box_size:g} Mpc/h, pixel {suite.box_size / grid:.4g} Mpc/h",
+        f"  pixels from {low:.4g} to {high:.4g}",
+    ]
+    if positive:
+        mean = total / suite.maps.size
+        std = math.sqrt(max(squares / suite.maps.size - mean**2, 0.0))
+        lines.append(f"  log10 of the pixels: mean {mean:.4f}, standard deviation {std:.4f}")
+    if suite.cut != "none":
+        lines.append(f"  cut from the raw maps: {suite.cut}")
+    lines += _parameter_lines(suite.params)
+    _check_ranges(suite.params_path, suite.params, suite.name, suite.set)
+    if suite.field == "Mtot" and suite.cut == "none":
+        deviation = np.abs(
+            np.concatenate(means) / mean_surface_density(suite.params[:, 0]) - 1
+        )  # (n,)
+        if not np.median(deviation) <= MASS_TOLERANCE:
+            raise ValueError(
+                f"{suite.maps_path}: found simulations whose mean density is off by "
+                f"{np.median(deviation):.0%} (median), expected Omega_m x "
+                f"{RHO_CRIT * SLAB_DEPTH:.4g} (Msun/h)/(Mpc/h)^2 within {MASS_TOLERANCE:.0%}: "
+                f"other units, or not the rows of {suite.params_path.name}"
+            )
+        lines.append(f"  mean density against Omega_m: within {deviation.max():.2g} of it")
+    lines.append(f"  parameters {suite.params_path}")
+    lines.append(f"  fingerprint {suite.fingerprint}")
+    return "\n".join(lines)
+
+
+def _of_cmd(set: str, n: int) -> str:
+    whole = SIMULATIONS.get(set)
+    return "" if whole in (None, n) else f" (CMD's own {set} has {whole})"
+
+
+def _parameter_lines(params: np.ndarray) -> list[str]:
+    return [
+        f"  {name:8s} {column.min():.4g} to {column.max():.4g}"
+        for name, column in zip(PARAMETERS, params.T, strict=True)
+    ]
+
+
+def _check_ranges(path: Path, params: np.ndarray, name: str, set: str) -> None:
+    """Refuse a latin hypercube that leaves the suite's ranges: another suite's table, or scaled."""
+    try:
+        low, high = parameter_ranges(name).T
+    except ValueError:  # a suite of the user's own
+        return
+    slack = _ROUNDING * (high - low)
+    bad = np.argwhere((params < low - slack) | (params > high + slack))
+    if set == "LH" and len(bad):
+        row, column = bad[0]
+        raise ValueError(
+            f"{path}: found {PARAMETERS[column]} = {params[row, column]:g} in row {row} "
+            f"(from 0), expected {low[column]:g} to {high[column]:g} as in {name}"
+        )
+
+
+def check_path(path: str | Path, suite: str | None = None, set: str | None = None) -> list[Report]:
+    """Check a file of CMD, or all those in a folder.
+
+    Parameters
+    ----------
+    path
+        A file of maps, its table beside it or one folder up; a table; or a folder in one of CMD's
+        layouts. A file that was downloaded must still have its SHA-256.
+    suite, set
+        Of a folder, only the files of this suite and set.
+
+    Returns
+    -------
+    list of Report
+        One a file. A bad one does not keep the others from being checked.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is nothing to check.
+    """
+    path = Path(path)
+    if path.is_file() and not (path.name.startswith("Maps_") and path.suffix == ".npy"):
+        return [_check_other(path)]
+    found = [path] if path.is_file() else sorted(path.rglob("Maps_*.npy"))
+    named = [(file, FILE_NAME.fullmatch(file.name)) for file in found]
+    wanted = [
+        (file, match)
+        for file, match in named
+        if match and suite in (None, match["name"]) and set in (None, match["set"])
+    ]
+    if not wanted:
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: found no such file, expected CMD maps or a folder")
+        form = f"Maps_<field>_{suite or '<suite>'}_{set or '<set>'}_z=0.00.npy"
+        state = f"{len(found)} file(s) of other names" if found else "no maps"
+        raise FileNotFoundError(f"{path}: found {state}, expected {form}")
+    return [_check_maps(file, **match.groupdict()) for file, match in wanted]
+
+
+def _check_maps(path: Path, field: str, name: str, set: str) -> Report:
+    what = f"maps of field {field}, suite {name}, set {set}, z = 0"
+    try:
+        tables = table_names(name, set)
+        siblings = [path.parent, path.parent.parent]
+        siblings.append(path.parent.parent / name.removeprefix("Nbody_"))  # of the twin
+        table = find(siblings, tables, f"{name} parameters")
+        found = check_suite(open_files(path, table, name, field, set))
+        for file in (path, table):
+            if checksums.verify(file, full=True) == "verified":
+                found += f"\n  SHA-256 as downloaded: {file.name}"
+    except (ValueError, OSError) as error:
+        return Report(path, what, "", " ".join(str(error).split()))
+    return Report(path, what, found, None)
+
+
+def _check_other(path: Path) -> Report:
+    """Check a file that is not called maps: a table, or nothing of ours."""
+    match = TABLE_NAME.fullmatch(path.name)
+    if not match:
+        expected = "Maps_<field>_<suite>_<set>_z=0.00.npy or params_<set>_<suite>.txt"
+        state = "an unfinished download" if path.suffix == ".part" else "another name"
+        return Report(path, "unknown", "", f"{path}: found {state}, expected {expected}")
+    name, set = match["name"], match["set"] or "LH"
+    what = f"parameters of suite {name}, set {set}"
+    try:
+        params = read_params(path, wide=bool(WIDE_SETS.fullmatch(set)))
+        lines = [f"  {len(params)} simulations{_of_cmd(set, len(params))}"]
+        lines += _parameter_lines(params[:, : len(PARAMETERS)])
+        _check_ranges(path, params[:, : len(PARAMETERS)], name, set)
+        if checksums.verify(path, full=True) == "verified":
+            lines.append("  SHA-256 as downloaded")
+    except (ValueError, OSError) as error:
+        return Report(path, what, "", " ".join(str(error).split()))
+    return Report(path, what, "\n".join(lines), None)

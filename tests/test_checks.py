@@ -1,0 +1,217 @@
+"""`cosmolib check`: what a file is, whether it is whole, and the first thing wrong with it."""
+
+import shutil
+
+import numpy as np
+import pytest
+from conftest import write_suite_files
+from test_suites import MAPS, TABLE, spoil_maps, spoil_table
+
+from cosmolib import cli
+from cosmolib.checks import check_path, check_suite
+from cosmolib.formats import FIELDS, SIMULATIONS
+from cosmolib.inputs import write_cut_suite
+from cosmolib.suites import PARAMETERS, mean_surface_density, open_suite, suites_at_hand
+
+FIDUCIAL = [0.3, 0.8, 1, 1, 1, 1]
+
+
+@pytest.fixture
+def folder(tiny_suite_dir, tmp_path):
+    """A copy of the tiny suite that a test may spoil."""
+    return shutil.copytree(tiny_suite_dir, tmp_path / "cmd")
+
+
+def only(path, **options):
+    (report,) = check_path(path, **options)
+    return report
+
+
+def test_report_states_what_is_there(tiny_suite_dir):
+    report = only(tiny_suite_dir / MAPS)
+    suite = open_suite("Lite", data_dir=tiny_suite_dir)
+    logs = np.log10(suite.maps.astype(np.float64))
+    text = str(report)
+    assert report.problem is None
+    assert "field Mtot, suite Lite, set LH" in text
+    assert "360 maps of 32 x 32 pixels, float32: 24 simulations (CMD's own LH has 1000)" in text
+    assert f"mean {logs.mean():.4f}, standard deviation {logs.std():.4f}" in text
+    assert f"pixels from {suite.maps.min():.4g} to {suite.maps.max():.4g}" in text
+    assert suite.fingerprint in text
+    assert "whole, nothing wrong found" in text
+    both = check_path(tiny_suite_dir)
+    assert [str(one) for one in both] == [text, str(only(tiny_suite_dir, suite="Nbody_Lite"))]
+    assert str(only(tiny_suite_dir, suite="Lite", set="LH")) == text
+
+
+@pytest.mark.parametrize("suite", ["IllustrisTNG", "SIMBA", "Astrid"])
+@pytest.mark.parametrize("twin", ["", "Nbody_"])
+@pytest.mark.parametrize("set", ["LH", "CV", "1P", "EX", "BE", "SB28"])
+def test_every_suite_and_set(tmp_path, suite, twin, set):
+    name = twin + suite
+    maps = np.full((45, 4, 4), mean_surface_density(0.3), np.float32)
+    place = tmp_path / "2D_maps" / "data" / name
+    write_suite_files(place, name, maps, [FIDUCIAL] * 3, set=set)
+    report = only(tmp_path)
+    assert report.problem is None
+    assert f"suite {name}, set {set}" in report.what
+    assert ("CMD's own" in report.found) == (set in SIMULATIONS)
+    assert open_suite(name, data_dir=tmp_path, set=set).n_simulations == 3
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_field(tmp_path, field):
+    maps = np.full((15, 4, 4), mean_surface_density(0.3), np.float32)
+    if field not in ("Mtot", "Mcdm"):
+        maps[3, 2, 1] = 0
+    write_suite_files(tmp_path, "IllustrisTNG", maps, [FIDUCIAL], field=field)
+    assert only(tmp_path).problem is None
+    maps[3, 2, 1] = -1
+    write_suite_files(tmp_path, "IllustrisTNG", maps, [FIDUCIAL], field=field)
+    assert "found -1.0 in map 3 (simulation 0), pixel (2, 1)" in only(tmp_path).problem
+
+
+@pytest.mark.parametrize("set", ["1P", "SB28", "LH"])
+def test_sets_in_which_more_than_six_parameters_vary(tmp_path, set):
+    maps = np.full((30, 4, 4), mean_surface_density(0.3), np.float32)
+    rows = np.array([[*FIDUCIAL, 0.049, 0.67], [*FIDUCIAL, 0.03, 0.67]])
+    write_suite_files(tmp_path, "IllustrisTNG", maps, rows, set=set)
+    if set == "LH":
+        with pytest.raises(ValueError, match=r"line 1: found 8 columns, expected 6"):
+            open_suite("IllustrisTNG", data_dir=tmp_path, set=set)
+        return
+    suite = open_suite("IllustrisTNG", data_dir=tmp_path, set=set)
+    np.testing.assert_array_equal(suite.params, rows[:, :6])
+    np.testing.assert_array_equal(suite.more_params, rows[:, 6:])
+    path = tmp_path / f"params_{set}_IllustrisTNG.txt"
+    path.write_text(" ".join(map(str, rows[0])) + "\n" + " ".join(map(str, rows[1, :7])))
+    with pytest.raises(ValueError, match=r"line 2: found 7 columns, expected 8"):
+        open_suite("IllustrisTNG", data_dir=tmp_path, set=set)
+
+
+def test_columns_in_another_order_are_not_read(folder, tiny_params):
+    header = "# sigma_8 Omega_m A_SN1 A_AGN1 A_SN2 A_AGN2"
+    np.savetxt(folder / TABLE, tiny_params, header=header, comments="")
+    with pytest.raises(ValueError, match=rf"{TABLE}: line 1: found the columns sigma_8 Omega_m"):
+        open_suite("Lite", data_dir=folder)
+
+
+def test_commas_between_the_columns(folder, tiny_params):
+    np.savetxt(folder / TABLE, tiny_params, header=",".join(PARAMETERS), comments="", delimiter=",")
+    np.testing.assert_array_equal(open_suite("Lite", data_dir=folder).params, tiny_params)
+
+
+def test_a_twin_without_a_table_takes_that_of_the_hydrodynamic_suite(tmp_path):
+    maps = np.full((15, 4, 4), mean_surface_density(0.3), np.float32)
+    _, own = write_suite_files(tmp_path / "Nbody_SIMBA", "Nbody_SIMBA", maps, [FIDUCIAL])
+    _, table = write_suite_files(tmp_path / "SIMBA", "SIMBA", maps, [FIDUCIAL])
+    assert open_suite("Nbody_SIMBA", data_dir=tmp_path).params_path == own
+    own.unlink()
+    assert open_suite("Nbody_SIMBA", data_dir=tmp_path).params_path == table
+    assert all(report.problem is None for report in check_path(tmp_path))
+    table.unlink()  # but never the other way round, nor that of another suite
+    write_suite_files(tmp_path / "Nbody_SIMBA", "Nbody_SIMBA", maps, [FIDUCIAL])
+    with pytest.raises(FileNotFoundError, match="no SIMBA parameters"):
+        open_suite("SIMBA", data_dir=tmp_path)
+
+
+def test_suites_at_hand(tiny_suite_dir, tmp_path, monkeypatch):
+    assert suites_at_hand(tiny_suite_dir) == ["Lite", "Nbody_Lite"]
+    monkeypatch.delenv("COSMOLIB_DATA", raising=False)
+    assert suites_at_hand() == ["Lite", "Nbody_Lite"]  # those of the repository
+    maps = np.full((15, 4, 4), 2e11, np.float32)
+    write_suite_files(tmp_path / "2D_maps" / "data" / "SIMBA", "SIMBA", maps, [FIDUCIAL])
+    write_suite_files(tmp_path / "Nbody", "Nbody_Astrid", maps, [FIDUCIAL])
+    write_suite_files(tmp_path, "Astrid", maps, [FIDUCIAL], set="CV")
+    write_suite_files(tmp_path, "IllustrisTNG", maps, [FIDUCIAL], field="Mgas")
+    write_suite_files(tmp_path / "elsewhere", "IllustrisTNG", maps, [FIDUCIAL])
+    monkeypatch.setenv("COSMOLIB_DATA", str(tmp_path))
+    assert suites_at_hand()[2:] == ["Nbody_Astrid", "SIMBA"]
+    for name in suites_at_hand(tmp_path):
+        open_suite(name, data_dir=tmp_path)
+    assert suites_at_hand(tmp_path, set="CV") == ["Astrid"]
+    assert suites_at_hand(tmp_path / "nowhere") == []
+
+
+# -------------------------------------------------------------------------------------- what is bad
+@pytest.mark.parametrize("spoil", ["order", "units"])
+def test_maps_of_other_cosmologies_are_found_out(folder, spoil):
+    if spoil == "order":
+        spoil_table(lambda rows: rows[1:] + rows[:1])(folder)
+    else:
+        spoil_maps(lambda maps: maps * np.float32(1.5))(folder)
+    suite = open_suite("Lite", data_dir=folder)
+    with pytest.raises(ValueError, match=rf"{MAPS}: found .*mean density.*{TABLE}"):
+        check_suite(suite)
+
+
+def test_a_table_of_another_suite_is_found_out(tmp_path):
+    """Astrid's A_AGN2 goes to 4; the same rows cannot be IllustrisTNG's."""
+    maps = np.full((15, 4, 4), mean_surface_density(0.3), np.float32)
+    for name in ("Astrid", "IllustrisTNG"):
+        write_suite_files(tmp_path, name, maps, [[*FIDUCIAL[:5], 3.5]])
+    assert only(tmp_path, suite="Astrid").problem is None
+    problem = only(tmp_path, suite="IllustrisTNG").problem
+    assert "found A_AGN2 = 3.5 in row 0 (from 0), expected 0.5 to 2 as in IllustrisTNG" in problem
+    for name in ("Astrid", "IllustrisTNG"):  # EX leaves the ranges on purpose
+        write_suite_files(tmp_path, name, maps, [[0.3, 0.8, 1, 100, 1, 1]], set="EX")
+        assert only(tmp_path, suite=name, set="EX").problem is None
+
+
+def test_a_bad_file_does_not_hide_the_others(folder, capsys):
+    spoil_maps(lambda maps: maps[:-1])(folder)
+    reports = check_path(folder)
+    assert [report.problem is None for report in reports] == [False, True]
+    assert "field Mtot, suite Lite, set LH" in str(reports[0])  # what it is, though it is broken
+    assert "NOT usable" in str(reports[0])
+    assert cli.main(["check", str(folder)]) == 2
+    out, err = capsys.readouterr()
+    assert out.count("suite Nbody_Lite") == 1
+    assert "found 359 maps, expected a multiple of 15" in err
+    assert err.count("\n") == 1
+
+
+def test_a_table_alone(folder, tmp_path):
+    report = only(folder / TABLE)
+    assert report.problem is None
+    assert "parameters of suite Lite, set LH" in report.what
+    assert "24 simulations (CMD's own LH has 1000)" in report.found
+    old = (folder / TABLE).rename(folder / "params_Nbody_IllustrisTNG.txt")
+    assert "parameters of suite Nbody_IllustrisTNG, set LH" in only(old).what
+    old.write_text("0.3 0.8 1 1 1 9\n")
+    assert "found A_AGN2 = 9 in row 0" in only(old).problem
+
+
+def test_what_is_no_file_of_cmd(folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nope: found no such file"):
+        check_path(tmp_path / "nope")
+    with pytest.raises(FileNotFoundError, match=r"found 2 file\(s\) of other names.*_SIMBA_<set>_"):
+        check_path(folder, suite="SIMBA")
+    grids = folder / "Grids_Mtot_SIMBA_LH_128_z=0.0.npy"
+    grids.write_bytes(b"")
+    assert "found another name, expected Maps_" in only(grids).problem
+    part = folder / (MAPS + ".part")
+    part.write_bytes(b"")
+    assert "found an unfinished download, expected Maps_" in only(part).problem
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(FileNotFoundError, match="empty: found no maps, expected Maps_"):
+        check_path(empty)
+
+
+# ------------------------------------------------------------------------------------- cut suites
+@pytest.mark.parametrize("cut", ["kmax:1", "above:delta=0:clamp", "mask:above:3e11"])
+def test_a_cut_file_says_so_and_is_checked_as_one(folder, tmp_path, cut):
+    cut_suite = write_cut_suite(open_suite("Lite", data_dir=folder), cut, tmp_path / "out")
+    assert cut_suite.cut == cut
+    report = only(tmp_path / "out")
+    assert report.problem is None
+    assert f"cut from the raw maps: {cut}" in report.found
+    note = cut_suite.maps_path.with_suffix(".cut.json")
+    note.write_text("[]")
+    with pytest.raises(ValueError, match=r"cut\.json: found no cut, expected"):
+        open_suite("Lite", data_dir=tmp_path / "out")
+    note.unlink()  # without the note the file claims to be raw
+    if cut == "kmax:1":
+        with pytest.raises(ValueError, match="expected finite and positive raw pixels"):
+            open_suite("Lite", data_dir=tmp_path / "out")

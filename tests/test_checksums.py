@@ -1,0 +1,156 @@
+"""The manifest of a folder: a changed file is told from the one that was recorded."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+
+import pytest
+
+from cosmolib import checksums
+from cosmolib.checksums import MANIFEST, record, verify
+
+URL = "https://example.org/maps.npy"
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "maps.npy"
+    path.write_bytes(b"0123456789" * 1000)
+    return path
+
+
+def rows(folder):
+    return json.loads((folder / MANIFEST).read_text())
+
+
+def later(path):
+    """Move a file's time of change by a second."""
+    stat = path.stat()
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
+
+
+def test_record_writes_what_the_file_is(path):
+    digest = record(path, URL)
+    assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    row = rows(path.parent)["maps.npy"]
+    assert row.pop("utc").endswith("+00:00")
+    size, mtime = path.stat().st_size, path.stat().st_mtime_ns
+    assert row == {"sha256": digest, "size": size, "mtime_ns": mtime, "url": URL}
+
+
+def test_states(path):
+    assert verify(path) == verify(path, full=True) == "unknown"
+    record(path)
+    assert verify(path) == "recorded"
+    assert verify(path, full=True) == "verified"
+
+
+def test_a_new_time_costs_one_hash(path):
+    record(path, URL)
+    later(path)
+    assert verify(path) == "verified"
+    assert verify(path) == "recorded"
+    assert rows(path.parent)["maps.npy"]["url"] == URL
+
+
+def test_recording_the_same_bytes_again_keeps_where_they_came_from(path):
+    record(path, URL)
+    record(path)
+    assert rows(path.parent)["maps.npy"]["url"] == URL
+    path.write_bytes(b"other bytes")
+    record(path)
+    assert rows(path.parent)["maps.npy"]["url"] is None
+
+
+def test_one_flipped_bit_is_seen(path):
+    """With its time changed at once; with its time as it was, by a full verification."""
+    expected = record(path)
+    state = path.stat()
+    data = bytearray(path.read_bytes())
+    data[5000] ^= 1
+    path.write_bytes(data)
+    found = hashlib.sha256(data).hexdigest()
+    later(path)
+    with pytest.raises(ValueError, match=f"maps.npy: found SHA-256 {found}, expected {expected}"):
+        verify(path)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert verify(path) == "recorded"
+    with pytest.raises(ValueError, match=f"found SHA-256 {found}, expected {expected}"):
+        verify(path, full=True)
+    assert rows(path.parent)["maps.npy"]["sha256"] == expected
+
+
+def test_another_size_is_seen_without_hashing(path, monkeypatch):
+    record(path)
+    path.write_bytes(b"short")
+    monkeypatch.setattr(checksums, "sha256", None)
+    with pytest.raises(ValueError, match=r"maps.npy: found 5 bytes, expected 10000 as .*recorded"):
+        verify(path)
+
+
+def test_a_file_that_changes_while_it_is_hashed_does_not_pass_for_verified(path, monkeypatch):
+    def slowly(name):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        path.write_bytes(b"9876543210" * 1000)
+        later(path)
+        return digest
+
+    monkeypatch.setattr(checksums, "sha256", slowly)
+    record(path)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="found SHA-256"):
+        verify(path)
+
+
+def test_a_folder_that_cannot_be_written_is_verified_all_the_same(path, monkeypatch):
+    record(path)
+    later(path)
+
+    def refuse(path, obj):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(checksums, "write_json", refuse)  # a mode would not stop root
+    before = (path.parent / MANIFEST).read_bytes()
+    assert verify(path) == verify(path) == "verified"
+    assert (path.parent / MANIFEST).read_bytes() == before
+    with pytest.raises(PermissionError):
+        record(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"maps.npy": 1}', '{"maps.npy": {"sha256": "00", "size": 10000}}']
+)
+def test_a_broken_manifest_is_named_and_kept(path, text):
+    manifest = path.parent / MANIFEST
+    manifest.write_text(text)
+    for function in (verify, record):
+        with pytest.raises(ValueError, match=r"checksums.json: found .* expected "):
+            function(path)
+    assert manifest.read_text() == text
+
+
+@pytest.mark.parametrize("function", [verify, record])
+def test_no_file(tmp_path, function):
+    with pytest.raises(FileNotFoundError, match="absent.npy: found no such file, expected one"):
+        function(tmp_path / "absent.npy")
+    assert list(tmp_path.iterdir()) == []
+
+
+def _record_many(folder, first):
+    for i in range(first, first + 20):
+        path = folder / f"{i}.txt"
+        path.write_text(str(i))
+        record(path)
+
+
+def test_two_processes_lose_no_row(tmp_path):
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_record_many, args=(tmp_path, 100 * n)) for n in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+        assert worker.exitcode == 0
+    assert set(rows(tmp_path)) == {f"{100 * n + i}.txt" for n in range(3) for i in range(20)}
+    assert sorted(p.name for p in tmp_path.iterdir() if p.suffix != ".txt") == [MANIFEST]

@@ -1,0 +1,131 @@
+"""Scalings: the published one to the last bit, whatever the blocks, and what they do to pixels."""
+
+import numpy as np
+import pytest
+from test_cuts import lognormal_maps
+
+from cosmolib import scaling as scaling_module
+from cosmolib.scaling import Scaling, fit_scaling, mean_and_std
+
+
+@pytest.fixture
+def maps():
+    return lognormal_maps(7, 16)
+
+
+def published(maps):
+    """The preparation of the published code in plain NumPy, on all of a file at once."""
+    maps = maps.copy()
+    maps[np.where(maps == 0)] = 1
+    signed = np.where(maps < 0, -np.log10(np.abs(maps)), np.log10(np.abs(maps)))
+    return (signed - np.mean(signed)) / np.std(signed)
+
+
+@pytest.mark.parametrize("shape", [(300, 64, 64), (77, 100, 100), (40, 256, 256), (1, 8, 8)])
+@pytest.mark.parametrize("part", [2**22, 10_000])
+def test_scaling_of_a_file_is_the_published_one_bit_by_bit(shape, part, monkeypatch):
+    """In float32 as published; however small the parts are that the file is read in."""
+    monkeypatch.setattr(scaling_module, "_SUM_PIXELS", part)
+    maps = np.random.default_rng(0).lognormal(25.5, 1.1, shape).astype(np.float32)
+    maps[0, 0, :3] = [0, -1e11, 3e15]
+    expected = published(maps)
+    scaling = fit_scaling(maps, "log")
+    assert expected.dtype == np.float32
+    assert scaling.apply(maps).tobytes() == expected.tobytes()
+
+
+def test_mean_and_std_divide_as_numpy_does():
+    """More numbers than float32 counts exactly: the division is in double precision."""
+    rng = np.random.default_rng(3)
+    for n in (2**24 + 1, 2**24 + 12345):
+        x = rng.normal(11, 0.5, n).astype(np.float32)
+        assert mean_and_std(lambda a, b, x=x: x[a:b], x.shape) == (float(x.mean()), float(x.std()))
+
+
+def test_maps_can_be_read_by_a_function(maps):
+    class Reader:
+        shape = maps.shape
+
+        def __call__(self, start, stop):
+            return maps[start:stop]
+
+    assert fit_scaling(Reader()) == fit_scaling(maps)
+
+
+def test_scaling_in_place_and_to_half_precision(maps):
+    scaling = fit_scaling(maps)
+    expected = scaling.apply(maps)
+    half = np.empty(maps.shape, np.float16)
+    assert scaling.apply(maps, out=half).dtype == np.float16
+    np.testing.assert_array_equal(half, expected.astype(np.float16))
+    assert np.shares_memory(scaling.apply(maps, out=maps), maps)
+    np.testing.assert_array_equal(maps, expected)
+
+
+def test_log_scaling_is_the_published_one():
+    maps = lognormal_maps(7, 16)
+    maps[0, 0, :3] = [0, -1e11, 1e15]
+    published = np.where(maps != 0, maps, 1)
+    published = np.sign(published) * np.log10(np.abs(published))
+    scaling = fit_scaling(maps, "log")
+    assert scaling.mean == pytest.approx(published.mean(dtype=np.float64), rel=1e-6)
+    assert scaling.std == pytest.approx(published.std(dtype=np.float64), rel=1e-6)
+    out = scaling.apply(maps)
+    assert out.dtype == np.float32
+    np.testing.assert_allclose(out, (published - scaling.mean) / scaling.std, atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", ["log", "asinh", "linear"])
+def test_scaling_makes_zero_mean_and_unit_variance_and_can_be_undone(kind):
+    maps = lognormal_maps(9, 16)
+    before = maps.copy()
+    scaling = fit_scaling(maps, kind)
+    x = scaling.apply(maps)
+    assert np.array_equal(maps, before)
+    assert x.shape == maps.shape
+    assert abs(x.mean(dtype=np.float64)) < 1e-5
+    assert x.std(dtype=np.float64) == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(scaling.invert(x), maps, rtol=1e-4, atol=1e-5 * maps.std())
+    assert scaling.apply(maps[0]).shape == (16, 16)
+    signed = scaling.invert(scaling.apply(-maps))
+    np.testing.assert_allclose(signed, -maps, rtol=1e-3, atol=1e-5 * maps.std())
+
+
+def test_asinh_scaling_is_smooth_through_zero_and_the_log_jumps():
+    pixels = np.array([[-1e9, 1e9], [1e11, 1e12]], np.float32)
+    log, asinh = (Scaling(kind, 0.0, 1.0).apply(pixels) for kind in ("log", "asinh"))
+    assert log[0, 1] - log[0, 0] == 18
+    assert asinh[0, 1] - asinh[0, 0] == pytest.approx(0.02, rel=1e-3)
+
+
+def test_scaling_sees_the_maps_it_is_given_only():
+    maps = lognormal_maps(6, 16)
+    scaling = fit_scaling(maps[:3])
+    maps[3:] *= 100
+    assert fit_scaling(maps[:3]) == scaling
+    assert fit_scaling(maps).mean > scaling.mean + 0.5
+
+
+@pytest.mark.parametrize("kind", ["log", "asinh", "linear"])
+def test_constant_maps_scale_to_zero(kind):
+    maps = np.full((5, 8, 8), 1e12 / 3, np.float32)
+    scaling = fit_scaling(maps, kind)
+    assert scaling.std == 1
+    np.testing.assert_allclose(scaling.apply(maps), 0, atol=1e-6 * abs(scaling.mean))
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_bad_scaling(maps):
+    with pytest.raises(ValueError, match="unknown scaling 'sqrt'"):
+        fit_scaling(maps, "sqrt")
+    with pytest.raises(ValueError, match="no maps"):
+        fit_scaling(maps[:0])
+    for value in (np.nan, np.inf):
+        broken = maps.copy()
+        broken[-1, 0, 0] = value
+        with pytest.raises(ValueError, match="NaN or infinite"):
+            fit_scaling(broken)
+    with pytest.raises(ValueError, match="unknown scaling"):
+        Scaling("sqrt", 0.0, 1.0)
+    with pytest.raises(ValueError, match="std > 0"):
+        Scaling("log", 0.0, 0.0)
