@@ -197,11 +197,15 @@ def _verify(path: Path, check_file: Callable, report: Callable) -> None:
         state = checksums.verify(path, full=True)
     except ValueError as error:
         raise ValueError(f"{error}; remove the file to download it again") from None
-    if state == "unknown":
-        checksums.record(path)
-        report(f"{path}: is there already; it had no checksum on record, now it has")
-    else:
+    if state == "verified":
         report(f"{path}: is there already, its SHA-256 is the one recorded")
+        return
+    try:
+        checksums.record(path)
+        now = "now it has"
+    except OSError as error:  # a shared, read-only folder
+        now = f"nor could one be written ({error.strerror})"
+    report(f"{path}: is there already; it had no checksum on record, {now}")
 
 
 def _fetch(path: Path, urls: list[str], check_head, check_file, report, **options) -> str:
@@ -333,7 +337,7 @@ class ResumableDownloader:
                 os.replace(self.part, output_file)
                 self.sidecar.unlink()
             except KeyboardInterrupt:
-                kept = f"{_size(file) / 1e9:.3f} GB are in {self.part}"
+                kept = f"{_size(file) / 1e9:.3f} GB are kept in {self.part}"
                 raise KeyboardInterrupt(f"{kept}; the same command goes on from there") from None
             finally:
                 if not _size(file):
@@ -352,36 +356,33 @@ class ResumableDownloader:
         except OSError:
             return  # a network file system without locks
         # The other may have ended, and given the file its name, between our opening and locking.
-        if not self.part.exists() or not os.path.samestat(
-            os.fstat(file.fileno()), os.stat(self.part)
-        ):
+        ours = os.fstat(file.fileno())
+        if not self.part.exists() or not os.path.samestat(ours, os.stat(self.part)):
             raise busy
 
     def _fill(self, url: str, file) -> None:
         """Attempt until the file is whole."""
-        import requests
-
         failures, furthest = 0, _size(file)
-        with requests.Session() as session:
-            while True:
-                try:
-                    return self._attempt(session, url, file)
-                except _Broken as broken:
-                    reason = broken
-                # Counted against the furthest byte, not the last: a server that begins anew and
-                # breaks at the same place each time makes no progress.
-                failures = failures + 1 if _size(file) <= furthest else 1
-                furthest = max(furthest, _size(file))
-                if failures > self.retries:
-                    raise OSError(
-                        f"{url}: found {reason}, after {failures} attempts without a new byte, "
-                        f"expected the file; {_size(file)} bytes are kept for the next time"
-                    )
-                wait = min(2.0 ** (failures - 1), _LONGEST_WAIT)
-                self.report(f"{url}: {reason}; {_size(file)} bytes are kept, next in {wait:g} s")
-                self.sleep(wait)
+        while True:
+            try:
+                return self._attempt(url, file)
+            except _Broken as broken:
+                reason = str(broken)
+            # Counted against the furthest byte, not the last: a server that begins anew and
+            # breaks at the same place each time makes no progress.
+            size = _size(file)
+            failures = failures + 1 if size <= furthest else 1
+            furthest = max(furthest, size)
+            if failures > self.retries:
+                raise OSError(
+                    f"{url}: found {reason}, after {failures} attempts without a new byte, "
+                    f"expected the file; {size} bytes are kept for the next time"
+                )
+            wait = min(2.0 ** (failures - 1), _LONGEST_WAIT)
+            self.report(f"{url}: {reason}; {size} bytes are kept, next in {wait:g} s")
+            self.sleep(wait)
 
-    def _attempt(self, session, url: str, file) -> None:
+    def _attempt(self, url: str, file) -> None:
         """Ask for what is missing and append it; raise `_Broken` if not all of it came."""
         import requests
 
@@ -390,13 +391,15 @@ class ResumableDownloader:
         offset = _size(file) if validator and _size(file) <= state["total"] else 0
         if offset and offset == state["total"]:
             return
-        # Compressed on the way, bytes on disk would not be bytes of the file.
-        headers = {"Accept-Encoding": "identity", "User-Agent": f"cosmolib/{__version__}"}
+        # Compressed on the way, bytes on disk would not be bytes of the file. A connection that is
+        # kept would outlive its use: a pool of them closes with the garbage, not with its session.
+        headers = {"Accept-Encoding": "identity", "Connection": "close"}
+        headers["User-Agent"] = f"cosmolib/{__version__}"
         if offset:
             headers |= {"Range": f"bytes={offset}-", "If-Range": validator}
         try:
             timeout = (self.timeout, self.timeout)
-            response = session.get(url, headers=headers, stream=True, timeout=timeout)
+            response = requests.get(url, headers=headers, stream=True, timeout=timeout)
         except requests.exceptions.SSLError as error:  # a bad certificate stays bad
             raise OSError(f"{url}: found {error}, expected a certificate to trust") from None
         except (requests.ConnectionError, requests.Timeout) as error:

@@ -8,9 +8,10 @@
   twins is ten times finer than either.
 - one factor a map and suite, which restores the mean surface density exactly.
 
-One chunk holds 100 simulations. Expansion uses table look-ups and single products only, no sum or
-power that could round differently on another processor, so that the SHA-256 of the expanded files
-is the same everywhere and can be checked.
+One chunk holds 100 simulations of one set: the latin hypercube LH, or one of the small sets CV, 1P
+and EX, which are shipped whole and expanded apart. Expansion uses table look-ups and single
+products only, no sum or power that could round differently on another processor, so that the
+SHA-256 of the expanded files is the same everywhere and can be checked.
 """
 
 from __future__ import annotations
@@ -32,9 +33,12 @@ STEP = Decimal("0.04")  # dex
 RATIO_STEP = Decimal("0.004")  # dex
 LEVEL_ZERO = 200  # level 0 is 1e8 (Msun/h)/(Mpc/h)^2, level 255 is 1.6e18
 RATIO_ZERO = 128
+# at A_SN1 = 100 a void gains up to 0.64 dex, while no pixel can lose more than the baryons
+RATIO_ZEROS = {"EX": 64}  # other sets: RATIO_ZERO
 CHUNK = 100  # simulations
 MAPS = 15  # a simulation
 SUITES = ("Lite", "Nbody_Lite")
+SETS = ("LH", "CV", "1P", "EX")  # `cosmolib.shards.set_table` says what they are
 # residuals are bytes without alignment or text structure
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 0, "pb": 0}]
 
@@ -42,6 +46,22 @@ _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0
 def embedded_suites():
     """Names of the suites that come with the repository."""
     return SUITES
+
+
+def embedded_sets():
+    """Names of the sets of simulations that both embedded suites have."""
+    return SETS
+
+
+def table_name(set):
+    """File of a set's parameters and seeds in ``data/lite/``."""
+    return TABLE if _known(set) == "LH" else f"CosmoAstroSeed_Lite_{set}.txt"
+
+
+def _known(set):
+    if set not in SETS:
+        raise ValueError(f"set {set!r} is not embedded, expected one of {', '.join(SETS)}")
+    return set
 
 
 def _powers_of_ten(step, zero):
@@ -75,13 +95,15 @@ def _levels(residuals):
     return np.ascontiguousarray(np.moveaxis(padded[1:, 1:], -1, 0)).astype(np.uint8)
 
 
-def encode(gravity, feedback):
+def encode(gravity, feedback, ratio_zero=RATIO_ZERO):
     """Compress twin maps.
 
     Parameters
     ----------
     gravity, feedback : ndarray, shape (n, N, N)
         Maps of ``Nbody_Lite`` and ``Lite`` [(Msun/h)/(Mpc/h)^2].
+    ratio_zero : int
+        The byte of equal twins.
 
     Returns
     -------
@@ -95,7 +117,7 @@ def encode(gravity, feedback):
     gravity, feedback = np.asarray(gravity, float), np.asarray(feedback, float)
     with np.errstate(divide="ignore", invalid="ignore"):
         levels = np.rint(np.log10(gravity) / float(STEP)) - LEVEL_ZERO
-        ratios = np.rint(np.log10(feedback / gravity) / float(RATIO_STEP)) + RATIO_ZERO
+        ratios = np.rint(np.log10(feedback / gravity) / float(RATIO_STEP)) + ratio_zero
     for name, values in (("Nbody_Lite level", levels), ("Lite/Nbody_Lite ratio", ratios)):
         if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 255):
             raise ValueError(
@@ -105,7 +127,7 @@ def encode(gravity, feedback):
     levels, ratios = levels.astype(np.uint8), ratios.astype(np.uint8)
     decoded = _powers_of_ten(STEP, -LEVEL_ZERO)[levels]
     factor = gravity.mean(axis=(1, 2)) / decoded.mean(axis=(1, 2))
-    twin = decoded * _powers_of_ten(RATIO_STEP, RATIO_ZERO)[ratios]
+    twin = decoded * _powers_of_ten(RATIO_STEP, ratio_zero)[ratios]
     twin_factor = feedback.mean(axis=(1, 2)) / twin.mean(axis=(1, 2))
     payload = b"".join(
         (
@@ -118,8 +140,8 @@ def encode(gravity, feedback):
     return lzma.compress(payload, lzma.FORMAT_XZ, lzma.CHECK_CRC32, filters=_FILTERS)
 
 
-def decode(blob, n_maps, grid):
-    """Expand a chunk made by `encode`.
+def decode(blob, n_maps, grid, ratio_zero=RATIO_ZERO):
+    """Expand a chunk made by `encode` with the same ``ratio_zero``.
 
     Returns
     -------
@@ -133,76 +155,106 @@ def decode(blob, n_maps, grid):
     coded = np.frombuffer(payload, np.uint8, 2 * pixels).reshape(2, n_maps, grid, grid)
     factors = np.frombuffer(payload, "<f8", offset=2 * pixels).reshape(2, n_maps, 1, 1)
     gravity = _powers_of_ten(STEP, -LEVEL_ZERO)[_levels(coded[0])]
-    feedback = gravity * _powers_of_ten(RATIO_STEP, RATIO_ZERO)[coded[1]]
+    feedback = gravity * _powers_of_ten(RATIO_STEP, ratio_zero)[coded[1]]
     gravity *= factors[0]
     feedback *= factors[1]
     return gravity.astype(np.float32), feedback.astype(np.float32)
 
 
-def pack(source, out=DATA):
-    """Write ``data/lite/`` from the CMD-format files of both suites.
+def pack(source, out=DATA, set="LH"):
+    """Write one set of ``data/lite/`` from the CMD-format files of both suites.
 
     Chunks whose bytes have not changed are left alone, so that a longer suite adds files only.
+    The manifest keeps what it says of the other sets.
 
     Parameters
     ----------
     source : path
-        Folder with ``<suite>/Maps_Mtot_<suite>_LH_z=0.00.npy`` of both suites, as
-        `cosmolib.simulate.assemble` leaves it.
+        Folder with ``<suite>/Maps_Mtot_<suite>_<set>_z=0.00.npy`` of both suites, as
+        `cosmolib.shards.assemble` leaves it.
     out : path
-        Folder that holds the CAMELS table and receives chunks and manifest.
+        Folder that holds the set's table and receives chunks and manifest.
+    set : str
+        One of `embedded_sets`.
 
     Returns
     -------
     dict
-        The manifest.
+        What the manifest says of the set.
+
+    Raises
+    ------
+    ValueError
+        If the twins do not fit together, or a small set is not whole.
     """
     source, out = Path(source), Path(out)
-    paths = [source / suite / _maps_name(suite) for suite in SUITES]
+    rows = _table_rows(out / table_name(set))
+    paths = [source / suite / _maps_name(suite, set) for suite in SUITES]
     feedback, gravity = (np.load(path, mmap_mode="r", allow_pickle=False) for path in paths)
     if gravity.shape != feedback.shape:
         raise ValueError(
             f"{paths[0]}: found shape {feedback.shape}, expected {gravity.shape}, its twin's"
         )
     simulations, grid = len(gravity) // MAPS, gravity.shape[-1]
-    manifest = {"format": 1, "simulations": simulations, "grid": grid, "chunks": []}
+    if simulations > len(rows) or (set != "LH" and simulations < len(rows)):
+        raise ValueError(
+            f"{paths[0]}: found {simulations} simulations, expected {len(rows)}, the rows of "
+            f"{table_name(set)}"
+        )
+    packed = {"simulations": simulations, "grid": grid, "chunks": []}
+    prefix = "lite" if set == "LH" else set.lower()
+    zero = RATIO_ZEROS.get(set, RATIO_ZERO)
     hashes = {suite: hashlib.sha256() for suite in SUITES}
     for first in range(0, simulations, CHUNK):
         count = min(CHUNK, simulations - first)
-        rows = slice(MAPS * first, MAPS * (first + count))
-        name = f"lite-{first:04d}.xz"
-        blob = _shipped_chunk(out / name, gravity[rows], feedback[rows])
-        blob = blob or encode(gravity[rows], feedback[rows])
+        maps = slice(MAPS * first, MAPS * (first + count))
+        name = f"{prefix}-{first:04d}.xz"
+        blob = _shipped_chunk(out / name, gravity[maps], feedback[maps], zero)
+        blob = blob or encode(gravity[maps], feedback[maps], zero)
         digest = hashlib.sha256(blob).hexdigest()
         if not (out / name).exists() or sha256(out / name) != digest:
             with atomic_path(out / name) as temporary:
                 temporary.write_bytes(blob)
-        expanded = dict(zip(("Nbody_Lite", "Lite"), decode(blob, MAPS * count, grid), strict=True))
+        expanded = decode(blob, MAPS * count, grid, zero)
+        expanded = dict(zip(("Nbody_Lite", "Lite"), expanded, strict=True))
         for suite in SUITES:
             hashes[suite].update(expanded[suite].tobytes())
-        manifest["chunks"].append(
+        packed["chunks"].append(
             {"file": name, "first": first, "simulations": count, "sha256": digest}
         )
-    manifest["expanded"] = {suite: hashes[suite].hexdigest() for suite in SUITES}
+    packed["expanded"] = {suite: hashes[suite].hexdigest() for suite in SUITES}
+    manifest = read_json(out / MANIFEST) if (out / MANIFEST).exists() else {}
+    small = manifest.pop("sets", {})
+    if set == "LH":  # its part is the manifest's top, as it was before there were other sets
+        manifest = {"format": 1, **packed}
+    else:
+        manifest, small = {"format": 1, **manifest}, {**small, set: packed}
+    if small:
+        manifest["sets"] = {name: small[name] for name in SETS if name in small}
     write_json(out / MANIFEST, manifest)
-    return manifest
+    return packed
 
 
-def _shipped_chunk(path, gravity, feedback):
+def _table_rows(path):
+    lines = [line.split() for line in path.read_text().splitlines()]
+    return [" ".join(line[1:7]) for line in lines if line and not line[0].startswith("#")]
+
+
+def _shipped_chunk(path, gravity, feedback, ratio_zero):
     """Bytes of a chunk that already holds just these maps, else None: quantise only once."""
     if not path.exists():
         return None
     blob = path.read_bytes()
     try:
-        found = decode(blob, len(gravity), gravity.shape[-1])
+        found = decode(blob, len(gravity), gravity.shape[-1], ratio_zero)
     except (ValueError, lzma.LZMAError):
         return None
     same = all(map(np.array_equal, found, (gravity, feedback)))
     return blob if same else None
 
 
-def _maps_name(suite):
-    return f"Maps_Mtot_{suite}_LH_z=0.00.npy"
+def _maps_name(suite, set):
+    return f"Maps_Mtot_{suite}_{set}_z=0.00.npy"
 
 
 def cache_folder():
@@ -212,11 +264,11 @@ def cache_folder():
     return Path(os.environ.get("COSMOLIB_CACHE") or platformdirs.user_cache_dir("cosmolib"))
 
 
-def expand(name, cache_dir=None, data=DATA):
-    """Expand an embedded suite into CMD-format files, once.
+def expand(name, cache_dir=None, data=DATA, set="LH"):
+    """Expand one set of an embedded suite into CMD-format files, once.
 
-    Both twins are expanded together. Every chunk is checked by its SHA-256 before it is read, and
-    the expanded maps before they get their name, so a file that is there is whole.
+    Both twins are expanded together, and no other set. Every chunk is checked by its SHA-256 before
+    it is read, and the expanded maps before they get their name, so a file that is there is whole.
 
     Parameters
     ----------
@@ -226,21 +278,24 @@ def expand(name, cache_dir=None, data=DATA):
         Overrides `cache_folder`.
     data : path
         The shipped chunks.
+    set : str
+        One of `embedded_sets`.
 
     Returns
     -------
     Path
-        Folder with ``Maps_Mtot_<name>_LH_z=0.00.npy`` and ``params_LH_<name>.txt``.
+        Folder with ``Maps_Mtot_<name>_<set>_z=0.00.npy`` and ``params_<set>_<name>.txt``.
 
     Raises
     ------
     ValueError
-        If the name is not embedded, or a chunk is damaged.
+        If the name or the set is not embedded, or a chunk is damaged.
     FileNotFoundError
         If the repository's ``data/lite`` is not there.
     """
     if name not in SUITES:
         raise ValueError(f"{name!r} is not embedded, expected one of {', '.join(SUITES)}")
+    _known(set)
     data = Path(data)
     if not (data / MANIFEST).exists():
         raise FileNotFoundError(
@@ -248,27 +303,30 @@ def expand(name, cache_dir=None, data=DATA):
             "repository; install the package from there (pip install -e .)"
         )
     manifest = read_json(data / MANIFEST)
+    packed = manifest if set == "LH" else manifest.get("sets", {}).get(set, {})
+    if "chunks" not in packed:
+        raise ValueError(f"{data / MANIFEST}: found no set {set}; `cosmolib simulate` makes it")
     # named after its content, so that a longer suite never mixes with an older expansion
-    folder = Path(cache_dir or cache_folder()) / f"lite-{manifest['expanded']['Lite'][:12]}"
-    done = [folder / suite / f"params_LH_{suite}.txt" for suite in SUITES]
+    folder = "lite" if set == "LH" else f"lite-{set.lower()}"
+    folder = Path(cache_dir or cache_folder()) / f"{folder}-{packed['expanded']['Lite'][:12]}"
+    done = [folder / suite / f"params_{set}_{suite}.txt" for suite in SUITES]
     if not all(path.exists() for path in done):
-        _expand_all(manifest, data, folder)
+        _expand_all(packed, data, folder, set)
     return folder / name
 
 
-def _expand_all(manifest, data, folder):
-    grid, simulations = manifest["grid"], manifest["simulations"]
+def _expand_all(packed, data, folder, set):
+    grid, simulations = packed["grid"], packed["simulations"]
     shape = (MAPS * simulations, grid, grid)
-    rows = [line for line in (data / TABLE).read_text().splitlines() if not line.startswith("#")]
-    table = "\n".join(" ".join(row.split()[1:7]) for row in rows[:simulations])
-    paths = {suite: folder / suite / _maps_name(suite) for suite in SUITES}
+    table = "\n".join(_table_rows(data / table_name(set))[:simulations])
+    paths = {suite: folder / suite / _maps_name(suite, set) for suite in SUITES}
     with atomic_path(paths["Lite"]) as lite, atomic_path(paths["Nbody_Lite"]) as nbody:
         files = {
             "Lite": np.lib.format.open_memmap(lite, "w+", np.float32, shape),
             "Nbody_Lite": np.lib.format.open_memmap(nbody, "w+", np.float32, shape),
         }
         hashes = {suite: hashlib.sha256() for suite in SUITES}
-        for chunk in manifest["chunks"]:
+        for chunk in packed["chunks"]:
             path = data / chunk["file"]
             blob = path.read_bytes()
             found = hashlib.sha256(blob).hexdigest()
@@ -277,18 +335,19 @@ def _expand_all(manifest, data, folder):
                     f"{path}: damaged, SHA-256 is {found}, expected {chunk['sha256']}; "
                     "restore it with `git checkout`"
                 )
-            maps = decode(blob, MAPS * chunk["simulations"], grid)
+            zero = RATIO_ZEROS.get(set, RATIO_ZERO)
+            maps = decode(blob, MAPS * chunk["simulations"], grid, zero)
             start = MAPS * chunk["first"]
             for suite, block in zip(("Nbody_Lite", "Lite"), maps, strict=True):
                 files[suite][start : start + len(block)] = block
                 hashes[suite].update(block.tobytes())
         for suite in SUITES:
-            found, expected = hashes[suite].hexdigest(), manifest["expanded"][suite]
+            found, expected = hashes[suite].hexdigest(), packed["expanded"][suite]
             if found != expected:
                 raise ValueError(
                     f"{paths[suite]}: expanded maps have SHA-256 {found}, expected {expected}"
                 )
             files[suite].flush()
     for suite in SUITES:  # last, as the sign that the maps are whole
-        with atomic_path(folder / suite / f"params_LH_{suite}.txt") as temporary:
+        with atomic_path(folder / suite / f"params_{set}_{suite}.txt") as temporary:
             temporary.write_text("# Omega_m sigma_8 A_SN1 A_AGN1 A_SN2 A_AGN2\n" + table + "\n")

@@ -11,24 +11,26 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 import yaml
 
-from cosmolib.inputs import (
-    Data,
-    denormalise,
-    prepare_data,
-    study_suite,
-)
-from cosmolib.networks import build_network
-from cosmolib.runs import Profile, Run, atomic_path, provenance, read_json, write_json
+from cosmolib.inputs import Data, denormalise, prepare_data, study_suite
+from cosmolib.networks import build_network, published_network
+from cosmolib.runs import Profile, Run, atomic_path, provenance, read_json, sha256, write_json
 from cosmolib.scaling import Scaling
 from cosmolib.suites import simulation_of
-from cosmolib.training import EVALUATION_BATCH, fit, run_network, seeded, select_device
+from cosmolib.training import (
+    EVALUATION_BATCH,
+    fit,
+    moment_loss,
+    run_network,
+    seeded,
+    select_device,
+)
 
 # Keys of a profile that a single run hangs on: when one of them changes, the run is done anew.
 RUN_KEYS = (
@@ -272,8 +274,8 @@ def train_run(
 ) -> dict:
     """Do one run from its maps to its ``metrics.json``, or read that where it is done already.
 
-    The folder fills in the order config.yaml, checkpoint.pt (removed at the end), weights.pt,
-    history.csv, predictions.npz, provenance.json, metrics.json. A run that was killed goes on from
+    The folder fills in the order config.yaml, checkpoint.pt (removed at the end), history.csv,
+    weights.pt, predictions.npz, provenance.json, metrics.json. A run that was killed goes on from
     its checkpoint. A run done with other settings or data than now is done anew.
 
     Parameters
@@ -296,12 +298,8 @@ def train_run(
     device = device or select_device()
     suite = study_suite(run.suite, profile)
     config = _config(run, profile, suite)
-    if _same_run(_read_config(run), config):
-        if run.complete:
-            return read_json(run.path("metrics.json"))
-    else:
-        for name in ("metrics.json", "checkpoint.pt"):  # of other settings: no longer true
-            run.path(name).unlink(missing_ok=True)
+    if _done(run, config):
+        return read_json(run.path("metrics.json"))
     if data is None:
         data = prepare_data(suite, profile, run.cut)
     elif (data.suite, data.cut, data.fingerprint) != (run.suite, run.cut, suite.fingerprint):
@@ -309,8 +307,7 @@ def train_run(
             f"{run.folder}: found data of {data.suite}, cut {data.cut}, expected {run.suite}, "
             f"cut {run.cut}, of {suite.maps_path}"
         )
-    config["scaling"], config["value_range"] = asdict(data.scaling), data.value_range
-    _write_config(run, config)
+    _write_config(run, config, data)
     with seeded(run.seed):
         network = build_network(**config["network"])
     history = fit(
@@ -322,8 +319,6 @@ def train_run(
         device=device,
         progress=progress,
     )
-    with atomic_path(run.path("weights.pt")) as temporary:
-        torch.save({k: v.cpu() for k, v in network.state_dict().items()}, temporary)
     with (
         atomic_path(run.path("history.csv")) as temporary,
         open(temporary, "w", newline="", encoding="utf-8") as file,
@@ -331,23 +326,63 @@ def train_run(
         table = csv.DictWriter(file, history[0], lineterminator="\n")
         table.writeheader()
         table.writerows(history)
-    predictions = predict_test(network, data, device)
-    with atomic_path(run.path("predictions.npz")) as temporary:
-        np.savez(temporary, **predictions)
-    seconds = time.perf_counter() - started
-    training_seconds = sum(row["seconds"] for row in history)  # also those before a restart
-    made = provenance(
-        profile, suite.fingerprint, seconds, device, training_seconds=training_seconds
-    )  # fmt: skip
-    write_json(run.path("provenance.json"), made)
     best = min(history, key=lambda row: row["valid_loss"])
-    result = metrics(predictions, profile.bootstrap_samples, run.seed)
-    result |= {"best_epoch": best["epoch"], "valid_loss": best["valid_loss"]}
-    write_json(run.path("metrics.json"), result)
+    result = {"best_epoch": best["epoch"], "valid_loss": best["valid_loss"]}
+    training_seconds = sum(row["seconds"] for row in history)  # also those before a restart
+    result = _finish(
+        run, profile, network, data, device, started, result, training_seconds=training_seconds
+    )  # fmt: skip
     run.path("checkpoint.pt").unlink(missing_ok=True)
     return result
 
 
+def adopted_name(profile: Profile, weights_path: str | Path) -> str:
+    """Profile name of a run that `adopt_run` makes: no trained run's folder is ever mixed with."""
+    return f"{profile.name}-{Path(weights_path).stem}"
+
+
+def adopt_run(
+    run: Run, profile: Profile, weights_path: str | Path, *, device: str | None = None
+) -> dict:
+    """Make a run of a network that was trained elsewhere, or read it where it is made already.
+
+    The file is a state dict of the published code. The run is judged on the test maps of its suite,
+    scaled as the profile says for this suite; it is complete but for a ``history.csv``. Another
+    file, other settings or other data than now make it anew.
+
+    Parameters
+    ----------
+    run : Run
+        Of the profile `adopted_name` and the architecture "o3".
+    profile : Profile
+        Its data, its scaling, its targets; the network's shapes are those of the file.
+    weights_path : path
+    device : str, optional
+        By default a GPU where there is one.
+
+    Returns
+    -------
+    dict
+        As `train_run`; the best epoch is not known.
+
+    Raises
+    ------
+    ValueError
+        The file is no such network, or run, maps or targets do not fit it.
+    """
+    started = time.perf_counter()
+    network = published_network(weights_path)
+    suite = study_suite(run.suite, profile)
+    stem, targets = Path(weights_path).stem, profile.targets
+    for what, found, expected in (
+        ("architecture of the run", run.architecture, "o3"),
+        ("profile of the run", run.profile, f"{run.profile.removesuffix(f'-{stem}')}-{stem}"),
+        (f"maps of {suite.maps_path}", f"{suite.grid}^2", f"{network.size}^2, as the network"),
+        (f"targets {targets}", len(targets), f"{network.n_parameters}, as the network"),
+    ):
+        if found != expected and not str(expected).startswith(f"{found},"):
+            raise ValueError(f"{weights_path}: {what}: found {found}, expected {expected}")
+    return network
 def _config(run, profile, suite):
     """What fixes a run; `train_run` adds the scaling that came out."""
     return {

@@ -18,7 +18,7 @@ import torch
 from cosmolib.cuts import Cut, apply_cut, positive_range
 from cosmolib.formats import cut_note
 from cosmolib.runs import Profile, atomic_path, write_json
-from cosmolib.scaling import Scaling, fit_scaling
+from cosmolib.scaling import Scaling, fit_scaling, scale_in_place
 from cosmolib.suites import (
     MAPS_PER_SIMULATION,
     PARAMETERS,
@@ -144,8 +144,8 @@ def prepare_data(suite: Suite, profile: Profile, cut="none", shuffle_labels=Fals
     value_range = fill_range(suite, profile, cut)
     if profile.storage == "float32":
         x = cut_maps(suite, maps, cut, value_range)  # (15 n, N, N)
-        scaling = fit_scaling(_InOrder(x, _scaling_order(maps, edges, profile)), profile.scaling)
-        x = torch.from_numpy(scaling.apply(x, out=x))[:, None]  # (15 n, 1, N, N)
+        scaling = scale_in_place(x, profile.scaling, _scaling_order(maps, edges, profile))
+        x = torch.from_numpy(x)[:, None]  # (15 n, 1, N, N)
     else:
         scope = maps[_scaling_order(maps, edges, profile)]
         scaling = fit_scaling(MapsOnDisk(suite, scope, cut, value_range), profile.scaling)
@@ -188,17 +188,6 @@ def _scaling_order(maps, edges, profile):
     if profile.scaling_scope == "file":
         return np.argsort(maps)  # as they lie in the file: rounding hangs on the order
     return np.arange(edges[1])
-
-
-class _InOrder:
-    """Maps (n, N, N) in another order, for `fit_scaling`, without a copy of all of them."""
-
-    def __init__(self, maps, order):
-        self.maps, self.order = maps, order
-        self.shape = (len(order), *maps.shape[1:])
-
-    def __call__(self, start, stop):
-        return self.maps[self.order[start:stop]]
 
 
 class MapsOnDisk:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 ARCHITECTURES = ("o3", "k4s2", "lite")
 SLOPE = 0.2  # of LeakyReLU below zero, as published
@@ -80,7 +81,9 @@ class O3(MomentNetwork):
             x = getattr(self, f"C{name}")(x)
             if name != "01":  # no normalisation after the very first convolution
                 x = getattr(self, f"B{name}")(x)
-            x = self.activation(x)
+            # In place, for memory: no gradient needs what the rectifier gets, since convolution and
+            # normalisation keep their inputs, and its own follows from the sign of its result.
+            x = functional.leaky_relu(x, SLOPE, inplace=True)
         return x.flatten(1)
 
 
@@ -206,6 +209,51 @@ def load_published_weights(network: nn.Module, path: str | Path) -> nn.Module:
     ValueError
         Not a state dict, or names or shapes that do not fit: names the first of them.
     """
+    return _load(network, _read_state(path), path)
+
+
+def published_network(path: str | Path) -> O3:
+    """Build the ``o3`` network that a state dict of the published code belongs to, in eval mode.
+
+    Width, number of parameters and size of the maps (4 pixels, doubled by every block) are found
+    from the shapes in the file, read as `load_published_weights` does. The file does not hold the
+    dropout, which plays no part in eval mode: it is 0.
+
+    Raises
+    ------
+    FileNotFoundError
+        No such file.
+    ValueError
+        The file is not a state dict, or is that of another network: names what does not fit.
+    """
+    state = _read_state(path)
+    blocks = 0
+    while f"C{blocks}3.weight" in state:
+        blocks += 1
+    shapes = {}
+    for name, dimensions in (("C01.weight", 4), ("FC2.weight", 2)):
+        shapes[name] = tuple(state[name].shape) if name in state else None
+        if name not in state or len(shapes[name]) != dimensions:
+            found = f"no {name}" if name not in state else f"{name} of shape {shapes[name]}"
+            raise ValueError(
+                f"{path}: found {found} among {len(state)} weights, expected the published network "
+                "(C01, C02, ..., FC1, FC2)"
+            )
+    (width, fields, *_), (outputs, _) = shapes["C01.weight"], shapes["FC2.weight"]
+    if fields != 1:
+        raise ValueError(f"{path}: found a network of {fields} fields, expected one field, Mtot")
+    for name, found in (("C01", width), ("FC2", outputs)):
+        if found < 2 or found % 2:
+            raise ValueError(f"{path}: {name}: found {found} outputs, expected an even number")
+    if not 2 <= blocks <= 8:
+        raise ValueError(f"{path}: found {blocks} blocks of convolutions, expected 2 to 8")
+    with torch.random.fork_rng([]):  # the initial weights are replaced: leave torch's state alone
+        network = build_network("o3", 4 * 2**blocks, width // 2, 0.0, outputs // 2)
+    return _load(network, state, path).eval()
+
+
+def _read_state(path):
+    """Read a state dict, without the prefix ``module.`` and without B01."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: found no such file, expected a state dict of torch")
@@ -214,10 +262,18 @@ def load_published_weights(network: nn.Module, path: str | Path) -> nn.Module:
     except Exception as error:  # torch raises many kinds for files that are not its own
         reason = " ".join(str(error).split())[:120]
         raise ValueError(f"{path}: found no state dict ({reason}), expected tensors only") from None
-    if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
+    if not isinstance(state, dict):
         raise ValueError(f"{path}: found {type(state).__name__}, expected a dict of tensors")
-    state = {name.removeprefix("module."): value for name, value in state.items()}
-    state = {name: value for name, value in state.items() if not name.startswith("B01.")}
+    for name, value in state.items():
+        if not torch.is_tensor(value):
+            found = f"{name!r} to be {type(value).__name__}"
+            raise ValueError(f"{path}: found {found}, expected a dict of tensors")
+    state = {str(name).removeprefix("module."): value for name, value in state.items()}
+    return {name: value for name, value in state.items() if not name.startswith("B01.")}
+
+
+def _load(network, state, path):
+    """Load a state of `_read_state` after comparing every name and shape."""
     own = {n: value for n, value in network.state_dict().items() if not n.startswith("B01.")}
     for names, word in ((own.keys() - state.keys(), "no"), (state.keys() - own.keys(), "unknown")):
         if names:

@@ -93,7 +93,35 @@ def fit_scaling(maps, kind="log"):
         read, shape = (lambda start, stop: stack[start:stop]), stack.shape
     if not math.prod(shape):
         raise ValueError(f"cannot fit a scaling to no maps, found shape {shape}")
-    mean, std = mean_and_std(lambda a, b: transform(read(a, b), kind), shape)
+    return _scaling(kind, *mean_and_std(lambda a, b: transform(read(a, b), kind), shape))
+
+
+def scale_in_place(maps, kind, order):
+    """Fit a `Scaling` to maps and apply it where they lie: one transform, no copy.
+
+    Parameters
+    ----------
+    maps : (n, N, N) float32
+        Replaced by the scaled maps.
+    kind : {"log", "asinh", "linear"}
+    order : (m,) int
+        The maps that the scaling is fitted to, in the order in which they are summed.
+
+    Returns
+    -------
+    Scaling
+        As `fit_scaling` of ``maps[order]``, to the last bit.
+    """
+    for block in map_blocks(maps):
+        maps[block] = transform(maps[block], kind)
+    shape = (len(order), *maps.shape[1:])
+    scaling = _scaling(kind, *mean_and_std(lambda a, b: maps[order[a:b]], shape))
+    for block in map_blocks(maps):
+        maps[block] = (maps[block] - scaling.mean) / scaling.std
+    return scaling
+
+
+def _scaling(kind, mean, std):
     # What is left of a constant by rounding is no scatter: such maps scale to zero.
     return Scaling(kind, mean, std if std > 1e-6 * abs(mean) else 1.0)
 

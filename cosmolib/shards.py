@@ -1,4 +1,4 @@
-"""Lite from its simulations: shards, assembly into CMD files, validation, command line.
+"""Lite from its simulations: tables of its sets, shards, CMD files, command line.
 
 Every simulation is one shard, a small file that is written whole or not at all.  Any number of
 processes can work on the same folder: a row is claimed with a file lock, which the operating
@@ -18,17 +18,67 @@ from pathlib import Path
 import numpy as np
 
 from cosmolib import embedded
+from cosmolib.lattice import validate
 from cosmolib.runs import atomic_path, read_json, write_json
-from cosmolib.simulate import (
-    FeedbackProxy,
-    SimulationSettings,
-    linear_power,
-    simulate_one,
-)
-from cosmolib.suites import PARAMETERS, open_suite
+from cosmolib.simulate import FeedbackProxy, SimulationSettings, simulate_one
+from cosmolib.suites import FIDUCIAL, PARAMETERS, open_suite
 
 SETTINGS = SimulationSettings()
 PROXY = FeedbackProxy()
+FIRST_SEED = {"CV": 10000, "1P": 10100, "EX": 10200}  # the LH table has 0 to 999
+ONE_AT_A_TIME = (  # steps n2, n1, 1, 2 of CAMELS' 1P sets, in the order of PARAMETERS
+    (0.1, 0.2, 0.4, 0.5),
+    (0.6, 0.7, 0.9, 1.0),
+    (0.25, 0.5, 2.0, 4.0),
+    (0.25, 0.5, 2.0, 4.0),
+    (0.5, 0.70711, 1.41421, 2.0),
+    (0.5, 0.70711, 1.41421, 2.0),
+)
+
+
+def set_table(name):
+    """Table of one of the small sets of Lite, in the format of CAMELS' ``CosmoAstroSeed`` tables.
+
+    - CV: 27 simulations at the fiducial parameters, a seed each.
+    - 1P: the fiducial, then four values of each parameter with the others fiducial, one seed.
+    - EX: the fiducial, A_AGN1 = 100, A_SN1 = 100 and all four A = 0, one seed.
+
+    Parameters as CAMELS has them, seeds not: those of its CV and 1P sets occur in its LH table too,
+    and here an equal seed is an equal set of phases, so a network trained on LH would know them.
+
+    Parameters
+    ----------
+    name : str
+        "CV", "1P" or "EX".
+
+    Returns
+    -------
+    str
+        Lines of name, six parameters and seed, below a header.
+
+    Raises
+    ------
+    ValueError
+        If there is no such set.
+    """
+    if name not in FIRST_SEED:
+        raise ValueError(f"set {name!r}: expected one of {', '.join(FIRST_SEED)}")
+    fiducial, seed = list(FIDUCIAL.values()), FIRST_SEED[name]
+    if name == "CV":
+        rows = [(f"CV_{i}", fiducial, seed + i) for i in range(27)]
+    elif name == "1P":
+        rows = [("1P_p1_0", fiducial, seed)]
+        for i, values in enumerate(ONE_AT_A_TIME):
+            for step, value in zip(("n2", "n1", "1", "2"), values, strict=True):
+                varied = fiducial[:i] + [value] + fiducial[i + 1 :]
+                rows.append((f"1P_p{i + 1}_{step}", varied, seed))
+    else:
+        extremes = ([1, 1, 1, 1], [1, 100, 1, 1], [100, 1, 1, 1], [0, 0, 0, 0])
+        rows = [(f"EX_{i}", fiducial[:2] + a, seed) for i, a in enumerate(extremes)]
+    lines = [f"{'#Name':8}" + "".join(f" {name:>9}" for name in PARAMETERS) + "  seed"]
+    for row, values, seed in rows:
+        lines.append(f"{row:8}" + "".join(f" {value:9.5f}" for value in values) + f" {seed:5d}")
+    return "\n".join(lines) + "\n"
 
 
 def read_table(path):
@@ -60,9 +110,9 @@ def read_table(path):
     return params, np.array([row[-1] for row in rows], np.int64)
 
 
-def shard_path(folder, row):
-    """Path of the shard of LH row ``row``."""
-    return Path(folder) / f"LH_{row:04d}.npz"
+def shard_path(folder, row, set="LH"):
+    """Path of the shard of row ``row`` of a set."""
+    return Path(folder) / f"{set}_{row:04d}.npz"
 
 
 def simulate_shards(
@@ -70,6 +120,7 @@ def simulate_shards(
     table,
     rows,
     *,
+    set="LH",
     settings=SETTINGS,
     proxy=PROXY,
     check_rows=0,
@@ -87,6 +138,8 @@ def simulate_shards(
         CAMELS' ``CosmoAstroSeed`` table.
     rows : iterable of int
         Rows to simulate.
+    set : str
+        Set of the table, which names the shards.
     check_rows : int
         The first so many rows also get maps from other tracer lattices (``variant0``: refinement
         one higher; ``variant1``: lattice shifted by half a particle spacing).
@@ -103,7 +156,7 @@ def simulate_shards(
     _keep_to_settings(folder / "settings.json", settings, proxy)
     made = 0
     for row in rows:
-        path = shard_path(folder, row)
+        path = shard_path(folder, row, set)
         if not 0 <= row < len(params):
             raise ValueError(f"{table}: row {row} asked for, the table has {len(params)} rows")
         if path.exists():
@@ -126,7 +179,7 @@ def simulate_shards(
             with atomic_path(path) as temporary, open(temporary, "wb") as file:
                 np.savez(file, params=params[row], seed=seeds[row], **shard)
             made += 1
-            progress(f"LH_{row}: {time.perf_counter() - start:.1f} s")
+            progress(f"{set}_{row}: {time.perf_counter() - start:.1f} s")
         path.with_suffix(".lock").unlink(missing_ok=True)
     return made
 
@@ -147,15 +200,15 @@ def _keep_to_settings(path, settings, proxy):
                 )
 
 
-def count_shards(folder, start=0):
+def count_shards(folder, start=0, set="LH"):
     """First row from ``start`` on that has no shard."""
     count = start
-    while shard_path(folder, count).exists():
+    while shard_path(folder, count, set).exists():
         count += 1
     return count
 
 
-def assemble(folder, out, count=None, begin=None):
+def assemble(folder, out, count=None, begin=None, set="LH"):
     """Join shards 0 ... count-1 into CMD-format files of ``Nbody_Lite`` and ``Lite``.
 
     Parameters
@@ -163,13 +216,15 @@ def assemble(folder, out, count=None, begin=None):
     folder : path
         Folder of shards.
     out : path
-        Each suite goes to ``out/<suite>/`` as ``Maps_Mtot_<suite>_LH_z=0.00.npy`` and
-        ``params_LH_<suite>.txt``.
+        Each suite goes to ``out/<suite>/`` as ``Maps_Mtot_<suite>_<set>_z=0.00.npy`` and
+        ``params_<set>_<suite>.txt``.
     count : int, optional
         Number of simulations; by default the longest run of shards without a gap.
     begin : path, optional
         Folder of both suites in CMD's format, ``begin/<suite>/``, whose simulations come first:
         shards then count from the first row that it lacks.
+    set : str
+        Set of the shards.
 
     Returns
     -------
@@ -182,227 +237,63 @@ def assemble(folder, out, count=None, begin=None):
         If a shard among the first ``count`` is missing, or none is there at all.
     """
     folder, out = Path(folder), Path(out)
-    start = 0 if begin is None else open_suite("Lite", data_dir=begin).n_simulations
+    start = 0 if begin is None else open_suite("Lite", data_dir=begin, set=set).n_simulations
     if count is None:
-        count = count_shards(folder, start)
-    missing = [
-        row for row in range(start, max(count, start + 1)) if not shard_path(folder, row).exists()
-    ]
+        count = count_shards(folder, start, set)
+    paths = [shard_path(folder, row, set) for row in range(start, max(count, start + 1))]
+    missing = [path for path in paths if not path.exists()]
     if missing:
-        raise FileNotFoundError(
-            f"{shard_path(folder, missing[0])}: no such shard; `cosmolib simulate` makes it"
-        )
+        raise FileNotFoundError(f"{missing[0]}: no such shard; `cosmolib simulate` makes it")
     for suite, key in (("Nbody_Lite", "nbody"), ("Lite", "hydro")):
         maps, params = [], []
         if begin is not None:
-            known = open_suite(suite, data_dir=begin)
+            known = open_suite(suite, data_dir=begin, set=set)
             maps, params = [known.maps], list(known.params)
-        for row in range(start, count):
-            with np.load(shard_path(folder, row), allow_pickle=False) as shard:
+        for path in paths:
+            with np.load(path, allow_pickle=False) as shard:
                 maps.append(shard[key])
                 params.append(shard["params"])
-        write_suite(out / suite, suite, np.concatenate(maps), np.array(params))
+        write_suite(out / suite, suite, np.concatenate(maps), np.array(params), set)
     return count
 
 
-def write_suite(folder, suite, maps, params):
+def write_suite(folder, suite, maps, params, set="LH"):
     """Write maps and parameters under CMD's names, each whole or not at all."""
-    with atomic_path(Path(folder) / f"Maps_Mtot_{suite}_LH_z=0.00.npy") as temporary:
+    with atomic_path(Path(folder) / f"Maps_Mtot_{suite}_{set}_z=0.00.npy") as temporary:
         np.save(temporary, np.ascontiguousarray(maps, np.float32))
-    with atomic_path(Path(folder) / f"params_LH_{suite}.txt") as temporary:
+    with atomic_path(Path(folder) / f"params_{set}_{suite}.txt") as temporary:
         np.savetxt(temporary, params, fmt="%.5f", header=" ".join(PARAMETERS))
-
-
-def _load(folder, row, *keys):
-    with np.load(shard_path(folder, row), allow_pickle=False) as shard:
-        return [shard[key] for key in keys]
-
-
-def validate(folder, out, rows_3d=40, count=None):
-    """Measure on shards what the shipped maps no longer show.
-
-    Writes ``validation.json`` (the power of the 3-D density against linear theory and HMcode2020,
-    and the twins' 3-D power ratio) and ``lattice.npz`` (spectra of the log maps of other tracer
-    lattices, see `lattice_check`) into ``out``.
-
-    Parameters
-    ----------
-    folder, out : path
-    rows_3d : int
-        Rows 0 ... rows_3d - 1 are compared with theory one by one.
-    count : int, optional
-        Number of simulations; by default all that are there without a gap.
-
-    Returns
-    -------
-    dict
-        What ``validation.json`` holds.
-    """
-    from cosmolib.spectra import power_spectrum
-
-    count = count or count_shards(folder)
-    rows_3d = min(rows_3d, count)
-    keys = ("params", "k", "power_nbody", "power_hydro")
-    params, k, gravity, feedback = (
-        np.array(values)
-        for values in zip(*(_load(folder, row, *keys) for row in range(count)), strict=True)
-    )
-    k = k[0]
-    shown = k < 10.0  # just above the particles' Nyquist frequency
-    theory = {"linear": [], "hmcode": []}
-    for omega_m, sigma_8 in params[:rows_3d, :2]:
-        for name in theory:
-            k_theory, power = linear_power(omega_m, sigma_8, nonlinear=name == "hmcode")
-            theory[name].append(np.exp(np.interp(np.log(k), np.log(k_theory), np.log(power))))
-    # a lean, a middling and a rich universe, by the product that drives clustering
-    order = np.argsort(params[:rows_3d, 0] * params[:rows_3d, 1] ** 2)
-    chosen = [order[int(round(q * (rows_3d - 1)))] for q in (0.15, 0.5, 0.85)]
-    report = {
-        "simulations": count,
-        "power3d": [
-            {
-                "row": int(row),
-                "omega_m": params[row, 0],
-                "sigma_8": params[row, 1],
-                "k": k[shown],
-                "measured": gravity[row][shown],
-                "linear": theory["linear"][row][shown],
-                "hmcode": theory["hmcode"][row][shown],
-            }
-            for row in chosen
-        ],
-        "power3d_mean": {
-            "rows": rows_3d,
-            "k": k[shown],
-            **{
-                f"measured_over_{name}": _quantiles(gravity[:rows_3d] / np.array(power), shown)
-                for name, power in theory.items()
-            },
-        },
-        "feedback3d": {
-            "k": k[shown],
-            "ratio": _quantiles(feedback / gravity, shown),
-        },
-    }
-    spectra, used = _lattice_spectra(folder, count, power_spectrum)
-    report["lattice"] = {"simulations": len(used), **lattice_check(spectra, params[used, :2])}
-    with atomic_path(Path(out) / "lattice.npz") as temporary:
-        np.savez(temporary, params=params[used], **spectra)
-    write_json(Path(out) / "validation.json", report)
-    return report
-
-
-def _quantiles(values, columns):
-    """Mean and quantiles over simulations, by column."""
-    values = values[:, columns]
-    quantiles = np.quantile(values, [0.025, 0.16, 0.5, 0.84, 0.975], axis=0)
-    return {
-        "mean": values.mean(axis=0),
-        **dict(zip(("q025", "q16", "q50", "q84", "q975"), quantiles, strict=True)),
-    }
-
-
-def _lattice_spectra(folder, count, power_spectrum):
-    """Log-map spectra of the shipped lattice and of its variants, float32 (n, 15, nk)."""
-    lattices = {"shipped": "nbody", "finer": "variant0", "shifted": "variant1"}
-    spectra, used = {name: [] for name in lattices}, []
-    for row in range(count):
-        with np.load(shard_path(folder, row), allow_pickle=False) as shard:
-            if not set(lattices.values()) <= set(shard.files):
-                continue
-            used.append(row)
-            for name, key in lattices.items():
-                _, power = power_spectrum(shard[key], log=True)
-                spectra[name].append(power.astype(np.float32))
-    return {name: np.array(value) for name, value in spectra.items()}, np.array(used)
-
-
-def lattice_check(spectra, cosmology, n_bootstrap=1000, seed=0):
-    """R2 of a ridge on the power spectrum of the log map, for each tracer lattice.
-
-    The ridge is fitted and tested by five-fold cross-validation over simulations; the same folds
-    and the same bootstrap draws serve every lattice, so that differences are paired.
-
-    Parameters
-    ----------
-    spectra : dict of str to ndarray, shape (n, 15, nk)
-        Power of the log maps [(Mpc/h)^2], the shipped lattice first.
-    cosmology : ndarray, shape (n, 2)
-        Omega_m and sigma_8.
-
-    Returns
-    -------
-    dict
-        ``r2``: {lattice: {parameter: [R2, low, high]}}; ``difference``: {lattice: {parameter:
-        [R2 minus that of the first lattice, low, high]}}, 95 % intervals over simulations.
-    """
-    from sklearn.linear_model import RidgeCV
-    from sklearn.model_selection import KFold
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    n, maps, _ = next(iter(spectra.values())).shape
-    truth = np.repeat(cosmology, maps, axis=0).reshape(n, maps, 2)
-    draws = np.random.default_rng(seed).integers(n, size=(n_bootstrap, n))
-    samples = {}
-    for name, power in spectra.items():
-        features = np.log10(power)
-        predicted = np.empty_like(truth)
-        for fit, test in KFold(5, shuffle=True, random_state=seed).split(features):
-            ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-3, 4, 15)))
-            ridge.fit(features[fit].reshape(-1, features.shape[-1]), truth[fit].reshape(-1, 2))
-            predicted[test] = ridge.predict(features[test].reshape(-1, features.shape[-1])).reshape(
-                -1, maps, 2
-            )
-        residual = ((truth - predicted) ** 2).mean(axis=1)  # (n, 2)
-        r2 = [1 - residual.mean(axis=0) / truth.var(axis=(0, 1))]
-        for draw in draws:
-            r2.append(1 - residual[draw].mean(axis=0) / truth[draw].var(axis=(0, 1)))
-        samples[name] = np.array(r2)  # (1 + n_bootstrap, 2)
-
-    def summary(values):
-        low, high = np.quantile(values[1:], [0.025, 0.975], axis=0)
-        return {
-            parameter: [values[0, i], low[i], high[i]] for i, parameter in enumerate(PARAMETERS[:2])
-        }
-
-    first = next(iter(samples.values()))
-    return {
-        "r2": {name: summary(values) for name, values in samples.items()},
-        "difference": {
-            name: summary(values - first) for name, values in samples.items() if values is not first
-        },
-    }
 
 
 def add_arguments(parser):
     """Add the arguments of ``cosmolib simulate``."""
-    parser.add_argument("--out", default="build/lite", help="folder of shards and CMD files")
-    parser.add_argument(
-        "--table", default=embedded.DATA / embedded.TABLE, help="CAMELS' CosmoAstroSeed table"
-    )
-    parser.add_argument("--rows", default="0:1000", help="rows of the table, first:last+1")
+    sets = embedded.embedded_sets()
+    parser.add_argument("--set", default="LH", choices=sets, help="set of Lite (default: LH)")
+    parser.add_argument("--out", help="folder of shards and CMD files, default build/lite[-SET]")
+    parser.add_argument("--table", help="CosmoAstroSeed table, default the set's in data/lite/")
+    parser.add_argument("--rows", help="rows of the table, first:last+1, default all")
     parser.add_argument("--processes", type=int, default=1, help="one a core is best")
     parser.add_argument(
-        "--check-rows", type=int, default=100, help="first rows that also test the lattice"
+        "--check-rows", type=int, help="first rows that also test the lattice, default 100 of LH"
     )
     parser.add_argument("--particles", type=int, default=64, help="particles a side")
     parser.add_argument("--mesh", type=int, default=128, help="force mesh a side")
     parser.add_argument("--grid", type=int, default=64, help="pixels a side")
     parser.add_argument(
-        "--go-on", action="store_true", help="--rows begin where the embedded suite ends: add to it"
+        "--go-on", action="store_true", help="--rows begin where the embedded LH ends: add to it"
     )
     parser.add_argument(
-        "--pack", action="store_true", help="then write data/lite/ and its validation anew"
+        "--pack", action="store_true", help="then write the set in data/lite/ anew; LH: validate it"
     )
 
 
 def run_from_args(args: argparse.Namespace):
     """Run ``cosmolib simulate``: shards, CMD files, and with --pack the embedded suite."""
-    try:
-        first, last = (int(part) for part in args.rows.split(":"))
-    except ValueError:
-        raise ValueError(f"--rows {args.rows!r}: expected first:last+1, such as 0:1000") from None
+    latin = args.set == "LH"
+    if args.go_on and not latin:
+        raise ValueError(f"--go-on: found --set {args.set}, expected LH; small sets come whole")
+    out = Path(args.out or ("build/lite" if latin else f"build/lite-{args.set.lower()}"))
+    table = args.table or embedded.DATA / embedded.table_name(args.set)
     for name in ("particles", "mesh", "grid"):
         value = getattr(args, name)
         if value < 8 or value & (value - 1):
@@ -413,24 +304,37 @@ def run_from_args(args: argparse.Namespace):
             "the maps would show the particle lattice"
         )
     settings = SimulationSettings(particles=args.particles, mesh=args.mesh, grid=args.grid)
-    shards = Path(args.out) / "shards"
-    params, _ = read_table(args.table)
-    if not 0 <= first < last <= len(params):
-        raise ValueError(f"--rows {args.rows}: expected within 0:{len(params)}, {args.table}")
-    work = partial(_simulate_row, shards, args.table, settings=settings, check_rows=args.check_rows)
+    shards = out / "shards"
+    rows = _rows(args.rows, table)
+    check_rows = (100 if latin else 0) if args.check_rows is None else args.check_rows
+    options = {"set": args.set, "settings": settings, "check_rows": check_rows}
     # a few rows a process, because PySCo's memory grows by 50 MB from run to run
     context = multiprocessing.get_context("spawn")
     with context.Pool(args.processes, maxtasksperchild=10) as pool:
-        for _ in pool.imap_unordered(work, range(first, last)):
+        for _ in pool.imap_unordered(partial(_simulate_row, shards, table, **options), rows):
             pass
     shipped = embedded.expand("Lite").parent if args.go_on else None
-    count = assemble(shards, args.out, begin=shipped)
-    print(f"{args.out}: {count} simulations of Lite and Nbody_Lite in CMD's format")
+    count = assemble(shards, out, begin=shipped, set=args.set)
+    print(f"{out}: {count} simulations of {args.set} of Lite and Nbody_Lite in CMD's format")
     if args.pack:
-        if not args.go_on:  # the validation reads the first rows' shards
-            validate(shards, embedded.DATA)
-        manifest = embedded.pack(args.out)
-        print(f"{embedded.DATA}: {len(manifest['chunks'])} chunks")
+        if latin and not args.go_on:  # the validation reads the first rows' shards
+            validate([shard_path(shards, row) for row in range(count)], embedded.DATA)
+        packed = embedded.pack(out, set=args.set)
+        print(f"{embedded.DATA}: {len(packed['chunks'])} chunks of {args.set}")
+
+
+def _rows(text, table):
+    """Rows asked for, all of a table by default."""
+    params, _ = read_table(table)
+    if text is None:
+        return range(len(params))
+    try:
+        first, last = (int(part) for part in text.split(":"))
+    except ValueError:
+        raise ValueError(f"--rows {text!r}: expected first:last+1, such as 0:1000") from None
+    if not 0 <= first < last <= len(params):
+        raise ValueError(f"--rows {text}: expected within 0:{len(params)}, {table}")
+    return range(first, last)
 
 
 def _simulate_row(folder, table, row, **options):

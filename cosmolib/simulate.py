@@ -1,11 +1,11 @@
-"""Simulate Lite: an N-body box for every CAMELS LH cosmology, projected into CMD-format maps.
+"""Simulate Lite: an N-body box for every row of a CAMELS table, projected into CMD-format maps.
 
 The chain of one simulation is
 
     linear power (CAMB) -> PySCo particle-mesh run -> displacement field refined in Lagrangian space
     -> 15 slabs (gravity only, ``Nbody_Lite``) -> feedback proxy -> 15 slabs (``Lite``)
 
-`cosmolib.shards` runs it for many rows of the LH table and joins the results into a suite.
+`cosmolib.shards` runs it for many rows of a set's table and joins the results into a suite.
 
 PySCo, CAMB, Pylians and numba are imported where they are used: ``pip install cosmolib[simulate]``.
 """
@@ -23,7 +23,7 @@ from unittest import mock
 
 import numpy as np
 
-from cosmolib.suites import BOX_SIZE, MAPS_PER_SIMULATION, RHO_CRIT, SLAB_DEPTH
+from cosmolib.suites import BOX_SIZE, MAPS_PER_SIMULATION, PARAMETERS, RHO_CRIT, SLAB_DEPTH
 
 # CAMELS cosmology, arXiv:2010.00619 section 2
 HUBBLE = 0.6711  # h
@@ -159,8 +159,11 @@ def _leaner_pysco():
         yield
 
 
+@lru_cache(maxsize=1)
 def run_nbody(omega_m, sigma_8, seed, settings=SimulationSettings()):
     """Run one gravity-only simulation with PySCo (arXiv:2410.20501) from z = 49 to 0.
+
+    The last one is kept: rows of a table that differ in feedback only share it.
 
     Parameters
     ----------
@@ -173,7 +176,7 @@ def run_nbody(omega_m, sigma_8, seed, settings=SimulationSettings()):
     Returns
     -------
     displacement : ndarray, shape (n, n, n, 3), float32
-        Final minus Lagrangian position [Mpc/h], in Lagrangian order.
+        Final minus Lagrangian position [Mpc/h], in Lagrangian order; read-only.
     """
     os.environ.setdefault("NUMBA_NUM_THREADS", "1")
     import h5py
@@ -226,7 +229,9 @@ def run_nbody(omega_m, sigma_8, seed, settings=SimulationSettings()):
     start = np.stack(np.meshgrid(lattice, lattice, lattice, indexing="ij"), axis=-1)
     displacement = position - start
     displacement -= np.rint(displacement)  # the shorter way round the periodic box
-    return displacement * np.float32(BOX_SIZE)
+    displacement *= np.float32(BOX_SIZE)
+    displacement.setflags(write=False)
+    return displacement
 
 
 @lru_cache(maxsize=4)
@@ -420,12 +425,12 @@ def feedback_displacement(density, position, params, proxy=FeedbackProxy()):
 
 
 def simulate_one(params, seed, settings=SimulationSettings(), proxy=FeedbackProxy(), variants=()):
-    """Simulate one LH cosmology: the twin maps and their 3-D power spectra.
+    """Simulate one row of a table: the twin maps and their 3-D power spectra.
 
     Parameters
     ----------
     params : array_like, shape (6,)
-        Row of the LH table.
+        The row, in the order of ``PARAMETERS``.
     seed : int
         Seed of the row.
     settings : SimulationSettings
@@ -441,12 +446,18 @@ def simulate_one(params, seed, settings=SimulationSettings(), proxy=FeedbackProx
     """
     params = np.asarray(params, float)
     unit = params[0] * RHO_CRIT * SLAB_DEPTH  # mean surface density of a slab
-    displacement = run_nbody(params[0], params[1], seed, settings)
+    displacement = run_nbody(params[0], params[1], int(seed), settings)
     position = refine(displacement, settings)
     gravity = project(position, settings.grid)
     density = density_mesh(position, settings.mesh)
 
     moved = feedback_displacement(density, position, params, proxy)
+    farthest = np.abs(moved).max()
+    if not farthest < BOX_SIZE:  # also not a number
+        raise ValueError(
+            f"feedback of {dict(zip(PARAMETERS, params.tolist(), strict=True))}: found baryons "
+            f"moved by {farthest:g} Mpc/h, expected less than the box, {BOX_SIZE:g}"
+        )
     moved += position
     _wrap(moved)
     baryons = OMEGA_BARYON / params[0]

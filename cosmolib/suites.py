@@ -216,9 +216,10 @@ def suites_at_hand(
     data_dir, field, set
         As of `open_suite`; with a folder given, only what lies there counts.
     """
-    from cosmolib.embedded import embedded_suites  # as in open_suite
+    from cosmolib.embedded import embedded_sets, embedded_suites  # as in open_suite
 
-    found = list(embedded_suites()) if data_dir is None else []
+    shipped = data_dir is None and field == "Mtot" and set in embedded_sets()
+    found = list(embedded_suites()) if shipped else []
     data_dir = data_dir or os.environ.get("COSMOLIB_DATA")
     if data_dir is None or not Path(data_dir).is_dir():
         return found

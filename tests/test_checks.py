@@ -119,6 +119,8 @@ def test_suites_at_hand(tiny_suite_dir, tmp_path, monkeypatch):
     assert suites_at_hand(tiny_suite_dir) == ["Lite", "Nbody_Lite"]
     monkeypatch.delenv("COSMOLIB_DATA", raising=False)
     assert suites_at_hand() == ["Lite", "Nbody_Lite"]  # those of the repository
+    assert suites_at_hand(set="CV") == ["Lite", "Nbody_Lite"]
+    assert suites_at_hand(set="BE") == suites_at_hand(field="Mgas") == []
     maps = np.full((15, 4, 4), 2e11, np.float32)
     write_suite_files(tmp_path / "2D_maps" / "data" / "SIMBA", "SIMBA", maps, [FIDUCIAL])
     write_suite_files(tmp_path / "Nbody", "Nbody_Astrid", maps, [FIDUCIAL])

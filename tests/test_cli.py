@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import cosmolib
-from cosmolib import cli, shards
-from cosmolib.suites import check_file
+from cosmolib import cli, download, shards
+from cosmolib.checks import check_path
 
 MAPS = "Maps_Mtot_Lite_LH_z=0.00.npy"
 
@@ -18,7 +18,8 @@ MAPS = "Maps_Mtot_Lite_LH_z=0.00.npy"
 def test_check_prints_the_report(tiny_suite_dir, capsys):
     assert cli.main(["check", str(tiny_suite_dir), "--suite", "Lite", "--set", "LH"]) == 0
     out, err = capsys.readouterr()
-    assert out == check_file(tiny_suite_dir / MAPS) + "\n"
+    (report,) = check_path(tiny_suite_dir / MAPS)
+    assert out == f"{report}\n"
     assert err == ""
 
 
@@ -31,7 +32,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, tiny_suite_dir, capsys,
     before = sorted(tmp_path.iterdir())
     assert cli.main(["check", str(path)]) == 2
     out, err = capsys.readouterr()
-    assert out == ""
+    assert ("NOT usable" in out) == (case == "truncated")
     assert err.startswith(f"cosmolib: {path}: found ")
     assert "expected" in err
     assert err.count("\n") == 1
@@ -81,6 +82,41 @@ def test_simulate_without_its_extra_says_what_to_install(monkeypatch, capsys):
         "cosmolib: found no module 'pysco', expected the extra: "
         'pip install "cosmolib[simulate]"\n'
     )
+
+
+def test_download_gets_its_arguments(monkeypatch):
+    seen = []
+    monkeypatch.setattr(download, "download", lambda suite, **rest: seen.append((suite, rest)))
+    argv = ["download", "--suite", "SIMBA", "--set", "CV", "--field", "T", "--data-dir", "maps"]
+    assert cli.main([*argv, "--url", "https://example.org", "--retries", "3"]) == 0
+    assert cli.main(["download", "--suite", "Nbody_SIMBA", "--timeout", "9"]) == 0
+    for _, rest in seen:
+        assert callable(rest.pop("report"))
+    given = {"set": "CV", "field": "T", "data_dir": "maps", "url": "https://example.org"}
+    default = {"set": "LH", "field": "Mtot", "data_dir": None, "url": download.CMD_URL}
+    assert seen == [
+        ("SIMBA", given | {"retries": 3, "timeout": 60.0}),
+        ("Nbody_SIMBA", default | {"retries": 10, "timeout": 9.0}),
+    ]
+
+
+def test_download_needs_a_folder(monkeypatch, capsys):
+    monkeypatch.delenv("COSMOLIB_DATA", raising=False)
+    assert cli.main(["download", "--suite", "IllustrisTNG"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("cosmolib: data folder: found none, expected --data-dir or ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("said", ["", "1.2 GB are in maps.npy.part"])
+def test_ctrl_c_is_one_line_and_exit_code_130(monkeypatch, capsys, said):
+    def stop(arguments):
+        raise KeyboardInterrupt(*filter(None, [said]))
+
+    monkeypatch.setattr(download, "run_from_args", stop)
+    assert cli.main(["download", "--suite", "IllustrisTNG"]) == 130
+    assert capsys.readouterr().err == f"cosmolib: stopped{'; ' * bool(said)}{said}\n"
 
 
 def test_exit_code_reaches_the_shell(tmp_path, tiny_suite_dir):

@@ -32,6 +32,19 @@ def packed(twins, tmp_path):
     return source, data
 
 
+@pytest.fixture
+def with_ex(packed, twins):
+    """The same with a small set beside it: EX, four simulations, one pixel 0.7 dex up."""
+    source, data = packed
+    gravity, feedback = (np.concatenate([maps, maps[::-1]]) for maps in twins)
+    feedback[7, 3, 3] = gravity[7, 3, 3] * 10**0.7
+    for suite, maps in (("Nbody_Lite", gravity), ("Lite", feedback)):
+        np.save(source / suite / f"Maps_Mtot_{suite}_EX_z=0.00.npy", maps)
+    shutil.copy(embedded.DATA / embedded.table_name("EX"), data)
+    embedded.pack(source, data, set="EX")
+    return source, data
+
+
 def test_quantisation_is_as_fine_as_documented(twins):
     gravity, feedback = embedded.decode(embedded.encode(*twins), 30, 16)
     # a map's own factor shifts all of its pixels alike, so steps show as the spread in a map
@@ -97,6 +110,52 @@ def test_a_damaged_chunk_is_named_and_leaves_nothing(packed, tmp_path):
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
+def test_a_small_set_is_expanded_alone_and_as_packed(with_ex, tmp_path):
+    source, data = with_ex
+    folder = embedded.expand("Lite", tmp_path / "cache", data, set="EX")
+    assert not list((tmp_path / "cache").rglob("*_LH_*"))
+    suite = open_suite("Lite", data_dir=folder, set="EX")
+    assert suite.maps.shape == (60, 16, 16)
+    assert suite.params[:, 2:].tolist() == [[1] * 4, [1, 100, 1, 1], [100, 1, 1, 1], [0] * 4]
+    twin = embedded.expand("Nbody_Lite", tmp_path / "cache", data, set="EX")
+    ratio = suite.maps / open_suite("Nbody_Lite", data_dir=twin, set="EX").maps
+    made = [np.load(source / name / f"Maps_Mtot_{name}_EX_z=0.00.npy") for name in embedded.SUITES]
+    error = np.log10(ratio) - np.log10(made[0] / made[1])
+    assert np.ptp(error, axis=(1, 2)).max() <= float(embedded.RATIO_STEP) * 1.001
+
+
+def test_a_small_set_leaves_the_latin_hypercube_as_it_is(packed, twins, request, tmp_path):
+    source, data = packed
+    before = {path.name: path.read_bytes() for path in data.iterdir()}
+    folder = embedded.expand("Lite", tmp_path / "cache", data)
+    request.getfixturevalue("with_ex")
+    manifest = read_json(data / embedded.MANIFEST)
+    assert list(manifest.pop("sets")) == ["EX"]
+    (tmp_path / "old.json").write_bytes(before[embedded.MANIFEST])
+    assert manifest == read_json(tmp_path / "old.json")
+    assert (data / "lite-0000.xz").read_bytes() == before["lite-0000.xz"]
+    assert embedded.expand("Lite", tmp_path / "cache", data) == folder
+    # and the other way round: a longer hypercube keeps the small sets
+    embedded.pack(source, data)
+    assert list(read_json(data / embedded.MANIFEST)["sets"]) == ["EX"]
+
+
+def test_a_small_set_must_be_whole(with_ex):
+    source, data = with_ex
+    for suite in embedded.SUITES:
+        path = source / suite / f"Maps_Mtot_{suite}_EX_z=0.00.npy"
+        np.save(path, np.load(path)[:45])
+    with pytest.raises(ValueError, match="found 3 simulations, expected 4, the rows of CosmoAstro"):
+        embedded.pack(source, data, set="EX")
+
+
+def test_unknown_and_absent_sets(packed, tmp_path):
+    with pytest.raises(ValueError, match="set 'SB' is not embedded, expected one of LH, CV, 1P, E"):
+        embedded.expand("Lite", set="SB")
+    with pytest.raises(ValueError, match=r"manifest.json: found no set CV; `cosmolib simulate`"):
+        embedded.expand("Lite", tmp_path / "cache", packed[1], set="CV")
+
+
 def test_unknown_and_absent_suites(tmp_path):
     with pytest.raises(ValueError, match="'Heavy' is not embedded, expected one of Lite"):
         embedded.expand("Heavy")
@@ -106,10 +165,21 @@ def test_unknown_and_absent_suites(tmp_path):
 
 def test_shipped_manifest_covers_every_chunk_and_is_small():
     manifest = read_json(embedded.DATA / embedded.MANIFEST)
-    assert sum(chunk["simulations"] for chunk in manifest["chunks"]) == manifest["simulations"]
-    sizes = [(embedded.DATA / chunk["file"]).stat().st_size for chunk in manifest["chunks"]]
+    sets = {"LH": manifest, **manifest["sets"]}
+    assert tuple(sets) == embedded.embedded_sets()
+    files = []
+    for part in sets.values():
+        assert sum(chunk["simulations"] for chunk in part["chunks"]) == part["simulations"]
+        files += [chunk["file"] for chunk in part["chunks"]]
+    assert {path.name for path in embedded.DATA.glob("*.xz")} == set(files)
+    sizes = [(embedded.DATA / file).stat().st_size for file in files]
     assert max(sizes) < 40e6
     assert sum(sizes) < 45e6
-    assert {path.name for path in embedded.DATA.glob("*.xz")} == {
-        chunk["file"] for chunk in manifest["chunks"]
-    }
+
+
+def test_the_shipped_hypercube_keeps_its_cache_folder():
+    """Another hash means another folder: everybody would expand 400 simulations again."""
+    manifest = read_json(embedded.DATA / embedded.MANIFEST)
+    if manifest["simulations"] == 403:
+        assert manifest["expanded"]["Lite"].startswith("ad3d031dd20c")
+        assert embedded.expand("Lite").parent.name == "lite-ad3d031dd20c"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cosmolib import embedded, shards
+from cosmolib import embedded, lattice, shards
 from cosmolib.runs import read_json
 from cosmolib.spectra import power_spectrum
 from cosmolib.suites import mean_surface_density, open_suite
@@ -21,6 +21,11 @@ def ratio(twins):
     _, feedback = power_spectrum(twins[1].maps, twins[1].box_size)
     shape = (twins[0].n_simulations, 15, -1)
     return k, feedback.reshape(shape).mean(axis=1) / gravity.reshape(shape).mean(axis=1)
+
+
+def _mass_error(suite):
+    means = suite.maps.mean(axis=(1, 2), dtype=float).reshape(-1, 3, 5).mean(axis=2)
+    return np.abs(means / mean_surface_density(suite.params[:, 0])[:, None] - 1).max()
 
 
 def test_maps_follow_camels_table(twins):
@@ -41,9 +46,7 @@ def test_every_pixel_is_positive_and_finite(twins):
 def test_slabs_hold_the_mass_of_the_box(twins):
     """Mean of the five slabs of an axis: Omega_m x 2.775e11 x 5, and the same in both twins."""
     for suite in twins:
-        means = suite.maps.mean(axis=(1, 2), dtype=float).reshape(-1, 3, 5).mean(axis=2)
-        expected = mean_surface_density(suite.params[:, 0])[:, None]
-        np.testing.assert_allclose(means / expected, 1, atol=1e-4)
+        assert _mass_error(suite) < 1e-4
 
 
 def test_the_proxy_leaves_large_scales_alone(ratio):
@@ -73,8 +76,71 @@ def test_the_particle_lattice_carries_no_information():
     with np.load(embedded.DATA / "lattice.npz", allow_pickle=False) as stored:
         spectra = {name: stored[name] for name in ("shipped", "finer", "shifted")}
         params = stored["params"]
-    report = shards.lattice_check(spectra, params[:, :2])
+    report = lattice.lattice_check(spectra, params[:, :2])
     for parameter, (_, low, high) in report["r2"]["shipped"].items():
-        for lattice, changes in report["difference"].items():
-            assert abs(changes[parameter][0]) < (high - low) / 2, (parameter, lattice)
+        for name, changes in report["difference"].items():
+            assert abs(changes[parameter][0]) < (high - low) / 2, (parameter, name)
     assert read_json(embedded.DATA / "validation.json")["lattice"]["simulations"] == len(params)
+
+
+SMALL_SETS = [name for name in embedded.embedded_sets() if name != "LH"]
+
+
+@pytest.fixture(scope="module")
+def small():
+    """Twins of the small sets and their power ratio at 5 h/Mpc, by set."""
+    found = {}
+    for name in SMALL_SETS:
+        twins = [open_suite(suite, set=name) for suite in ("Nbody_Lite", "Lite")]
+        (k, gravity), (_, feedback) = (power_spectrum(s.maps, s.box_size) for s in twins)
+        gravity, feedback = (p.reshape(-1, 15, len(k)).mean(axis=1) for p in (gravity, feedback))
+        found[name] = (*twins, (feedback / gravity)[:, np.argmin(np.abs(k - 5))])
+    return found
+
+
+@pytest.mark.parametrize("name", SMALL_SETS)
+def test_small_sets_follow_their_tables_and_keep_mass(small, name):
+    params, _ = shards.read_table(embedded.DATA / embedded.table_name(name))
+    for suite in small[name][:2]:
+        np.testing.assert_array_equal(suite.params, params)
+        assert suite.maps.shape[1:] == (64, 64)
+        assert np.isfinite(suite.maps).all()
+        assert suite.maps.min() > 0
+        assert _mass_error(suite) < 1e-4
+
+
+def test_cv_simulations_differ_by_their_phases_only(small):
+    gravity, feedback, ratio = small["CV"]
+    for suite in (gravity, feedback):
+        first = suite.maps[::15].reshape(27, -1)
+        correlation = np.corrcoef(np.log10(first))
+        assert np.abs(correlation[np.triu_indices(27, 1)]).max() < 0.5
+    assert np.all((0.85 < ratio) & (ratio < 1))  # the proxy at its fiducial, in every box
+
+
+def test_1p_changes_what_its_rows_say(small):
+    gravity, feedback, ratio = small["1P"]
+    maps = gravity.maps.reshape(25, 15, 64, 64)
+    for row in (5, 6, 7, 8):  # sigma_8: same mass, more clustered
+        assert not np.array_equal(maps[row], maps[0])
+    spread = np.log10(maps[[5, 6, 0, 7, 8]]).std(axis=(1, 2, 3))
+    assert np.all(np.diff(spread) > 0)
+    # one N-body run for all rows of the fiducial cosmology
+    assert all(np.array_equal(maps[row], maps[0]) for row in range(9, 25))
+    means = feedback.maps.reshape(25, -1)[[1, 2, 0, 3, 4]].mean(axis=1, dtype=float)
+    np.testing.assert_allclose(means / means[2], [1 / 3, 2 / 3, 1, 4 / 3, 5 / 3], rtol=1e-5)
+    for first, sign in ((9, -1), (13, -1), (17, 1), (21, 1)):  # A_SN1, A_AGN1, A_SN2, A_AGN2
+        order = [first, first + 1, 0, first + 2, first + 3]
+        assert np.all(sign * np.diff(ratio[order]) > 0), first
+    # one seed: other cosmologies are the same region, unlike the boxes of CV
+    assert np.corrcoef(np.log10(maps[[0, 8], 0]).reshape(2, -1))[0, 1] > 0.7
+
+
+def test_ex_reaches_from_no_feedback_to_far_too_much(small):
+    gravity, feedback, ratio = small["EX"]
+    maps = [suite.maps.reshape(4, 15, 64, 64) for suite in (gravity, feedback)]
+    assert all(np.array_equal(maps[0][row], maps[0][0]) for row in (1, 2, 3))
+    np.testing.assert_allclose(maps[1][3], maps[0][3], rtol=1e-6)  # all A = 0
+    fiducial, agn, supernovae, none = ratio
+    assert none == pytest.approx(1, abs=1e-6)
+    assert 0.7 < supernovae < agn < fiducial < none

@@ -52,6 +52,15 @@ def test_maps_can_be_read_by_a_function(maps):
     assert fit_scaling(Reader()) == fit_scaling(maps)
 
 
+@pytest.mark.parametrize("kind", ["log", "asinh", "linear"])
+def test_scaling_where_the_maps_lie(maps, kind):
+    order = np.array([4, 1, 6])
+    expected = fit_scaling(maps[order], kind)
+    scaled = expected.apply(maps)
+    assert scaling_module.scale_in_place(maps, kind, order) == expected
+    assert maps.tobytes() == scaled.tobytes()
+
+
 def test_scaling_in_place_and_to_half_precision(maps):
     scaling = fit_scaling(maps)
     expected = scaling.apply(maps)

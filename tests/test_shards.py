@@ -1,5 +1,6 @@
 """Shards: resumed after a kill, claimed once, joined into CMD files."""
 
+import argparse
 import dataclasses
 import fcntl
 import multiprocessing
@@ -10,8 +11,8 @@ import time
 import numpy as np
 import pytest
 
-from cosmolib import embedded, shards
-from cosmolib.suites import open_suite
+from cosmolib import embedded, lattice, shards
+from cosmolib.suites import FIDUCIAL, open_suite, parameter_ranges
 
 TABLE = embedded.DATA / embedded.TABLE
 
@@ -58,6 +59,59 @@ def test_a_missing_table_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nope.txt: found no such file, expected CAMELS"):
         shards.simulate_shards(tmp_path / "shards", tmp_path / "nope.txt", [0])
     assert not (tmp_path / "shards").exists()
+
+
+@pytest.mark.parametrize(("name", "rows"), [("CV", 27), ("1P", 25), ("EX", 4)])
+def test_tables_of_the_small_sets(name, rows):
+    """Shipped as `set_table` writes them, and with phases that the hypercube does not have."""
+    path = embedded.DATA / embedded.table_name(name)
+    assert path.read_text() == shards.set_table(name)
+    params, seeds = shards.read_table(path)
+    assert params.shape == (rows, 6)
+    assert params[0].tolist() == list(FIDUCIAL.values())
+    others = [embedded.DATA / embedded.table_name(s) for s in embedded.SETS if s != name]
+    assert not set(seeds) & set(np.concatenate([shards.read_table(p)[1] for p in others]))
+    assert len(set(seeds)) == (27 if name == "CV" else 1)
+
+
+def test_1p_varies_one_parameter_at_a_time_over_its_range():
+    params, _ = shards.read_table(embedded.DATA / embedded.table_name("1P"))
+    changed = params != params[0]
+    assert changed.sum(axis=1).tolist() == [0] + [1] * 24
+    assert changed.argmax(axis=1)[1:].tolist() == np.repeat(np.arange(6), 4).tolist()
+    ranges = parameter_ranges("Lite")
+    np.testing.assert_array_equal(params.min(axis=0), ranges[:, 0])
+    np.testing.assert_array_equal(params.max(axis=0), ranges[:, 1])
+
+
+def test_an_unknown_set_is_refused():
+    with pytest.raises(ValueError, match="set 'BE': expected one of CV, 1P, EX"):
+        shards.set_table("BE")
+
+
+def test_a_small_set_has_its_own_names(fake, tmp_path):
+    folder, table = tmp_path / "shards", embedded.DATA / embedded.table_name("EX")
+    lines = []
+    made = shards.simulate_shards(folder, table, range(4), set="EX", progress=lines.append)
+    assert made == 4
+    assert shards.count_shards(folder) == 0  # none of LH
+    assert lines[3].startswith("EX_3: ")
+    assert shards.assemble(folder, tmp_path / "suite", set="EX") == 4
+    suite = open_suite("Nbody_Lite", data_dir=tmp_path / "suite", set="EX")
+    assert suite.params_path.name == "params_EX_Nbody_Lite.txt"
+    np.testing.assert_array_equal(suite.params, shards.read_table(table)[0])
+
+
+def test_simulate_reads_the_table_of_its_set():
+    parser = argparse.ArgumentParser()
+    shards.add_arguments(parser)
+    with pytest.raises(ValueError, match=r"--rows 3:30: expected within 0:25, .*Lite_1P.txt"):
+        shards.run_from_args(parser.parse_args(["--set", "1P", "--rows", "3:30"]))
+    with pytest.raises(ValueError, match="--go-on: found --set CV, expected LH"):
+        shards.run_from_args(parser.parse_args(["--set", "CV", "--go-on"]))
+    with pytest.raises(ValueError, match="--rows '5': expected first:last"):
+        shards.run_from_args(parser.parse_args(["--rows", "5"]))
+    assert list(shards._rows(None, embedded.DATA / embedded.table_name("EX"))) == [0, 1, 2, 3]
 
 
 def test_shards_resume_and_assemble_in_row_order(fake, tmp_path):
@@ -145,7 +199,7 @@ def test_lattice_check_sees_a_lattice_that_tells_more():
     clean = 10 ** (
         0.2 * noise + cosmology[:, None, :1] + [0, 0, 0, 1, 1, 1] * cosmology[:, None, 1:]
     )
-    report = shards.lattice_check({"shipped": signal, "same": signal, "leaky": clean}, cosmology)
+    report = lattice.lattice_check({"shipped": signal, "same": signal, "leaky": clean}, cosmology)
     assert report["difference"]["same"]["Omega_m"] == [0, 0, 0]
     gain, low, _ = report["difference"]["leaky"]["Omega_m"]
     assert gain > 0.1

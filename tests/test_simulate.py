@@ -92,6 +92,50 @@ def test_feedback_moves_matter_out_and_more_with_a_sn1(displacement):
     assert abs(ratios[2][0] - 1) < 0.02
 
 
+@needs_pylians
+def test_no_feedback_moves_nothing_and_the_extreme_stays_in_the_box(displacement):
+    settings = simulate.SimulationSettings(particles=16, mesh=64)
+    position = simulate.refine(displacement, settings)
+    density = simulate.density_mesh(position, 64)
+    none, ordinary, extreme = (
+        simulate.feedback_displacement(density, position, np.array([0.3, 0.8, *a]))
+        for a in ((0, 0, 0, 0), (1, 1, 1, 1), (100, 1, 1, 1))
+    )
+    assert not none.any()
+    assert np.isfinite(extreme).all()
+    assert np.abs(extreme).max() < BOX_SIZE
+    farther = np.linalg.norm(extreme, axis=1).max() / np.linalg.norm(ordinary, axis=1).max()
+    assert 5 < farther < 100**0.45  # the SN term grows by the latter, the AGN term does not
+
+
+@needs_pylians
+def test_feedback_out_of_the_box_is_refused(displacement, monkeypatch):
+    monkeypatch.setattr(simulate, "run_nbody", lambda *args: displacement)
+    for alpha in (1e3, np.nan):
+        with pytest.raises(ValueError, match=r"'A_SN1': 1.0.* expected less than the box, 25"):
+            simulate.simulate_one(
+                [0.3, 0.8, 1, 1, 1, 1], 0, SMALL, simulate.FeedbackProxy(sn_alpha=alpha)
+            )
+
+
+@needs_pysco
+@needs_pylians
+def test_rows_that_differ_in_feedback_only_share_their_particles():
+    """Kept from the last row, so that 16 of the 25 rows of 1P cost no N-body run."""
+    simulate.run_nbody.cache_clear()
+    maps = [
+        simulate.simulate_one([0.3, 0.8, a_sn1, 1, 1, 1], seed, SMALL)
+        for a_sn1, seed in ((1, 5), (4, 5), (1, 6))
+    ]
+    assert simulate.run_nbody.cache_info()[:2] == (1, 2)  # hits, misses
+    np.testing.assert_array_equal(maps[0]["nbody"], maps[1]["nbody"])
+    assert not np.array_equal(maps[0]["hydro"], maps[1]["hydro"])
+    assert not np.array_equal(maps[0]["nbody"], maps[2]["nbody"])
+    simulate.run_nbody.cache_clear()
+    again = simulate.simulate_one([0.3, 0.8, 4, 1, 1, 1], 5, SMALL)
+    np.testing.assert_array_equal(again["hydro"], maps[1]["hydro"])
+
+
 @needs_pysco
 @needs_pylians
 def test_reduced_simulation_is_made_again(tmp_path):
