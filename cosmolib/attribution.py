@@ -32,7 +32,7 @@ METHODS = ("saliency", "integrated_gradients", "gradient_shap")
 OUTPUTS = ("mean", "std")
 BASELINES = ("mean_log", "uniform", "void", "blurred", "training")
 N_TRAINING_BASELINES = 32
-EXPANDED_BATCH = 256  # maps at once, with the steps or samples of each counted as maps
+EXPANDED_PIXELS = 2**20  # at once, with the steps or samples of each map counted: 256 of 64 x 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ def attribute(
     n_steps: int = 50,
     n_samples: int = 5,
     stdevs: float = 0.0,
-    internal_batch_size: int = EXPANDED_BATCH,
+    internal_batch_size: int | None = None,
     seed: int = 0,
 ) -> Attribution:
     """Attribute one output of a network to the pixels of its input.
@@ -81,8 +81,9 @@ def attribute(
         Draws of ``gradient_shap`` for each map.
     stdevs : float
         Of the Gaussian noise that ``gradient_shap`` adds to x, in units of the scaled input.
-    internal_batch_size : int
-        Maps at once, steps or samples of each counted: bounds the memory, not the result.
+    internal_batch_size : int, optional
+        Maps at once, steps or samples of each counted: bounds memory, not the result. By default
+        as many as have `EXPANDED_PIXELS`.
     seed : int
         Of ``gradient_shap``; numpy's and torch's global states are left alone.
 
@@ -108,7 +109,8 @@ def attribute(
     was_training = network.training
     network.eval()
     each = {"saliency": 1, "integrated_gradients": n_steps, "gradient_shap": n_samples}[method]
-    step = max(1, internal_batch_size // each)
+    at_once = internal_batch_size or max(1, EXPANDED_PIXELS // x.shape[-1] ** 2)
+    step = max(1, at_once // each)
     values = []
     with seeded(seed, device.type), _seeded_numpy(seed):
         for start in range(0, len(x), step):
@@ -121,7 +123,12 @@ def attribute(
                 if method == "integrated_gradients":
                     base = base.expand(len(x), -1, -1, -1)[start : start + step]
                     found = IntegratedGradients(forward).attribute(
-                        maps, baselines=base, target=target, n_steps=n_steps
+                        maps,
+                        baselines=base,
+                        target=target,
+                        n_steps=n_steps,
+                        # The steps of a single map can be too many as well.
+                        internal_batch_size=at_once if n_steps > at_once else None,
                     )
                 else:
                     found = GradientShap(forward).attribute(

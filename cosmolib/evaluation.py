@@ -24,7 +24,6 @@ from cosmolib.runs import Profile, Run, atomic_path, provenance, read_json, sha2
 from cosmolib.scaling import Scaling
 from cosmolib.suites import simulation_of
 from cosmolib.training import (
-    EVALUATION_BATCH,
     fit,
     moment_loss,
     run_network,
@@ -222,7 +221,7 @@ def paired_difference(a: dict, b: dict, n_bootstrap: int = 1000, seed: int = 0) 
 # Predictions
 # --------------------------------------------------------------------------------------------------
 def predict(
-    network, x, batch_size: int = EVALUATION_BATCH, device: str = "cpu"
+    network, x, batch_size: int | None = None, device: str = "cpu"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return normalised mean and std, both (n, P), of scaled maps x (n, 1, N, N), in eval mode."""
     x = torch.from_numpy(x) if isinstance(x, np.ndarray) else x

@@ -19,7 +19,7 @@ import torch
 from cosmolib.inputs import Data
 from cosmolib.runs import Profile, atomic_path
 
-EVALUATION_BATCH = 256  # maps at once where no gradient is kept
+EVALUATION_PIXELS = 2**20  # pixels at once where no gradient is kept: 256 maps of 64 x 64
 # What a checkpoint must share with the training that resumes from it.
 SETTINGS = (
     "targets", "epochs", "batch_size", "max_lr", "weight_decay", "betas", "schedule",
@@ -270,13 +270,14 @@ def _set_random_state(state, generator, device):
 
 @torch.no_grad()
 def run_network(
-    network: torch.nn.Module, x, batch_size: int = EVALUATION_BATCH, device="cpu"
+    network: torch.nn.Module, x, batch_size: int | None = None, device="cpu"
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return mean and std, (n, P) on the CPU, in eval mode, which the network is left in.
 
     ``x`` (n, 1, N, N) is a tensor of any floating type, or `cosmolib.inputs.MapsOnDisk`.
     """
     network.to(device).eval()
+    batch_size = batch_size or max(1, EVALUATION_PIXELS // x.shape[-1] ** 2)
     outputs = [network(x[start : start + batch_size].to(device, torch.float32))
                for start in range(0, len(x), batch_size)]  # fmt: skip
     mean, std = zip(*outputs, strict=True)
