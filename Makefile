@@ -20,11 +20,11 @@ export OMP_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export NUMBA_NUM_THREADS = 1
 
-.PHONY: help install book test lint study clean
+.PHONY: help install book test lint study bench-camels clean
 
 help: ## show this list
 	@echo "make TARGET [PROFILE=$(PROFILE)] [CORES=$(CORES)]"
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1|\2/' | column -t -s '|'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
 
 install: $(STAMP) ## make the virtual environment (every other target does it on first use)
 
@@ -52,11 +52,8 @@ lint: $(STAMP) ## ruff: style and format
 study: $(STAMP) ## all runs and chapters of PROFILE=standard or PROFILE=camels, and its book under build/
 	$(SNAKEMAKE) --config profile=$(PROFILE) -- book
 
-ifneq ($(wildcard benchmarks/*.py),)
-.PHONY: bench
-bench: $(STAMP) ## measure speed and memory
-	$(BIN)/python -m pytest -q benchmarks
-endif
+bench-camels: $(STAMP) ## a full-size CMD file through every stage: seconds and memory (8 GB of disk)
+	$(BIN)/python benchmarks/camels.py
 
 clean: ## remove what was generated (runs and the environment stay)
 	rm -rf build _build .snakemake .pytest_cache .ruff_cache

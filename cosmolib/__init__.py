@@ -2,9 +2,10 @@
 
 One flat module a step, each importing only those before it::
 
-    runs -> checksums -> embedded -> formats -> suites -> checks -> download -> simulate -> fields
-         -> cuts -> scaling -> spectra -> lattice -> shards -> inputs -> networks -> training -> tuning
-         -> evaluation -> baseline -> transfer -> attribution -> validation -> results -> claims
+    runs -> checksums -> embedded -> formats -> suites -> checks -> transport -> download
+         -> simulate -> fields -> cuts -> scaling -> spectra -> lattice -> shards -> inputs
+         -> networks -> training -> tuning -> evaluation -> baseline -> transfer
+         -> attribution -> validation -> results -> claims
 
 with the ``plots`` modules and ``cli`` outside the chain. Importing the package itself
 does no work and imports nothing: start from ``cosmolib.suites.open_suite("Lite")``.

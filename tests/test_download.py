@@ -18,8 +18,7 @@ import numpy as np
 import pooch
 import pytest
 
-from cosmolib import checksums
-from cosmolib import download as module
+from cosmolib import checksums, transport
 from cosmolib.checksums import MANIFEST, verify
 from cosmolib.download import (
     CMD_SIMULATIONS,
@@ -424,7 +423,7 @@ def test_death_between_sidecar_and_bytes(server, fetch, monkeypatch, tmp_path):
     def change():
         server.files[NEW + MAPS], server.etags[NEW + MAPS] = other, '"2"'
 
-    monkeypatch.setattr(module, "write_json", write_and_die)
+    monkeypatch.setattr(transport, "write_json", write_and_die)
     server.faults = [{"cut": 5000}]
     with pytest.raises(KeyboardInterrupt):
         fetch(between=change)
@@ -804,7 +803,7 @@ def test_folder_by_the_environment(server, fetch, tmp_path, monkeypatch):
 
 
 def test_lines_of_progress_without_a_terminal(fetch, capsys, monkeypatch):
-    monkeypatch.setattr(module, "_LINE_SECONDS", 0.0)
+    monkeypatch.setattr(transport, "_LINE_SECONDS", 0.0)
     fetch()
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith(MAPS)]
     assert re.search(r"100%\|.*61\.6k/61\.6k \[.*B/s", lines[-1])

@@ -15,6 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PROSE = ("_config.yml", "_toc.yml", "CHANGELOG.md")
+BENCH = ROOT / "results" / "benchmarks" / "camels.json"  # of `make bench-camels`
 
 
 def collect(build, headline):
@@ -30,6 +31,9 @@ def collect(build, headline):
         shutil.copy2(ROOT / name, book / name)
     shutil.copytree(ROOT / "book", book / "book", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy2(headline, book / "book" / "_static" / "headline.png")
+    tables = book / "book" / "_tables"
+    tables.mkdir()
+    (tables / "camels.md").write_text(camels_table(BENCH), encoding="utf-8")
     shutil.copytree(
         build / "notebooks", book / "notebooks", ignore=shutil.ignore_patterns(".*", "*.failed.*")
     )
@@ -41,6 +45,33 @@ def collect(build, headline):
     temporary = build / ".staged.json"
     temporary.write_text(json.dumps(listing, indent=1) + "\n")
     os.replace(temporary, build / "staged.json")
+
+
+def camels_table(path):
+    """Return the table of `make bench-camels` as MyST text, or a line that says there is none."""
+    if not Path(path).is_file():
+        return "*Not measured: `make bench-camels` makes this table.*\n"
+    bench = json.loads(Path(path).read_text(encoding="utf-8"))
+    machine, made = bench["hardware"], bench["provenance"]
+    size = bench["file_bytes"]
+    n, grid = bench["size"]
+    base = sum(row["base_mb"] for row in bench["rows"]) / len(bench["rows"])
+    lines = [
+        f"A file of {15 * n} maps of {grid} x {grid} pixels, {size / 1e9:.2f} GB, made of tiled and "
+        f"perturbed *Lite* maps, on {machine['cores']} cores of {machine['cpu']} with "
+        f"{machine['memory_gb']:.0f} GB, {machine['gpu'] or 'no GPU'}; "
+        f"{made['utc'][:10]}, commit {(made['git'] or {}).get('commit', 'unknown')[:12]}. "
+        f"Memory is the peak of a process of its own above the {base:.0f} MB of Python with torch.",
+        "",
+        "| stage | maps | seconds | peak [MB] | peak / file |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {row['what']} | {row['maps']} | {row['seconds']:.1f} | {row['above_base_mb']:.0f} | "
+        f"{row['above_base_mb'] * 1e6 / size:.2f} |"
+        for row in bench["rows"]
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def build(folder, html):
