@@ -229,7 +229,9 @@ def test_other_fields_may_be_zero_but_not_nan(tmp_path):
     assert open_suite("SIMBA", data_dir=tmp_path, field="Mstar").maps.max() == 0
     maps[2, 1, 1] = np.nan
     np.save(path, maps)
-    with pytest.raises(ValueError, match=r"found nan in map 2 .*expected finite and not negative raw"):
+    with pytest.raises(
+        ValueError, match=r"found nan in map 2 .*expected finite and not negative raw"
+    ):
         open_suite("SIMBA", data_dir=tmp_path, field="Mstar")
 
 
