@@ -290,7 +290,11 @@ def _saturates(results):
 
 def _consistent(results):
     pair = {hydro_suite(results), twin_of(results)}
-    cross = [x for x in results["cross"] if {x["trained"], x["tested"]} == pair]
+    cross = [
+        x
+        for x in results["cross"]
+        if {x["trained"], x["tested"]} == pair and x.get("scaling", "trained") == "trained"
+    ]
     if len(cross) != 2:
         raise _NotTestable("the study has no cross-table of the two suites")
     deciding, parts = [], []

@@ -1,9 +1,8 @@
-"""What a trained network knows: predictions, scores with errors, and the run that holds them.
+"""What a trained network knows: predictions, and the run that holds them with their scores.
 
-Scores are per map unless a name says ``simulation``. Maps of one simulation share their parameters
-and much of their structure, so every interval resamples whole simulations. R2 is the share of the
-variance of the true parameter over the test maps that is explained: 1 is perfect, 0 is as good as
-their mean.
+A run is trained here (`train_run`) or made of a network that was trained elsewhere (`adopt_run`);
+whatever comes after reads both with `load_run`. The scores are those of `cosmolib.scores`, and can
+be imported from here too.
 """
 
 from __future__ import annotations
@@ -22,6 +21,19 @@ from cosmolib.inputs import Data, denormalise, prepare_data, study_suite
 from cosmolib.networks import build_network, published_network
 from cosmolib.runs import Profile, Run, atomic_path, provenance, read_json, sha256, write_json
 from cosmolib.scaling import Scaling
+from cosmolib.scores import (
+    SCORES,
+    bias,
+    bootstrap,
+    chi2,
+    mean_sigma,
+    metrics,
+    paired_difference,
+    r2,
+    relative_error,
+    rmse,
+    simulation_average,
+)
 from cosmolib.suites import simulation_of
 from cosmolib.training import (
     fit,
@@ -31,190 +43,19 @@ from cosmolib.training import (
     select_device,
 )
 
+__all__ = (
+    "SCORES", "bias", "bootstrap", "chi2", "mean_sigma", "metrics", "paired_difference", "r2",
+    "relative_error", "rmse", "simulation_average",
+    "adopt_run", "adopted_name", "as_predictions", "load_run", "predict", "predict_test",
+    "read_predictions", "train_run",
+)  # fmt: skip
+
 # Keys of a profile that a single run hangs on: when one of them changes, the run is done anew.
 RUN_KEYS = (
     "field", "set", "n_simulations", "train_simulations", "split_seed", "scaling", "scaling_scope",
     "storage", "targets", "hidden", "dropout", "epochs", "batch_size", "max_lr", "weight_decay",
-    "betas",
-    "schedule", "symmetries", "shifts", "bootstrap_samples",
+    "betas", "schedule", "symmetries", "shifts", "bootstrap_samples",
 )  # fmt: skip
-
-
-# --------------------------------------------------------------------------------------------------
-# Scores: each takes the maps' weights, so that a bootstrap is one matrix product
-# --------------------------------------------------------------------------------------------------
-def _average(values, weights):
-    """Average (n, P) over maps: (P,), or (S, P) with a row of weights (S, n) a resampling."""
-    if weights is None:
-        return values.mean(0)
-    return weights @ values / weights.sum(-1, keepdims=True)
-
-
-def r2(mean, std, truth, weights=None):
-    """Coefficient of determination 1 - <(truth - mean)^2> / var(truth); NaN without variance."""
-    centred = truth - truth.mean(0)  # keeps the difference of squares exact
-    variance = _average(centred**2, weights) - _average(centred, weights) ** 2
-    error = _average((truth - mean) ** 2, weights)
-    floor = 1e-12 * np.maximum((truth**2).mean(0), 1e-300)  # rounding of equal truths
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(variance > floor, 1 - error / variance, np.nan)
-
-
-def rmse(mean, std, truth, weights=None):
-    """Root mean square error, physical units."""
-    return np.sqrt(_average((truth - mean) ** 2, weights))
-
-
-def relative_error(mean, std, truth, weights=None):
-    """Mean of |mean - truth| / truth, as CMD quotes it."""
-    return _average(np.abs(mean - truth) / truth, weights)
-
-
-def bias(mean, std, truth, weights=None):
-    """Mean of mean - truth, physical units."""
-    return _average(mean - truth, weights)
-
-
-def chi2(mean, std, truth, weights=None):
-    """Mean of ((truth - mean) / std)^2: 1 where the widths are right, more where too narrow."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return _average(((truth - mean) / std) ** 2, weights)
-
-
-def mean_sigma(mean, std, truth, weights=None):
-    """Mean predicted standard deviation, physical units."""
-    return _average(std, weights)
-
-
-SCORES = {
-    score.__name__: score for score in (r2, rmse, relative_error, bias, chi2, mean_sigma)
-}  # fmt: skip
-
-
-def bootstrap(
-    statistic: Callable, arrays, simulations, n: int, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the 95 % interval of a statistic, by resampling whole simulations.
-
-    Parameters
-    ----------
-    statistic : callable
-        ``statistic(*arrays, weights=w)`` with w (S, n) -> (S, ...): how often each of S resamplings
-        holds each map.
-    arrays : sequence of (n, ...) arrays
-    simulations : (n,) int
-        Simulation of each map.
-    n : int
-        Number of resamplings.
-    seed : int
-
-    Returns
-    -------
-    low, high : arrays
-        2.5 and 97.5 % of the resamplings in which the statistic is defined; NaN with fewer than two
-        simulations, where nothing is known of the scatter between them.
-    """
-    numbers, place = np.unique(simulations, return_inverse=True)
-    if len(numbers) < 2:
-        once = statistic(*arrays, weights=np.ones((1, len(place))))
-        nothing = np.full(np.shape(once)[1:], np.nan)
-        return nothing, nothing
-    rng = np.random.default_rng(seed)
-    counts = rng.multinomial(len(numbers), np.full(len(numbers), 1 / len(numbers)), size=n)
-    values = np.asarray(statistic(*arrays, weights=counts[:, place].astype(float)))
-    flat = values.reshape(n, -1)
-    bounds = np.full((2, flat.shape[1]), np.nan)
-    for column in range(flat.shape[1]):
-        defined = flat[~np.isnan(flat[:, column]), column]
-        if len(defined):
-            bounds[:, column] = np.percentile(defined, (2.5, 97.5))
-    return tuple(bounds.reshape(2, *values.shape[1:]))
-
-
-def simulation_average(predictions: dict) -> dict:
-    """Average predictions over the maps of each simulation, in ascending order of simulations.
-
-    The std is the maps' mean one: maps of a simulation are not independent, so that it does not
-    fall with their number.
-    """
-    numbers, place, count = np.unique(
-        predictions["simulation"], return_inverse=True, return_counts=True
-    )
-    averaged = {"simulation": numbers, "parameters": predictions["parameters"]}
-    for key in ("mean", "std", "truth"):
-        total = np.zeros((len(numbers), predictions[key].shape[1]))
-        np.add.at(total, place, predictions[key])
-        averaged[key] = total / count[:, None]
-    return averaged
-
-
-def metrics(predictions: dict, n_bootstrap: int = 1000, seed: int = 0) -> dict:
-    """Return every score of some predictions, with its 95 % interval.
-
-    Parameters
-    ----------
-    predictions : dict
-        Of `predict_test` or ``predictions.npz``.
-    n_bootstrap, seed : int
-
-    Returns
-    -------
-    dict
-        ``n_maps``, ``n_simulations`` and ``parameters``: {name: {score, score_low, score_high, and
-        the same as score_simulation for predictions averaged over a simulation's maps}}. A score
-        that is not defined, such as R2 or an interval with one simulation, is None.
-    """
-    averaged = simulation_average(predictions)
-    scores = {str(name): {} for name in predictions["parameters"]}
-    for suffix, table in (("", predictions), ("_simulation", averaged)):
-        arrays = [np.asarray(table[key], np.float64) for key in ("mean", "std", "truth")]
-        for key, score in SCORES.items():
-            value = score(*arrays)
-            low, high = bootstrap(score, arrays, table["simulation"], n_bootstrap, seed)
-            for p, entry in enumerate(scores.values()):
-                for end, found in (("", value), ("_low", low), ("_high", high)):
-                    entry[f"{key}{suffix}{end}"] = _number(found[p])
-    return {
-        "n_maps": len(predictions["simulation"]),
-        "n_simulations": len(averaged["simulation"]),
-        "parameters": scores,
-    }
-
-
-def _number(value):
-    """Return a float, or None where JSON would have none."""
-    return float(value) if np.isfinite(value) else None
-
-
-def paired_difference(a: dict, b: dict, n_bootstrap: int = 1000, seed: int = 0) -> dict:
-    """Return R2(a) - R2(b) of each parameter, on the same test maps, with its 95 % interval.
-
-    Both are resampled together, so that what they share (easy and hard simulations) cancels.
-
-    Returns
-    -------
-    dict
-        {parameter: {"value", "low", "high"}}
-
-    Raises
-    ------
-    ValueError
-        The predictions are not of the same maps, parameters and true values.
-    """
-    for key in ("parameters", "simulation", "map", "truth"):
-        if not np.array_equal(a[key], b[key]):
-            raise ValueError(f"paired difference: {key} differs, expected the same test maps twice")
-
-    def difference(mean_a, mean_b, truth, weights=None):
-        return r2(mean_a, None, truth, weights) - r2(mean_b, None, truth, weights)
-
-    arrays = [np.asarray(x, np.float64) for x in (a["mean"], b["mean"], a["truth"])]
-    value = difference(*arrays)
-    low, high = bootstrap(difference, arrays, a["simulation"], n_bootstrap, seed)
-    return {
-        str(name): {"value": _number(v), "low": _number(lo), "high": _number(hi)}
-        for name, v, lo, hi in zip(a["parameters"], value, low, high, strict=True)
-    }
 
 
 # --------------------------------------------------------------------------------------------------
@@ -370,20 +211,68 @@ def adopt_run(
         The file is no such network, or run, maps or targets do not fit it.
     """
     started = time.perf_counter()
+    device = device or select_device()
     network = published_network(weights_path)
     suite = study_suite(run.suite, profile)
-    stem, targets = Path(weights_path).stem, profile.targets
-    for what, found, expected in (
-        ("architecture of the run", run.architecture, "o3"),
-        ("profile of the run", run.profile, f"{run.profile.removesuffix(f'-{stem}')}-{stem}"),
-        (f"maps of {suite.maps_path}", f"{suite.grid}^2", f"{network.size}^2, as the network"),
-        (f"targets {targets}", len(targets), f"{network.n_parameters}, as the network"),
-    ):
-        if found != expected and not str(expected).startswith(f"{found},"):
-            raise ValueError(f"{weights_path}: {what}: found {found}, expected {expected}")
-    return network
+    _check_adoption(run, profile, suite, network, Path(weights_path))
+    # The shapes are the file's; what else the profile says of training was not what made it.
+    profile = replace(profile, architecture="o3", hidden=network.hidden, dropout=0.0)
+    file = {"name": Path(weights_path).name, "sha256": sha256(weights_path)}
+    config = _config(run, profile, suite) | {"weights": file}
+    if _done(run, config):
+        return read_json(run.path("metrics.json"))
+    # Few maps are predicted: none of the others is kept, whatever the profile keeps for training.
+    data = prepare_data(suite, replace(profile, storage="disk"), run.cut)
+    _write_config(run, config, data)
+    outputs = run_network(network, data.valid_x, device=device)
+    result = {"best_epoch": None, "valid_loss": float(moment_loss(*outputs, data.valid_theta))}
+    return _finish(run, profile, network, data, device, started, result, weights=file)
+
+
+def _check_adoption(run, profile, suite, network, path):
+    expected = adopted_name(profile, path)
+    if run.profile != expected:
+        raise ValueError(f"{path}: found a run of profile {run.profile}, expected {expected}")
+    if run.architecture != "o3":
+        raise ValueError(f"{path}: found a run of {run.architecture}, expected o3")
+    if network.size != suite.grid:
+        raise ValueError(
+            f"{path}: found a network for maps of {network.size}^2, expected {suite.grid}^2 as in "
+            f"{suite.maps_path}"
+        )
+    if network.n_parameters != len(profile.targets):
+        raise ValueError(
+            f"{path}: found a network of {network.n_parameters} parameters, expected those of the "
+            f"profile: {', '.join(profile.targets)}"
+        )
+
+
+def _finish(run, profile, network, data, device, started, result, **made):
+    """Write what follows from a run's network and data, ``metrics.json`` last."""
+    with atomic_path(run.path("weights.pt")) as temporary:
+        torch.save({k: v.cpu() for k, v in network.state_dict().items()}, temporary)
+    predictions = predict_test(network, data, device)
+    with atomic_path(run.path("predictions.npz")) as temporary:
+        np.savez(temporary, **predictions)
+    seconds = time.perf_counter() - started
+    made = provenance(profile, data.fingerprint, seconds, device, **made)
+    write_json(run.path("provenance.json"), made)
+    result = metrics(predictions, profile.bootstrap_samples, run.seed) | result
+    write_json(run.path("metrics.json"), result)
+    return read_json(run.path("metrics.json"))  # no NaN: what the next call returns
+
+
+def _done(run, config):
+    """Whether a run is done as the configuration says; what is left of another is removed."""
+    if _same_run(_read_config(run), config):
+        return run.complete
+    for name in ("metrics.json", "checkpoint.pt", "history.csv"):  # no longer true
+        run.path(name).unlink(missing_ok=True)
+    return False
+
+
 def _config(run, profile, suite):
-    """What fixes a run; `train_run` adds the scaling that came out."""
+    """What fixes a run."""
     return {
         "run": {key: getattr(run, key) for key in ("suite", "cut", "architecture", "seed")},
         "profile": asdict(profile),
@@ -401,17 +290,17 @@ def _config(run, profile, suite):
 def _same_run(old, new):
     def relevant(config):
         return {
-            **{key: config[key] for key in ("run", "fingerprint", "network")},
+            **{key: config.get(key) for key in ("run", "fingerprint", "network", "weights")},
             "profile": {key: config["profile"].get(key) for key in RUN_KEYS},
         }
 
     return old is not None and relevant(old) == relevant(new)
 
 
-def _write_config(run, config):
-    plain = dict(config)
-    if plain["value_range"] is not None:
-        plain["value_range"] = [float(edge) for edge in plain["value_range"]]
+def _write_config(run, config, data):
+    """Write what fixes a run, and the scaling and the range of random fills that came out."""
+    value_range = None if data.value_range is None else [float(edge) for edge in data.value_range]
+    plain = config | {"scaling": asdict(data.scaling), "value_range": value_range}
     with atomic_path(run.path("config.yaml")) as temporary:
         temporary.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
 

@@ -57,7 +57,7 @@ class O3(MomentNetwork):
     def __init__(self, size: int, hidden: int, dropout: float, n_parameters: int):
         super().__init__()
         self._set_up(size, n_parameters, dropout)
-        self.n_blocks = _halvings(size)
+        self.hidden, self.n_blocks = hidden, _halvings(size)
         before, channels = 1, 2 * hidden
         for block in range(self.n_blocks):
             channels = 2 * hidden * 2**block

@@ -59,7 +59,7 @@ def _limits(estimate):
     return value, below, above
 
 
-def _points(ax, positions, estimates, *, horizontal=True, **style):
+def points(ax, positions, estimates, *, horizontal=True, **style):
     """Estimates with error bars at ``positions``; those without a value are left out."""
     pairs = zip(positions, estimates, strict=True)
     shown = [(p, *_limits(e)) for p, e in pairs if e and e["value"] is not None]
@@ -281,7 +281,7 @@ def r2_by_cut(rows, suites, parameters, *, key="r2", baseline=True, figsize=None
                 ax.axvline(uncut["value"], color=style["color"], linewidth=0.7, alpha=0.6)
             if baseline and key == "r2":
                 ridge = [row.get("baseline", {}).get(parameter) for row in chosen]
-                _points(
+                points(
                     ax,
                     places + shift,
                     ridge,
@@ -292,7 +292,7 @@ def r2_by_cut(rows, suites, parameters, *, key="r2", baseline=True, figsize=None
                     ms=4,
                     label=f"summary statistics, {suite}",
                 )
-            _points(ax, places + shift, estimates, fmt=MARKERS[i], **style)
+            points(ax, places + shift, estimates, fmt=MARKERS[i], **style)
         ax.axvline(0, color=GREY, linewidth=0.8)
         shown = [row.get(key, {}).get(parameter) for row in rows]
         ends = [np.subtract(*_limits(e)[:2]) for e in shown if e and e["value"] is not None]
@@ -346,7 +346,7 @@ def r2_against_kmax(rows, suites, parameters, nyquist):
             )
             if kept:
                 k, estimates = zip(*kept, strict=True)
-                _points(
+                points(
                     ax,
                     np.array(k) * 1.02 ** (2 * i - 1),
                     estimates,
@@ -365,39 +365,6 @@ def r2_against_kmax(rows, suites, parameters, nyquist):
     handles, labels = axes[0, 0].get_legend_handles_labels()
     if handles:
         fig.legend(handles, labels, loc="outside upper center", ncols=2)
-    return fig, axes[0]
-
-
-def cross_table(cross, parameters):
-    """R2 of networks tested on either suite, by the suite that they were trained on.
-
-    Parameters
-    ----------
-    cross : list of dict
-        Keys ``trained``, ``tested`` and ``r2``; own-suite entries included.
-    parameters : list of str
-    """
-    fig, axes = plt.subplots(
-        1, len(parameters), figsize=(7.2, 1.2 + 0.36 * len(cross)), sharey=True, squeeze=False
-    )
-    places = np.arange(len(cross))
-    for ax, parameter in zip(axes[0], parameters, strict=True):
-        for place, entry in zip(places, cross, strict=True):
-            own = entry["trained"] == entry["tested"]
-            _points(
-                ax,
-                [place],
-                [entry["r2"].get(parameter)],
-                fmt="o" if own else "D",
-                color="0.15" if own else "#bd1f01",
-            )
-        ax.set_xlabel(f"$R^2$ of {LABELS[parameter]}, a map")
-        ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5))
-    for marker, colour, label in (("o", "0.15", "same suite"), ("D", "#bd1f01", "other suite")):
-        axes[0, 0].plot([], [], marker, color=colour, label=label)
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    labels = [f"{entry['trained']} → {entry['tested']}" for entry in cross]
-    axes[0, 0].set(yticks=places, yticklabels=labels, ylim=(len(cross) - 0.5, -0.5))
     return fig, axes[0]
 
 
@@ -422,7 +389,7 @@ def live_and_stored(live, stored, suite, parameters, names):
     for ax, parameter in zip(axes[0], parameters, strict=True):
         for i, (table, name) in enumerate(zip(tables, names, strict=True)):
             estimates = [table[cut].get(parameter) for cut in cuts]
-            _points(
+            points(
                 ax,
                 places + 0.24 * (i - 0.5),
                 estimates,
@@ -457,7 +424,7 @@ def known_answer(labels, network, ceiling, parameters):
     fig, axes = plt.subplots(1, len(parameters), figsize=(7.2, 3.0), sharey=True, squeeze=False)
     places = np.arange(len(labels))
     for ax, parameter in zip(axes[0], parameters, strict=True):
-        _points(
+        points(
             ax,
             places - 0.08,
             [x[parameter] for x in ceiling],
@@ -467,7 +434,7 @@ def known_answer(labels, network, ceiling, parameters):
             color=GREY,
             label="exact ceiling",
         )
-        _points(
+        points(
             ax,
             places + 0.08,
             [x[parameter] for x in network],
@@ -535,7 +502,7 @@ def control_r2(entries, parameters):
     places = np.arange(len(entries))
     for ax, parameter in zip(axes[0], parameters, strict=True):
         for i, (place, entry) in enumerate(zip(places, entries.values(), strict=True)):
-            _points(ax, [place], [entry[parameter]], fmt=MARKERS[i], color=f"C{2 * i}")
+            points(ax, [place], [entry[parameter]], fmt=MARKERS[i], color=f"C{2 * i}")
         ax.axvline(0, color=GREY, linewidth=0.8)
         ax.set_xlabel(f"$R^2$ of {LABELS[parameter]}, a map")
     axes[0, 0].set(yticks=places, yticklabels=list(entries), ylim=(len(entries) - 0.5, -0.5))

@@ -11,7 +11,10 @@ study have the same form (``results/<study>/06_results.json``)::
               difference  r2 minus that of the uncut maps of the same suite, paired
               baseline    R2 of the summary statistics on the same split and the same cut
               gain        r2 minus baseline, paired
-    cross     a dict a pair of suites: trained, tested, r2, difference to trained = tested, paired
+    cross     a dict a pair of suites and a scaling ("trained" or "tested", whose): trained, tested,
+              scaling, r2, bias, bias_sigma (bias over predicted sigma), and difference of r2 to
+              trained = tested, paired, {} where no network was trained on the tested suite
+    sets      {"CV": ..., "1P": ..., "EX": ...}, a list of dicts each, see `sets_table`
     controls  a dict a density cut whose mask was a case too: cut, control, difference
     claims    the verdicts of cosmolib.claims.as_table
     provenance
@@ -34,10 +37,12 @@ from cosmolib.evaluation import (
     bootstrap,
     r2,
     read_predictions,
+    simulation_average,
 )
 from cosmolib.inputs import study_split, study_suite
 from cosmolib.runs import Profile, Run, read_json
-from cosmolib.transfer import cross_evaluate
+from cosmolib.suites import open_suite, suites_at_hand
+from cosmolib.transfer import SCALINGS_FROM, cross_evaluate, describe, responses
 
 SCHEMA = 1  # raised when the form of the table changes
 FILE_NAME = "06_results.json"
@@ -134,6 +139,31 @@ def r2_of(
     return estimate(statistic, arrays, first["simulation"], names, n_bootstrap, seed)
 
 
+def bias_of(predictions: list[dict], *, in_sigma: bool, n_bootstrap: int, seed: int = 0) -> dict:
+    """Estimate the mean of prediction minus truth, the mean over seeds.
+
+    In physical units, or divided by the predicted sigma of each map.
+    """
+    first = predictions[0]
+    offsets = [item["mean"] - item["truth"] for item in predictions]
+    if in_sigma:
+        offsets = [x / item["std"] for x, item in zip(offsets, predictions, strict=True)]
+    arrays = [np.mean(offsets, axis=0)]
+    names = first["parameters"]
+    return estimate(_average, arrays, first["simulation"], names, n_bootstrap, seed)
+
+
+def _average(values, weights=None):
+    return values.mean(0) if weights is None else weights @ values / weights.sum(-1, keepdims=True)
+
+
+def _scatter(values, weights=None):
+    """Standard deviation over maps, or over simulations where there is one row each."""
+    centred = values - values.mean(0)
+    variance = _average(centred**2, weights) - _average(centred, weights) ** 2
+    return np.sqrt(np.maximum(variance, 0))
+
+
 def _seed_scatter(predictions):
     """Standard deviation of R2 between seeds, by parameter; None with one seed."""
     names = [str(name) for name in predictions[0]["parameters"]]
@@ -223,29 +253,141 @@ def results_table(
         "n_test_maps": len(first["simulation"]),
         "n_runs": sum(map(len, found.values())),
         "rows": rows,
-        "cross": _cross(uncut, predictions, suites, options),
+        "cross": _cross(uncut, predictions, suites, profile, options),
+        "sets": sets_table(uncut, profile, options),
         "controls": _controls(predictions, options),
     }
 
 
-def _cross(uncut, predictions, suites, options):
-    """Networks trained on uncut maps of one suite, tested on each."""
+def _cross(uncut, predictions, suites, profile, options):
+    """Networks trained on uncut maps of one suite, tested on each that is at hand."""
+    tested_suites = {name: suites[name] for name in uncut}
+    for name in suites_at_hand(profile.data_dir, profile.field, profile.set):
+        if name not in tested_suites:
+            other = open_suite(name, profile.data_dir, field=profile.field, set=profile.set)
+            if other.grid == next(iter(suites.values())).grid:
+                tested_suites[name] = other
     table = []
-    for tested in uncut:
-        own = predictions[tested, "none"]
+    for tested, suite in tested_suites.items():
+        own = predictions.get((tested, "none"))
         for trained, runs in uncut.items():
-            moved = own
-            if trained != tested:
-                moved = [cross_evaluate(run, suites[tested]) for run in runs]
-            table.append(
-                {
-                    "trained": trained,
-                    "tested": tested,
-                    "r2": r2_of(moved, **options),
-                    "difference": r2_of(moved, own, **options),
-                }
+            for scaling in SCALINGS_FROM[: 1 if trained == tested else 2]:
+                moved = own
+                if trained != tested:
+                    moved = [cross_evaluate(run, suite, scaling=scaling) for run in runs]
+                table.append(
+                    {
+                        "trained": trained,
+                        "tested": tested,
+                        "scaling": scaling,
+                        "r2": r2_of(moved, **options),
+                        "bias": bias_of(moved, in_sigma=False, **options),
+                        "bias_sigma": bias_of(moved, in_sigma=True, **options),
+                        "difference": r2_of(moved, own, **options) if own else {},
+                    }
+                )
+    return table
+
+
+def sets_table(uncut: dict, profile: Profile, options: dict) -> dict:
+    """What the networks of uncut maps say of the other sets of their own suite that are at hand.
+
+    Parameters
+    ----------
+    uncut : dict
+        {suite: complete runs, one a seed}; the first seed is shown.
+    profile : Profile
+    options : dict
+        ``n_bootstrap`` and ``seed``.
+
+    Returns
+    -------
+    dict
+        A list a set, a dict a suite (CV), a varied parameter (1P) or a simulation (EX) in it::
+
+            CV   suite, n_simulations, targets, truth (P,), mean (n, P) of each simulation, and by
+                 parameter bias, map_scatter, simulation_scatter, sigma (mean predicted one)
+            1P   suite, varied, values (m,), mean (m, P), error (m, P), and by parameter slope
+            EX   suite, simulation, what (the parameters that are not fiducial), and by parameter
+                 pull: (prediction - truth) / predicted sigma, over its maps
+    """
+    table = {"CV": [], "1P": [], "EX": []}
+    for name, runs in uncut.items():
+        for set, rows in table.items():
+            if name not in suites_at_hand(profile.data_dir, profile.field, set):
+                continue
+            suite = open_suite(name, profile.data_dir, field=profile.field, set=set)
+            found = cross_evaluate(runs[0], suite)
+            rows += {"CV": _cosmic_variance, "1P": _one_parameter, "EX": _extremes}[set](
+                suite, found, options
             )
     return table
+
+
+def _cosmic_variance(suite, found, options):
+    names, average = found["parameters"], simulation_average(found)
+
+    def scored(statistic, values, simulations):
+        return estimate(
+            statistic, [values], simulations, names, options["n_bootstrap"], options["seed"]
+        )
+
+    return [
+        {
+            "suite": suite.name,
+            "n_simulations": suite.n_simulations,
+            "targets": [str(name) for name in names],
+            "truth": found["truth"][0].tolist(),
+            "mean": average["mean"].tolist(),
+            "bias": bias_of([found], in_sigma=False, **options),
+            "map_scatter": scored(_scatter, found["mean"], found["simulation"]),
+            "simulation_scatter": scored(_scatter, average["mean"], average["simulation"]),
+            "sigma": scored(_average, found["std"], found["simulation"]),
+        }
+    ]
+
+
+def _one_parameter(suite, found, options):
+    rows = []
+    for curve in responses(suite, found):
+        slopes = curve.slope(options["n_bootstrap"], options["seed"])
+        keys = ("value", "low", "high")
+        rows.append(
+            {
+                "suite": suite.name,
+                "varied": curve.varied,
+                "targets": list(curve.targets),
+                "values": curve.values.tolist(),
+                "mean": curve.mean.tolist(),
+                "error": curve.error.tolist(),
+                "slope": {
+                    target: dict(zip(keys, map(float, slope), strict=True))
+                    for target, slope in zip(curve.targets, slopes, strict=True)
+                },
+            }
+        )
+    return rows
+
+
+def _extremes(suite, found, options):
+    rows = []
+    for simulation in range(suite.n_simulations):
+        own = found["simulation"] == simulation
+        pull = (found["mean"][own] - found["truth"][own]) / found["std"][own]
+        # Its maps are all that there is of this simulation: the limits are those of their mean.
+        places = np.arange(own.sum())
+        rows.append(
+            {
+                "suite": suite.name,
+                "simulation": simulation,
+                "what": describe(suite.params[simulation]),
+                "pull": estimate(
+                    _average, [pull], places, found["parameters"],
+                    options["n_bootstrap"], options["seed"],
+                ),
+            }
+        )  # fmt: skip
+    return rows
 
 
 def _controls(predictions, options):

@@ -298,7 +298,7 @@ def _check_values(suite: Suite, maps: np.ndarray, pixels: np.ndarray) -> None:
     """Refuse maps (n, N, N), of places (n,), with pixels that no such map can have."""
     if not pixels.size:
         return
-    # A Fourier cut of matter makes negative pixels, and a filter of 0 may leave a rounding error.
+    # A Fourier cut makes negative pixels.
     raw = suite.cut == "none"
     positive = raw and suite.field in POSITIVE_FIELDS
     low, high = pixels.min(), pixels.max()  # both NaN if one pixel is

@@ -1,45 +1,196 @@
-"""What a network that was trained on one suite says of another.
+"""What a network that was trained on one suite says of other suites, and of other sets of its own.
 
-The parts of the split are the same simulations, so that of index-matched twins none was seen in
-training. The network speaks in units of the ranges, and reads maps in the scaling, that it was
-trained with.
+Between suites the parts of the split are the same simulations, so that of index-matched twins none
+was seen in training. The network speaks in units of the ranges that it was trained with. Sets such
+as CV, 1P and EX are test data from the first map to the last.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
+
 from cosmolib.evaluation import as_predictions, load_run, predict
-from cosmolib.inputs import MapsOnDisk, denormalise, study_split, study_suite, truth_of
+from cosmolib.inputs import MapsOnDisk, denormalise, study_split, truth_of
 from cosmolib.runs import Profile, Run
-from cosmolib.suites import Suite, map_indices
+from cosmolib.scaling import fit_scaling
+from cosmolib.suites import (
+    FIDUCIAL,
+    MAPS_PER_SIMULATION,
+    PARAMETERS,
+    Suite,
+    map_indices,
+    open_suite,
+    subset,
+)
 from cosmolib.training import select_device
 
+SCALINGS_FROM = ("trained", "tested")  # suite that the scaling of the tested maps comes from
+_EQUAL = 1e-4  # relative: tables hold five decimals
 
-def cross_evaluate(run: Run, other: Suite | str, device: str | None = None) -> dict:
-    """Predict the test simulations of another suite with a run's network, cut and scaling.
 
-    The split is the same, so that for index-matched twins no simulation was seen in training.
+def cross_evaluate(
+    run: Run,
+    other: Suite | str,
+    *,
+    scaling: str = "trained",
+    set: str | None = None,
+    device: str | None = None,
+) -> dict:
+    """Predict maps of another suite or set with a run's network and cut.
 
     Parameters
     ----------
     run : Run
         Complete.
     other : Suite or str
-        A suite with as many simulations as the run had, or its name.
+        A suite, or the name of one; of any size, with maps of the network's grid.
+    scaling : {"trained", "tested"}
+        The network's own scaling; or one fitted to the tested suite, as one gets by preparing every
+        suite by itself, which hides from the network how the suites differ in mean and contrast.
+    set : str, optional
+        By default that of the run, of which the test simulations are predicted: also of its own
+        suite. Of any other set, all are.
+    device : str, optional
 
     Returns
     -------
     dict
-        As `predict_test`.
+        As `cosmolib.evaluation.predict_test`.
+
+    Raises
+    ------
+    ValueError
+        Maps of another grid, or an unknown scaling.
     """
-    network, scaling, config = load_run(run)
+    if scaling not in SCALINGS_FROM:
+        raise ValueError(f"scaling: found {scaling!r}, expected one of {', '.join(SCALINGS_FROM)}")
+    network, own_scaling, config = load_run(run)
     profile = Profile(**config["profile"])
-    suite = study_suite(other, profile) if isinstance(other, str) else other
+    suite = other
+    if isinstance(other, str):
+        suite = open_suite(other, profile.data_dir, field=profile.field, set=set or profile.set)
+        if suite.set == profile.set and (profile.n_simulations or 0) < suite.n_simulations:
+            suite = subset(suite, profile.n_simulations)
     if suite.grid != config["network"]["size"]:
         size = config["network"]["size"]
         raise ValueError(f"{suite.maps_path}: found {suite.grid}^2 maps, expected {size}^2")
-    maps = map_indices(study_split(suite, profile).test)
-    x = MapsOnDisk(suite, maps, run.cut, config["value_range"], scaling)
+    everything = np.arange(len(suite.maps))
+    if suite.set == profile.set:
+        split = study_split(suite, profile)
+        maps, fitted = map_indices(split.test), map_indices(split.train)
+    else:
+        maps = fitted = everything
+    if scaling == "tested":
+        scope = everything if profile.scaling_scope == "file" else fitted
+        scope = MapsOnDisk(suite, scope, run.cut, config["value_range"])
+        own_scaling = fit_scaling(scope, profile.scaling)
+    x = MapsOnDisk(suite, maps, run.cut, config["value_range"], own_scaling)
     outputs = predict(network, x, device=device or select_device())
-    # The network speaks in units of the ranges that it was trained with.
     mean, std = denormalise(*outputs, run.suite, profile.targets)
     return as_predictions(mean, std, truth_of(suite, maps, profile.targets), maps, profile.targets)
+
+
+# --------------------------------------------------------------------------------------------------
+# 1P: one parameter at a time
+# --------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class Response:
+    """Predictions against one parameter that is varied while all others are fiducial."""
+
+    varied: str
+    values: np.ndarray  # (m,) of the varied parameter, ascending, the fiducial one among them
+    maps: np.ndarray  # (m, 15, P) predicted means, the same 15 places in each simulation
+    targets: tuple[str, ...]
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean prediction of a simulation's maps, (m, P)."""
+        return self.maps.mean(1)
+
+    @property
+    def error(self) -> np.ndarray:
+        """Standard error of that mean over the 15 maps, (m, P)."""
+        return self.maps.std(1, ddof=1) / np.sqrt(self.maps.shape[1])
+
+    def slope(self, n_bootstrap: int = 1000, seed: int = 0) -> np.ndarray:
+        """Least-squares slope d(prediction) / d(varied), with 95 % limits, (P, 3).
+
+        The simulations of a 1P set share their initial phases, so that the places of the 15 maps
+        are drawn anew together in all of them: what the phases do to every point cancels.
+        """
+        offset = self.values - self.values.mean()
+        weights = offset / np.sum(offset**2)  # (m,)
+        slopes = np.einsum("m,mip->ip", weights, self.maps)  # (15, P)
+        drawn = np.random.default_rng(seed).integers(len(slopes), size=(n_bootstrap, len(slopes)))
+        limits = np.percentile(slopes[drawn].mean(1), (2.5, 97.5), axis=0)
+        return np.stack([slopes.mean(0), *limits], axis=-1)
+
+
+def fiducial_rows(suite: Suite) -> np.ndarray:
+    """Simulations (k,) of a suite at the fiducial parameters, all columns of its table counted."""
+    return np.flatnonzero(_same(suite.params, list(FIDUCIAL.values())).all(1) & _plain(suite))
+
+
+def responses(suite: Suite, predictions: dict) -> list[Response]:
+    """Sort the predictions of a 1P set by the parameter that is varied, whatever the order of rows.
+
+    Rows in which several parameters leave their fiducial value, or one that is not among the six,
+    belong to no curve.
+
+    Parameters
+    ----------
+    suite : Suite
+    predictions : dict
+        Of all its maps.
+    """
+    same = _same(suite.params, list(FIDUCIAL.values()))  # (n, 6)
+    one = (~same).sum(1) == 1
+    fiducial = fiducial_rows(suite)[:1]
+    by_simulation = predictions["mean"].reshape(
+        -1, MAPS_PER_SIMULATION, len(predictions["parameters"])
+    )
+    curves = []
+    for column, name in enumerate(PARAMETERS):
+        rows = np.flatnonzero(one & ~same[:, column] & _plain(suite))
+        if not len(rows):
+            continue
+        rows = np.concatenate([rows, fiducial])
+        rows = rows[np.argsort(suite.params[rows, column], kind="stable")]
+        targets = tuple(str(target) for target in predictions["parameters"])
+        curves.append(Response(name, suite.params[rows, column], by_simulation[rows], targets))
+    return curves
+
+
+def _same(params, reference):
+    return np.isclose(params, reference, rtol=_EQUAL, atol=_EQUAL)
+
+
+def _plain(suite: Suite) -> np.ndarray:
+    """Whether the columns after the six have their most common values, (n,)."""
+    plain = np.ones(suite.n_simulations, bool)
+    for column in (suite.more_params if suite.more_params is not None else np.empty((1, 0))).T:
+        values, counts = np.unique(column, return_counts=True)
+        plain &= _same(column, values[np.argmax(counts)])
+    return plain
+
+
+# --------------------------------------------------------------------------------------------------
+# EX: extreme feedback
+# --------------------------------------------------------------------------------------------------
+def describe(params) -> str:
+    """Say in which parameters a row of a table leaves the fiducial model.
+
+    Examples
+    --------
+    >>> describe([0.3, 0.8, 100, 1, 1, 1]), describe([0.3, 0.8, 1, 1, 1, 1])
+    ('A_SN1 = 100', 'fiducial')
+    >>> describe([0.3, 0.8, 0, 0, 0, 0])
+    'no feedback'
+    """
+    params = np.asarray(params, float)
+    away = np.flatnonzero(~_same(params, list(FIDUCIAL.values())))
+    if len(away) == 4 and not params[2:].any():
+        return "no feedback"
+    return ", ".join(f"{PARAMETERS[i]} = {params[i]:g}" for i in away) or "fiducial"

@@ -32,6 +32,9 @@
 #
 # and leaves one folder, `runs/<profile>/<suite>/<cut>/<architecture>-s<seed>/`. A run that is
 # complete is shown, not repeated; one that was interrupted goes on from its last epoch.
+#
+# With `-p weights path/to/weights_41.pt`, a state dict of the published code, nothing is trained:
+# that network is shown and judged on the test maps, in `runs/<profile>-weights_41/...`.
 
 # %% tags=["parameters"]
 profile = "demo"  # name of a file in configs/, or a path to one
@@ -41,6 +44,7 @@ architecture = ""  # "lite", "o3" or "k4s2"; "": as the profile says
 seed = 1  # of initial weights, batches and augmentation
 epochs = 0  # 0: as the profile says; another number trains in a folder of its own
 data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
+weights = ""  # a published state dict to judge instead of a training, e.g. weights_41.pt
 runs_dir = "runs"  # the run's folder is made in here
 
 # %% tags=["hide-input"]
@@ -54,9 +58,9 @@ from myst_nb import glue
 from cosmolib import plots, plots_results, runs
 from cosmolib.baseline import stored_baseline
 from cosmolib.cuts import Cut, apply_cut
-from cosmolib.evaluation import train_run
+from cosmolib.evaluation import adopt_run, adopted_name, train_run
 from cosmolib.inputs import study_split, study_suite
-from cosmolib.networks import build_network
+from cosmolib.networks import build_network, published_network
 from cosmolib.results import as_text, from_metrics, r2_of
 from cosmolib.suites import map_indices
 from cosmolib.training import augment
@@ -71,12 +75,14 @@ if epochs:
     config = runs.load_profile(
         profile, **overrides, epochs=epochs, name=f"{config.name}-{epochs}epochs"
     )
-architecture = architecture or config.architecture
+architecture = "o3" if weights else architecture or config.architecture
 cut = str(Cut.parse(cut))
-run = runs.Run(config.name, suite, cut, architecture, seed, root=runs_dir)
+study = adopted_name(config, weights) if weights else config.name
+run = runs.Run(study, suite, cut, architecture, seed, root=runs_dir)
 maps = study_suite(suite, config)
 split = study_split(maps, config)
-print(f"{suite}, cut {cut}: {len(split.train)} simulations to train on, {len(split.test)} to test")
+use = "for scale and baseline" if weights else "to train on"
+print(f"{suite}, cut {cut}: {len(split.train)} simulations {use}, {len(split.test)} to test")
 
 # %% [markdown]
 # ## The network
@@ -91,7 +97,11 @@ print(f"{suite}, cut {cut}: {len(split.train)} simulations to train on, {len(spl
 # state dictionary.
 
 # %% tags=["hide-input"]
-network = build_network(architecture, maps.grid, config.hidden, config.dropout, len(config.targets))
+network = (
+    published_network(weights)
+    if weights
+    else build_network(architecture, maps.grid, config.hidden, config.dropout, len(config.targets))
+)
 n_weights = sum(weights.numel() for weights in network.parameters())
 layers = [
     (name, type(layer).__name__, sum(weights.numel() for weights in layer.parameters()))
@@ -136,15 +146,24 @@ fig, axes = plots_results.augmented(shown, maps.box_size)
 # ## Train
 #
 # AdamW with the profile's schedule of the learning rate; the epoch with the lowest validation loss
-# is kept. The test simulations play no part until the end.
+# is kept. The test simulations play no part until the end. A network that is brought along was trained
+# elsewhere: of it there is no history, only the loss that it has on the validation maps here.
 
 # %%
-metrics = train_run(run, config, progress=print)
-history = pd.read_csv(run.path("history.csv"))
+if weights:
+    metrics = adopt_run(run, config, weights)
+    history = None
+else:
+    metrics = train_run(run, config, progress=print)
+    history = pd.read_csv(run.path("history.csv"))
 made = runs.read_json(run.path("provenance.json"))
 
 # %% mystnb={"figure": {"name": "fig-learning-curves", "caption": "Moment loss of training maps (with augmentation and dropout) and of validation maps, and the learning rate, by epoch. The dotted line marks the epoch whose weights are kept."}, "image": {"alt": "Left, two lines of loss against epoch, circles for training and squares for validation maps, with a dotted vertical line at the lowest validation loss. Right, the learning rate against epoch on a logarithmic axis."}}
-fig, axes = plots_results.learning_curves(history.to_dict("records"))
+if weights:
+    print(f"Trained elsewhere: {made['weights']['name']}, SHA-256 {made['weights']['sha256']}")
+    print(f"Its loss on the validation maps: {metrics['valid_loss']}")
+else:
+    fig, axes = plots_results.learning_curves(history.to_dict("records"))
 
 # %% [markdown]
 # ## Predict
@@ -158,8 +177,11 @@ fig, axes = plots_results.learning_curves(history.to_dict("records"))
 with np.load(run.path("predictions.npz")) as file:
     predictions = dict(file)
 texts = [
-    f"$R^2$ = {m['r2']:.3f}, $\\chi^2$ = {m['chi2']:.3g}"
-    for m in (metrics["parameters"][name] for name in config.targets)
+    ", ".join(
+        f"{symbol} = {'not defined' if scores[key] is None else format(scores[key], '.3g')}"
+        for symbol, key in (("$R^2$", "r2"), ("$\\chi^2$", "chi2"))
+    )
+    for scores in (metrics["parameters"][name] for name in config.targets)
 ]
 fig, axes = plots_results.predicted_against_true(
     *(predictions[key] for key in ("truth", "mean", "std", "simulation")), config.targets, texts
@@ -203,7 +225,15 @@ for short, name in (("om", "Omega_m"), ("s8", "sigma_8")):
     for key in ("r2", "r2_simulation", "rmse", "chi2"):
         text = as_text(from_metrics(scores, key) if scores else None, 2 if key == "chi2" else 3)
         glue(f"training_{key}_{short}", text, display=False)
-best = history.loc[history["valid_loss"].idxmin()]
+if weights:
+    best_epoch, how = 0, f"was trained elsewhere and read from {made['weights']['name']}"
+else:
+    best_epoch = int(history.loc[history["valid_loss"].idxmin(), "epoch"])
+    how = (
+        f"learnt from {15 * len(split.train)} maps in {config.epochs} epochs, of which number "
+        f"{best_epoch} was kept"
+    )
+glue("training_how", how, display=False)
 glue("training_suite", suite, display=False)
 glue("training_cut", cut, display=False)
 glue("training_architecture", architecture, display=False)
@@ -213,7 +243,7 @@ glue("training_train_maps", int(15 * len(split.train)), display=False)
 glue("training_test_maps", int(len(predictions["simulation"])), display=False)
 glue("training_test_simulations", int(len(np.unique(predictions["simulation"]))), display=False)
 glue("training_epochs", int(config.epochs), display=False)
-glue("training_best_epoch", int(best["epoch"]), display=False)
+glue("training_best_epoch", best_epoch, display=False)
 glue("training_seconds", float(made["seconds"] or 0), display=False)
 glue("training_device", str(made["device"]), display=False)
 
@@ -221,9 +251,8 @@ glue("training_device", str(made["device"]), display=False)
 # ## What we found
 #
 # On {glue:text}`training_suite:s`, cut "{glue:text}`training_cut:s`", the network
-# {glue:text}`training_architecture:s` with {glue:text}`training_weights:d` weights learnt from
-# {glue:text}`training_train_maps:d` maps in {glue:text}`training_epochs:d` epochs, of which number
-# {glue:text}`training_best_epoch:d` was kept. On {glue:text}`training_test_maps:d` maps of
+# {glue:text}`training_architecture:s` with {glue:text}`training_weights:d` weights
+# {glue:text}`training_how:s`. On {glue:text}`training_test_maps:d` maps of
 # {glue:text}`training_test_simulations:d` test simulations of {glue:text}`training_suite:s`:
 #
 # | | $\Omega_m$ | $\sigma_8$ |
@@ -242,11 +271,12 @@ glue("training_device", str(made["device"]), display=False)
 
 # %% tags=["remove-input"]
 now = runs.provenance(config, maps.fingerprint, time.perf_counter() - started)
-for verb, source in (("Trained", made), ("Shown", now)):
+option = f" -p weights {made['weights']['name']}" if weights else ""
+for verb, source in (("Judged" if weights else "Trained", made), ("Shown", now)):
     commit = (source["git"] or {}).get("commit", "not under git")[:12]
     print(
         f"{verb} by notebooks/03_training.ipynb -p profile {config.name} -p suite {suite} "
-        f"-p cut {cut} -p seed {seed}"
+        f"-p cut {cut} -p seed {seed}{option}"
     )
     print(
         f"  commit {commit}, {source['utc']}, {source['seconds'] or 0:.0f} s, {source['platform']}"

@@ -22,7 +22,13 @@
 #   counts as "nothing there".
 # :::
 #
-# **What you need.** The uncut runs of [chapter 03](03_training.ipynb) for the suites of the profile.
+# **What you need.** The uncut runs of [chapter 03](03_training.ipynb) for the suites of the profile;
+# or a state dict of the published code and the maps of one suite at $256^2$ pixels:
+#
+# ```bash
+# papermill notebooks/05_interpretation.ipynb out.ipynb \
+#     -p profile camels -p suite IllustrisTNG -p weights path/to/weights_41.pt
+# ```
 #
 # A network may be right for a reason that is not ours. Attribution asks it, map by map, which pixels
 # its answer hangs on. It describes the network, not the Universe: what a *retrained* network can do
@@ -32,6 +38,8 @@
 profile = "demo"  # name of a file in configs/, or a path to one
 seed = 0  # which training is explained; 0: the profile's first
 data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
+suite = ""  # explain the network of this suite only; "": of all suites of the profile
+weights = ""  # a published state dict to explain instead of a trained run, e.g. weights_41.pt
 runs_dir = "runs"  # where the trained networks are
 
 # %% tags=["hide-input"]
@@ -52,7 +60,7 @@ from cosmolib.attribution import (
     make_baseline,
     over_to_under,
 )
-from cosmolib.evaluation import load_run
+from cosmolib.evaluation import adopt_run, adopted_name, load_run
 from cosmolib.inputs import study_split, study_suite
 from cosmolib.results import as_text
 from cosmolib.spectra import WEB_CLASSES, web_classes
@@ -65,16 +73,20 @@ plots.use_style()
 # ## Maps and networks
 #
 # The maps are test maps, spread evenly over the test simulations, the same places in each suite. The
-# networks are the uncut ones; each explains its own suite.
+# networks are the uncut ones; each explains its own suite. A network that was brought along is shown
+# the maps of each suite in that suite's own scaling.
 
 # %%
 config = runs.load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
 targets = [name for name in ("Omega_m", "sigma_8") if name in config.targets]
+study = adopted_name(config, weights) if weights else config.name
+architecture = "o3" if weights else config.architecture
+shown = [suite] if suite else config.suites
 suites, maps, networks, inputs, scalings = {}, {}, {}, {}, {}
-for name in config.suites:
-    run = runs.Run(
-        config.name, name, "none", config.architecture, seed or config.seeds[0], runs_dir
-    )
+for name in shown:
+    run = runs.Run(study, name, "none", architecture, seed or config.seeds[0], runs_dir)
+    if weights:
+        adopt_run(run, config, weights)
     networks[name], scalings[name], _ = load_run(run)
     suites[name] = study_suite(name, config)
     split = study_split(suites[name], config)
@@ -85,7 +97,7 @@ for name in config.suites:
     maps[name] = np.array(suites[name].maps[chosen])
     inputs[name] = torch.from_numpy(scalings[name].apply(maps[name]))[:, None]
 simulations = chosen // MAPS_PER_SIMULATION
-feedback = next(name for name in config.suites if not name.startswith("Nbody_"))
+feedback = next((name for name in shown if not name.startswith("Nbody_")), shown[0])
 print(f"{len(chosen)} test maps of {len(np.unique(simulations))} simulations of each suite")
 
 # %% [markdown]
@@ -110,7 +122,7 @@ train = map_indices(study_split(suites[feedback], config).train)
 sample = np.sort(np.random.default_rng(0).choice(train, min(64, len(train)), replace=False))
 train_inputs = {
     name: torch.from_numpy(scalings[name].apply(np.array(suites[name].maps[sample])))[:, None]
-    for name in config.suites
+    for name in shown
 }
 baselines = {
     name: {
@@ -118,7 +130,7 @@ baselines = {
         "integrated_gradients": make_baseline("mean_log", inputs[name]),
         "gradient_shap": make_baseline("training", inputs[name], train_x=train_inputs[name]),
     }
-    for name in config.suites
+    for name in shown
 }
 found = {
     (name, target, method): attribute(
@@ -130,7 +142,7 @@ found = {
         n_steps=config.ig_steps,
         n_samples=config.shap_samples,
     )
-    for name in config.suites
+    for name in shown
     for target in targets
     for method in METHODS
 }
@@ -167,11 +179,11 @@ fig, axes = plots_attribution.attribution_by_density(
     fraction,
 )
 
-# %% mystnb={"figure": {"name": "fig-attribution-suites", "caption": "Integrated Gradients as above, for networks trained on either suite: with feedback (Lite: a proxy) and gravity only. Bars: 95 % over simulations."}, "image": {"alt": "Two columns for Omega_m and sigma_8, each with attribution a pixel above and share of the total below, against density; one line a suite, with error bars that show how far the two agree."}}
+# %% mystnb={"figure": {"name": "fig-attribution-suites", "caption": "Integrated Gradients as above, for the network of each suite: with feedback (Lite: a proxy) and gravity only. Bars: 95 % over simulations."}, "image": {"alt": "Two columns for Omega_m and sigma_8, each with attribution a pixel above and share of the total below, against density; one line a suite, with error bars that show how far the two agree."}}
 fig, axes = plots_attribution.attribution_by_density(
     edges,
     {
-        t: {plots.suite_label(n): binned[n, t, "integrated_gradients"] for n in config.suites}
+        t: {plots.suite_label(n): binned[n, t, "integrated_gradients"] for n in shown}
         for t in targets
     },
     fraction,
@@ -275,6 +287,8 @@ for short, t in (("om", "Omega_m"), ("s8", "sigma_8")):
 errors = [found[feedback, t, "integrated_gradients"].completeness for t in targets]
 pixels = by_web[feedback, targets[0], "saliency"]["fraction"]
 glue("interpretation_suite", plots.suite_label(feedback), display=False)
+origin = f"{Path(weights).name} (trained elsewhere), on maps of" if weights else "trained on"
+glue("interpretation_network", f"{origin} {plots.suite_label(feedback)}", display=False)
 glue("interpretation_maps", int(len(chosen)), display=False)
 glue("interpretation_simulations", int(len(np.unique(simulations))), display=False)
 glue("interpretation_steps", int(config.ig_steps), display=False)
@@ -283,11 +297,14 @@ glue("interpretation_under_pixels", float((density[feedback] < 1).mean()), displ
 glue("interpretation_void_pixels", float(pixels[0]), display=False)
 glue("interpretation_halo_pixels", float(pixels[2]), display=False)
 
+# Claim 3 is judged by all suites of the profile: a part of them is kept apart.
+choice = f"-{suite}" if suite and not weights else ""
 now = runs.provenance(config, suites[feedback].fingerprint, time.perf_counter() - started)
 runs.write_json(
-    Path(runs_dir) / config.name / "results" / "05_interpretation.json",
+    Path(runs_dir) / study / "results" / f"05_interpretation{choice}.json",
     {
         "suite": feedback,
+        "weights": Path(weights).name or None,
         "method": "integrated_gradients",
         "n_maps": len(chosen),
         "n_simulations": len(np.unique(simulations)),
@@ -315,7 +332,7 @@ pd.DataFrame(
 # %% [markdown]
 # ## What we found
 #
-# For the network trained on {glue:text}`interpretation_suite:s`, on
+# For the network {glue:text}`interpretation_network:s`, on
 # {glue:text}`interpretation_maps:d` test maps of {glue:text}`interpretation_simulations:d`
 # simulations, with Integrated Gradients and the mean log-density as baseline:
 #
@@ -340,5 +357,9 @@ pd.DataFrame(
 
 # %% tags=["remove-input"]
 commit = (now["git"] or {}).get("commit", "not under git")
-print(f"Made by notebooks/05_interpretation.ipynb -p profile {config.name}, commit {commit[:12]}")
+asked = f" -p suite {suite}" * bool(suite) + f" -p weights {Path(weights).name}" * bool(weights)
+print(
+    f"Made by notebooks/05_interpretation.ipynb -p profile {config.name}{asked}, "
+    f"commit {commit[:12]}"
+)
 print(f"{now['utc']}, {now['seconds']:.0f} s, {now['platform']}")

@@ -45,7 +45,7 @@ from pathlib import Path
 import pandas as pd
 from myst_nb import glue
 
-from cosmolib import claims, plots, plots_results, runs
+from cosmolib import claims, plots, plots_results, plots_transfer, runs
 from cosmolib.cuts import Cut
 from cosmolib.results import FILE_NAME, as_text, read_table, results_table
 
@@ -108,13 +108,54 @@ pd.DataFrame(
 # %% [markdown]
 # ## Across the suites
 #
-# A network trained on one suite is tested on the other, with its own scaling. The suites share the
+# A network trained on one suite is tested on every other that is at hand. The suites share the
 # split, so that no test region was seen in training, and the reference is the network that was
 # trained on the tested suite. In Lite this asks whether the feedback *proxy* misleads a network
-# that knows gravity only, and the reverse.
+# that knows gravity only, and the reverse. The tested maps are scaled in two ways: with the mean and
+# standard deviation that the network was trained with, and with their own, as one gets by
+# preparing each suite by itself.
 
-# %% mystnb={"figure": {"name": "fig-cross-table", "caption": "$R^2$ per map of uncut networks by the suite that they were trained on and tested on. Circles: the same suite; diamonds: the other. Lite (feedback proxy) and Nbody_Lite (gravity only) unless the profile names CMD. Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8 with one row for each pair of training and test suite; black circles for the same suite and red diamonds for the other, with horizontal error bars."}}
-fig, axes = plots_results.cross_table(table["cross"], targets)
+# %% mystnb={"figure": {"name": "fig-cross-table", "caption": "$R^2$ per map and bias (prediction minus truth, in units of the predicted standard deviation) of uncut networks, by the suites that they were trained on → tested on. Lite (feedback proxy) and Nbody_Lite (gravity only) unless the profile names CMD. Bars: 95 % over simulations."}, "image": {"alt": "Four panels: R2 at the left and bias at the right, for Omega_m above and sigma_8 below, with one row for each pair of training and test suite. Black circles for networks tested on their own suite, red diamonds and blue squares for the other suite with the two scalings, with horizontal error bars."}}
+fig, axes = plots_transfer.transfer_matrix(table["cross"], targets)
+
+# %% [markdown]
+# %% tags=["hide-input"]
+pd.DataFrame(
+    [
+        {
+            "trained on": entry["trained"],
+            "tested on": entry["tested"],
+            "scaling of": entry["scaling"],
+            **{f"R2, {name}": as_text(entry["r2"].get(name)) for name in targets},
+            **{f"bias, {name}": as_text(entry["bias"].get(name), 3) for name in targets},
+        }
+        for entry in table["cross"]
+    ]
+).set_index(["trained on", "tested on", "scaling of"])
+
+# %% [markdown]
+# ## Other sets of simulations
+#
+# Networks of uncut maps, each on sets of its own suite that it never saw: **CV**, many boxes of one
+# cosmology; **1P**, one parameter varied at a time with the same initial phases; **EX**, feedback far
+# outside of the range that was trained on. Lite has small sets of the same kind (in EX its feedback
+# *proxy* is used far outside of what it was made for). Sets that are not at hand are left out.
+
+# %% tags=["hide-input"]
+for name, rows in table["sets"].items():
+    print(f"{name}: {', '.join(dict.fromkeys(row['suite'] for row in rows)) or 'not at hand'}")
+
+# %% mystnb={"figure": {"name": "fig-cosmic-variance", "caption": "Predictions for boxes of one cosmology (set CV): each circle is the mean over the 15 maps of a box, the diamond the mean of all with the standard deviation that the network predicts for a single map; grey lines: the true values. Lite (feedback proxy) and Nbody_Lite (gravity only) unless the profile names CMD."}, "image": {"alt": "A scatter plot for each suite of predicted sigma_8 against predicted Omega_m. A cloud of small circles, one a box, lies around the crossing of two grey lines at the true cosmology, with a diamond and its error bars in the middle of the cloud."}} tags=["hide-input"]
+if table["sets"]["CV"] and len(targets) == 2:
+    fig, axes = plots_transfer.cosmic_variance(table["sets"]["CV"], targets)
+
+# %% mystnb={"figure": {"name": "fig-response", "caption": "Response to one parameter at a time (set 1P): predicted parameters, mean over the 15 maps with its standard error, against the varied one. Dashed: the truth. Lite (feedback proxy) and Nbody_Lite (gravity only) unless the profile names CMD."}, "image": {"alt": "Two rows of panels for predicted Omega_m and sigma_8, one column for each of the six varied parameters. The prediction rises along the dashed diagonal where its own parameter is varied and stays near the dashed horizontal line where another is; one line with error bars a suite."}} tags=["hide-input"]
+if table["sets"]["1P"]:
+    fig, axes = plots_transfer.response(table["sets"]["1P"], targets)
+
+# %% mystnb={"figure": {"name": "fig-extremes", "caption": "Extreme feedback (set EX): mean of prediction minus truth, in units of the predicted standard deviation. Bars: 95 % over the maps of the one simulation. Lite (feedback proxy) and Nbody_Lite (gravity only, the same in all four) unless the profile names CMD."}, "image": {"alt": "Two panels for Omega_m and sigma_8 with one row each for the fiducial model, AGN feedback times 100, supernova feedback times 100 and no feedback; one point with an error bar a suite, around a vertical line at zero."}} tags=["hide-input"]
+if table["sets"]["EX"]:
+    fig, axes = plots_transfer.extremes(table["sets"]["EX"], targets)
 
 # %% [markdown]
 # ## Beside a full study
@@ -191,7 +232,18 @@ kept = [Cut.parse(row["cut"]) for row in table["rows"] if row["suite"] == feedba
 kmax = [cut for cut in kept if cut.kind == "kmax" and cut.field == "linear"]
 nearest = min(kmax, key=lambda cut: abs(math.log(cut.values[0] / 4)), default=None)
 under, over = (claims.extreme_cut(table, kind, overdensity=True) for kind in ("above", "below"))
-moved = [x["r2"] for x in table["cross"] if (x["trained"], x["tested"]) == (gravity, feedback)]
+moved = [
+    x
+    for x in table["cross"]
+    if (x["trained"], x["tested"], x["scaling"]) == (gravity, feedback, "trained")
+]
+cv = next((x for x in table["sets"]["CV"] if x["suite"] == feedback), {})
+slopes = {
+    (x["varied"], target): x["slope"].get(target)
+    for x in table["sets"]["1P"]
+    if x["suite"] == feedback
+    for target in targets
+}
 gain = entry(feedback, "none", "gain")
 for short, name in names.items():
     glue(f"r2_{short}_uncut", as_text(entry(feedback, "none").get(name)), display=False)
@@ -202,7 +254,13 @@ for short, name in names.items():
     glue(f"r2_{short}_kmax", as_text(entry(feedback, nearest).get(name)), display=False)
     glue(f"r2_{short}_underdense", as_text(entry(feedback, under).get(name)), display=False)
     glue(f"r2_{short}_overdense", as_text(entry(feedback, over).get(name)), display=False)
-    glue(f"r2_{short}_transfer", as_text((moved or [{}])[0].get(name)), display=False)
+    transfer = moved[0] if moved else {}
+    glue(f"r2_{short}_transfer", as_text(transfer.get("r2", {}).get(name)), display=False)
+    glue(f"bias_{short}_transfer", as_text(transfer.get("bias", {}).get(name), 3), display=False)
+    for key in ("bias", "map_scatter", "simulation_scatter", "sigma"):
+        glue(f"cv_{key}_{short}", as_text(cv.get(key, {}).get(name), 3), display=False)
+    glue(f"slope_{short}", as_text(slopes.get((name, name))), display=False)
+    glue(f"slope_{short}_sn", as_text(slopes.get(("A_SN1", name)), 3), display=False)
 for number, row in enumerate(verdicts, 1):
     glue(f"claim_{number}_verdict", row["verdict"], display=False)
     glue(f"claim_{number}_measurement", row["measurement"], display=False)
@@ -258,11 +316,23 @@ runs.write_json(folder / FILE_NAME, {**stored_table, "claims": verdicts, "proven
 # | network minus summary statistics | {glue:text}`r2_om_gain:s` | {glue:text}`r2_s8_gain:s` |
 # | uncut, gravity only | {glue:text}`r2_om_gravity:s` | {glue:text}`r2_s8_gravity:s` |
 # | trained on gravity only, tested with feedback | {glue:text}`r2_om_transfer:s` | {glue:text}`r2_s8_transfer:s` |
+# | the same, bias | {glue:text}`bias_om_transfer:s` | {glue:text}`bias_s8_transfer:s` |
 # | $k$ below {glue:text}`kmax_shown:s` | {glue:text}`r2_om_kmax:s` | {glue:text}`r2_s8_kmax:s` |
 # | {glue:text}`underdense_cut:s` | {glue:text}`r2_om_underdense:s` | {glue:text}`r2_s8_underdense:s` |
 # | {glue:text}`overdense_cut:s` | {glue:text}`r2_om_overdense:s` | {glue:text}`r2_s8_overdense:s` |
 #
 # {glue:text}`against_summary:s` Verdicts on the six claims: {glue:text}`verdict_counts:s`.
+#
+# On the other sets of {glue:text}`results_suite:s`, with the network of its uncut maps:
+#
+# | | $\Omega_m$ | $\sigma_8$ |
+# |---|---|---|
+# | CV: mean prediction minus truth | {glue:text}`cv_bias_om:s` | {glue:text}`cv_bias_s8:s` |
+# | CV: scatter of the predictions from map to map | {glue:text}`cv_map_scatter_om:s` | {glue:text}`cv_map_scatter_s8:s` |
+# | CV: scatter from box to box, means of 15 maps | {glue:text}`cv_simulation_scatter_om:s` | {glue:text}`cv_simulation_scatter_s8:s` |
+# | CV: predicted standard deviation of a map | {glue:text}`cv_sigma_om:s` | {glue:text}`cv_sigma_s8:s` |
+# | 1P: slope of the prediction with its own parameter (ideal 1) | {glue:text}`slope_om:s` | {glue:text}`slope_s8:s` |
+# | 1P: slope with $A_\mathrm{SN1}$ (ideal 0) | {glue:text}`slope_om_sn:s` | {glue:text}`slope_s8_sn:s` |
 #
 # For comparison, the stored output of the published notebook has $R^2$ of 0.994 and 0.982 on *CMD*
 # (IllustrisTNG, uncut, $256^2$ pixels, 1000 simulations).

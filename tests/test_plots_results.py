@@ -116,18 +116,6 @@ def test_r2_against_kmax(cuts):
     assert len(k) == 2 * sum(cut.startswith("kmax") for cut in cuts)
 
 
-def test_cross_table_names_both_suites():
-    cross = [
-        {"trained": a, "tested": b, "r2": {name: estimate(0.5) for name in PARAMETERS}}
-        for a in SUITES
-        for b in SUITES
-    ]
-    fig, axes = draw(plots_results.cross_table(cross, PARAMETERS))
-    labels = [text.get_text() for text in axes[0].get_yticklabels()]
-    assert labels[1] == "Lite → Nbody_Lite"
-    assert len(labels) == 4
-
-
 def test_live_and_stored_shows_what_both_have():
     live, stored = rows(["none", "kmax:4", "kmax:1"]), rows(["none", "kmax:2", "kmax:1"])
     figure = plots_results.live_and_stored(live, stored, "Lite", PARAMETERS, ("demo", "standard"))

@@ -58,7 +58,10 @@ def study(profile, tmp_path, monkeypatch):
 
     monkeypatch.setattr(baseline, "summary_baseline", ridge)
     monkeypatch.setattr(results, "study_suite", suite)
-    monkeypatch.setattr(results, "cross_evaluate", lambda run, other: predictions(0.15, run.seed))
+    monkeypatch.setattr(
+        results, "cross_evaluate", lambda run, other, scaling: predictions(0.15, run.seed)
+    )
+    monkeypatch.setattr(results, "suites_at_hand", lambda *_: [])
     return SimpleNamespace(folder=tmp_path, calls=calls)
 
 
@@ -112,6 +115,14 @@ def test_the_table_has_every_case_and_its_controls(profile, study):
     pairs = {(x["trained"], x["tested"]): x["difference"]["sigma_8"] for x in table["cross"]}
     assert pairs["Lite", "Lite"]["value"] == 0
     assert pairs["Nbody_Lite", "Lite"]["high"] < 0
+    assert [x["scaling"] for x in table["cross"]].count("tested") == 2
+    for entry in table["cross"]:
+        bias, in_sigma = entry["bias"]["sigma_8"], entry["bias_sigma"]["sigma_8"]
+        assert abs(bias["value"]) < 0.05
+        noise = 0.02 if entry["trained"] == entry["tested"] else 0.15
+        assert in_sigma["value"] == pytest.approx(bias["value"] / noise)
+        assert bias["low"] < bias["value"] < bias["high"]
+    assert table["sets"] == {"CV": [], "1P": [], "EX": []}
     runs.write_json(study.folder / "table.json", table)
     assert results.read_table(study.folder / "table.json") == table
 

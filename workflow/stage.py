@@ -57,8 +57,8 @@ def camels_table(path):
     n, grid = bench["size"]
     base = sum(row["base_mb"] for row in bench["rows"]) / len(bench["rows"])
     lines = [
-        f"A file of {15 * n} maps of {grid} x {grid} pixels, {size / 1e9:.2f} GB, made of tiled and "
-        f"perturbed *Lite* maps, on {machine['cores']} cores of {machine['cpu']} with "
+        f"A file of {15 * n} maps of {grid} x {grid} pixels, {size / 1e9:.2f} GB, made of tiled "
+        f"and perturbed *Lite* maps, on {machine['cores']} cores of {machine['cpu']} with "
         f"{machine['memory_gb']:.0f} GB, {machine['gpu'] or 'no GPU'}; "
         f"{made['utc'][:10]}, commit {(made['git'] or {}).get('commit', 'unknown')[:12]}. "
         f"Memory is the peak of a process of its own above the {base:.0f} MB of Python with torch.",

@@ -1,0 +1,190 @@
+"""Scores of predictions, with errors: R2, RMSE, bias, calibration, and their bootstrap.
+
+Scores are per map unless a name says ``simulation``. Maps of one simulation share their parameters
+and much of their structure, so every interval resamples whole simulations. R2 is the share of the
+variance of the true parameter over the test maps that is explained: 1 is perfect, 0 is as good as
+their mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+
+# --------------------------------------------------------------------------------------------------
+# Scores: each takes the maps' weights, so that a bootstrap is one matrix product
+# --------------------------------------------------------------------------------------------------
+def _average(values, weights):
+    """Average (n, P) over maps: (P,), or (S, P) with a row of weights (S, n) a resampling."""
+    if weights is None:
+        return values.mean(0)
+    return weights @ values / weights.sum(-1, keepdims=True)
+
+
+def r2(mean, std, truth, weights=None):
+    """Coefficient of determination 1 - <(truth - mean)^2> / var(truth); NaN without variance."""
+    centred = truth - truth.mean(0)  # keeps the difference of squares exact
+    variance = _average(centred**2, weights) - _average(centred, weights) ** 2
+    error = _average((truth - mean) ** 2, weights)
+    floor = 1e-12 * np.maximum((truth**2).mean(0), 1e-300)  # rounding of equal truths
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(variance > floor, 1 - error / variance, np.nan)
+
+
+def rmse(mean, std, truth, weights=None):
+    """Root mean square error, physical units."""
+    return np.sqrt(_average((truth - mean) ** 2, weights))
+
+
+def relative_error(mean, std, truth, weights=None):
+    """Mean of |mean - truth| / truth, as CMD quotes it."""
+    return _average(np.abs(mean - truth) / truth, weights)
+
+
+def bias(mean, std, truth, weights=None):
+    """Mean of mean - truth, physical units."""
+    return _average(mean - truth, weights)
+
+
+def chi2(mean, std, truth, weights=None):
+    """Mean of ((truth - mean) / std)^2: 1 where the widths are right, more where too narrow."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _average(((truth - mean) / std) ** 2, weights)
+
+
+def mean_sigma(mean, std, truth, weights=None):
+    """Mean predicted standard deviation, physical units."""
+    return _average(std, weights)
+
+
+SCORES = {
+    score.__name__: score for score in (r2, rmse, relative_error, bias, chi2, mean_sigma)
+}  # fmt: skip
+
+
+def bootstrap(
+    statistic: Callable, arrays, simulations, n: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the 95 % interval of a statistic, by resampling whole simulations.
+
+    Parameters
+    ----------
+    statistic : callable
+        ``statistic(*arrays, weights=w)`` with w (S, n) -> (S, ...): how often each of S resamplings
+        holds each map.
+    arrays : sequence of (n, ...) arrays
+    simulations : (n,) int
+        Simulation of each map.
+    n : int
+        Number of resamplings.
+    seed : int
+
+    Returns
+    -------
+    low, high : arrays
+        2.5 and 97.5 % of the resamplings in which the statistic is defined; NaN with fewer than two
+        simulations, where nothing is known of the scatter between them.
+    """
+    numbers, place = np.unique(simulations, return_inverse=True)
+    if len(numbers) < 2:
+        once = statistic(*arrays, weights=np.ones((1, len(place))))
+        nothing = np.full(np.shape(once)[1:], np.nan)
+        return nothing, nothing
+    rng = np.random.default_rng(seed)
+    counts = rng.multinomial(len(numbers), np.full(len(numbers), 1 / len(numbers)), size=n)
+    values = np.asarray(statistic(*arrays, weights=counts[:, place].astype(float)))
+    flat = values.reshape(n, -1)
+    bounds = np.full((2, flat.shape[1]), np.nan)
+    for column in range(flat.shape[1]):
+        defined = flat[~np.isnan(flat[:, column]), column]
+        if len(defined):
+            bounds[:, column] = np.percentile(defined, (2.5, 97.5))
+    return tuple(bounds.reshape(2, *values.shape[1:]))
+
+
+def simulation_average(predictions: dict) -> dict:
+    """Average predictions over the maps of each simulation, in ascending order of simulations.
+
+    The std is the maps' mean one: maps of a simulation are not independent, so that it does not
+    fall with their number.
+    """
+    numbers, place, count = np.unique(
+        predictions["simulation"], return_inverse=True, return_counts=True
+    )
+    averaged = {"simulation": numbers, "parameters": predictions["parameters"]}
+    for key in ("mean", "std", "truth"):
+        total = np.zeros((len(numbers), predictions[key].shape[1]))
+        np.add.at(total, place, predictions[key])
+        averaged[key] = total / count[:, None]
+    return averaged
+
+
+def metrics(predictions: dict, n_bootstrap: int = 1000, seed: int = 0) -> dict:
+    """Return every score of some predictions, with its 95 % interval.
+
+    Parameters
+    ----------
+    predictions : dict
+        Of `predict_test` or ``predictions.npz``.
+    n_bootstrap, seed : int
+
+    Returns
+    -------
+    dict
+        ``n_maps``, ``n_simulations`` and ``parameters``: {name: {score, score_low, score_high, and
+        the same as score_simulation for predictions averaged over a simulation's maps}}. A score
+        that is not defined, such as R2 or an interval with one simulation, is None.
+    """
+    averaged = simulation_average(predictions)
+    scores = {str(name): {} for name in predictions["parameters"]}
+    for suffix, table in (("", predictions), ("_simulation", averaged)):
+        arrays = [np.asarray(table[key], np.float64) for key in ("mean", "std", "truth")]
+        for key, score in SCORES.items():
+            value = score(*arrays)
+            low, high = bootstrap(score, arrays, table["simulation"], n_bootstrap, seed)
+            for p, entry in enumerate(scores.values()):
+                for end, found in (("", value), ("_low", low), ("_high", high)):
+                    entry[f"{key}{suffix}{end}"] = _number(found[p])
+    return {
+        "n_maps": len(predictions["simulation"]),
+        "n_simulations": len(averaged["simulation"]),
+        "parameters": scores,
+    }
+
+
+def _number(value):
+    """Return a float, or None where JSON would have none."""
+    return float(value) if np.isfinite(value) else None
+
+
+def paired_difference(a: dict, b: dict, n_bootstrap: int = 1000, seed: int = 0) -> dict:
+    """Return R2(a) - R2(b) of each parameter, on the same test maps, with its 95 % interval.
+
+    Both are resampled together, so that what they share (easy and hard simulations) cancels.
+
+    Returns
+    -------
+    dict
+        {parameter: {"value", "low", "high"}}
+
+    Raises
+    ------
+    ValueError
+        The predictions are not of the same maps, parameters and true values.
+    """
+    for key in ("parameters", "simulation", "map", "truth"):
+        if not np.array_equal(a[key], b[key]):
+            raise ValueError(f"paired difference: {key} differs, expected the same test maps twice")
+
+    def difference(mean_a, mean_b, truth, weights=None):
+        return r2(mean_a, None, truth, weights) - r2(mean_b, None, truth, weights)
+
+    arrays = [np.asarray(x, np.float64) for x in (a["mean"], b["mean"], a["truth"])]
+    value = difference(*arrays)
+    low, high = bootstrap(difference, arrays, a["simulation"], n_bootstrap, seed)
+    return {
+        str(name): {"value": _number(v), "low": _number(lo), "high": _number(hi)}
+        for name, v, lo, hi in zip(a["parameters"], value, low, high, strict=True)
+    }

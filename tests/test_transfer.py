@@ -1,0 +1,179 @@
+"""A trained network on other suites and sets: units, scaling, and which rows make which curve."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import TINY_GRID, lognormal_maps, write_suite_files
+
+from cosmolib import results
+from cosmolib.evaluation import read_predictions, train_run
+from cosmolib.runs import Run, load_profile
+from cosmolib.suites import FIDUCIAL, open_suite
+from cosmolib.transfer import cross_evaluate, describe, fiducial_rows, responses
+
+NAMES = ["Omega_m", "sigma_8"]
+FIDUCIAL_ROW = list(FIDUCIAL.values())
+
+
+def varied(column, value):
+    row = list(FIDUCIAL_ROW)
+    row[column] = value
+    return row
+
+
+# Rows of a 1P table in no order: the fiducial twice, and rows that belong to no curve.
+ONE_P = [
+    varied(0, 0.4), varied(1, 0.6), FIDUCIAL_ROW, varied(0, 0.2), [0.4, 0.9, 1, 1, 1, 1],
+    varied(2, 4.0), varied(0, 0.1), FIDUCIAL_ROW, varied(1, 1.0),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, tiny_params):
+    """CMD-named suites of like maps: two suites, sets CV, 1P and EX, and variations of the maps."""
+    folder = tmp_path_factory.mktemp("cmd")
+    _, maps = lognormal_maps(tiny_params)
+    write_suite_files(folder, "IllustrisTNG", maps, tiny_params)
+    write_suite_files(folder, "Astrid", maps, tiny_params)
+    write_suite_files(folder, "SIMBA", 3 * maps[:150], tiny_params[:10])
+    sets = {
+        "CV": [FIDUCIAL_ROW] * 6,
+        "1P": ONE_P,
+        "EX": [FIDUCIAL_ROW, varied(3, 100), varied(2, 100), [0.3, 0.8, 0, 0, 0, 0]],
+    }
+    for set, rows in sets.items():
+        _, maps = lognormal_maps(np.minimum(np.array(rows, float), 4), seed=5)
+        write_suite_files(folder, "IllustrisTNG", maps, rows, set=set)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def profile(folder):
+    return load_profile(
+        "tiny", name="t", data_dir=str(folder), suites=["IllustrisTNG"], cuts=["none"], epochs=2,
+        targets=["Omega_m", "sigma_8", "A_AGN2"], n_simulations=None, bootstrap_samples=100,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(profile, tmp_path_factory):
+    run = Run("t", "IllustrisTNG", "none", "lite", 1, tmp_path_factory.mktemp("runs"))
+    train_run(run, profile, device="cpu")
+    return run
+
+
+# ------------------------------------------------------------------------------------------ suites
+def test_a_network_speaks_in_its_own_units(run):
+    """The same maps under Astrid's name: A_AGN2 has another range there, the answer is the same."""
+    own, other = cross_evaluate(run, "IllustrisTNG"), cross_evaluate(run, "Astrid")
+    np.testing.assert_array_equal(own["mean"], other["mean"])
+    np.testing.assert_array_equal(own["std"], other["std"])
+    np.testing.assert_allclose(own["mean"], read_predictions(run.path("predictions.npz"))["mean"])
+
+
+def test_the_scaling_can_be_that_of_the_tested_suite(run, folder, profile):
+    """A factor in density is a shift of the log: a scaling of its own takes it out again."""
+    suite = open_suite("IllustrisTNG", data_dir=folder)
+    brighter = replace(suite, maps=np.float32(3) * np.array(suite.maps))
+    same = cross_evaluate(run, suite)
+    other = cross_evaluate(run, brighter)
+    own = cross_evaluate(run, brighter, scaling="tested")
+    assert np.abs(other["mean"] - same["mean"]).max() > 0.01
+    np.testing.assert_allclose(own["mean"], same["mean"], atol=1e-4)
+    with pytest.raises(ValueError, match="scaling: found 'mine', expected one of trained, tested"):
+        cross_evaluate(run, suite, scaling="mine")
+
+
+def test_a_suite_of_another_size_has_a_split_of_its_own(run):
+    found = cross_evaluate(run, "SIMBA")
+    assert len(found["map"]) == 15
+    assert found["simulation"].max() < 10
+
+
+def test_maps_of_another_grid(run, tmp_path):
+    write_suite_files(tmp_path, "SIMBA", np.full((45, 16, 16), 4e11, np.float32), np.ones((3, 6)))
+    suite = open_suite("SIMBA", data_dir=tmp_path)
+    with pytest.raises(ValueError, match=rf"found 16\^2 maps, expected {TINY_GRID}\^2"):
+        cross_evaluate(run, suite)
+
+
+# -------------------------------------------------------------------------------------------- sets
+def test_all_of_another_set_is_test_data(run):
+    assert len(cross_evaluate(run, "IllustrisTNG")["map"]) == 30  # of 24 simulations, two
+    found = cross_evaluate(run, "IllustrisTNG", set="CV")
+    np.testing.assert_array_equal(found["map"], np.arange(90))
+    np.testing.assert_allclose(found["truth"], [[0.3, 0.8, 1.0]] * 90)
+
+
+def one_p_predictions(suite, slope=0.5):
+    """Predictions that respond to their own parameter, with an offset of each of the 15 places."""
+    rng = np.random.default_rng(0)
+    truth = suite.params[:, :2].repeat(15, 0)
+    places = np.tile(rng.normal(0, 0.1, (15, 2)), (suite.n_simulations, 1))
+    return {"mean": slope * truth + places, "parameters": np.array(NAMES)}
+
+
+@pytest.mark.parametrize("more", [False, True])
+def test_curves_are_found_from_the_table(folder, tmp_path, more):
+    suite = open_suite("IllustrisTNG", data_dir=folder, set="1P")
+    if more:  # a row in which a parameter beyond the six varies belongs to no curve
+        extra = np.full((9, 2), 0.049)
+        extra[3, 1] = 0.06
+        suite = replace(suite, more_params=extra)
+    curves = {curve.varied: curve for curve in responses(suite, one_p_predictions(suite))}
+    assert list(curves) == ["Omega_m", "sigma_8", "A_SN1"]
+    expected = [0.1, 0.3, 0.4] if more else [0.1, 0.2, 0.3, 0.4]
+    np.testing.assert_allclose(curves["Omega_m"].values, expected)
+    np.testing.assert_allclose(curves["sigma_8"].values, [0.6, 0.8, 1.0])
+    np.testing.assert_allclose(curves["A_SN1"].values, [1.0, 4.0])
+    assert fiducial_rows(suite).tolist() == [2, 7]
+    # What the 15 places share between simulations does not widen the slope.
+    slope = curves["Omega_m"].slope()
+    np.testing.assert_allclose(slope, [[0.5] * 3, [0] * 3], atol=1e-12)
+    assert (curves["Omega_m"].error > 0.01).all()
+    assert curves["Omega_m"].mean.shape == (len(expected), 2)
+
+
+def test_a_slope_has_an_error(folder):
+    suite = open_suite("IllustrisTNG", data_dir=folder, set="1P")
+    found = one_p_predictions(suite)
+    found["mean"] = found["mean"] + np.random.default_rng(1).normal(0, 0.05, found["mean"].shape)
+    value, low, high = responses(suite, found)[0].slope()[0]
+    assert low < 0.5 < high
+    assert 0.02 < high - low < 1
+
+
+def test_rows_are_described_by_what_is_not_fiducial():
+    assert describe(FIDUCIAL_ROW) == "fiducial"
+    assert describe(varied(3, 100)) == "A_AGN1 = 100"
+    assert describe([0.3, 0.8, 0, 0, 0, 0]) == "no feedback"
+    assert describe([0.4, 0.8, 1, 1, 1, 0.5]) == "Omega_m = 0.4, A_AGN2 = 0.5"
+
+
+# ------------------------------------------------------------------------------------------- table
+def test_the_table_shows_every_suite_and_set_at_hand(run, profile):
+    """Also suites that no network was trained on."""
+    table = results.results_table(profile, run.root)
+    pairs = [(x["trained"], x["tested"], x["scaling"]) for x in table["cross"]]
+    assert sorted(pairs) == [
+        ("IllustrisTNG", "Astrid", "tested"),
+        ("IllustrisTNG", "Astrid", "trained"),
+        ("IllustrisTNG", "IllustrisTNG", "trained"),
+        ("IllustrisTNG", "SIMBA", "tested"),
+        ("IllustrisTNG", "SIMBA", "trained"),
+    ]
+    for entry in table["cross"]:
+        assert (entry["difference"] == {}) == (entry["tested"] != "IllustrisTNG")
+    (cv,) = table["sets"]["CV"]
+    assert cv["n_simulations"] == len(cv["mean"]) == 6
+    found = cross_evaluate(run, "IllustrisTNG", set="CV")
+    assert cv["map_scatter"]["Omega_m"]["value"] == pytest.approx(found["mean"][:, 0].std())
+    by_box = found["mean"][:, 0].reshape(6, 15).mean(1)
+    assert cv["simulation_scatter"]["Omega_m"]["value"] == pytest.approx(by_box.std())
+    assert [x["varied"] for x in table["sets"]["1P"]] == ["Omega_m", "sigma_8", "A_SN1"]
+    what = [x["what"] for x in table["sets"]["EX"]]
+    assert what == ["fiducial", "A_AGN1 = 100", "A_SN1 = 100", "no feedback"]
+    found = cross_evaluate(run, "IllustrisTNG", set="EX")
+    pull = ((found["mean"] - found["truth"]) / found["std"])[15:30, 1].mean()
+    assert table["sets"]["EX"][1]["pull"]["sigma_8"]["value"] == pytest.approx(pull)
