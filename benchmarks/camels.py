@@ -147,24 +147,24 @@ def prepare(folder, out, size):
 
 
 def prepare_half(folder, out, size):
-    """The same, maps in memory as float16."""
+    """Open, scale, split; maps in memory as float16."""
     data = _prepared(folder, "float16")
     return sum(len(x) for x in (data.train_x, data.valid_x, data.test_x))
 
 
 def prepare_disk(folder, out, size):
-    """The same, maps left on disk."""
+    """Open, scale, split; maps left on disk."""
     data = _prepared(folder, "disk")
     return sum(len(x) for x in (data.train_x, data.valid_x, data.test_x))
 
 
 def train(folder, out, size):
-    """20 steps of o3 (hidden 7) at batch 128, maps in memory; with the preparation."""
+    """20 steps of o3 (hidden 7) at batch 128, maps in memory."""
     return _train(folder, "float32", STEPS, BATCH)
 
 
 def train_disk(folder, out, size):
-    """One step of the same, maps on disk."""
+    """One step of o3 (hidden 7) at batch 128, maps on disk."""
     return _train(folder, "disk", 1, BATCH)
 
 
@@ -199,7 +199,7 @@ def chain(folder, out, size):
 
 
 def chain_disk(folder, out, size):
-    """The same in one process, maps on disk."""
+    """Open, cut to a new file, scale, first training step (batch 8), maps on disk."""
     cut(folder, out, size)
     return _train(folder, "disk", 1, SMALL_BATCH)[0]
 

@@ -1,8 +1,10 @@
 """The search for hyper-parameters: an Optuna study that can be killed and resumed.
 
 Published (arXiv:2504.17839 and its code): TPE, 50 trials, the four ranges of `SEARCH_SPACE`, the
-best validation loss as the value, SQLite. Ours: pruning at the median, and a seed a trial, so that
-a study that was killed and resumed finds what it would have found.
+best validation loss as the value, SQLite. Ours: pruning at the median after five random trials, and
+a seed a trial, so that a study that was killed and resumed finds what it would have found. The
+published study pruned nothing and drew its first ten trials at random: ``prune=False,
+startup_trials=10``.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from cosmolib.networks import build_network
 from cosmolib.runs import Profile
 from cosmolib.training import fit, seeded
 
-STARTUP_TRIALS = 5  # drawn at random before TPE and the pruner take over
+STARTUP_TRIALS = 5  # by default drawn at random before TPE and the pruner take over
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ def run_study(
     n_trials: int | None = None,
     seed: int = 1,
     name: str = "tuning",
+    startup_trials: int = STARTUP_TRIALS,
+    prune: bool = True,
     device: str = "cpu",
     progress: Callable[[str], None] | None = None,
 ):
@@ -71,6 +75,10 @@ def run_study(
         Of the sampler and of every training.
     name : str
         Of the study in its storage.
+    startup_trials : int
+        Drawn at random before TPE and the pruner take over.
+    prune : bool
+        Stop a trial that is worse than the median of those before it.
     device : str
     progress : callable, optional
         Called with a line of text a trial.
@@ -113,14 +121,16 @@ def run_study(
             direction="minimize",
             load_if_exists=True,
             pruner=optuna.pruners.MedianPruner(
-                STARTUP_TRIALS, n_warmup_steps=math.ceil(profile.epochs / 3)
-            ),
+                startup_trials, n_warmup_steps=math.ceil(profile.epochs / 3)
+            )
+            if prune
+            else optuna.pruners.NopPruner(),
         )
         for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)  # killed in the middle
         while (done := len(finished_trials(study))) < n_trials:
             study.sampler = optuna.samplers.TPESampler(
-                n_startup_trials=STARTUP_TRIALS, seed=seed + 1000 * done
+                n_startup_trials=startup_trials, seed=seed + 1000 * done
             )
             if done == 0 and _inside(profile):
                 study.enqueue_trial(

@@ -122,5 +122,5 @@ def test_readme_quotes_the_stored_study():
             assert "{value:.2f} [{low:.2f}, {high:.2f}]".format(**entry) in readme
     for entry in row["baseline"].values():
         assert f"{entry['value']:.2f}" in readme
-    assert f"{table['n_simulations']} shipped" in readme
+    assert f"first {table['n_simulations']} simulations" in readme
     assert f"{table['n_test_simulations']} test simulations" in readme

@@ -28,57 +28,6 @@ def test_o3_is_the_published_network():
     assert shapes["FC2.weight"] == (12, 448)
 
 
-def published_forward(state, x):
-    """The published forward pass in eval mode, written out from its description, by name."""
-
-    def conv(x, name):
-        weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
-        if weight.shape[-1] == 3:
-            x = torch.nn.functional.pad(x, (1, 1, 1, 1), mode="circular")
-        return torch.conv2d(x, weight, bias, stride=2 if weight.shape[-1] == 2 else 1)
-
-    def norm(x, name):
-        keys = ("running_mean", "running_var", "weight", "bias")
-        return torch.nn.functional.batch_norm(x, *(state[f"{name}.{key}"] for key in keys))
-
-    def leaky(x):
-        return torch.where(x > 0, x, 0.2 * x)
-
-    x = leaky(conv(x, "C01"))
-    for name in PUBLISHED_CONVOLUTIONS[1:]:
-        x = leaky(norm(conv(x, name), name.replace("C", "B")))
-    x = leaky(torch.nn.functional.linear(x.flatten(1), state["FC1.weight"], state["FC1.bias"]))
-    return torch.nn.functional.linear(x, state["FC2.weight"], state["FC2.bias"])
-
-
-def random_state(network):
-    """A state dict with every number of its own, in the manner of trained weights."""
-    torch.manual_seed(0)
-    return {
-        name: value.abs() + 0.5 * torch.rand_like(value) if name.endswith("running_var")
-        else value + 0.02 * torch.randn_like(value) if value.is_floating_point()
-        else value + 7
-        for name, value in network.state_dict().items()
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("prefix", ["", "module."])
-@pytest.mark.parametrize("with_b01", [True, False])
-def test_published_weights_load_and_give_the_published_output(tmp_path, prefix, with_b01):
-    network = build_network("o3", size=256, hidden=1)
-    state = random_state(network)
-    saved = {prefix + k: v for k, v in state.items() if with_b01 or not k.startswith("B01.")}
-    torch.save(saved, tmp_path / "weights_41.pt")
-    load_published_weights(network, tmp_path / "weights_41.pt").eval()
-    network.B01.weight.data.fill_(3.0)  # never used, whatever it holds
-    x = torch.randn(2, 1, 256, 256)
-    with torch.no_grad():
-        mean, std = network(x)
-        expected = published_forward(state, x)
-    torch.testing.assert_close(mean, expected[:, :6])
-    torch.testing.assert_close(std, expected[:, 6:] ** 2)
-
-
 def test_published_weights_that_do_not_fit_are_named(tmp_path):
     network = build_network("o3", size=64, hidden=2)
     state = network.state_dict()
@@ -112,6 +61,33 @@ def test_weights_never_run_code(tmp_path, capsys):
     with pytest.raises(ValueError, match="found no state dict"):
         load_published_weights(build_network("o3", size=64, hidden=1), tmp_path / "weights.pt")
     assert "unpickled" not in capsys.readouterr().out
+
+
+def test_rectifying_in_place_changes_no_bit(monkeypatch):
+    """Outputs, gradients and running statistics of o3, in training as in eval mode."""
+    results, asked = [], []
+    leaky_relu = torch.nn.functional.leaky_relu
+    for allowed in (True, False):
+
+        def rectify(x, slope, inplace, allowed=allowed):
+            asked.append(inplace)
+            return leaky_relu(x, slope, inplace=inplace and allowed)
+
+        monkeypatch.setattr(torch.nn.functional, "leaky_relu", rectify)
+        torch.manual_seed(0)
+        network = build_network("o3", size=64, hidden=2, dropout=0.3)
+        x = torch.randn(6, 1, 64, 64, requires_grad=True)
+        kept = x.detach().clone()
+        outputs = list(network(x))
+        (outputs[0].sum() + outputs[1].log().sum()).backward()
+        network.eval()
+        outputs += network(x)
+        gradients = [x.grad] + [w.grad for w in network.parameters() if w.grad is not None]
+        assert torch.equal(x, kept)  # the caller's maps are left alone
+        results.append([*outputs, *gradients, *network.buffers()])
+    assert sum(asked) == 4 * 13  # after each convolution, in four forward passes
+    for first, second in zip(*results, strict=True):
+        assert torch.equal(first, second)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

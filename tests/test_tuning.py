@@ -114,6 +114,25 @@ def test_tpe_finds_the_optimum(tmp_path, data, profile, fast):
     assert sum(shares.values()) == pytest.approx(1)
 
 
+def test_the_published_study_prunes_nothing(tmp_path, data, profile, fast, monkeypatch):
+    """Every trial runs to its end, and TPE takes over after ten random ones."""
+    samplers = []
+    tpe = optuna.samplers.TPESampler
+
+    def recorded(**options):
+        samplers.append(options.get("n_startup_trials", 10))  # optuna makes one by itself
+        return tpe(**options)
+
+    monkeypatch.setattr(optuna.samplers, "TPESampler", recorded)
+    study = run_study(
+        data, profile, storage=tmp_path / "s.db", n_trials=14, prune=False, startup_trials=10
+    )
+    rows = study_table(study)
+    assert len(rows) == 14
+    assert not any(row["pruned"] for row in rows)
+    assert set(samplers) == {10}
+
+
 def test_the_profile_itself_is_the_first_trial(tmp_path, data, profile, fast):
     inside = load_profile("tiny", hidden=7, dropout=0.25, max_lr=1e-3, weight_decay=0.01)
     study = run_study(data, inside, storage=tmp_path / "s.db", n_trials=2)

@@ -1,0 +1,250 @@
+"""configs/camels.yaml is the published recipe: each entry, and the numbers that come out of it."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import lognormal_maps, write_suite_files
+
+from cosmolib.cuts import apply_cut
+from cosmolib.inputs import prepare_data, write_cut_suite
+from cosmolib.networks import build_network, count_parameters
+from cosmolib.runs import load_profile
+from cosmolib.suites import open_suite, parameter_ranges, split_simulations
+from cosmolib.training import augment, learning_rate
+from cosmolib.tuning import SEARCH_SPACE, _inside
+
+SUITE = "IllustrisTNG"
+SIMULATIONS, GRID = 40, 64
+
+
+# ---------------------------------------------------------------------------------------- settings
+def test_every_entry_of_the_profile_is_the_published_one():
+    profile = load_profile("camels")
+    published = {
+        "suites": ["IllustrisTNG", "Nbody_IllustrisTNG"],
+        "field": "Mtot",
+        "set": "LH",
+        "n_simulations": None,
+        "train_simulations": None,
+        "split_seed": 1,
+        "scaling": "log",
+        "scaling_scope": "file",
+        "architecture": "o3",
+        "targets": ["Omega_m", "sigma_8", "A_SN1", "A_AGN1", "A_SN2", "A_AGN2"],
+        "hidden": 7,
+        "dropout": 0.209,
+        "epochs": 200,
+        "batch_size": 128,
+        "max_lr": 4.88e-3,
+        "weight_decay": 2.44e-4,
+        "betas": [0.5, 0.999],
+        "schedule": "cyclic",
+        "symmetries": True,
+        "shifts": False,
+        "tuning_trials": 50,
+        "tuning_epochs": 200,
+        "tuning_simulations": None,
+    }
+    assert {key: getattr(profile, key) for key in published} == published
+    network = build_network("o3", 256, profile.hidden, profile.dropout, len(profile.targets))
+    assert count_parameters(network) == 11_521_592
+    space = {key: (r.low, r.high, r.log, r.integer) for key, r in SEARCH_SPACE.items()}
+    assert space == {
+        "max_lr": (1e-5, 5e-3, True, False),
+        "weight_decay": (1e-8, 1e-1, True, False),
+        "dropout": (0.0, 0.9, False, False),
+        "hidden": (6, 12, False, True),
+    }
+    assert _inside(profile)  # so that it is the first trial of its own study
+
+
+def test_every_published_cut_is_a_case():
+    below = ("1e11", "2e11", "4e11", "6e11", "8e11", "1e12", "2e12")
+    expected = ["none"]
+    expected += [f"kmax:{k}" for k in (1, 5, 10, 20, 30, 40, 50)]
+    expected += [f"above:{t}:clamp" for t in ("5e10", "1e11", "2e11", "5e11", "1e12")]
+    expected += [f"below:{t}:{fill}" for fill in ("clamp", "random") for t in below]
+    assert load_profile("camels").cuts == expected
+
+
+def test_the_learning_rate_is_that_of_torch_cyclic_lr():
+    """At each of 2500 steps: up, down, and once more through the lowest point."""
+    profile = load_profile("camels")
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimiser = torch.optim.AdamW([weight], lr=profile.max_lr, betas=tuple(profile.betas))
+    scheduler = torch.optim.lr_scheduler.CyclicLR(
+        optimiser,
+        base_lr=1e-9,
+        max_lr=profile.max_lr,
+        step_size_up=500,
+        step_size_down=500,
+        cycle_momentum=False,
+    )
+    rates = []
+    for _ in range(2500):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        scheduler.step()
+    ours = [learning_rate(step, 21_000, profile) for step in range(2500)]
+    np.testing.assert_allclose(ours, rates, rtol=1e-9, atol=1e-15)
+    assert (min(rates), max(rates)) == (1e-9, profile.max_lr)
+    assert optimiser.param_groups[0]["betas"] == (0.5, 0.999)
+
+
+def test_augmentation_is_flips_and_quarter_turns():
+    """All eight symmetries of a map, about as often each, and nothing else."""
+    profile = load_profile("camels")
+    x = torch.arange(16.0).view(1, 1, 4, 4)
+    turned = [torch.rot90(x, k, (2, 3)) for k in range(4)]
+    eight = torch.cat(turned + [t.flip(2) for t in turned]).flatten(1)
+    found = augment(
+        x.expand(4000, -1, -1, -1).contiguous(),
+        torch.Generator().manual_seed(0),
+        profile.symmetries,
+        profile.shifts,
+    ).flatten(1)
+    same = (found[:, None] == eight).all(2)  # (4000, 8)
+    assert (same.sum(1) == 1).all()
+    assert same.sum(0).min() > 400
+
+
+# --------------------------------------------------------------------------------- byte for byte
+def published_split(n, seed=1):
+    """Simulations to train, validate and test on: numpy's own global generator."""
+    state = np.random.get_state()  # noqa: NPY002
+    np.random.seed(seed)  # noqa: NPY002
+    order = np.arange(n)
+    np.random.shuffle(order)  # noqa: NPY002
+    np.random.set_state(state)  # noqa: NPY002
+    sizes = int(0.90 * n), int(0.05 * n), int(0.05 * n)
+    starts = int(0.00 * n), int(0.90 * n), int(0.95 * n)
+    return [order[start : start + size] for start, size in zip(starts, sizes, strict=True)]
+
+
+def published_maps(maps):
+    """The signed log, then mean and standard deviation of the whole file."""
+    maps = np.where(maps != 0, maps, 1)
+    maps = np.sign(maps) * np.log10(np.abs(maps))
+    mean, std = np.mean(maps), np.std(maps)
+    return (maps - mean) / std
+
+
+def published_labels(params):
+    """Parameters in units of their ranges, in double and at last in single precision.
+
+    The published loader rounds the table to single precision before as well, which moves half of
+    CMD's labels by one bit (at most 1.2e-7 of the range).
+    """
+    minimum = np.array([0.1, 0.6, 0.25, 0.25, 0.5, 0.5])
+    maximum = np.array([0.5, 1.0, 4.00, 4.00, 2.0, 2.0])
+    return ((params - minimum) / (maximum - minimum)).astype(np.float32)
+
+
+def published(maps_path, params_path):
+    """Maps (15 n, N, N) and labels (15 n, 6) of the three parts, from two files."""
+    maps = published_maps(np.load(maps_path))
+    labels = published_labels(np.loadtxt(params_path))
+    parts = []
+    for simulations in published_split(len(labels)):
+        places = [15 * i + j for i in simulations for j in range(15)]
+        parts.append((maps[places], labels[[place // 15 for place in places]]))
+    return parts
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A small file by CMD's name with its table: 40 simulations at 64^2."""
+    folder = tmp_path_factory.mktemp("cmd")
+    low, high = parameter_ranges(SUITE).T
+    params = np.random.default_rng(3).uniform(low, high, size=(SIMULATIONS, 6))
+    _, maps = lognormal_maps(params, grid=GRID)
+    tested = 15 * published_split(SIMULATIONS)[2][0]  # the extremes lie in a test map
+    maps[tested, 0, :2] = maps.min() / 2, maps.max() * 2
+    return write_suite_files(folder, SUITE, maps, params)
+
+
+def same_bytes(data, parts):
+    """Compare inputs and labels of the three parts; test labels are kept in physical units."""
+    low, high = parameter_ranges(SUITE).T
+    inputs = (data.train_x, data.valid_x, data.test_x)
+    for x, (maps, _) in zip(inputs, parts, strict=True):
+        x = x if isinstance(x, torch.Tensor) else x[:]
+        assert x.dtype == torch.float32
+        assert maps.dtype == np.float32
+        assert x.shape == (len(maps), 1, GRID, GRID)
+        assert x.numpy().tobytes() == maps.tobytes()
+    assert data.train_theta.numpy().tobytes() == parts[0][1].tobytes()
+    assert data.valid_theta.numpy().tobytes() == parts[1][1].tobytes()
+    tested = ((data.test_truth - low) / (high - low)).astype(np.float32)
+    assert tested.tobytes() == parts[2][1].tobytes()
+
+
+def test_the_split_of_a_thousand_simulations():
+    split = split_simulations(1000)
+    parts = (split.train, split.valid, split.test)
+    for ours, theirs in zip(parts, published_split(1000), strict=True):
+        assert ours.dtype == theirs.dtype
+        assert ours.tobytes() == theirs.tobytes()
+    assert [len(part) for part in parts] == [900, 50, 50]
+
+
+@pytest.mark.parametrize("storage", ["float32", "disk"])
+def test_inputs_and_labels_byte_for_byte(files, storage):
+    profile = load_profile("camels", data_dir=str(files[0].parent), storage=storage)
+    data = prepare_data(open_suite(SUITE, profile.data_dir), profile)
+    same_bytes(data, published(*files))
+
+
+def test_half_precision_is_the_published_maps_rounded(files):
+    profile = load_profile("camels", data_dir=str(files[0].parent), storage="float16")
+    data = prepare_data(open_suite(SUITE, profile.data_dir), profile)
+    for x, (maps, _) in zip(
+        (data.train_x, data.valid_x, data.test_x), published(*files), strict=True
+    ):
+        assert x.dtype == torch.float16
+        assert x[:, 0].numpy().tobytes() == maps.astype(np.float16).tobytes()
+
+
+@pytest.mark.parametrize("storage", ["float32", "disk"])
+def test_negative_pixels_of_a_fourier_cut_byte_for_byte(files, tmp_path, storage):
+    """The published code writes the cut maps to a file and scales that."""
+    profile = load_profile("camels", data_dir=str(files[0].parent), storage=storage)
+    suite = open_suite(SUITE, profile.data_dir)
+    cut_file = tmp_path / "cut.npy"
+    np.save(cut_file, apply_cut(np.load(files[0]), "kmax:5", box_size=25.0))
+    assert (np.load(cut_file) < 0).sum() > 10_000
+    same_bytes(prepare_data(suite, profile, "kmax:5"), published(cut_file, files[1]))
+    if storage == "disk":  # the same from a file that was cut once for many trainings
+        written = write_cut_suite(suite, "kmax:5", tmp_path / "written")
+        same_bytes(prepare_data(written, profile), published(cut_file, files[1]))
+
+
+@pytest.mark.parametrize("side", ["above", "below"])
+def test_clamped_pixels_byte_for_byte(files, tmp_path, side):
+    maps = np.load(files[0])
+    chosen = maps > 2e11 if side == "above" else maps < 2e11
+    assert 0.1 < chosen.mean() < 0.9
+    maps[chosen] = 2e11
+    np.save(tmp_path / "cut.npy", maps)
+    profile = load_profile("camels", data_dir=str(files[0].parent))
+    suite = open_suite(SUITE, profile.data_dir)
+    data = prepare_data(suite, profile, f"{side}:2e11:clamp")
+    same_bytes(data, published(tmp_path / "cut.npy", files[1]))
+
+
+def test_random_fills_are_log_uniform_over_the_files_extremes(files):
+    """Nobody can repeat the published draws, which have no seed: their law is compared."""
+    profile = load_profile("camels", data_dir=str(files[0].parent))
+    suite = open_suite(SUITE, profile.data_dir)
+    raw = np.array(suite.maps)
+    low, high = raw.min(), raw.max()
+    data = prepare_data(suite, profile, "below:4e11:random")
+    assert data.value_range == (low, high)
+    cut = data.scaling.invert(data.test_x[:, 0].numpy())
+    filled = raw[data.test_map] < np.float32(4e11)
+    np.testing.assert_allclose(cut[~filled], raw[data.test_map][~filled], rtol=1e-4)
+    place = np.log10(cut[filled] / low) / np.log10(high / low)  # uniform from 0 to 1
+    assert filled.sum() > 30_000
+    found, _ = np.histogram(place, bins=10, range=(-1e-6, 1 + 1e-6))
+    assert found.sum() == filled.sum()
+    np.testing.assert_allclose(found / found.sum(), 0.1, atol=0.01)
