@@ -4,7 +4,7 @@ One flat module a step, each importing only those before it::
 
     runs -> checksums -> embedded -> formats -> suites -> checks -> transport -> download
          -> simulate -> fields -> cuts -> scaling -> spectra -> lattice -> shards -> inputs
-         -> networks -> training -> tuning -> evaluation -> baseline -> transfer
+         -> networks -> training -> tuning -> scores -> evaluation -> baseline -> transfer
          -> attribution -> validation -> results -> claims
 
 with the ``plots`` modules and ``cli`` outside the chain. Importing the package itself

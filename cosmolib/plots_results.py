@@ -128,10 +128,13 @@ def predicted_against_true(truth, mean, std, simulation, parameters, texts):
     texts : list of str
         A line a parameter, written into the panel (R2, chi2).
     """
-    fig, axes = plt.subplots(
-        1, len(parameters), figsize=(7.2, 3.7 if len(parameters) < 3 else 2.9), squeeze=False
-    )
-    for i, (ax, name) in enumerate(zip(axes[0], parameters, strict=True)):
+    columns = min(len(parameters), 3)
+    rows = -(-len(parameters) // columns)
+    height = 3.7 if columns < 3 else 2.7
+    fig, axes = plt.subplots(rows, columns, figsize=(7.2, 0.3 + height * rows), squeeze=False)
+    for ax in axes.flat[len(parameters) :]:
+        ax.set_axis_off()
+    for i, (ax, name) in enumerate(zip(axes.flat, parameters, strict=False)):
         ax.errorbar(
             truth[:, i],
             mean[:, i],
@@ -166,7 +169,7 @@ def predicted_against_true(truth, mean, std, simulation, parameters, texts):
         ax.text(0.03, 0.97, texts[i], transform=ax.transAxes, va="top", fontsize=8)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside upper center", ncols=3)
-    return fig, axes[0]
+    return fig, axes.flat[: len(parameters)]
 
 
 # --------------------------------------------------------------------------------------------------

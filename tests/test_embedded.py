@@ -177,9 +177,9 @@ def test_shipped_manifest_covers_every_chunk_and_is_small():
     assert sum(sizes) < 45e6
 
 
-def test_the_shipped_hypercube_keeps_its_cache_folder():
-    """Another hash means another folder: everybody would expand 400 simulations again."""
+def test_the_shipped_hypercube_is_whole_and_keeps_its_cache_folder():
+    """Another hash means another folder: everybody would expand 1000 simulations again."""
     manifest = read_json(embedded.DATA / embedded.MANIFEST)
-    if manifest["simulations"] == 403:
-        assert manifest["expanded"]["Lite"].startswith("ad3d031dd20c")
-        assert embedded.expand("Lite").parent.name == "lite-ad3d031dd20c"
+    assert manifest["simulations"] == 1000
+    assert manifest["expanded"]["Lite"].startswith("7bc675f8da5c")
+    assert embedded.expand("Lite").parent.name == "lite-7bc675f8da5c"

@@ -125,10 +125,10 @@ def test_the_published_study_prunes_nothing(tmp_path, data, profile, fast, monke
 
     monkeypatch.setattr(optuna.samplers, "TPESampler", recorded)
     study = run_study(
-        data, profile, storage=tmp_path / "s.db", n_trials=14, prune=False, startup_trials=10
+        data, profile, storage=tmp_path / "s.db", n_trials=30, prune=False, startup_trials=10
     )
     rows = study_table(study)
-    assert len(rows) == 14
+    assert len(rows) == 30
     assert not any(row["pruned"] for row in rows)
     assert set(samplers) == {10}
 
