@@ -8,7 +8,8 @@ SHELL := bash
 PROFILE ?= demo
 VENV ?= .venv
 PYTHON ?= python3
-CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
+# nproc believes OMP_NUM_THREADS, which is 1 here: ask without it.
+CORES ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
