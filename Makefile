@@ -53,7 +53,7 @@ lint: $(STAMP) ## ruff: style and format
 study: $(STAMP) ## all runs and chapters of PROFILE=standard or PROFILE=camels, and its book under build/
 	$(SNAKEMAKE) --config profile=$(PROFILE) -- book
 
-bench-camels: $(STAMP) ## a full-size CMD file through every stage: seconds and memory (8 GB of disk)
+bench-camels: $(STAMP) ## a full-size CMD file through every stage: seconds and memory (8.1 GB of disk)
 	$(BIN)/python benchmarks/camels.py
 
 clean: ## remove what was generated (runs and the environment stay)

@@ -1,8 +1,12 @@
 """The bench of a full-size file, at a small size: rows that a reader can trust, resumable."""
 
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,64 +16,199 @@ from cosmolib.checks import check_path
 from cosmolib.suites import open_suite
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "workflow"))
+sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "benchmarks")]
+import camels  # noqa: E402
 import stage  # noqa: E402
 
-STAGES = ["make", "check", "cut", "prepare_half", "chain_disk"]
+SIMULATIONS = 6
 
 
-def bench(folder, *arguments):
-    command = [sys.executable, str(ROOT / "benchmarks" / "camels.py"), "--simulations", "24"]
-    command += ["--grid", "64", "--folder", str(folder / "files"), "--keep"]
-    command += ["--table", str(folder / "table.json"), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
-    assert done.returncode == 0, done.stderr
-    return json.loads((folder / "table.json").read_text()), done.stdout
+def command(folder, *arguments):
+    return [
+        sys.executable, str(ROOT / "benchmarks" / "camels.py"), "--simulations", str(SIMULATIONS),
+        "--grid", "64", "--folder", str(folder / "files"), "--table", str(folder / "table.json"),
+        *arguments,
+    ]  # fmt: skip
+
+
+def bench(folder, *arguments, code=0):
+    done = subprocess.run(
+        command(folder, *arguments), capture_output=True, text=True, cwd=folder, check=False
+    )
+    assert done.returncode == code, done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+def rows_of(folder):
+    return json.loads((folder / "table.json").read_text())["rows"]
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
+    """All stages: the bench is killed once on its way, with a half-written file, and goes on."""
     folder = tmp_path_factory.mktemp("bench")
-    table, _ = bench(folder, "--only", *STAGES)
-    return folder, table
+    first = subprocess.Popen(
+        command(folder, "--keep"), stdout=subprocess.DEVNULL, cwd=folder, start_new_session=True
+    )
+    while first.poll() is None and (
+        not (folder / "table.json").exists() or len(rows_of(folder)) < 3
+    ):
+        time.sleep(0.02)
+    assert first.poll() is None, "it ended before it could be killed"
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    before = rows_of(folder)
+    half = folder / "files" / "IllustrisTNG" / ".Maps.0123.npy"
+    half.write_bytes(b"half")
+    printed = bench(folder, "--keep")
+    assert not half.exists()
+    return folder, before, printed
 
 
 def test_every_stage_has_a_row(measured):
-    _, table = measured
-    assert [row["stage"] for row in table["rows"]] == STAGES
-    for row in table["rows"]:
-        assert row["maps"] > 0
-        assert row["seconds"] > 0
-        assert 0 < row["base_mb"] < row["base_mb"] + row["above_base_mb"] < 5000
-    assert table["file_bytes"] == 4 * 24 * 15 * 64**2
+    folder, _, _ = measured
+    table = json.loads((folder / "table.json").read_text())
+    assert [row["stage"] for row in table["rows"]] == list(camels.STAGES)
+    assert table["file_bytes"] == 4 * SIMULATIONS * 15 * 64**2
     assert table["hardware"]["cores"] >= 1
-    assert table["provenance"]["versions"]["torch"]
+    for row in table["rows"]:
+        assert 0 < row["seconds"] <= row["seconds_in_all"]
+        assert 100 < row["base_mb"] <= row["peak_mb"] < 5000
+        assert row["above_base_mb"] == pytest.approx(row["peak_mb"] - row["base_mb"])
+        assert row["ratio_to_file"] == pytest.approx(
+            row["above_base_mb"] * 1e6 / table["file_bytes"]
+        )
+        made = row["provenance"]
+        assert made["versions"]["torch"]
+        assert made["utc"]
+        assert "git" in made
+    maps = {row["stage"]: row["maps"] for row in table["rows"]}
+    whole = 15 * SIMULATIONS
+    expected = {"base": 0, "check": whole, "cut": whole, "prepare": whole, "prepare_half": whole}
+    expected |= {"evaluate": 15, "attribute": 4, "saliency": 15}  # one simulation to test on
+    assert {name: maps[name] for name in expected} == expected
+    # As few maps as these are one batch: the row says what was done, not what was meant.
+    (train,) = [row for row in table["rows"] if row["stage"] == "train"]
+    assert (train["steps"], train["maps"]) == (1, whole - 30)
+    assert train["what"].startswith("1 training step of o3")
 
 
-def test_the_file_is_one_of_cmd_and_no_map_is_twice_in_it(measured):
-    folder, _ = measured
-    (raw,) = check_path(folder / "files" / "IllustrisTNG")
-    (cut,) = check_path(folder / "files" / "cut")
-    assert raw.problem is cut.problem is None
-    maps = open_suite("IllustrisTNG", data_dir=folder / "files").maps
-    assert len({m.tobytes() for m in np.array(maps)}) == len(maps)
+def test_a_killed_bench_goes_on(measured):
+    folder, before, printed = measured
+    assert len(before) >= 3
+    after = {row["stage"]: row for row in rows_of(folder)}
+    for row in before:
+        assert after[row["stage"]] == row
+        assert f"\n{row['stage']}: " not in printed
+    assert printed.count("\n  ") == len(camels.STAGES) - len(before)
+    assert "every stage has a row" in bench(folder, "--keep")
+    assert {row["stage"]: row for row in rows_of(folder)} == after
 
 
-def test_what_is_measured_is_not_measured_again(measured):
-    folder, table = measured
-    again, printed = bench(folder, "--only", "check")
-    assert printed.count("\n") == 2  # the stage and its result, nothing else
-    for old, new in zip(table["rows"], again["rows"], strict=True):
-        assert (old == new) == (old["stage"] != "check")
+def test_one_stage_again_leaves_the_others(measured, tmp_path):
+    folder, _, _ = measured
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    maps = tmp_path / "files" / "IllustrisTNG" / camels.FILE
+    written = maps.stat().st_mtime_ns
+    bench(tmp_path, "--keep", "--only", "check")
+    assert maps.stat().st_mtime_ns == written  # used again
+    assert not (tmp_path / "files" / "cut").exists()  # else a new cut beside it: no space for two
+    old, new = rows_of(folder), rows_of(tmp_path)
+    assert [a["stage"] for a, b in zip(old, new, strict=True) if a != b] == ["check"]
+    bench(tmp_path, "--only", "make")
+    assert not (tmp_path / "files").exists()  # without --keep
+    (make,) = [row for row in rows_of(tmp_path) if row["stage"] == "make"]
+    assert make["maps"] == 15 * SIMULATIONS
 
 
-def test_the_table_of_the_book_is_that_of_the_bench(measured):
-    folder, table = measured
-    text = stage.camels_table(folder / "table.json")
-    lines = [line for line in text.splitlines() if line.startswith("| ")]
-    assert len(lines) == 1 + len(STAGES)
-    for line, row in zip(lines[1:], json.loads((folder / "table.json").read_text())["rows"],
-                         strict=True):  # fmt: skip
-        assert row["what"] in line
-        assert f"| {row['above_base_mb']:.0f} |" in line
-    assert "not measured" in stage.camels_table(folder / "nothing.json").lower()
+def test_making_writes_the_file_even_where_it_is_there(measured, tmp_path):
+    folder, _, _ = measured
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    maps = tmp_path / "files" / "IllustrisTNG" / camels.FILE
+    written, content = maps.stat().st_mtime_ns, maps.read_bytes()
+    bench(tmp_path, "--keep", "--only", "make")
+    assert maps.stat().st_mtime_ns != written
+    assert maps.read_bytes() == content  # the same seeds
+
+
+def test_the_file_is_one_of_cmd_and_no_map_is_twice_in_it(tmp_path):
+    lite = open_suite("Lite")
+    camels.make_suite(tmp_path, 3, 2 * lite.grid)
+    (report,) = check_path(tmp_path)
+    assert report.problem is None
+    suite = open_suite("IllustrisTNG", data_dir=tmp_path)
+    assert suite.maps_path.name == "Maps_Mtot_IllustrisTNG_LH_z=0.00.npy"
+    assert (suite.n_simulations, suite.grid) == (3, 128)
+    np.testing.assert_allclose(suite.params, lite.params[:3], atol=1e-5)
+    maps = np.array(suite.maps)
+    tiles = maps.reshape(45, 2, 64, 2, 64).swapaxes(2, 3).reshape(-1, 64, 64)
+    assert len({tile.tobytes() for tile in tiles}) == 4 * 45
+    ratio = maps.mean((1, 2), dtype=float) / lite.maps[:45].mean((1, 2), dtype=float)
+    np.testing.assert_allclose(ratio, 1, atol=0.02)  # the mass stays
+    assert abs(ratio.mean() - 1) < 0.002  # and the noise has no bias
+
+
+def test_other_peoples_files_are_left_alone(tmp_path):
+    """Without its mark a folder is not the bench's: CMD's own files have the same names."""
+    maps = tmp_path / "files" / "IllustrisTNG" / camels.FILE
+    maps.parent.mkdir(parents=True)
+    maps.write_bytes(b"real")
+    error = bench(tmp_path, "--only", "check", code=1)
+    assert "found IllustrisTNG, expected an empty folder" in error
+    assert maps.read_bytes() == b"real"
+    assert not (tmp_path / "table.json").exists()
+
+
+def test_only_what_the_bench_wrote_is_removed(tmp_path):
+    folder = tmp_path / "files"
+    camels.claim(folder, (3, 64))
+    camels.make_suite(folder, 3, 64)
+    camels.claim(folder, (3, 64))
+    assert camels.is_whole(folder, 3, 64)
+    camels.claim(folder, (4, 64))  # another size
+    assert not (folder / "IllustrisTNG").exists()
+    camels.make_suite(folder, 4, 64)
+    (folder / "thesis.txt").write_text("mine")
+    camels.release(folder)
+    assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
+
+
+def test_the_table_of_the_book_is_of_the_full_size_alone(tmp_path):
+    assert camels.default_table((1000, 256)) == camels.TABLE == stage.BENCH
+    assert camels.default_table((100, 256)).parent == ROOT / "build"
+    table = tmp_path / "table.json"
+    known = {"size": [6, 64], "hardware": camels.hardware(), "provenance": {"utc": "then"}}
+    table.write_text(json.dumps({**known, "rows": [{"stage": "cut"}]}))
+    assert camels.known_rows(table, [6, 64])["cut"]["provenance"] == {"utc": "then"}
+    assert camels.known_rows(table, [6, 128]) == {}
+    other = {**known, "hardware": {"cpu": "other"}, "rows": [{"stage": "cut"}]}
+    table.write_text(json.dumps(other))
+    assert camels.known_rows(table, [6, 64]) == {}
+
+
+def test_stages_get_all_cores_whatever_make_exports(tmp_path, monkeypatch):
+    seen = {}
+
+    def run(command, **options):
+        seen.update(options["env"])
+        return subprocess.CompletedProcess(command, 0, stdout="{}\n")
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("MKL_NUM_THREADS", "1")
+    monkeypatch.setattr(camels.subprocess, "run", run)
+    monkeypatch.setattr(camels, "hardware", lambda: {"cores": 7})
+    monkeypatch.setattr(camels, "provenance", dict)
+    camels.measure("base", tmp_path, (6, 64))
+    assert seen["OMP_NUM_THREADS"] == seen["MKL_NUM_THREADS"] == "7"
+
+
+@pytest.mark.parametrize("arguments", [("--grid", "100"), ("--simulations", "2")])
+def test_sizes_that_cannot_be_are_refused(tmp_path, arguments):
+    error = bench(tmp_path, *arguments, code=2)
+    assert f"found {arguments[1]}, expected" in error
+
+
+def test_no_space_is_said_before_anything_is_written(tmp_path):
+    error = bench(tmp_path, "--simulations", "100000000", "--only", "base", code=1)
+    assert "GB, expected" in error
+    assert not (tmp_path / "table.json").exists()

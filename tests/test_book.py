@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import jupytext
@@ -9,6 +10,9 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "workflow"))
+import stage  # noqa: E402
+
 PAGES = sorted((ROOT / "book").glob("*.md"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 GLUE_ROLE = re.compile(r"\{glue(?::\w+)?\}`([^`]+)`")
@@ -124,3 +128,77 @@ def test_readme_quotes_the_stored_study():
         assert f"{entry['value']:.2f}" in readme
     assert f"first {table['n_simulations']} simulations" in readme
     assert f"{table['n_test_simulations']} test simulations" in readme
+
+
+# --------------------------------------------------------------------------------------------------
+# Staging: the table of the bench
+# --------------------------------------------------------------------------------------------------
+def camels_rows(**peaks):
+    """A table of the bench with a peak [MB above the base] for each stage."""
+    made = {"utc": "2026-01-02T03:04:05+00:00", "git": {"commit": "a" * 40, "dirty": False}}
+    row = {"maps": 15000, "seconds": 1.25, "base_mb": 200.0}
+    return {
+        "size": [1000, 256],
+        "file_bytes": 4_000_000_000,
+        "hardware": {"cpu": "a processor", "cores": 3, "memory_gb": 24.7, "gpu": None},
+        "provenance": made,
+        "rows": [{"stage": s, "what": f"Do {s}.", "above_base_mb": p, **row}
+                 for s, p in peaks.items()],
+    }  # fmt: skip
+
+
+@pytest.fixture
+def staged(tmp_path, monkeypatch):
+    """Stage the book with a table of the bench, or with None."""
+
+    def run(table):
+        (tmp_path / "build" / "notebooks").mkdir(parents=True)
+        bench = tmp_path / "camels.json"
+        if table is not None:
+            bench.write_text(json.dumps(table))
+        monkeypatch.setattr(stage, "BENCH", bench)
+        stage.collect(tmp_path / "build", ROOT / "book" / "_static" / "headline.png")
+        return tmp_path / "build" / "book" / "book"
+
+    return run
+
+
+def test_included_texts_are_made_by_the_staging(staged):
+    pages = staged(None)
+    used = 0
+    for path in sorted(pages.glob("*.md")):
+        for name in re.findall(r"\{include\} *(\S+)", path.read_text(encoding="utf-8")):
+            assert (path.parent / name).is_file(), f"{path.name}: nothing makes {name}"
+            used += 1
+    assert used, "your-data.md includes the table of the bench"
+    assert "Not measured" in (pages / "_tables" / "camels.md").read_text()
+    assert not (ROOT / "book" / "_tables").exists()  # made, not kept
+
+
+def test_the_bench_table_says_what_was_measured(staged):
+    peaks = {"chain": 4800.0, "chain_disk": 950.0, "train": 9900.0, "train_disk": 5500.0}
+    text = (staged(camels_rows(**peaks)) / "_tables" / "camels.md").read_text()
+    assert "15000 maps of 256 x 256 pixels, 4.00 GB" in text
+    assert "3 cores of a processor with 25 GB, no GPU; 2026-01-02, commit aaaaaaaaaaaa." in text
+    assert "| Do chain. | 15000 | 1.2 | 4800 | 1.20 |" in text
+    assert "1.20 times the file with the maps in memory and 0.95 GB with `storage: disk`" in text
+    assert "on top: 2.48 times the file, or 5.50 GB with `storage: disk`" in text
+
+
+def test_the_bench_table_names_every_commit_and_a_part_of_it_will_do(tmp_path):
+    table = camels_rows(check=150.0)
+    made = {"utc": "2026-02-03T00:00:00+00:00", "git": {"commit": "b" * 40, "dirty": True}}
+    table["rows"].append({**table["rows"][0], "provenance": made})
+    path = tmp_path / "camels.json"
+    path.write_text(json.dumps(table))
+    text = stage.camels_table(path)
+    assert "2026-01-02 and 2026-02-03" in text
+    assert f"commit {'a' * 12} and {'b' * 12} with changes." in text
+    assert "times the file" not in text  # the chain was not measured
+
+
+def test_the_stored_bench_is_one_that_the_book_can_show():
+    bench = json.loads(stage.BENCH.read_text(encoding="utf-8"))
+    assert bench["size"] == [1000, 256]
+    lines = stage.camels_table(stage.BENCH).splitlines()
+    assert len([line for line in lines if line.startswith("| ")]) == 1 + len(bench["rows"])
