@@ -11,11 +11,11 @@ import numpy as np
 
 from cosmolib.plots import LINE_STYLES, MARKERS, suite_label
 from cosmolib.plots_results import GREY, points
-from cosmolib.suites import LABELS
+from cosmolib.suites import FIDUCIAL, LABELS
 
 
 def transfer_matrix(cross, parameters):
-    """R2 (left) and bias (right) by the suites that a network was trained and tested on.
+    """R2 (left, from -1 up) and bias (right) by the suites of training and test.
 
     Parameters
     ----------
@@ -46,6 +46,9 @@ def transfer_matrix(cross, parameters):
                 label=label,
             )  # fmt: skip
         if key == "r2":
+            # Far below zero the number says nothing but "worse than the mean".
+            low, high = ax.get_xlim()
+            ax.set_xlim(max(low, -1.05), min(high, 1.05))
             ax.set_xlabel(f"$R^2$ of {LABELS[parameter]}, a map")
         else:
             ax.axvline(0, color=GREY, linewidth=0.8, zorder=0)
@@ -103,7 +106,7 @@ def response(curves, parameters):
     varied = list(dict.fromkeys(curve["varied"] for curve in curves))
     suites = list(dict.fromkeys(curve["suite"] for curve in curves))
     shape = len(parameters), len(varied)
-    size = 1.45 * shape[1] + 0.8, 1.6 * shape[0] + 0.9
+    size = max(7.2, 1.05 * shape[1] + 0.9), 1.6 * shape[0] + 0.9
     fig, axes = plt.subplots(*shape, figsize=size, sharex="col", sharey="row", squeeze=False)
     for row, parameter in enumerate(parameters):
         for column, name in enumerate(varied):
@@ -111,19 +114,28 @@ def response(curves, parameters):
             for curve in (c for c in curves if c["varied"] == name):
                 i, place = suites.index(curve["suite"]), curve["targets"].index(parameter)
                 mean, error = (np.asarray(curve[key])[:, place] for key in ("mean", "error"))
+                values = np.asarray(curve["values"])
+                # Side by side: twins that answer alike would hide each other.
+                aside = 0.03 * (i - (len(suites) - 1) / 2)
+                feedback = name.startswith("A_")
+                places = values * 2 ** (4 * aside) if feedback else values + np.ptp(values) * aside
                 ax.errorbar(
-                    curve["values"], mean, error, marker=MARKERS[i], linestyle=LINE_STYLES[i],
-                    markersize=3.5, linewidth=1, color=f"C{2 * i}",
+                    places, mean, error, marker=MARKERS[i], linestyle=LINE_STYLES[i],
+                    markersize=3, linewidth=1, capsize=1.5, color=f"C{2 * i}",
                     label=suite_label(curve["suite"]),
                 )  # fmt: skip
-                values = np.asarray(curve["values"])
                 if name == parameter:
                     ax.plot(values, values, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
                 elif i == 0:
-                    fiducial = {"Omega_m": 0.3, "sigma_8": 0.8}[parameter]
-                    ax.axhline(fiducial, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
+                    ax.axhline(
+                        FIDUCIAL[parameter], color=GREY, linewidth=0.8, linestyle="--", zorder=0
+                    )
             if name.startswith("A_"):
                 ax.set_xscale("log", base=2)
+                ax.xaxis.set_major_locator(mpl.ticker.FixedLocator([0.25, 0.5, 1, 2, 4]))
+                ax.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(_power_of_two))
+            else:
+                ax.set_xticks(values[[0, len(values) // 2, -1]])
                 ax.xaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
         axes[row, 0].set_ylabel(f"predicted {LABELS[parameter]}")
     for ax, name in zip(axes[-1], varied, strict=True):
@@ -161,6 +173,10 @@ def extremes(rows, parameters):
     axes[0, 0].set(yticks=range(len(names)), yticklabels=labels, ylim=(len(names) - 0.5, -0.5))
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return fig, axes[0]
+
+
+def _power_of_two(value, _):
+    return {0.25: "¼", 0.5: "½"}.get(value, f"{value:g}")
 
 
 def _typeset(text):

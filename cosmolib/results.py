@@ -12,8 +12,9 @@ study have the same form (``results/<study>/06_results.json``)::
               baseline    R2 of the summary statistics on the same split and the same cut
               gain        r2 minus baseline, paired
     cross     a dict a pair of suites and a scaling ("trained" or "tested", whose): trained, tested,
-              scaling, r2, bias, bias_sigma (bias over predicted sigma), and difference of r2 to
-              trained = tested, paired, {} where no network was trained on the tested suite
+              scaling, n_test_simulations, r2, bias, bias_sigma (bias over the
+              mean predicted sigma), and difference of r2 to trained = tested, paired, {} where no
+              network was trained on the tested suite, or was tested on other simulations of it
     sets      {"CV": ..., "1P": ..., "EX": ...}, a list of dicts each, see `sets_table`
     controls  a dict a density cut whose mask was a case too: cut, control, difference
     claims    the verdicts of cosmolib.claims.as_table
@@ -41,7 +42,7 @@ from cosmolib.evaluation import (
 )
 from cosmolib.inputs import study_split, study_suite
 from cosmolib.runs import Profile, Run, read_json
-from cosmolib.suites import open_suite, suites_at_hand
+from cosmolib.suites import Suite, open_suite, suites_at_hand
 from cosmolib.transfer import SCALINGS_FROM, cross_evaluate, describe, responses
 
 SCHEMA = 1  # raised when the form of the table changes
@@ -142,15 +143,21 @@ def r2_of(
 def bias_of(predictions: list[dict], *, in_sigma: bool, n_bootstrap: int, seed: int = 0) -> dict:
     """Estimate the mean of prediction minus truth, the mean over seeds.
 
-    In physical units, or divided by the predicted sigma of each map.
+    In physical units, or over the mean predicted sigma: a mean of ratios would hang on the few maps
+    of which a network is most sure.
     """
     first = predictions[0]
-    offsets = [item["mean"] - item["truth"] for item in predictions]
+    offset = np.mean([item["mean"] - item["truth"] for item in predictions], axis=0)
+    arrays, statistic = [offset], _average
     if in_sigma:
-        offsets = [x / item["std"] for x, item in zip(offsets, predictions, strict=True)]
-    arrays = [np.mean(offsets, axis=0)]
+        arrays, statistic = [offset, np.mean([x["std"] for x in predictions], axis=0)], _pull
     names = first["parameters"]
-    return estimate(_average, arrays, first["simulation"], names, n_bootstrap, seed)
+    return estimate(statistic, arrays, first["simulation"], names, n_bootstrap, seed)
+
+
+def _pull(offset, std, weights=None):
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _average(offset, weights) / _average(std, weights)
 
 
 def _average(values, weights=None):
@@ -237,6 +244,7 @@ def results_table(
         if progress is not None:
             parts = [f"{key} {as_text(value)}" for key, value in row["r2"].items()]
             progress(f"{name:12s} {cut:24s} R2 {', '.join(parts)}")
+    studied = {name: suites[name] for name in uncut}
     any_suite = suites[next(iter(uncut))]
     first = predictions[next(iter(uncut)), "none"][0]
     return {
@@ -253,43 +261,94 @@ def results_table(
         "n_test_maps": len(first["simulation"]),
         "n_runs": sum(map(len, found.values())),
         "rows": rows,
-        "cross": _cross(uncut, predictions, suites, profile, options),
-        "sets": sets_table(uncut, profile, options),
+        "cross": transfer_matrix(uncut, suites_to_test(studied, profile, progress), profile),
+        "sets": sets_table(uncut, profile, progress),
         "controls": _controls(predictions, options),
     }
 
 
-def _cross(uncut, predictions, suites, profile, options):
-    """Networks trained on uncut maps of one suite, tested on each that is at hand."""
-    tested_suites = {name: suites[name] for name in uncut}
-    for name in suites_at_hand(profile.data_dir, profile.field, profile.set):
-        if name not in tested_suites:
-            other = open_suite(name, profile.data_dir, field=profile.field, set=profile.set)
-            if other.grid == next(iter(suites.values())).grid:
-                tested_suites[name] = other
+def transfer_matrix(uncut: dict, tested: dict, profile: Profile) -> list[dict]:
+    """Test the networks of uncut maps of each suite on each suite, in both scalings.
+
+    Parameters
+    ----------
+    uncut : dict
+        {suite: complete runs, one a seed}.
+    tested : dict
+        {name: Suite}, see `suites_to_test`.
+    profile : Profile
+
+    Returns
+    -------
+    list of dict
+        ``cross`` of the results table.
+    """
+    options = {"n_bootstrap": profile.bootstrap_samples, "seed": 0}
+    own = {
+        name: [read_predictions(run.path("predictions.npz")) for run in runs]
+        for name, runs in uncut.items()
+    }
     table = []
-    for tested, suite in tested_suites.items():
-        own = predictions.get((tested, "none"))
+    for name, suite in tested.items():
         for trained, runs in uncut.items():
-            for scaling in SCALINGS_FROM[: 1 if trained == tested else 2]:
-                moved = own
-                if trained != tested:
+            for scaling in SCALINGS_FROM[: 1 if trained == name else 2]:
+                moved = own[trained]
+                if trained != name:
                     moved = [cross_evaluate(run, suite, scaling=scaling) for run in runs]
+                # Twins of different size may have been tested on different simulations.
+                paired = name in own and np.array_equal(own[name][0]["map"], moved[0]["map"])
                 table.append(
                     {
                         "trained": trained,
-                        "tested": tested,
+                        "tested": name,
                         "scaling": scaling,
+                        "n_test_simulations": len(np.unique(moved[0]["simulation"])),
                         "r2": r2_of(moved, **options),
                         "bias": bias_of(moved, in_sigma=False, **options),
                         "bias_sigma": bias_of(moved, in_sigma=True, **options),
-                        "difference": r2_of(moved, own, **options) if own else {},
+                        "difference": r2_of(moved, own[name], **options) if paired else {},
                     }
                 )
     return table
 
 
-def sets_table(uncut: dict, profile: Profile, options: dict) -> dict:
+def suites_to_test(
+    studied: dict, profile: Profile, progress: Callable[[str], None] | None = None
+) -> dict:
+    """Return the suites of a study, {name: Suite}, and all others like them that lie beside.
+
+    What cannot be compared or read is left out, and said so: it must not stop a study that does
+    not need it.
+    """
+    suites = dict(studied)
+    for name in suites_at_hand(profile.data_dir, profile.field, profile.set):
+        if name not in suites:
+            other = _beside(name, profile.set, next(iter(studied.values())), profile, progress)
+            if other is not None:
+                suites[name] = other
+    return suites
+
+
+def _beside(name, set, like: Suite, profile, progress) -> Suite | None:
+    """Open a suite that a study can do without; None where it does not compare to one of it."""
+    try:
+        suite = open_suite(name, profile.data_dir, field=profile.field, set=set)
+        if set == profile.set:
+            study_split(suite, profile)  # has every part
+        for what in ("grid", "cut"):
+            found, expected = getattr(suite, what), getattr(like, what)
+            if found != expected:
+                raise ValueError(f"{suite.maps_path}: found {what} {found}, expected {expected}")
+    except (OSError, ValueError) as error:
+        if progress is not None:
+            progress(f"{name}, set {set}: left out: {error}")
+        return None
+    return suite
+
+
+def sets_table(
+    uncut: dict, profile: Profile, progress: Callable[[str], None] | None = None
+) -> dict:
     """What the networks of uncut maps say of the other sets of their own suite that are at hand.
 
     Parameters
@@ -297,8 +356,8 @@ def sets_table(uncut: dict, profile: Profile, options: dict) -> dict:
     uncut : dict
         {suite: complete runs, one a seed}; the first seed is shown.
     profile : Profile
-    options : dict
-        ``n_bootstrap`` and ``seed``.
+    progress : callable, optional
+        Called with a line of text for a set that is left out.
 
     Returns
     -------
@@ -308,15 +367,20 @@ def sets_table(uncut: dict, profile: Profile, options: dict) -> dict:
             CV   suite, n_simulations, targets, truth (P,), mean (n, P) of each simulation, and by
                  parameter bias, map_scatter, simulation_scatter, sigma (mean predicted one)
             1P   suite, varied, values (m,), mean (m, P), error (m, P), and by parameter slope
+                 and shift (prediction at the highest minus at the lowest value)
             EX   suite, simulation, what (the parameters that are not fiducial), and by parameter
-                 pull: (prediction - truth) / predicted sigma, over its maps
+                 pull: mean of prediction - truth over mean predicted sigma of its maps
     """
+    options = {"n_bootstrap": profile.bootstrap_samples, "seed": 0}
     table = {"CV": [], "1P": [], "EX": []}
     for name, runs in uncut.items():
+        like = study_suite(name, profile)
         for set, rows in table.items():
             if name not in suites_at_hand(profile.data_dir, profile.field, set):
                 continue
-            suite = open_suite(name, profile.data_dir, field=profile.field, set=set)
+            suite = _beside(name, set, like, profile, progress)
+            if suite is None or set == profile.set:  # that one holds what was trained on
+                continue
             found = cross_evaluate(runs[0], suite)
             rows += {"CV": _cosmic_variance, "1P": _one_parameter, "EX": _extremes}[set](
                 suite, found, options
@@ -350,8 +414,6 @@ def _cosmic_variance(suite, found, options):
 def _one_parameter(suite, found, options):
     rows = []
     for curve in responses(suite, found):
-        slopes = curve.slope(options["n_bootstrap"], options["seed"])
-        keys = ("value", "low", "high")
         rows.append(
             {
                 "suite": suite.name,
@@ -360,20 +422,25 @@ def _one_parameter(suite, found, options):
                 "values": curve.values.tolist(),
                 "mean": curve.mean.tolist(),
                 "error": curve.error.tolist(),
-                "slope": {
-                    target: dict(zip(keys, map(float, slope), strict=True))
-                    for target, slope in zip(curve.targets, slopes, strict=True)
-                },
+                "slope": _named(curve.targets, curve.slope(**options)),
+                "shift": _named(curve.targets, curve.shift(**options)),
             }
         )
     return rows
+
+
+def _named(names, table):
+    """Estimates (P, 3) by name."""
+    keys = ("value", "low", "high")
+    rows = [dict(zip(keys, map(float, row), strict=True)) for row in table]
+    return dict(zip(names, rows, strict=True))
 
 
 def _extremes(suite, found, options):
     rows = []
     for simulation in range(suite.n_simulations):
         own = found["simulation"] == simulation
-        pull = (found["mean"][own] - found["truth"][own]) / found["std"][own]
+        offset, std = found["mean"][own] - found["truth"][own], found["std"][own]
         # Its maps are all that there is of this simulation: the limits are those of their mean.
         places = np.arange(own.sum())
         rows.append(
@@ -382,7 +449,7 @@ def _extremes(suite, found, options):
                 "simulation": simulation,
                 "what": describe(suite.params[simulation]),
                 "pull": estimate(
-                    _average, [pull], places, found["parameters"],
+                    _pull, [offset, std], places, found["parameters"],
                     options["n_bootstrap"], options["seed"],
                 ),
             }

@@ -1,18 +1,20 @@
 """What a network that was trained on one suite says of other suites, and of other sets of its own.
 
-Between suites the parts of the split are the same simulations, so that of index-matched twins none
-was seen in training. The network speaks in units of the ranges that it was trained with. Sets such
-as CV, 1P and EX are test data from the first map to the last.
+A network is never tested on a region that it was trained on: of its own suite and of the
+index-matched twin, of whatever size, only the simulations that it was tested on when it was trained
+are predicted; an unrelated suite has a test part of its own. The network speaks in units of the
+ranges that it was trained with. Sets such as CV, 1P and EX are test data from the first map to the
+last.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cosmolib.evaluation import as_predictions, load_run, predict
-from cosmolib.inputs import MapsOnDisk, denormalise, study_split, truth_of
+from cosmolib.evaluation import as_predictions, load_run, predict, read_predictions
+from cosmolib.inputs import MapsOnDisk, denormalise, fill_range, study_split, truth_of
 from cosmolib.runs import Profile, Run
 from cosmolib.scaling import fit_scaling
 from cosmolib.suites import (
@@ -22,6 +24,7 @@ from cosmolib.suites import (
     Suite,
     map_indices,
     open_suite,
+    simulation_of,
     subset,
 )
 from cosmolib.training import select_device
@@ -47,11 +50,12 @@ def cross_evaluate(
     other : Suite or str
         A suite, or the name of one; of any size, with maps of the network's grid.
     scaling : {"trained", "tested"}
-        The network's own scaling; or one fitted to the tested suite, as one gets by preparing every
-        suite by itself, which hides from the network how the suites differ in mean and contrast.
+        The network's own scaling; or one fitted to the tested suite, with its range of random
+        fills, as one gets by preparing every suite by itself, which hides from the network how the
+        suites differ in mean and contrast.
     set : str, optional
-        By default that of the run, of which the test simulations are predicted: also of its own
-        suite. Of any other set, all are.
+        By default that of the run, of which `unseen_simulations` are predicted. Of any other set,
+        all are.
     device : str, optional
 
     Returns
@@ -62,7 +66,7 @@ def cross_evaluate(
     Raises
     ------
     ValueError
-        Maps of another grid, or an unknown scaling.
+        Maps of another grid, an unknown scaling, or nothing that the network has not seen.
     """
     if scaling not in SCALINGS_FROM:
         raise ValueError(f"scaling: found {scaling!r}, expected one of {', '.join(SCALINGS_FROM)}")
@@ -78,18 +82,46 @@ def cross_evaluate(
         raise ValueError(f"{suite.maps_path}: found {suite.grid}^2 maps, expected {size}^2")
     everything = np.arange(len(suite.maps))
     if suite.set == profile.set:
-        split = study_split(suite, profile)
-        maps, fitted = map_indices(split.test), map_indices(split.train)
+        test, train = unseen_simulations(run, suite, profile), study_split(suite, profile).train
+        maps, fitted = map_indices(test), map_indices(train[~np.isin(train, test)])
+        scope = profile.scaling_scope
     else:
         maps = fitted = everything
+        scope = "file"
+    value_range = config["value_range"]
     if scaling == "tested":
-        scope = everything if profile.scaling_scope == "file" else fitted
-        scope = MapsOnDisk(suite, scope, run.cut, config["value_range"])
-        own_scaling = fit_scaling(scope, profile.scaling)
-    x = MapsOnDisk(suite, maps, run.cut, config["value_range"], own_scaling)
+        value_range = fill_range(suite, replace(profile, scaling_scope=scope), run.cut)
+        fitted = everything if scope == "file" else fitted
+        own_scaling = fit_scaling(MapsOnDisk(suite, fitted, run.cut, value_range), profile.scaling)
+    x = MapsOnDisk(suite, maps, run.cut, value_range, own_scaling)
     outputs = predict(network, x, device=device or select_device())
     mean, std = denormalise(*outputs, run.suite, profile.targets)
     return as_predictions(mean, std, truth_of(suite, maps, profile.targets), maps, profile.targets)
+
+
+def unseen_simulations(run: Run, suite: Suite, profile: Profile) -> np.ndarray:
+    """Return the simulations (n,) of a suite that a run's network can be tested on.
+
+    The split hangs on the number of simulations: the test part of 500 holds simulations of the
+    training part of 1000. Where the suite is the run's own or its twin, in which simulation i is
+    the same region, the run's own test simulations are taken, as far as the suite has them.
+
+    Raises
+    ------
+    ValueError
+        The suite has none of them.
+    """
+    if suite.name.removeprefix("Nbody_") != run.suite.removeprefix("Nbody_"):
+        return study_split(suite, profile).test
+    tested = read_predictions(run.path("predictions.npz"))["map"]
+    own = simulation_of(tested[::MAPS_PER_SIMULATION])
+    shared = own[own < suite.n_simulations]
+    if not len(shared):
+        raise ValueError(
+            f"{suite.maps_path}: found {suite.n_simulations} simulations, expected at least "
+            f"{own.min() + 1}: none of them is a test simulation of {run.folder}"
+        )
+    return shared
 
 
 # --------------------------------------------------------------------------------------------------
@@ -123,9 +155,21 @@ class Response:
         offset = self.values - self.values.mean()
         weights = offset / np.sum(offset**2)  # (m,)
         slopes = np.einsum("m,mip->ip", weights, self.maps)  # (15, P)
-        drawn = np.random.default_rng(seed).integers(len(slopes), size=(n_bootstrap, len(slopes)))
-        limits = np.percentile(slopes[drawn].mean(1), (2.5, 97.5), axis=0)
-        return np.stack([slopes.mean(0), *limits], axis=-1)
+        return _mean_of_places(slopes, n_bootstrap, seed)
+
+    def shift(self, n_bootstrap: int = 1000, seed: int = 0) -> np.ndarray:
+        """Prediction at the highest minus at the lowest value, with 95 % limits as `slope`, (P, 3).
+
+        Of a feedback parameter: how much the prediction hangs on what is marginalised over.
+        """
+        return _mean_of_places(self.maps[-1] - self.maps[0], n_bootstrap, seed)
+
+
+def _mean_of_places(values, n_bootstrap, seed):
+    """Mean of (15, P) over the places of the maps, with 95 % limits, (P, 3)."""
+    drawn = np.random.default_rng(seed).integers(len(values), size=(n_bootstrap, len(values)))
+    limits = np.percentile(values[drawn].mean(1), (2.5, 97.5), axis=0)
+    return np.stack([values.mean(0), *limits], axis=-1)
 
 
 def fiducial_rows(suite: Suite) -> np.ndarray:
@@ -137,7 +181,7 @@ def responses(suite: Suite, predictions: dict) -> list[Response]:
     """Sort the predictions of a 1P set by the parameter that is varied, whatever the order of rows.
 
     Rows in which several parameters leave their fiducial value, or one that is not among the six,
-    belong to no curve.
+    belong to no curve, and a single point is none.
 
     Parameters
     ----------
@@ -154,9 +198,9 @@ def responses(suite: Suite, predictions: dict) -> list[Response]:
     curves = []
     for column, name in enumerate(PARAMETERS):
         rows = np.flatnonzero(one & ~same[:, column] & _plain(suite))
-        if not len(rows):
-            continue
         rows = np.concatenate([rows, fiducial])
+        if len(np.unique(suite.params[rows, column])) < 2:
+            continue
         rows = rows[np.argsort(suite.params[rows, column], kind="stable")]
         targets = tuple(str(target) for target in predictions["parameters"])
         curves.append(Response(name, suite.params[rows, column], by_simulation[rows], targets))

@@ -40,6 +40,9 @@ def test_transfer_matrix_names_both_suites(older):
     assert labels[1] == "Lite → Nbody_Lite"
     assert len(labels) == 4
     assert len(fig.legends[0].get_texts()) == (2 if older else 3)
+    cross[0]["r2"] = each(-6000)
+    _, axes = draw(plots_transfer.transfer_matrix(cross, PARAMETERS))
+    assert axes[0, 0].get_xlim() == (-1.05, 1.05)  # one bad case leaves the others readable
 
 
 def test_cosmic_variance_shows_every_box():
@@ -64,6 +67,14 @@ def test_response_has_a_column_for_each_varied_parameter():
     assert axes.shape == (2, 2)
     assert [ax.get_xscale() for ax in axes[1]] == ["linear", "log"]
     assert "SN1" in axes[1, 1].get_xlabel()
+    for (
+        ax
+    ) in axes.flat:  # twins that answer alike do not hide each other, and stay near their value
+        one, other = (c.lines[0].get_xdata() for c in ax.containers)
+        assert (one < [0.1, 0.3, 0.5]).all()
+        assert (other > [0.1, 0.3, 0.5]).all()
+        np.testing.assert_allclose(one, other, rtol=0.2)
+    assert [text.get_text() for text in axes[1, 0].get_xticklabels()] == ["0.1", "0.3", "0.5"]
 
 
 def test_extremes_are_named():

@@ -83,6 +83,17 @@ def test_r2_of_is_the_mean_over_seeds_and_differences_are_paired():
     assert all(end == 0 for entry in same.values() for end in entry.values())
 
 
+def test_a_bias_in_sigma_does_not_hang_on_the_surest_map():
+    found = predictions(0.1)
+    options = {"n_bootstrap": 50}
+    before = results.bias_of([found], in_sigma=True, **options)["sigma_8"]
+    found["std"] = found["std"].copy()
+    found["std"][0] = 1e-9
+    after = results.bias_of([found], in_sigma=True, **options)["sigma_8"]
+    assert before["value"] == pytest.approx((found["mean"] - found["truth"])[:, 1].mean() / 0.1)
+    assert all(after[key] == pytest.approx(before[key], rel=0.1) for key in before)
+
+
 @pytest.mark.parametrize("key", ["map", "truth", "parameters"])
 def test_other_test_maps_are_refused(key):
     other = predictions(0.1)

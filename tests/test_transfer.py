@@ -7,9 +7,10 @@ import pytest
 from conftest import TINY_GRID, lognormal_maps, write_suite_files
 
 from cosmolib import results
-from cosmolib.evaluation import read_predictions, train_run
+from cosmolib.evaluation import load_run, read_predictions, train_run
+from cosmolib.inputs import study_split, study_suite
 from cosmolib.runs import Run, load_profile
-from cosmolib.suites import FIDUCIAL, open_suite
+from cosmolib.suites import FIDUCIAL, open_suite, split_simulations
 from cosmolib.transfer import cross_evaluate, describe, fiducial_rows, responses
 
 NAMES = ["Omega_m", "sigma_8"]
@@ -91,6 +92,41 @@ def test_a_suite_of_another_size_has_a_split_of_its_own(run):
     assert found["simulation"].max() < 10
 
 
+@pytest.mark.parametrize("name", ["IllustrisTNG", "Nbody_IllustrisTNG"])
+def test_no_region_of_the_training_is_tested(run, profile, tiny_params, tmp_path, name):
+    """Not of a twin, nor of the suite itself, of which another number of simulations is there."""
+    seen = study_split(study_suite("IllustrisTNG", profile), profile).train
+    own = read_predictions(run.path("predictions.npz"))["map"]
+    assert len({*split_simulations(100).test} & {*seen}) > 0  # where a split of its own would lead
+    params = np.concatenate([tiny_params, np.tile(tiny_params, (4, 1))])[:100]
+    maps, _ = lognormal_maps(params)
+    write_suite_files(tmp_path, name, maps, params)
+    suite = open_suite(name, data_dir=tmp_path)
+    for scaling in ("trained", "tested"):
+        np.testing.assert_array_equal(cross_evaluate(run, suite, scaling=scaling)["map"], own)
+    tested = own[::15] // 15
+    for n, expected in ((tested.max(), tested[tested < tested.max()]), (tested.min(), None)):
+        fewer = replace(suite, maps=suite.maps[: 15 * n], params=suite.params[:n])
+        if expected is None:
+            with pytest.raises(ValueError, match=f"found {n} simulations, expected at least"):
+                cross_evaluate(run, fewer)
+        else:
+            found = np.unique(cross_evaluate(run, fewer)["simulation"])
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_random_fills_are_those_of_the_tested_suite(profile, folder, tmp_path):
+    """A factor in density moves an overdensity cut with it: scaled by itself, nothing changes."""
+    run = Run("t", "IllustrisTNG", "below:delta=0:random", "lite", 1, tmp_path)
+    train_run(run, replace(profile, epochs=1), device="cpu")
+    suite = open_suite("IllustrisTNG", data_dir=folder)
+    brighter = replace(suite, maps=np.float32(4) * np.array(suite.maps))
+    same = cross_evaluate(run, suite, scaling="tested")
+    own = cross_evaluate(run, brighter, scaling="tested")
+    np.testing.assert_allclose(own["mean"], same["mean"], atol=1e-3)
+    assert load_run(run)[2]["value_range"] is not None
+
+
 def test_maps_of_another_grid(run, tmp_path):
     write_suite_files(tmp_path, "SIMBA", np.full((45, 16, 16), 4e11, np.float32), np.ones((3, 6)))
     suite = open_suite("SIMBA", data_dir=tmp_path)
@@ -133,6 +169,14 @@ def test_curves_are_found_from_the_table(folder, tmp_path, more):
     np.testing.assert_allclose(slope, [[0.5] * 3, [0] * 3], atol=1e-12)
     assert (curves["Omega_m"].error > 0.01).all()
     assert curves["Omega_m"].mean.shape == (len(expected), 2)
+    np.testing.assert_allclose(curves["Omega_m"].shift(), [[0.15] * 3, [0] * 3], atol=1e-12)
+    np.testing.assert_allclose(curves["A_SN1"].shift(), [[0] * 3, [0] * 3], atol=1e-12)
+
+
+def test_a_single_point_is_no_curve(folder):
+    suite = open_suite("IllustrisTNG", data_dir=folder, set="1P")
+    lone = replace(suite, maps=suite.maps[:45], params=np.array([varied(0, 0.4)] + ONE_P[4:6]))
+    assert responses(lone, one_p_predictions(lone)) == []
 
 
 def test_a_slope_has_an_error(folder):
@@ -152,6 +196,51 @@ def test_rows_are_described_by_what_is_not_fiducial():
 
 
 # ------------------------------------------------------------------------------------------- table
+def test_what_does_not_compare_is_left_out_and_said_so(run, profile, folder, tmp_path):
+    """A file that the study does not need must not stop it."""
+    for path in folder.glob("*IllustrisTNG*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    coarse = np.full((45, 16, 16), 4e11, np.float32)
+    write_suite_files(tmp_path, "SIMBA", coarse, np.ones((3, 6)))
+    write_suite_files(tmp_path, "Astrid", coarse, np.ones((3, 6)))[1].unlink()
+    write_suite_files(tmp_path, "IllustrisTNG", coarse, [FIDUCIAL_ROW] * 3, set="CV")
+    here = replace(profile, data_dir=str(tmp_path))
+    lines = []
+    studied = {"IllustrisTNG": study_suite("IllustrisTNG", here)}
+    assert list(results.suites_to_test(studied, here, lines.append)) == ["IllustrisTNG"]
+    sets = results.sets_table({"IllustrisTNG": [run]}, here, lines.append)
+    assert sets["CV"] == []
+    assert len(sets["EX"]) == 4
+    left_out = sorted(line.split(": left out: ")[0] for line in lines)
+    assert left_out == ["Astrid, set LH", "IllustrisTNG, set CV", "SIMBA, set LH"]
+    assert any("found grid 16, expected 32" in line for line in lines)
+
+
+def test_the_set_that_was_trained_on_is_no_other_set(run, profile):
+    uncut = {"IllustrisTNG": [run]}
+    assert results.sets_table(uncut, profile)["CV"] != []
+    assert results.sets_table(uncut, replace(profile, set="CV"))["CV"] == []
+
+
+def test_networks_tested_on_other_simulations_are_not_paired(run, profile, tiny_params, tmp_path):
+    """Twins of different size, each with a split of its own."""
+    maps, _ = lognormal_maps(tiny_params[:20])
+    write_suite_files(tmp_path, "Nbody_IllustrisTNG", maps, tiny_params[:20])
+    other = replace(profile, data_dir=str(tmp_path), epochs=1)
+    twin = Run("t", "Nbody_IllustrisTNG", "none", "lite", 1, tmp_path / "runs")
+    train_run(twin, other, device="cpu")
+    tested = {"IllustrisTNG": study_suite("IllustrisTNG", profile)}
+    tested["Nbody_IllustrisTNG"] = study_suite("Nbody_IllustrisTNG", other)
+    uncut = {"IllustrisTNG": [run], "Nbody_IllustrisTNG": [twin]}
+    table = results.transfer_matrix(uncut, tested, profile)
+    assert len(table) == 6
+    for entry in table:
+        own = entry["trained"] == entry["tested"]
+        assert bool(entry["difference"]) == own
+        home = read_predictions(uncut[entry["trained"]][0].path("predictions.npz"))
+        assert entry["n_test_simulations"] <= len(np.unique(home["simulation"]))
+
+
 def test_the_table_shows_every_suite_and_set_at_hand(run, profile):
     """Also suites that no network was trained on."""
     table = results.results_table(profile, run.root)
@@ -165,6 +254,10 @@ def test_the_table_shows_every_suite_and_set_at_hand(run, profile):
     ]
     for entry in table["cross"]:
         assert (entry["difference"] == {}) == (entry["tested"] != "IllustrisTNG")
+        suite = open_suite(entry["tested"], data_dir=profile.data_dir)
+        found = cross_evaluate(run, suite, scaling=entry["scaling"])
+        offset = (found["mean"] - found["truth"])[:, 0]
+        assert entry["bias"]["Omega_m"]["value"] == pytest.approx(offset.mean())
     (cv,) = table["sets"]["CV"]
     assert cv["n_simulations"] == len(cv["mean"]) == 6
     found = cross_evaluate(run, "IllustrisTNG", set="CV")
@@ -175,5 +268,5 @@ def test_the_table_shows_every_suite_and_set_at_hand(run, profile):
     what = [x["what"] for x in table["sets"]["EX"]]
     assert what == ["fiducial", "A_AGN1 = 100", "A_SN1 = 100", "no feedback"]
     found = cross_evaluate(run, "IllustrisTNG", set="EX")
-    pull = ((found["mean"] - found["truth"]) / found["std"])[15:30, 1].mean()
+    pull = (found["mean"] - found["truth"])[15:30, 1].mean() / found["std"][15:30, 1].mean()
     assert table["sets"]["EX"][1]["pull"]["sigma_8"]["value"] == pytest.approx(pull)
