@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from cosmolib.cuts import Cut, apply_cut, positive_range
-from cosmolib.formats import cut_note
+from cosmolib.formats import cut_note, cut_of
 from cosmolib.runs import Profile, atomic_path, write_json
 from cosmolib.scaling import Scaling, fit_scaling, scale_in_place
 from cosmolib.suites import (
@@ -24,7 +24,6 @@ from cosmolib.suites import (
     PARAMETERS,
     Split,
     Suite,
-    blocks_of_maps,
     map_indices,
     open_suite,
     parameter_ranges,
@@ -118,8 +117,8 @@ def prepare_data(suite: Suite, profile: Profile, cut="none", shuffle_labels=Fals
     in the published order and arithmetic.
 
     The profile's ``storage`` says where the maps are kept: ``float32`` or ``float16`` in memory,
-    once, or ``disk``: they are read, cut and scaled batch by batch, and none is kept. Without a cut
-    the file is then read three times before training begins, else once for float32.
+    once, or ``disk``: they are read, cut and scaled batch by batch, and none is kept. For float32
+    the file is read once; else the scaling takes two passes over the maps that it is fitted to.
 
     Parameters
     ----------
@@ -280,23 +279,21 @@ def write_cut_suite(
     Raises
     ------
     ValueError
-        The suite was cut already, or ``out`` is the folder that it lies in.
+        The suite was cut already, or raw maps of this name lie there, its own or others.
     """
     cut = Cut.parse(cut)
     if suite.cut != "none":
         raise ValueError(f"{suite.maps_path}: found maps cut by {suite.cut}, expected raw ones")
     folder = Path(out) / suite.name
     maps_path = folder / suite.maps_path.name
-    if maps_path.resolve() == suite.maps_path.resolve():
+    if maps_path.is_file() and cut_of(maps_path) == "none":
         raise ValueError(f"{maps_path}: found the raw maps there, expected another folder")
-    value_range = None
-    if cut.fill == "random":
-        ranges = np.array([positive_range(block) for block in blocks_of_maps(suite)])
-        value_range = ranges[:, 0].min(), ranges[:, 1].max()
     count = len(suite.maps)
+    value_range = _positive_range(suite, np.arange(count)) if cut.fill == "random" else None
     for stale in folder.glob(f".{maps_path.stem}.*.npy"):  # of a killed process: gigabytes
         if time.time() - stale.stat().st_mtime > ABANDONED:
             stale.unlink(missing_ok=True)
+    maps_path.unlink(missing_ok=True)  # of another cut, which the note would soon not be of
     with atomic_path(folder / f"params_{suite.set}_{suite.name}.txt") as temporary:
         shutil.copyfile(suite.params_path, temporary)
     write_json(
@@ -323,6 +320,11 @@ def fill_range(suite: Suite, profile: Profile, cut) -> tuple[float, float] | Non
         return None
     train = study_split(suite, profile).train
     maps = np.arange(len(suite.maps)) if profile.scaling_scope == "file" else map_indices(train)
+    return _positive_range(suite, maps)
+
+
+def _positive_range(suite: Suite, maps: np.ndarray) -> tuple[float, float]:
+    """Smallest and largest positive pixel of some maps of a suite, read in blocks."""
     blocks = [maps[start : start + BLOCK] for start in range(0, len(maps), BLOCK)]
     low, high = zip(*(positive_range(read_maps(suite, block)) for block in blocks), strict=True)
     return min(low), max(high)

@@ -223,6 +223,9 @@ def test_raw_maps_are_never_overwritten_nor_cut_twice(suite, tmp_path):
     with pytest.raises(ValueError, match="found the raw maps there, expected another folder"):
         write_cut_suite(own, "kmax:2", tmp_path)
     assert open_suite("Lite", data_dir=tmp_path).cut == "none"
+    with pytest.raises(ValueError, match="found the raw maps there, expected another folder"):
+        write_cut_suite(suite, "kmax:2", tmp_path)  # of another copy: raw all the same
+    assert open_suite("Lite", data_dir=tmp_path).cut == "none"
     cut = write_cut_suite(own, "kmax:2", tmp_path / "cut")
     with pytest.raises(ValueError, match="found maps cut by kmax:2, expected raw ones"):
         write_cut_suite(cut, "kmax:1", tmp_path / "again")
@@ -242,6 +245,16 @@ def counted(*arguments):
 inputs.cut_maps = counted
 inputs.write_cut_suite(open_suite("Lite", data_dir=sys.argv[1]), "kmax:2", sys.argv[2])
 """
+
+
+def test_a_killed_cut_leaves_no_maps_under_the_wrong_note(suite, tmp_path):
+    """Killed while it replaces another cut: its note must not name the older maps."""
+    write_cut_suite(suite, "kmax:1", tmp_path)
+    command = [sys.executable, "-c", KILLED, str(suite.maps_path.parent), str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    with pytest.raises(FileNotFoundError, match="found no maps"):
+        open_suite("Lite", data_dir=tmp_path)
 
 
 def test_a_killed_cut_leaves_no_half_file(suite, tmp_path):
