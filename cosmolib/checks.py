@@ -117,13 +117,15 @@ def _parameter_lines(params: np.ndarray) -> list[str]:
 
 def _check_ranges(path: Path, params: np.ndarray, name: str, set: str) -> None:
     """Refuse a latin hypercube that leaves the suite's ranges: another suite's table, or scaled."""
+    if set != "LH":
+        return
     try:
         low, high = parameter_ranges(name).T
     except ValueError:  # a suite of the user's own
         return
     slack = _ROUNDING * (high - low)
     bad = np.argwhere((params < low - slack) | (params > high + slack))
-    if set == "LH" and len(bad):
+    if len(bad):
         row, column = bad[0]
         raise ValueError(
             f"{path}: found {PARAMETERS[column]} = {params[row, column]:g} in row {row} "

@@ -57,8 +57,7 @@ def transfer_matrix(cross, parameters):
         ax.set(yticks=range(len(pairs)), ylim=(len(pairs) - 0.5, -0.5))
     for ax in axes[:, 0]:
         ax.set_yticklabels([f"{trained} → {tested}" for trained, tested in pairs])
-    found = dict(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True))
-    fig.legend(found.values(), found.keys(), loc="outside upper center", ncols=len(found))
+    _legend(fig, axes[0, 0])
     return fig, axes
 
 
@@ -140,8 +139,7 @@ def response(curves, parameters):
         axes[row, 0].set_ylabel(f"predicted {LABELS[parameter]}")
     for ax, name in zip(axes[-1], varied, strict=True):
         ax.set_xlabel(LABELS[name])
-    handles = dict(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True))
-    fig.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles))
+    _legend(fig, axes[0, 0])
     return fig, axes
 
 
@@ -173,6 +171,12 @@ def extremes(rows, parameters):
     axes[0, 0].set(yticks=range(len(names)), yticklabels=labels, ylim=(len(names) - 0.5, -0.5))
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return fig, axes[0]
+
+
+def _legend(fig, ax):
+    """Legend over the panels, each label once."""
+    handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    fig.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles))
 
 
 def _power_of_two(value, _):

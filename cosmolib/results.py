@@ -34,14 +34,10 @@ import numpy as np
 from cosmolib.baseline import stored_baseline
 from cosmolib.cuts import Cut
 from cosmolib.embedded import embedded_suites
-from cosmolib.evaluation import (
-    bootstrap,
-    r2,
-    read_predictions,
-    simulation_average,
-)
+from cosmolib.evaluation import read_predictions
 from cosmolib.inputs import study_split, study_suite
 from cosmolib.runs import Profile, Run, read_json
+from cosmolib.scores import average, estimate, number_or_none, r2, simulation_average
 from cosmolib.suites import Suite, open_suite, suites_at_hand
 from cosmolib.transfer import SCALINGS_FROM, cross_evaluate, describe, responses
 
@@ -76,32 +72,6 @@ def from_metrics(scores: dict, key: str) -> dict:
     """Return one score of ``metrics.json``, ``key``, ``key_low``, ``key_high``, as an estimate."""
     ends = ("", "_low", "_high")
     return dict(zip(("value", "low", "high"), (scores[key + end] for end in ends), strict=True))
-
-
-def estimate(statistic: Callable, arrays, simulations, names, n: int, seed: int = 0) -> dict:
-    """Value and interval of a statistic with one column a name.
-
-    Parameters
-    ----------
-    statistic : callable
-        As `cosmolib.evaluation.bootstrap` wants it; ``weights=None`` gives the value itself.
-    arrays : sequence of arrays (m, ...)
-    simulations : (m,) int
-    names : sequence of str
-    n, seed : int
-        Resamplings and their seed.
-
-    Returns
-    -------
-    dict
-        {name: {"value", "low", "high"}}
-    """
-    value = statistic(*arrays, weights=None)
-    low, high = bootstrap(statistic, arrays, simulations, n, seed)
-    return {
-        str(name): {"value": _number(v), "low": _number(lo), "high": _number(hi)}
-        for name, v, lo, hi in zip(names, value, low, high, strict=True)
-    }
 
 
 def r2_of(
@@ -148,7 +118,7 @@ def bias_of(predictions: list[dict], *, in_sigma: bool, n_bootstrap: int, seed: 
     """
     first = predictions[0]
     offset = np.mean([item["mean"] - item["truth"] for item in predictions], axis=0)
-    arrays, statistic = [offset], _average
+    arrays, statistic = [offset], average
     if in_sigma:
         arrays, statistic = [offset, np.mean([x["std"] for x in predictions], axis=0)], _pull
     names = first["parameters"]
@@ -157,17 +127,13 @@ def bias_of(predictions: list[dict], *, in_sigma: bool, n_bootstrap: int, seed: 
 
 def _pull(offset, std, weights=None):
     with np.errstate(divide="ignore", invalid="ignore"):
-        return _average(offset, weights) / _average(std, weights)
-
-
-def _average(values, weights=None):
-    return values.mean(0) if weights is None else weights @ values / weights.sum(-1, keepdims=True)
+        return average(offset, weights) / average(std, weights)
 
 
 def _scatter(values, weights=None):
     """Standard deviation over maps, or over simulations where there is one row each."""
     centred = values - values.mean(0)
-    variance = _average(centred**2, weights) - _average(centred, weights) ** 2
+    variance = average(centred**2, weights) - average(centred, weights) ** 2
     return np.sqrt(np.maximum(variance, 0))
 
 
@@ -177,11 +143,7 @@ def _seed_scatter(predictions):
     if len(predictions) < 2:
         return dict.fromkeys(names)
     scores = np.array([r2(item["mean"], None, item["truth"]) for item in predictions])
-    return dict(zip(names, map(_number, scores.std(axis=0, ddof=1)), strict=True))
-
-
-def _number(value):
-    return float(value) if np.isfinite(value) else None
+    return dict(zip(names, map(number_or_none, scores.std(axis=0, ddof=1)), strict=True))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -389,7 +351,7 @@ def sets_table(
 
 
 def _cosmic_variance(suite, found, options):
-    names, average = found["parameters"], simulation_average(found)
+    names, boxes = found["parameters"], simulation_average(found)
 
     def scored(statistic, values, simulations):
         return estimate(
@@ -402,11 +364,11 @@ def _cosmic_variance(suite, found, options):
             "n_simulations": suite.n_simulations,
             "targets": [str(name) for name in names],
             "truth": found["truth"][0].tolist(),
-            "mean": average["mean"].tolist(),
+            "mean": boxes["mean"].tolist(),
             "bias": bias_of([found], in_sigma=False, **options),
             "map_scatter": scored(_scatter, found["mean"], found["simulation"]),
-            "simulation_scatter": scored(_scatter, average["mean"], average["simulation"]),
-            "sigma": scored(_average, found["std"], found["simulation"]),
+            "simulation_scatter": scored(_scatter, boxes["mean"], boxes["simulation"]),
+            "sigma": scored(average, found["std"], found["simulation"]),
         }
     ]
 

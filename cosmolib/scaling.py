@@ -75,7 +75,7 @@ def fit_scaling(maps, kind="log"):
 
     Parameters
     ----------
-    maps : (n, N, N) float32 or float64, or a function with ``shape`` and ``dtype``
+    maps : (n, N, N) float32 or float64, or a function with ``shape``
         The function is called with (start, stop) and returns these maps, for what does not fit into
         memory; it is called twice for each.
     kind : {"log", "asinh", "linear"}

@@ -16,7 +16,7 @@ import numpy as np
 # --------------------------------------------------------------------------------------------------
 # Scores: each takes the maps' weights, so that a bootstrap is one matrix product
 # --------------------------------------------------------------------------------------------------
-def _average(values, weights):
+def average(values, weights=None):
     """Average (n, P) over maps: (P,), or (S, P) with a row of weights (S, n) a resampling."""
     if weights is None:
         return values.mean(0)
@@ -26,8 +26,8 @@ def _average(values, weights):
 def r2(mean, std, truth, weights=None):
     """Coefficient of determination 1 - <(truth - mean)^2> / var(truth); NaN without variance."""
     centred = truth - truth.mean(0)  # keeps the difference of squares exact
-    variance = _average(centred**2, weights) - _average(centred, weights) ** 2
-    error = _average((truth - mean) ** 2, weights)
+    variance = average(centred**2, weights) - average(centred, weights) ** 2
+    error = average((truth - mean) ** 2, weights)
     floor = 1e-12 * np.maximum((truth**2).mean(0), 1e-300)  # rounding of equal truths
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(variance > floor, 1 - error / variance, np.nan)
@@ -35,28 +35,28 @@ def r2(mean, std, truth, weights=None):
 
 def rmse(mean, std, truth, weights=None):
     """Root mean square error, physical units."""
-    return np.sqrt(_average((truth - mean) ** 2, weights))
+    return np.sqrt(average((truth - mean) ** 2, weights))
 
 
 def relative_error(mean, std, truth, weights=None):
     """Mean of |mean - truth| / truth, as CMD quotes it."""
-    return _average(np.abs(mean - truth) / truth, weights)
+    return average(np.abs(mean - truth) / truth, weights)
 
 
 def bias(mean, std, truth, weights=None):
     """Mean of mean - truth, physical units."""
-    return _average(mean - truth, weights)
+    return average(mean - truth, weights)
 
 
 def chi2(mean, std, truth, weights=None):
     """Mean of ((truth - mean) / std)^2: 1 where the widths are right, more where too narrow."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return _average(((truth - mean) / std) ** 2, weights)
+        return average(((truth - mean) / std) ** 2, weights)
 
 
 def mean_sigma(mean, std, truth, weights=None):
     """Mean predicted standard deviation, physical units."""
-    return _average(std, weights)
+    return average(std, weights)
 
 
 SCORES = {
@@ -104,6 +104,36 @@ def bootstrap(
     return tuple(bounds.reshape(2, *values.shape[1:]))
 
 
+def estimate(statistic: Callable, arrays, simulations, names, n: int, seed: int = 0) -> dict:
+    """Value and interval of a statistic with one column a name.
+
+    Parameters
+    ----------
+    statistic : callable
+        As `bootstrap` wants it; ``weights=None`` gives the value itself.
+    arrays : sequence of arrays (m, ...)
+    simulations : (m,) int
+    names : sequence of str
+    n, seed : int
+        Resamplings and their seed.
+
+    Returns
+    -------
+    dict
+        {name: {"value", "low", "high"}}
+    """
+    value = statistic(*arrays, weights=None)
+    low, high = bootstrap(statistic, arrays, simulations, n, seed)
+    return {
+        str(name): {
+            "value": number_or_none(v),
+            "low": number_or_none(lo),
+            "high": number_or_none(hi),
+        }
+        for name, v, lo, hi in zip(names, value, low, high, strict=True)
+    }
+
+
 def simulation_average(predictions: dict) -> dict:
     """Average predictions over the maps of each simulation, in ascending order of simulations.
 
@@ -146,7 +176,7 @@ def metrics(predictions: dict, n_bootstrap: int = 1000, seed: int = 0) -> dict:
             low, high = bootstrap(score, arrays, table["simulation"], n_bootstrap, seed)
             for p, entry in enumerate(scores.values()):
                 for end, found in (("", value), ("_low", low), ("_high", high)):
-                    entry[f"{key}{suffix}{end}"] = _number(found[p])
+                    entry[f"{key}{suffix}{end}"] = number_or_none(found[p])
     return {
         "n_maps": len(predictions["simulation"]),
         "n_simulations": len(averaged["simulation"]),
@@ -154,7 +184,7 @@ def metrics(predictions: dict, n_bootstrap: int = 1000, seed: int = 0) -> dict:
     }
 
 
-def _number(value):
+def number_or_none(value):
     """Return a float, or None where JSON would have none."""
     return float(value) if np.isfinite(value) else None
 
@@ -182,9 +212,4 @@ def paired_difference(a: dict, b: dict, n_bootstrap: int = 1000, seed: int = 0) 
         return r2(mean_a, None, truth, weights) - r2(mean_b, None, truth, weights)
 
     arrays = [np.asarray(x, np.float64) for x in (a["mean"], b["mean"], a["truth"])]
-    value = difference(*arrays)
-    low, high = bootstrap(difference, arrays, a["simulation"], n_bootstrap, seed)
-    return {
-        str(name): {"value": _number(v), "low": _number(lo), "high": _number(hi)}
-        for name, v, lo, hi in zip(a["parameters"], value, low, high, strict=True)
-    }
+    return estimate(difference, arrays, a["simulation"], a["parameters"], n_bootstrap, seed)

@@ -58,7 +58,7 @@ class ResumableDownloader:
 
     def __call__(self, url: str, output_file: str, pooch=None) -> None:
         """Put the whole, checked file at ``output_file``."""
-        # pooch's placeholder would stay behind after a kill; the move at the end makes it anew.
+        # pooch's empty file would stay behind after a kill; the move at the end makes it anew.
         Path(output_file).unlink(missing_ok=True)
         with open(self.part, "a+b") as file:
             self._lock(file)
