@@ -130,7 +130,7 @@ class Suite:
         digest = hashlib.sha256(f"{self.maps.shape} {self.maps.dtype}".encode())
         digest.update(np.ascontiguousarray(self.params).tobytes())
         for i in _sampled_maps(len(self.maps)):
-            digest.update(np.ascontiguousarray(self.maps[i]).tobytes())
+            digest.update(_read(self, [i]).data)
         return digest.hexdigest()[:16]
 
 
@@ -261,13 +261,20 @@ def read_maps(suite: Suite, maps, out: np.ndarray | None = None) -> np.ndarray:
         No such map.
     """
     maps = np.asarray(maps, dtype=np.int64)
-    if out is None:
-        out = np.empty((len(maps), suite.grid, suite.grid), np.float32)
     if len(maps) and not 0 <= maps.min() <= maps.max() < len(suite.maps):
         raise IndexError(
             f"{suite.maps_path}: found map {maps.max()} or {maps.min()} asked for, expected "
             f"0 to {len(suite.maps) - 1}"
         )
+    out = _read(suite, maps, out)
+    _check_values(suite, maps, out)
+    return out
+
+
+def _read(suite, maps, out=None):
+    """Maps of a suite from its file, unchecked: no page of the memory map is touched."""
+    if out is None:
+        out = np.empty((len(maps), suite.grid, suite.grid), np.float32)
     if isinstance(suite.maps, np.memmap):
         edges = np.flatnonzero(np.diff(maps) != 1) + 1
         with open(suite.maps_path, "rb") as file:
@@ -277,7 +284,6 @@ def read_maps(suite: Suite, maps, out: np.ndarray | None = None) -> np.ndarray:
                     file.readinto(out[start:stop].data)
     else:
         out[...] = suite.maps[maps]
-    _check_values(suite, maps, out)
     return out
 
 

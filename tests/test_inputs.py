@@ -179,7 +179,7 @@ print((peak() - base) / suite.maps.nbytes, peak() - base)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(("storage", "limit"), [("float32", 1.0), ("float16", 0.5), ("disk", 0.0)])
 def test_a_file_is_never_in_memory_more_than_once(tmp_path, storage, limit):
-    """Opening, cutting to a new file, scaling: at most a copy of it, and 250 MB for blocks."""
+    """Opening, cutting to a new file, scaling: at most a copy of it, and 180 MB for blocks."""
     n, grid = 80, 256
     rng = np.random.default_rng(0)
     tile = rng.lognormal(25.5, 1.0, (15, grid, grid)).astype(np.float32)
@@ -196,7 +196,7 @@ def test_a_file_is_never_in_memory_more_than_once(tmp_path, storage, limit):
         cwd=ROOT, capture_output=True, text=True, check=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    assert float(done.stdout.split()[0]) < limit + 2.5e8 / size
+    assert float(done.stdout.split()[0]) < limit + 1.8e8 / size
 
 
 # -------------------------------------------------------------------------------- cutting to a file
