@@ -33,7 +33,7 @@ install: $(STAMP) ## make the virtual environment (every other target does it on
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,simulate]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,simulate,posterior]'
 	touch $@
 
 book: $(STAMP) ## train, interpret and build the book (demo profile: under half an hour on 2 cores)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
 
-from cosmolib.evaluation import as_predictions, read_predictions
+from cosmolib.evaluation import as_predictions, stored_predictions
 from cosmolib.inputs import BLOCK, cut_maps, fill_range, study_split, truth_of
-from cosmolib.runs import Profile, atomic_path
+from cosmolib.runs import Profile
 from cosmolib.spectra import summary_statistics
 from cosmolib.suites import Suite, map_indices
 
@@ -84,13 +82,5 @@ def stored_baseline(suite, profile: Profile, cut: str, runs_dir: str | Path) -> 
     """
     keys = ("split_seed", "targets", "n_simulations", "train_simulations", "field", "set")
     settings = {key: getattr(profile, key) for key in keys} | {"fingerprint": suite.fingerprint}
-    identity = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-    path = Path(runs_dir) / profile.name / suite.name / cut / "summary" / "predictions.npz"
-    if path.is_file():
-        stored = read_predictions(path)
-        if str(stored.pop("identity", "")) == identity:
-            return stored
-    predictions = summary_baseline(suite, profile, cut)
-    with atomic_path(path) as temporary:
-        np.savez(temporary, **predictions, identity=np.array(identity))
-    return predictions
+    folder = Path(runs_dir) / profile.name / suite.name / cut / "summary"
+    return stored_predictions(folder, settings, lambda: summary_baseline(suite, profile, cut))

@@ -77,7 +77,7 @@ class Verdict:
     reason: str
 
 
-class _NotTestable(Exception):
+class NotTestable(Exception):  # noqa: N818 (no error: a table may be silent)
     """The table cannot decide a claim; carries the reason and what was measured, if anything."""
 
     def __init__(self, reason, measurement="not measured"):
@@ -91,7 +91,7 @@ class _NotTestable(Exception):
 def find_row(results: dict, suite: str, cut: str) -> dict | None:
     """Return the row of one suite and cut of a results table, None where no such run was made."""
     cut = str(Cut.parse(cut))
-    for row in results["rows"]:
+    for row in (*results["rows"], *results.get("control_rows", ())):
         if row["suite"] == suite and row["cut"] == cut:
             return row
     return None
@@ -102,14 +102,14 @@ def hydro_suite(results: dict) -> str:
     for suite in results["suites"]:
         if not suite.startswith("Nbody_"):
             return suite
-    raise _NotTestable("the study has no suite with feedback")
+    raise NotTestable("the study has no suite with feedback")
 
 
 def twin_of(results: dict) -> str:
     """Name of the gravity-only twin of `hydro_suite`."""
     twin = "Nbody_" + hydro_suite(results)
     if twin not in results["suites"]:
-        raise _NotTestable(f"the study has no gravity-only twin {twin}")
+        raise NotTestable(f"the study has no gravity-only twin {twin}")
     return twin
 
 
@@ -117,16 +117,16 @@ def _row(results, cut):
     suite = hydro_suite(results)
     row = find_row(results, suite, cut)
     if row is None:
-        raise _NotTestable(f"the study has no run of {suite} with the cut {cut}")
+        raise NotTestable(f"the study has no run of {suite} with the cut {cut}")
     return row
 
 
-def _estimates(entry):
-    """The {value, low, high} of the two cosmological parameters, or `_NotTestable`."""
+def estimates_of(entry):
+    """The {value, low, high} of the two cosmological parameters, or `NotTestable`."""
     for name in COSMOLOGY:
         estimate = (entry or {}).get(name)
         if estimate is None or any(estimate[key] is None for key in ("value", "low", "high")):
-            raise _NotTestable(f"the study gives no interval for {name}")
+            raise NotTestable(f"the study gives no interval for {name}")
     return [entry[name] for name in COSMOLOGY]
 
 
@@ -154,7 +154,7 @@ def extreme_cut(results: dict, kind: str, *, overdensity: bool | None = None) ->
         cut
         for cut in cuts
         if cut.kind == kind
-        and cut.control is None
+        and cut.is_plain
         and cut.fill in (None, "clamp", "mean")
         and cut.field in (None, "linear")
         and overdensity in (None, cut.overdensity)
@@ -195,7 +195,8 @@ def _decide(deciding, threshold, above, detail):
     return NOT_SUPPORTED, interval, reason
 
 
-def _named(estimates, suffix=""):
+def named(estimates, suffix=""):
+    """Return the two parameters' estimates with their names, for sentences."""
     return [
         {**estimate, "name": name + suffix}
         for name, estimate in zip(COSMOLOGY, estimates, strict=True)
@@ -208,8 +209,8 @@ def _pair(estimates):
 
 
 def _infers(results):
-    r2 = _estimates(_row(results, "none")["r2"])
-    return f"R2 {_pair(r2)}", *_decide(_named(r2), INFERRED_R2, True, "R2 per map")
+    r2 = estimates_of(_row(results, "none")["r2"])
+    return f"R2 {_pair(r2)}", *_decide(named(r2), INFERRED_R2, True, "R2 per map")
 
 
 def _both_sides(results):
@@ -219,21 +220,25 @@ def _both_sides(results):
         known = find_row(results, hydro_suite(results), zero) is not None
         cut = zero if known else extreme_cut(results, kind, overdensity=True)
         if cut is None:
-            raise _NotTestable(f"the study has no {kind}:delta= cut")
+            raise NotTestable(f"the study has no {kind}:delta= cut")
         cuts.append(cut)
-    under, over = (_estimates(_row(results, cut)["r2"]) for cut in cuts)
+    under, over = (estimates_of(_row(results, cut)["r2"]) for cut in cuts)
     measurement = f"R2 {_pair(under)} without over-dense, {_pair(over)} without under-dense pixels"
-    deciding = _named(under, f" with {cuts[0]}") + _named(over, f" with {cuts[1]}")
+    deciding = named(under, f" with {cuts[0]}") + named(over, f" with {cuts[1]}")
     verdict, interval, reason = _decide(deciding, 0.0, True, "R2 with one side hidden")
     # A clamped map still shows where pixels were cut. Where that control was run, the part that
     # was left visible must tell more than the mask alone.
     suite = hydro_suite(results)
-    controls = [x for x in results.get("controls", []) if x["cut"] in cuts and x["suite"] == suite]
+    controls = [
+        x
+        for x in results.get("controls", [])
+        if x["kind"] == "mask" and x["cut"] in cuts and x["suite"] == suite
+    ]
     if verdict != SUPPORTED or not controls:
         untested = "" if controls else " The mask that a cut leaves was not controlled for."
         return measurement, verdict, interval, reason + untested
     gains = [
-        gain for x in controls for gain in _named(_estimates(x["difference"]), f" with {x['cut']}")
+        gain for x in controls for gain in named(estimates_of(x["difference"]), f" with {x['cut']}")
     ]
     return measurement, *_decide(gains, 0.0, True, "The gain in R2 over the mask alone")
 
@@ -241,12 +246,12 @@ def _both_sides(results):
 def _per_pixel_and_total(results):
     attribution = results.get("attribution")
     if not attribution:
-        raise _NotTestable("the study has no attribution by density (chapter 05)")
+        raise NotTestable("the study has no attribution by density (chapter 05)")
     ratio, share = (
         [
             item
             for baseline, entry in attribution["baselines"].items()
-            for item in _named(_estimates(entry[key]), f" with the baseline {baseline}")
+            for item in named(estimates_of(entry[key]), f" with the baseline {baseline}")
         ]
         for key in ("over_to_under_per_pixel", "under_share")
     )
@@ -269,23 +274,23 @@ def _saturates(results):
     suite = hydro_suite(results)
     kmax = [row["cut"] for row in results["rows"] if row["suite"] == suite]
     kmax = [Cut.parse(cut) for cut in kmax]
-    kmax = [c for c in kmax if c.kind == "kmax" and c.field == "linear"]
+    kmax = [c for c in kmax if c.kind == "kmax" and c.field == "linear" and c.is_plain]
     nyquist = math.pi * results["grid"] / results["box_size"]
     usable = [cut for cut in kmax if cut.values[0] <= nyquist]
     if not usable:
-        raise _NotTestable("the study has no kmax cut within the maps' range")
+        raise NotTestable("the study has no kmax cut within the maps' range")
     nearest = min(usable, key=lambda cut: abs(cut.values[0] - SATURATION_K))
-    loss = [_negative(x) for x in _estimates(_row(results, str(nearest))["difference"])]
+    loss = [_negative(x) for x in estimates_of(_row(results, str(nearest))["difference"])]
     measurement = f"R2 lost at k_max = {nearest.values[0]:g} h/Mpc: {_pair(loss)}"
     if nyquist < SATURATION_K:
-        raise _NotTestable(
+        raise NotTestable(
             f"The maps end at their Nyquist wavenumber of {nyquist:.1f} h/Mpc; the claim is about "
             f"{SATURATION_K:g} h/Mpc.",
             measurement,
         )
     if not math.isclose(nearest.values[0], SATURATION_K, rel_tol=0.1):
-        raise _NotTestable(f"the study has no cut near {SATURATION_K:g} h/Mpc", measurement)
-    return measurement, *_decide(_named(loss), LITTLE_LOSS, False, "The loss of R2")
+        raise NotTestable(f"the study has no cut near {SATURATION_K:g} h/Mpc", measurement)
+    return measurement, *_decide(named(loss), LITTLE_LOSS, False, "The loss of R2")
 
 
 def _consistent(results):
@@ -296,11 +301,11 @@ def _consistent(results):
         if {x["trained"], x["tested"]} == pair and x.get("scaling", "trained") == "trained"
     ]
     if len(cross) != 2:
-        raise _NotTestable("the study has no cross-table of the two suites")
+        raise NotTestable("the study has no cross-table of the two suites")
     deciding, parts = [], []
     for x in cross:
-        loss = [_negative(y) for y in _estimates(x["difference"])]
-        deciding += _named(loss, f", {x['trained']} to {x['tested']}")
+        loss = [_negative(y) for y in estimates_of(x["difference"])]
+        deciding += named(loss, f", {x['trained']} to {x['tested']}")
         parts.append(f"{_pair(loss)} from {x['trained']} to {x['tested']}")
     measurement = "R2 lost in transfer: " + ", ".join(parts)
     return measurement, *_decide(deciding, LITTLE_LOSS, False, "The loss of R2 in transfer")
@@ -315,13 +320,13 @@ def _minimal(results):
     ]
     cuts = [cut for cut in cuts if cut]
     if not any(Cut.parse(cut).is_density for cut in cuts):
-        raise _NotTestable("the study has no density cut")
+        raise NotTestable("the study has no density cut")
     if not any(Cut.parse(cut).is_fourier for cut in cuts):
-        raise _NotTestable("the study has no Fourier cut")
+        raise NotTestable("the study has no Fourier cut")
     deciding = []
     for cut in cuts:
-        loss = [_negative(x) for x in _estimates(_row(results, cut)["difference"])]
-        deciding += _named(loss, f" with {cut}")
+        loss = [_negative(x) for x in estimates_of(_row(results, cut)["difference"])]
+        deciding += named(loss, f" with {cut}")
     worst = max(deciding, key=lambda x: x["value"])
     measurement = f"largest loss of R2 {worst['value']:.2f}, {worst['name']}"
     return measurement, *_decide(deciding, MINIMAL_LOSS, False, "The loss of R2")
@@ -393,7 +398,7 @@ def judge(results: dict) -> list[Verdict]:
         ``box_size`` [Mpc/h], ``n_test_simulations``, ``rows`` (dicts of ``suite``, ``cut``, ``r2``,
         ``difference`` to the uncut one), ``cross`` (dicts of ``trained``, ``tested``, ``r2``,
         ``difference`` to a network trained on the tested suite), ``controls`` (dicts of ``suite``,
-        ``cut``, ``control``, ``difference``) and ``attribution`` (dict, or None) with
+        ``kind``, ``cut``, ``control``, ``difference``) and ``attribution`` (dict, or None) with
         ``baselines``: {name: dict of ``over_to_under_per_pixel`` and ``under_share``}. Every
         quantity maps a parameter's name to
         ``{value, low, high}``, 95 % limits by bootstrap over simulations.
@@ -419,7 +424,7 @@ def _judge_one(claim, results):
     untestable = f"not testable on {results['dataset']}"
     try:
         measurement, verdict, interval, reason = claim.judge(results)
-    except _NotTestable as error:
+    except NotTestable as error:
         reason = error.reason[0].upper() + error.reason[1:]
         reason = reason if reason.endswith(".") else reason + "."
         return Verdict(claim, error.measurement, None, untestable, reason)

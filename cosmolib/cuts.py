@@ -8,10 +8,11 @@ One string names a cut, so that papermill, file names and the workflow share it:
     above:delta=3:mean                           the same in overdensity of each map
     mask:above:1e12                              control: only the mask is shown
     shuffle:above:1e12:clamp                     control: as many pixels, cut at random places
+    nomean:kmax:4   white=0.3:none               steps before the cut, see `cosmolib.observing`
 
 Published (arXiv:2504.17839 and its code): ``kmax`` on the linear map, absolute density thresholds,
-clamp and random fills. The overdensity thresholds, the other filtered fields, the mean fill and the
-two controls are ours: they separate cosmology from what the cut itself leaks.
+clamp and random fills. The overdensity thresholds, the other filtered fields, the mean fill, the
+two controls and the steps are ours: they separate cosmology from what the cut itself leaks.
 """
 
 import math
@@ -20,6 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+
+from cosmolib.observing import check_steps, is_step, observe
 
 FOURIER_CUTS = ("kmax", "kmin", "band")
 DENSITY_CUTS = ("above", "below")
@@ -41,7 +44,8 @@ GRAMMAR = (
     "allowed: none; kmax:K, kmin:K or band:K1,K2 [h/Mpc], each with @linear (default), @log or "
     "@delta; above:T or below:T, T a surface density such as 1e12 [(Msun/h)/(Mpc/h)^2] or an "
     "overdensity such as delta=3, followed by :clamp (default), :random or :mean; "
-    "mask:above:T, mask:below:T; shuffle:above:T or shuffle:below:T, with a fill"
+    "mask:above:T, mask:below:T; shuffle:above:T or shuffle:below:T, with a fill; before any of "
+    "them white=S: or shot=N: (noise), then nomean:"
 )
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -69,6 +73,8 @@ class Cut:
         The field that a Fourier cut filters: "linear" (published), "log" or "delta".
     control : str or None
         "mask" or "shuffle".
+    before : tuple of (str, float or None)
+        What is done to the map before: steps of `cosmolib.observing` with their levels.
     """
 
     kind: str
@@ -77,6 +83,7 @@ class Cut:
     fill: str | None = None
     field: str | None = None
     control: str | None = None
+    before: tuple[tuple[str, float | None], ...] = ()
 
     def __post_init__(self):
         reason = _invalid(self)
@@ -96,6 +103,13 @@ class Cut:
             raise CutError(f"cannot read cut {text!r}: {error}; {GRAMMAR}") from None
 
     def __str__(self):
+        steps = [
+            name if level is None else f"{name}={_format_number(level)}"
+            for name, level in self.before
+        ]
+        return ":".join([*steps, self._own_name()])
+
+    def _own_name(self):
         if self.kind == "none":
             return "none"
         if self.is_fourier:
@@ -103,6 +117,21 @@ class Cut:
             return f"{self.kind}:{','.join(map(_format_number, self.values))}{field}"
         threshold = ("delta=" if self.overdensity else "") + _format_number(self.values[0])
         return ":".join(filter(None, (self.control, self.kind, threshold, self.fill)))
+
+    @property
+    def is_identity(self):
+        """Whether maps stay as they are."""
+        return self.kind == "none" and not self.before
+
+    @property
+    def is_plain(self):
+        """Whether the cut is neither a control nor comes after a step."""
+        return not (self.control or self.before)
+
+    @property
+    def noise(self):
+        """(name, level) of the noise that is added before the cut, None without."""
+        return next((step for step in self.before if step[0] != "nomean"), None)
 
     @property
     def is_fourier(self):
@@ -132,6 +161,13 @@ class Cut:
 def _parts(text):
     """Split the text of a cut into the arguments of `Cut`."""
     head, *rest = text.split(":")
+    if is_step(head):
+        name, equals, level = head.partition("=")
+        if not rest:
+            raise CutError(f"{head!r} must be followed by a cut, or by none")
+        parts = _parts(":".join(rest))
+        step = (name, _number(level) if equals else None)
+        return parts | {"before": (step, *parts.get("before", ()))}
     control = None
     if head in CONTROLS:
         if not rest or rest[0] not in DENSITY_CUTS:
@@ -205,7 +241,7 @@ def _invalid(cut):
             return f"unknown fill {cut.fill!r}"
     elif cut.fill is not None or cut.control is not None or cut.overdensity:
         return "only a density cut has a fill, a control or an overdensity threshold"
-    return None
+    return check_steps(cut.before)
 
 
 def apply_cut(maps, cut, *, box_size=25.0, seed=0, value_range=None, indices=None, backend="torch"):
@@ -220,6 +256,9 @@ def apply_cut(maps, cut, *, box_size=25.0, seed=0, value_range=None, indices=Non
     Density cuts replace pixels strictly above or below the threshold. A ``mask`` map is 1 where a
     pixel was kept and 10 where it was cut, so that its log10 is the mask.
 
+    Steps before the cut (`cosmolib.observing.observe`) come first: a noisy map is cut by what it
+    shows.
+
     Parameters
     ----------
     maps : array, shape (n, N, N) or (N, N), float32 or float64
@@ -228,8 +267,8 @@ def apply_cut(maps, cut, *, box_size=25.0, seed=0, value_range=None, indices=Non
     box_size : float
         Side of the maps [Mpc/h].
     seed : int
-        Of random fills and shuffles. Each map has its own stream, so that a map is cut in the same
-        way whatever the batch, and index-matched twins alike.
+        Of random fills, shuffles and noise. Each map has its own stream, so that a map is cut in
+        the same way whatever the batch, and index-matched twins alike.
     value_range : (float, float), optional
         Range of random fills; by default the extremes of the positive pixels of `maps`, as
         published. Give it (see `positive_range`) where maps are cut in parts.
@@ -254,13 +293,16 @@ def apply_cut(maps, cut, *, box_size=25.0, seed=0, value_range=None, indices=Non
     maps, stack = checked_maps(maps)
     if backend not in ("torch", "pylians"):
         raise ValueError(f"unknown backend {backend!r}, expected 'torch' or 'pylians'")
-    if cut.kind == "none":
+    if cut.is_identity:
         return np.array(maps, order="C")
-    if cut.is_fourier:
-        return _filter(stack, cut, box_size, backend).reshape(maps.shape)
-    indices = _stream_indices(indices, len(stack))
     if cut.fill == "random" and stack.size:
         low, high = np.log10(_checked_range(value_range, stack))
+    indices = _stream_indices(indices, len(stack))
+    stack = observe(stack, cut.before, seed, indices) if cut.before else stack
+    if cut.kind == "none":
+        return stack.reshape(maps.shape)
+    if cut.is_fourier:
+        return _filter(stack, cut, box_size, backend).reshape(maps.shape)
     out = np.empty(stack.shape, stack.dtype)
     for block in map_blocks(stack):
         pixels = np.ascontiguousarray(stack[block])
@@ -293,6 +335,7 @@ def cut_mask(maps, cut, *, seed=0, indices=None):
     hidden = np.zeros(stack.shape, bool)
     if cut.is_density:
         indices = _stream_indices(indices, len(stack))
+        stack = observe(stack, cut.before, seed, indices) if cut.before else stack
         for block in map_blocks(stack):
             pixels = np.ascontiguousarray(stack[block])
             _, threshold = _mean_and_threshold(pixels, cut)

@@ -8,6 +8,8 @@ be imported from here too.
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
@@ -47,7 +49,7 @@ __all__ = (
     "SCORES", "bias", "bootstrap", "chi2", "mean_sigma", "metrics", "paired_difference", "r2",
     "relative_error", "rmse", "simulation_average",
     "adopt_run", "adopted_name", "as_predictions", "load_run", "predict", "predict_test",
-    "read_predictions", "train_run",
+    "predict_valid", "read_predictions", "stored_predictions", "train_run",
 )  # fmt: skip
 
 # Keys of a profile that a single run hangs on: when one of them changes, the run is done anew.
@@ -83,6 +85,21 @@ def predict_test(network, data: Data, device: str = "cpu") -> dict:
     return as_predictions(mean, std, data.test_truth, data.test_map, data.targets)
 
 
+def predict_valid(network, data: Data, device: str = "cpu") -> dict:
+    """Predict the validation maps of `data`, in the form of `predict_test`; no ``map``."""
+    mean, std = denormalise(
+        *predict(network, data.valid_x, device=device), data.suite, data.targets
+    )
+    truth, _ = denormalise(data.valid_theta, 0.0, data.suite, data.targets)
+    return {
+        "mean": mean,
+        "std": std,
+        "truth": truth,
+        "simulation": data.valid_simulation,
+        "parameters": np.array(data.targets),
+    }
+
+
 def as_predictions(mean, std, truth, maps, targets) -> dict:
     """Return predictions in the form of ``predictions.npz``, see `predict_test`."""
     return {
@@ -99,6 +116,31 @@ def read_predictions(path: str | Path) -> dict:
     """Read a ``predictions.npz``."""
     with np.load(path, allow_pickle=False) as file:
         return dict(file)
+
+
+def stored_predictions(folder: str | Path, settings: dict, make: Callable[[], dict]) -> dict:
+    """Read ``folder/predictions.npz``, or make it where it is missing or of other settings.
+
+    For predictions that are no run of a study: cheap ones, and those of known-answer maps.
+
+    Parameters
+    ----------
+    folder : path
+    settings : dict
+        All that the predictions hang on, as JSON takes it.
+    make : callable
+        Returns the predictions.
+    """
+    path = Path(folder) / "predictions.npz"
+    identity = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    if path.is_file():
+        stored = read_predictions(path)
+        if str(stored.pop("identity", "")) == identity:
+            return stored
+    predictions = make()
+    with atomic_path(path) as temporary:
+        np.savez(temporary, **predictions, identity=np.array(identity))
+    return predictions
 
 
 # --------------------------------------------------------------------------------------------------

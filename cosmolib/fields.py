@@ -1,9 +1,10 @@
-"""Known-answer maps: Gaussian fields whose cosmological information is known exactly.
+"""Known-answer maps: Gaussian and lognormal fields whose information is known exactly.
 
 A network cannot do better than the exact posterior, and a Gaussian field has one in closed form:
-all of its information is in the band powers. So these maps tell whether a network, a cut or an
-attribution finds what is there. They borrow their spectrum from a 5 Mpc/h slab of linear matter;
-they are no model of the non-linear web.
+all of its information is in the band powers. A lognormal map whose mean is fixed is the same field
+seen through an exponential, which a logarithm undoes: its information is the same. So these maps
+tell whether a network, a cut or an attribution finds what is there. They borrow their spectrum from
+a 5 Mpc/h slab of linear matter; they are no model of the non-linear web.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import CubicSpline
 
+from cosmolib.cuts import EDGE_TOLERANCE
+from cosmolib.observing import REFERENCE_DENSITY
 from cosmolib.suites import BOX_SIZE, SLAB_DEPTH, parameter_ranges
 
 HUBBLE = 0.6711  # h of CAMELS, arXiv:2010.00619
@@ -118,6 +121,35 @@ def gaussian_maps(params, grid=64, box_size=BOX_SIZE, seed=0):
     return maps
 
 
+def lognormal_maps(params, grid=64, box_size=BOX_SIZE, seed=0):
+    """Lognormal maps: the exponential of `gaussian_maps`, each divided by its own mean.
+
+    Every map has the mean density of the fiducial cosmology, so that its mean tells nothing, and
+    `underlying_gaussian` gives the Gaussian field back: nothing is lost or added.
+
+    Parameters
+    ----------
+    params, grid, box_size, seed
+        As for `gaussian_maps`.
+
+    Returns
+    -------
+    (n, N, N) float32
+        Surface density [(Msun/h)/(Mpc/h)^2], positive: scale it with ``fit_scaling(..., "log")``.
+    """
+    maps = gaussian_maps(params, grid, box_size, seed)
+    for one in maps:
+        density = np.exp(one.astype(np.float64))
+        one[...] = density * (REFERENCE_DENSITY / density.mean())
+    return maps
+
+
+def underlying_gaussian(maps):
+    """Invert `lognormal_maps`: the log of the maps less its mean, (n, N, N) float32."""
+    field = np.log(np.asarray(maps, dtype=np.float64))
+    return (field - field.mean(axis=(1, 2), keepdims=True)).astype(np.float32)
+
+
 def _spectra_by_omega(k, omega_m):
     """Interpolator Omega_m -> P(k) at sigma_8 = 1, (n, nk): 1e-5 exact, and fast for many maps."""
     low, high = np.min(omega_m, initial=1.0), np.max(omega_m, initial=0.01)
@@ -183,7 +215,7 @@ class Posterior:
     std: np.ndarray
 
 
-def exact_posterior(maps, box_size=BOX_SIZE, kmax=None, points=61, suite="Lite"):
+def exact_posterior(maps, box_size=BOX_SIZE, kmax=None, points=61, suite="Lite", kmin=None):
     """Exact posterior of the two parameters of Gaussian maps.
 
     The log-likelihood of a map is -1/2 sum over its modes of (|delta_k|^2 / P(k) + ln P(k)), summed
@@ -195,8 +227,9 @@ def exact_posterior(maps, box_size=BOX_SIZE, kmax=None, points=61, suite="Lite")
         Overdensity, as `gaussian_maps` makes it.
     box_size : float
         Side of the maps [Mpc/h].
-    kmax : float, optional
-        Only modes k < kmax [h/Mpc] are known, as after the cut ``kmax:...``.
+    kmax, kmin : float, optional
+        Only modes kmin <= k < kmax [h/Mpc] are known, as after the cuts ``kmax:...``, ``kmin:...``
+        and ``band:...``; a mode on an edge is taken as the cuts take it.
     points : int
         Grid points for each parameter; 61 are 0.007 apart, a tenth of a posterior's width.
 
@@ -207,12 +240,16 @@ def exact_posterior(maps, box_size=BOX_SIZE, kmax=None, points=61, suite="Lite")
     Raises
     ------
     ValueError
-        If no mode lies below `kmax`.
+        If no mode of the grid is known.
     """
     k, power, count = shell_powers(maps, box_size)
-    known = k < (np.inf if kmax is None else kmax)
+    low, high = 0.0 if kmin is None else kmin, np.inf if kmax is None else kmax
+    known = (k >= low * (1 - EDGE_TOLERANCE)) & (k < high * (1 - EDGE_TOLERANCE))
     if not known.any():
-        raise ValueError(f"no mode below kmax={kmax} h/Mpc: the fundamental is {k[0]:.3f} h/Mpc")
+        raise ValueError(
+            f"no mode from kmin={low:g} to below kmax={high:g} h/Mpc: those of the grid go from "
+            f"{k[0]:.3f} to {k[-1]:.3f} h/Mpc"
+        )
     k, power, count = k[known], power[:, known], count[known]
     cells = (np.arange(points) + 0.5) / points  # centres of equal cells of the prior
     omega_m, sigma_8 = (low + (high - low) * cells for low, high in parameter_ranges(suite)[:2])

@@ -141,13 +141,14 @@ def prepare_data(suite: Suite, profile: Profile, cut="none", shuffle_labels=Fals
     maps = map_indices(np.concatenate(parts))  # (15 n,) the training maps come first
     edges = np.cumsum([0, *(len(map_indices(part)) for part in parts)])
     value_range = fill_range(suite, profile, cut)
+    kind = scaling_kind(profile, cut)
     if profile.storage == "float32":
         x = cut_maps(suite, maps, cut, value_range)  # (15 n, N, N)
-        scaling = scale_in_place(x, profile.scaling, _scaling_order(maps, edges, profile))
+        scaling = scale_in_place(x, kind, _scaling_order(maps, edges, profile))
         x = torch.from_numpy(x)[:, None]  # (15 n, 1, N, N)
     else:
         scope = maps[_scaling_order(maps, edges, profile)]
-        scaling = fit_scaling(MapsOnDisk(suite, scope, cut, value_range), profile.scaling)
+        scaling = fit_scaling(MapsOnDisk(suite, scope, cut, value_range), kind)
         x = MapsOnDisk(suite, maps, cut, value_range, scaling)
         if profile.storage == "float16":
             x = x.to_memory(torch.float16)
@@ -180,6 +181,16 @@ def prepare_data(suite: Suite, profile: Profile, cut="none", shuffle_labels=Fals
         targets=tuple(profile.targets),
         fingerprint=suite.fingerprint,
     )
+
+
+def scaling_kind(profile: Profile, cut) -> str:
+    """Return the transform of the maps under a cut: the profile's, but asinh for noisy ones.
+
+    Noise makes pixels of zero or below, where the signed log of nearly equal densities lies 22 dex
+    apart. Noise of level 0 is scaled like any other, as their reference.
+    """
+    noisy = Cut.parse(cut).noise is not None
+    return "asinh" if noisy and profile.scaling == "log" else profile.scaling
 
 
 def _scaling_order(maps, edges, profile):
@@ -247,7 +258,7 @@ class MapsOnDisk:
 def cut_maps(suite: Suite, maps: np.ndarray, cut, value_range=None) -> np.ndarray:
     """Return maps (n,) of a suite under a cut, new, (n, N, N) float32, read in blocks."""
     out = np.empty((len(maps), suite.grid, suite.grid), np.float32)
-    raw = Cut.parse(cut).kind == "none"
+    raw = Cut.parse(cut).is_identity
     for start in range(0, len(maps), BLOCK):
         block = maps[start : start + BLOCK]
         read = read_maps(suite, block, out[start : start + BLOCK] if raw else None)

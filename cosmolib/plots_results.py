@@ -1,4 +1,4 @@
-"""Figures of trained networks: learning, predictions, tuning, results, validation.
+"""Figures of trained networks: learning, predictions, tuning, results.
 
 As in ``plots``: every function takes arrays or plain tables and returns ``(fig, axes)``. Each
 measured point carries its uncertainty; a reference (chance, the ideal) is drawn in grey.
@@ -7,12 +7,14 @@ An *estimate* is a dict ``{"value", "low", "high"}`` with 95 % limits; limits ma
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 
 from cosmolib.cuts import Cut
-from cosmolib.plots import LINE_STYLES, MARKERS, density_image, suite_label
+from cosmolib.plots import MARKERS, density_image, suite_label
 from cosmolib.suites import BOX_SIZE, LABELS
 
 GREY = "0.35"
@@ -27,6 +29,10 @@ def cut_label(cut):
     ('uncut', '$k$ < 4', 'mask of $\\\\delta$ < 0')
     """
     cut = Cut.parse(cut)
+    if cut.before:
+        words = {"white": "white noise {:g}", "shot": "shot noise {:g}", "nomean": "mean removed"}
+        steps = [words[name].format(level) for name, level in cut.before]
+        return ", ".join([*steps, cut_label(replace(cut, before=()))])
     if cut.kind == "none":
         return "uncut"
     if cut.is_fourier:
@@ -332,7 +338,7 @@ def r2_against_kmax(rows, suites, parameters, nyquist):
             own = [(Cut.parse(row["cut"]), row) for row in rows if row["suite"] == suite]
             colour = f"C{2 * i}"
             for cut, row in own:
-                if cut.kind == "none":
+                if cut.is_identity:
                     uncut = row["r2"][parameter]
                     if uncut["low"] is not None:
                         ax.axhspan(uncut["low"], uncut["high"], color=colour, alpha=0.12)
@@ -342,7 +348,7 @@ def r2_against_kmax(rows, suites, parameters, nyquist):
                 sorted(
                     (cut.values[0], row["r2"][parameter])
                     for cut, row in own
-                    if cut.kind == "kmax" and cut.field == "linear"
+                    if cut.kind == "kmax" and cut.field == "linear" and cut.is_plain
                 )
                 if own
                 else []
@@ -410,103 +416,30 @@ def live_and_stored(live, stored, suite, parameters, names):
     return fig, axes[0]
 
 
-# --------------------------------------------------------------------------------------------------
-# Chapter 07: validation
-# --------------------------------------------------------------------------------------------------
-def known_answer(labels, network, ceiling, parameters):
-    """R2 of a network on Gaussian maps against the exact ceiling, by k_max.
+def control_pairs(controls, parameters):
+    """R2 under a cut beside that of its control, pair by pair.
 
     Parameters
     ----------
-    labels : list of str
-        k_max [h/Mpc] of each case.
-    network, ceiling : list of dict
-        An estimate a parameter for each case.
-    parameters : list of str
-    """
-    fig, axes = plt.subplots(1, len(parameters), figsize=(7.2, 3.0), sharey=True, squeeze=False)
-    places = np.arange(len(labels))
-    for ax, parameter in zip(axes[0], parameters, strict=True):
-        points(
-            ax,
-            places - 0.08,
-            [x[parameter] for x in ceiling],
-            horizontal=False,
-            fmt="_",
-            ms=14,
-            color=GREY,
-            label="exact ceiling",
-        )
-        points(
-            ax,
-            places + 0.08,
-            [x[parameter] for x in network],
-            horizontal=False,
-            fmt="o",
-            color="#3f90da",
-            label="network",
-        )
-        ax.set(
-            xticks=places,
-            xticklabels=labels,
-            title=LABELS[parameter],
-            xlim=(-0.5, len(labels) - 0.5),
-        )
-        ax.axhline(0, color=GREY, linewidth=0.8)
-        ax.set_xlabel(r"$k_\mathrm{max}$ [$h$/Mpc]")
-    axes[0, 0].set_ylabel("$R^2$ of a Gaussian map")
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    return fig, axes[0]
-
-
-def coverage(nominal, measured, labels):
-    """How often the truth lies within the predicted interval, against how often it should.
-
-    Parameters
-    ----------
-    nominal : ndarray, shape (q,)
-        Levels from 0 to 1.
-    measured : list of ndarray, shape (q, 3)
-        Value, low, high; one entry a label.
-    labels : list of str
-    """
-    fig, ax = plt.subplots(figsize=(4.2, 3.8))
-    ax.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="calibrated")
-    for i, (table, label) in enumerate(zip(measured, labels, strict=True)):
-        value, low, high = np.asarray(table, float).T
-        ax.fill_between(nominal, low, high, color=f"C{2 * i}", alpha=0.18, linewidth=0)
-        ax.plot(
-            nominal,
-            value,
-            color=f"C{2 * i}",
-            linestyle=LINE_STYLES[i],
-            marker=MARKERS[i],
-            ms=3,
-            label=label,
-        )
-    ax.set(xlabel="nominal coverage", ylabel="measured coverage", xlim=(0, 1), ylim=(0, 1))
-    ax.set_aspect("equal")
-    ax.legend(loc="upper left")
-    return fig, ax
-
-
-def control_r2(entries, parameters):
-    """R2 of a few named cases beside each other, zero marked.
-
-    Parameters
-    ----------
-    entries : dict of str to dict
-        Label to an estimate a parameter.
+    controls : list of dict
+        ``cut``, ``control``, ``r2`` and ``control_r2`` ({parameter: estimate}).
     parameters : list of str
     """
     fig, axes = plt.subplots(
-        1, len(parameters), figsize=(7.2, 0.9 + 0.36 * len(entries)), sharey=True, squeeze=False
+        1, len(parameters), figsize=(7.2, 1.1 + 0.36 * len(controls)), sharey=True, squeeze=False
     )
-    places = np.arange(len(entries))
+    places = np.arange(len(controls))
     for ax, parameter in zip(axes[0], parameters, strict=True):
-        for i, (place, entry) in enumerate(zip(places, entries.values(), strict=True)):
-            points(ax, [place], [entry[parameter]], fmt=MARKERS[i], color=f"C{2 * i}")
+        for key, shift, style in (
+            ("r2", -0.14, {"fmt": "o", "color": "C0", "label": "the cut"}),
+            ("control_r2", 0.14, {"fmt": "s", "color": "C2", "mfc": "white", "label": "control"}),
+        ):
+            points(ax, places + shift, [x[key].get(parameter) for x in controls], **style)
         ax.axvline(0, color=GREY, linewidth=0.8)
         ax.set_xlabel(f"$R^2$ of {LABELS[parameter]}, a map")
-    axes[0, 0].set(yticks=places, yticklabels=list(entries), ylim=(len(entries) - 0.5, -0.5))
+    names = [f"{cut_label(x['cut'])}\n{cut_label(x['control'])}" for x in controls]
+    axes[0, 0].set(yticks=places, ylim=(len(controls) - 0.5, -0.5))
+    axes[0, 0].set_yticklabels(names, fontsize=7)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside upper center", ncols=2)
     return fig, axes[0]

@@ -16,28 +16,31 @@ study have the same form (``results/<study>/06_results.json``)::
               mean predicted sigma), and difference of r2 to trained = tested, paired, {} where no
               network was trained on the tested suite, or was tested on other simulations of it
     sets      {"CV": ..., "1P": ..., "EX": ...}, a list of dicts each, see `sets_table`
-    controls  a dict a density cut whose mask was a case too: cut, control, difference
+    control_rows  a dict a control of the profile: suite, cut, seeds, r2, seed_std, difference
+    controls  a dict a cut and a control of it: suite, kind, cut, control, r2 and control_r2,
+              difference of the two, paired; see `pairs`
     claims    the verdicts of cosmolib.claims.as_table
     provenance
 
 Every quantity of a parameter is an *estimate* {value, low, high}: limits of 95 % by bootstrap over
-simulations, None where they are not defined.
+simulations, those of r2 and its differences over seeds too; None where they are not defined.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from cosmolib.baseline import stored_baseline
-from cosmolib.cuts import Cut
+from cosmolib.cuts import DENSITY_CUTS, FIELDS, FILLS, Cut
 from cosmolib.embedded import embedded_suites
 from cosmolib.evaluation import read_predictions
 from cosmolib.inputs import study_split, study_suite
 from cosmolib.runs import Profile, Run, read_json
-from cosmolib.scores import average, estimate, number_or_none, r2, simulation_average
+from cosmolib.scores import as_estimate, average, estimate, number_or_none, r2, simulation_average
 from cosmolib.suites import Suite, open_suite, suites_at_hand
 from cosmolib.transfer import SCALINGS_FROM, cross_evaluate, describe, responses
 
@@ -79,6 +82,10 @@ def r2_of(
 ) -> dict:
     """Estimate R2 of each parameter, the mean over seeds, or its paired difference to another's.
 
+    The interval resamples whole simulations, the same for both cases, and where there are several
+    seeds, these as well, for each case its own: the scatter between trainings is a second source of
+    error.
+
     Parameters
     ----------
     predictions : list of dict
@@ -91,6 +98,10 @@ def r2_of(
     ValueError
         The predictions are not of the same test maps.
     """
+    if minus is predictions:  # a case against itself: nothing is drawn twice
+        minus, itself = (), True
+    else:
+        itself = False
     first = predictions[0]
     for other in (*predictions, *minus):
         for key in ("parameters", "map", "simulation"):
@@ -99,10 +110,22 @@ def r2_of(
         if not np.allclose(first["truth"], other["truth"], rtol=1e-5):
             raise ValueError("predictions: truth differs, expected the same test maps")
 
+    rng = np.random.default_rng([seed, 1])
+
+    def over_seeds(scores, weights):  # (m, P) or (m, S, P)
+        count = len(scores)
+        if weights is None or count < 2:
+            return np.mean(scores, axis=0)
+        drawn = rng.multinomial(count, np.full(count, 1 / count), size=len(weights)) / count
+        return np.einsum("sm,msp->sp", drawn, scores)
+
     def statistic(truth, *means, weights=None):
         scores = [r2(mean, None, truth, weights) for mean in means]
         own, others = scores[: len(predictions)], scores[len(predictions) :]
-        return np.mean(own, axis=0) - (np.mean(others, axis=0) if others else 0)
+        score = over_seeds(own, weights)
+        if itself:
+            return score - score
+        return score - (over_seeds(others, weights) if others else 0)
 
     arrays = [np.asarray(first["truth"], np.float64)]
     arrays += [np.asarray(item["mean"], np.float64) for item in (*predictions, *minus)]
@@ -168,15 +191,12 @@ def results_table(
     """
     options = {"n_bootstrap": profile.bootstrap_samples, "seed": 0}
     found = {}  # (suite, cut) -> complete runs, one a seed
-    for name in profile.suites:
-        for cut in profile.cuts:
-            runs = [
-                Run(profile.name, name, str(Cut.parse(cut)), profile.architecture, seed, runs_dir)
-                for seed in profile.seeds
-            ]
-            complete = [run for run in runs if run.complete]
-            if complete:
-                found[name, complete[0].cut] = complete
+    for name, text in profile.cases:
+        case = name, str(Cut.parse(text))
+        runs = [Run(profile.name, *case, profile.architecture, s, runs_dir) for s in profile.seeds]
+        complete = [run for run in runs if run.complete]
+        if complete:
+            found[case] = complete
     uncut = {name: found[name, "none"] for name in profile.suites if (name, "none") in found}
     if not uncut:
         raise ValueError(
@@ -188,10 +208,10 @@ def results_table(
         for case, runs in found.items()
     }
     suites = {name: study_suite(name, profile) for name in {case[0] for case in found}}
-    rows = []
+    rows, control_rows = [], []
+    studied_cuts = {str(Cut.parse(cut)) for cut in profile.cuts}
     for (name, cut), own in predictions.items():
         whole = predictions.get((name, "none"))
-        ridge = [stored_baseline(suites[name], profile, cut, runs_dir)]
         row = {
             "suite": name,
             "cut": cut,
@@ -199,10 +219,14 @@ def results_table(
             "r2": r2_of(own, **options),
             "seed_std": _seed_scatter(own),
             "difference": r2_of(own, whole, **options) if whole else {},
-            "baseline": r2_of(ridge, **options),
-            "gain": r2_of(own, ridge, **options),
         }
-        rows.append(row)
+        if cut in studied_cuts:
+            ridge = [stored_baseline(suites[name], profile, cut, runs_dir)]
+            row["baseline"] = r2_of(ridge, **options)
+            row["gain"] = r2_of(own, ridge, **options)
+            rows.append(row)
+        else:
+            control_rows.append(row)
         if progress is not None:
             parts = [f"{key} {as_text(value)}" for key, value in row["r2"].items()]
             progress(f"{name:12s} {cut:24s} R2 {', '.join(parts)}")
@@ -223,6 +247,7 @@ def results_table(
         "n_test_maps": len(first["simulation"]),
         "n_runs": sum(map(len, found.values())),
         "rows": rows,
+        "control_rows": control_rows,
         "cross": transfer_matrix(uncut, suites_to_test(studied, profile, progress), profile),
         "sets": sets_table(uncut, profile, progress),
         "controls": _controls(predictions, options),
@@ -393,9 +418,7 @@ def _one_parameter(suite, found, options):
 
 def _named(names, table):
     """Estimates (P, 3) by name."""
-    keys = ("value", "low", "high")
-    rows = [dict(zip(keys, map(float, row), strict=True)) for row in table]
-    return dict(zip(names, rows, strict=True))
+    return dict(zip(names, map(as_estimate, table), strict=True))
 
 
 def _extremes(suite, found, options):
@@ -419,20 +442,55 @@ def _extremes(suite, found, options):
     return rows
 
 
-def _controls(predictions, options):
-    """Density cuts against the mask that they leave, or its negative, which tells the same."""
-    table = []
-    for (name, text), own in predictions.items():
-        cut = Cut.parse(text)
-        if not cut.is_density or cut.control:
+def pairs(cuts) -> list[tuple[str, str, str]]:
+    """Find the controls among some cuts: (kind, cut, control) for each pair of them.
+
+    ======== ===================================================================================
+    mask     a density cut and the mask that it leaves, or its negative, which tells the same
+    shuffle  a density cut and as many pixels cut at random places
+    fill     a density cut that clamps and the same with another fill
+    field    a Fourier cut of the linear map and the same of its log (or delta)
+    nomean   a cut and the same of maps divided by their mean
+    ======== ===================================================================================
+    """
+    known = {str(Cut.parse(cut)): Cut.parse(cut) for cut in cuts}
+    found = []
+    for text, cut in known.items():
+        if not cut.is_plain:
             continue
-        threshold = text.split(":")[1]
-        for kind in ("above", "below"):
-            control = f"mask:{kind}:{threshold}"
-            if (name, control) in predictions:
-                gain = r2_of(own, predictions[name, control], **options)
-                table.append({"suite": name, "cut": text, "control": control, "difference": gain})
-                break
+        wanted = [("nomean", replace(cut, before=(("nomean", None),)))]
+        if cut.is_density:
+            masks = [
+                replace(cut, kind=kind, fill=None, control="mask")
+                for kind in sorted(DENSITY_CUTS, key=lambda kind: kind != cut.kind)
+            ]
+            wanted += [("mask", mask) for mask in masks if str(mask) in known][:1]
+            wanted.append(("shuffle", replace(cut, control="shuffle")))
+            if cut.fill == "clamp":
+                wanted += [("fill", replace(cut, fill=fill)) for fill in FILLS[1:]]
+        if cut.is_fourier and cut.field == "linear":
+            wanted += [("field", replace(cut, field=field)) for field in FIELDS[1:]]
+        found += [(kind, text, str(control)) for kind, control in wanted if str(control) in known]
+    return found
+
+
+def _controls(predictions, options):
+    """Each control of each cut against it, paired, suite by suite."""
+    table = []
+    for name in dict.fromkeys(suite for suite, _ in predictions):
+        for kind, cut, control in pairs(cut for suite, cut in predictions if suite == name):
+            own, other = predictions[name, cut], predictions[name, control]
+            table.append(
+                {
+                    "suite": name,
+                    "kind": kind,
+                    "cut": cut,
+                    "control": control,
+                    "r2": r2_of(own, **options),
+                    "control_r2": r2_of(other, **options),
+                    "difference": r2_of(own, other, **options),
+                }
+            )
     return table
 
 

@@ -131,6 +131,7 @@ class Profile:
     storage: str  # of the maps: "float32" or "float16" in memory, "disk" = made anew each batch
     scaling_scope: str  # pixels behind mean and std: "train", or "file" (published: test maps too)
     cuts: list[str]  # cut grammar of cosmolib.cuts; "none" is the reference
+    controls: list[str]  # more cuts, on the first suite alone: what the others are judged against
 
     # Network
     architecture: str  # "lite", "o3" (published code) or "k4s2" (published README)
@@ -163,9 +164,21 @@ class Profile:
     ig_steps: int  # integrated-gradients steps; raised until completeness is stable
     shap_samples: int  # GradientSHAP draws a map; captum's default 5
 
-    # Known-answer validation on Gaussian fields
+    # Validation on maps with a known answer
+    known_answer_architecture: str  # as architecture above
+    known_answer_hidden: int  # its width
+    known_answer_cuts: list[str]  # of Gaussian maps: "none" and Fourier cuts
     known_answer_maps: int  # simulated training maps
     known_answer_epochs: int  # passes over them
+    planted_maps: int  # training maps of each planted signal
+    known_answer_batch: int  # maps a step
+    known_answer_max_lr: float  # peak learning rate: maps are free, so that it can be high
+
+    @property
+    def cases(self) -> list[tuple[str, str]]:
+        """Suite and cut of every training: all cuts of all suites, the controls of the first."""
+        cases = [(name, cut) for name in self.suites for cut in self.cuts]
+        return list(dict.fromkeys(cases + [(self.suites[0], cut) for cut in self.controls]))
 
 
 _CHOICES = {
@@ -182,6 +195,9 @@ _AT_LEAST = {  # three simulations: one each to train, validate and test on
     "epochs": 1,
     "batch_size": 2,  # the moment loss needs a mean
     "max_lr": 0.0,
+    "known_answer_epochs": 1,
+    "known_answer_batch": 2,
+    "known_answer_max_lr": 0.0,
     "weight_decay": 0.0,
     "dropout": 0.0,
 }
@@ -278,7 +294,7 @@ def _check_value(source, key: str, value) -> None:
         expected = "less than 1"
     elif key == "betas" and (len(value) != 2 or not all(0 <= beta < 1 for beta in value)):
         expected = "two numbers from 0 to below 1"
-    elif isinstance(value, list) and not value:
+    elif isinstance(value, list) and not value and key != "controls":
         expected = "at least one entry"
     elif isinstance(value, int) and value < 0:
         expected = "no negative number"

@@ -134,6 +134,11 @@ def estimate(statistic: Callable, arrays, simulations, names, n: int, seed: int 
     }
 
 
+def as_estimate(row) -> dict:
+    """Return (value, low, high) as an estimate."""
+    return dict(zip(("value", "low", "high"), map(number_or_none, row), strict=True))
+
+
 def simulation_average(predictions: dict) -> dict:
     """Average predictions over the maps of each simulation, in ascending order of simulations.
 

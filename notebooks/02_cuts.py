@@ -76,6 +76,8 @@ pixel_range = (float(maps.min()), float(maps.max()))
 # | `above:delta=3:clamp` | the threshold is an overdensity of each map, not a surface density | |
 # | `mask:above:1e12` | control: everything but which pixels were cut | |
 # | `shuffle:above:1e12:clamp` | control: as many pixels, at random places | |
+# | `nomean:kmax:4` | control: every map divided by its own mean, then the cut | |
+# | `white=0.3:none`, `shot=10:above:1e12` | control: noise first, then the cut of the noisy map | |
 #
 # Surface densities are in $(M_\odot/h)/(\mathrm{Mpc}/h)^2$. {numref}`fig-cut-gallery` shows one map
 # under each kind. Two things are seen at once. Sharp filters of the linear map ring around halos and
@@ -199,9 +201,10 @@ fractions = {
 fig, axes = plots_cuts.fraction_against_omega_m(omega_m, fractions)
 
 # %% [markdown]
-# Three controls follow from this, and the results of chapter 06 are read against them: overdensity
-# thresholds; `mask:`, which shows a network only *which* pixels were cut; and `shuffle:`, which cuts
-# as many pixels at random places.
+# Controls follow from this, and the results of chapter 06 are read against them: overdensity
+# thresholds; `mask:`, which shows a network only *which* pixels were cut; `shuffle:`, which cuts as
+# many pixels at random places; and `nomean:`, which divides every map by its mean first. A Fourier cut
+# keeps the mean, and in a slab this thin the mean alone tells much of $\Omega_m$.
 #
 # ## Negative pixels
 #

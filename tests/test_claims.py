@@ -149,6 +149,7 @@ def test_a_mask_that_tells_as_much_refutes_both_sides():
     results["controls"] = [
         {
             "suite": "IllustrisTNG",
+            "kind": "mask",
             "cut": cut,
             "control": "mask:above:delta=0",
             "difference": both(0.1),

@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 
 from cosmolib import fields
-from cosmolib.cuts import apply_cut
+from cosmolib.cuts import Cut, apply_cut
 from cosmolib.fields import (
     ceiling_r2,
     exact_posterior,
     gaussian_maps,
+    lognormal_maps,
     shell_powers,
     theory_spectrum,
+    underlying_gaussian,
 )
+from cosmolib.observing import REFERENCE_DENSITY
 from cosmolib.spectra import power_spectrum
 
 
@@ -185,6 +188,49 @@ def test_kmax_of_the_posterior_is_that_of_the_cut(sample):
     assert not np.allclose(exact_posterior(cut).mean, exact_posterior(maps[:20]).mean, rtol=0.05)
 
 
+@pytest.mark.parametrize("cut", ["kmin:2", "band:1,2", "kmax:2", f"kmax:{2 * np.pi / 25 * 5}",
+                                 f"kmin:{2 * np.pi / 25 * 5}"])  # fmt: skip
+def test_known_modes_are_those_of_the_cut(sample, cut):
+    """The posterior of cut maps, and of whole maps of which the cut's modes are known, agree."""
+    _, maps = sample
+    low, high = Cut.parse(cut).k_range
+    cut_maps = apply_cut(maps[:20], cut)
+    whole = exact_posterior(maps[:20], kmax=high, kmin=low)
+    np.testing.assert_allclose(
+        exact_posterior(cut_maps, kmax=high, kmin=low).mean, whole.mean, rtol=2e-4
+    )
+    # One mode more is not the same, whichever side it lies on.
+    k, power, _ = shell_powers(cut_maps)
+    kept = power.mean(0) > 1e-9 * power.mean(0).max()
+    np.testing.assert_array_equal(kept, (k >= low * (1 - 1e-6)) & (k < high * (1 - 1e-6)))
+
+
+def test_bands_add_up_to_the_whole(sample):
+    """Modes are independent: the exponents of the parts' likelihoods add up; so precisions grow."""
+    params, maps = sample
+    parts = [exact_posterior(maps, kmax=2.0), exact_posterior(maps, kmin=2.0)]
+    whole = exact_posterior(maps)
+    for part in parts:
+        assert (whole.std.mean(0) < part.std.mean(0)).all()
+        pull = (part.mean - params) / part.std
+        assert abs((pull**2).mean(axis=0) - 1).max() < 0.2
+    again = exact_posterior(maps[:5], kmin=0.0, kmax=np.inf)
+    np.testing.assert_allclose(again.mean, whole.mean[:5], rtol=1e-12)
+
+
+def test_lognormal_maps_hold_the_same_field():
+    params = prior(40)
+    gauss, maps = gaussian_maps(params, 32, seed=3), lognormal_maps(params, 32, seed=3)
+    assert (maps > 0).all()
+    np.testing.assert_allclose(maps.mean((1, 2)), REFERENCE_DENSITY, rtol=1e-5)
+    np.testing.assert_allclose(underlying_gaussian(maps), gauss, atol=2e-5)
+    delta = maps / REFERENCE_DENSITY - 1
+    assert (delta**3).mean() > 1  # skewed
+    # The filter of the log is the filter of the field; that of the map is not.
+    cut = underlying_gaussian(apply_cut(maps, "kmax:2@log"))
+    np.testing.assert_allclose(cut, apply_cut(gauss, "kmax:2"), atol=1e-4)
+
+
 def test_astrid_shares_the_cosmology_prior(sample):
     _, maps = sample
     np.testing.assert_array_equal(
@@ -195,7 +241,7 @@ def test_astrid_shares_the_cosmology_prior(sample):
 
 def test_bad_input(sample):
     params, maps = sample
-    with pytest.raises(ValueError, match="no mode below kmax=0.1"):
+    with pytest.raises(ValueError, match="no mode from kmin=0 to below kmax=0.1"):
         exact_posterior(maps[:2], kmax=0.1)
     with pytest.raises(ValueError, match=r"found \(32, 32\)"):
         exact_posterior(maps[0])

@@ -178,15 +178,6 @@ def test_study_figures(finished):
     draw(plots_results.importances({"max_lr": 0.7, "hidden": 0.3}))
 
 
-def test_validation_figures():
-    answers = [{name: estimate(0.3 * (i + 1)) for name in PARAMETERS} for i in range(3)]
-    fig, axes = draw(plots_results.known_answer(["1", "4", "all"], answers, answers, PARAMETERS))
-    assert [t.get_text() for t in axes[0].get_xticklabels()] == ["1", "4", "all"]
-    levels = np.linspace(0.05, 0.95, 10)
-    draw(plots_results.coverage(levels, [np.stack([levels] * 3, 1)] * 2, PARAMETERS))
-    draw(plots_results.control_r2({"real": answers[0], "shuffled": answers[1]}, PARAMETERS))
-
-
 def test_attribution_figures():
     rng = np.random.default_rng(1)
     density = 10 ** rng.normal(11, 0.3, (2, 8, 8))

@@ -119,10 +119,13 @@ def test_the_table_has_every_case_and_its_controls(profile, study):
         )
         assert cut["seed_std"][name] > 0
         assert row(table, "Lite", "mask:above:delta=0")["seed_std"][name] is None
-    controls = {(x["suite"], x["cut"]): x["control"] for x in table["controls"]}
-    assert controls == {
-        (suite, "above:delta=0:clamp"): "mask:above:delta=0" for suite in profile.suites
-    }
+    found = {(x["suite"], x["kind"], x["cut"]): x for x in table["controls"]}
+    assert set(found) == {(suite, "mask", "above:delta=0:clamp") for suite in profile.suites}
+    pair = found["Lite", "mask", "above:delta=0:clamp"]
+    assert pair["control"] == "mask:above:delta=0"
+    assert pair["difference"]["sigma_8"]["value"] == pytest.approx(
+        pair["r2"]["sigma_8"]["value"] - pair["control_r2"]["sigma_8"]["value"]
+    )
     pairs = {(x["trained"], x["tested"]): x["difference"]["sigma_8"] for x in table["cross"]}
     assert pairs["Lite", "Lite"]["value"] == 0
     assert pairs["Nbody_Lite", "Lite"]["high"] < 0
@@ -136,6 +139,54 @@ def test_the_table_has_every_case_and_its_controls(profile, study):
     assert table["sets"] == {"CV": [], "1P": [], "EX": []}
     runs.write_json(study.folder / "table.json", table)
     assert results.read_table(study.folder / "table.json") == table
+
+
+def test_controls_are_of_the_first_suite_and_no_rows(profile, study):
+    controls = ["mask:above:delta=0"]
+    profile = dataclasses.replace(profile, cuts=profile.cuts[:3], controls=controls)
+    table = results.results_table(profile, study.folder)
+    assert [(x["suite"], x["cut"]) for x in table["control_rows"]] == [("Lite", controls[0])]
+    assert "baseline" not in table["control_rows"][0]
+    assert len(table["rows"]) == 6
+    assert [x["suite"] for x in table["controls"]] == ["Lite"]
+
+
+def test_pairs_of_cuts_and_controls():
+    cuts = [
+        "none", "nomean:none", "kmax:4", "kmax:4@log", "kmax:4@delta", "kmax:2@log",
+        "above:delta=5:clamp", "above:delta=5:mean", "mask:below:delta=5",
+        "below:1e11:random", "mask:above:1e11", "mask:below:1e11",
+        "shuffle:below:1e11:random", "white=1:kmax:4", "shuffle:above:delta=5:mean",
+    ]  # fmt: skip
+    assert set(results.pairs(cuts)) == {
+        ("nomean", "none", "nomean:none"),
+        ("field", "kmax:4", "kmax:4@log"),
+        ("field", "kmax:4", "kmax:4@delta"),
+        ("fill", "above:delta=5:clamp", "above:delta=5:mean"),
+        ("mask", "above:delta=5:clamp", "mask:below:delta=5"),
+        ("mask", "above:delta=5:mean", "mask:below:delta=5"),
+        ("mask", "below:1e11:random", "mask:below:1e11"),
+        ("shuffle", "below:1e11:random", "shuffle:below:1e11:random"),
+        ("shuffle", "above:delta=5:mean", "shuffle:above:delta=5:mean"),
+    }
+
+
+def test_seeds_are_a_second_source_of_error():
+    """Two trainings that differ widen the interval, whatever the number of simulations."""
+    same = [predictions(0.05, 1, n=200)] * 2
+    apart = [same[0], predictions(0.12, 2, n=200)]
+    widths = []
+    for case in (same, apart):
+        found = results.r2_of(case, n_bootstrap=400)["sigma_8"]
+        widths.append(found["high"] - found["low"])
+    scores = [r2(x["mean"], None, x["truth"])[1] for x in apart]
+    assert widths[1] > 3 * widths[0]
+    assert widths[1] > 0.8 * abs(scores[0] - scores[1])
+    paired = results.r2_of(apart, list(apart), n_bootstrap=400)["sigma_8"]
+    assert paired["value"] == 0
+    assert paired["low"] < -0.01 < 0.01 < paired["high"]  # each case draws its own seeds
+    itself = results.r2_of(apart, apart, n_bootstrap=400)["sigma_8"]
+    assert itself == {"value": 0, "low": 0, "high": 0}
 
 
 def test_the_baseline_is_made_once_for_the_same_data(profile, study):

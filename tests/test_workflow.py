@@ -29,7 +29,8 @@ def test_one_training_per_run(name):
     done = dry_run("--config", f"profile={name}", "--", "book")
     assert done.returncode == 0, done.stderr[-2000:]
     counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, flags=re.M))
-    runs = len(profile.suites) * len(profile.cuts) * len(profile.seeds)
+    runs = len(profile.suites) * len(profile.cuts) + len(profile.controls)
+    runs *= len(profile.seeds)
     assert int(counts["training_run"]) == runs
     for rule in ("data", "cuts", "training", "tuning", "interpretation", "results", "validation"):
         assert counts[rule] == "1"
@@ -41,8 +42,9 @@ def test_profiles_are_canonical(name):
     """Cuts name folders, so a profile writes them in canonical form, each once."""
     profile = load_profile(name)
     assert profile.name == name
-    assert [str(Cut.parse(cut)) for cut in profile.cuts] == profile.cuts
-    assert len(set(profile.cuts)) == len(profile.cuts)
+    cuts = profile.cuts + profile.controls
+    assert [str(Cut.parse(cut)) for cut in cuts] == cuts
+    assert len(set(cuts)) == len(cuts)
     assert "none" in profile.cuts  # chapters 03 and 05 show it
 
 

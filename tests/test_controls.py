@@ -1,0 +1,90 @@
+"""Controls of the claims: each verdict follows from the intervals, and gaps are said to be gaps."""
+
+import pytest
+from test_claims import both, table
+
+from cosmolib import claims, controls
+
+SUITE = "IllustrisTNG"
+
+
+def rows(**r2):
+    return [
+        {"suite": SUITE, "cut": cut, "r2": both(value), "difference": both(value - 0.95)}
+        for cut, value in r2.items()
+    ]
+
+
+def found(results, claim, word):
+    (row,) = [x for x in controls.judge(results) if x["claim"] == claim and word in x["question"]]
+    return row
+
+
+def test_every_claim_has_a_control_and_none_is_invented():
+    keys = {claim.key for claim in claims.CLAIMS}
+    assert {control.claim for control in controls.CONTROLS} == keys
+    verdicts = {x["verdict"] for x in controls.judge(table(control_rows=[], controls=[]))}
+    # Thresholds in overdensity are among the plain cuts of that table; nothing else is.
+    assert verdicts == {"not run", "survives"}
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"),
+    [(0.9, "survives"), (0.3, "does not survive"), (0.51, "left open")],
+)
+def test_verdicts_follow_the_interval(value, verdict):
+    results = table(control_rows=rows(**{"nomean:none": value}))
+    assert found(results, "inference", "Mean of each")["verdict"] == verdict
+
+
+def test_one_parameter_that_fails_decides():
+    (row,) = rows(**{"nomean:none": 0.9})
+    row["r2"]["sigma_8"] = {"value": 0.2, "low": 0.1, "high": 0.3}
+    assert found(table(control_rows=[row]), "inference", "Mean")["verdict"] == "does not survive"
+
+
+def test_noise_survives_up_to_the_first_level_that_does_not():
+    levels = {"white=0:none": 0.9, "white=0.1:none": 0.9, "white=1:none": 0.2, "white=3:none": 0.9}
+    results = table(control_rows=rows(**levels))
+    row = found(results, "inference", "White noise")
+    assert row["verdict"] == "survives up to noise 0.1"
+    assert row["measured"].count("noise") == 3  # level 0 is the reference, no case
+    results = table(control_rows=rows(**{"white=1:above:delta=0:clamp": -0.2}))
+    assert found(results, "both-sides", "under-dense")["verdict"] == "does not survive"
+
+
+@pytest.mark.parametrize(
+    ("kind", "claim", "word", "cut", "control", "difference", "verdict"),
+    [
+        ("mask", "both-sides", "shown alone", "above:delta=0:clamp", "mask:above:delta=0", 0.3,
+         "survives"),
+        ("mask", "both-sides", "shown alone", "above:delta=0:clamp", "mask:above:delta=0", -0.3,
+         "does not survive"),
+        # Hiding over-dense pixels costs more than hiding as many at random: less R2 than shuffled.
+        ("shuffle", "pixel-and-total", "attribution", "above:delta=0:clamp",
+         "shuffle:above:delta=0:clamp", -0.2, "survives"),
+        ("shuffle", "pixel-and-total", "attribution", "above:delta=0:clamp",
+         "shuffle:above:delta=0:clamp", 0.2, "does not survive"),
+        ("shuffle", "pixel-and-total", "And less", "below:delta=0:clamp",
+         "shuffle:below:delta=0:clamp", 0.2, "survives"),
+        ("field", "saturation", "k_max", "kmax:4", "kmax:4@log", -0.3, "does not survive"),
+        ("field", "saturation", "k_max", "kmax:4", "kmax:4@log", 0.0, "survives"),
+    ],
+)  # fmt: skip
+def test_pairs_are_read_with_their_sign(kind, claim, word, cut, control, difference, verdict):
+    pair = {
+        "suite": SUITE,
+        "kind": kind,
+        "cut": cut,
+        "control": control,
+        "difference": both(difference),
+    }
+    results = table(controls=[pair, {**pair, "suite": "Nbody_IllustrisTNG"}])
+    row = found(results, claim, word)
+    assert row["verdict"] == verdict
+    assert row["measured"].count("[") == 2  # the suite with feedback alone, two parameters
+
+
+def test_few_simulations_decide_nothing():
+    results = table(control_rows=rows(**{"nomean:none": 0.9}), n_test_simulations=2)
+    assert found(results, "inference", "Mean")["verdict"] == "not run"

@@ -1,0 +1,125 @@
+"""Steps before a cut: noise of the stated size, means divided out, one order, one stream a map."""
+
+import numpy as np
+import pytest
+from test_cuts import lognormal_maps
+
+from cosmolib.cuts import Cut, apply_cut, cut_mask
+from cosmolib.inputs import prepare_data, scaling_kind
+from cosmolib.observing import REFERENCE_DENSITY
+from cosmolib.runs import load_profile
+from cosmolib.suites import mean_surface_density, open_suite
+
+
+@pytest.fixture(scope="module")
+def maps():
+    return lognormal_maps(6, 32)
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("white=0.30:none", "white=0.3:none"),
+        ("shot=1e1:above:delta=0", "shot=10:above:delta=0:clamp"),
+        ("nomean:kmax:4@log", "nomean:kmax:4@log"),
+        ("white=1:nomean:mask:above:1e12", "white=1:nomean:mask:above:1e12"),
+        ("white=0:none", "white=0:none"),
+    ],
+)
+def test_steps_have_canonical_names(text, canonical):
+    cut = Cut.parse(text)
+    assert str(cut) == canonical
+    assert Cut.parse(canonical) == cut
+    assert not cut.is_identity
+    assert not cut.is_plain
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("nomean:white=1:none", "noise comes before nomean"),
+        ("white:none", "takes a level"),
+        ("nomean=2:none", "takes no level"),
+        ("white=1:shot=2:none", "at most once"),
+        ("nomean:nomean:none", "at most once"),
+        ("white=-1:none", "0 or more"),
+        ("white=inf:none", "not a number"),
+        ("shot=0:none", "positive number"),
+        ("nomean", "followed by a cut"),
+        ("white=1:", "unknown cut ''"),
+        ("white=1:none:3", "stands alone"),
+        ("mask:white=1:above:1e12", "must be followed"),
+    ],
+)
+def test_steps_that_cannot_be_are_refused(text, reason):
+    with pytest.raises(ValueError, match=reason):
+        Cut.parse(text)
+
+
+def test_white_noise_has_the_stated_size_and_does_not_follow_the_map(maps):
+    for factor in (1, 10):
+        noise = apply_cut(maps * np.float32(factor), "white=0.5:none") - maps * np.float32(factor)
+        assert noise.std() == pytest.approx(0.5 * REFERENCE_DENSITY, rel=0.02)
+        assert abs(noise.mean()) < 0.02 * REFERENCE_DENSITY
+    assert mean_surface_density(0.3) == REFERENCE_DENSITY
+
+
+def test_white_noise_of_another_level_is_the_same_scaled(maps):
+    low, high = (apply_cut(maps, f"white={x}:none") - maps for x in (0.1, 0.2))
+    np.testing.assert_allclose(high, 2 * low, atol=1e-4 * REFERENCE_DENSITY)
+    np.testing.assert_array_equal(apply_cut(maps, "white=0:none"), maps)
+
+
+def test_shot_noise_is_that_of_counts(maps):
+    flat = np.full((4, 64, 64), REFERENCE_DENSITY, np.float32)
+    noisy = apply_cut(flat, "shot=10:none") / REFERENCE_DENSITY
+    assert noisy.mean() == pytest.approx(1, abs=0.01)
+    assert noisy.var() == pytest.approx(0.1, rel=0.05)  # 1 / n
+    np.testing.assert_allclose(noisy * 10, np.rint(noisy * 10), atol=1e-4)
+    # in proportion to the density
+    dense = apply_cut(4 * flat, "shot=10:none") / REFERENCE_DENSITY
+    assert dense.mean() == pytest.approx(4, rel=0.01)
+    assert dense.var() == pytest.approx(0.4, rel=0.05)
+
+
+def test_nomean_hides_the_mean_and_nothing_else(maps):
+    found = apply_cut(maps, "nomean:none")
+    np.testing.assert_allclose(found.mean((1, 2)), REFERENCE_DENSITY, rtol=1e-6)
+    np.testing.assert_array_equal(found, apply_cut(maps * np.float32(2), "nomean:none"))
+    ratio = found / maps
+    np.testing.assert_allclose(ratio, ratio[:, :1, :1].repeat(32, 1).repeat(32, 2), rtol=1e-6)
+
+
+def test_the_noisy_map_is_what_is_cut(maps):
+    noisy = apply_cut(maps, "white=0.5:none")
+    for cut in ("above:delta=0:clamp", "shuffle:below:4e11:mean", "kmax:2", "mask:above:4e11"):
+        np.testing.assert_array_equal(apply_cut(maps, f"white=0.5:{cut}"), apply_cut(noisy, cut))
+    mask = cut_mask(maps, "white=0.5:above:4e11")
+    np.testing.assert_array_equal(mask, noisy > np.float32(4e11))
+    assert (mask != (maps > 4e11)).any()
+
+
+@pytest.mark.parametrize("cut", ["white=0.5:none", "shot=5:above:delta=0:clamp"])
+def test_a_map_has_its_own_noise_whatever_the_batch(maps, cut):
+    whole = apply_cut(maps, cut)
+    np.testing.assert_array_equal(whole[2:4], apply_cut(maps[2:4], cut, indices=[2, 3]))
+    assert not np.array_equal(whole[2:4], apply_cut(maps[2:4], cut))
+    assert not np.array_equal(whole, apply_cut(maps, cut, seed=1))
+
+
+def test_maps_that_cannot_be_observed_are_refused(maps):
+    with pytest.raises(ValueError, match="none below 0"):
+        apply_cut(-maps, "shot=1:none")
+    with pytest.raises(ValueError, match="expected above 0"):
+        apply_cut(-maps, "nomean:none")
+
+
+def test_noisy_maps_are_scaled_smoothly_through_zero(tiny_suite_dir):
+    profile = load_profile("tiny")
+    suite = open_suite("Lite", tiny_suite_dir)
+    assert scaling_kind(profile, "none") == "log"
+    assert scaling_kind(profile, "nomean:kmax:4") == "log"
+    data = prepare_data(suite, profile, "white=1:none")
+    assert data.scaling.kind == "asinh"
+    assert data.train_x.abs().max() < 20  # signed log: -22 for the smallest
+    assert data.train_x.std() == pytest.approx(1, abs=0.01)

@@ -1,0 +1,73 @@
+"""Planted signals: they lie where they should, cuts hide or spare them, shares measure that."""
+
+import numpy as np
+import pytest
+
+from cosmolib.cuts import apply_cut
+from cosmolib.observing import REFERENCE_DENSITY
+from cosmolib.planted import PLACES, place, planted_maps, planted_pixels, planted_share
+
+ENDS = (0.1, 0.3, 0.5)
+
+
+@pytest.fixture(scope="module")
+def maps():
+    """Each place at three values of the number, the same noise."""
+    return {
+        name: [planted_maps(name, np.full(6, om), grid=32, seed=4) for om in ENDS]
+        for name in PLACES
+    }
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_cuts_hide_and_spare_the_place_exactly(maps, name):
+    low, middle, high = maps[name]
+    for cut in place(name).hiding:
+        for other in (middle, high):
+            np.testing.assert_allclose(apply_cut(low, cut), apply_cut(other, cut), rtol=2e-6)
+    for cut in place(name).sparing:
+        kept, left = apply_cut(high, cut) - apply_cut(low, cut), high - low
+        if name == "mean":  # all of it in the mean, whatever else the cut takes
+            kept, left = kept.mean((1, 2)), left.mean((1, 2))
+        # All of the difference between the ends is left.
+        np.testing.assert_allclose(kept, left, atol=5e-6 * np.abs(high).max(), rtol=1e-4)
+        assert np.abs(kept).max() > 0.01 * REFERENCE_DENSITY
+
+
+@pytest.mark.parametrize("name", ["above", "below"])
+def test_pixels_stay_on_their_side_and_the_others_as_they_are(maps, name):
+    low, middle, high = maps[name]
+    inside = planted_pixels(name, middle)
+    assert 0.02 < inside.mean() < 0.98
+    for other in (low, high):
+        np.testing.assert_array_equal(planted_pixels(name, other), inside)
+        np.testing.assert_array_equal(other[~inside], middle[~inside])
+        assert (other[inside] != middle[inside]).mean() > 0.99
+
+
+def test_maps_are_positive_and_draws_do_not_repeat(maps):
+    for own in maps.values():
+        assert all((m > 0).all() for m in own)
+        assert not np.allclose(own[0][0], own[0][1])
+
+
+def test_only_omega_m_within_its_range():
+    with pytest.raises(ValueError, match="beyond 0.1 to 0.5"):
+        planted_maps("mean", [0.6])
+    with pytest.raises(ValueError, match="found 'halo'"):
+        planted_maps("halo", [0.3])
+
+
+def test_shares_of_perfect_and_of_blind_attributions(maps):
+    rng = np.random.default_rng(0)
+    for name in PLACES:
+        m = maps[name][1]
+        share, chance = planted_share(name, rng.standard_normal(m.shape), m)
+        error = 0.02 if name in ("above", "below") else 0.05
+        np.testing.assert_allclose(share.mean(), chance.mean(), atol=error)
+    low, _, high = maps["band"]
+    np.testing.assert_allclose(planted_share("band", high - low, low)[0], 1, atol=1e-3)
+    np.testing.assert_allclose(planted_share("mean", np.full((2, 32, 32), -3.0), low)[0], 1)
+    inside = planted_pixels("above", maps["above"][1])
+    np.testing.assert_allclose(planted_share("above", -2.0 * inside, maps["above"][1])[0], 1)
+    np.testing.assert_allclose(planted_share("above", 1.0 * ~inside, maps["above"][1])[0], 0)
