@@ -3,9 +3,10 @@
 One flat module a step, each importing only those before it::
 
     runs -> checksums -> embedded -> formats -> suites -> checks -> transport -> download
-         -> simulate -> observing -> cuts -> fields -> planted -> scaling -> spectra -> lattice
-         -> shards -> inputs -> networks -> training -> tuning -> scores -> evaluation -> baseline
-         -> transfer -> attribution -> posteriors -> results -> validation -> claims -> controls
+         -> simulate -> observing -> cuts -> fields -> planted -> answers -> scaling -> spectra
+         -> lattice -> shards -> inputs -> networks -> training -> tuning -> scores -> evaluation
+         -> baseline -> transfer -> attribution -> posteriors -> calibration -> claims -> controls
+         -> results -> validation
 
 with the ``plots`` modules and ``cli`` outside the chain. Importing the package itself
 does no work and imports nothing: start from ``cosmolib.suites.open_suite("Lite")``.

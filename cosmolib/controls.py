@@ -24,9 +24,41 @@ from cosmolib.claims import (
     hydro_suite,
     twin_of,
 )
-from cosmolib.cuts import DENSITY_CUTS, FILLS, Cut
+from cosmolib.cuts import DENSITY_CUTS, FIELDS, FILLS, Cut
 
 SURVIVES, FAILS, OPEN, NOT_RUN = "survives", "does not survive", "left open", "not run"
+
+
+def pairs(cuts) -> list[tuple[str, str, str]]:
+    """Find the controls among some cuts: (kind, cut, control) for each pair of them.
+
+    ======== ===================================================================================
+    mask     a density cut and the mask that it leaves, or its negative, which tells the same
+    shuffle  a density cut and as many pixels cut at random places
+    fill     a density cut that clamps and the same with another fill
+    field    a Fourier cut of the linear map and the same of its log (or delta)
+    nomean   a cut and the same of maps divided by their mean
+    ======== ===================================================================================
+    """
+    known = {str(Cut.parse(cut)): Cut.parse(cut) for cut in cuts}
+    found = []
+    for text, cut in known.items():
+        if not cut.is_plain:
+            continue
+        wanted = [("nomean", replace(cut, before=(("nomean", None),)))]
+        if cut.is_density:
+            masks = [
+                replace(cut, kind=kind, fill=None, control="mask")
+                for kind in sorted(DENSITY_CUTS, key=lambda kind: kind != cut.kind)
+            ]
+            wanted += [("mask", mask) for mask in masks if str(mask) in known][:1]
+            wanted.append(("shuffle", replace(cut, control="shuffle")))
+            if cut.fill == "clamp":
+                wanted += [("fill", replace(cut, fill=fill)) for fill in FILLS[1:]]
+        if cut.is_fourier and cut.field == "linear":
+            wanted += [("field", replace(cut, field=field)) for field in FIELDS[1:]]
+        found += [(kind, text, str(control)) for kind, control in wanted if str(control) in known]
+    return found
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,7 @@ def rank_coverage(samples, predictions: dict, levels, n_bootstrap: int = 1000, s
     Returns
     -------
     dict
-        {parameter: (q, 3) array} as of `cosmolib.validation.coverage`.
+        {parameter: (q, 3) array} as of `cosmolib.calibration.coverage`.
     """
     truth = predictions["truth"][:, None]
     below, equal = (samples < truth).sum(1), (samples == truth).sum(1)  # (m, P)

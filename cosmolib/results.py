@@ -18,7 +18,7 @@ study have the same form (``results/<study>/06_results.json``)::
     sets      {"CV": ..., "1P": ..., "EX": ...}, a list of dicts each, see `sets_table`
     control_rows  a dict a control of the profile: suite, cut, seeds, r2, seed_std, difference
     controls  a dict a cut and a control of it: suite, kind, cut, control, r2 and control_r2,
-              difference of the two, paired; see `pairs`
+              difference of the two, paired; see `cosmolib.controls.pairs`
     claims    the verdicts of cosmolib.claims.as_table
     provenance
 
@@ -29,13 +29,13 @@ simulations, those of r2 and its differences over seeds too; None where they are
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from cosmolib.baseline import stored_baseline
-from cosmolib.cuts import DENSITY_CUTS, FIELDS, FILLS, Cut
+from cosmolib.controls import pairs
+from cosmolib.cuts import Cut
 from cosmolib.embedded import embedded_suites
 from cosmolib.evaluation import read_predictions
 from cosmolib.inputs import study_split, study_suite
@@ -440,38 +440,6 @@ def _extremes(suite, found, options):
             }
         )  # fmt: skip
     return rows
-
-
-def pairs(cuts) -> list[tuple[str, str, str]]:
-    """Find the controls among some cuts: (kind, cut, control) for each pair of them.
-
-    ======== ===================================================================================
-    mask     a density cut and the mask that it leaves, or its negative, which tells the same
-    shuffle  a density cut and as many pixels cut at random places
-    fill     a density cut that clamps and the same with another fill
-    field    a Fourier cut of the linear map and the same of its log (or delta)
-    nomean   a cut and the same of maps divided by their mean
-    ======== ===================================================================================
-    """
-    known = {str(Cut.parse(cut)): Cut.parse(cut) for cut in cuts}
-    found = []
-    for text, cut in known.items():
-        if not cut.is_plain:
-            continue
-        wanted = [("nomean", replace(cut, before=(("nomean", None),)))]
-        if cut.is_density:
-            masks = [
-                replace(cut, kind=kind, fill=None, control="mask")
-                for kind in sorted(DENSITY_CUTS, key=lambda kind: kind != cut.kind)
-            ]
-            wanted += [("mask", mask) for mask in masks if str(mask) in known][:1]
-            wanted.append(("shuffle", replace(cut, control="shuffle")))
-            if cut.fill == "clamp":
-                wanted += [("fill", replace(cut, fill=fill)) for fill in FILLS[1:]]
-        if cut.is_fourier and cut.field == "linear":
-            wanted += [("field", replace(cut, field=field)) for field in FIELDS[1:]]
-        found += [(kind, text, str(control)) for kind, control in wanted if str(control) in known]
-    return found
 
 
 def _controls(predictions, options):

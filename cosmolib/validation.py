@@ -1,4 +1,4 @@
-"""Validation: networks on maps whose answer is known, and whether error bars mean what they say.
+"""Validation: networks on maps whose answer is known.
 
 The instrument of this book is "train a network, read its R2". Here it is pointed at maps whose
 exact posterior is known (`cosmolib.fields`), which says what R2 and which error bar are right, and
@@ -9,38 +9,35 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.special import erf
 
+from cosmolib.answers import (
+    RANGES_OF,
+    KnownAnswer,
+    exact_answer,
+    gaussian_field,
+    is_answerable,
+    is_spectral,
+    known_answer,
+)
 from cosmolib.attribution import attribute, make_baseline
+from cosmolib.calibration import calibration_scores
 from cosmolib.cuts import EDGE_TOLERANCE, Cut, apply_cut
 from cosmolib.evaluation import predict_test, stored_predictions
-from cosmolib.fields import (
-    TARGETS,
-    Posterior,
-    exact_posterior,
-    gaussian_maps,
-    lognormal_maps,
-    shell_powers,
-    underlying_gaussian,
-)
+from cosmolib.fields import TARGETS, Posterior, shell_powers
 from cosmolib.inputs import Data, normalise
 from cosmolib.networks import build_network
-from cosmolib.planted import PLACES, planted_maps, planted_share
 from cosmolib.planted import place as planted_place
+from cosmolib.planted import planted_share
 from cosmolib.results import r2_of
 from cosmolib.runs import Profile
 from cosmolib.scaling import fit_scaling
-from cosmolib.scores import average, bootstrap, estimate, r2
-from cosmolib.suites import BOX_SIZE, parameter_ranges
+from cosmolib.scores import average, estimate, r2
 from cosmolib.training import fit, seeded
-
-RANGES_OF = "Lite"  # the prior of these maps is that of Lite and of IllustrisTNG's LH set
-KINDS = ("gaussian", "lognormal", *PLACES)
 
 # What a sound instrument keeps to, see `faults`
 R2_MISSED = 0.04  # R2 below the ceiling
@@ -49,53 +46,8 @@ EXACT_OFF = 5.0  # standard errors of the exact posterior's chi2 and bias: only 
 
 
 # --------------------------------------------------------------------------------------------------
-# Maps with a known answer
+# Training on maps with a known answer
 # --------------------------------------------------------------------------------------------------
-@dataclass(frozen=True, eq=False)
-class KnownAnswer:
-    """Maps with a known answer, in three parts; every map is a universe of its own."""
-
-    maps: np.ndarray  # (n, N, N) float32: overdensity if gaussian, else surface density
-    params: np.ndarray  # (n, 2) Omega_m, sigma_8, uniform over the LH ranges
-    n_train: int  # the first maps
-    n_valid: int  # the next; the rest are test maps
-    kind: str = "gaussian"  # one of `KINDS`
-    seed: int = 0
-
-    @property
-    def test(self) -> slice:
-        """Test maps."""
-        return slice(self.n_train + self.n_valid, None)
-
-
-def known_answer(
-    n_train: int, n_test: int = 500, grid: int = 64, seed: int = 0, kind: str = "gaussian"
-) -> KnownAnswer:
-    """Draw maps: `n_train` to train on, a tenth of that (20 at least) to validate.
-
-    Parameters
-    ----------
-    n_train, n_test : int
-    grid : int
-        Pixels a side.
-    seed : int
-    kind : str
-        "gaussian" or "lognormal" (`cosmolib.fields`), or a place of `cosmolib.planted`.
-    """
-    if kind not in KINDS:
-        raise ValueError(f"kind: found {kind!r}, expected one of {', '.join(KINDS)}")
-    n_valid = max(n_train // 10, 20)
-    n = n_train + n_valid + n_test
-    low, high = parameter_ranges(RANGES_OF)[: len(TARGETS)].T
-    params = np.random.default_rng(seed).uniform(low, high, (n, len(TARGETS)))
-    if kind in PLACES:
-        maps = planted_maps(kind, params[:, 0], grid, seed=seed)
-    else:
-        draw = gaussian_maps if kind == "gaussian" else lognormal_maps
-        maps = draw(params, grid, seed=seed)
-    return KnownAnswer(maps, params, n_train, n_valid, kind, seed)
-
-
 def known_answer_data(known: KnownAnswer, cut="none") -> Data:
     """Network inputs of known-answer maps under a cut.
 
@@ -108,7 +60,7 @@ def known_answer_data(known: KnownAnswer, cut="none") -> Data:
         A cut of overdensity that is no Fourier cut of the linear field.
     """
     cut = Cut.parse(cut)
-    if known.kind == "gaussian" and not (_spectral(cut) and cut.field in (None, "linear")):
+    if known.kind == "gaussian" and not (is_spectral(cut) and cut.field in (None, "linear")):
         raise ValueError(f"cut {str(cut)!r}: expected 'none' or a Fourier cut of the linear map")
     maps = apply_cut(known.maps, cut)
     negative = known.kind in ("gaussian", "band") or (cut.is_fourier and cut.field != "log")
@@ -136,39 +88,6 @@ def known_answer_data(known: KnownAnswer, cut="none") -> Data:
         targets=TARGETS,
         fingerprint=f"{known.kind} maps, seed {known.seed}",
     )
-
-
-def _spectral(cut):
-    """Whether a cut keeps or removes whole modes, and does nothing else."""
-    return cut.is_identity or (cut.is_fourier and not cut.before)
-
-
-def _answerable(known, cut):
-    """Whether the exact posterior of such maps under such a cut is known."""
-    field = {"gaussian": "linear", "lognormal": "log"}.get(known.kind)
-    return field is not None and _spectral(cut) and cut.field in (None, field)
-
-
-def exact_answer(known: KnownAnswer, cut="none", box_size: float = BOX_SIZE) -> Posterior:
-    """Exact posterior of the test maps under a cut.
-
-    It is known for Fourier cuts of the field that is Gaussian: the overdensity of "gaussian" maps,
-    the log of "lognormal" ones.
-
-    Raises
-    ------
-    ValueError
-        The answer is not known for such maps under such a cut.
-    """
-    cut = Cut.parse(cut)
-    if not _answerable(known, cut):
-        raise ValueError(
-            f"{known.kind} maps, cut {str(cut)!r}: the exact posterior is not known, expected "
-            "'none' or a Fourier cut, @linear of gaussian or @log of lognormal maps"
-        )
-    maps = _gaussian_field(replace(known, maps=known.maps[known.test], n_train=0, n_valid=0))
-    low, high = cut.k_range
-    return exact_posterior(maps, box_size, kmax=high, suite=RANGES_OF, kmin=low)
 
 
 def train_known(
@@ -349,19 +268,14 @@ def setup_faults(known: KnownAnswer, cut="none", n_maps: int = 20) -> list[str]:
     some = replace(known, maps=known.maps[known.test][:n_maps], n_train=0, n_valid=0)
     whole = exact_answer(some, cut)
     cut_first = exact_answer(replace(some, maps=apply_cut(some.maps, cut)), cut)
-    k, before, _ = shell_powers(_gaussian_field(some))
-    _, after, _ = shell_powers(_gaussian_field(replace(some, maps=apply_cut(some.maps, cut))))
+    k, before, _ = shell_powers(gaussian_field(some))
+    _, after, _ = shell_powers(gaussian_field(replace(some, maps=apply_cut(some.maps, cut))))
     low, high = Cut.parse(cut).k_range
     hidden = (k < low * (1 - EDGE_TOLERANCE)) | (k >= high * (1 - EDGE_TOLERANCE))
     left = after[:, hidden].sum() > 1e-6 * before.sum()
     if left or not np.allclose(whole.mean, cut_first.mean, rtol=1e-3):
         found.append(f"cut {str(Cut.parse(cut))!r} keeps other modes than its name says")
     return found
-
-
-def _gaussian_field(known):
-    """The Gaussian field behind known-answer maps: themselves, or the log of lognormal ones."""
-    return underlying_gaussian(known.maps) if known.kind == "lognormal" else known.maps
 
 
 def sigma_ratio(learnt: dict, exact: dict) -> dict:
@@ -415,14 +329,14 @@ def against_exact(
         learnt = known_answer_test(known, profile, cut, seed, device, folder)
         row = {"cut": str(Cut.parse(cut)), "network": r2_of([learnt], **options)}
         row |= dict.fromkeys(("ceiling", "missed", "sigma", "chi2", "chi2_exact", "faults"))
-        if _answerable(known, Cut.parse(cut)):
+        if is_answerable(known, Cut.parse(cut)):
             exact = as_predicted(exact_answer(known, cut), learnt)
             row |= {
                 "ceiling": r2_of([exact], **options),
                 "missed": r2_of([exact], [learnt], **options),
                 "sigma": sigma_ratio(learnt, exact),
-                "chi2": calibration(learnt, **options)["chi2"],
-                "chi2_exact": calibration(exact, **options)["chi2"],
+                "chi2": calibration_scores(learnt, **options)["chi2"],
+                "chi2_exact": calibration_scores(exact, **options)["chi2"],
                 "faults": setup_faults(known, cut) + faults(learnt, exact),
             }
         rows.append(row)
@@ -488,86 +402,3 @@ def planted_test(
         alone = np.arange(len(x))  # each map is a universe of its own
         shares |= estimate(average, [share[:, None]], alone, [method], n_bootstrap)
     return {"cases": cases, "share": shares, "chance": float(chance.mean())}
-
-
-# --------------------------------------------------------------------------------------------------
-# Calibration
-# --------------------------------------------------------------------------------------------------
-def coverage(predictions: dict, levels, n_bootstrap: int = 1000, seed: int = 0) -> dict:
-    """How often the truth lies within the central interval of each nominal level.
-
-    The predicted posterior is taken as Gaussian: level q covers |truth - mean| < z(q) std.
-
-    Parameters
-    ----------
-    predictions : dict
-        As of `cosmolib.evaluation.predict_test`.
-    levels : (q,) floats between 0 and 1
-    n_bootstrap, seed : int
-
-    Returns
-    -------
-    dict
-        {parameter: (q, 3) array}: measured coverage and its 95 % limits over simulations.
-    """
-    pull = np.abs(predictions["truth"] - predictions["mean"]) / predictions["std"]
-    # The level whose interval ends at the truth: uniform from 0 to 1 if calibrated.
-    reached = erf(pull / np.sqrt(2))  # (n, P)
-    inside = (reached[:, :, None] < np.asarray(levels)).astype(float)  # (n, P, q)
-    flat = inside.reshape(len(inside), -1)
-    low, high = bootstrap(average, [flat], predictions["simulation"], n_bootstrap, seed)
-    table = np.stack([flat.mean(0), low, high], -1).reshape(*inside.shape[1:], 3)
-    return {str(name): table[p] for p, name in enumerate(predictions["parameters"])}
-
-
-def recalibration(valid: dict) -> dict[str, float]:
-    """Factor for each parameter's predicted standard deviations that makes 1 sigma hold 68.27 %.
-
-    One number a parameter: the quantile of |truth - mean| / std. (The root of chi2 would be the
-    best rescaling of a Gaussian posterior, but a single map of which a network is far too sure
-    decides it.) Fit it to the *validation* maps: training maps look better than they are, and test
-    maps must judge it.
-
-    Parameters
-    ----------
-    valid : dict
-        Predictions of the validation maps.
-    """
-    pull = np.abs(valid["truth"] - valid["mean"]) / valid["std"]
-    found = np.quantile(pull, erf(1 / np.sqrt(2)), axis=0)
-    return {str(name): float(x) for name, x in zip(valid["parameters"], found, strict=True)}
-
-
-def recalibrated(predictions: dict, factors: dict[str, float]) -> dict:
-    """Return predictions with their standard deviations multiplied by `recalibration`'s factors."""
-    scale = np.array([factors[str(name)] for name in predictions["parameters"]])
-    return {**predictions, "std": predictions["std"] * scale}
-
-
-def calibration(predictions: dict, n_bootstrap: int = 1000, seed: int = 0) -> dict:
-    """Return chi2, sharpness and score of predicted posteriors, as estimates by parameter.
-
-    ``sharpness`` is the mean predicted standard deviation [physical]: of two calibrated posteriors
-    the narrower tells more. ``log_score`` is the mean log density of the truth under the predicted
-    Gaussian, which rewards both [log of 1 / physical].
-
-    Returns
-    -------
-    dict
-        {"chi2" | "sharpness" | "log_score" | "coverage_68": {parameter: {value, low, high}}}
-    """
-    mean, std, truth = (
-        np.asarray(predictions[key], np.float64) for key in ("mean", "std", "truth")
-    )
-    pull = (truth - mean) / std
-    columns = {
-        "chi2": pull**2,
-        "sharpness": std,
-        "log_score": -0.5 * pull**2 - np.log(std) - 0.5 * np.log(2 * np.pi),
-        "coverage_68": (np.abs(pull) < 1).astype(float),
-    }
-    names = predictions["parameters"]
-    return {
-        key: estimate(average, [values], predictions["simulation"], names, n_bootstrap, seed)
-        for key, values in columns.items()
-    }

@@ -50,6 +50,7 @@ import pandas as pd
 from myst_nb import glue
 
 from cosmolib import (
+    calibration,
     planted,
     plots,
     plots_attribution,
@@ -58,6 +59,7 @@ from cosmolib import (
     runs,
     validation,
 )
+from cosmolib.answers import exact_answer, known_answer
 from cosmolib.attribution import METHODS
 from cosmolib.evaluation import load_run, predict_test, predict_valid, read_predictions, train_run
 from cosmolib.fields import TARGETS
@@ -66,7 +68,7 @@ from cosmolib.networks import build_network
 from cosmolib.results import as_text, from_metrics, r2_of
 from cosmolib.suites import LABELS
 from cosmolib.training import fit, seeded, select_device
-from cosmolib.validation import known_answer, known_answer_test
+from cosmolib.validation import known_answer_test
 
 started = time.perf_counter()
 plots.use_style()
@@ -138,7 +140,7 @@ shown(table)
 # %% mystnb={"figure": {"name": "fig-known-sigma", "caption": "Standard deviation that the network predicts against that of the exact posterior, one point a Gaussian test map, for the first cut of the figure above. Grey: equality and 10 %. Neither Lite nor CMD."}, "image": {"alt": "Two scatter plots of predicted against exact standard deviation for Omega_m and sigma_8; the points lie along the diagonal, most of them within a grey band of ten percent about it."}}
 first = config.known_answer_cuts[0]
 learnt = known_answer_test(known, config, first, seed, device, folder)
-exact = validation.exact_answer(known, first)
+exact = exact_answer(known, first)
 fig, axes = plots_validation.sigma_against_exact(
     learnt["std"], exact.std, names, validation.SIGMA_OFF
 )
@@ -239,23 +241,23 @@ metrics = train_run(run, config)
 predictions = read_predictions(run.path("predictions.npz"))
 uncut_data = prepare_data(maps, config)
 uncut_network, _, _ = load_run(run)
-factors = validation.recalibration(predict_valid(uncut_network, uncut_data, "cpu"))
+factors = calibration.recalibration(predict_valid(uncut_network, uncut_data, "cpu"))
 versions = {
     "as predicted": predictions,
-    "recalibrated": validation.recalibrated(predictions, factors),
+    "recalibrated": calibration.recalibrated(predictions, factors),
 }
 
 # %% mystnb={"figure": {"name": "fig-coverage", "caption": "Measured against nominal coverage of the intervals that the uncut network predicts, on test maps of the profile's first suite (Lite: with a feedback proxy), before and after the recalibration. Bands: 95 % over simulations; dashed: calibrated."}, "image": {"alt": "Two panels, as predicted and recalibrated, of measured coverage against nominal coverage from zero to one; a line with markers and a shaded band for each of Omega_m and sigma_8 beside the dashed diagonal of perfect calibration."}}
 levels = np.linspace(0.05, 0.95, 19)
 covered = {
-    label: validation.coverage(item, levels, config.bootstrap_samples)
+    label: calibration.coverage(item, levels, config.bootstrap_samples)
     for label, item in versions.items()
 }
 fig, axes = plots_validation.coverage(levels, covered, LABELS)
 
 # %% tags=["hide-input"]
 calibrated = {
-    label: validation.calibration(item, config.bootstrap_samples)
+    label: calibration.calibration_scores(item, config.bootstrap_samples)
     for label, item in versions.items()
 }
 pd.DataFrame(
@@ -326,7 +328,7 @@ scored = {"moment network": predictions, "recalibrated": versions["recalibrated"
 if flow is not None:
     scored["full posterior"] = flow_predictions
 flow_calibration = {
-    k: validation.calibration(x, config.bootstrap_samples) for k, x in scored.items()
+    k: calibration.calibration_scores(x, config.bootstrap_samples) for k, x in scored.items()
 }
 flow_r2 = {k: r2_of([x], **bootstrap) for k, x in scored.items()}
 pd.DataFrame(

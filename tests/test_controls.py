@@ -88,3 +88,23 @@ def test_pairs_are_read_with_their_sign(kind, claim, word, cut, control, differe
 def test_few_simulations_decide_nothing():
     results = table(control_rows=rows(**{"nomean:none": 0.9}), n_test_simulations=2)
     assert found(results, "inference", "Mean")["verdict"] == "not run"
+
+
+def test_pairs_of_cuts_and_controls():
+    cuts = [
+        "none", "nomean:none", "kmax:4", "kmax:4@log", "kmax:4@delta", "kmax:2@log",
+        "above:delta=5:clamp", "above:delta=5:mean", "mask:below:delta=5",
+        "below:1e11:random", "mask:above:1e11", "mask:below:1e11",
+        "shuffle:below:1e11:random", "white=1:kmax:4", "shuffle:above:delta=5:mean",
+    ]  # fmt: skip
+    assert set(controls.pairs(cuts)) == {
+        ("nomean", "none", "nomean:none"),
+        ("field", "kmax:4", "kmax:4@log"),
+        ("field", "kmax:4", "kmax:4@delta"),
+        ("fill", "above:delta=5:clamp", "above:delta=5:mean"),
+        ("mask", "above:delta=5:clamp", "mask:below:delta=5"),
+        ("mask", "above:delta=5:mean", "mask:below:delta=5"),
+        ("mask", "below:1e11:random", "mask:below:1e11"),
+        ("shuffle", "below:1e11:random", "shuffle:below:1e11:random"),
+        ("shuffle", "above:delta=5:mean", "shuffle:above:delta=5:mean"),
+    }

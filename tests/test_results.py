@@ -151,26 +151,6 @@ def test_controls_are_of_the_first_suite_and_no_rows(profile, study):
     assert [x["suite"] for x in table["controls"]] == ["Lite"]
 
 
-def test_pairs_of_cuts_and_controls():
-    cuts = [
-        "none", "nomean:none", "kmax:4", "kmax:4@log", "kmax:4@delta", "kmax:2@log",
-        "above:delta=5:clamp", "above:delta=5:mean", "mask:below:delta=5",
-        "below:1e11:random", "mask:above:1e11", "mask:below:1e11",
-        "shuffle:below:1e11:random", "white=1:kmax:4", "shuffle:above:delta=5:mean",
-    ]  # fmt: skip
-    assert set(results.pairs(cuts)) == {
-        ("nomean", "none", "nomean:none"),
-        ("field", "kmax:4", "kmax:4@log"),
-        ("field", "kmax:4", "kmax:4@delta"),
-        ("fill", "above:delta=5:clamp", "above:delta=5:mean"),
-        ("mask", "above:delta=5:clamp", "mask:below:delta=5"),
-        ("mask", "above:delta=5:mean", "mask:below:delta=5"),
-        ("mask", "below:1e11:random", "mask:below:1e11"),
-        ("shuffle", "below:1e11:random", "shuffle:below:1e11:random"),
-        ("shuffle", "above:delta=5:mean", "shuffle:above:delta=5:mean"),
-    }
-
-
 def test_seeds_are_a_second_source_of_error():
     """Two trainings that differ widen the interval, whatever the number of simulations."""
     same = [predictions(0.05, 1, n=200)] * 2
