@@ -60,3 +60,17 @@ def tiny_suite_dir(tmp_path_factory, tiny_params):
     write_suite_files(folder, "Nbody_Lite", gravity, tiny_params)
     write_suite_files(folder, "Lite", feedback, tiny_params)
     return folder
+
+
+@pytest.fixture
+def canvas():
+    """The book's style on small canvases, closed after the test."""
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+
+    from cosmolib import plots
+
+    with mpl.rc_context({"figure.dpi": 50}):
+        plots.use_style()
+        yield
+        plt.close("all")

@@ -1,6 +1,5 @@
 """Figures of trained networks: they show what they were given, labelled, and break on no gap."""
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -11,12 +10,7 @@ PARAMETERS = ["Omega_m", "sigma_8"]
 SUITES = ["Lite", "Nbody_Lite"]
 
 
-@pytest.fixture(autouse=True)
-def _canvas():
-    with mpl.rc_context({"figure.dpi": 50}):
-        plots.use_style()
-        yield
-        plt.close("all")
+pytestmark = pytest.mark.usefixtures("canvas")
 
 
 def estimate(value, error=0.05):

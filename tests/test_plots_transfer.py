@@ -1,20 +1,12 @@
 """Figures of chapter 06 on other suites and sets: they show what they were given, labelled."""
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from test_plots_results import PARAMETERS, SUITES, draw, estimate
 
-from cosmolib import plots, plots_transfer
+from cosmolib import plots_transfer
 
-
-@pytest.fixture(autouse=True)
-def _canvas():
-    with mpl.rc_context({"figure.dpi": 50}):
-        plots.use_style()
-        yield
-        plt.close("all")
+pytestmark = pytest.mark.usefixtures("canvas")
 
 
 def each(value):
