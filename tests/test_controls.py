@@ -43,6 +43,16 @@ def test_one_parameter_that_fails_decides():
     assert found(table(control_rows=[row]), "inference", "Mean")["verdict"] == "does not survive"
 
 
+def test_the_worst_of_several_cases_decides():
+    fills = {"above:delta=0:random": 0.9, "above:delta=5:mean": 0.0, "below:delta=0:random": -0.4}
+    results = table(control_rows=rows(**fills))
+    row = found(results, "both-sides", "set to the mean")
+    assert row["measured"].count("delta=") == 3
+    assert row["verdict"] == "does not survive"
+    del results["control_rows"][2]
+    assert found(results, "both-sides", "set to the mean")["verdict"] == "left open"
+
+
 def test_noise_survives_up_to_the_first_level_that_does_not():
     levels = {"white=0:none": 0.9, "white=0.1:none": 0.9, "white=1:none": 0.2, "white=3:none": 0.9}
     results = table(control_rows=rows(**levels))
