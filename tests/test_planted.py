@@ -66,7 +66,9 @@ def test_shares_of_perfect_and_of_blind_attributions(maps):
         error = 0.02 if name in ("above", "below") else 0.05
         np.testing.assert_allclose(share.mean(), chance.mean(), atol=error)
     low, _, high = maps["band"]
-    np.testing.assert_allclose(planted_share("band", high - low, low)[0], 1, atol=1e-3)
+    for mean in (0.0, 1e11):  # a mean of the attribution map is of no scale
+        share, _ = planted_share("band", high - low + mean, low)
+        np.testing.assert_allclose(share, 1, atol=1e-3)
     np.testing.assert_allclose(planted_share("mean", np.full((2, 32, 32), -3.0), low)[0], 1)
     inside = planted_pixels("above", maps["above"][1])
     np.testing.assert_allclose(planted_share("above", -2.0 * inside, maps["above"][1])[0], 1)
