@@ -47,7 +47,7 @@ def cut_label(cut):
     else:
         power = int(np.floor(np.log10(cut.threshold)))
         factor = cut.threshold / 10**power
-        number = rf"10^{{{power}}}" if factor == 1 else rf"{factor:g}\times10^{{{power}}}"
+        number = rf"10^{{{power}}}" if factor == 1 else rf"{factor:.3g}\times10^{{{power}}}"
         where = rf"$\Sigma$ {sign} ${number}$"
     if cut.control == "mask":
         return f"mask of {where}"

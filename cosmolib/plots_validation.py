@@ -223,13 +223,14 @@ def corner(samples, mean, std, truth, parameters, titles):
     titles : list of str
         One a map.
     """
-    fig = plt.figure(figsize=(7.2, 3.0))
+    fig = plt.figure(figsize=(7.2, 3.2))
+    top, bottom = fig.subfigures(2, 1, height_ratios=(0.08, 1))
     panels = []
     labels = [LABELS[name] for name in parameters]
     limits = [
         (min(s[:, p].min() for s in samples), max(s[:, p].max() for s in samples)) for p in range(2)
     ]
-    for i, part in enumerate(fig.subfigures(1, len(samples))):
+    for i, part in enumerate(np.atleast_1d(bottom.subfigures(1, len(samples)))):
         axes = part.subplots(2, 2, gridspec_kw={"wspace": 0.08, "hspace": 0.08})
         axes[0, 1].remove()
         joint = axes[1, 0]
@@ -266,7 +267,7 @@ def corner(samples, mean, std, truth, parameters, titles):
         plt.Line2D([], [], color="black", marker="+", linestyle="none", ms=9, mew=1.5),
     ]
     names = ["full posterior: 68, 95 %", "moment network's Gaussian", "truth"]
-    fig.subfigs[-1].legend(handles, names, loc="upper right", fontsize=6)
+    top.legend(handles, names, loc="center", ncols=3)
     return fig, panels
 
 
