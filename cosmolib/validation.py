@@ -33,7 +33,7 @@ from cosmolib.inputs import Data, normalise
 from cosmolib.networks import build_network
 from cosmolib.planted import place as planted_place
 from cosmolib.planted import planted_share
-from cosmolib.results import r2_of
+from cosmolib.results import as_text, r2_of
 from cosmolib.runs import Profile
 from cosmolib.scaling import fit_scaling
 from cosmolib.scores import average, estimate, r2
@@ -341,7 +341,7 @@ def against_exact(
             }
         rows.append(row)
         if progress is not None:
-            found = ", ".join(f"{name} {x['value']:.3f}" for name, x in row["network"].items())
+            found = ", ".join(f"{name} {as_text(x, 3)}" for name, x in row["network"].items())
             progress(f"{known.kind} maps, {row['cut']}: {known.n_train} to train on, R2 {found}")
     return rows
 
