@@ -39,6 +39,9 @@ from cosmolib.scaling import fit_scaling
 from cosmolib.scores import average, estimate, r2
 from cosmolib.training import fit, seeded
 
+# Modules whose code decides what a network learns of known-answer maps
+MADE_BY = ("observing", "cuts", "fields", "planted", "answers", "scaling", "networks", "training")
+
 # What a sound instrument keeps to, see `faults`
 R2_MISSED = 0.04  # R2 below the ceiling
 SIGMA_OFF = 0.10  # predicted over exact standard deviation, minus 1
@@ -139,6 +142,14 @@ def _recipe(profile):
     }
 
 
+def _code_digest():
+    """Digest of the modules that predictions hang on: a mended filter must train anew."""
+    digest = hashlib.sha256()
+    for name in MADE_BY:
+        digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+    return digest.hexdigest()
+
+
 def known_answer_test(
     known: KnownAnswer,
     profile: Profile,
@@ -158,7 +169,8 @@ def known_answer_test(
     device : str
     folder : path, optional
         Where checkpoint and predictions are kept: ``<folder>/<kind>/<cut>/``. What lies there is
-        read, if it was made with the same settings, and a training that was killed goes on.
+        read, if it was made with the same settings and code, and a training that was killed goes
+        on.
 
     Returns
     -------
@@ -174,6 +186,7 @@ def known_answer_test(
         "network": [profile.known_answer_architecture, profile.known_answer_hidden],
         "recipe": _recipe(profile),
         "training": [profile.betas, profile.schedule, profile.symmetries, profile.shifts],
+        "code": _code_digest(),
     }
     place = None if folder is None else Path(folder) / known.kind / cut
 

@@ -197,6 +197,9 @@ def test_what_was_made_is_read_and_other_settings_are_not(profile, tmp_path, mon
         np.testing.assert_array_equal(value, again[key])
     with pytest.raises(TypeError):  # it would train
         validation.known_answer_test(known, short, "kmax:1", seed=2, folder=tmp_path)
+    monkeypatch.setattr(validation, "MADE_BY", (*validation.MADE_BY[:-1], "scores"))
+    with pytest.raises(TypeError):  # other code
+        validation.known_answer_test(known, short, "kmax:1", folder=tmp_path)
 
 
 def test_a_killed_training_goes_on(profile, tmp_path, monkeypatch):
