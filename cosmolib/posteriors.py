@@ -25,7 +25,7 @@ from cosmolib.networks import MomentNetwork
 from cosmolib.scores import average, bootstrap
 from cosmolib.training import EVALUATION_PIXELS, seeded
 
-HIDDEN, TRANSFORMS = 32, 3  # of the flow: small, because few simulations train it
+HIDDEN, TRANSFORMS = 32, 2  # of the flow: small, because few simulations train it
 BATCH, MAX_LR, PATIENCE = 128, 2e-3, 15  # maps a step, peak learning rate, epochs without gain
 EDGE = 1e-3  # of the unit box: the parameters are moved off the edges before their logit is taken
 
@@ -89,7 +89,7 @@ def fit_posterior(
     max_epochs: int = 200,
     progress: Callable[[str], None] | None = None,
 ) -> FlowPosterior:
-    """Fit a masked autoregressive flow to pairs of features and parameters.
+    """Fit a neural spline flow (arXiv:1906.04032) to pairs of features and parameters.
 
     Stops when the validation pairs, which come from other simulations, have not gained for
     `PATIENCE` epochs, and keeps the best. (sbi's own training splits at random, by map: maps of one
@@ -114,7 +114,7 @@ def fit_posterior(
     ValueError
         Features and parameters do not fit together.
     """
-    build_maf = _flows()
+    build_zuko_nsf = _flows()
     features, valid_features = (np.asarray(x, np.float32) for x in (features, valid_features))
     for x, y in ((features, theta), (valid_features, valid_theta)):
         if x.ndim != 2 or len(x) != len(y) or len(x) < 2:
@@ -130,7 +130,9 @@ def fit_posterior(
     history, best, best_loss = [], None, np.inf
     with seeded(seed), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of sbi's own dependencies
-        flow = build_maf(y, x, hidden_features=HIDDEN, num_transforms=TRANSFORMS, z_score_y="none")
+        flow = build_zuko_nsf(
+            y, x, hidden_features=HIDDEN, num_transforms=TRANSFORMS, z_score_y="none"
+        )
         optimiser = torch.optim.AdamW(flow.parameters(), lr=MAX_LR, weight_decay=1e-2)
         for epoch in range(1, max_epochs + 1):
             flow.train()
@@ -162,12 +164,12 @@ def _flows():
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            from sbi.neural_nets.net_builders import build_maf
+            from sbi.neural_nets.net_builders import build_zuko_nsf
     except ImportError as error:
         raise ImportError(
             f"full posteriors need sbi ({error}): pip install 'cosmolib[posterior]'"
         ) from None
-    return build_maf
+    return build_zuko_nsf
 
 
 def _logit(theta):
