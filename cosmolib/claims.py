@@ -280,7 +280,7 @@ def _saturates(results):
     if not usable:
         raise NotTestable("the study has no kmax cut within the maps' range")
     nearest = min(usable, key=lambda cut: abs(cut.values[0] - SATURATION_K))
-    loss = [_negative(x) for x in estimates_of(_row(results, str(nearest))["difference"])]
+    loss = [negative(x) for x in estimates_of(_row(results, str(nearest))["difference"])]
     measurement = f"R2 lost at k_max = {nearest.values[0]:g} h/Mpc: {_pair(loss)}"
     if nyquist < SATURATION_K:
         raise NotTestable(
@@ -304,7 +304,7 @@ def _consistent(results):
         raise NotTestable("the study has no cross-table of the two suites")
     deciding, parts = [], []
     for x in cross:
-        loss = [_negative(y) for y in estimates_of(x["difference"])]
+        loss = [negative(y) for y in estimates_of(x["difference"])]
         deciding += named(loss, f", {x['trained']} to {x['tested']}")
         parts.append(f"{_pair(loss)} from {x['trained']} to {x['tested']}")
     measurement = "R2 lost in transfer: " + ", ".join(parts)
@@ -325,14 +325,14 @@ def _minimal(results):
         raise NotTestable("the study has no Fourier cut")
     deciding = []
     for cut in cuts:
-        loss = [_negative(x) for x in estimates_of(_row(results, cut)["difference"])]
+        loss = [negative(x) for x in estimates_of(_row(results, cut)["difference"])]
         deciding += named(loss, f" with {cut}")
     worst = max(deciding, key=lambda x: x["value"])
     measurement = f"largest loss of R2 {worst['value']:.2f}, {worst['name']}"
     return measurement, *_decide(deciding, MINIMAL_LOSS, False, "The loss of R2")
 
 
-def _negative(estimate):
+def negative(estimate):
     """Loss from difference: -x, with the limits exchanged."""
     return {"value": -estimate["value"], "low": -estimate["high"], "high": -estimate["low"]}
 

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from cosmolib.claims import (
-    COSMOLOGY,
     INFERRED_R2,
     LITTLE_LOSS,
     MIN_TEST_SIMULATIONS,
@@ -22,6 +21,7 @@ from cosmolib.claims import (
     extreme_cut,
     find_row,
     hydro_suite,
+    negative,
     twin_of,
 )
 from cosmolib.cuts import DENSITY_CUTS, FIELDS, FILLS, Cut
@@ -157,12 +157,7 @@ def _loss(results, cuts):
 
 
 def _minus(entry):
-    return {
-        name: {"value": -x["value"], "low": -x["high"], "high": -x["low"]}
-        if x["low"] is not None
-        else x
-        for name, x in entry.items()
-    }
+    return {name: negative(x) if x["low"] is not None else x for name, x in entry.items()}
 
 
 def _compared(results, kind, cuts=None):
@@ -272,7 +267,6 @@ def _log_loss(results):
     return _loss(results, [str(min(logs, key=lambda c: c.values[0]))]) if logs else []
 
 
-BOTH = " and ".join(name.replace("_", " ") for name in COSMOLOGY)
 CONTROLS = (
     Control(
         "inference",

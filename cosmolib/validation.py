@@ -279,10 +279,10 @@ def setup_faults(known: KnownAnswer, cut="none", n_maps: int = 20) -> list[str]:
     if shared:
         found.append(f"{shared} maps are in more than one of training, validation and test")
     some = replace(known, maps=known.maps[known.test][:n_maps], n_train=0, n_valid=0)
-    whole = exact_answer(some, cut)
-    cut_first = exact_answer(replace(some, maps=apply_cut(some.maps, cut)), cut)
+    already = replace(some, maps=apply_cut(some.maps, cut))
+    whole, cut_first = exact_answer(some, cut), exact_answer(already, cut)
     k, before, _ = shell_powers(gaussian_field(some))
-    _, after, _ = shell_powers(gaussian_field(replace(some, maps=apply_cut(some.maps, cut))))
+    _, after, _ = shell_powers(gaussian_field(already))
     low, high = Cut.parse(cut).k_range
     hidden = (k < low * (1 - EDGE_TOLERANCE)) | (k >= high * (1 - EDGE_TOLERANCE))
     left = after[:, hidden].sum() > 1e-6 * before.sum()
