@@ -4,12 +4,12 @@ One flat module a step, each importing only those before it::
 
     runs -> checksums -> embedded -> formats -> suites -> checks -> transport -> download
          -> simulate -> observing -> cuts -> fields -> planted -> answers -> scaling -> spectra
-         -> lattice -> shards -> inputs -> networks -> training -> tuning -> scores -> evaluation
-         -> baseline -> transfer -> attribution -> posteriors -> calibration -> claims -> controls
-         -> results -> validation
+         -> web -> lattice -> shards -> inputs -> networks -> training -> tuning -> scores
+         -> evaluation -> baseline -> transfer -> attribution -> summaries -> sanity -> posteriors
+         -> calibration -> claims -> controls -> results -> interpretation -> validation
 
-with the ``plots`` modules and ``cli`` outside the chain. Importing the package itself
-does no work and imports nothing: start from ``cosmolib.suites.open_suite("Lite")``.
+with the ``plots`` modules, ``explorer`` and ``cli`` outside the chain. Importing the package
+itself does no work and imports nothing: start from ``cosmolib.suites.open_suite("Lite")``.
 """
 
 __version__ = "0.1.0"

@@ -56,7 +56,7 @@ __all__ = (
 RUN_KEYS = (
     "field", "set", "n_simulations", "train_simulations", "split_seed", "scaling", "scaling_scope",
     "storage", "targets", "hidden", "dropout", "epochs", "batch_size", "max_lr", "weight_decay",
-    "betas", "schedule", "symmetries", "shifts", "bootstrap_samples",
+    "betas", "schedule", "symmetries", "shifts", "shuffle_labels", "bootstrap_samples",
 )  # fmt: skip
 
 

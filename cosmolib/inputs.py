@@ -109,7 +109,7 @@ def study_split(suite: Suite, profile: Profile) -> Split:
     return replace(split, train=split.train[: profile.train_simulations])
 
 
-def prepare_data(suite: Suite, profile: Profile, cut="none", shuffle_labels=False) -> Data:
+def prepare_data(suite: Suite, profile: Profile, cut="none") -> Data:
     """Split a suite by simulation, cut its maps, scale them, normalise its parameters.
 
     Mean and std of the scaling, and the range of random fills, come from the training maps alone
@@ -120,15 +120,15 @@ def prepare_data(suite: Suite, profile: Profile, cut="none", shuffle_labels=Fals
     once, or ``disk``: they are read, cut and scaled batch by batch, and none is kept. For float32
     the file is read once; else the scaling takes two passes over the maps that it is fitted to.
 
+    With the profile's ``shuffle_labels`` the parameters are permuted among the training and among
+    the validation simulations, so that there is nothing to be learnt; the test set stays as it is.
+
     Parameters
     ----------
     suite : Suite
         All of it is used; see `study_suite`.
     profile : Profile
     cut : str or Cut
-    shuffle_labels : bool
-        Permute the parameters among the training and among the validation simulations, so that
-        there is nothing to be learnt; the test set stays as it is.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def prepare_data(suite: Suite, profile: Profile, cut="none", shuffle_labels=Fals
             x = x.to_memory(torch.float16)
 
     labels = list(parts)
-    if shuffle_labels:
+    if profile.shuffle_labels:
         rng = np.random.default_rng(profile.split_seed)
         labels[:2] = [rng.permutation(part) for part in parts[:2]]
     theta = [normalise(suite.params, suite.name, profile.targets)[part] for part in labels]

@@ -13,12 +13,14 @@ is the mean, the squared second half the standard deviation, both in units of th
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 ARCHITECTURES = ("o3", "k4s2", "lite")
 SLOPE = 0.2  # of LeakyReLU below zero, as published
@@ -39,6 +41,19 @@ class MomentNetwork(nn.Module):
         x = self.dropout(self.activation(self.FC1(x)))
         mean, root = self.FC2(x).chunk(2, dim=1)  # (B, P) each
         return mean, root.square()
+
+    @property
+    def stages(self) -> dict[str, list[str]]:
+        """Names of the layers with weights, grouped as the maps pass through them."""
+        stages = {}
+        for name, module in self.named_modules():
+            if next(module.parameters(recurse=False), None) is not None:
+                block = self._block_of(name)
+                stages.setdefault(name if block is None else f"block {block}", []).append(name)
+        return stages
+
+    def _block_of(self, name: str) -> str | None:
+        raise NotImplementedError
 
     def _set_up(self, size: int, n_parameters: int, dropout: float) -> None:
         self.size, self.n_parameters = size, n_parameters
@@ -86,6 +101,9 @@ class O3(MomentNetwork):
             x = functional.leaky_relu(x, SLOPE, inplace=True)
         return x.flatten(1)
 
+    def _block_of(self, name):
+        return name[1] if name[0] in "CB" else None
+
 
 class Pooled(MomentNetwork):
     """Convolutional blocks, a global average pool, two dense layers.
@@ -104,6 +122,9 @@ class Pooled(MomentNetwork):
     def features(self, x):
         """Return the features (B, F) of maps (B, 1, N, N)."""
         return self.blocks(x).mean((2, 3))
+
+    def _block_of(self, name):
+        return name.split(".")[1].removeprefix("block") if "." in name else None
 
 
 def _layer(inputs, outputs, kernel, stride, padding):
@@ -188,6 +209,50 @@ def build_network(
         # No gain for k4s2.
         network.to(memory_format=torch.channels_last)
     return network
+
+
+@torch.no_grad()
+def folded(network: nn.Module, x: torch.Tensor) -> nn.Module:
+    """Return a copy in eval mode, without gradients of its weights and, where it can, faster.
+
+    Each normalisation that follows a convolution is folded into it: the same function, in a fifth
+    to a third less time a gradient on a CPU. Which pairs there are is seen by passing ``x`` through
+    the network; where the folded copy does not give the same result, it is given up for a plain
+    one.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Left as it is.
+    x : (B, 1, N, N)
+        Any scaled map, where the network stands.
+    """
+    plain = copy.deepcopy(network).eval().requires_grad_(False)
+    fast = copy.deepcopy(plain)
+    made, pairs = {}, []
+
+    def note(module, inputs, output):
+        if isinstance(module, nn.Conv2d):
+            made[id(output)] = module, output  # kept alive, so that no other tensor gets its id
+        elif id(inputs[0]) in made:
+            pairs.append((made[id(inputs[0])][0], module))
+
+    layers = [m for m in fast.modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))]
+    hooks = [module.register_forward_hook(note) for module in layers]
+    expected = fast(x)
+    for hook in hooks:
+        hook.remove()
+    names = {module: name for name, module in fast.named_modules()}
+    for conv, normalisation in pairs:
+        for module, new in (
+            (conv, fuse_conv_bn_eval(conv, normalisation)),
+            (normalisation, nn.Identity()),
+        ):
+            fast.set_submodule(names[module], new)
+    same = all(
+        torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(fast(x), expected, strict=True)
+    )
+    return fast if same else plain
 
 
 def count_parameters(network: nn.Module) -> int:

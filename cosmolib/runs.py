@@ -149,6 +149,7 @@ class Profile:
     schedule: str  # "onecycle" or "cyclic" (published: 500 steps up, 500 down)
     symmetries: bool  # random flips and rotations of the square: a map has no orientation
     shifts: bool  # random periodic shifts: the box has no origin
+    shuffle_labels: bool  # true = nothing to learn: parameters permuted among the simulations
 
     # Evaluation
     bootstrap_samples: int  # resamplings of whole simulations behind each 95 % interval
@@ -160,8 +161,11 @@ class Profile:
     tuning_simulations: int | None  # the first n of the suite; null = n_simulations
 
     # Attribution
+    attribution_seeds: list[int]  # trainings of the first suite, uncut, that are compared
     attribution_maps: int  # test maps explained
-    ig_steps: int  # integrated-gradients steps; raised until completeness is stable
+    attribution_check_maps: int  # the first of them go through the checks and the other baselines
+    ig_steps: int  # first steps of Integrated Gradients, tripled for maps that are not complete
+    ig_tolerance: float  # relative completeness error below which a map is
     shap_samples: int  # GradientSHAP draws a map; captum's default 5
 
     # Validation on maps with a known answer
@@ -180,6 +184,11 @@ class Profile:
         cases = [(name, cut) for name in self.suites for cut in self.cuts]
         return list(dict.fromkeys(cases + [(self.suites[0], cut) for cut in self.controls]))
 
+    @property
+    def shuffled(self) -> Profile:
+        """The same with shuffled labels, in a folder of its own: nothing to be learnt."""
+        return dataclasses.replace(self, shuffle_labels=True, name=f"{self.name}-shuffled")
+
 
 _CHOICES = {
     "scaling": ("log", "asinh", "linear"),
@@ -191,6 +200,11 @@ _AT_LEAST = {  # three simulations: one each to train, validate and test on
     "n_simulations": 3,
     "train_simulations": 1,
     "tuning_simulations": 3,
+    "attribution_maps": 1,
+    "attribution_check_maps": 1,
+    "ig_steps": 1,
+    "ig_tolerance": 0.0,
+    "shap_samples": 1,
     "hidden": 1,
     "epochs": 1,
     "batch_size": 2,  # the moment loss needs a mean

@@ -1,4 +1,4 @@
-"""What summarises a map: power spectra, pixel PDFs and quantiles, and its cosmic-web classes.
+"""What summarises a map: power spectra, pixel PDFs and quantiles.
 
 All functions take stacks (n, N, N) (or one map) of surface density [(Msun/h)/(Mpc/h)^2], cut maps
 included, and work in batches. `power_spectrum` gives what Pylians' ``Pk_plane`` gives, some hundred
@@ -10,8 +10,6 @@ import torch
 
 from cosmolib.scaling import transform
 from cosmolib.suites import BOX_SIZE
-
-WEB_CLASSES = ("void", "filament", "halo")  # codes 0, 1, 2 of `web_classes`
 
 # Logs of powers are taken no lower than this [(Mpc/h)^2]: far below the power of any map (1e-3 and
 # more), far above what single precision leaves where a Fourier cut took every mode (1e-12).
@@ -52,16 +50,11 @@ def power_spectrum(maps, box_size=BOX_SIZE, log=False, overdensity=False):
     """
     if log and overdensity:
         raise ValueError("an overdensity may be negative: ask for log or overdensity, not both")
-    maps, stack = _stack(maps)
+    maps, stack = as_stack(maps)
     grid = stack.shape[-1]
-    k, bins, independent = _plane_modes(grid)
-    count = np.bincount(bins[independent])
-    k_mean = np.bincount(bins[independent], k[independent]) / count
-    weight = np.zeros((k.size, len(count)))  # averages the modes of a bin
-    weight[np.arange(k.size), bins.ravel()] = (independent / count[bins]).ravel()
-    weight = torch.from_numpy(weight)
-    power = np.empty((len(stack), len(count)))
-    for block in _blocks(stack):
+    k_mean, weight, _ = _mode_average(grid)
+    power = np.empty((len(stack), weight.shape[1]))
+    for block in in_blocks(stack):
         field = stack[block].astype(np.float64, order="C")
         field = torch.from_numpy(transform(field, "log") if log else field)
         if not (log or overdensity):
@@ -72,6 +65,39 @@ def power_spectrum(maps, box_size=BOX_SIZE, log=False, overdensity=False):
     power *= (box_size / grid**2) ** 2
     k_mean, power = k_mean[1:] * 2 * np.pi / box_size, power[:, 1:]  # without the mean of the map
     return k_mean, power if maps.ndim == 3 else power[0]
+
+
+def cross_power(a, b, box_size=BOX_SIZE):
+    """Summed cross power of two fields, in the bins of `power_spectrum`.
+
+    Parameters
+    ----------
+    a, b : arrays, shape (n, N, N)
+        Any fields, as they are; their means play no part.
+    box_size : float
+        [Mpc/h]
+
+    Returns
+    -------
+    k : (nk,) float64
+        [h/Mpc]
+    power : (n, nk) float64
+        Sum over the independent modes of a bin of Re(a_k b_k*), as numpy's transform scales it. The
+        coherence of a and b is that over the root of the same of (a, a) times that of (b, b).
+    modes : (nk,) int
+        Independent modes of each bin.
+    """
+    a, b = (as_stack(np.asarray(field))[1] for field in (a, b))
+    if a.shape != b.shape:
+        raise ValueError(f"fields: found shapes {a.shape} and {b.shape}, expected equal ones")
+    k_mean, weight, count = _mode_average(a.shape[-1])
+    power = np.empty((len(a), len(count)))
+    for block in in_blocks(a):
+        fields = (torch.from_numpy(field[block].astype(np.float64)) for field in (a, b))
+        first, second = (torch.fft.rfft2(field).flatten(1) for field in fields)
+        both = first.real * second.real + first.imag * second.imag
+        power[block] = (both @ weight).numpy()
+    return k_mean[1:] * 2 * np.pi / box_size, power[:, 1:] * count[1:], count[1:]
 
 
 def pixel_pdf(maps, edges):
@@ -89,13 +115,13 @@ def pixel_pdf(maps, edges):
         Per dex, relative to all pixels of the map: pixels out of the edges, and those that have no
         log (zero or negative after a Fourier cut), are missing from the integral.
     """
-    maps, stack = _stack(maps)
+    maps, stack = as_stack(maps)
     edges = np.asarray(edges, dtype=np.float64)
     if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
         raise ValueError(f"edges must be at least two increasing numbers, found {edges}")
     nbins = len(edges) - 1
     pdf = np.empty((len(stack), nbins))
-    for block in _blocks(stack):
+    for block in in_blocks(stack):
         pixels = stack[block].reshape(len(stack[block]), -1)
         value = np.log10(np.where(pixels > 0, pixels, 1), dtype=np.float64)
         place = np.searchsorted(edges, value, side="right") - 1
@@ -110,13 +136,13 @@ def pixel_pdf(maps, edges):
 
 def pixel_quantiles(maps, n):
     """Return the `n` pixels of each map that stand at the quantiles (i + 1/2) / n, (n_maps, n)."""
-    maps, stack = _stack(maps)
+    maps, stack = as_stack(maps)
     if n < 1:
         raise ValueError(f"at least one quantile is needed, found n={n}")
     size = stack[0:1].size if len(stack) else 1
     places = ((np.arange(n) + 0.5) / n * size).astype(int)
     quantiles = np.empty((len(stack), n), stack.dtype)
-    for block in _blocks(stack):
+    for block in in_blocks(stack):
         quantiles[block] = np.sort(stack[block].reshape(-1, size), axis=1)[:, places]
     return quantiles if maps.ndim == 3 else quantiles[0]
 
@@ -134,7 +160,7 @@ def summary_statistics(maps, box_size=BOX_SIZE, n_bands=12, n_quantiles=16):
         nb is `n_bands` less the bands that hold no mode.
     names : list of str
     """
-    _, stack = _stack(maps)
+    _, stack = as_stack(maps)
     mean = stack.mean(axis=(1, 2), dtype=np.float64)
     k, power = power_spectrum(stack, box_size)
     edges = np.geomspace(k[0] * (1 - 1e-9), k[-1] * (1 + 1e-9), n_bands + 1)
@@ -150,53 +176,14 @@ def summary_statistics(maps, box_size=BOX_SIZE, n_bands=12, n_quantiles=16):
     return np.concatenate(columns, axis=1, dtype=np.float64), names
 
 
-def web_classes(maps, box_size=BOX_SIZE, smoothing=0.5, threshold=0.4):
-    """Cosmic-web class of each pixel, by the tidal tensor of the projected density (a 2-D T-web).
-
-    The overdensity of each map is smoothed with a Gaussian and the Poisson equation
-    laplacian(phi) = delta solved on the periodic map. A pixel is a void, filament or halo when 0, 1
-    or 2 eigenvalues of the Hessian of phi exceed `threshold`, that is when matter collapses on it
-    along as many axes (Hahn et al. 2007, arXiv:astro-ph/0610280; threshold above zero:
-    Forero-Romero et al. 2009, arXiv:0809.4135). The eigenvalues add up to the smoothed delta.
-    These are classes of a 5 Mpc/h slab seen in projection, not of the 3-D web.
-
-    Parameters
-    ----------
-    maps : array, shape (n, N, N) or (N, N)
-    box_size : float
-        Side of the maps [Mpc/h].
-    smoothing : float
-        Standard deviation of the Gaussian [Mpc/h].
-    threshold : float
-        On the eigenvalues, which are overdensities.
-
-    Returns
-    -------
-    uint8 array, shape of `maps`
-        Index into `WEB_CLASSES`.
-    """
-    maps, stack = _stack(maps)
-    grid = stack.shape[-1]
-    kx = torch.from_numpy(2 * np.pi * np.fft.fftfreq(grid, box_size / grid))[:, None]
-    ky = torch.from_numpy(2 * np.pi * np.fft.rfftfreq(grid, box_size / grid))[None]
-    k2 = kx**2 + ky**2
-    smooth = torch.exp(-0.5 * k2 * smoothing**2)
-    k2[0, 0] = 1.0
-    # On the Nyquist lines of an even grid the sign of k is not defined: no mixed derivative there.
-    mixed = torch.where((kx.abs() < kx.abs().max()) & (ky < ky.max()) | (grid % 2 == 1), kx * ky, 0)
-    classes = np.empty(stack.shape, np.uint8)
-    for block in _blocks(stack):
-        field = torch.from_numpy(stack[block].astype(np.float64, order="C"))
-        mean = field.mean(dim=(1, 2), keepdim=True)
-        modes = torch.fft.rfft2(field / torch.where(mean == 0, 1.0, mean) - 1) * smooth / k2
-        modes[:, 0, 0] = 0
-        xx, yy, xy = (
-            torch.fft.irfft2(modes * factor, s=(grid, grid)) for factor in (kx**2, ky**2, mixed)
-        )
-        centre, radius = (xx + yy) / 2, torch.hypot((xx - yy) / 2, xy)
-        count = (centre - radius > threshold).to(torch.uint8) + (centre + radius > threshold)
-        classes[block] = count.numpy()
-    return classes.reshape(maps.shape)
+def _mode_average(grid):
+    """Mean |k| / k_F of each bin, the matrix that averages modes over bins, and their number."""
+    k, bins, independent = _plane_modes(grid)
+    count = np.bincount(bins[independent])
+    k_mean = np.bincount(bins[independent], k[independent]) / count
+    weight = np.zeros((k.size, len(count)))
+    weight[np.arange(k.size), bins.ravel()] = (independent / count[bins]).ravel()
+    return k_mean, torch.from_numpy(weight), count
 
 
 def _plane_modes(grid):
@@ -213,12 +200,12 @@ def _plane_modes(grid):
     return k, k.astype(int), ~(doubled & (i < 0))
 
 
-def _blocks(stack):
+def in_blocks(stack):
     step = max(1, _BLOCK_PIXELS // max(1, stack.shape[1] * stack.shape[2]))
     return [slice(start, start + step) for start in range(0, len(stack), step)]
 
 
-def _stack(maps):
+def as_stack(maps):
     """Check maps and return them with their view as a stack (n, N, N)."""
     maps = np.asarray(maps)
     if maps.ndim not in (2, 3) or maps.shape[-1] != maps.shape[-2] or maps.shape[-1] < 2:

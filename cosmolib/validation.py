@@ -409,7 +409,8 @@ def planted_test(
     for method, baseline in baselines.items():
         found = attribute(
             network, x, method, 0, baseline=baseline,
-            n_steps=profile.ig_steps, n_samples=profile.shap_samples,
+            n_steps=profile.ig_steps, tolerance=profile.ig_tolerance,
+            n_samples=profile.shap_samples,
         )  # fmt: skip
         share, chance = planted_share(name, found.values, maps)
         alone = np.arange(len(x))  # each map is a universe of its own

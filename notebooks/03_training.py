@@ -43,6 +43,7 @@ cut = "none"  # what the network may see, e.g. "kmax:4" or "above:1e12:clamp"; s
 architecture = ""  # "lite", "o3" or "k4s2"; "": as the profile says
 seed = 1  # of initial weights, batches and augmentation
 epochs = 0  # 0: as the profile says; another number trains in a folder of its own
+shuffle_labels = False  # permute the parameters: nothing to learn, in a folder of its own
 data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
 weights = ""  # a published state dict to judge instead of a training, e.g. weights_41.pt
 runs_dir = "runs"  # the run's folder is made in here
@@ -75,6 +76,7 @@ if epochs:
     config = runs.load_profile(
         profile, **overrides, epochs=epochs, name=f"{config.name}-{epochs}epochs"
     )
+config = config.shuffled if shuffle_labels else config
 architecture = "o3" if weights else architecture or config.architecture
 cut = str(Cut.parse(cut))
 study = adopted_name(config, weights) if weights else config.name
@@ -272,6 +274,7 @@ glue("training_device", str(made["device"]), display=False)
 # %% tags=["remove-input"]
 now = runs.provenance(config, maps.fingerprint, time.perf_counter() - started)
 option = f" -p weights {made['weights']['name']}" if weights else ""
+option += " -p shuffle_labels True" * shuffle_labels
 for verb, source in (("Judged" if weights else "Trained", made), ("Shown", now)):
     commit = (source["git"] or {}).get("commit", "not under git")[:12]
     print(

@@ -61,13 +61,12 @@ from cosmolib import (
 )
 from cosmolib.answers import exact_answer, known_answer
 from cosmolib.attribution import METHODS
-from cosmolib.evaluation import load_run, predict_test, predict_valid, read_predictions, train_run
+from cosmolib.evaluation import load_run, predict_valid, read_predictions, train_run
 from cosmolib.fields import TARGETS
 from cosmolib.inputs import prepare_data, study_suite
-from cosmolib.networks import build_network
 from cosmolib.results import as_text, from_metrics, r2_of
 from cosmolib.suites import LABELS
-from cosmolib.training import fit, seeded, select_device
+from cosmolib.training import select_device
 from cosmolib.validation import known_answer_test
 
 started = time.perf_counter()
@@ -350,19 +349,14 @@ pd.DataFrame(
 # ## Shuffled labels
 #
 # The parameters are permuted among the training simulations and among the validation simulations, and
-# the network is trained as before, for as many epochs as a trial of chapter 04. The test simulations
-# keep their parameters. Any $R^2$ above zero would be a leak between the parts of the split. Below
-# zero is what fitting noise costs.
+# the network is trained as before. The test simulations keep their parameters. Any $R^2$ above zero
+# would be a leak between the parts of the split. Below zero is what fitting noise costs. Chapter 05
+# asks what the attributions of this network look like.
 
 # %%
-short = dataclasses.replace(config, epochs=config.tuning_epochs)
-data = prepare_data(maps, short, "none", shuffle_labels=True)
-with seeded(seed):
-    network = build_network(
-        config.architecture, maps.grid, config.hidden, config.dropout, len(config.targets)
-    )
-fit(network, data, short, seed=seed, device=device)
-shuffled_r2 = r2_of([predict_test(network, data, device)], **bootstrap)
+shuffled_run = dataclasses.replace(run, profile=config.shuffled.name)
+train_run(shuffled_run, config.shuffled, device=device)
+shuffled_r2 = r2_of([read_predictions(shuffled_run.path("predictions.npz"))], **bootstrap)
 real_r2 = {name: from_metrics(metrics["parameters"][name], "r2") for name in config.targets}
 
 # %% mystnb={"figure": {"name": "fig-shuffled", "caption": "$R^2$ per test map of the uncut network and of one trained on shuffled labels, on the profile's first suite (Lite: with a feedback proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8; a circle with error bar for true labels to the right, a square with error bar for shuffled labels near or left of the line at zero."}}

@@ -1,17 +1,11 @@
-"""Attribution against functions whose attributions are known, and its summaries."""
+"""Attribution against functions whose attributions are known."""
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from cosmolib.attribution import (
-    attribute,
-    by_class,
-    by_density,
-    make_baseline,
-    over_to_under,
-)
+from cosmolib.attribution import attribute, make_baseline, occlude, patches
 from cosmolib.networks import build_network
 from cosmolib.scaling import Scaling
 from cosmolib.training import seeded
@@ -98,12 +92,63 @@ def test_completeness_is_that_of_captum(network, maps):
     baseline = torch.zeros_like(maps[:1])
     _, delta = IntegratedGradients(lambda m: network.eval()(m)[0]).attribute(
         maps.clone().requires_grad_(), baselines=baseline, target=1, n_steps=8,
-        return_convergence_delta=True,
+        method="riemann_middle", return_convergence_delta=True,
     )  # fmt: skip
     with torch.no_grad():
         way = network(maps)[0][:, 1] - network(baseline)[0][:, 1]
     found = attribute(network, maps, "integrated_gradients", 1, baseline=baseline, n_steps=8)
     np.testing.assert_allclose(found.completeness, (delta / way).abs(), rtol=0.05, atol=1e-4)
+
+
+def test_steps_are_tripled_until_a_map_is_complete(network, maps):
+    options = {"baseline": make_baseline("blurred", maps), "n_steps": 2}
+    first = attribute(network, maps, "integrated_gradients", 0, **options)
+    tolerance = float(np.sort(first.completeness)[2])  # three maps are good enough
+    found = attribute(network, maps, "integrated_gradients", 0, tolerance=tolerance, **options)
+    good = first.completeness <= tolerance
+    assert set(found.n_steps[good]) == {2}
+    assert set(found.n_steps[~good]) <= {6, 18, 54}
+    np.testing.assert_array_equal(found.values[good], first.values[good])
+    assert (found.completeness <= tolerance)[found.n_steps < 54].all()
+    # What came out by tripling is the midpoint rule of as many steps.
+    never = attribute(network, maps, "integrated_gradients", 0, tolerance=0.0, **options)
+    assert set(never.n_steps) == {54}
+    whole = attribute(network, maps, "integrated_gradients", 0, **options | {"n_steps": 54})
+    np.testing.assert_allclose(never.values, whole.values, rtol=1e-3, atol=1e-6)
+    np.testing.assert_array_equal(first.n_steps, 2)
+
+
+def test_smoothgrad_is_the_mean_gradient_under_noise(linear, x):
+    weights = linear.weights.detach()
+    found = attribute(linear, x, "smooth_grad", 0, n_samples=7, stdevs=0.5)
+    np.testing.assert_allclose(found.values, weights[:, 0].expand(5, 8, 8), rtol=1e-5)
+    assert found.completeness is None
+    noisy = attribute(linear, x, "smooth_grad", 0, output="std", n_samples=2000, stdevs=0.5)
+    plain = attribute(linear, x, "saliency", 0, output="std")  # 2 x, so that the noise is its own
+    scatter = (noisy.values - plain.values).std()
+    assert scatter == pytest.approx(2 * 0.5 / 2000**0.5, rel=0.15)
+
+
+def test_occlusion_of_a_linear_function(linear, x):
+    regions = np.zeros((1, 8, 8), int)
+    regions[0, 2:5, 3:], regions[0, 7] = 1, -1
+    baseline = torch.full_like(x[:1], 0.5)
+    lost = occlude(linear, x, regions, 1, baseline=baseline)
+    change = (2 * linear.weights.detach() * (x - baseline))[:, 0].numpy()
+    expected = [change[:, regions[0] == region].sum(1) for region in (0, 1)]
+    np.testing.assert_allclose(lost, np.stack(expected, 1), rtol=1e-4, atol=1e-4)
+    own = np.stack([regions[0], *np.zeros((4, 8, 8), int)])  # a map each
+    assert (occlude(linear, x, own, 1, baseline=baseline)[1:, 1] == 0).all()  # none of it there
+    with pytest.raises(ValueError, match=r"regions: found shape \(2, 8, 8\), expected 1 or 5"):
+        occlude(linear, x, own[:2], 1, baseline=baseline)
+
+
+def test_patches_tile_the_map():
+    squares = patches(10, 4)  # the last ones are narrower
+    assert squares.shape == (1, 10, 10)
+    assert squares.max() == 8
+    assert (np.bincount(squares.ravel()) == [16, 16, 8, 16, 16, 8, 8, 8, 4]).all()
+    assert squares[0, 5, 1] == 3
 
 
 @pytest.mark.parametrize("method", ["saliency", "integrated_gradients"])
@@ -139,6 +184,7 @@ def test_the_network_and_the_random_states_are_left_alone(network, maps):
     ("method", "options", "message"),
     [
         ("gradcam", {}, "method: found 'gradcam', expected one of: saliency"),
+        ("smooth_grad", {}, "smooth_grad: found noise of stdevs=0.0, expected more than 0"),
         ("saliency", {"output": "median"}, "output: found 'median'"),
         ("saliency", {"target": 2}, "target: found 2, expected 0 to 1"),
         ("integrated_gradients", {}, "integrated_gradients: found no baseline"),
@@ -174,6 +220,10 @@ def test_baselines():
     chosen = make_baseline("training", x, train_x=train)
     assert chosen.shape == (32, 1, 16, 16)
     assert len(chosen[:, 0, 0, 0].unique()) == 32
+    noise = make_baseline("noise", x)
+    assert noise.shape == x.shape
+    assert float(noise.std()) == pytest.approx(1, abs=0.1)
+    assert not torch.equal(noise[0], noise[1])
     for name in ("uniform", "training"):
         with pytest.raises(ValueError, match=f"baseline '{name}': found no"):
             make_baseline(name, x)
@@ -187,77 +237,3 @@ def test_blurring_is_a_gaussian_of_sigma_pixels():
     row = make_baseline("blurred", point, sigma=3.0)[0, 0].sum(0).double()
     place = torch.arange(64) - 32.0
     assert float((row * place**2).sum()) == pytest.approx(9, rel=1e-3)
-
-
-# --------------------------------------------------------------------------------------- summaries
-def blocks():
-    """Four maps of two simulations: a quarter of the pixels dense (5), the rest empty (0.5)."""
-    density = np.full((4, 8, 8), 0.5)
-    density[:, :4, :4] = 5.0
-    values = np.where(density > 1, -3.0, 1.0) * np.array([1, 1, 1, 1])[:, None, None]
-    return values, density, np.array([0, 0, 1, 1])
-
-
-def test_by_density():
-    values, density, simulations = blocks()
-    found = by_density(values, density, [0, 1, 4, 10], simulations, 100)
-    np.testing.assert_allclose(found["fraction"], [0.75, 0, 0.25])
-    mean = 0.75 * 1 + 0.25 * 3  # 1.5
-    np.testing.assert_allclose(found["per_pixel"][:, 0], [1 / mean, np.nan, 3 / mean])
-    np.testing.assert_allclose(found["signed_per_pixel"][:, 0], [1 / mean, np.nan, -3 / mean])
-    np.testing.assert_allclose(found["share"][:, 0], [0.5, 0, 0.5])
-    np.testing.assert_allclose(found["share"][:, 1], found["share"][:, 2])  # all maps are equal
-    assert found["edges"].tolist() == [0, 1, 4, 10]
-
-
-def test_pixels_outside_the_edges_count_in_the_totals():
-    values, density, simulations = blocks()
-    found = by_density(values, density, [1, 10], simulations, 10)
-    np.testing.assert_allclose(found["share"][:, 0], [0.5])
-    np.testing.assert_allclose(found["fraction"], [0.25])
-
-
-def test_intervals_come_from_the_scatter_between_simulations():
-    rng = np.random.default_rng(0)
-    simulations = np.repeat(np.arange(40), 5)
-    density = rng.uniform(0, 2, (200, 8, 8))
-    strength = rng.uniform(1, 3, 40)[simulations][:, None, None]  # of the dense pixels
-    values = np.where(density >= 1, strength, 1.0)
-    found = by_density(values, density, [0, 1, 2], simulations, 1000)["share"][1]
-    per_map = np.array([v[d >= 1].sum() for v, d in zip(values, density, strict=True)])
-    assert found[1] < found[0] < found[2]
-    # share = s / (1 + s) for a strength s, so that its error follows from that of the mean of s.
-    mean = per_map.reshape(40, 5).mean(1) / 32
-    error = mean.std() / np.sqrt(40) / (1 + mean.mean()) ** 2
-    assert (found[2] - found[1]) / (2 * 1.96) == pytest.approx(error, rel=0.25)
-    one = by_density(values[:5], density[:5], [0, 1, 2], simulations[:5], 10)
-    assert np.isnan(one["share"][:, 1:]).all()
-    assert np.isfinite(one["share"][:, 0]).all()
-
-
-def test_by_class():
-    values, density, simulations = blocks()
-    classes = np.where(density > 1, 2, 0).astype(np.uint8)
-    classes[:, 6:, 6:] = 1
-    found = by_class(values, classes, simulations, 50)
-    assert found["names"] == ("void", "filament", "halo")
-    np.testing.assert_allclose(found["fraction"], [44 / 64, 4 / 64, 16 / 64])
-    np.testing.assert_allclose(found["share"][:, 0], np.array([44, 4, 48]) / 96)
-
-
-def test_over_to_under():
-    values, density, simulations = blocks()
-    found = over_to_under(values, density - 1, simulations, 50)
-    assert found["over_to_under_per_pixel"]["value"] == pytest.approx(3)
-    assert found["under_share"]["value"] == pytest.approx(0.5)
-    assert found["under_share"]["low"] == pytest.approx(found["under_share"]["high"])
-    one = over_to_under(values[:2], density[:2] - 1, simulations[:2], 50)["under_share"]
-    assert one == {"value": pytest.approx(0.5), "low": None, "high": None}
-
-
-def test_bad_summaries():
-    values, density, simulations = blocks()
-    with pytest.raises(ValueError, match="edges: found"):
-        by_density(values, density, [1, 1], simulations)
-    with pytest.raises(ValueError, match=r"found shapes \(4, 8, 8\) and \(3, 8, 8\)"):
-        by_density(values, density[:3], [0, 1], simulations)

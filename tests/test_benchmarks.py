@@ -212,3 +212,23 @@ def test_no_space_is_said_before_anything_is_written(tmp_path):
     error = bench(tmp_path, "--simulations", "100000000", "--only", "base", code=1)
     assert "GB, expected" in error
     assert not (tmp_path / "table.json").exists()
+
+
+def test_the_bench_of_attribution_writes_what_the_page_shows(tmp_path):
+    """At two maps, once: that both sides do the same work, and that the table is made of it."""
+    out = tmp_path / "attribution.json"
+    command = [sys.executable, str(ROOT / "benchmarks" / "attribution.py"), "--maps", "2"]
+    command += ["--repeats", "1", "--threads", "1", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = json.loads(out.read_text())["rows"]
+    assert len(rows) == 5
+    for row in rows:
+        pair = row["maps_per_second"], row["reference_maps_per_second"]
+        assert row["ratio"] == pytest.approx(pair[0] / pair[1])
+        assert row["maps"] == 4
+    to_one_percent = rows[3]
+    assert to_one_percent["complete"] >= 0.5
+    text = stage.attribution_table(out)
+    assert f"| {to_one_percent['maps_per_second']:.1f} |" in text
+    assert "Not measured" in stage.attribution_table(tmp_path / "none.json")

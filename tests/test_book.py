@@ -172,6 +172,7 @@ def test_included_texts_are_made_by_the_staging(staged):
             used += 1
     assert used, "your-data.md includes the table of the bench"
     assert "Not measured" in (pages / "_tables" / "camels.md").read_text()
+    assert (pages / "_tables" / "attribution.md").is_file()
     assert not (ROOT / "book" / "_tables").exists()  # made, not kept
 
 

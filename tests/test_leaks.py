@@ -91,7 +91,7 @@ def test_shuffled_labels_are_not_learnt(larger_suite):
     profile = load_profile("tiny", epochs=10)
     scores = {}
     for shuffled in (False, True):
-        data = prepare_data(larger_suite, profile, shuffle_labels=shuffled)
+        data = prepare_data(larger_suite, replace(profile, shuffle_labels=shuffled))
         with seeded(1):
             network = build_network("lite", larger_suite.grid, 2, 0.0, 2)
         fit(network, data, profile, seed=1)
@@ -102,7 +102,9 @@ def test_shuffled_labels_are_not_learnt(larger_suite):
 
 
 def test_shuffling_moves_labels_between_simulations_of_one_part(suite, profile):
-    data, shuffled = (prepare_data(suite, profile, shuffle_labels=s) for s in (False, True))
+    data, shuffled = (
+        prepare_data(suite, replace(profile, shuffle_labels=s)) for s in (False, True)
+    )
     assert torch.equal(shuffled.train_x, data.train_x)
     assert not torch.equal(shuffled.train_theta, data.train_theta)
     np.testing.assert_array_equal(shuffled.test_truth, data.test_truth)

@@ -7,6 +7,7 @@ from cosmolib.networks import (
     ARCHITECTURES,
     build_network,
     count_parameters,
+    folded,
     load_published_weights,
 )
 
@@ -159,3 +160,47 @@ def test_maps_of_another_size_are_refused():
     network = build_network("lite", size=64, hidden=1)
     with pytest.raises(ValueError, match=r"found shape \(2, 1, 32, 32\), expected \(B, 1, 64, 64"):
         network(torch.zeros(2, 1, 32, 32))
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_folding_changes_the_speed_and_nothing_else(name):
+    torch.manual_seed(0)
+    network = build_network(name, size=32, hidden=2, dropout=0.3, n_parameters=3)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # as after a training
+            torch.nn.init.uniform_(module.weight, 0.5, 2)
+            torch.nn.init.normal_(module.bias)
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    x = torch.randn(4, 1, 32, 32)
+    fast = folded(network.train(), x[:1])
+    assert network.training
+    assert not fast.training
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    used = [m for m in fast.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert len(used) == (1 if name == "o3" else 0)  # B01 is never used
+    assert not any(weight.requires_grad for weight in fast.parameters())
+    with torch.no_grad():
+        for a, b in zip(fast(x), network.eval()(x), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_that_cannot_be_folded_is_left_as_it_is():
+    class Twice(torch.nn.Module):
+        """Uses the output of its convolution a second time, beside the normalisation."""
+
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2)
+            self.norm.running_mean.fill_(3.0)
+
+        def forward(self, x):
+            made = self.conv(x)
+            out = (self.norm(made) + made).mean((2, 3))
+            return out, out
+
+    network, x = Twice().eval(), torch.randn(2, 1, 8, 8)
+    found = folded(network, x)
+    assert isinstance(found.norm, torch.nn.BatchNorm2d)
+    torch.testing.assert_close(found(x)[0], network(x)[0])

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from cosmolib import plots, plots_attribution, plots_results
+from cosmolib import plots, plots_results
 
 PARAMETERS = ["Omega_m", "sigma_8"]
 SUITES = ["Lite", "Nbody_Lite"]
@@ -170,19 +170,3 @@ def test_study_figures(finished):
     assert axes[0].get_xscale() == "log"
     assert axes[1].get_title(loc="left") + axes[1].get_title() == "optimum at the edge"
     draw(plots_results.importances({"max_lr": 0.7, "hidden": 0.3}))
-
-
-def test_attribution_figures():
-    rng = np.random.default_rng(1)
-    density = 10 ** rng.normal(11, 0.3, (2, 8, 8))
-    methods = {name: rng.standard_normal((2, 8, 8)) for name in plots_attribution.METHOD_NAMES}
-    methods["flat"] = np.zeros((2, 8, 8))  # nothing to scale by
-    draw(plots_attribution.attribution_gallery(density, methods, ["one", "two"]))
-    edges = np.array([0.1, 1.0, 10.0])
-    bins = np.array([[0.5, 0.4, 0.6], [1.5, 1.4, 1.6]])
-    panels = {name: {"saliency": {"per_pixel": bins, "share": bins / 2}} for name in PARAMETERS}
-    fig, axes = draw(plots_attribution.attribution_by_density(edges, panels, np.array([0.7, 0.3])))
-    assert axes[0, 0].get_xscale() == "log"
-    classes = {name: {"saliency": bins} for name in PARAMETERS}
-    draw(plots_attribution.attribution_by_class(("void", "halo"), classes, np.array([0.7, 0.3])))
-    draw(plots_attribution.completeness({"Lite": np.array([0.0, 1e-3, 0.1])}))

@@ -1,4 +1,4 @@
-"""Spectra against Pylians and against fields of known power; PDFs, quantiles, web classes."""
+"""Spectra against Pylians and against fields of known power; PDFs, quantiles."""
 
 import numpy as np
 import pytest
@@ -6,11 +6,11 @@ import pytest
 from cosmolib import spectra
 from cosmolib.cuts import apply_cut
 from cosmolib.spectra import (
+    cross_power,
     pixel_pdf,
     pixel_quantiles,
     power_spectrum,
     summary_statistics,
-    web_classes,
 )
 
 FUNDAMENTAL = 2 * np.pi / 25.0
@@ -109,6 +109,22 @@ def test_fourier_cut_takes_the_power_it_says():
     np.testing.assert_allclose(high + low, power, rtol=1e-3)
 
 
+def test_cross_power_is_the_power_of_a_field_with_itself_and_sees_phases():
+    maps = lognormal_maps(3, 32).astype(np.float64)
+    delta = maps / maps.mean(axis=(1, 2), keepdims=True) - 1
+    k, power, modes = cross_power(delta, delta, box_size=25.0)
+    expected_k, expected = power_spectrum(maps, 25.0)
+    np.testing.assert_allclose(k, expected_k)
+    np.testing.assert_allclose(power / modes * (25 / 32**2) ** 2, expected)
+    assert modes.sum() == (32**2 - 4) / 2 + 3  # but for the mean, half of the modes, three alone
+    half = cross_power(delta, -0.5 * delta + 7)[1]  # means play no part
+    np.testing.assert_allclose(half, -0.5 * power)
+    turned = cross_power(delta, np.roll(delta, 1, axis=0))[1]
+    assert abs(turned[:, -3:]).max() < power[:, -3:].max()
+    with pytest.raises(ValueError, match=r"fields: found shapes \(3, 32, 32\) and \(2, 32, 32\)"):
+        cross_power(delta, delta[:2])
+
+
 def test_log_and_overdensity_exclude_each_other():
     with pytest.raises(ValueError, match="not both"):
         power_spectrum(np.ones((4, 4)), log=True, overdensity=True)
@@ -119,8 +135,8 @@ def test_log_and_overdensity_exclude_each_other():
     "function",
     [
         power_spectrum,
-        web_classes,
         summary_statistics,
+        lambda maps: cross_power(maps, maps),
         lambda maps: pixel_pdf(maps, [10, 11]),
         lambda maps: pixel_quantiles(maps, 3),
     ],
@@ -214,7 +230,6 @@ def test_summary_of_any_cut_map_is_finite(cut):
     x, names = summary_statistics(maps)
     assert x.shape == (3, len(names))
     assert np.isfinite(x).all()
-    assert (web_classes(maps) <= 2).all()
 
 
 @pytest.mark.parametrize("value", [0.0, -1e11, 5e11])
@@ -232,60 +247,3 @@ def test_summary_does_not_see_rounding_of_a_cut():
     beyond = [name.startswith("P_delta") and float(name[:-1].split("=")[1]) > 3 for name in names]
     assert sum(beyond) > 2
     assert (x[:, beyond] == -8).all()
-
-
-# ---------------------------------------------------------------- web classes
-
-
-def blob(grid, x, y, width):
-    i = np.arange(grid)
-    d = np.minimum(i, grid - i)
-    dx, dy = (np.roll(d, at) for at in (x, y))
-    return np.exp(-0.5 * (dx[:, None] / width) ** 2) * np.exp(-0.5 * (dy / width) ** 2)
-
-
-def test_a_clump_is_a_halo_a_ridge_a_filament_and_the_rest_void():
-    ridge = np.zeros((64, 64))
-    ridge[:, 16] = 1
-    maps = 0.1 + ridge + 30 * blob(64, 32, 48, 1)
-    classes = web_classes(maps, smoothing=0.5)
-    assert classes.dtype == np.uint8
-    assert classes[32, 48] == 2
-    assert (classes[:, 16] == 1).all()
-    assert (classes[:10, 28:36] == 0).all()
-    assert (web_classes(maps.T, smoothing=0.5) == classes.T).all()
-    assert (web_classes(np.roll(maps, (5, 40), (0, 1))) == np.roll(classes, (5, 40), (0, 1))).all()
-
-
-def test_halos_are_denser_than_filaments_and_these_than_voids():
-    maps = lognormal_maps(6, 64)
-    classes = web_classes(maps)
-    share = np.bincount(classes.ravel(), minlength=3) / classes.size
-    assert (share > 0.01).all()
-    mean = [maps[classes == code].mean() for code in range(3)]
-    assert mean[0] < 0.6 * mean[1] < 0.3 * mean[2]
-    assert np.array_equal(web_classes(3 * maps), classes)
-    assert np.array_equal(web_classes(maps[2]), classes[2])
-    assert (web_classes(np.ones((2, 16, 16), np.float32)) == 0).all()
-
-
-def test_eigenvalues_add_up_to_the_smoothed_overdensity():
-    # Both eigenvalues above t asks for delta > 2 t, none for delta <= 2 t: a bound at each pixel.
-    maps = lognormal_maps(3, 33).astype(np.float64)
-    delta = maps / maps.mean(axis=(1, 2), keepdims=True) - 1
-    k = 2 * np.pi * np.hypot(np.fft.fftfreq(33, 25 / 33)[:, None], np.fft.rfftfreq(33, 25 / 33))
-    smooth = np.fft.irfft2(np.fft.rfft2(delta) * np.exp(-0.5 * (k * 0.7) ** 2), s=(33, 33))
-    for threshold in (0.0, 0.3):
-        classes = web_classes(maps, smoothing=0.7, threshold=threshold)
-        assert smooth[classes == 2].min() > 2 * threshold
-        assert smooth[classes == 0].max() <= 2 * threshold
-    far = web_classes(maps, smoothing=0.7, threshold=1e3)
-    assert (far == 0).all()
-
-
-def test_a_diagonal_ridge_is_a_filament():
-    # Its two second derivatives are equal: only the mixed one tells it from a halo.
-    for grid in (32, 33):
-        classes = web_classes(0.1 + np.eye(grid), smoothing=0.8)
-        assert (np.diag(classes) == 1).all()
-        assert (np.diag(np.roll(classes, grid // 2, axis=1)) == 0).all()

@@ -31,7 +31,9 @@ def test_one_training_per_run(name):
     counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, flags=re.M))
     runs = len(profile.suites) * len(profile.cuts) + len(profile.controls)
     runs *= len(profile.seeds)
+    runs += len(set(profile.attribution_seeds) - set(profile.seeds))
     assert int(counts["training_run"]) == runs
+    assert counts["shuffled_run"] == "1"
     for rule in ("data", "cuts", "training", "tuning", "interpretation", "results", "validation"):
         assert counts[rule] == "1"
     assert counts["stage"] == counts["html"] == "1"

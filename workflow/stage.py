@@ -16,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PROSE = ("_config.yml", "_toc.yml", "CHANGELOG.md")
 BENCH = ROOT / "results" / "benchmarks" / "camels.json"  # of `make bench-camels`
+ATTRIBUTION_BENCH = ROOT / "results" / "benchmarks" / "attribution.json"  # make bench-attribution
 
 
 def collect(build, headline):
@@ -34,6 +35,8 @@ def collect(build, headline):
     tables = book / "book" / "_tables"
     tables.mkdir()
     (tables / "camels.md").write_text(camels_table(BENCH), encoding="utf-8")
+    text = attribution_table(ATTRIBUTION_BENCH)
+    (tables / "attribution.md").write_text(text, encoding="utf-8")
     shutil.copytree(
         build / "notebooks", book / "notebooks", ignore=shutil.ignore_patterns(".*", "*.failed.*")
     )
@@ -45,6 +48,34 @@ def collect(build, headline):
     temporary = build / ".staged.json"
     temporary.write_text(json.dumps(listing, indent=1) + "\n")
     os.replace(temporary, build / "staged.json")
+
+
+def attribution_table(path):
+    """Return the table of `make bench-attribution` as MyST text, or a line that there is none."""
+    if not Path(path).is_file():
+        return "*Not measured: `make bench-attribution` makes this table.*\n"
+    bench = json.loads(Path(path).read_text(encoding="utf-8"))
+    made = bench["provenance"]
+    lines = [
+        f"Maps of {bench['grid']} x {bench['grid']} pixels, on {bench['machine']}; "
+        f"{made['utc'][:10]}, commit {_commit(made['git'])}.",
+        "",
+        "| attribution | plain loop [maps/s] | `attribute` [maps/s] | ratio | median error | "
+        "maps complete to 1 % |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for row in bench["rows"]:
+        error = complete = ""
+        if "median_error" in row:
+            error = (
+                f"{100 * row['reference_median_error']:.2f} %, {100 * row['median_error']:.2f} %"
+            )
+            complete = f"{row['reference_complete']:.2f}, {row['complete']:.2f}"
+        lines.append(
+            f"| {row['work']} | {row['reference_maps_per_second']:.1f} | "
+            f"{row['maps_per_second']:.1f} | {row['ratio']:.1f} | {error} | {complete} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 def camels_table(path):

@@ -1,0 +1,173 @@
+"""Attribution of many maps against a plain loop of captum over single maps, in one run.
+
+    python benchmarks/attribution.py            # make bench-attribution
+    python benchmarks/attribution.py --maps 8   # few, to see it work
+
+Reference: what a captum tutorial does. One map after the other, the network as it was trained, the
+method's own call; Integrated Gradients with captum's 50 Gauss-Legendre points, doubled and done
+anew while the relative completeness error is above the tolerance, at most three times. Ours:
+`cosmolib.attribution.attribute` on all maps, to the same tolerance. Both on the CPU with the same
+number of threads. The network has the size of the demo profile's and is trained for one epoch only.
+What is written is the median of the repeats, which alternate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # also where cosmolib is not installed
+
+from cosmolib.attribution import attribute, make_baseline  # noqa: E402
+from cosmolib.inputs import prepare_data, study_suite  # noqa: E402
+from cosmolib.networks import build_network  # noqa: E402
+from cosmolib.runs import load_profile, provenance, write_json  # noqa: E402
+from cosmolib.training import fit, seeded  # noqa: E402
+
+TABLE = ROOT / "results" / "benchmarks" / "attribution.json"
+TARGETS = (0, 1)
+RAISES = 3
+
+
+def plain_loop(network, x, method, baseline, samples, tolerance):
+    """The reference, (n, N, N) for each target, and the completeness errors of the last tries."""
+    from captum.attr import GradientShap, IntegratedGradients, Saliency
+
+    def forward(maps):
+        return network(maps)[0]
+
+    found, errors = [], []
+    for target in TARGETS:
+        for one in x.split(1):
+            one = one.clone().requires_grad_()
+            if method == "saliency":
+                values = Saliency(forward).attribute(one, target=target, abs=False)
+            elif method == "gradient_shap":
+                values = GradientShap(forward).attribute(
+                    one, baselines=baseline, target=target, n_samples=samples
+                )
+            else:
+                with torch.no_grad():
+                    way = (forward(one) - forward(baseline))[0, target].abs()
+                points = 50
+                for attempt in range(RAISES + 1):
+                    values, delta = IntegratedGradients(forward).attribute(
+                        one, baselines=baseline, target=target, n_steps=points,
+                        return_convergence_delta=True,
+                    )  # fmt: skip
+                    error = float(delta.abs()[0] / way)
+                    if tolerance is None or error <= tolerance or attempt == RAISES:
+                        break
+                    points *= 2
+                errors.append(error)
+            found.append(values.detach()[0, 0].numpy())
+    return np.array(found), np.array(errors)
+
+
+def ours(network, x, method, baseline, samples, tolerance):
+    """The same by cosmolib."""
+    options = {"n_samples": samples}
+    if method == "integrated_gradients":
+        options = {"n_steps": 50 if tolerance is None else 16, "tolerance": tolerance}
+    found = [attribute(network, x, method, t, baseline=baseline, **options) for t in TARGETS]
+    errors = [a.completeness for a in found if a.n_steps is not None]
+    return np.concatenate([a.values for a in found]), np.concatenate(errors) if errors else None
+
+
+def cpu_name():
+    """Return what the processor calls itself."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":")[1].strip() for line in text.splitlines() if "model name" in line]
+    return names[0] if names else platform.machine()
+
+
+def main(arguments=None):
+    """Measure every row and write the table; return it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--maps", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", type=Path, default=TABLE)
+    asked = parser.parse_args(arguments)
+    torch.set_num_threads(asked.threads)
+    profile = replace(load_profile("demo"), epochs=1, train_simulations=60)
+    data = prepare_data(study_suite("Lite", profile), profile)
+    with seeded(1):
+        network = build_network("lite", data.test_x.shape[-1], profile.hidden, profile.dropout, 2)
+    fit(network, data, profile, seed=1)
+    network.eval()
+    x = data.test_x[:: max(1, len(data.test_x) // asked.maps)][: asked.maps].clone()
+    baselines = {
+        "saliency": None,
+        "integrated_gradients": make_baseline("mean_log", x),
+        "gradient_shap": make_baseline("training", x, train_x=data.train_x),
+    }
+    work = [
+        ("Saliency", "saliency", None),
+        (f"GradientSHAP, {profile.shap_samples} draws", "gradient_shap", None),
+        ("Integrated Gradients, 50 points", "integrated_gradients", None),
+        ("Integrated Gradients, to 1 %", "integrated_gradients", profile.ig_tolerance),
+    ]
+    rows = []
+    for name, method, tolerance in work:
+        arguments = network, x, method, baselines[method], profile.shap_samples, tolerance
+        ours(network, x[:2], *arguments[2:])  # imports and first calls
+        seconds, errors = {plain_loop: [], ours: []}, {}
+        for _ in range(asked.repeats):
+            for function in seconds:
+                started = time.perf_counter()
+                values, errors[function] = function(*arguments)
+                seconds[function].append(time.perf_counter() - started)
+        reference, own = (float(np.median(taken)) for taken in seconds.values())
+        row = {
+            "work": name,
+            "maps": len(x) * len(TARGETS),
+            "reference_maps_per_second": len(x) * len(TARGETS) / reference,
+            "maps_per_second": len(x) * len(TARGETS) / own,
+            "ratio": reference / own,
+        }
+        if method == "integrated_gradients":
+            for key, function in (("reference_", plain_loop), ("", ours)):
+                row[f"{key}median_error"] = float(np.median(errors[function]))
+                row[f"{key}complete"] = float((errors[function] <= 0.01).mean())
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    # All that the chapter does with its three methods: the last row and the first two.
+    chosen = [rows[0], rows[1], rows[3]]
+    both = [sum(1 / row[key] for row in chosen) for key in
+            ("reference_maps_per_second", "maps_per_second")]  # fmt: skip
+    rows.append(
+        {
+            "work": "the three methods, Integrated Gradients to 1 %",
+            "maps": len(x) * len(TARGETS),
+            "reference_maps_per_second": 1 / both[0],
+            "maps_per_second": 1 / both[1],
+            "ratio": both[0] / both[1],
+        }
+    )
+    print(json.dumps(rows[-1]))
+    table = {
+        "rows": rows,
+        "grid": x.shape[-1],
+        "threads": asked.threads,
+        "machine": f"{cpu_name()}, {asked.threads} threads",
+        "provenance": provenance(profile, data.fingerprint),
+    }
+    write_json(asked.out, table)
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""The cosmic web of a map: classes, peaks, voids and distances, on fields where they are known."""
+
+import numpy as np
+import pytest
+from test_spectra import lognormal_maps
+
+from cosmolib.web import (
+    VOID_RADII,
+    WEB_CLASSES,
+    density_peaks,
+    distance_to,
+    void_centres,
+    web_classes,
+)
+
+# ---------------------------------------------------------------- web classes
+
+
+def blob(grid, x, y, width):
+    i = np.arange(grid)
+    d = np.minimum(i, grid - i)
+    dx, dy = (np.roll(d, at) for at in (x, y))
+    return np.exp(-0.5 * (dx[:, None] / width) ** 2) * np.exp(-0.5 * (dy / width) ** 2)
+
+
+def test_a_clump_is_a_halo_a_ridge_a_filament_and_the_rest_void():
+    ridge = np.zeros((64, 64))
+    ridge[:, 16] = 1
+    maps = 0.1 + ridge + 30 * blob(64, 32, 48, 1)
+    classes = web_classes(maps, smoothing=0.5)
+    assert classes.dtype == np.uint8
+    assert classes[32, 48] == 2
+    assert (classes[:, 16] == 1).all()
+    assert (classes[:10, 28:36] == 0).all()
+    assert (web_classes(maps.T, smoothing=0.5) == classes.T).all()
+    assert (web_classes(np.roll(maps, (5, 40), (0, 1))) == np.roll(classes, (5, 40), (0, 1))).all()
+
+
+def test_halos_are_denser_than_filaments_and_these_than_voids():
+    maps = lognormal_maps(6, 64)
+    classes = web_classes(maps)
+    share = np.bincount(classes.ravel(), minlength=3) / classes.size
+    assert (share > 0.01).all()
+    mean = [maps[classes == code].mean() for code in range(3)]
+    assert mean[0] < 0.6 * mean[1] < 0.3 * mean[2]
+    assert np.array_equal(web_classes(3 * maps), classes)
+    assert np.array_equal(web_classes(maps[2]), classes[2])
+    assert (web_classes(np.ones((2, 16, 16), np.float32)) == 0).all()
+
+
+def test_eigenvalues_add_up_to_the_smoothed_overdensity():
+    # Both eigenvalues above t asks for delta > 2 t, none for delta <= 2 t: a bound at each pixel.
+    maps = lognormal_maps(3, 33).astype(np.float64)
+    delta = maps / maps.mean(axis=(1, 2), keepdims=True) - 1
+    k = 2 * np.pi * np.hypot(np.fft.fftfreq(33, 25 / 33)[:, None], np.fft.rfftfreq(33, 25 / 33))
+    smooth = np.fft.irfft2(np.fft.rfft2(delta) * np.exp(-0.5 * (k * 0.7) ** 2), s=(33, 33))
+    for threshold in (0.0, 0.3):
+        classes = web_classes(maps, smoothing=0.7, threshold=threshold)
+        assert smooth[classes == 2].min() > 2 * threshold
+        assert smooth[classes == 0].max() <= 2 * threshold
+    far = web_classes(maps, smoothing=0.7, threshold=1e3)
+    assert (far == 0).all()
+
+
+def test_a_diagonal_ridge_is_a_filament():
+    # Its two second derivatives are equal: only the mixed one tells it from a halo.
+    for grid in (32, 33):
+        classes = web_classes(0.1 + np.eye(grid), smoothing=0.8)
+        assert (np.diag(classes) == 1).all()
+        assert (np.diag(np.roll(classes, grid // 2, axis=1)) == 0).all()
+
+
+# ---------------------------------------------------------------- peaks, voids, distances
+
+
+def test_peaks_are_where_the_clumps_are():
+    heights = {(5, 40): 40, (30, 2): 60, (50, 63): 50}
+    maps = 1 + sum(a * blob(64, y, x, 1.5) for (y, x), a in heights.items())
+    peaks = density_peaks(maps, smoothing=0.5, minimum=2.0)
+    assert set(map(tuple, np.argwhere(peaks).tolist())) == set(heights)
+    assert not density_peaks(maps, smoothing=0.5, minimum=1e3).any()
+    twice = density_peaks(np.stack([maps, np.roll(maps, (9, 20), (0, 1))]))
+    assert (twice[1] == np.roll(twice[0], (9, 20), (0, 1))).all()
+    assert not density_peaks(np.ones((8, 8))).any()  # a plain has no peak
+
+
+def test_voids_are_the_holes_with_their_radii():
+    maps = np.ones((64, 64))
+    step = 25 / 64
+    y, x = np.indices((64, 64))
+    for (cy, cx), radius in (((20, 20), 4.0), ((60, 50), 2.0)):
+        dy, dx = (np.abs((a - c + 32) % 64 - 32) for a, c in ((y, cy), (x, cx)))
+        maps[np.hypot(dy, dx) * step <= radius] = 0.02
+    found = void_centres(maps, radii=(4.0, 3.0, 2.0, 1.0), threshold=-0.9)
+    assert found[20, 20] == 4.0
+    assert found[60, 50] == 2.0
+    centres = np.argwhere(found >= 2)
+    assert len(centres) == 2
+    assert not void_centres(np.ones((16, 16))).any()
+
+
+def test_voids_do_not_overlap_and_are_empty():
+    maps = lognormal_maps(2, 64)
+    found = void_centres(maps)
+    step = 25 / 64
+    side = np.minimum(np.arange(64), 64 - np.arange(64)) * step
+    distance = np.hypot(side[:, None], side)
+    for one, radii in zip(maps, found, strict=True):
+        places = np.argwhere(radii)
+        assert len(places) > 3
+        for y, x in places:
+            disc = np.roll(distance, (y, x), (0, 1))
+            assert (one / one.mean() - 1)[disc <= radii[y, x]].mean() < -0.5 + 1e-6
+            for v, u in places:
+                if (v, u) != (y, x):
+                    assert disc[v, u] >= radii[y, x] + radii[v, u] - 1e-5
+    assert set(np.unique(found)) <= {0.0, *VOID_RADII}
+    assert np.array_equal(void_centres(maps[1]), found[1])
+
+
+def test_distance_is_periodic():
+    places = np.zeros((2, 16, 16), bool)
+    places[0, 1, 15] = True
+    distance = distance_to(places, box_size=8.0)
+    y, x = np.indices((16, 16))
+    dy, dx = (np.minimum((a - c) % 16, (c - a) % 16) for a, c in ((y, 1), (x, 15)))
+    np.testing.assert_allclose(distance[0], 0.5 * np.hypot(dy, dx))
+    assert np.isinf(distance[1]).all()
+
+
+@pytest.mark.parametrize("function", [web_classes, density_peaks, void_centres, distance_to])
+def test_bad_shape(function):
+    with pytest.raises(ValueError, match=r"shape \(n, N, N\) or \(N, N\), found"):
+        function(np.ones((2, 4, 5), np.float32))
+
+
+def test_classes_have_names():
+    assert len(WEB_CLASSES) == 3
