@@ -30,7 +30,8 @@ _PAGE = Template("""
 #$name canvas { width: 100%; aspect-ratio: 1; image-rendering: pixelated; cursor: crosshair; }
 #$name figcaption, #$name output { font-size: .85rem; display: block; }
 #$name .bar { display: flex; align-items: center; gap: .4rem; }
-#$name .bar canvas { height: .7rem; aspect-ratio: auto; flex: 1; }
+#$name .bar span { white-space: nowrap; }
+#$name .bar canvas { height: .7rem; aspect-ratio: auto; flex: 1 1 0; min-width: 0; width: 0; }
 </style>
 <noscript><p>This gallery needs a script; the figures of this chapter show some of its maps.</p>
 </noscript>
