@@ -474,7 +474,8 @@ pd.DataFrame(
 # after the other. Then a network whose labels were shuffled among the simulations, and networks that
 # differ from the first in nothing but their seed: those *should* agree with it. The rank correlation
 # is of absolute attributions, map by map; what keeps it above zero for a random network is the map
-# itself, by which Integrated Gradients multiply. The correlation of signed attributions is not fooled.
+# itself, by which Integrated Gradients multiply. The correlation of signed attributions is harder to
+# fool, but look at the shuffled labels before you trust it: the table at the end has both parameters.
 
 # %%
 others = {}
@@ -845,7 +846,9 @@ runs.write_json(
 # | densest first | {glue:text}`interpretation_deletion_dense_om:s` | {glue:text}`interpretation_deletion_dense_s8:s` |
 # | at random | {glue:text}`interpretation_deletion_random_om:s` | {glue:text}`interpretation_deletion_random_s8:s` |
 #
-# The baseline decides more than anything else: no share without it. Single pixels are not to be
+# Where the correlation with shuffled labels is as high as that with another seed, single maps of that
+# parameter tell little of what was learnt. The baseline decides more than anything else: no share
+# without it. Single pixels are not to be
 # trusted where the attribution does not move with the map; sums over many of them are. And a method
 # need not point to the signal: [chapter 07](07_validation.ipynb) measures that on planted ones.
 #
