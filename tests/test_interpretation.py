@@ -24,7 +24,7 @@ from cosmolib.interpretation import (
     under_share,
 )
 from cosmolib.networks import build_network
-from cosmolib.runs import Run, load_profile
+from cosmolib.runs import Run, load_profile, read_json
 from cosmolib.scaling import Scaling
 from cosmolib.training import seeded
 
@@ -71,6 +71,7 @@ def test_baselines_fit_their_method(subject):
     cycled = baseline_of(more, "integrated_gradients", "training")
     assert len(cycled) == 8
     assert torch.equal(cycled[0], cycled[2])
+    assert not torch.equal(cycled[0], cycled[1])
 
 
 def test_every_check_gives_numbers(subject, profile):
@@ -127,7 +128,14 @@ def test_the_subject_of_a_run_is_what_it_was_trained_on(tiny_suite_dir, tmp_path
     (row,) = rows
     assert row["chance"] == pytest.approx((subject.density > 1).mean())
     assert row["share"]["Omega_m"]["value"] == pytest.approx(row["chance"])  # equal everywhere
-    assert row["lost"]["Omega_m"]["value"] is not None
+    r2 = {
+        cut: read_json(Run("tiny", "Lite", cut, "lite", 1, tmp_path).path("metrics.json"))[
+            "parameters"
+        ]["Omega_m"]["r2"]
+        for cut in profile.cuts
+    }
+    expected = r2["none"] - r2["above:delta=0:clamp"]
+    assert row["lost"]["Omega_m"]["value"] == pytest.approx(expected)
 
 
 def test_rank_agreement_knows_order_and_doubt():

@@ -8,10 +8,10 @@ import torch
 from conftest import lognormal_maps, write_suite_files
 
 from cosmolib.baseline import summary_baseline
-from cosmolib.evaluation import predict_test, r2
+from cosmolib.evaluation import predict_test, r2, train_run
 from cosmolib.inputs import prepare_data
 from cosmolib.networks import build_network
-from cosmolib.runs import load_profile
+from cosmolib.runs import Run, load_profile
 from cosmolib.scaling import fit_scaling
 from cosmolib.suites import map_indices, open_suite, parameter_ranges, split_simulations
 from cosmolib.training import fit, seeded
@@ -126,3 +126,14 @@ def test_fewer_training_simulations_leave_the_other_parts_alone(suite, profile):
     np.testing.assert_array_equal(short.valid_simulation, whole.valid_simulation)
     np.testing.assert_array_equal(short.test_map, whole.test_map)
     assert short.scaling != whole.scaling  # from the maps that are trained on
+
+
+def test_shuffled_labels_are_another_run(tiny_suite_dir, tmp_path):
+    """Even in the same folder: a network that learnt nothing is not taken for one that did."""
+    profile = load_profile("tiny", data_dir=str(tiny_suite_dir))
+    run = Run("tiny", "Lite", "none", "lite", 1, tmp_path)
+    real = train_run(run, profile)
+    shuffled = train_run(run, replace(profile, shuffle_labels=True))
+    assert real["valid_loss"] != shuffled["valid_loss"]
+    assert profile.shuffled.shuffle_labels
+    assert profile.shuffled.name == "tiny-shuffled"
