@@ -15,17 +15,14 @@ STAMP := $(VENV)/.installed
 
 # Outputs are written atomically, so two makes at once are safe and a lock would only outlive a killed one.
 # Chapter 07 takes longest and needs one training: it goes first, or one core would wait for it at the end.
-# glibc gives large tensors back to the system and takes them anew, zeroed, at every step: told to keep
-# them, a training takes a tenth less time. Elsewhere the names mean nothing.
-SNAKEMAKE = MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824 \
-	$(BIN)/python -m snakemake --snakefile workflow/Snakefile --cores $(CORES) \
+SNAKEMAKE = $(BIN)/python -m snakemake --snakefile workflow/Snakefile --cores $(CORES) \
 	--nolock --rerun-incomplete --prioritize validation --quiet all
 # One thread a process: two runs side by side beat one run on two cores.
 export OMP_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export NUMBA_NUM_THREADS = 1
 
-.PHONY: help install book test lint study bench-camels bench-attribution clean
+.PHONY: help install book test lint study bench bench-camels bench-attribution clean
 
 help: ## show this list
 	@echo "make TARGET [PROFILE=$(PROFILE)] [CORES=$(CORES)]"
@@ -56,6 +53,9 @@ lint: $(STAMP) ## ruff: style and format
 
 study: $(STAMP) ## all runs and chapters of PROFILE=standard or PROFILE=camels, and its book under build/
 	$(SNAKEMAKE) --config profile=$(PROFILE) -- book
+
+bench: $(STAMP) ## speed against the published recipe, written plainly: ratios, memory, floors (a quarter of an hour, 4 GB of disk)
+	$(BIN)/python benchmarks/speed.py
 
 bench-camels: $(STAMP) ## a full-size CMD file through every stage: seconds and memory (8.1 GB of disk)
 	$(BIN)/python benchmarks/camels.py

@@ -39,6 +39,7 @@ MASK_KEPT, MASK_CUT = 1.0, 10.0
 EDGE_TOLERANCE = 1e-6
 
 BLOCK_PIXELS = 2**18  # pixels worked on at once: 2 MB in float64, within a cache
+GPU_BLOCK_PIXELS = 2**25  # the same for Fourier cuts on a GPU
 
 GRAMMAR = (
     "allowed: none; kmax:K, kmin:K or band:K1,K2 [h/Mpc], each with @linear (default), @log or "
@@ -244,7 +245,17 @@ def _invalid(cut):
     return check_steps(cut.before)
 
 
-def apply_cut(maps, cut, *, box_size=25.0, seed=0, value_range=None, indices=None, backend="torch"):
+def apply_cut(
+    maps,
+    cut,
+    *,
+    box_size=25.0,
+    seed=0,
+    value_range=None,
+    indices=None,
+    backend="torch",
+    device="cpu",
+):
     """Apply a cut to maps of surface density; the input is left as it is.
 
     Fourier cuts keep the modes kmin <= k < kmax **and always the mean of the map** (k = 0), as
@@ -278,6 +289,8 @@ def apply_cut(maps, cut, *, box_size=25.0, seed=0, value_range=None, indices=Non
         Of Fourier cuts: torch.fft in double precision, or the published call of Pylians in single
         precision. They agree to 1e-5 of the standard deviation of the field that is filtered; on
         maps with a pixel some 50 standard deviations high this is 3 units in its last place.
+    device : str
+        Where torch takes its transforms; the maps come from and go to memory in any case.
 
     Returns
     -------
@@ -302,7 +315,7 @@ def apply_cut(maps, cut, *, box_size=25.0, seed=0, value_range=None, indices=Non
     if cut.kind == "none":
         return stack.reshape(maps.shape)
     if cut.is_fourier:
-        return _filter(stack, cut, box_size, backend).reshape(maps.shape)
+        return _filter(stack, cut, box_size, backend, device).reshape(maps.shape)
     out = np.empty(stack.shape, stack.dtype)
     for block in map_blocks(stack):
         pixels = np.ascontiguousarray(stack[block])
@@ -371,17 +384,34 @@ def positive_range(maps):
     return low, high
 
 
-def _filter(stack, cut, box_size, backend):
+def _filter(stack, cut, box_size, backend, device):
     """Fourier cut of (n, N, N) maps, the field filtered and given back as `apply_cut` says."""
     if not (math.isfinite(box_size) and box_size > 0):
         raise ValueError(f"box_size must be positive [Mpc/h], found {box_size}")
     kept = _modes_kept(stack.shape[-1], cut, box_size)
     if backend == "torch" and kept.all():
         return np.array(stack, order="C")
-    smooth = _filter_torch if backend == "torch" else _filter_pylians
+    if backend == "pylians":
+        window = _pylians_window(stack.shape[-1], cut, box_size)
+
+        def smooth(field):
+            return _filter_pylians(field, window)
+
+    else:
+        modes_kept = torch.from_numpy(kept).to(device)
+
+        def smooth(field):
+            return _filter_torch(field, modes_kept)
+
     out = np.empty(stack.shape, stack.dtype)
-    for block in map_blocks(stack):
-        field = stack[block].astype(np.float64, order="C")
+    pixels = BLOCK_PIXELS if torch.device(device).type == "cpu" else GPU_BLOCK_PIXELS
+    for block in map_blocks(stack, pixels):
+        # Torch wants them writeable and in the machine's own byte order.
+        field = np.array(stack[block], stack.dtype.newbyteorder("="), order="C")
+        if cut.field == "linear":
+            out[block] = smooth(field)
+            continue
+        field = field.astype(np.float64)
         if cut.field == "log":
             if not (field > 0).all():
                 raise ValueError(
@@ -393,12 +423,10 @@ def _filter(stack, cut, box_size, backend):
         if cut.field == "delta":
             if not (mean > 0).all():
                 raise ValueError(f"cut {str(cut)!r} needs maps of positive mean")
-            out[block] = mean * (1 + smooth(field / mean - 1, kept, cut, box_size))
-        elif cut.field == "log":
-            # The mean is kept in any case; without it single precision does better.
-            out[block] = 10 ** (mean + smooth(field - mean, kept, cut, box_size))
+            out[block] = mean * (1 + smooth(field / mean - 1))
         else:
-            out[block] = smooth(field, kept, cut, box_size)
+            # The mean is kept in any case; without it single precision does better.
+            out[block] = 10 ** (mean + smooth(field - mean))
     return out
 
 
@@ -421,20 +449,31 @@ def _modes_kept(grid, cut, box_size):
     return kept
 
 
-def _filter_torch(field, kept, cut, box_size):
-    """Filter float64 fields (B, N, N) in one batch."""
-    modes = torch.fft.rfft2(torch.from_numpy(field)) * torch.from_numpy(kept)
-    return torch.fft.irfft2(modes, s=field.shape[1:]).numpy()
+def _filter_torch(field, kept):
+    """Filter fields (B, N, N) in one batch, in double precision; the result has their own.
+
+    Columns of modes of which none is kept are dropped between the two axes of the transform.
+    """
+    columns = int(kept.any(0).nonzero().max()) + 1
+    field = torch.from_numpy(field).to(kept.device)
+    modes = torch.fft.rfft(field.double())[..., :columns]
+    modes = torch.fft.fft(modes, dim=1) * kept[:, :columns]
+    smooth = torch.fft.irfft(torch.fft.ifft(modes, dim=1), n=field.shape[-1])
+    return smooth.to(field.dtype).cpu().numpy()
 
 
-def _filter_pylians(field, kept, cut, box_size):
+def _pylians_window(grid, cut, box_size):
+    import smoothing_library
+
+    kmin, kmax = _edges(cut)
+    kmax = min(kmax, 2 * np.pi / box_size * grid)  # finite, beyond the corner of the grid
+    return smoothing_library.FT_filter_2D(box_size, 0.0, grid, "Top-Hat-k", 1, kmin, kmax)
+
+
+def _filter_pylians(field, window):
     """Filter fields (B, N, N) one by one with the published call; Pylians is single precision."""
     import smoothing_library
 
-    grid = field.shape[-1]
-    kmin, kmax = _edges(cut)
-    kmax = min(kmax, 2 * np.pi / box_size * grid)  # finite, beyond the corner of the grid
-    window = smoothing_library.FT_filter_2D(box_size, 0.0, grid, "Top-Hat-k", 1, kmin, kmax)
     return np.stack(
         [smoothing_library.field_smoothing_2D(one, window, 1) for one in field.astype(np.float32)]
     )
@@ -467,9 +506,9 @@ def _uniform(seed, indices, shape, stream):
     )
 
 
-def map_blocks(stack):
-    """Slices of (n, N, N) maps of at most `BLOCK_PIXELS` pixels, at least one map each."""
-    step = max(1, BLOCK_PIXELS // max(1, stack.shape[1] * stack.shape[2]))
+def map_blocks(stack, pixels=BLOCK_PIXELS):
+    """Slices of (n, N, N) maps of at most so many pixels, at least one map each."""
+    step = max(1, pixels // max(1, stack.shape[1] * stack.shape[2]))
     return [slice(start, start + step) for start in range(0, len(stack), step)]
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import yaml
 
+from cosmolib.devices import select_device
 from cosmolib.inputs import Data, denormalise, prepare_data, study_suite
 from cosmolib.networks import build_network, published_network
 from cosmolib.runs import Profile, Run, atomic_path, provenance, read_json, sha256, write_json
@@ -42,7 +43,6 @@ from cosmolib.training import (
     moment_loss,
     run_network,
     seeded,
-    select_device,
 )
 
 __all__ = (
@@ -56,7 +56,8 @@ __all__ = (
 RUN_KEYS = (
     "field", "set", "n_simulations", "train_simulations", "split_seed", "scaling", "scaling_scope",
     "storage", "targets", "hidden", "dropout", "epochs", "batch_size", "max_lr", "weight_decay",
-    "betas", "schedule", "symmetries", "shifts", "shuffle_labels", "bootstrap_samples",
+    "betas", "schedule", "symmetries", "shifts", "precision", "compile",
+    "shuffle_labels", "bootstrap_samples",
 )  # fmt: skip
 
 

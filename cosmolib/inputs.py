@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from cosmolib.cuts import Cut, apply_cut, positive_range
+from cosmolib.devices import in_parallel, select_device
 from cosmolib.formats import cut_note, cut_of
 from cosmolib.runs import Profile, atomic_path, write_json
 from cosmolib.scaling import Scaling, fit_scaling, scale_in_place
@@ -258,14 +259,24 @@ class MapsOnDisk:
 def cut_maps(suite: Suite, maps: np.ndarray, cut, value_range=None) -> np.ndarray:
     """Return maps (n,) of a suite under a cut, new, (n, N, N) float32, read in blocks."""
     out = np.empty((len(maps), suite.grid, suite.grid), np.float32)
-    raw = Cut.parse(cut).is_identity
-    for start in range(0, len(maps), BLOCK):
+    cut = Cut.parse(cut)
+
+    def one(start):
         block = maps[start : start + BLOCK]
-        read = read_maps(suite, block, out[start : start + BLOCK] if raw else None)
-        if not raw:
+        # Threads also share what costs most in a large file: the first touch of new memory.
+        read = read_maps(suite, block, out[start : start + BLOCK] if cut.is_identity else None)
+        if not cut.is_identity:
             out[start : start + BLOCK] = apply_cut(
-                read, cut, box_size=suite.box_size, value_range=value_range, indices=block
-            )
+                read, cut, box_size=suite.box_size, value_range=value_range, indices=block,
+                device=select_device(),
+            )  # fmt: skip
+
+    starts = range(0, len(maps), BLOCK)
+    if cut.is_fourier:  # torch's transforms take all threads by themselves
+        for start in starts:
+            one(start)
+    else:
+        in_parallel(one, starts)
     return out
 
 

@@ -29,6 +29,10 @@ import yaml
 
 from cosmolib import __version__
 
+# The choices of `cosmolib.devices`, which is not imported: it brings torch.
+PRECISIONS = ("auto", "float32", "bfloat16")
+COMPILING = ("auto", "eager", "compiled", "graphs")
+
 REPOSITORY = Path(__file__).resolve().parents[1]  # holds configs/ in a clone
 
 
@@ -149,6 +153,8 @@ class Profile:
     schedule: str  # "onecycle" or "cyclic" (published: 500 steps up, 500 down)
     symmetries: bool  # random flips and rotations of the square: a map has no orientation
     shifts: bool  # random periodic shifts: the box has no origin
+    precision: str  # of convolutions: "float32", "bfloat16" or "auto", see cosmolib.devices
+    compile: str  # torch.compile: "eager", "compiled", "graphs" (CUDA graphs) or "auto"
     shuffle_labels: bool  # true = nothing to learn: parameters permuted among the simulations
 
     # Evaluation
@@ -195,6 +201,8 @@ _CHOICES = {
     "storage": ("float32", "float16", "disk"),
     "scaling_scope": ("train", "file"),
     "schedule": ("onecycle", "cyclic"),
+    "precision": PRECISIONS,
+    "compile": COMPILING,
 }
 _AT_LEAST = {  # three simulations: one each to train, validate and test on
     "n_simulations": 3,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cosmolib.cuts import checked_maps, map_blocks
+from cosmolib.devices import in_parallel
 
 SCALINGS = ("log", "asinh", "linear")
 
@@ -55,8 +56,11 @@ class Scaling:
         """
         maps, stack = checked_maps(maps)
         target = np.empty(stack.shape, np.float32) if out is None else out.reshape(stack.shape)
-        for block in map_blocks(stack):
+
+        def scale(block):
             target[block] = (transform(stack[block], self.kind) - self.mean) / self.std
+
+        in_parallel(scale, map_blocks(stack))
         return target.reshape(maps.shape)
 
     def invert(self, scaled):
@@ -112,12 +116,18 @@ def scale_in_place(maps, kind, order):
     Scaling
         As `fit_scaling` of ``maps[order]``, to the last bit.
     """
-    for block in map_blocks(maps):
+
+    def change(block):
         maps[block] = transform(maps[block], kind)
+
+    def scale(block):
+        np.subtract(maps[block], scaling.mean, out=maps[block])
+        np.divide(maps[block], scaling.std, out=maps[block])
+
+    in_parallel(change, map_blocks(maps))
     shape = (len(order), *maps.shape[1:])
     scaling = _scaling(kind, *mean_and_std(lambda a, b: maps[order[a:b]], shape))
-    for block in map_blocks(maps):
-        maps[block] = (maps[block] - scaling.mean) / scaling.std
+    in_parallel(scale, map_blocks(maps))
     return scaling
 
 
@@ -144,17 +154,23 @@ def mean_and_std(read: Callable, shape) -> tuple[float, float]:
     count = shape[0] * each
 
     def total(change):
-        def part(start, n):  # the sum of n numbers from the start-th on
-            if n > _SUM_PIXELS:
-                half = n // 2
-                half -= half % 8
-                return part(start, half) + part(start + half, n - half)
+        def part(start, n):
             first, last = start // each, -(-(start + n) // each)
             values = change(read(first, last)).reshape(-1)
-            return np.add.reduce(values[start - first * each :][:n])
+            with np.errstate(invalid="ignore"):  # infinite pixels are refused by `Scaling`
+                return np.add.reduce(values[start - first * each :][:n])
 
-        with np.errstate(invalid="ignore"):  # infinite pixels are refused by `Scaling`
-            return part(0, count)
+        def halved(start, n, end):  # `end` of the parts of n numbers from the start-th on
+            if n <= _SUM_PIXELS:
+                return end(start, n)
+            half = n // 2
+            half -= half % 8
+            return halved(start, half, end) + halved(start + half, n - half, end)
+
+        parts = halved(0, count, lambda *one: [one])
+        sums = dict(zip(parts, in_parallel(lambda one: part(*one), parts), strict=True))
+        with np.errstate(invalid="ignore"):
+            return halved(0, count, lambda *one: sums[one])
 
     def average(change):  # divided in double precision, then rounded, as numpy does
         summed = total(change)
@@ -167,6 +183,8 @@ def mean_and_std(read: Callable, shape) -> tuple[float, float]:
 def transform(maps, kind):
     """Transform pixels as `Scaling` says, before mean and std, in their own precision."""
     if kind == "log":
+        if maps.size and maps.min() > 0:  # raw maps: the same numbers in one pass
+            return np.log10(maps)
         magnitude = np.log10(np.abs(np.where(maps == 0, 1, maps)))
         return np.where(maps < 0, -magnitude, magnitude)
     return np.arcsinh(maps / ASINH_SCALE) if kind == "asinh" else maps

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cosmolib.devices import select_device
 from cosmolib.evaluation import as_predictions, load_run, predict, read_predictions
 from cosmolib.inputs import MapsOnDisk, denormalise, fill_range, study_split, truth_of
 from cosmolib.runs import Profile, Run
@@ -27,7 +28,6 @@ from cosmolib.suites import (
     simulation_of,
     subset,
 )
-from cosmolib.training import select_device
 
 SCALINGS_FROM = ("trained", "tested")  # suite that the scaling of the tested maps comes from
 _EQUAL = 1e-4  # relative: tables hold five decimals

@@ -44,8 +44,8 @@ import pandas as pd
 from myst_nb import glue
 
 from cosmolib import plots, plots_results, runs, tuning
+from cosmolib.devices import select_device
 from cosmolib.inputs import prepare_data, study_suite
-from cosmolib.training import select_device
 
 started = time.perf_counter()
 plots.use_style()

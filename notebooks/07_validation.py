@@ -61,12 +61,12 @@ from cosmolib import (
 )
 from cosmolib.answers import exact_answer, known_answer
 from cosmolib.attribution import METHODS
+from cosmolib.devices import select_device
 from cosmolib.evaluation import load_run, predict_valid, read_predictions, train_run
 from cosmolib.fields import TARGETS
 from cosmolib.inputs import prepare_data, study_suite
 from cosmolib.results import as_text, from_metrics, r2_of
 from cosmolib.suites import LABELS
-from cosmolib.training import select_device
 from cosmolib.validation import known_answer_test
 
 started = time.perf_counter()

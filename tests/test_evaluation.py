@@ -179,7 +179,7 @@ def test_a_run_leaves_its_folder_complete(finished, profile):
     assert max(times, key=times.get) == "metrics.json"
     assert result == read_json(run.path("metrics.json"))
     history = run.path("history.csv").read_text().splitlines()
-    assert history[0] == "epoch,lr,train_loss,valid_loss,seconds"
+    assert history[0] == "epoch,lr,train_loss,valid_loss,seconds,engine"
     assert len(history) == 3
     p = read_predictions(run.path("predictions.npz"))
     suite = open_suite("Lite", profile.data_dir)

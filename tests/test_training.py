@@ -136,7 +136,9 @@ def test_training_learns(data, profile):
     assert history[-1]["train_loss"] < history[0]["train_loss"] - 0.5
     steps = len(data.train_x) // profile.batch_size
     assert history[-1]["lr"] == pytest.approx(profile.max_lr * (6 * steps - 1) / 500, rel=1e-4)
-    assert set(history[0]) == {"epoch", "lr", "train_loss", "valid_loss", "seconds"}
+    names = {"epoch", "lr", "train_loss", "valid_loss", "seconds", "engine"}
+    assert set(history[0]) == names
+    assert history[0]["engine"] == "cpu float32 eager"
 
 
 def test_the_best_validation_epoch_is_kept(data, profile):

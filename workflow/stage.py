@@ -13,9 +13,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import speed_page
+
 ROOT = Path(__file__).resolve().parent.parent
 PROSE = ("_config.yml", "_toc.yml", "CHANGELOG.md")
 BENCH = ROOT / "results" / "benchmarks" / "camels.json"  # of `make bench-camels`
+SPEED_BENCH = ROOT / "results" / "benchmarks" / "speed.json"  # of `make bench`
 ATTRIBUTION_BENCH = ROOT / "results" / "benchmarks" / "attribution.json"  # make bench-attribution
 
 
@@ -37,6 +40,7 @@ def collect(build, headline):
     (tables / "camels.md").write_text(camels_table(BENCH), encoding="utf-8")
     text = attribution_table(ATTRIBUTION_BENCH)
     (tables / "attribution.md").write_text(text, encoding="utf-8")
+    speed_page.write(SPEED_BENCH, tables, book / "book" / "_static")
     shutil.copytree(
         build / "notebooks", book / "notebooks", ignore=shutil.ignore_patterns(".*", "*.failed.*")
     )

@@ -1,0 +1,227 @@
+"""How a network is run: choices, compiling and its fall-back, batches, memory, threads."""
+
+import ctypes
+import sys
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import cosmolib.devices as devices
+from cosmolib.devices import Engine, choose_engine, compiled, in_parallel, kept_memory
+from cosmolib.inputs import prepare_data
+from cosmolib.networks import build_network
+from cosmolib.runs import load_profile
+from cosmolib.suites import open_suite, subset
+from cosmolib.training import _batches, augment, fit, moment_loss, run_network, seeded
+
+
+@pytest.fixture
+def network():
+    with seeded(3):
+        return build_network("k4s2", 16, 2, 0.2, 2)
+
+
+def test_auto_asks_the_machine_and_the_size_of_the_work(network, monkeypatch):
+    with seeded(0):
+        o3 = build_network("o3", 16, 1)
+    long = devices.WORTH_COMPILING
+    assert choose_engine("auto", "auto", "cpu", o3, long - 1) == Engine("cpu", "float32", "eager")
+    assert choose_engine("auto", "auto", "cpu", o3, long) == Engine("cpu", "float32", "compiled")
+    assert choose_engine("auto", "auto", "cpu", network, long).compile == "eager"
+    assert choose_engine("bfloat16", "graphs", "cpu", o3, 1) == Engine(
+        "cpu", "bfloat16", "compiled"
+    )
+    for has, precision in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, h=has: h)
+        found = choose_engine("auto", "auto", "cuda", network, 1)
+        assert found == Engine("cuda", precision, "compiled")
+    assert choose_engine("float32", "graphs", "cuda", network, 1).compile == "graphs"
+
+
+@pytest.mark.parametrize("wrong", [{"precision": "half"}, {"compile": "off"}])
+def test_other_choices_are_refused(network, wrong):
+    (key, value), *_ = wrong.items()
+    with pytest.raises(ValueError, match=f"{key}: found '{value}', expected one of: auto"):
+        choose_engine(
+            *({"precision": "auto", "compile": "auto"} | wrong).values(), "cpu", network, 1
+        )
+    with pytest.raises(ValueError, match=key):
+        load_profile("tiny", **wrong)
+
+
+def test_the_answer_and_the_loss_are_float32_under_autocast(network):
+    x = torch.randn(8, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    network.eval()
+    plain = network(x)[0]
+    with Engine("cpu", "bfloat16", "eager").autocast():
+        seen = []
+        network.blocks[0].register_forward_hook(lambda *of: seen.append(of[2].dtype))
+        mean, std = network(x)
+    assert seen == [torch.bfloat16]
+    assert mean.dtype == std.dtype == torch.float32
+    difference = (mean - plain).abs().max()
+    assert 0 < difference < 0.03 * plain.std()
+    # Not rounded to the 8 bits of a bfloat16, which would cost half a percent of a range.
+    assert (mean != mean.bfloat16().float()).any()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, about its own parts
+def test_compiling_leaves_no_trace_and_trains_the_same(network):
+    x = torch.randn(8, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    network.train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    state = torch.get_rng_state()
+    run, engine, seconds = compiled(network, Engine("cpu", "float32", "compiled"), x)
+    assert engine.compile == "compiled"
+    assert run is not network
+    assert seconds > 0
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    assert all(weight.grad is None for weight in network.parameters())
+    network.dropout.p = 0.0
+    theta = torch.rand(8, 2)
+    gradients = []
+    for function in (run, network):
+        network.zero_grad()
+        moment_loss(*function(x), theta).backward()
+        gradients.append(torch.cat([w.grad.reshape(-1) for w in network.parameters()]))
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4)
+
+
+def test_what_cannot_be_compiled_runs_as_it_is(network, monkeypatch):
+    def broken(*_, **__):
+        def run(x):
+            with torch.no_grad():
+                network(x)  # moves the running means before it fails
+            raise RuntimeError("no compiler")
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", broken)
+    before = {name: value.clone() for name, value in network.named_buffers()}
+    with pytest.warns(UserWarning, match="RuntimeError .no compiler.; the network runs as it is"):
+        run, engine, _ = compiled(
+            network.train(), Engine("cpu", "float32", "compiled"), torch.randn(4, 1, 16, 16)
+        )
+    assert run is network
+    assert engine == Engine("cpu", "float32", "eager")
+    assert all(torch.equal(before[name], value) for name, value in network.named_buffers())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's own")
+def test_memory_is_kept_inside_and_set_back_outside(monkeypatch):
+    calls = []
+
+    class Library:
+        def mallopt(self, key, value):
+            calls.append((key, value))
+
+        def malloc_trim(self, pad):
+            calls.append("trim")
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Library())
+
+    def fails():
+        with kept_memory():
+            assert calls == [(-1, 2**30), (-3, 2**30)]
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
+    assert calls[2:] == [(-1, 2**26), (-3, 2**25), "trim"]
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())  # another C library
+    with kept_memory():
+        pass
+
+
+def test_threads_share_the_work_in_order(monkeypatch):
+    names = set()
+
+    def work(item):
+        barrier.wait(5)  # broken unless two run at once
+        names.add(threading.get_ident())
+        return 2 * item
+
+    barrier = threading.Barrier(2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert in_parallel(work, range(6)) == [0, 2, 4, 6, 8, 10]
+    assert len(names) == 2
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert in_parallel(lambda i: threading.get_ident(), range(2)) == [threading.get_ident()] * 2
+    with pytest.raises(ZeroDivisionError):
+        in_parallel(lambda i: 1 / i, [0])
+
+
+def test_augmentation_draws_what_it_drew():
+    """The stream of checkpoints and of stored results: not one number more, in the same order."""
+    x = torch.arange(3 * 16.0).view(3, 1, 4, 4)
+    found = augment(x, torch.Generator().manual_seed(5), True, True)
+    generator = torch.Generator().manual_seed(5)
+    bits = torch.randint(2, (3, 3, 1), generator=generator, dtype=torch.bool)
+    moves = torch.randint(4, (2, 3, 1), generator=generator)
+    for i in range(3):
+        rows = torch.arange(4)
+        columns = torch.arange(4)
+        rows = 3 - rows if bits[0, i] else rows
+        columns = 3 - columns if bits[1, i] else columns
+        rows, columns = (rows + moves[0, i]) % 4, (columns + moves[1, i]) % 4
+        expected = x[i, 0][rows][:, columns]
+        expected = expected.T if bits[2, i] else expected
+        assert torch.equal(found[i, 0], expected)
+
+
+@pytest.fixture(scope="module")
+def prepared():
+    profile = load_profile("tiny", n_simulations=6, epochs=2, batch_size=16)
+    suite = subset(open_suite("Lite"), 6)
+    return profile, {
+        kind: prepare_data(suite, replace(profile, storage=kind)) for kind in ("float32", "disk")
+    }
+
+
+def test_maps_fetched_by_a_thread_are_the_same_batches(prepared):
+    _, data = prepared
+    order = torch.randperm(48, generator=torch.Generator().manual_seed(1)).view(3, 16)
+    pairs = zip(
+        _batches(data["float32"].train_x, order, "cpu"),
+        _batches(data["disk"].train_x, order, "cpu"),
+        strict=True,
+    )
+    for number, (memory, disk) in enumerate(pairs):
+        assert torch.equal(memory[0], disk[0])
+        assert torch.equal(memory[0], order[number])
+        assert torch.equal(memory[1], disk[1])
+    assert number == 2
+
+
+def test_precision_changes_little(prepared):
+    """Two epochs in bfloat16 end near those in float32, and say what they were."""
+    profile, data = prepared
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        with seeded(1):
+            net = build_network("k4s2", 64, 4, 0.0, 2)
+        history = fit(net, data["float32"], replace(profile, precision=precision), seed=1)
+        assert {row["engine"] for row in history} == {f"cpu {precision} eager"}
+        found[precision] = run_network(net, data["float32"].test_x)[0].numpy()
+    difference = np.abs(found["bfloat16"] - found["float32"])
+    assert 0 < difference.max() < 0.2
+
+
+def test_o3_is_channels_last_in_training_alone(prepared):
+    profile, data = prepared
+    with seeded(1):
+        net = build_network("o3", 64, 1, 0.0, 2)
+    seen = []
+    hook = net.C12.register_forward_hook(
+        lambda layer, inputs, output: seen.append(
+            layer.weight.is_contiguous(memory_format=torch.channels_last)
+        )
+    )
+    fit(net, data["float32"], replace(profile, epochs=1), seed=1)
+    hook.remove()
+    assert all(seen)
+    assert net.C12.weight.is_contiguous()

@@ -1,0 +1,150 @@
+"""The bench of speed: both sides do the same work, and the page shows what was measured."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cosmolib.attribution import attribute, make_baseline
+from cosmolib.cuts import apply_cut
+from cosmolib.inputs import prepare_data
+from cosmolib.networks import build_network
+from cosmolib.runs import load_profile
+from cosmolib.suites import open_suite
+from cosmolib.training import moment_loss, seeded
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "benchmarks")]
+import camels  # noqa: E402
+import reference  # noqa: E402
+import speed  # noqa: E402
+import speed_page  # noqa: E402
+
+
+def test_the_plain_network_is_the_same_function():
+    with seeded(1):
+        ours, plain = build_network("o3", 256, 1, 0.0).eval(), reference.PlainO3(1).eval()
+    plain.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 1, 256, 256, generator=torch.Generator().manual_seed(0))
+    for a, b in zip(ours(x), plain(x), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_the_plain_preparation_gives_the_same_maps(tmp_path):
+    camels.make_suite(tmp_path, 20, 64)
+    folder = tmp_path / camels.SUITE
+    parts = reference.load_and_split(folder / camels.FILE, folder / f"params_LH_{camels.SUITE}.txt")
+    profile = load_profile("camels", n_simulations=None, storage="float32")
+    data = prepare_data(open_suite(camels.SUITE, data_dir=tmp_path), profile)
+    for (x, theta), part in zip(parts, ("train", "valid", "test"), strict=True):
+        torch.testing.assert_close(x, getattr(data, f"{part}_x"), rtol=1e-6, atol=1e-6)
+        if part != "test":
+            torch.testing.assert_close(theta, getattr(data, f"{part}_theta"))
+
+
+def test_the_plain_cut_and_attribution_are_the_same():
+    maps = np.array(open_suite("Lite").maps[:3])
+    plain, ours = reference.pylians_loop(maps, 3.0), apply_cut(maps, "kmax:3")
+    assert np.abs(plain - ours).max() < 1e-4 * maps.std()
+    assert np.abs(ours - maps).max() > maps.std()
+    with seeded(1):
+        network = build_network("k4s2", 64, 2, 0.0, 2).eval()
+    x = torch.from_numpy(np.log10(maps)[:, None] - 11)
+    baseline = make_baseline("mean_log", x)
+    plain = reference.integrated_gradients(network, x, baseline, 1, 100)
+    ours = attribute(network, x, "integrated_gradients", 1, baseline=baseline, n_steps=100).values
+    assert np.corrcoef(plain.ravel(), ours.ravel())[0, 1] > 0.999
+
+
+def test_the_plain_loader_turns_maps_and_its_training_learns():
+    x = torch.arange(4.0).view(1, 1, 2, 2)
+    turned = reference.TurnedMaps(x, torch.zeros(1, 6))
+    torch.manual_seed(0)
+    assert len({tuple(turned[0][0].flatten().tolist()) for _ in range(200)}) == 8
+
+    class Bias(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.both = torch.nn.Parameter(torch.tensor([0.1, 1.0]))
+
+        def forward(self, maps):
+            return [value.expand(len(maps), 6) for value in self.both]
+
+    theta = torch.rand(32, 6)
+    network = Bias()
+    optimiser = torch.optim.Adam(network.parameters(), lr=0.05)
+    x = torch.zeros(32, 1, 2, 2)
+    losses = [reference.train_epoch(network, optimiser, x, theta, 32, "cpu") for _ in range(60)]
+    expected = moment_loss(torch.full((32, 6), 0.1), torch.ones(32, 6), theta)
+    assert losses[0] == pytest.approx(float(expected), rel=1e-5)
+    assert losses[-1] < losses[0] - 1
+
+
+def test_operations_are_counted():
+    class One(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = torch.nn.Conv2d(1, 4, 2, stride=2, bias=False)
+
+        def forward(self, x):
+            return self.conv(x)
+
+    flops = 2 * 4 * 4 * 8 * 8  # two a weight, 8 x 8 places
+    assert speed.count(One(), 16, "weights") == (3 * flops, 3 * (16 * 16 + 4 * 8 * 8))
+    assert speed.count(One(), 16, "input")[0] == 2 * flops
+
+
+def test_a_row_is_measured_and_shown(tmp_path):
+    table = tmp_path / "speed.json"
+    command = [sys.executable, str(ROOT / "benchmarks" / "speed.py"), "--only", "cut", "--keep"]
+    command += ["--table", str(table), "--folder", str(tmp_path / "none")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(table.read_text())
+    row = found["rows"]["cut"]
+    assert row["ratio"] == pytest.approx(row["reference"]["seconds"] / row["ours"]["seconds"])
+    assert row["floor"]["fraction"] == pytest.approx(
+        row["floor"]["seconds"] / row["ours"]["seconds"]
+    )
+    assert len(row["ours"]["all_seconds"]) == speed.REPEATS
+    assert row["ours"]["peak_mb"] > 250
+    found["accuracy"] = [
+        {"kind": "float32", "epoch_seconds": 1.5,
+         "scores": {"Omega_m": {"r2": 0.9, "r2_low": 0.85, "r2_high": 0.93}}}
+    ]  # fmt: skip
+    found["growth"] = [
+        {"work": work, "maps": n, "grid": grid, "seconds": n * grid**2 / 1e7, "peak_mb": n}
+        for work, n, grid in speed.growth_points()
+    ]
+    table.write_text(json.dumps(found))
+    speed_page.write(table, tmp_path, tmp_path)
+    text = (tmp_path / "speed.md").read_text()
+    asked = speed_page.TARGETS["cut"][row["floor"] is None]
+    assert f"| {row['ratio']:.2f} | {asked:g} |" in text
+    assert "| float32 | 1.50 | 0.900 (0.850 to 0.930) |" in text
+    assert "not measured" in text
+    assert (tmp_path / "growth.png").stat().st_size > 10_000
+    assert "{figure} _static/growth.png" in text
+
+
+def test_without_a_table_the_page_says_so(tmp_path):
+    speed_page.write(tmp_path / "none.json", tmp_path, tmp_path)
+    assert "Not measured" in (tmp_path / "speed.md").read_text()
+
+
+def test_the_rows_of_another_machine_are_dropped(tmp_path, monkeypatch):
+    table = tmp_path / "speed.json"
+    table.write_text(json.dumps({"hardware": {"cpu": "other"}, "rows": {"ig": {"ratio": 1}}}))
+    monkeypatch.setattr(speed, "measure", lambda name, rate, folder: {
+        "ours": {"seconds": 1.0}, "ratio": 2.0})  # fmt: skip
+    monkeypatch.setattr(speed, "rates", lambda: {})
+    asked = {"only": ["cut"], "table": table, "keep": True}
+    speed.run_all(type("Asked", (), asked), tmp_path)
+    assert list(json.loads(table.read_text())["rows"]) == ["cut"]
+    asked["only"] = ["vmap"]
+    speed.run_all(type("Asked", (), asked), tmp_path)
+    assert list(json.loads(table.read_text())["rows"]) == ["cut", "vmap"]
