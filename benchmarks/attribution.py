@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import time
 from dataclasses import replace
@@ -25,7 +24,9 @@ import numpy as np
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # also where cosmolib is not installed
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]  # also where cosmolib is not installed
+
+from camels import hardware  # noqa: E402
 
 from cosmolib.attribution import attribute, make_baseline  # noqa: E402
 from cosmolib.inputs import prepare_data, study_suite  # noqa: E402
@@ -81,16 +82,6 @@ def ours(network, x, method, baseline, samples, tolerance):
     found = [attribute(network, x, method, t, baseline=baseline, **options) for t in TARGETS]
     errors = [a.completeness for a in found if a.n_steps is not None]
     return np.concatenate([a.values for a in found]), np.concatenate(errors) if errors else None
-
-
-def cpu_name():
-    """Return what the processor calls itself."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":")[1].strip() for line in text.splitlines() if "model name" in line]
-    return names[0] if names else platform.machine()
 
 
 def main(arguments=None):
@@ -162,7 +153,7 @@ def main(arguments=None):
         "rows": rows,
         "grid": x.shape[-1],
         "threads": asked.threads,
-        "machine": f"{cpu_name()}, {asked.threads} threads",
+        "machine": f"{hardware()['cpu']}, {asked.threads} threads",
         "provenance": provenance(profile, data.fingerprint),
     }
     write_json(asked.out, table)

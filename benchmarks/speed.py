@@ -201,16 +201,15 @@ def vmapped(n_networks, steps=20):
     hidden = load_profile("demo").hidden
     networks = [build_network("lite", 64, hidden, 0.2, 2).to(DEVICE) for _ in range(n_networks)]
     params, buffers = stack_module_state(networks)
-    counts = {name: value for name, value in buffers.items() if name.endswith("tracked")}
-    running = {name: value for name, value in buffers.items() if name not in counts}
+    running = {name: value for name, value in buffers.items() if not name.endswith("tracked")}
+    for module in networks[0].modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.num_batches_tracked = None  # cannot be counted in a vmap
     data = normal_maps(32, 64, 2)
     x, theta = data.train_x.to(DEVICE), data.train_theta.to(DEVICE)
     optimiser = torch.optim.AdamW(params.values(), fused=True)
 
     def loss(params, running):
-        for module in networks[0].modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.num_batches_tracked = None  # cannot be counted in a vmap
         return moment_loss(*functional_call(networks[0], (params, running), (x,)), theta)
 
     def work():
@@ -512,8 +511,7 @@ def run_all(asked, folder):
     known = read_json(asked.table) if asked.table.exists() else {}
     if known.get("hardware") != camels.hardware():
         known = {}
-    table = {"hardware": camels.hardware(), "torch_threads": camels.hardware()["cores"],
-             "rows": {}, **known}  # fmt: skip
+    table = {"hardware": camels.hardware(), "rows": {}, **known}
     wanted = asked.only or [
         name for name in [*ROWS, "growth", "accuracy"] if name not in {**table, **table["rows"]}
     ]

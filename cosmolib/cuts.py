@@ -18,6 +18,7 @@ two controls and the steps are ours: they separate cosmology from what the cut i
 import math
 import re
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -392,26 +393,19 @@ def _filter(stack, cut, box_size, backend, device):
     if backend == "torch" and kept.all():
         return np.array(stack, order="C")
     if backend == "pylians":
-        window = _pylians_window(stack.shape[-1], cut, box_size)
-
-        def smooth(field):
-            return _filter_pylians(field, window)
-
+        smooth = partial(_filter_pylians, window=_pylians_window(stack.shape[-1], cut, box_size))
     else:
-        modes_kept = torch.from_numpy(kept).to(device)
-
-        def smooth(field):
-            return _filter_torch(field, modes_kept)
-
+        columns = int(np.flatnonzero(kept.any(0))[-1]) + 1  # none is kept beyond
+        smooth = partial(_filter_torch, kept=torch.from_numpy(kept[:, :columns]).to(device))
+    # Torch wants them writeable and in the machine's own byte order.
+    dtype = stack.dtype.newbyteorder("=") if cut.field == "linear" else np.float64
     out = np.empty(stack.shape, stack.dtype)
     pixels = BLOCK_PIXELS if torch.device(device).type == "cpu" else GPU_BLOCK_PIXELS
     for block in map_blocks(stack, pixels):
-        # Torch wants them writeable and in the machine's own byte order.
-        field = np.array(stack[block], stack.dtype.newbyteorder("="), order="C")
+        field = np.array(stack[block], dtype, order="C")
         if cut.field == "linear":
             out[block] = smooth(field)
             continue
-        field = field.astype(np.float64)
         if cut.field == "log":
             if not (field > 0).all():
                 raise ValueError(
@@ -452,12 +446,11 @@ def _modes_kept(grid, cut, box_size):
 def _filter_torch(field, kept):
     """Filter fields (B, N, N) in one batch, in double precision; the result has their own.
 
-    Columns of modes of which none is kept are dropped between the two axes of the transform.
+    Columns of modes beyond those of ``kept`` (N, columns) are dropped between the two axes.
     """
-    columns = int(kept.any(0).nonzero().max()) + 1
     field = torch.from_numpy(field).to(kept.device)
-    modes = torch.fft.rfft(field.double())[..., :columns]
-    modes = torch.fft.fft(modes, dim=1) * kept[:, :columns]
+    modes = torch.fft.rfft(field.double())[..., : kept.shape[1]]
+    modes = torch.fft.fft(modes, dim=1) * kept
     smooth = torch.fft.irfft(torch.fft.ifft(modes, dim=1), n=field.shape[-1])
     return smooth.to(field.dtype).cpu().numpy()
 

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -63,8 +63,8 @@ def in_parallel(function: Callable, items) -> list:
 
     For numpy's work on blocks of maps, during which Python waits for nothing.
     """
-    threads = torch.get_num_threads()
-    if threads == 1:
+    items, threads = list(items), torch.get_num_threads()
+    if threads == 1 or len(items) < 2:
         return [function(item) for item in items]
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(function, items))
@@ -134,6 +134,7 @@ def compiled(
     network : torch.nn.Module
         In training mode, on the engine's device. Its weights are shared, not copied.
     engine : Engine
+        Any but an eager one.
     x : (B, 1, N, N) float32
         A batch, tried forward and backward; buffers and random states are put back.
 
@@ -147,8 +148,6 @@ def compiled(
         Seconds that it took.
     """
     started = time.perf_counter()
-    if engine.compile == "eager":
-        return network, engine, 0.0
     buffers = {name: value.clone() for name, value in network.named_buffers()}
     devices = [x.device] if x.is_cuda else []
     try:
@@ -165,7 +164,7 @@ def compiled(
             f"torch.compile: found {type(error).__name__} ({reason}); the network runs as it is",
             stacklevel=2,
         )
-        run, engine = network, Engine(engine.device, engine.precision, "eager")
+        run, engine = network, replace(engine, compile="eager")
     network.zero_grad()
     with torch.no_grad():
         for name, value in network.named_buffers():

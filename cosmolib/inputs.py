@@ -259,7 +259,7 @@ class MapsOnDisk:
 def cut_maps(suite: Suite, maps: np.ndarray, cut, value_range=None) -> np.ndarray:
     """Return maps (n,) of a suite under a cut, new, (n, N, N) float32, read in blocks."""
     out = np.empty((len(maps), suite.grid, suite.grid), np.float32)
-    cut = Cut.parse(cut)
+    cut, device = Cut.parse(cut), select_device()
 
     def one(start):
         block = maps[start : start + BLOCK]
@@ -268,7 +268,7 @@ def cut_maps(suite: Suite, maps: np.ndarray, cut, value_range=None) -> np.ndarra
         if not cut.is_identity:
             out[start : start + BLOCK] = apply_cut(
                 read, cut, box_size=suite.box_size, value_range=value_range, indices=block,
-                device=select_device(),
+                device=device,
             )  # fmt: skip
 
     starts = range(0, len(maps), BLOCK)

@@ -8,6 +8,7 @@ times faster for many small maps; Pylians remains the reference of the tests.
 import numpy as np
 import torch
 
+from cosmolib.cuts import map_blocks
 from cosmolib.scaling import transform
 from cosmolib.suites import BOX_SIZE
 
@@ -201,8 +202,7 @@ def _plane_modes(grid):
 
 
 def in_blocks(stack):
-    step = max(1, _BLOCK_PIXELS // max(1, stack.shape[1] * stack.shape[2]))
-    return [slice(start, start + step) for start in range(0, len(stack), step)]
+    return map_blocks(stack, _BLOCK_PIXELS)
 
 
 def as_stack(maps):

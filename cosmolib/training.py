@@ -196,11 +196,13 @@ def fit(
     engine = choose_engine(profile.precision, profile.compile, device, network, seen)
     history, best = [], None
     with seeded(seed, device), kept_memory():
-        run, engine, seconds = compiled(
-            network.train(), engine, train_x[:batch].to(device, torch.float32)
-        )
-        if progress is not None and seconds:
-            progress(f"{engine}: compiled in {seconds:.0f} s")
+        run = network
+        if engine.compile != "eager":  # which needs no batch to try
+            run, engine, seconds = compiled(
+                network.train(), engine, train_x[:batch].to(device, torch.float32)
+            )
+            if progress is not None:
+                progress(f"{engine}: compiled in {seconds:.0f} s")
         if checkpoint is not None and Path(checkpoint).is_file():
             state = _read_checkpoint(checkpoint, identity)
             network.load_state_dict(state["network"])
