@@ -10,19 +10,32 @@ VENV ?= .venv
 PYTHON ?= python3
 # nproc believes OMP_NUM_THREADS, which is 1 here: ask without it.
 CORES ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
+# GPUs of this machine: each run takes one.
+GPUS ?= $(shell nvidia-smi -L 2>/dev/null | grep -c ^GPU)
+# Processes that share the tuning study.
+WORKERS ?= 1
+# Name of a folder in workflow/profiles: the runs are sent there instead of to this machine.
+CLUSTER ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 # Outputs are written atomically, so two makes at once are safe and a lock would only outlive a killed one.
 # Chapter 07 takes longest and needs one training: it goes first, or one core would wait for it at the end.
-SNAKEMAKE = $(BIN)/python -m snakemake --snakefile workflow/Snakefile --cores $(CORES) \
+WHERE = --cores $(CORES) $(if $(filter-out 0,$(GPUS)),--resources gpu=$(GPUS))
+ifneq ($(CLUSTER),)
+WHERE = --workflow-profile workflow/profiles/$(CLUSTER)
+GPUS = 0
+endif
+SNAKEMAKE = $(BIN)/python -m snakemake --snakefile workflow/Snakefile $(WHERE) \
 	--nolock --rerun-incomplete --prioritize validation --quiet all
+# How many GPUs a run takes, and who tunes: a cluster's profile says the first for itself.
+CONFIG = workers=$(WORKERS) $(if $(filter-out 0,$(GPUS)),gpu=1) $(if $(STUDY),study=$(STUDY))
 # One thread a process: two runs side by side beat one run on two cores.
 export OMP_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export NUMBA_NUM_THREADS = 1
 
-.PHONY: help install book test lint study bench bench-camels bench-attribution clean
+.PHONY: help install book test lint study plan bench bench-camels bench-attribution bench-cluster chaos fuzz clean
 
 help: ## show this list
 	@echo "make TARGET [PROFILE=$(PROFILE)] [CORES=$(CORES)]"
@@ -34,16 +47,16 @@ install: $(STAMP) ## make the virtual environment (every other target does it on
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,simulate,posterior]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,simulate,posterior,postgres,slurm]'
 	touch $@
 
 book: $(STAMP) ## train, interpret and build the book (demo profile: under half an hour on 2 cores)
-	$(SNAKEMAKE) --config profile=demo -- book
+	$(SNAKEMAKE) --config profile=demo $(CONFIG) -- book
 	@echo "The book: _build/html/index.html"
 
 test: $(STAMP) lint ## everything that must pass: lint, tests, tiny profile, its notebooks, its book
 	$(BIN)/python -m pytest -q
-	$(SNAKEMAKE) --config profile=tiny -- book
+	$(SNAKEMAKE) --config profile=tiny $(CONFIG) -- book
 	$(BIN)/python workflow/check_notebooks.py build/tiny/notebooks
 	@echo "All tests passed; the tiny book: build/tiny/html/index.html"
 
@@ -51,8 +64,12 @@ lint: $(STAMP) ## ruff: style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-study: $(STAMP) ## all runs and chapters of PROFILE=standard or PROFILE=camels, and its book under build/
-	$(SNAKEMAKE) --config profile=$(PROFILE) -- book
+study: $(STAMP) ## all runs and chapters of PROFILE=standard or camels, and its book under build/; CLUSTER=slurm sends them
+	$(SNAKEMAKE) --config profile=$(PROFILE) $(CONFIG) -- book
+
+plan: $(STAMP) ## where PROFILE stands: runs done, stale, at work, interrupted, not begun; and what study would do
+	@$(BIN)/python workflow/plan.py $(PROFILE)
+	@$(SNAKEMAKE) --dry-run --config profile=$(PROFILE) $(CONFIG) -- book | awk '/^Job stats/ && !n++ {p=1} p; /^total/ {p=0}'
 
 bench: $(STAMP) ## speed against the published recipe, written plainly: ratios, memory, floors (a quarter of an hour, 4 GB of disk)
 	$(BIN)/python benchmarks/speed.py
@@ -62,6 +79,15 @@ bench-camels: $(STAMP) ## a full-size CMD file through every stage: seconds and 
 
 bench-attribution: $(STAMP) ## attribution of many maps against a plain loop of captum: maps a second
 	OMP_NUM_THREADS=$(CORES) MKL_NUM_THREADS=$(CORES) $(BIN)/python benchmarks/attribution.py
+
+bench-cluster: $(STAMP) ## a study through a real SLURM on two virtual nodes of this machine, one drained (needs slurmd, munge)
+	$(BIN)/python benchmarks/cluster.py
+
+chaos: $(STAMP) ## kill -9 at 50 random moments of a study of 21 runs, and in each step that makes data (half an hour)
+	$(BIN)/python benchmarks/chaos.py
+
+fuzz: $(STAMP) ## two thousand hostile inputs to every reader, other ones each time, and the book's table of them
+	COSMOLIB_FUZZ_EXAMPLES=2000 COSMOLIB_FUZZ_TABLE=results/benchmarks/fuzz.json $(BIN)/python -m pytest -q tests/test_fuzz.py
 
 clean: ## remove what was generated (runs and the environment stay)
 	rm -rf build _build .snakemake .pytest_cache .ruff_cache

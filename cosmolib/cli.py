@@ -1,8 +1,9 @@
-"""Command line: ``cosmolib download``, ``cosmolib check`` and ``cosmolib simulate``."""
+"""Command line: ``cosmolib download``, ``check``, ``simulate`` and ``tune``."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from cosmolib import __version__, checks
@@ -47,7 +48,49 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     shards.add_arguments(simulation)
     simulation.set_defaults(run=shards.run_from_args)
+
+    search = commands.add_parser(
+        "tune",
+        help="work at the search for hyper-parameters of a profile, or go on with it",
+        description="Work at the tuning study of a profile until it has all its trials. Any number "
+        "of these commands, on any machines that reach the storage, share one study; one that is "
+        "killed costs its trial's time. Chapter 04 then shows what was found.",
+    )
+    search.add_argument("profile", help="name of a file in configs/, or a path to one")
+    search.add_argument("--workers", type=int, default=1, help="processes to start (default: 1)")
+    search.add_argument(
+        "--storage",
+        help="FILE.db (one process), FILE.journal (a shared disk) or postgresql://... "
+        "(default: $COSMOLIB_STUDY, else a file below the runs)",
+    )
+    search.add_argument("--trials", type=int, help="in the end (default: as the profile says)")
+    search.add_argument("--seed", type=int, default=1, help="of sampler and trainings (default: 1)")
+    search.add_argument("--runs-dir", default="runs", help="folder of the runs (default: runs)")
+    search.add_argument("--data-dir", help="folder of CMD files (default: as the profile says)")
+    search.set_defaults(run=_tune)
     return parser
+
+
+def _tune(arguments: argparse.Namespace) -> None:
+    from cosmolib import tuning
+    from cosmolib.devices import select_device
+    from cosmolib.runs import load_profile
+
+    given = {"data_dir": arguments.data_dir} if arguments.data_dir else {}
+    search = tuning.prepare_search(load_profile(arguments.profile, **given), arguments.seed)
+    tuning.run_study(
+        search.data,
+        search.profile,
+        storage=arguments.storage
+        or os.environ.get("COSMOLIB_STUDY")
+        or tuning.default_storage(arguments.runs_dir, search.profile, arguments.workers),
+        n_trials=arguments.trials,
+        seed=arguments.seed,
+        name=search.name,
+        device=select_device(),
+        workers=arguments.workers,
+        progress=lambda line: print(line, flush=True),
+    )
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -64,7 +107,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         arguments.run(arguments)
     except ModuleNotFoundError as error:
-        hint = 'expected the extra: pip install "cosmolib[simulate]"'
+        extra = "postgres" if "psycopg" in str(error.name) else "simulate"
+        hint = f'expected the extra: pip install "cosmolib[{extra}]"'
         print(f"cosmolib: found no module {error.name!r}, {hint}", file=sys.stderr)
         return 2
     except (ValueError, OSError) as error:

@@ -30,8 +30,10 @@ from cosmolib import checksums
 from cosmolib.embedded import embedded_suites
 from cosmolib.formats import (
     MAPS_PER_SIMULATION,
+    NPY_READERS,
     folders_of,
     map_file,
+    npy_header,
     read_params,
     table_names,
 )
@@ -233,22 +235,18 @@ def maps_head(head: bytes, total: int, source) -> tuple[int, ...] | None:
     refused = ValueError(f"{source}: found {head[:48]!r}..., {total} bytes, expected {expected}")
     if not np.lib.format.MAGIC_PREFIX.startswith(head[:6]):
         raise refused
-    readers = {
-        (1, 0): (2, np.lib.format.read_array_header_1_0),
-        (2, 0): (4, np.lib.format.read_array_header_2_0),
-    }
-    if len(head) >= 8 and tuple(head[6:8]) not in readers:
+    if len(head) >= 8 and tuple(head[6:8]) not in NPY_READERS:
         raise refused
     begin, end = 8, 12
     if len(head) >= end:
-        width, reader = readers[tuple(head[6:8])]
+        width = 2 if head[6] == 1 else 4
         end = begin + width + int.from_bytes(head[begin : begin + width], "little")
     if end > min(total, HEAD_BYTES):
         raise refused
     if len(head) < end:
         return None
     try:
-        shape, fortran, dtype = reader(io.BytesIO(head[begin:end]))
+        shape, fortran, dtype = npy_header(io.BytesIO(head[:end]))
     except ValueError:
         raise refused from None
     wrong = len(shape) != 3 or 0 in shape or shape[1] != shape[2] or shape[0] % MAPS_PER_SIMULATION

@@ -19,12 +19,16 @@ from __future__ import annotations
 import hashlib
 import lzma
 import os
+import re
+import reprlib
 from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 
-from cosmolib.runs import REPOSITORY, atomic_path, read_json, sha256, write_json
+from cosmolib.files import atomic_path, read_json, sha256, sweep, write_json
+from cosmolib.locks import LOCK, held
+from cosmolib.runs import REPOSITORY
 
 DATA = REPOSITORY / "data" / "lite"
 TABLE = "CosmoAstroSeed_IllustrisTNG_L25n256_LH.txt"  # CAMELS' own, MIT licence
@@ -36,6 +40,7 @@ RATIO_ZERO = 128
 # at A_SN1 = 100 a void gains up to 0.64 dex, while no pixel can lose more than the baryons
 RATIO_ZEROS = {"EX": 64}  # other sets: RATIO_ZERO
 CHUNK = 100  # simulations
+MOST = 100_000  # simulations that a manifest may speak of
 MAPS = 15  # a simulation
 SUITES = ("Lite", "Nbody_Lite")
 SETS = ("LH", "CV", "1P", "EX")  # `cosmolib.shards.set_table` says what they are
@@ -302,17 +307,51 @@ def expand(name, cache_dir=None, data=DATA, set="LH"):
             f"{data / MANIFEST}: not found. The embedded suite comes with a clone of the "
             "repository; install the package from there (pip install -e .)"
         )
-    manifest = read_json(data / MANIFEST)
-    packed = manifest if set == "LH" else manifest.get("sets", {}).get(set, {})
-    if "chunks" not in packed:
-        raise ValueError(f"{data / MANIFEST}: found no set {set}; `cosmolib simulate` makes it")
+    packed = _read_manifest(data / MANIFEST, set)
     # named after its content, so that a longer suite never mixes with an older expansion
     folder = "lite" if set == "LH" else f"lite-{set.lower()}"
     folder = Path(cache_dir or cache_folder()) / f"{folder}-{packed['expanded']['Lite'][:12]}"
     done = [folder / suite / f"params_{set}_{suite}.txt" for suite in SUITES]
     if not all(path.exists() for path in done):
-        _expand_all(packed, data, folder, set)
+        with held(folder / LOCK):  # a second process waits, and finds it done
+            for suite in SUITES:
+                sweep(folder / suite)
+            if not all(path.exists() for path in done):
+                _expand_all(packed, data, folder, set)
     return folder / name
+
+
+def _read_manifest(path, set):
+    """Return what the manifest says of a set, after checking all that is used of it."""
+    manifest = read_json(path)
+    whole = isinstance(manifest, dict)
+    small = manifest.get("sets", {}) if whole else {}
+    packed = manifest if set == "LH" else small.get(set) if isinstance(small, dict) else None
+    if whole and (packed is None or (isinstance(packed, dict) and "chunks" not in packed)):
+        raise ValueError(f"{path}: found no set {set}; `cosmolib simulate` makes it")
+    try:
+        simulations, grid = packed["simulations"], packed["grid"]
+        sound = type(simulations) is int and type(grid) is int
+        sound = sound and 1 <= simulations <= MOST and 8 <= grid <= 1024
+        hashes = [packed["expanded"][suite] for suite in SUITES]
+        first = 0
+        for chunk in packed["chunks"]:
+            sound = sound and (type(chunk["first"]), chunk["first"]) == (int, first)
+            sound = sound and type(chunk["simulations"]) is int and chunk["simulations"] > 0
+            if not re.fullmatch(r"[a-z0-9]+-\d{4}\.xz", chunk["file"]):  # a file beside it
+                raise ValueError(f"the chunk {reprlib.repr(chunk['file'])}")
+            hashes.append(chunk["sha256"])
+            first += chunk["simulations"]
+        sound = sound and first == simulations
+        if not (sound and all(re.fullmatch("[0-9a-f]{64}", digest) for digest in hashes)):
+            raise ValueError("sizes or checksums that do not fit together")
+    except (TypeError, KeyError, ValueError) as error:
+        found = error if type(error) is ValueError else f"no manifest ({error!r:.80})"
+        raise ValueError(
+            f"{path}: found {found}, expected the one of the repository; restore it with "
+            "`git checkout`"
+        ) from None
+    return packed
 
 
 def _expand_all(packed, data, folder, set):
@@ -328,6 +367,8 @@ def _expand_all(packed, data, folder, set):
         hashes = {suite: hashlib.sha256() for suite in SUITES}
         for chunk in packed["chunks"]:
             path = data / chunk["file"]
+            if not path.is_file():
+                raise FileNotFoundError(f"{path}: found no such file, expected a chunk of maps")
             blob = path.read_bytes()
             found = hashlib.sha256(blob).hexdigest()
             if found != chunk["sha256"]:
@@ -336,7 +377,10 @@ def _expand_all(packed, data, folder, set):
                     "restore it with `git checkout`"
                 )
             zero = RATIO_ZEROS.get(set, RATIO_ZERO)
-            maps = decode(blob, MAPS * chunk["simulations"], grid, zero)
+            try:
+                maps = decode(blob, MAPS * chunk["simulations"], grid, zero)
+            except (ValueError, lzma.LZMAError) as error:
+                raise ValueError(f"{path}: found {error}, expected {grid}^2 maps") from None
             start = MAPS * chunk["first"]
             for suite, block in zip(("Nbody_Lite", "Lite"), maps, strict=True):
                 files[suite][start : start + len(block)] = block

@@ -20,9 +20,11 @@ import torch
 import yaml
 
 from cosmolib.devices import select_device
+from cosmolib.files import atomic_path, read_json, read_yaml, sha256, sweep, write_json
 from cosmolib.inputs import Data, denormalise, prepare_data, study_suite
-from cosmolib.networks import build_network, published_network
-from cosmolib.runs import Profile, Run, atomic_path, provenance, read_json, sha256, write_json
+from cosmolib.locks import LOCK, held
+from cosmolib.networks import build_network, load_weights, published_network
+from cosmolib.runs import RUN_KEYS, Profile, Run, provenance
 from cosmolib.scaling import Scaling
 from cosmolib.scores import (
     SCORES,
@@ -37,7 +39,8 @@ from cosmolib.scores import (
     rmse,
     simulation_average,
 )
-from cosmolib.suites import simulation_of
+from cosmolib.states import write_state
+from cosmolib.suites import Suite, simulation_of
 from cosmolib.training import (
     fit,
     moment_loss,
@@ -52,13 +55,8 @@ __all__ = (
     "predict_valid", "read_predictions", "stored_predictions", "train_run",
 )  # fmt: skip
 
-# Keys of a profile that a single run hangs on: when one of them changes, the run is done anew.
-RUN_KEYS = (
-    "field", "set", "n_simulations", "train_simulations", "split_seed", "scaling", "scaling_scope",
-    "storage", "targets", "hidden", "dropout", "epochs", "batch_size", "max_lr", "weight_decay",
-    "betas", "schedule", "symmetries", "shifts", "precision", "compile",
-    "shuffle_labels", "bootstrap_samples",
-)  # fmt: skip
+_WIDEST = 1024  # hidden width that a folder of a run may ask for
+_ARRAYS = ("mean", "std", "truth", "simulation", "parameters")  # of a predictions.npz
 
 
 # --------------------------------------------------------------------------------------------------
@@ -114,9 +112,25 @@ def as_predictions(mean, std, truth, maps, targets) -> dict:
 
 
 def read_predictions(path: str | Path) -> dict:
-    """Read a ``predictions.npz``."""
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)
+    """Read a ``predictions.npz``; ``ValueError`` names the file if it is not one."""
+    expected = f"the arrays {', '.join(_ARRAYS)} of a predictions.npz"
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = dict(archive)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: found no such file, expected {expected}") from None
+    except Exception as error:  # of the archive, of a member, or of an object that was pickled
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(f"{path}: found no arrays ({reason}), expected {expected}") from None
+    missing = [name for name in _ARRAYS if name not in arrays]
+    if missing:
+        raise ValueError(f"{path}: found no array {missing[0]!r}, expected {expected}")
+    shape = (*arrays["simulation"].shape, *arrays["parameters"].shape)
+    wrong = [name for name in ("mean", "std", "truth") if arrays[name].shape != shape]
+    if len(shape) != 2 or wrong or arrays["mean"].dtype.kind != "f":
+        found = {name: arrays[name].shape for name in _ARRAYS}
+        raise ValueError(f"{path}: found shapes {found}, expected (n, P), (n,) and (P,)")
+    return arrays
 
 
 def stored_predictions(folder: str | Path, settings: dict, make: Callable[[], dict]) -> dict:
@@ -177,12 +191,20 @@ def train_run(
     dict
         As `metrics`, with ``best_epoch`` and ``valid_loss``.
     """
-    started = time.perf_counter()
-    device = device or select_device()
     suite = study_suite(run.suite, profile)
     config = _config(run, profile, suite)
-    if _done(run, config):
+    if _is_done(run, config):  # needs no lock, so that a folder may be read-only
         return read_json(run.path("metrics.json"))
+    with held(run.path(LOCK), progress=progress):
+        if _is_done(run, config):  # by the process that was waited for
+            return read_json(run.path("metrics.json"))
+        _clear(run, config)
+        return _train(run, profile, suite, config, device or select_device(), progress, data)
+
+
+def _train(run, profile, suite, config, device, progress, data):
+    """Do a run, or what is left of it, in a folder that is this process's own."""
+    started = time.perf_counter()
     if data is None:
         data = prepare_data(suite, profile, run.cut)
     elif (data.suite, data.cut, data.fingerprint) != (run.suite, run.cut, suite.fingerprint):
@@ -193,22 +215,21 @@ def train_run(
     _write_config(run, config, data)
     with seeded(run.seed):
         network = build_network(**config["network"])
-    history = fit(
-        network,
-        data,
-        profile,
-        seed=run.seed,
-        checkpoint=run.path("checkpoint.pt"),
-        device=device,
-        progress=progress,
-    )
-    with (
-        atomic_path(run.path("history.csv")) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
-    ):
-        table = csv.DictWriter(file, history[0], lineterminator="\n")
-        table.writeheader()
-        table.writerows(history)
+    if run.path("weights.pt").is_file():  # trained, and killed before its metrics were written
+        load_weights(network, run.path("weights.pt")).eval()
+        history = _read_history(run.path("history.csv"))
+    else:
+        history = fit(
+            network,
+            data,
+            profile,
+            seed=run.seed,
+            checkpoint=run.path("checkpoint.pt"),
+            device=device,
+            progress=progress,
+        )
+        _write_history(run.path("history.csv"), history)
+        write_state(run.path("weights.pt"), {k: v.cpu() for k, v in network.state_dict().items()})
     best = min(history, key=lambda row: row["valid_loss"])
     result = {"best_epoch": best["epoch"], "valid_loss": best["valid_loss"]}
     training_seconds = sum(row["seconds"] for row in history)  # also those before a restart
@@ -217,6 +238,34 @@ def train_run(
     )  # fmt: skip
     run.path("checkpoint.pt").unlink(missing_ok=True)
     return result
+
+
+def _write_history(path, history):
+    with (
+        atomic_path(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
+        table = csv.DictWriter(file, history[0], lineterminator="\n")
+        table.writeheader()
+        table.writerows(history)
+
+
+def _read_history(path):
+    """Return the rows of a history.csv with the numbers that `_train` needs."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return [
+                {
+                    "epoch": int(row["epoch"]),
+                    "valid_loss": float(row["valid_loss"]),
+                    "seconds": float(row["seconds"]),
+                }
+                for row in csv.DictReader(file)
+            ]
+    except (ValueError, TypeError, KeyError, csv.Error):
+        raise ValueError(
+            f"{path}: found no history of a training, expected one; remove the folder to train anew"
+        ) from None
 
 
 def adopted_name(profile: Profile, weights_path: str | Path) -> str:
@@ -253,8 +302,6 @@ def adopt_run(
     ValueError
         The file is no such network, or run, maps or targets do not fit it.
     """
-    started = time.perf_counter()
-    device = device or select_device()
     network = published_network(weights_path)
     suite = study_suite(run.suite, profile)
     _check_adoption(run, profile, suite, network, Path(weights_path))
@@ -262,11 +309,19 @@ def adopt_run(
     profile = replace(profile, architecture="o3", hidden=network.hidden, dropout=0.0)
     file = {"name": Path(weights_path).name, "sha256": sha256(weights_path)}
     config = _config(run, profile, suite) | {"weights": file}
-    if _done(run, config):
+    if _is_done(run, config):
         return read_json(run.path("metrics.json"))
+    with held(run.path(LOCK)):
+        _clear(run, config)
+        return _adopt(run, profile, suite, config, device or select_device(), network, file)
+
+
+def _adopt(run, profile, suite, config, device, network, file):
+    started = time.perf_counter()
     # Few maps are predicted: none of the others is kept, whatever the profile keeps for training.
     data = prepare_data(suite, replace(profile, storage="disk"), run.cut)
     _write_config(run, config, data)
+    write_state(run.path("weights.pt"), {k: v.cpu() for k, v in network.state_dict().items()})
     outputs = run_network(network, data.valid_x, device=device)
     result = {"best_epoch": None, "valid_loss": float(moment_loss(*outputs, data.valid_theta))}
     return _finish(run, profile, network, data, device, started, result, weights=file)
@@ -292,8 +347,6 @@ def _check_adoption(run, profile, suite, network, path):
 
 def _finish(run, profile, network, data, device, started, result, **made):
     """Write what follows from a run's network and data, ``metrics.json`` last."""
-    with atomic_path(run.path("weights.pt")) as temporary:
-        torch.save({k: v.cpu() for k, v in network.state_dict().items()}, temporary)
     predictions = predict_test(network, data, device)
     with atomic_path(run.path("predictions.npz")) as temporary:
         np.savez(temporary, **predictions)
@@ -305,13 +358,24 @@ def _finish(run, profile, network, data, device, started, result, **made):
     return read_json(run.path("metrics.json"))  # no NaN: what the next call returns
 
 
-def _done(run, config):
-    """Whether a run is done as the configuration says; what is left of another is removed."""
+def is_current(run: Run, profile: Profile, suite: Suite) -> bool:
+    """Whether a run is done with the settings that a profile and the data that a suite has now."""
+    return _is_done(run, _config(run, profile, suite))
+
+
+def _is_done(run, config):
+    """Whether a run is done as the configuration says."""
+    return run.complete and _same_run(_read_config(run), config)
+
+
+def _clear(run, config):
+    """Remove what is left of a run with other settings, and what a killed process left."""
+    sweep(run.folder)
     if _same_run(_read_config(run), config):
-        return run.complete
-    for name in ("metrics.json", "checkpoint.pt", "history.csv"):  # no longer true
+        return
+    # metrics.json first: what is gone must not be called complete
+    for name in ("metrics.json", "checkpoint.pt", "weights.pt", "history.csv", "predictions.npz"):
         run.path(name).unlink(missing_ok=True)
-    return False
 
 
 def _config(run, profile, suite):
@@ -353,11 +417,11 @@ def _read_config(run):
     path = run.path("config.yaml")
     if not path.is_file():
         return None
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    config = read_yaml(path)
     keys = {"run", "profile", "fingerprint", "network", "scaling", "value_range"}
     known = {field.name for field in fields(Profile)}  # else made by another version
-    whole = isinstance(config, dict) and keys <= config.keys() and known == config["profile"].keys()
-    return config if whole else None
+    whole = keys <= config.keys() and isinstance(config["profile"], dict)
+    return config if whole and known == config["profile"].keys() else None
 
 
 def load_run(run: Run) -> tuple[torch.nn.Module, Scaling, dict]:
@@ -366,13 +430,17 @@ def load_run(run: Run) -> tuple[torch.nn.Module, Scaling, dict]:
     Raises
     ------
     ValueError
-        The run is not complete.
+        The run is not complete, or a file of it is damaged: names it.
     """
     config = _read_config(run)
     if not run.complete or config is None:
         raise ValueError(f"{run.folder}: found no complete run, expected one: train it first")
-    with seeded(0):  # the initial weights are replaced: leave torch's state alone
-        network = build_network(**config["network"])
-    state = torch.load(run.path("weights.pt"), map_location="cpu", weights_only=True)
-    network.load_state_dict(state)
-    return network.eval(), Scaling(**config["scaling"]), config
+    try:
+        scaling = Scaling(**config["scaling"])
+        if not max(config["network"]["hidden"], config["network"]["n_parameters"]) <= _WIDEST:
+            raise ValueError(f"network: found {config['network']}, expected no wider one than ours")
+        with seeded(0):  # the initial weights are replaced: leave torch's state alone
+            network = build_network(**config["network"])
+    except (TypeError, KeyError, ValueError) as error:
+        raise ValueError(f"{run.path('config.yaml')}: {error}") from None
+    return load_weights(network, run.path("weights.pt")).eval(), scaling, config

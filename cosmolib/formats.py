@@ -8,12 +8,13 @@ for each suite, and the earlier flat one, whose one table was ``params_{suite}.t
 from __future__ import annotations
 
 import math
+import os
 import re
 from pathlib import Path
 
 import numpy as np
 
-from cosmolib.runs import read_json
+from cosmolib.runs import Profile, read_json
 
 PARAMETERS = ("Omega_m", "sigma_8", "A_SN1", "A_AGN1", "A_SN2", "A_AGN2")  # CMD's column order
 
@@ -36,6 +37,12 @@ SIMULATIONS = {
     "EX": 4,
     "BE": 27,
 }  # of CMD's own files, where all suites agree
+
+
+NPY_READERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 # --------------------------------------------------------------------------------------------------
@@ -84,21 +91,57 @@ def find(folders: list[Path], names: list[str], what: str) -> Path:
     )
 
 
+def data_files(profile: Profile) -> list[Path]:
+    """Files of maps and parameters that a profile's suites have outside the repository.
+
+    None for the embedded suites, and none where they are not found, which opening them will say.
+    """
+    found = []
+    for name in dict.fromkeys([*profile.suites, profile.tuning_suite]):
+        data_dir = profile.data_dir
+        if data_dir is None and not name.removeprefix("Nbody_") == "Lite":
+            data_dir = os.environ.get("COSMOLIB_DATA")
+        if data_dir is None or not Path(data_dir).is_dir():
+            continue
+        names = map_names(profile.field, name, profile.set) + table_names(name, profile.set)
+        folders = folders_of(Path(data_dir), name)
+        found += [f / n for f in folders for n in names if (f / n).is_file()]
+    return list(dict.fromkeys(found))
+
+
+def map_names(field: str, name: str, set: str) -> list[str]:
+    """File names that the maps of a field, suite and set can have."""
+    return [f"Maps_{field}_{name}_{set}_z={z}.npy" for z in ("0.00", "0.0")]
+
+
 # --------------------------------------------------------------------------------------------------
 # Contents
 # --------------------------------------------------------------------------------------------------
+def npy_header(file) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Read the header of an open .npy file: shape, whether in Fortran order, dtype.
+
+    Raises
+    ------
+    ValueError
+        It is none, of whatever kind: numpy has many errors for one.
+    """
+    try:
+        version = np.lib.format.read_magic(file)
+        shape, fortran, dtype = NPY_READERS[version](file)
+    except Exception:
+        raise ValueError("found no header of a .npy file") from None
+    if not all(type(n) is int and 0 <= n < 2**48 for n in shape):
+        raise ValueError(f"found the shape {shape}")
+    return shape, fortran, dtype
+
+
 def map_file(path: Path) -> np.ndarray:
     """Memory-map a file of maps, (15 n, N, N) float32, after checking header and length."""
     expected = f"({MAPS_PER_SIMULATION} n, N, N) float32"
-    readers = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
     with open(path, "rb") as file:
         try:
-            version = np.lib.format.read_magic(file)
-            shape, fortran, dtype = readers[version](file)
-        except (ValueError, KeyError):
+            shape, fortran, dtype = npy_header(file)
+        except ValueError:
             raise ValueError(
                 f"{path}: found no valid .npy header, expected a .npy file {expected}"
             ) from None

@@ -7,7 +7,6 @@ in memory (float32, or float16 for half of it) or left on disk and made anew for
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +16,10 @@ import torch
 
 from cosmolib.cuts import Cut, apply_cut, positive_range
 from cosmolib.devices import in_parallel, select_device
+from cosmolib.files import atomic_path, sweep, write_json
 from cosmolib.formats import cut_note, cut_of
-from cosmolib.runs import Profile, atomic_path, write_json
+from cosmolib.locks import LOCK, held
+from cosmolib.runs import Profile
 from cosmolib.scaling import Scaling, fit_scaling, scale_in_place
 from cosmolib.suites import (
     MAPS_PER_SIMULATION,
@@ -35,7 +36,6 @@ from cosmolib.suites import (
 )
 
 BLOCK = 64  # maps read, cut or scaled at once: 16 MB of 256 x 256
-ABANDONED = 600  # [s] without a change: nobody writes that temporary file any more
 
 
 # --------------------------------------------------------------------------------------------------
@@ -310,11 +310,16 @@ def write_cut_suite(
     maps_path = folder / suite.maps_path.name
     if maps_path.is_file() and cut_of(maps_path) == "none":
         raise ValueError(f"{maps_path}: found the raw maps there, expected another folder")
-    count = len(suite.maps)
+    with held(folder / LOCK, progress=progress):
+        sweep(folder)  # of a killed process: gigabytes
+        _write_cut(suite, cut, maps_path, progress)
+    return open_suite(suite.name, data_dir=out, field=suite.field, set=suite.set)
+
+
+def _write_cut(suite, cut, maps_path, progress):
+    """Write table, note and maps, in this order, in a folder that is this process's own."""
+    folder, count = maps_path.parent, len(suite.maps)
     value_range = _positive_range(suite, np.arange(count)) if cut.fill == "random" else None
-    for stale in folder.glob(f".{maps_path.stem}.*.npy"):  # of a killed process: gigabytes
-        if time.time() - stale.stat().st_mtime > ABANDONED:
-            stale.unlink(missing_ok=True)
     maps_path.unlink(missing_ok=True)  # of another cut, which the note would soon not be of
     with atomic_path(folder / f"params_{suite.set}_{suite.name}.txt") as temporary:
         shutil.copyfile(suite.params_path, temporary)
@@ -330,7 +335,6 @@ def write_cut_suite(
             file.write(cut_maps(suite, maps, cut, value_range).data)
             if progress is not None and start // BLOCK % 10 == 0:
                 progress(f"{maps_path.name}, {cut}: {maps[-1] + 1} of {count} maps")
-    return open_suite(suite.name, data_dir=out, field=suite.field, set=suite.set)
 
 
 def fill_range(suite: Suite, profile: Profile, cut) -> tuple[float, float] | None:

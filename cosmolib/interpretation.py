@@ -163,6 +163,9 @@ def explain(
 # --------------------------------------------------------------------------------------------------
 # Checks
 # --------------------------------------------------------------------------------------------------
+FRESH_SEED = 2**31 - 1  # of weights to compare with: no training has it
+
+
 def randomisation(subject: Subject, methods, target: int, profile: Profile, others: dict) -> dict:
     """Compare attributions with those of the network randomised from the top, and of others.
 
@@ -181,7 +184,7 @@ def randomisation(subject: Subject, methods, target: int, profile: Profile, othe
         ``stages``: what was randomised last, then the names of the others; ``rank`` and ``signed``:
         {method: one estimate each} of `sanity.rank_correlation` and `sanity.correlation`.
     """
-    with seeded(len(profile.name)):  # any seed but that of a training
+    with seeded(FRESH_SEED):
         fresh = build_network(**subject.network_config)
     networks = [*sanity.cascade(subject.network, fresh), *others.items()]
     found = {

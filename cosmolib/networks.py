@@ -22,6 +22,8 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from cosmolib.states import read_state
+
 ARCHITECTURES = ("o3", "k4s2", "lite")
 SLOPE = 0.2  # of LeakyReLU below zero, as published
 
@@ -287,6 +289,15 @@ def load_published_weights(network: nn.Module, path: str | Path) -> nn.Module:
     return _load(network, _read_state(path), path)
 
 
+def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
+    """Load a state dict of this project's own, every weight of the network; errors as above."""
+    state = read_state(path, *_STATE)
+    _check_tensors(state, path)
+    _compare(network.state_dict(), state, network, path)
+    network.load_state_dict(state)
+    return network
+
+
 def published_network(path: str | Path) -> O3:
     """Build the ``o3`` network that a state dict of the published code belongs to, in eval mode.
 
@@ -327,29 +338,33 @@ def published_network(path: str | Path) -> O3:
     return _load(network, state, path).eval()
 
 
+_STATE = ("state dict", "a dict of tensors")
+
+
 def _read_state(path):
     """Read a state dict, without the prefix ``module.`` and without B01."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: found no such file, expected a state dict of torch")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for files that are not its own
-        reason = " ".join(str(error).split())[:120]
-        raise ValueError(f"{path}: found no state dict ({reason}), expected tensors only") from None
-    if not isinstance(state, dict):
-        raise ValueError(f"{path}: found {type(state).__name__}, expected a dict of tensors")
-    for name, value in state.items():
-        if not torch.is_tensor(value):
-            found = f"{name!r} to be {type(value).__name__}"
-            raise ValueError(f"{path}: found {found}, expected a dict of tensors")
+    state = read_state(path, *_STATE)
+    _check_tensors(state, path)
     state = {str(name).removeprefix("module."): value for name, value in state.items()}
     return {name: value for name, value in state.items() if not name.startswith("B01.")}
+
+
+def _check_tensors(state, path):
+    for name, value in state.items():
+        if not (isinstance(name, str) and torch.is_tensor(value)):
+            found = f"{name!r} to be {type(value).__name__}"
+            raise ValueError(f"{path}: found {found}, expected {_STATE[1]}")
 
 
 def _load(network, state, path):
     """Load a state of `_read_state` after comparing every name and shape."""
     own = {n: value for n, value in network.state_dict().items() if not n.startswith("B01.")}
+    _compare(own, state, network, path)
+    network.load_state_dict(state, strict=False)  # all but B01 was compared above
+    return network
+
+
+def _compare(own, state, network, path):
     for names, word in ((own.keys() - state.keys(), "no"), (state.keys() - own.keys(), "unknown")):
         if names:
             raise ValueError(
@@ -362,5 +377,5 @@ def _load(network, state, path):
                 f"{path}: {name}: found shape {tuple(value.shape)}, "
                 f"expected {tuple(own[name].shape)}: another width or map size?"
             )
-    network.load_state_dict(state, strict=False)  # all but B01 was compared above
-    return network
+        if value.is_floating_point() != own[name].is_floating_point() or value.is_complex():
+            raise ValueError(f"{path}: {name}: found {value.dtype}, expected {own[name].dtype}")

@@ -11,104 +11,33 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.metadata
-import json
 import math
 import os
 import platform
+import reprlib
 import subprocess
 import types
 import typing
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from cosmolib import __version__
+from cosmolib.files import atomic_path, read_json, read_yaml, sha256, sweep, write_json
+
+# A run's files are written and read by these, which can be imported from here too.
+__all__ = (
+    "COMPILING", "PRECISIONS", "REPOSITORY", "RUN_KEYS", "TRAINING_MODULES", "VERSIONS",
+    "Profile", "Run", "is_folder_name", "load_profile", "provenance", "study_runs", "training_code",
+    "atomic_path", "read_json", "read_yaml", "sha256", "sweep", "write_json",
+)  # fmt: skip
 
 # The choices of `cosmolib.devices`, which is not imported: it brings torch.
 PRECISIONS = ("auto", "float32", "bfloat16")
 COMPILING = ("auto", "eager", "compiled", "graphs")
 
 REPOSITORY = Path(__file__).resolve().parents[1]  # holds configs/ in a clone
-
-
-# --------------------------------------------------------------------------------------------------
-# Files
-# --------------------------------------------------------------------------------------------------
-@contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` and move it there when the block ends well.
-
-    Parent folders are made. If the block raises, the temporary file is removed and whatever stood
-    at ``path`` before still stands. The temporary name keeps the suffix of ``path``, because
-    ``numpy.save`` and others append one that they miss.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> target = Path(tempfile.mkdtemp()) / "new" / "ones.npy"
-    >>> with atomic_path(target) as temporary:
-    ...     np.save(temporary, np.ones(3))
-    >>> np.load(target).sum()
-    np.float64(3.0)
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A hidden name of its own, so that two processes that write one file never share a half of it.
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except BaseException:  # also KeyboardInterrupt: no partial output is left
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _plain(obj):
-    """Turn numpy, path and dataclass values into what JSON holds; NaN and infinities into null."""
-    if dataclasses.is_dataclass(obj) and not isinstance(obj, type):
-        obj = dataclasses.asdict(obj)
-    if isinstance(obj, dict):
-        return {str(key): _plain(value) for key, value in obj.items()}
-    if isinstance(obj, (list, tuple)):
-        return [_plain(value) for value in obj]
-    if isinstance(obj, (np.ndarray, np.generic)):
-        return _plain(obj.tolist())
-    if isinstance(obj, Path):
-        return str(obj)
-    if isinstance(obj, float) and not math.isfinite(obj):
-        return None
-    return obj
-
-
-def write_json(path: str | Path, obj) -> None:
-    """Write ``obj`` to ``path`` atomically, as strict JSON that any reader takes.
-
-    Numpy scalars and arrays become numbers and lists. NaN and infinities, which JSON lacks, become
-    ``null``: a statistic that is undefined is then read back as ``None``.
-    """
-    text = json.dumps(_plain(obj), indent=1, allow_nan=False, ensure_ascii=False)
-    with atomic_path(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
-
-
-def read_json(path: str | Path):
-    """Read a JSON file; ``ValueError`` names the file if it is not one."""
-    path = Path(path)
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # covers JSONDecodeError and UnicodeDecodeError
-        raise ValueError(f"{path}: found no valid JSON ({error}), expected a JSON file") from None
-
-
-def sha256(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # --------------------------------------------------------------------------------------------------
@@ -196,6 +125,25 @@ class Profile:
         return dataclasses.replace(self, shuffle_labels=True, name=f"{self.name}-shuffled")
 
 
+# Keys of a profile that a single run hangs on: when one of them changes, the run is done anew.
+RUN_KEYS = (
+    "field", "set", "n_simulations", "train_simulations", "split_seed", "scaling", "scaling_scope",
+    "storage", "targets", "hidden", "dropout", "epochs", "batch_size", "max_lr", "weight_decay",
+    "betas", "schedule", "symmetries", "shifts", "precision", "compile",
+    "shuffle_labels", "bootstrap_samples",
+)  # fmt: skip
+# Modules that a training stands on: plots, attribution and claims train nothing anew.
+TRAINING_MODULES = (
+    "devices", "embedded", "formats", "suites", "observing", "cuts", "scaling", "inputs",
+    "networks", "training", "scores", "evaluation",
+)  # fmt: skip
+VERSIONS = (
+    "cosmolib", "python", "torch", "numpy", "scipy", "Pylians", "captum", "optuna", "snakemake",
+)  # fmt: skip
+# Names of folders and files, or parts of them.
+_FOLDERS = (
+    "name", "suites", "tuning_suite", "field", "set", "cuts", "controls", "architecture",
+)  # fmt: skip
 _CHOICES = {
     "scaling": ("log", "asinh", "linear"),
     "storage": ("float32", "float16", "disk"),
@@ -272,15 +220,7 @@ def load_profile(name_or_path: str | Path, **overrides) -> Profile:
         Unknown, missing or wrongly typed key: names file, key, found and expected.
     """
     path = _profile_path(name_or_path)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: found no valid YAML ({reason}), expected flat keys") from None
-    if not isinstance(values, dict):
-        kind = type(values).__name__
-        raise ValueError(f"{path}: found a {kind}, expected a flat mapping of keys to values")
-
+    values = read_yaml(path)
     hints = typing.get_type_hints(Profile)
     for source, given in ((path, values), ("override", overrides)):
         for key in given:
@@ -299,7 +239,7 @@ def load_profile(name_or_path: str | Path, **overrides) -> Profile:
             converted[key] = _convert(value, hint)
         except TypeError:
             raise ValueError(
-                f"{source}: key {key!r}: found {value!r}, expected {_describe(hint)}"
+                f"{source}: key {key!r}: found {reprlib.repr(value)}, expected {_describe(hint)}"
             ) from None
         _check_value(source, key, converted[key])
     return Profile(**converted)
@@ -320,8 +260,19 @@ def _check_value(source, key: str, value) -> None:
         expected = "at least one entry"
     elif isinstance(value, int) and value < 0:
         expected = "no negative number"
+    elif key in _FOLDERS and not all(
+        map(is_folder_name, [value] if isinstance(value, str) else value)
+    ):
+        expected = "folder names: no '/', '\\' or '..'"
     if expected:
-        raise ValueError(f"{source}: key {key!r}: found {value!r}, expected {expected}")
+        raise ValueError(f"{source}: key {key!r}: found {reprlib.repr(value)}, expected {expected}")
+
+
+def is_folder_name(value) -> bool:
+    """Whether a text names a folder below another one, and no place elsewhere."""
+    if not isinstance(value, str) or value in ("", ".") or ".." in value or len(value) > 200:
+        return False
+    return value.isprintable() and not any(mark in value for mark in "/\\")
 
 
 def _profile_path(name_or_path: str | Path) -> Path:
@@ -365,10 +316,10 @@ class Run:
     def __post_init__(self):
         for part in ("profile", "suite", "cut", "architecture"):
             value = getattr(self, part)
-            bad = not isinstance(value, str) or value in ("", ".") or ".." in value
-            if bad or any(mark in value for mark in "/\\\0"):
+            if not is_folder_name(value):
                 raise ValueError(
-                    f"run: {part}: found {value!r}, expected a folder name, no '/', '\\' or '..'"
+                    f"run: {part}: found {reprlib.repr(value)}, expected a folder name, no '/', "
+                    "'\\' or '..'"
                 )
         seed = self.seed
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
@@ -390,10 +341,42 @@ class Run:
         return self.path("metrics.json").is_file()
 
 
+def study_runs(profile: Profile, root: str | Path = "runs") -> list[Run]:
+    """List all trainings of a study, each once.
+
+    Those that chapter 06 compares; more seeds of the first suite, uncut, for chapter 05; last its
+    control with shuffled labels, which must fail.
+    """
+    first = Run(profile.name, profile.suites[0], "none", profile.architecture, 0, root)
+    runs = [
+        Run(profile.name, *case, profile.architecture, seed, root)
+        for case in profile.cases
+        for seed in profile.seeds
+    ]
+    runs += [dataclasses.replace(first, seed=seed) for seed in profile.attribution_seeds]
+    shuffled = dataclasses.replace(first, profile=profile.shuffled.name, seed=profile.seeds[0])
+    return list(dict.fromkeys([*runs, shuffled]))
+
+
 # --------------------------------------------------------------------------------------------------
 # Provenance
 # --------------------------------------------------------------------------------------------------
+def training_code() -> str:
+    """Digest of the sources that a training's numbers hang on, 12 hexadecimal digits.
+
+    Also of uncommitted changes, which a commit does not tell apart.
+    """
+    digest = hashlib.sha256()
+    for name in TRAINING_MODULES:
+        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def _version(distribution: str) -> str | None:
+    if distribution == "cosmolib":
+        return __version__
+    if distribution == "python":
+        return platform.python_version()
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
@@ -431,7 +414,7 @@ def provenance(
     device: str = "cpu",
     **extra,
 ) -> dict:
-    """What made a result: versions, commit, time, machine kind, data and configuration.
+    """What made a result: versions, commit, code, time, machine kind, data and configuration.
 
     Names no host, user or path: of ``data_dir`` only the last folder is kept.
 
@@ -451,12 +434,10 @@ def provenance(
     config = dataclasses.asdict(profile) if isinstance(profile, Profile) else profile
     if config is not None and config.get("data_dir"):
         config = {**config, "data_dir": Path(config["data_dir"]).name}
-    versions = {"cosmolib": __version__, "python": platform.python_version()}
-    for distribution in ("torch", "numpy", "captum", "optuna"):
-        versions[distribution] = _version(distribution)
     return {
-        "versions": versions,
+        "versions": {name: _version(name) for name in VERSIONS},
         "git": _git_state(),
+        "code": training_code(),
         "utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "device": str(device),

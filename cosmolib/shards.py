@@ -8,8 +8,8 @@ system drops when a process dies, so a killed run is continued by running the sa
 from __future__ import annotations
 
 import argparse
-import fcntl
 import multiprocessing
+import reprlib
 import time
 from dataclasses import asdict, replace
 from functools import partial
@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from cosmolib import embedded
+from cosmolib.files import atomic_path, read_json, write_json
 from cosmolib.lattice import validate
-from cosmolib.runs import atomic_path, read_json, write_json
+from cosmolib.locks import Busy, held
 from cosmolib.simulate import FeedbackProxy, SimulationSettings, simulate_one
 from cosmolib.suites import FIDUCIAL, PARAMETERS, open_suite
 
@@ -98,16 +99,20 @@ def read_table(path):
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: found no such file, expected CAMELS' table of parameters")
-    rows = [line.split() for line in Path(path).read_text().splitlines()]
-    rows = [row for row in rows if row and not row[0].startswith("#")]
-    for number, row in enumerate(rows):
-        if len(row) != 2 + len(PARAMETERS):
-            raise ValueError(
-                f"{path}: row {number} has {len(row)} columns, expected "
-                f"{2 + len(PARAMETERS)}: name, {', '.join(PARAMETERS)}, seed"
-            )
-    params = np.array([row[1:-1] for row in rows], float)
-    return params, np.array([row[-1] for row in rows], np.int64)
+    columns = f"{2 + len(PARAMETERS)}: name, {', '.join(PARAMETERS)}, seed"
+    try:
+        rows = [line.split() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+        rows = [row for row in rows if row and not row[0].startswith("#")]
+        for number, row in enumerate(rows):
+            if len(row) != 2 + len(PARAMETERS):
+                raise ValueError(f"row {number} has {len(row)} columns, expected {columns}")
+        params = np.array([row[1:-1] for row in rows], float)
+        seeds = np.array([int(row[-1]) for row in rows], np.int64)
+        if not (len(rows) and np.isfinite(params).all()):
+            raise ValueError(f"found {len(rows)} rows, expected some, of finite numbers")
+    except (ValueError, OverflowError) as error:  # also of text that is none, and of numbers
+        raise ValueError(f"{path}: {' '.join(str(error).split())[:200]}") from None
+    return params, seeds
 
 
 def shard_path(folder, row, set="LH"):
@@ -161,27 +166,28 @@ def simulate_shards(
             raise ValueError(f"{table}: row {row} asked for, the table has {len(params)} rows")
         if path.exists():
             continue
-        with open(path.with_suffix(".lock"), "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue  # another living process has this row
-            if path.exists():
-                continue
-            start = time.perf_counter()
-            variants = []
-            if row < check_rows:
-                variants = [
-                    replace(settings, refinement=settings.refinement + 1),
-                    replace(settings, lattice_shift=settings.lattice_shift + 0.5),
-                ]
-            shard = simulate_one(params[row], seeds[row], settings, proxy, variants)
-            with atomic_path(path) as temporary, open(temporary, "wb") as file:
-                np.savez(file, params=params[row], seed=seeds[row], **shard)
-            made += 1
-            progress(f"{set}_{row}: {time.perf_counter() - start:.1f} s")
-        path.with_suffix(".lock").unlink(missing_ok=True)
+        try:
+            with held(path.with_suffix(".lock"), wait=False):
+                if path.exists():
+                    continue
+                start = time.perf_counter()
+                variants = _lattices(settings) if row < check_rows else []
+                shard = simulate_one(params[row], seeds[row], settings, proxy, variants)
+                with atomic_path(path) as temporary, open(temporary, "wb") as file:
+                    np.savez(file, params=params[row], seed=seeds[row], **shard)
+        except Busy:
+            continue  # another living process has this row
+        made += 1
+        progress(f"{set}_{row}: {time.perf_counter() - start:.1f} s")
     return made
+
+
+def _lattices(settings):
+    """Settings of other tracer lattices: refined once more, and shifted by half a spacing."""
+    return [
+        replace(settings, refinement=settings.refinement + 1),
+        replace(settings, lattice_shift=settings.lattice_shift + 0.5),
+    ]
 
 
 def _keep_to_settings(path, settings, proxy):
@@ -192,10 +198,12 @@ def _keep_to_settings(path, settings, proxy):
         return
     found = read_json(path)
     for part, values in wanted.items():
+        there = found.get(part) if isinstance(found, dict) else None
+        there = there if isinstance(there, dict) else {}
         for name, value in values.items():
-            if found.get(part, {}).get(name) != value:
+            if there.get(name) != value:
                 raise ValueError(
-                    f"{path}: found {name} = {found.get(part, {}).get(name)!r} for the shards "
+                    f"{path}: found {name} = {reprlib.repr(there.get(name))} for the shards "
                     f"that are there, expected {value!r}; give another --out folder"
                 )
 

@@ -27,6 +27,7 @@ from cosmolib.formats import (
     find,
     folders_of,
     map_file,
+    map_names,
     read_params,
     roots,
     table_names,
@@ -175,8 +176,7 @@ def open_suite(
                 f"only {', '.join(embedded_suites())} come with the repository"
             )
     folders = folders_of(Path(data_dir), name)
-    map_names = [f"Maps_{field}_{name}_{set}_z={z}.npy" for z in ("0.00", "0.0")]
-    maps_path = find(folders, map_names, f"maps of suite {name}")
+    maps_path = find(folders, map_names(field, name, set), f"maps of suite {name}")
     params_path = find([maps_path.parent, *folders], table_names(name, set), f"{name} parameters")
     return open_files(maps_path, params_path, name, field, set)
 

@@ -9,6 +9,7 @@ Maps stay on the device where they fit, and are turned there.
 from __future__ import annotations
 
 import math
+import reprlib
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,8 @@ import torch
 
 from cosmolib.devices import choose_engine, compiled, kept_memory
 from cosmolib.inputs import BLOCK, Data
-from cosmolib.runs import Profile, atomic_path
+from cosmolib.runs import Profile
+from cosmolib.states import read_state, write_state
 
 # Pixels at once where no gradient is kept: 256 maps of 64 x 64, on a GPU 128 of 256 x 256.
 EVALUATION_PIXELS = 2**20
@@ -30,6 +32,8 @@ SETTINGS = (
     "targets", "epochs", "batch_size", "max_lr", "weight_decay", "betas", "schedule",
     "symmetries", "shifts",
 )  # fmt: skip
+_ADVICE = "; remove it to train anew"
+_PARTS = {"identity", "network", "optimiser", "random", "history", "best"}  # of a checkpoint
 
 
 def moment_loss(mean: torch.Tensor, std: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
@@ -205,10 +209,7 @@ def fit(
                 progress(f"{engine}: compiled in {seconds:.0f} s")
         if checkpoint is not None and Path(checkpoint).is_file():
             state = _read_checkpoint(checkpoint, identity)
-            network.load_state_dict(state["network"])
-            optimiser.load_state_dict(state["optimiser"])
-            history, best = state["history"], state["best"]
-            _set_random_state(state["random"], generator, device)
+            history, best = _resume(checkpoint, state, network, optimiser, generator, device)
         for epoch in range(len(history) + 1, profile.epochs + 1):
             started = time.perf_counter()
             network.train()
@@ -237,8 +238,7 @@ def fit(
                     "history": history,
                     "best": best,
                 }
-                with atomic_path(checkpoint) as temporary:
-                    torch.save(state, temporary)
+                write_state(checkpoint, state)
             if progress is not None:
                 progress(
                     f"epoch {epoch:3d}/{profile.epochs}  training {train_loss:8.3f}  "
@@ -367,19 +367,43 @@ def _identity(network, data, profile, seed):
     }
 
 
-def _read_checkpoint(path, identity):
+def _resume(path, state, network, optimiser, generator, device):
+    """Put everything back where it was; return history and the best weights."""
+    history, best = state["history"], state["best"]
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        found = state["identity"]
-    except Exception as error:  # torch raises many kinds for files that are not its own
+        epochs = [row["epoch"] for row in history]
+        losses = [row["valid_loss"] + row["train_loss"] + row["seconds"] for row in history]
+        if epochs != list(range(1, len(epochs) + 1)) or not all(map(math.isfinite, losses)):
+            raise ValueError(f"epochs {epochs}")
+        if not epochs or state["identity"]["epochs"] < len(epochs):
+            raise ValueError(f"{len(epochs)} epochs")
+        network.load_state_dict(best)  # to see that they fit
+        network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+        for weight in network.parameters():
+            moments = optimiser.state[weight]
+            if not moments["exp_avg"].shape == moments["exp_avg_sq"].shape == weight.shape:
+                raise ValueError("an optimiser of other weights")
+        _set_random_state(state["random"], generator, device)
+    except Exception as error:  # torch has many kinds for what does not fit
         reason = " ".join(str(error).split())[:120]
         raise ValueError(
-            f"{path}: found no checkpoint ({reason}), expected one; remove it to train anew"
+            f"{path}: found damaged contents ({reason}), expected a checkpoint{_ADVICE}"
         ) from None
+    return history, best
+
+
+def _read_checkpoint(path, identity):
+    state = read_state(path, "checkpoint", f"one{_ADVICE}")
+    found = state.get("identity")
+    if not isinstance(found, dict) or not _PARTS <= state.keys():
+        raise ValueError(
+            f"{path}: found {reprlib.repr(sorted(map(str, state)))}, expected a checkpoint{_ADVICE}"
+        )
     for key, expected in identity.items():
         if found.get(key) != expected:
             raise ValueError(
-                f"{path}: {key}: found {found.get(key)!r}, expected {expected!r}: a checkpoint "
-                "of another training; remove it to train anew"
+                f"{path}: {key}: found {reprlib.repr(found.get(key))}, expected {expected!r}: a "
+                f"checkpoint of another training{_ADVICE}"
             )
     return state

@@ -1,23 +1,31 @@
-"""The search for hyper-parameters: an Optuna study that can be killed and resumed.
+"""The search for hyper-parameters: an Optuna study that can be killed, resumed, and shared.
 
 Published (arXiv:2504.17839 and its code): TPE, 50 trials, the four ranges of `SEARCH_SPACE`, the
 best validation loss as the value, SQLite. Ours: pruning at the median after five random trials, and
 a seed a trial, so that a study that was killed and resumed finds what it would have found. The
 published study pruned nothing and drew its first ten trials at random: ``prune=False,
-startup_trials=10``.
+startup_trials=10``. Several workers draw from one study (`cosmolib.studies`); what they find hangs
+on who is faster, but for the random trials, whose settings do not.
 """
 
 from __future__ import annotations
 
 import math
+import os
+import sys
+import time
+import warnings
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cosmolib.inputs import Data
+import torch
+
+from cosmolib.inputs import Data, prepare_data, study_suite
 from cosmolib.networks import build_network
 from cosmolib.runs import Profile
+from cosmolib.studies import finished_trials, is_shared, open_study
+from cosmolib.suites import Suite
 from cosmolib.training import fit, seeded
 
 STARTUP_TRIALS = 5  # by default drawn at random before TPE and the pruner take over
@@ -42,6 +50,44 @@ SEARCH_SPACE = {
 }
 
 
+@dataclass(frozen=True)
+class Search:
+    """What a study is made on."""
+
+    suite: Suite
+    data: Data
+    profile: Profile  # with the number of simulations that are searched on
+    name: str  # of the study
+
+
+def default_storage(runs_dir: str | Path, profile: Profile, workers: int = 1) -> Path:
+    """Where a profile's study is kept unless told: SQLite, or a journal once it had workers."""
+    folder = Path(runs_dir) / profile.name / "tuning"
+    journal = folder / "study.journal"
+    return journal if workers > 1 or journal.exists() else folder / "study.db"
+
+
+def prepare_search(profile: Profile, seed: int = 1) -> Search:
+    """Prepare the uncut maps of a profile's ``tuning_suite`` and name the study after them.
+
+    The name holds what the trials are trained on and for how long, so that a change of either
+    begins a new study, and anything else goes on with the old one.
+    """
+    profile = replace(profile, n_simulations=profile.tuning_simulations or profile.n_simulations)
+    suite = study_suite(profile.tuning_suite, profile)
+    data = prepare_data(suite, profile, "none")
+    name = "-".join(
+        [
+            profile.architecture,
+            f"{profile.tuning_epochs}epochs",
+            f"{suite.n_simulations}simulations",
+            f"seed{seed}",
+            suite.fingerprint[:12],
+        ]
+    )
+    return Search(suite, data, profile, name)
+
+
 def run_study(
     data: Data,
     profile: Profile,
@@ -53,13 +99,14 @@ def run_study(
     startup_trials: int = STARTUP_TRIALS,
     prune: bool = True,
     device: str = "cpu",
+    workers: int = 1,
     progress: Callable[[str], None] | None = None,
 ):
     """Search the hyper-parameters of `SEARCH_SPACE` for the least validation loss.
 
     All trials share initial weights, order of the maps and augmentation, as far as their shapes
     allow. Where the profile's own settings lie within the ranges, they are the first trial. Only
-    trials that are missing are run: a study that is complete returns at once. One process a study.
+    trials that are missing are run: a study that is complete returns at once.
 
     Parameters
     ----------
@@ -68,7 +115,8 @@ def run_study(
     profile : Profile
         Its ``tuning_epochs`` are trained; whatever is not searched is kept.
     storage : path or URL
-        SQLite file, made with its folder where it is missing, or a URL such as ``sqlite:///...``.
+        SQLite file for one process; ``*.journal``, or the URL of a database, for many: see
+        `cosmolib.studies`. A file is made with its folder where it is missing.
     n_trials : int, optional
         Complete and pruned trials in the end; by default the profile's ``tuning_trials``.
     seed : int
@@ -80,20 +128,42 @@ def run_study(
     prune : bool
         Stop a trial that is worse than the median of those before it.
     device : str
+        With several GPUs, "cuda" gives each worker one in turn.
+    workers : int
+        Processes of this machine that work at the study; others may do so too.
     progress : callable, optional
         Called with a line of text a trial.
 
     Returns
     -------
     optuna.study.Study
+
+    Raises
+    ------
+    ValueError
+        Several workers for a SQLite file.
     """
     import optuna
 
     n_trials = profile.tuning_trials if n_trials is None else n_trials
     profile = replace(profile, epochs=profile.tuning_epochs)
+    if workers > 1:
+        if not is_shared(storage):
+            raise ValueError(
+                f"{storage}: found SQLite for {workers} workers, expected a .journal file or the "
+                "address of a database"
+            )
+        options = {"storage": storage, "n_trials": n_trials, "seed": seed, "name": name}
+        options |= {"startup_trials": startup_trials, "prune": prune}
+        _start_workers(workers, (data, profile), options, device, progress)
     size = data.train_x.shape[-1]
 
-    def objective(trial):
+    def objective(trial, place):
+        # A seed a place: whoever runs the trial, after whatever restart, draws the same. (Optuna
+        # asks the sampler only when a value is suggested, so that it can be given here.)
+        study.sampler = _sampler(profile if place == 0 else None, startup_trials, seed, place)
+        if place == 0 and _inside(profile):
+            trial.set_user_attr("profile", True)
         chosen = replace(profile, **{key: _suggest(trial, key) for key in SEARCH_SPACE})
         losses = []
 
@@ -107,46 +177,89 @@ def run_study(
             network = build_network(
                 chosen.architecture, size, chosen.hidden, chosen.dropout, len(chosen.targets)
             )
+        started = time.perf_counter()
         try:
             fit(network, data, chosen, seed=seed, device=device, epoch_callback=report)
         except FloatingPointError as error:  # a learning rate too high is a result, not a failure
             trial.set_user_attr("diverged", str(error))
             raise optuna.TrialPruned from None
+        finally:  # not by the store's clock, which may be set back
+            trial.set_user_attr("seconds", time.perf_counter() - started)
         return min(losses)
 
-    with _quiet(optuna):
-        study = optuna.create_study(
-            storage=_url(storage),
-            study_name=name,
-            direction="minimize",
-            load_if_exists=True,
-            pruner=optuna.pruners.MedianPruner(
-                startup_trials, n_warmup_steps=math.ceil(profile.epochs / 3)
-            )
-            if prune
-            else optuna.pruners.NopPruner(),
-        )
-        for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
-            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)  # killed in the middle
-        while (done := len(finished_trials(study))) < n_trials:
-            study.sampler = optuna.samplers.TPESampler(
-                n_startup_trials=startup_trials, seed=seed + 1000 * done
-            )
-            if done == 0 and _inside(profile):
-                study.enqueue_trial(
-                    {key: getattr(profile, key) for key in SEARCH_SPACE},
-                    user_attrs={"profile": True},
-                    skip_if_exists=True,
-                )
-            study.optimize(objective, n_trials=1)
-            if progress is not None:
-                progress(_line(finished_trials(study)[-1], done + 1, n_trials))
+    def finished(trial):
+        if progress is not None and trial.state.name in ("COMPLETE", "PRUNED"):
+            progress(_line(trial, len(finished_trials(study)), n_trials))
+
+    with open_study(storage, name, _pruner(prune, startup_trials, profile.epochs)) as shared:
+        study = shared.study
+        shared.run(n_trials, objective, finished)
     return study
 
 
-def finished_trials(study) -> list:
-    """Complete and pruned trials of a study, in order."""
-    return [t for t in study.get_trials(deepcopy=False) if t.state.name in ("COMPLETE", "PRUNED")]
+def _sampler(profile, startup_trials, seed, place):
+    import optuna
+
+    sampler = optuna.samplers.TPESampler(
+        n_startup_trials=startup_trials,
+        seed=seed + 1000 * place,
+        constant_liar=True,  # what others are at counts as bad: two workers keep apart
+    )
+    if profile is None or not _inside(profile):
+        return sampler
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        settings = {key: getattr(profile, key) for key in SEARCH_SPACE}
+        return optuna.samplers.PartialFixedSampler(settings, sampler)
+
+
+def _pruner(prune, startup_trials, epochs):
+    import optuna
+
+    if not prune:
+        return optuna.pruners.NopPruner()
+    return optuna.pruners.MedianPruner(startup_trials, n_warmup_steps=math.ceil(epochs / 3))
+
+
+def _start_workers(workers, work, options, device, progress):
+    """Have processes work at a study until it is done or they are dead; say which died."""
+    context = torch.multiprocessing.get_context("spawn")  # shares the maps' memory
+    gpus = _gpus() if device == "cuda" else []
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    options = {**options, "device": device}
+    threads, processes = max(1, torch.get_num_threads() // workers), []
+    for i in range(workers):
+        if gpus:  # what a process sees is fixed when it starts
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpus[i % len(gpus)]
+        process = context.Process(
+            target=_work, args=(*work, {**options, "device": device}, threads)
+        )
+        process.start()
+        processes.append(process)
+    if gpus:
+        os.environ.pop("CUDA_VISIBLE_DEVICES")
+        os.environ.update({} if before is None else {"CUDA_VISIBLE_DEVICES": before})
+    for i, process in enumerate(processes):
+        process.join()
+        if process.exitcode and progress is not None:
+            progress(f"worker {i + 1} of {workers} ended with {process.exitcode}; others went on")
+
+
+def _gpus():
+    """GPUs that this process sees, by the names that CUDA_VISIBLE_DEVICES takes."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is None:
+        return [str(i) for i in range(torch.cuda.device_count())]
+    return [name.strip() for name in given.split(",") if name.strip()]
+
+
+def _work(data, profile, options, threads):
+    torch.set_num_threads(threads)
+    run_study(data, profile, progress=_say, **options)
+
+
+def _say(line):
+    print(line, file=sys.stderr, flush=True)
 
 
 def study_table(study) -> list[dict]:
@@ -169,7 +282,7 @@ def study_table(study) -> list[dict]:
                 "value": last,
                 "pruned": pruned,
                 "profile": bool(trial.user_attrs.get("profile", False)),
-                "seconds": trial.duration.total_seconds(),
+                "seconds": trial.user_attrs.get("seconds", 0.0),
                 **{key: trial.params[key] for key in SEARCH_SPACE},
             }
         )
@@ -229,26 +342,7 @@ def _inside(profile):
     return all(span.low <= getattr(profile, k) <= span.high for k, span in SEARCH_SPACE.items())
 
 
-def _url(storage):
-    if "://" in str(storage):
-        return str(storage)
-    path = Path(storage).resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{path}"
-
-
 def _line(trial, done, n_trials):
     values = "  ".join(f"{key} {trial.params[key]:.3g}" for key in SEARCH_SPACE)
     value = "pruned" if trial.state.name == "PRUNED" else f"{trial.value:.3f}"
     return f"trial {done:3d}/{n_trials}  validation {value:>8}  {values}"
-
-
-@contextmanager
-def _quiet(optuna):
-    """Optuna prints a line a trial, with times, to stderr: `progress` says what is needed."""
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)

@@ -31,33 +31,28 @@
 profile = "demo"  # name of a file in configs/, or a path to one
 trials = 0  # complete and pruned trials in the end; 0: as the profile says
 seed = 1  # of the sampler and of every training
+workers = 1  # processes of this machine that share the search
+storage = ""  # FILE.db, FILE.journal (many processes, one disk) or postgresql://...; "" as below
 data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
-runs_dir = "runs"  # the study is kept in <runs_dir>/<profile>/tuning/
+runs_dir = "runs"  # the study is kept in <runs_dir>/<profile>/tuning/ unless storage says where
 
 # %% tags=["hide-input"]
-import dataclasses
+import os
 import time
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from myst_nb import glue
 
 from cosmolib import plots, plots_results, runs, tuning
 from cosmolib.devices import select_device
-from cosmolib.inputs import prepare_data, study_suite
 
 started = time.perf_counter()
 plots.use_style()
 
 # %%
 config = runs.load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
-searched = dataclasses.replace(
-    config, n_simulations=config.tuning_simulations or config.n_simulations
-)
-suite = study_suite(config.tuning_suite, searched)
-data = prepare_data(suite, searched, "none")
-n_valid = len(np.unique(data.valid_simulation))
+search = tuning.prepare_search(config, seed)
 
 # %% [markdown]
 # ## What is searched
@@ -89,26 +84,23 @@ pd.DataFrame(
 # %% [markdown]
 # ## Search
 #
-# The study is kept in a database. Its name holds what the trials were trained on, so that a change
-# of data or epochs starts a new study, and anything else goes on with the old one.
+# The study is kept on disk. Its name holds what the trials were trained on, so that a change of data
+# or epochs starts a new study, and anything else goes on with the old one. Several workers, of this
+# page (`workers`), of `cosmolib tune` on other machines, or of the workflow, draw their trials from
+# one study; a worker that dies leaves its settings to the others.
 
 # %%
 study = tuning.run_study(
-    data,
-    searched,
-    storage=Path(runs_dir) / config.name / "tuning" / "study.db",
+    search.data,
+    search.profile,
+    storage=storage
+    or os.environ.get("COSMOLIB_STUDY")
+    or tuning.default_storage(runs_dir, config, workers),
     n_trials=trials or None,
     seed=seed,
-    name="-".join(
-        [
-            config.architecture,
-            f"{config.tuning_epochs}epochs",
-            f"{suite.n_simulations}simulations",
-            f"seed{seed}",
-            suite.fingerprint[:12],
-        ]
-    ),
+    name=search.name,
     device=select_device(),
+    workers=workers,
     progress=print,
 )
 table = pd.DataFrame(tuning.study_table(study))
@@ -157,8 +149,8 @@ results = {
     "tuning_suite": config.tuning_suite,
     "tuning_trials": int(len(table)),
     "tuning_pruned": int(pruned.sum()),
-    "tuning_simulations": int(suite.n_simulations),
-    "tuning_valid_simulations": int(n_valid),
+    "tuning_simulations": int(search.suite.n_simulations),
+    "tuning_valid_simulations": len(set(search.data.valid_simulation.tolist())),
     "tuning_epochs": int(config.tuning_epochs),
     "tuning_best_loss": float(best["value"]),
     "tuning_best_max_lr": float(best["max_lr"]),
@@ -171,7 +163,7 @@ results = {
 }
 for key, value in results.items():
     glue(key, value, display=False)
-now = runs.provenance(config, suite.fingerprint, time.perf_counter() - started)
+now = runs.provenance(config, search.suite.fingerprint, time.perf_counter() - started)
 now["trials_seconds"] = float(table["seconds"].sum())
 runs.write_json(
     Path(runs_dir) / config.name / "results" / "04_tuning.json",

@@ -157,7 +157,7 @@ def staged(tmp_path, monkeypatch):
         if table is not None:
             bench.write_text(json.dumps(table))
         monkeypatch.setattr(stage, "BENCH", bench)
-        stage.collect(tmp_path / "build", ROOT / "book" / "_static" / "headline.png")
+        stage.collect(tmp_path / "build", ROOT / "book" / "_static" / "headline.png", "tiny")
         return tmp_path / "build" / "book" / "book"
 
     return run
@@ -203,3 +203,17 @@ def test_the_stored_bench_is_one_that_the_book_can_show():
     assert bench["size"] == [1000, 256]
     lines = stage.camels_table(stage.BENCH).splitlines()
     assert len([line for line in lines if line.startswith("| ")]) == 1 + len(bench["rows"])
+
+
+def test_what_killed_runners_left_is_tidied(tmp_path):
+    """Their working copies and locks; a lock that is held stays, and so does its copy."""
+    from cosmolib.locks import held
+
+    folder = tmp_path / "runs" / "Lite" / "band:[2,8]"
+    folder.mkdir(parents=True)
+    for name in (".a.lock", ".a-12345678.ipynb", "a.ipynb", ".b-12345678.ipynb"):
+        (folder / name).write_text("")
+    with held(folder / ".b.lock"):
+        stage.tidy(tmp_path)
+        names = sorted(path.name for path in folder.iterdir())
+    assert names == [".b-12345678.ipynb", ".b.lock", "a.ipynb"]

@@ -15,10 +15,10 @@ CONDA_NAMES = {"pytorch": "torch", "snakemake-minimal": "snakemake"}
 
 
 def from_pyproject():
-    """{package: Requirement} of the package, its tests, its simulations and its posteriors."""
+    """{package: Requirement} of the package and of all its extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    lines = project["dependencies"] + extras["simulate"] + extras["posterior"] + extras["dev"]
+    lines = project["dependencies"] + sum(extras.values(), [])
     return {canonicalize_name(item.name): item for item in map(Requirement, lines)}
 
 

@@ -85,6 +85,8 @@ def test_every_check_gives_numbers(subject, profile):
     for method in methods:
         assert found["signed"][method][-2]["value"] == pytest.approx(1)
         assert found["signed"][method][-1]["value"] < 0.9
+    # the same of a study by any other name
+    assert found == randomisation(subject, methods, 0, replace(profile, name="other"), others)
 
     moved = under_moves(subject, ["saliency"], 0, profile)
     assert moved["correlation"]["saliency"][0]["value"] == pytest.approx(1)

@@ -179,6 +179,24 @@ def test_bad_value_names_file_key_found_expected(profile_file, key, value, expec
         load_profile(profile_file(**{key: value}))
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"name": "../elsewhere"},
+        {"name": "/tmp/x"},
+        {"name": "a\n"},
+        {"suites": ["Lite", "..\\x"]},
+        {"cuts": ["none", "../../none"]},
+        {"controls": ["a/b"]},
+        {"tuning_suite": "../Lite"},
+        {"field": "../../Mtot"},
+    ],
+)
+def test_no_name_leads_out_of_its_folder(given):
+    with pytest.raises(ValueError, match="expected folder names"):
+        load_profile("tiny", **given)
+
+
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "a: [1\n"])
 def test_file_that_is_no_profile(tmp_path, text):
     path = tmp_path / "bad.yaml"

@@ -245,6 +245,30 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path, data, profile):
         fit(new_network(), data, short, seed=1, checkpoint=path)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state.update(history=state["history"] + state["history"]),
+        lambda state: state["history"][0].update(epoch=2),
+        lambda state: state["history"][0].update(valid_loss=math.nan),
+        lambda state: state["history"].clear(),
+        lambda state: state["best"].popitem(),
+        lambda state: state["random"].update(maps=torch.zeros(3)),
+        lambda state: state["optimiser"]["state"][0].update(exp_avg=torch.zeros(3)),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused(tmp_path, data, profile, change):
+    path = tmp_path / "checkpoint.pt"
+    short = replace(profile, epochs=2)
+    fit(new_network(), data, replace(short, epochs=1), seed=1, checkpoint=path)
+    state = torch.load(path, weights_only=True)
+    state["identity"]["epochs"] = 2
+    change(state)
+    torch.save(state, path)
+    with pytest.raises(ValueError, match=r"checkpoint.pt: found damaged contents \(.+remove it"):
+        fit(new_network(), data, short, seed=1, checkpoint=path)
+
+
 def test_a_loss_that_is_not_finite_is_an_error(data, profile):
     bad = replace(data, train_x=data.train_x.clone())
     bad.train_x[:, :, 0, 0] = math.nan

@@ -1,5 +1,6 @@
 """The study: its space, resuming, pruning, what it reports."""
 
+import os
 import sqlite3
 from types import SimpleNamespace
 
@@ -176,3 +177,52 @@ def test_global_states_are_left_alone(tmp_path, data, profile, fast):
     run_study(data, profile, storage=tmp_path / "s.db", n_trials=1)
     assert torch.equal(torch.get_rng_state(), state)
     assert optuna.logging.get_verbosity() == verbosity
+
+
+def test_workers_share_a_study(tmp_path, data, profile):
+    """Real trainings in two processes; one alone draws the same random settings."""
+    lines = []
+    options = {"n_trials": 4, "startup_trials": 4, "prune": False}
+    with pytest.raises(ValueError, match=r"s.db: found SQLite for 2 workers, expected a .journal"):
+        run_study(data, profile, storage=tmp_path / "s.db", workers=2, **options)
+    path = tmp_path / "s.journal"
+    study = run_study(
+        data, profile, storage=path, workers=2, progress=lines.append, **options
+    )  # fmt: skip
+    assert lines == []  # nobody died; the workers say their lines themselves
+    assert [t.state.name for t in study.trials] == ["COMPLETE"] * 4
+    alone = run_study(data, profile, storage=tmp_path / "alone.journal", **options)
+    settings, values = (
+        {tuple(t.params.values()): t.value for t in s.trials} for s in (study, alone)
+    )
+    assert settings == values
+
+
+def test_every_worker_gets_a_gpu_in_turn(monkeypatch):
+    """What a worker sees is fixed when it starts, and the parent sees what it saw."""
+    seen = []
+
+    class Process:
+        exitcode = 0
+
+        def __init__(self, target, args):
+            pass
+
+        def start(self):
+            seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
+
+        def join(self):
+            pass
+
+    context = SimpleNamespace(Process=Process)
+    monkeypatch.setattr(torch.multiprocessing, "get_context", lambda kind: context)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-a")
+    tuning._start_workers(3, (None, None), {}, "cuda", None)
+    assert seen == ["2", "GPU-a", "2"]
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "2,GPU-a"
+
+
+def test_seconds_are_not_by_the_clock_of_the_store(tmp_path, data, profile, fast):
+    """A store whose clock was set back says nonsense of durations; the table does not ask it."""
+    study = run_study(data, profile, storage=tmp_path / "s.db", n_trials=1)
+    assert study_table(study)[0]["seconds"] == study.trials[0].user_attrs["seconds"] >= 0

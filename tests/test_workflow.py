@@ -1,9 +1,12 @@
 """The workflow: it plans one training per run, and its notebook runner refuses and cleans up."""
 
+import itertools
+import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -124,6 +127,71 @@ def test_runner_leaves_no_half_output(tmp_path):
     assert done.returncode == 1
     assert "ZeroDivisionError" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.ipynb", "out.failed.ipynb"]
+
+
+def test_a_killed_kernel_is_one_line(tmp_path):
+    kill = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
+    source = write_notebook(tmp_path / "in.ipynb", "cut = 'none'  # a cut", kill)
+    done = run_notebook(source, tmp_path / "out.ipynb")
+    assert done.returncode == 1
+    assert "its kernel was killed" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["in.ipynb"]
+
+
+def test_a_killed_runner_leaves_nothing_that_stays(tmp_path):
+    source = write_notebook(tmp_path / "in.ipynb", "t = 60  # s", "import time\ntime.sleep(t)")
+    command = [sys.executable, "workflow/run_notebook.py", str(source), str(tmp_path / "out.ipynb")]
+    process = subprocess.Popen([*command], cwd=ROOT, stderr=subprocess.DEVNULL)
+    while not list(tmp_path.glob(".out-*.ipynb")):
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    done = run_notebook(source, tmp_path / "out.ipynb", "-p", "t", 0)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.ipynb", "out.ipynb"]
+
+
+def test_each_run_takes_a_device_of_its_own(tmp_path):
+    """Two devices and three notebooks at once: no two of them on one device at one time."""
+    spans = (
+        "import os, time\nstart = time.time()\ntime.sleep(1.5)\n"
+        "print('SPAN', os.environ['CUDA_VISIBLE_DEVICES'], start, time.time())"
+    )
+    source = write_notebook(tmp_path / "in.ipynb", "a = 1  # a", spans)
+    env = {**os.environ, "CUDA_VISIBLE_DEVICES": "0,GPU-b", "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "workflow/run_notebook.py", str(source)]
+    processes = [
+        subprocess.Popen([*command, str(tmp_path / f"{i}.ipynb")], cwd=ROOT, env=env)
+        for i in range(3)
+    ]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    found = []
+    for i in range(3):
+        words = re.search(r"SPAN (\S+) ([\d.]+) ([\d.]+)", (tmp_path / f"{i}.ipynb").read_text())
+        found.append((words[1], float(words[2]), float(words[3])))
+    assert {device for device, _, _ in found} == {"0", "GPU-b"}
+    for a, b in itertools.combinations(found, 2):
+        assert a[0] != b[0] or a[2] <= b[1] or b[2] <= a[1]
+
+
+def test_workers_of_the_tuning_study_are_jobs():
+    done = dry_run("--config", "profile=tiny", "workers=3", "study=postgresql://db/x", "--", "book")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert re.search(r"^tuning_worker +3$", done.stdout, flags=re.M)
+    assert "tuning_worker" not in dry_run("--config", "profile=tiny", "--", "book").stdout
+
+
+def test_the_cluster_profile_is_one():
+    """Read by snakemake itself: every key is known, every run wants one GPU."""
+    pytest.importorskip("snakemake_executor_plugin_slurm", reason="the extra 'slurm' is missing")
+    done = dry_run(
+        "--workflow-profile", "workflow/profiles/slurm", "--config", "profile=tiny", "--", "runs"
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    jobs = [line for line in done.stdout.splitlines() if "resources:" in line and "gpu=" in line]
+    assert len(jobs) == 8
+    assert all("gpu=1" in job and "mem_mb=24000" in job for job in jobs)
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make here")

@@ -2,20 +2,25 @@
 
 A thin wrapper around papermill that adds what a workflow needs and papermill lacks: a parameter
 that the notebook does not have is an error (papermill only warns), the output appears only when
-the whole notebook ran, and a failure leaves the failed copy beside it under another name.
+the whole notebook ran, and a failure leaves the failed copy beside it under another name. Two of
+them never write one output at once, and where a machine has several GPUs each takes one.
 """
 
 import argparse
+import itertools
 import logging
 import os
 import re
+import subprocess
 import sys
 import tempfile
 import time
 import warnings
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
 
 
 def check_parameters(notebook, names):
@@ -47,13 +52,22 @@ def execute(source, target, parameters):
     papermill.PapermillExecutionError
         If a cell fails; the copy with its traceback is kept as ``<target>.failed.ipynb``.
     """
-    import papermill
+    from cosmolib.locks import held
 
     source, target = Path(source).resolve(), Path(target).resolve()
     if source == target:
         raise ValueError(f"{source}: a notebook is never executed in place; name another output")
     check_parameters(source, parameters)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with held(target.with_name(f".{target.stem}.lock"), progress=print):
+        _execute(source, target, parameters)
+
+
+def _execute(source, target, parameters):
+    """Run a notebook whose target is this process's own."""
+    import papermill
+
+    for left in target.parent.glob(f".{target.stem}-*.ipynb"):  # by one that was killed
+        left.unlink()
     failed = target.with_suffix(".failed.ipynb")
     failed.unlink(missing_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=".ipynb")
@@ -74,6 +88,39 @@ def execute(source, target, parameters):
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def visible_devices():
+    """GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES takes."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:  # also what a cluster gave to this job
+        return [name.strip() for name in given.split(",") if name.strip()]
+    try:
+        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [str(i) for i, line in enumerate(listing.stdout.splitlines()) if line.startswith("GPU")]
+
+
+@contextmanager
+def one_device():
+    """Let the notebook see one GPU, which no other one started here sees meanwhile."""
+    from cosmolib.locks import Busy, held
+
+    devices = visible_devices()
+    if len(devices) < 2:
+        yield
+        return
+    folder = Path(tempfile.gettempdir()) / f"cosmolib-gpus-{os.getuid()}"
+    with ExitStack() as stack:
+        for name in itertools.cycle(devices):
+            try:
+                stack.enter_context(held(folder / f"{name}.lock", wait=False))
+                break
+            except Busy:
+                time.sleep(0.2)
+        os.environ["CUDA_VISIBLE_DEVICES"] = name
+        yield
 
 
 def configure_kernel():
@@ -116,6 +163,7 @@ def main(arguments=None):
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     options = parser.parse_args(arguments)
     configure_kernel()
+    import nbclient
     import papermill
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
@@ -124,12 +172,21 @@ def main(arguments=None):
     parameters = {name: parse_value(value) for name, value in options.p}
     try:
         start = time.monotonic()
-        execute(options.source, options.target, parameters)
+        alone = parameters.get("workers", 1) == 1  # else it shares out the devices by itself
+        with one_device() if alone else nullcontext():
+            execute(options.source, options.target, parameters)
         print(f"{options.target}  {time.monotonic() - start:.0f} s")
     except papermill.PapermillExecutionError as error:
         print(f"{options.source} failed in cell {error.exec_count}", file=sys.stderr)
         traceback = "\n".join(error.traceback)
         print(re.sub(r"\x1b\[[0-9;]*m", "", traceback), file=sys.stderr)  # no colour codes in logs
+        return 1
+    except nbclient.exceptions.DeadKernelError:
+        print(
+            f"error: {options.source}: its kernel was killed, perhaps for want of memory; "
+            "the same command goes on from what is on disk",
+            file=sys.stderr,
+        )
         return 1
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

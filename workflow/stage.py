@@ -5,6 +5,7 @@
 """
 
 import argparse
+import glob
 import hashlib
 import json
 import os
@@ -14,20 +15,25 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
 PROSE = ("_config.yml", "_toc.yml", "CHANGELOG.md")
 BENCH = ROOT / "results" / "benchmarks" / "camels.json"  # of `make bench-camels`
 SPEED_BENCH = ROOT / "results" / "benchmarks" / "speed.json"  # of `make bench`
 ATTRIBUTION_BENCH = ROOT / "results" / "benchmarks" / "attribution.json"  # make bench-attribution
 
 
-def collect(build, headline):
+def collect(build, headline, profile):
     """Fill ``build/book`` anew and list what it holds in ``build/staged.json``.
 
     The headline figure of this very run replaces the committed one, which the README shows.
     """
-    import speed_page  # here, because `build` needs none of its plots
+    # here, because `build` needs nothing of them
+    import provenance_page
+    import speed_page
+    import survival_page
 
     build = Path(build)
+    tidy(build)
     book = build / "book"
     shutil.rmtree(book, ignore_errors=True)
     book.mkdir(parents=True)
@@ -41,6 +47,8 @@ def collect(build, headline):
     text = attribution_table(ATTRIBUTION_BENCH)
     (tables / "attribution.md").write_text(text, encoding="utf-8")
     speed_page.write(SPEED_BENCH, tables, book / "book" / "_static")
+    survival_page.write(BENCH.parent, tables)
+    provenance_page.write(profile, tables)
     shutil.copytree(
         build / "notebooks", book / "notebooks", ignore=shutil.ignore_patterns(".*", "*.failed.*")
     )
@@ -52,6 +60,17 @@ def collect(build, headline):
     temporary = build / ".staged.json"
     temporary.write_text(json.dumps(listing, indent=1) + "\n")
     os.replace(temporary, build / "staged.json")
+
+
+def tidy(build):
+    """Remove the working copies of notebooks whose runner was killed, and their locks."""
+    from cosmolib.locks import is_held
+
+    for lock in Path(build).rglob(".*.lock"):
+        if not is_held(lock):
+            for left in lock.parent.glob(f"{glob.escape(lock.name.removesuffix('.lock'))}-*.ipynb"):
+                left.unlink(missing_ok=True)
+            lock.unlink(missing_ok=True)
 
 
 def attribution_table(path):
@@ -180,15 +199,16 @@ def main():
         command.add_argument("build", help="e.g. build/demo")
         if name == "collect":
             command.add_argument("--headline", required=True, help="figure of the index page")
+            command.add_argument("--profile", required=True, help="whose runs the book shows")
         else:
             command.add_argument("html", help="folder for the finished site")
     options = parser.parse_args()
     try:
         if options.command == "collect":
-            collect(options.build, options.headline)
+            collect(options.build, options.headline, options.profile)
         else:
             build(options.build, options.html)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except subprocess.CalledProcessError as error:

@@ -1,0 +1,65 @@
+"""A study of 21 small runs, which is disturbed (chaos.py) or sent to a cluster (cluster.py)."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # also where cosmolib is not installed
+
+from cosmolib.files import atomic_path, read_json, read_yaml  # noqa: E402
+from cosmolib.runs import load_profile, study_runs  # noqa: E402
+
+# Two suites, two cuts, five seeds, and the control with shuffled labels: 21 runs of some seconds.
+CHANGES = {
+    "controls": [],
+    "seeds": [1, 2, 3, 4, 5],
+    "attribution_seeds": [1],
+    "n_simulations": 60,
+    "epochs": 12,
+    "hidden": 4,
+}
+
+
+def make_profile(name, **changes):
+    """Write the profile of a small study under ``build/<name>/``; return its path."""
+    values = read_yaml(ROOT / "configs" / "tiny.yaml") | CHANGES | changes | {"name": name}
+    path = ROOT / "build" / name / f"{name}.yaml"
+    with atomic_path(path) as temporary:
+        temporary.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    load_profile(path)
+    return path
+
+
+def clear(name):
+    """Remove what an earlier study of this name left."""
+    for folder in (f"runs/{name}", f"runs/{name}-shuffled", f"build/{name}"):
+        shutil.rmtree(ROOT / folder, ignore_errors=True)
+
+
+def runs_of(path):
+    """All runs of a profile, below the repository's runs/."""
+    return study_runs(load_profile(path), ROOT / "runs")
+
+
+def snakemake(path, *arguments, target="runs", **options):
+    """Start the workflow on a profile; return the process."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", "workflow/Snakefile", "--nolock"]
+    command += ["--rerun-incomplete", "--quiet", "all", *arguments]
+    command += ["--config", f"profile={path}", "--", target]
+    return subprocess.Popen(command, cwd=ROOT, **options)
+
+
+def results_of(path):
+    """Metrics of all runs of a profile by suite, cut and seed; None where a run is missing."""
+    found = {}
+    for run in runs_of(path):
+        shuffled = ", shuffled" if run.profile.endswith("-shuffled") else ""
+        key = f"{run.suite}, {run.cut}, seed {run.seed}{shuffled}"
+        found[key] = read_json(run.path("metrics.json")) if run.complete else None
+    return found

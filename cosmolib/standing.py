@@ -1,0 +1,83 @@
+"""Where a study stands: which of its runs are done, and which were made by what is gone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cosmolib.evaluation import is_current
+from cosmolib.files import read_json
+from cosmolib.inputs import study_suite
+from cosmolib.locks import LOCK, is_held, owner
+from cosmolib.runs import VERSIONS, Profile, Run, provenance, study_runs
+from cosmolib.states import read_state
+
+STATES = ("done", "stale", "at work", "interrupted", "not begun", "damaged")
+# Packages that the numbers of a training hang on; the others draw, search or explain.
+DECISIVE = ("python", "numpy", "scipy", "torch")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """State of one run.
+
+    Attributes
+    ----------
+    run : Run
+    state : str
+        One of `STATES`. "stale": done, but by other code, packages, data or settings than now.
+    detail : str
+        What is stale, who is at work, how far it came.
+    made : dict or None
+        Its ``provenance.json``.
+    """
+
+    run: Run
+    state: str
+    detail: str = ""
+    made: dict | None = None
+
+
+def study_standing(profile: Profile, root="runs") -> list[Standing]:
+    """Look at every run of a study; nothing is trained or changed."""
+    now = provenance()
+    suites = {name: study_suite(name, profile) for name in dict.fromkeys(profile.suites)}
+    return [
+        run_standing(run, _own(profile, run), suites[run.suite], now)
+        for run in study_runs(profile, root)
+    ]
+
+
+def _own(profile, run):
+    return profile if run.profile == profile.name else profile.shuffled
+
+
+def run_standing(run: Run, profile: Profile, suite, now: dict) -> Standing:
+    """Look at one run of a suite; ``now`` is the `provenance` of this moment."""
+    if is_held(run.path(LOCK)):
+        return Standing(run, "at work", owner(run.path(LOCK)))
+    try:
+        if run.complete:
+            made = read_json(run.path("provenance.json"))
+            changes = _changes(made, now)
+            if not is_current(run, profile, suite):
+                changes.insert(0, "other settings or data")
+            return Standing(run, "stale" if changes else "done", "; ".join(changes), made)
+        checkpoint = run.path("checkpoint.pt")
+        if not checkpoint.is_file():
+            return Standing(run, "not begun")
+        epochs = len(read_state(checkpoint, "checkpoint", "one")["history"])
+        return Standing(run, "interrupted", f"after epoch {epochs} of {profile.epochs}")
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        return Standing(run, "damaged", str(error))
+
+
+def _changes(made, now):
+    """What made a run and is another now."""
+    changes = [
+        f"{name} {made['versions'].get(name)}, now {now['versions'].get(name)}"
+        for name in VERSIONS
+        if name in DECISIVE and made["versions"].get(name) != now["versions"].get(name)
+    ]
+    if made.get("code") != now["code"]:
+        changes.append("other code")
+    return changes

@@ -1,0 +1,58 @@
+"""Files of torch (weights, checkpoints): written whole, read without executing anything."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import torch
+
+from cosmolib.runs import atomic_path
+
+
+def write_state(path: str | Path, state) -> None:
+    """Write tensors and plain values to ``path`` atomically.
+
+    By way of memory: on a full disk torch's own writer ends in a RuntimeError that names no file.
+
+    Raises
+    ------
+    OSError
+        The disk is full or the folder cannot be written: names the file.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+
+
+def read_state(path: str | Path, what: str, expected: str) -> dict:
+    """Read a dict that `write_state` or ``torch.save`` wrote, on the CPU.
+
+    Pickled objects are refused and never made: torch reads with ``weights_only=True``.
+
+    Parameters
+    ----------
+    path : path
+    what, expected : str
+        For the error: "found no <what> (<torch's reason>), expected <expected>".
+
+    Raises
+    ------
+    FileNotFoundError
+        No such file.
+    ValueError
+        The file is something else, or damaged: names it, and torch's reason.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: found no such file, expected a {what}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for files that are not its own
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(f"{path}: found no {what} ({reason}), expected {expected}") from None
+    if not isinstance(state, dict):
+        found = type(state).__name__
+        raise ValueError(f"{path}: found {found}, expected {expected}")
+    return state

@@ -1,0 +1,579 @@
+"""Hostile and broken input: every reader takes it, or refuses it with one clear error of our own.
+
+    make fuzz      # more inputs, other ones each time, and the table of the book
+
+An error is our own if it was raised by a line of cosmolib, is a ValueError or an OSError, and names
+the file, where there is one. What the readers do accept must be usable.
+"""
+
+import datetime
+import io
+import json
+import lzma
+import os
+import pickle
+import re
+import shutil
+import traceback
+import zipfile
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cosmolib import checksums, download, embedded, evaluation, formats, locks, shards
+from cosmolib import results as results_module
+from cosmolib.cuts import Cut
+from cosmolib.files import read_json, read_yaml, write_json
+from cosmolib.inputs import prepare_data
+from cosmolib.networks import build_network, load_published_weights, published_network
+from cosmolib.runs import REPOSITORY, Run, is_folder_name, load_profile
+from cosmolib.suites import open_suite
+from cosmolib.training import _read_checkpoint, fit
+from cosmolib.transport import ResumableDownloader
+
+EXAMPLES = int(os.environ.get("COSMOLIB_FUZZ_EXAMPLES", 550))  # a reader
+TABLE = os.environ.get("COSMOLIB_FUZZ_TABLE")
+TRAP = Path("/tmp/cosmolib-trap")  # made by a pickle or a tag that is executed
+PACKAGE = str(REPOSITORY / "cosmolib")
+
+tried = {}  # reader: [inputs, refused]
+
+
+class Trap:
+    """What a pickle that is loaded would do."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def fuzz(*strategies):
+    """Run a test on many inputs, the same ones each time unless a table is asked for."""
+
+    def decorate(test):
+        options = {"max_examples": EXAMPLES, "deadline": None, "database": None}
+        options["suppress_health_check"] = list(HealthCheck)
+        options["derandomize"] = TABLE is None
+        return settings(**options)(given(*strategies)(test))
+
+    return decorate
+
+
+def attempt(reader, function, path=None):
+    """Call a reader; return what it read, or None where it refused in our own words."""
+    count = tried.setdefault(reader, [0, 0])
+    count[0] += 1
+    try:
+        return function()
+    except (ValueError, OSError) as error:
+        refusal = error
+    count[1] += 1
+    last = traceback.extract_tb(refusal.__traceback__)[-1]
+    assert last.filename.startswith(PACKAGE), f"raised by {last.filename}:{last.lineno}"
+    assert path is None or str(path) in str(refusal), f"{refusal} does not name {path}"
+    return None
+
+
+@pytest.fixture(scope="module", autouse=True)
+def table():
+    yield
+    if TABLE:
+        rows = [
+            {"reader": name, "inputs": count, "refused": refused}
+            for name, (count, refused) in sorted(tried.items())
+        ]
+        utc = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        write_json(TABLE, {"rows": rows, "inputs": sum(r["inputs"] for r in rows), "utc": utc})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("fuzz")
+
+
+# --------------------------------------------------------------------------------------------------
+# Broken bytes of a good file, and things that only look like one
+# --------------------------------------------------------------------------------------------------
+edits = st.lists(
+    st.tuples(
+        st.sampled_from(["set", "cut", "insert", "drop", "double"]),
+        st.integers(0, 2**31),
+        st.binary(min_size=1, max_size=8),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def broken(data, changes):
+    """Apply edits to bytes: overwrite, truncate, insert, delete, repeat."""
+    for what, place, new in changes:
+        at = place % (len(data) + 1)
+        if what == "set":
+            data = data[:at] + new + data[at + len(new) :]
+        elif what == "cut":
+            data = data[:at]
+        elif what == "insert":
+            data = data[:at] + new + data[at:]
+        elif what == "drop":
+            data = data[:at] + data[at + len(new) :]
+        else:
+            data = data[:at] + data[max(0, at - 64) : at] + data[at:]
+    return data
+
+
+plain = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**20), 10**20)
+    | st.floats()
+    | st.text(max_size=12)
+    | st.sampled_from(["../../etc", "none", "Lite", "/", "1e999", "NaN", "\x00", "kmax:4"]),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+def npy_bytes(array):
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def torch_bytes(state):
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+MAPS = npy_bytes(np.ones((15, 4, 4), np.float32))
+shapes = st.lists(st.integers(-2, 2**62), max_size=4).map(tuple)
+headers = st.one_of(
+    st.fixed_dictionaries(
+        {
+            "descr": st.sampled_from(["<f4", "<f8", ">f4", "|O", "<U9", "|V4", "f4,f4", "x", 3]),
+            "fortran_order": st.booleans() | st.integers(),
+            "shape": shapes | st.just((15, 4, 4)) | plain,
+        }
+    ).map(repr),
+    st.text(max_size=60),
+    st.sampled_from(["(" * 500, "__import__('os').getcwd()", "{'a':" * 300, "9" * 5000]),
+)
+
+
+@st.composite
+def npy_files(draw):
+    """A good file with edits, or a header of any text before a few numbers."""
+    if draw(st.booleans()):
+        return broken(MAPS, draw(edits))
+    text = draw(headers).encode("latin-1", "replace")[:60000]
+    version = draw(st.sampled_from([b"\x01\x00", b"\x02\x00", b"\x03\x00", b"\x09\x09"]))
+    width = 2 if version == b"\x01\x00" else 4
+    length = draw(st.just(len(text)) | st.integers(0, 2 ** (8 * width) - 1))
+    return b"\x93NUMPY" + version + length.to_bytes(width, "little") + text + bytes(960)
+
+
+@fuzz(npy_files())
+def test_maps(folder, data):
+    path = folder / "Maps_Mtot_Lite_LH_z=0.00.npy"
+    path.write_bytes(data)
+    maps = attempt(".npy of maps", lambda: formats.map_file(path), path)
+    if maps is not None:
+        assert maps.dtype == np.float32
+        assert float(maps[-1, -1, -1]) == maps[-1, -1, -1] or np.isnan(maps[-1, -1, -1])
+
+
+@fuzz(npy_files(), st.integers(0, 2**40))
+def test_the_head_of_a_download(data, total):
+    for reader in (download.maps_head, download.table_head):
+        for size in (len(data), total):
+            attempt("first bytes of a download", partial(reader, data[:200], size, "url"))
+
+
+# --------------------------------------------------------------------------------------------------
+# Text
+# --------------------------------------------------------------------------------------------------
+numbers = st.floats().map(repr) | st.integers().map(str) | st.text(max_size=6)
+lines = st.lists(
+    st.lists(numbers, max_size=9).map(" ".join) | st.sampled_from(["#", ",,", "\x00", "Omega_m"]),
+    max_size=6,
+).map("\n".join)
+TABLE_TEXT = b"# Omega_m sigma_8 A_SN1 A_AGN1 A_SN2 A_AGN2\n" + b"0.3 0.8 1 1 1 1\n" * 3
+tables = lines.map(lambda t: t.encode("utf-8", "surrogatepass")) | edits.map(
+    lambda changes: broken(TABLE_TEXT, changes)
+)
+
+
+@fuzz(tables, st.booleans())
+def test_parameter_tables(folder, data, wide):
+    path = folder / "params_LH_Lite.txt"
+    path.write_bytes(data)
+    params = attempt("table of parameters", lambda: formats.read_params(path, wide), path)
+    if params is not None:
+        assert params.ndim == 2
+        assert params.shape[1] >= 6
+        assert np.isfinite(params).all()
+
+
+SHARDS = {"settings": asdict(shards.SETTINGS), "proxy": asdict(shards.PROXY)}
+SEEDS = b"#Name Omega_m sigma_8 A_SN1 A_AGN1 A_SN2 A_AGN2 seed\n" + b"LH_0 .3 .8 1 1 1 1 5\n" * 2
+
+
+@fuzz(tables | edits.map(lambda changes: broken(SEEDS, changes)))
+def test_tables_of_simulations(folder, data):
+    path = folder / "CosmoAstroSeed.txt"
+    path.write_bytes(data)
+    found = attempt("table of simulations", lambda: shards.read_table(path), path)
+    if found is not None:
+        assert found[0].shape == (len(found[1]), 6)
+
+
+words = st.sampled_from(
+    "none kmax kmin band above below mask shuffle nomean white shot : , = @ @log @delta delta= "
+    "clamp random mean 1e12 4 -1 0 nan inf 1e999 ../ \x00 ٣ 10".split(" ")
+)
+
+
+likely = ["1e12", "4", "0.5", "delta=3", "2,8"] * 3
+some = st.sampled_from([*likely, "-1", "0", "nan", "1e999", "8,2", "+.5e1", "\u0663"])
+grammar = st.tuples(
+    st.sampled_from([""] * 5 + ["nomean:", "white=0.3:", "shot=2:", "white=-1:", "mask:"]),
+    st.sampled_from(["kmax:", "kmin:", "band:", "above:", "below:", "none", "none:"]),
+    some,
+    st.sampled_from([""] * 5 + [":clamp", ":random", ":mean", "@log", "@delta", "@", ":"]),
+).map("".join)
+
+
+@fuzz(grammar | grammar | st.text(max_size=20) | st.lists(words, max_size=8).map("".join) | plain)
+def test_cuts(text):
+    cut = attempt("cut", lambda: Cut.parse(text))
+    if cut is not None:
+        assert Cut.parse(str(cut)) == cut  # its name reads back
+        assert is_folder_name(str(cut))  # and stays in its folder
+
+
+folders = st.sampled_from(["demo", "Lite", "kmax:4", "above:delta=3:mean"]) | plain | st.text()
+
+
+@fuzz(folders, folders, folders, st.integers(0, 9) | plain)
+def test_names_of_runs(profile, suite, cut, seed):
+    run = attempt("name of a run", lambda: Run(profile, suite, cut, "lite", seed, "/a/runs"))
+    if run is not None:
+        assert Path(os.path.normpath(run.folder)) == run.folder
+        assert run.folder.is_relative_to("/a/runs")
+        assert len(run.folder.relative_to("/a/runs").parts) == 4
+
+
+# --------------------------------------------------------------------------------------------------
+# YAML and JSON
+# --------------------------------------------------------------------------------------------------
+TINY = (REPOSITORY / "configs" / "tiny.yaml").read_bytes()
+VALUES = yaml.safe_load(TINY)
+nasty = st.sampled_from(
+    [
+        "a: &a [*a]",
+        "a: &a [x,x,x,x,x,x,x,x]\n" + "".join(f"{k}: &{k} [{'*' + p + ',' * 1}]\n" for p, k in
+                                              zip("abcdefgh", "bcdefghi", strict=True)),
+        "!!python/object/apply:os.system ['touch /tmp/cosmolib-trap']",
+        "!!python/name:os.system",
+        "name: 2001-99-99",
+        "[" * 3000,
+        "{" * 3000,
+        "? [a]\n: b",
+        "<<: 3",
+        "name: " + "9" * 5000,
+        "- 1\n" * 3,
+        "\x00",
+        "%YAML 9.9\n---\na: 1",
+    ]
+)  # fmt: skip
+profiles = st.one_of(
+    edits.map(lambda changes: broken(TINY, changes)),
+    nasty.map(str.encode),
+    st.text(max_size=80).map(lambda t: t.encode("utf-8", "surrogatepass")),
+    st.tuples(st.sampled_from(sorted(VALUES)), plain).map(
+        lambda change: yaml.safe_dump({**VALUES, change[0]: change[1]}).encode()
+    ),
+)
+
+
+@fuzz(profiles)
+def test_profiles(folder, data):
+    path = folder / "profile.yaml"
+    path.write_bytes(data)
+    profile = attempt("profile (YAML)", lambda: load_profile(path), path)
+    if profile is not None:
+        assert is_folder_name(profile.name)
+        assert all(map(is_folder_name, profile.suites + profile.cuts + profile.controls))
+    attempt("YAML", lambda: read_yaml(path), path)
+    assert not TRAP.exists()
+
+
+def json_bytes(value):
+    return json.dumps(value).encode("utf-8", "surrogatepass")
+
+
+texts = st.one_of(
+    plain.map(json_bytes),
+    st.binary(max_size=60),
+    st.sampled_from([b"[" * 20000, b'{"a":' * 5000, b"9" * 5000, b"NaN", b"\xff\xfe"]),
+    st.builds(
+        lambda changes: broken(
+            b'{"schema": 1, "cut": "kmax:4", "pid": 1, "since": "2026"}', changes
+        ),
+        edits,
+    ),
+)
+
+
+@fuzz(texts)
+def test_small_json_files(folder, data):
+    maps = folder / "json" / "Maps_Mtot_Lite_LH_z=0.00.npy"
+    note = formats.cut_note(maps)
+    note.parent.mkdir(exist_ok=True)
+    note.write_bytes(data)
+    attempt("note of a cut", lambda: formats.cut_of(maps), note)
+    attempt("JSON", lambda: read_json(note), note)
+    attempt("results table", lambda: results_module.read_table(note), note)
+    assert isinstance(attempt("lock file", lambda: locks.owner(note)), str)
+    shard_settings = lambda: shards._keep_to_settings(note, shards.SETTINGS, shards.PROXY)  # noqa: E731
+    attempt("settings of shards", shard_settings, note)
+    note.write_bytes(json_bytes(SHARDS) + data[:1])
+    attempt("settings of shards", shard_settings, note)
+    part = ResumableDownloader(maps, None, None)
+    part.sidecar.write_bytes(data)
+    attempt("sidecar of a download", lambda: part._state("url"))
+
+
+@fuzz(texts | st.dictionaries(st.just("a.npy"), plain, max_size=1).map(json_bytes))
+def test_manifests_of_checksums(folder, data):
+    path = folder / "checksums" / "a.npy"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"abc")
+    manifest = path.parent / checksums.MANIFEST
+    manifest.write_bytes(data)
+    attempt("manifest of checksums", lambda: checksums.verify(path), path.parent)
+    assert manifest.read_bytes() == data  # what it cannot read it leaves alone
+
+
+# --------------------------------------------------------------------------------------------------
+# Archives of the embedded suite
+# --------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def shipped(folder):
+    """The smallest embedded set, alone."""
+    data = folder / "lite"
+    data.mkdir()
+    for name in ("ex-0000.xz", "CosmoAstroSeed_Lite_EX.txt", "manifest.json"):
+        shutil.copy(embedded.DATA / name, data / name)
+    return data
+
+
+@fuzz(
+    edits
+    | plain
+    | st.tuples(st.sampled_from(["file", "first", "simulations", "sha256"]), plain)
+    | st.tuples(st.sampled_from(["simulations", "grid", "chunks", "expanded"]), plain)
+)
+def test_the_embedded_archive(folder, shipped, change):
+    manifest = json.loads((embedded.DATA / "manifest.json").read_text())
+    archive = (embedded.DATA / "ex-0000.xz").read_bytes()
+    packed = manifest["sets"]["EX"]
+    if isinstance(change, list) and change and isinstance(change[0], tuple):
+        archive = broken(archive, change)
+    elif isinstance(change, tuple) and change[0] in packed["chunks"][0]:
+        packed["chunks"][0][change[0]] = change[1]
+    elif isinstance(change, tuple):
+        packed[change[0]] = change[1]
+    else:
+        manifest["sets"] = change
+    (shipped / "manifest.json").write_text(json.dumps(manifest))
+    (shipped / "ex-0000.xz").write_bytes(archive)
+    cache = folder / "cache"
+    shutil.rmtree(cache, ignore_errors=True)
+    read = lambda: embedded.expand("Lite", cache, shipped, "EX")  # noqa: E731
+    if attempt("embedded archive", read, shipped) is not None:
+        maps = formats.map_file(cache / next(cache.glob("*/Lite/*.npy")))
+        assert maps.shape == (60, 64, 64)
+
+
+def test_a_chunk_is_read_only_after_its_checksum(folder, shipped, monkeypatch):
+    """What was tampered with is never decompressed; a name cannot lead out of the folder."""
+    manifest = json.loads((embedded.DATA / "manifest.json").read_text())
+    (shipped / "manifest.json").write_text(json.dumps(manifest))
+    (shipped / "ex-0000.xz").write_bytes(lzma.compress(bytes(100)))
+    monkeypatch.setattr(embedded, "decode", None)
+    with pytest.raises(ValueError, match=r"ex-0000.xz: damaged, SHA-256"):
+        embedded.expand("Lite", folder / "cache2", shipped, "EX")
+    manifest["sets"]["EX"]["chunks"][0]["file"] = "../secret"
+    (folder / "secret").write_bytes((embedded.DATA / "ex-0000.xz").read_bytes())
+    (shipped / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=r"manifest.json: found .*\.\./secret"):
+        embedded.expand("Lite", folder / "cache2", shipped, "EX")
+
+
+# --------------------------------------------------------------------------------------------------
+# Networks, checkpoints, predictions, run folders
+# --------------------------------------------------------------------------------------------------
+def lite():
+    return build_network("lite", 32, 2, 0.0, 2)
+
+
+@pytest.fixture(scope="module")
+def run(tiny_suite_dir, folder):
+    """A finished run, and a checkpoint of its training."""
+    profile = load_profile("tiny", data_dir=str(tiny_suite_dir))
+    run = Run("tiny", "Lite", "none", "lite", 1, folder / "runs")
+    evaluation.train_run(run, profile)
+    suite = open_suite("Lite", tiny_suite_dir)
+    data = prepare_data(suite, profile)
+    path = folder / "checkpoint.pt"
+    fit(lite(), data, profile, seed=1, checkpoint=path)
+    return run
+
+
+tensors = st.sampled_from(
+    [torch.ones(1), torch.ones(0), torch.ones(2, 2).to_sparse(), torch.ones(1, dtype=torch.int64),
+     torch.ones(3, dtype=torch.complex64), None, "text", 3, {"a": 1}, [torch.ones(2)]]
+)  # fmt: skip
+
+
+@st.composite
+def states(draw, good):
+    """Bytes of a state dict with edits, with other entries, or of a pickle."""
+    kind = draw(st.sampled_from(["edits", "entries", "pickle", "bytes", "zip"]))
+    if kind == "edits":
+        return broken(torch_bytes(good), draw(edits))
+    if kind == "entries":
+        names = sorted(map(str, good))
+        changed = dict(good)
+        changed[draw(st.sampled_from(names) | st.text(max_size=8))] = draw(tensors)
+        return torch_bytes(changed)
+    if kind == "pickle":
+        return pickle.dumps(
+            draw(plain) if draw(st.booleans()) else Trap(Path("/tmp/cosmolib-trap"))
+        )
+    if kind == "zip":
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as file:
+            for name in (
+                "archive/data.pkl",
+                "archive/version",
+                "../up",
+                draw(st.text("a/.", max_size=9)),
+            ):
+                file.writestr(name or "x", pickle.dumps(Trap(TRAP)))
+        return buffer.getvalue()
+    return draw(st.binary(max_size=200))
+
+
+with torch.random.fork_rng([]):
+    LITE = dict(lite().state_dict())
+    O3 = dict(build_network("o3", 32, 2, 0.0, 2).state_dict())
+
+
+@fuzz(states(O3))
+def test_published_weights(folder, data):
+    path = folder / "weights_41.pt"
+    path.write_bytes(data)
+    network = attempt("published weights", lambda: published_network(path), path)
+    if network is not None:
+        with torch.no_grad():
+            assert network(torch.zeros(1, 1, network.size, network.size))[0].shape[0] == 1
+    own = build_network("o3", 32, 2, 0.0, 2)
+    attempt("published weights", lambda: load_published_weights(own, path), path)
+    assert not TRAP.exists()
+
+
+@fuzz(states(LITE) | edits)
+def test_checkpoints(folder, run, data):
+    path = folder / "broken.pt"
+    if isinstance(data, list):
+        data = broken((folder / "checkpoint.pt").read_bytes(), data)
+    path.write_bytes(data)
+    identity = torch.load(folder / "checkpoint.pt", weights_only=True)["identity"]
+    attempt("checkpoint", lambda: _read_checkpoint(path, identity), path)
+    assert not TRAP.exists()
+
+
+@fuzz(st.sampled_from(["network", "optimiser", "random", "history", "best"]), plain | tensors)
+def test_checkpoints_with_other_parts(tiny_suite_dir, folder, run, part, value):
+    """A checkpoint of this very training whose parts are not what they should be."""
+    good = torch.load(folder / "checkpoint.pt", weights_only=True)
+    path = folder / "parts.pt"
+    path.write_bytes(torch_bytes({**good, part: value}))
+    profile = load_profile("tiny", data_dir=str(tiny_suite_dir))
+    data = prepared(tiny_suite_dir, profile)
+    resume = lambda: fit(lite(), data, profile, seed=1, checkpoint=path)  # noqa: E731
+    attempt("parts of a checkpoint", resume, path)
+
+
+def prepared(folder, profile, known={}):  # noqa: B006  one a module
+    if folder not in known:
+        known[folder] = prepare_data(open_suite("Lite", folder), profile)
+    return known[folder]
+
+
+FILES = ["config.yaml", "weights.pt", "metrics.json", "predictions.npz"]
+
+
+@fuzz(st.sampled_from(FILES), edits, plain, st.booleans())
+def test_run_folders(folder, run, name, changes, value, whole):
+    """A finished run, one file of it broken, or one value of its configuration another."""
+    other = replace(run, root=folder / "broken-runs")
+    shutil.rmtree(other.folder, ignore_errors=True)
+    shutil.copytree(run.folder, other.folder)
+    path = other.path(name)
+    if whole and name == "config.yaml":
+        config = yaml.safe_load(path.read_text())
+        section = config[("network", "scaling", "profile")[len(changes) % 3]]
+        section[sorted(section)[changes[0][1] % len(section)]] = value
+        path.write_text(yaml.safe_dump(config))
+    elif whole:
+        path.write_bytes(json_bytes(value))
+    else:
+        path.write_bytes(broken(path.read_bytes(), changes))
+    found = attempt("folder of a run", lambda: evaluation.load_run(other), other.folder)
+    if found is not None:
+        assert found[0](torch.zeros(1, 1, 32, 32))[0].shape == (1, 2)
+    path = other.path("predictions.npz")
+    found = attempt("predictions", lambda: evaluation.read_predictions(path), path)
+    if found is not None:
+        assert found["mean"].shape == found["truth"].shape
+
+
+def test_no_pickle_is_executed(folder):
+    """In a .npy, a .npz or a .pt: refused, and what it would have done was not done."""
+    trap = folder / "sprung"
+    maps, arrays, weights = folder / "trap.npy", folder / "trap.npz", folder / "trap.pt"
+    np.save(maps, np.array([Trap(trap)], dtype=object), allow_pickle=True)
+    np.savez(arrays, mean=np.array([Trap(trap)], dtype=object))
+    torch.save({"C01.weight": Trap(trap)}, weights)
+    for reader, path in (
+        (formats.map_file, maps),
+        (evaluation.read_predictions, arrays),
+        (published_network, weights),
+    ):
+        with pytest.raises(ValueError, match=re.escape(str(path))):
+            reader(path)
+    assert not trap.exists()
+
+
+def test_at_least_ten_thousand_inputs_were_tried():
+    """Together, by the tests above; a run of some of them has nothing to say."""
+    if len(tried) < 20:
+        pytest.skip("only some of the readers were tried")
+    assert sum(count for count, _ in tried.values()) >= 10_000
+    for reader, (_count, refused) in tried.items():
+        assert refused or reader in ("lock file", "sidecar of a download"), reader

@@ -1,0 +1,184 @@
+"""Where a study stands, and what the pages make of it."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cosmolib.evaluation import train_run
+from cosmolib.files import write_json
+from cosmolib.inputs import prepare_data, study_suite
+from cosmolib.locks import LOCK, held
+from cosmolib.networks import build_network
+from cosmolib.runs import Run, load_profile, provenance, study_runs
+from cosmolib.standing import run_standing
+from cosmolib.training import fit
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "workflow"))
+import provenance_page  # noqa: E402
+import survival_page  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def profile(tiny_suite_dir):
+    return load_profile("tiny", data_dir=str(tiny_suite_dir), epochs=2)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, profile):
+    run = Run("tiny", "Lite", "none", "lite", 1, tmp_path_factory.mktemp("runs"))
+    train_run(run, profile)
+    return run
+
+
+@pytest.fixture
+def run(tmp_path, finished):
+    """A copy of the finished run."""
+    copy = replace(finished, root=tmp_path)
+    shutil.copytree(finished.folder, copy.folder)
+    return copy
+
+
+def look(run, profile, **changes):
+    return run_standing(run, profile, study_suite("Lite", profile), provenance() | changes)
+
+
+def test_the_runs_of_a_study(profile):
+    runs = study_runs(replace(profile, seeds=[3], attribution_seeds=[3, 4]))
+    assert len(runs) == len(set(runs)) == 4 + 2 + 1 + 1  # cases, controls, one more seed, shuffled
+    assert [run.seed for run in runs] == [3] * 6 + [4, 3]
+    assert runs[-1].profile == "tiny-shuffled"
+
+
+def test_done_and_what_makes_it_stale(run, profile, tiny_suite_dir, tmp_path):
+    one = look(run, profile)
+    assert (one.state, one.detail) == ("done", "")
+    assert one.made["seconds"] > 0
+    versions = provenance()["versions"]
+    one = look(run, profile, versions={**versions, "torch": "9.9", "captum": "9.9"})
+    assert one.state == "stale"
+    assert one.detail == f"torch {versions['torch']}, now 9.9"  # captum trains nothing
+    assert look(run, profile, code="0" * 12).detail == "other code"
+    one = look(run, replace(profile, max_lr=1e-4))
+    assert one.detail == "other settings or data"
+    other = tmp_path / "cmd"
+    shutil.copytree(tiny_suite_dir, other)
+    table = other / "params_LH_Lite.txt"
+    rows = table.read_text().splitlines()
+    table.write_text("\n".join(rows[1:] + rows[:1]) + "\n")  # the same rows in another order
+    assert look(run, replace(profile, data_dir=str(other))).detail == "other settings or data"
+
+
+def test_the_code_of_a_training_has_a_digest(tmp_path, monkeypatch):
+    """It changes with a source that a training stands on, and with no other."""
+    from cosmolib import runs
+
+    folder = tmp_path / "cosmolib"
+    shutil.copytree(ROOT / "cosmolib", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(runs, "__file__", str(folder / "runs.py"))
+    before = runs.training_code()
+    assert before == provenance()["code"]
+    (folder / "plots.py").write_text("# nothing")
+    assert runs.training_code() == before
+    with open(folder / "cuts.py", "a") as file:
+        file.write("# a word\n")
+    assert runs.training_code() != before
+
+
+def test_on_the_way(run, profile):
+    run.path("metrics.json").unlink()
+    run.path("weights.pt").unlink()
+    assert look(run, profile).state == "not begun"
+    with held(run.path(LOCK)):
+        one = look(run, profile)
+        assert one.state == "at work"
+        assert "process" in one.detail
+    data = prepare_data(study_suite("Lite", profile), profile)
+    network = build_network("lite", 32, profile.hidden, 0.0, 2)
+    short = replace(profile, epochs=1)
+    fit(network, data, short, seed=1, checkpoint=run.path("checkpoint.pt"))
+    assert look(run, profile).detail == "after epoch 1 of 2"
+    run.path("checkpoint.pt").write_bytes(b"half")
+    one = look(run, profile)
+    assert one.state == "damaged"
+    assert "checkpoint.pt: found no checkpoint" in one.detail
+
+
+def test_the_page_lists_every_run(run, profile, tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance_page, "load_profile", lambda name: profile)
+    write_json(
+        tmp_path / "tiny" / "results" / "04_tuning.json", {"provenance": provenance(seconds=3)}
+    )
+    provenance_page.write("tiny", tmp_path, tmp_path)
+    text = (tmp_path / "provenance.md").read_text()
+    made = json.loads(run.path("provenance.json").read_text())
+    row = next(line for line in text.splitlines() if line.startswith("| Lite `none` lite seed 1 |"))
+    for part in (made["data_fingerprint"], made["code"], made["utc"][:10], "cpu", "| done |"):
+        assert part in row
+    assert len([line for line in text.splitlines() if "not begun" in line]) == 7
+    assert "**7 of 8 runs are not current**" in text
+    assert "| 04 tuning |" in text
+    assert f"torch {made['versions']['torch']}" in text
+
+    made["code"] = "0" * 12
+    write_json(run.path("provenance.json"), made)
+    provenance_page.write("tiny", tmp_path, tmp_path)
+    assert "**stale**: other code" in (tmp_path / "provenance.md").read_text()
+
+
+def test_the_plan_counts(tiny_suite_dir, tmp_path, profile):
+    values = (ROOT / "configs" / "tiny.yaml").read_text()
+    path = tmp_path / "mine.yaml"
+    text = values.replace("name: tiny", "name: no-such-study").replace(
+        "data_dir: null", f"data_dir: {tiny_suite_dir}"
+    )
+    path.write_text(text)
+    done = subprocess.run(
+        [sys.executable, "workflow/plan.py", str(path)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "8 runs: 8 not begun"
+    assert not (ROOT / "runs" / "no-such-study").exists()
+    done = subprocess.run(
+        [sys.executable, "workflow/plan.py", "no_such"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: configs/no_such.yaml")
+
+
+CHAOS = {
+    "kills": 3, "seconds": 600, "starts": 2, "seconds_in_peace": 300, "runs": 21, "runs_lost": 0,
+    "runs_equal": 21, "runs_trained_twice": 0, "chapters": 5, "chapters_equal": 5,
+    "corrupt_files": 0, "left_over_files": 0,
+    "rows": [{"who": "kernel", "work": "training", "kills": 2},
+             {"who": "snakemake", "work": "workflow", "kills": 1}],
+    "steps": [{"what": "download", "kills": 5, "files": 1, "equal": False}],
+}  # fmt: skip
+CLUSTER = {
+    "slurm": "slurm-wlm 1", "runs": 21, "done": 20, "jobs": 12, "runs_a_job": 2, "equal": 19,
+    "jobs_by_node": {"node1": 9, "node2": 3}, "job_states": {"COMPLETED": 12}, "seconds": 300,
+    "drained_after_s": 100, "begun_on_drained": 0,
+}  # fmt: skip
+
+
+def test_the_tables_of_survival(tmp_path):
+    survival_page.write(tmp_path, tmp_path)
+    for name, command in (("chaos", "chaos"), ("cluster", "bench-cluster"), ("fuzz", "fuzz")):
+        assert (tmp_path / f"{name}.md").read_text().startswith(f"*Not measured: `make {command}`")
+    made = {"provenance": provenance()}
+    write_json(tmp_path / "chaos.json", CHAOS | made)
+    write_json(tmp_path / "cluster.json", CLUSTER | made)
+    rows = [{"reader": "YAML", "inputs": 7, "refused": 5}]
+    write_json(tmp_path / "fuzz.json", {"inputs": 7, "utc": "2026-01-01T00", "rows": rows})
+    survival_page.write(tmp_path, tmp_path)
+    text = (tmp_path / "chaos.md").read_text()
+    assert "| killed at | kernel | snakemake |" in text
+    assert "| training | 2 |  |" in text
+    assert "| download | 5 | 1 | NO |" in text
+    assert "| runs done | 20 of 21 |" in (tmp_path / "cluster.md").read_text()
+    assert "| YAML | 7 | 5 |" in (tmp_path / "fuzz.md").read_text()

@@ -1,0 +1,236 @@
+"""Kill -9 at any moment, full disks, read-only folders, two at once: nothing lost or broken."""
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cosmolib import evaluation
+from cosmolib.evaluation import load_run, read_predictions, train_run
+from cosmolib.files import atomic_path, sweep, write_json
+from cosmolib.locks import LOCK, held
+from cosmolib.runs import Run, load_profile
+
+# A training of some seconds in a process of its own, which says every epoch.
+TRAIN = """
+import sys, torch
+from cosmolib.evaluation import train_run
+from cosmolib.runs import Run, load_profile
+torch.set_num_threads(1)
+data, root, epochs = sys.argv[1:]
+profile = load_profile("tiny", data_dir=data, epochs=int(epochs), dropout=0.2, batch_size=8)
+run = Run("tiny", "Lite", "none", "lite", 1, root)
+train_run(run, profile, progress=lambda line: print(line, flush=True))
+"""
+EPOCHS = 8
+
+
+def command(*arguments):
+    return [sys.executable, "-c", TRAIN, *map(str, arguments)]
+
+
+def run_of(root):
+    return Run("tiny", "Lite", "none", "lite", 1, root)
+
+
+@pytest.fixture(scope="module")
+def quiet(tiny_suite_dir, tmp_path_factory):
+    """The run in peace."""
+    root = tmp_path_factory.mktemp("quiet")
+    subprocess.run(command(tiny_suite_dir, root, EPOCHS), check=True, stdout=subprocess.DEVNULL)
+    return run_of(root)
+
+
+@pytest.fixture
+def profile(tiny_suite_dir):
+    return load_profile(
+        "tiny", data_dir=str(tiny_suite_dir), epochs=EPOCHS, dropout=0.2, batch_size=8
+    )
+
+
+def assert_same(run, other):
+    """Bit by bit, but for the times."""
+    assert run.path("metrics.json").read_bytes() == other.path("metrics.json").read_bytes()
+    left, right = (torch.load(r.path("weights.pt"), weights_only=True) for r in (run, other))
+    assert all(torch.equal(left[key], right[key]) for key in left)
+    left, right = (read_predictions(r.path("predictions.npz")) for r in (run, other))
+    assert all(np.array_equal(left[key], right[key]) for key in left)
+    names = {path.name for path in run.folder.iterdir()}
+    assert names == {path.name for path in other.folder.iterdir()}
+    rows = [r.path("history.csv").read_text().splitlines() for r in (run, other)]
+    kept = [[",".join(row.split(",")[:4]) for row in table] for table in rows]
+    assert kept[0] == kept[1]
+
+
+def test_kills_at_any_step_change_nothing(tiny_suite_dir, tmp_path, quiet):
+    chance, kills, run = random.Random(0), 0, run_of(tmp_path)
+    while not run.complete:
+        process = subprocess.Popen(
+            command(tiny_suite_dir, tmp_path, EPOCHS), stdout=subprocess.PIPE, text=True
+        )
+        if kills < 6:
+            process.stdout.readline()  # an epoch is done: kill it within the next one or two
+            time.sleep(chance.uniform(0, 0.4))
+            process.kill()
+        process.communicate()
+        kills += process.returncode == -signal.SIGKILL
+    assert kills >= 4
+    assert_same(run, quiet)
+
+
+def test_a_kill_between_weights_and_metrics_trains_nothing(tmp_path, quiet, profile, monkeypatch):
+    run = replace(quiet, root=tmp_path)
+    shutil.copytree(quiet.folder, run.folder)
+    monkeypatch.setattr(evaluation, "fit", None)  # would fail
+    for missing in (["metrics.json"], ["metrics.json", "provenance.json", "predictions.npz"]):
+        for name in missing:
+            run.path(name).unlink()
+        train_run(run, profile)
+        assert_same(run, quiet)
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path, quiet, profile):
+    run = replace(quiet, root=tmp_path)
+    shutil.copytree(quiet.folder, run.folder)
+    run.path("metrics.json").unlink()
+    run.path(".weights.0123456789ab.pt").write_bytes(b"half")
+    run.path(LOCK).write_text("{}")
+    train_run(run, profile)
+    assert_same(run, quiet)
+    run.path(".keep").write_text("somebody's own")
+    assert sweep(run.folder) == 0
+
+
+def test_other_settings_leave_nothing_of_the_old_run(tmp_path, quiet, profile):
+    """The weights of an earlier run are never taken for those of a run that was killed."""
+    run = replace(quiet, root=tmp_path)
+    shutil.copytree(quiet.folder, run.folder)
+    train_run(run, replace(profile, epochs=1))
+    assert len(run.path("history.csv").read_text().splitlines()) == 2
+
+
+def test_two_processes_on_one_run_folder(tiny_suite_dir, tmp_path, quiet, profile, monkeypatch):
+    first = subprocess.Popen(
+        command(tiny_suite_dir, tmp_path, EPOCHS), stdout=subprocess.PIPE, text=True
+    )
+    first.stdout.readline()  # at work
+    lines = []
+    monkeypatch.setattr(evaluation, "fit", None)  # the second trains nothing: it waits, and reads
+    train_run(run_of(tmp_path), profile, progress=lines.append)
+    assert first.wait() == 0
+    first.stdout.close()
+    assert len(lines) == 1
+    assert f"found at work process {first.pid}" in lines[0]
+    assert_same(run_of(tmp_path), quiet)
+
+
+def test_a_clock_that_was_set_back_trains_nothing(tmp_path, quiet, profile, monkeypatch):
+    run = replace(quiet, root=tmp_path)
+    shutil.copytree(quiet.folder, run.folder)
+    for path in run.folder.iterdir():
+        os.utime(path, (2**32, 2**32))  # the year 2106
+    monkeypatch.setattr(evaluation, "fit", None)
+    assert train_run(run, profile) == json.loads(quiet.path("metrics.json").read_text())
+
+
+def limited(size):
+    """Files of this process end at `size` bytes, as on a disk that is full there."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+@pytest.mark.parametrize("size", [500, 4000, 20_000])
+def test_a_full_disk_is_one_error_and_leaves_whole_files(tiny_suite_dir, tmp_path, quiet, size):
+    done = subprocess.run(
+        command(tiny_suite_dir, tmp_path, EPOCHS), capture_output=True, text=True,
+        preexec_fn=lambda: limited(size),
+    )  # fmt: skip
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("OSError: [Errno 27] File too large: ")
+    assert str(run_of(tmp_path).folder) in last
+    left = [path.name for path in run_of(tmp_path).folder.iterdir()]
+    assert not [name for name in left if name.startswith(".") or name == "metrics.json"]
+    subprocess.run(command(tiny_suite_dir, tmp_path, EPOCHS), check=True, capture_output=True)
+    assert_same(run_of(tmp_path), quiet)
+
+
+def test_what_stood_there_still_stands(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, 1)
+
+    def write():
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match=r"No space left on device: '.*a\.json'"):
+        write()
+    assert path.read_text() == "1\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.fixture
+def bound():
+    """Beginning of a command that keeps to the permissions of files, also where we are root."""
+    if os.getuid():
+        return []
+    prefix = ["setpriv", "--bounding-set", "-dac_override"]
+    if shutil.which("setpriv") is None or subprocess.run([*prefix, "true"]).returncode:
+        pytest.skip("root, and no setpriv to be less")
+    return prefix
+
+
+def test_read_only_folders(tiny_suite_dir, tmp_path, quiet, bound):
+    """A finished run is read as if nothing were; an unfinished one is one error with its name."""
+    root = tmp_path / "runs"
+    shutil.copytree(quiet.folder, run_of(root).folder)
+    folders = [Path(folder) for folder, _, _ in os.walk(root)]
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        done = subprocess.run(
+            [*bound, *command(tiny_suite_dir, root, EPOCHS)], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr[-500:]
+        done = subprocess.run(
+            [*bound, *command(tiny_suite_dir, root, EPOCHS + 1)], capture_output=True, text=True
+        )
+        assert done.returncode == 1
+        last = done.stderr.strip().splitlines()[-1]
+        assert last.startswith("PermissionError: [Errno 13]")
+        assert str(run_of(root).folder) in last
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+    assert_same(run_of(root), quiet)
+
+
+def test_a_damaged_run_is_an_error_with_its_name(tmp_path, quiet):
+    run = replace(quiet, root=tmp_path)
+    shutil.copytree(quiet.folder, run.folder)
+    run.path("weights.pt").write_bytes(b"\0" * 100)
+    with pytest.raises(ValueError, match=r"weights.pt: found no state dict"):
+        load_run(run)
+
+
+def test_a_lock_outlives_nobody(tmp_path, quiet, profile):
+    """A lock file of a dead process is no lock: nobody has to remove it by hand."""
+    run = replace(quiet, root=tmp_path)
+    run.folder.mkdir(parents=True)
+    run.path(LOCK).write_text('{"pid": 1, "host": "gone", "since": "2020-01-01T00:00:00+00:00"}')
+    started = time.monotonic()
+    with held(run.path(LOCK)):
+        pass
+    assert time.monotonic() - started < 5
