@@ -126,8 +126,9 @@ def test_four_workers_one_killed_no_trial_lost_or_doubled(storage):
     settings = [tuple(sorted(t.params.items())) for t in done]
     assert len(set(settings)) == TRIALS  # none twice
     failed = [t for t in trials if t.state.name == "FAIL" and len(t.params) == 4]
-    assert len(failed) == 1  # the one that was killed, ...
-    assert tuple(sorted(failed[0].params.items())) in settings  # ... which another worker did
+    assert len(failed) <= 1  # the one that was killed, unless it had just ended ...
+    for trial in failed:
+        assert tuple(sorted(trial.params.items())) in settings  # ... which another worker did
     assert len({t.user_attrs["worker"] for t in done}) == 4
 
     late = start_worker(storage)  # a study that is complete gets no trial more
