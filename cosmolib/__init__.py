@@ -2,12 +2,12 @@
 
 One flat module a step, each importing only those before it::
 
-    files -> runs -> locks -> states -> devices -> checksums -> embedded -> formats -> suites
-         -> checks -> transport -> download -> simulate -> observing -> cuts -> fields -> planted
-         -> answers -> scaling -> spectra -> web -> lattice -> shards -> inputs -> networks
-         -> training -> studies -> tuning -> scores -> evaluation -> standing -> baseline
-         -> transfer -> attribution -> summaries -> sanity -> posteriors -> calibration -> claims
-         -> controls -> results -> interpretation -> validation
+    files -> runs -> locks -> gpus -> states -> devices -> checksums -> embedded -> formats
+         -> suites -> checks -> transport -> download -> simulate -> observing -> cuts -> fields
+         -> planted -> answers -> scaling -> spectra -> web -> lattice -> shards -> inputs
+         -> networks -> training -> studies -> tuning -> scores -> evaluation -> standing
+         -> baseline -> transfer -> attribution -> summaries -> sanity -> posteriors -> calibration
+         -> claims -> controls -> results -> interpretation -> validation
 
 with the ``plots`` modules, ``explorer`` and ``cli`` outside the chain. Importing the package
 itself does no work and imports nothing: start from ``cosmolib.suites.open_suite("Lite")``.

@@ -8,12 +8,11 @@ whose size and time are those of its last verification is not read again, unless
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cosmolib.runs import read_json, sha256, write_json
+from cosmolib.files import read_json, sha256, write_json
+from cosmolib.locks import held
 
 MANIFEST = "checksums.json"
 
@@ -129,7 +128,7 @@ def _read(folder: Path) -> dict[str, dict]:
 
 
 def _write_row(path: Path, state: os.stat_result, digest: str, url: str | None) -> None:
-    with _locked(path.parent):
+    with held(path.parent / f".{MANIFEST}.lock"):  # one process or thread at a time
         rows = _read(path.parent)  # again: another process may have added its own meanwhile
         old = rows.get(path.name)
         if url is None and old is not None and old["sha256"] == digest:
@@ -142,22 +141,3 @@ def _write_row(path: Path, state: os.stat_result, digest: str, url: str | None) 
             "utc": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         write_json(path.parent / MANIFEST, dict(sorted(rows.items())))
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Let one process (or thread) at a time change the manifest of a folder.
-
-    The folder itself is locked: no lock file stays behind, and a process that dies lets go.
-    """
-    import fcntl  # POSIX only, as is the lock; reading and verifying are not
-
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError:  # a network file system without locks: two writers at once may lose a row,
-            pass  #        which then reads "unknown"; the manifest is whole all the same
-        yield
-    finally:
-        os.close(descriptor)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 
 from cosmolib import __version__, checks
@@ -82,7 +81,6 @@ def _tune(arguments: argparse.Namespace) -> None:
         search.data,
         search.profile,
         storage=arguments.storage
-        or os.environ.get("COSMOLIB_STUDY")
         or tuning.default_storage(arguments.runs_dir, search.profile, arguments.workers),
         n_trials=arguments.trials,
         seed=arguments.seed,

@@ -20,7 +20,15 @@ import torch
 import yaml
 
 from cosmolib.devices import select_device
-from cosmolib.files import atomic_path, read_json, read_yaml, sha256, sweep, write_json
+from cosmolib.files import (
+    atomic_path,
+    read_json,
+    read_yaml,
+    reason_of,
+    sha256,
+    sweep,
+    write_json,
+)
 from cosmolib.inputs import Data, denormalise, prepare_data, study_suite
 from cosmolib.locks import LOCK, held
 from cosmolib.networks import build_network, load_weights, published_network
@@ -120,8 +128,9 @@ def read_predictions(path: str | Path) -> dict:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: found no such file, expected {expected}") from None
     except Exception as error:  # of the archive, of a member, or of an object that was pickled
-        reason = " ".join(str(error).split())[:120]
-        raise ValueError(f"{path}: found no arrays ({reason}), expected {expected}") from None
+        raise ValueError(
+            f"{path}: found no arrays ({reason_of(error)}), expected {expected}"
+        ) from None
     missing = [name for name in _ARRAYS if name not in arrays]
     if missing:
         raise ValueError(f"{path}: found no array {missing[0]!r}, expected {expected}")
@@ -193,17 +202,25 @@ def train_run(
     """
     suite = study_suite(run.suite, profile)
     config = _config(run, profile, suite)
-    if _is_done(run, config):  # needs no lock, so that a folder may be read-only
-        return read_json(run.path("metrics.json"))
-    with held(run.path(LOCK), progress=progress):
-        if _is_done(run, config):  # by the process that was waited for
-            return read_json(run.path("metrics.json"))
-        _clear(run, config)
-        return _train(run, profile, suite, config, device or select_device(), progress, data)
+
+    def train():
+        _train(run, profile, suite, config, device or select_device(), progress, data)
+
+    return _done_once(run, config, train, progress)
+
+
+def _done_once(run, config, work, progress=None):
+    """Do a run in a folder that is this process's own, unless it is done; return its metrics."""
+    if not _is_done(run, config):  # what is done needs no lock: its folder may be read-only
+        with held(run.path(LOCK), progress=progress):
+            if not _is_done(run, config):  # by the process that was waited for
+                _clear(run, config)
+                work()
+    return read_json(run.path("metrics.json"))
 
 
 def _train(run, profile, suite, config, device, progress, data):
-    """Do a run, or what is left of it, in a folder that is this process's own."""
+    """Do a run, or what is left of it."""
     started = time.perf_counter()
     if data is None:
         data = prepare_data(suite, profile, run.cut)
@@ -215,7 +232,8 @@ def _train(run, profile, suite, config, device, progress, data):
     _write_config(run, config, data)
     with seeded(run.seed):
         network = build_network(**config["network"])
-    if run.path("weights.pt").is_file():  # trained, and killed before its metrics were written
+    # Trained, and killed before its metrics were written: the weights come after the history.
+    if run.path("weights.pt").is_file() and run.path("history.csv").is_file():
         load_weights(network, run.path("weights.pt")).eval()
         history = _read_history(run.path("history.csv"))
     else:
@@ -233,11 +251,8 @@ def _train(run, profile, suite, config, device, progress, data):
     best = min(history, key=lambda row: row["valid_loss"])
     result = {"best_epoch": best["epoch"], "valid_loss": best["valid_loss"]}
     training_seconds = sum(row["seconds"] for row in history)  # also those before a restart
-    result = _finish(
-        run, profile, network, data, device, started, result, training_seconds=training_seconds
-    )  # fmt: skip
+    _finish(run, profile, network, data, device, started, result, training_seconds=training_seconds)
     run.path("checkpoint.pt").unlink(missing_ok=True)
-    return result
 
 
 def _write_history(path, history):
@@ -309,11 +324,11 @@ def adopt_run(
     profile = replace(profile, architecture="o3", hidden=network.hidden, dropout=0.0)
     file = {"name": Path(weights_path).name, "sha256": sha256(weights_path)}
     config = _config(run, profile, suite) | {"weights": file}
-    if _is_done(run, config):
-        return read_json(run.path("metrics.json"))
-    with held(run.path(LOCK)):
-        _clear(run, config)
-        return _adopt(run, profile, suite, config, device or select_device(), network, file)
+
+    def adopt():
+        _adopt(run, profile, suite, config, device or select_device(), network, file)
+
+    return _done_once(run, config, adopt)
 
 
 def _adopt(run, profile, suite, config, device, network, file):
@@ -324,7 +339,7 @@ def _adopt(run, profile, suite, config, device, network, file):
     write_state(run.path("weights.pt"), {k: v.cpu() for k, v in network.state_dict().items()})
     outputs = run_network(network, data.valid_x, device=device)
     result = {"best_epoch": None, "valid_loss": float(moment_loss(*outputs, data.valid_theta))}
-    return _finish(run, profile, network, data, device, started, result, weights=file)
+    _finish(run, profile, network, data, device, started, result, weights=file)
 
 
 def _check_adoption(run, profile, suite, network, path):
@@ -355,7 +370,6 @@ def _finish(run, profile, network, data, device, started, result, **made):
     write_json(run.path("provenance.json"), made)
     result = metrics(predictions, profile.bootstrap_samples, run.seed) | result
     write_json(run.path("metrics.json"), result)
-    return read_json(run.path("metrics.json"))  # no NaN: what the next call returns
 
 
 def is_current(run: Run, profile: Profile, suite: Suite) -> bool:

@@ -66,6 +66,11 @@ def _to_disk(path: Path) -> None:
             os.close(descriptor)
 
 
+def reason_of(error: BaseException) -> str:
+    """What an error of another package says, in one line that is not too long."""
+    return " ".join(str(error).split())[:120]
+
+
 def sweep(folder: str | Path) -> int:
     """Remove the temporary files that killed processes left in a folder; return how many.
 
@@ -111,8 +116,9 @@ def read_json(path: str | Path):
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # of decoding, of JSON, or nested too deep
-        reason = " ".join(str(error).split())[:120]
-        raise ValueError(f"{path}: found no valid JSON ({reason}), expected a JSON file") from None
+        raise ValueError(
+            f"{path}: found no valid JSON ({reason_of(error)}), expected a JSON file"
+        ) from None
 
 
 def read_yaml(path: str | Path) -> dict:
@@ -127,8 +133,9 @@ def read_yaml(path: str | Path) -> dict:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # e.g. the 99th month
-        reason = " ".join(str(error).split())[:120]
-        raise ValueError(f"{path}: found no valid YAML ({reason}), expected flat keys") from None
+        raise ValueError(
+            f"{path}: found no valid YAML ({reason_of(error)}), expected flat keys"
+        ) from None
     if not isinstance(values, dict):
         kind = type(values).__name__
         raise ValueError(f"{path}: found a {kind}, expected a flat mapping of keys to values")

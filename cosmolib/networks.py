@@ -25,6 +25,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from cosmolib.states import read_state
 
 ARCHITECTURES = ("o3", "k4s2", "lite")
+_STATE = ("state dict", "a dict of tensors")  # what a file of weights is called in errors
 SLOPE = 0.2  # of LeakyReLU below zero, as published
 
 
@@ -336,9 +337,6 @@ def published_network(path: str | Path) -> O3:
     with torch.random.fork_rng([]):  # the initial weights are replaced: leave torch's state alone
         network = build_network("o3", 4 * 2**blocks, width // 2, 0.0, outputs // 2)
     return _load(network, state, path).eval()
-
-
-_STATE = ("state dict", "a dict of tensors")
 
 
 def _read_state(path):

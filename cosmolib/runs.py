@@ -29,7 +29,8 @@ from cosmolib.files import atomic_path, read_json, read_yaml, sha256, sweep, wri
 # A run's files are written and read by these, which can be imported from here too.
 __all__ = (
     "COMPILING", "PRECISIONS", "REPOSITORY", "RUN_KEYS", "TRAINING_MODULES", "VERSIONS",
-    "Profile", "Run", "is_folder_name", "load_profile", "provenance", "study_runs", "training_code",
+    "Profile", "Run", "is_folder_name", "load_profile", "provenance",
+    "short_commit", "study_runs", "training_code",
     "atomic_path", "read_json", "read_yaml", "sha256", "sweep", "write_json",
 )  # fmt: skip
 
@@ -405,6 +406,13 @@ def _git_state() -> dict | None:
     commit = _git("rev-parse", "--verify", "HEAD")
     status = _git("status", "--porcelain", "--untracked-files=no")
     return None if commit is None else {"commit": commit, "dirty": bool(status)}
+
+
+def short_commit(git: dict | None) -> str:
+    """Say the ``git`` of a `provenance` in a few characters."""
+    if git is None:
+        return "unknown"
+    return git["commit"][:12] + (" with changes" if git["dirty"] else "")
 
 
 def provenance(

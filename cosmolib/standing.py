@@ -8,7 +8,7 @@ from cosmolib.evaluation import is_current
 from cosmolib.files import read_json
 from cosmolib.inputs import study_suite
 from cosmolib.locks import LOCK, is_held, owner
-from cosmolib.runs import VERSIONS, Profile, Run, provenance, study_runs
+from cosmolib.runs import Profile, Run, provenance, study_runs
 from cosmolib.states import read_state
 
 STATES = ("done", "stale", "at work", "interrupted", "not begun", "damaged")
@@ -75,8 +75,8 @@ def _changes(made, now):
     """What made a run and is another now."""
     changes = [
         f"{name} {made['versions'].get(name)}, now {now['versions'].get(name)}"
-        for name in VERSIONS
-        if name in DECISIVE and made["versions"].get(name) != now["versions"].get(name)
+        for name in DECISIVE
+        if made["versions"].get(name) != now["versions"].get(name)
     ]
     if made.get("code") != now["code"]:
         changes.append("other code")

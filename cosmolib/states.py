@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from cosmolib.runs import atomic_path
+from cosmolib.files import atomic_path, reason_of
 
 
 def write_state(path: str | Path, state) -> None:
@@ -50,8 +50,9 @@ def read_state(path: str | Path, what: str, expected: str) -> dict:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for files that are not its own
-        reason = " ".join(str(error).split())[:120]
-        raise ValueError(f"{path}: found no {what} ({reason}), expected {expected}") from None
+        raise ValueError(
+            f"{path}: found no {what} ({reason_of(error)}), expected {expected}"
+        ) from None
     if not isinstance(state, dict):
         found = type(state).__name__
         raise ValueError(f"{path}: found {found}, expected {expected}")

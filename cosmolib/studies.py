@@ -16,7 +16,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from cosmolib.locks import held, is_held
@@ -44,7 +44,7 @@ class SharedStudy:
     def __init__(self, study, storage: str | Path, worker: str):
         self.study, self.worker = study, worker
         self.file = None if _is_address(storage) else Path(storage)
-        self.alone = self.file is not None and not is_journal(storage)
+        self.alone = not is_shared(storage)
         self._silent: dict[int, float] = {}  # trial without a worker: when it was first seen
 
     def run(self, n_trials: int, objective: Callable, finished: Callable | None = None) -> None:
@@ -67,11 +67,11 @@ class SharedStudy:
                 raise _Surplus
             return objective(trial, place)
 
+        callbacks = [] if finished is None else [lambda study, trial: finished(trial)]
         while len(finished_trials(self.study)) < n_trials:
             self._bury()
             living = self._living()
             if len(living) < n_trials or any(t.state.name == "WAITING" for t in living):
-                callbacks = [lambda study, trial: finished and finished(trial)]
                 self.study.optimize(admitted, n_trials=1, catch=(_Surplus,), callbacks=callbacks)
             else:
                 time.sleep(_POLL)  # others are at the last trials; one of them may die
@@ -128,13 +128,17 @@ def open_study(storage: str | Path, name: str, pruner) -> Iterator[SharedStudy]:
     import optuna
 
     worker = uuid.uuid4().hex[:12]
-    path = None if _is_address(storage) else _path(storage)
-    shared = path is None or is_journal(path)
-    lock = None if path is None else _worker_lock(path, worker) if shared else _lock(path)
-    with _quiet(optuna), _maybe_held(lock):
-        if path is not None and shared:
-            _mend(path)
-        store = _open_storage(storage if path is None else path)
+    storage = storage if _is_address(storage) else _path(storage)
+    if _is_address(storage):
+        lock = nullcontext()
+    elif is_journal(storage):
+        lock = held(_worker_lock(storage, worker), wait=False)
+    else:
+        lock = held(storage.with_name(f"{storage.name}.lock"), wait=False)
+    with _quiet(optuna), lock:
+        if is_journal(storage):
+            _mend(storage)
+        store = _open_storage(storage)
         study = optuna.create_study(
             storage=store,
             study_name=name,
@@ -143,9 +147,9 @@ def open_study(storage: str | Path, name: str, pruner) -> Iterator[SharedStudy]:
             pruner=pruner,
         )
         try:
-            yield SharedStudy(study, storage if path is None else path, worker)
+            yield SharedStudy(study, storage, worker)
         finally:
-            if path is None:  # connections to a server are few; another look opens a new one
+            if _is_address(storage):  # connections are few; another look opens a new one
                 store.remove_session()
                 store.engine.dispose()
 
@@ -173,21 +177,8 @@ def _path(storage):
     return Path(str(storage).removeprefix("sqlite:///")).resolve()
 
 
-def _lock(path):
-    return path.with_name(f"{path.name}.lock")
-
-
 def _worker_lock(path, worker):
     return path.with_name(f"{path.name}.{worker}.lock")
-
-
-@contextmanager
-def _maybe_held(lock):
-    if lock is None:
-        yield
-    else:
-        with held(lock, wait=False):
-            yield
 
 
 def _open_storage(storage):
@@ -199,7 +190,24 @@ def _open_storage(storage):
         return optuna.storages.JournalStorage(journal.JournalFileBackend(str(storage), lock))
     if not _is_address(storage):
         return f"sqlite:///{storage}"
-    address = str(storage).replace("postgresql://", "postgresql+psycopg://", 1)
+    return _open_database(str(storage).replace("postgresql://", "postgresql+psycopg://", 1))
+
+
+def _open_database(address, attempts=5):
+    """Open a database; of workers that meet an empty one at once, one makes the tables."""
+    from sqlalchemy.exc import IntegrityError, ProgrammingError
+
+    for _ in range(attempts - 1):
+        try:
+            return _database(address)
+        except (IntegrityError, ProgrammingError):  # another one is making them just now
+            time.sleep(_POLL)
+    return _database(address)
+
+
+def _database(address):
+    import optuna
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return optuna.storages.RDBStorage(

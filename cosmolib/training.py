@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 from cosmolib.devices import choose_engine, compiled, kept_memory
+from cosmolib.files import reason_of
 from cosmolib.inputs import BLOCK, Data
 from cosmolib.runs import Profile
 from cosmolib.states import read_state, write_state
@@ -386,9 +387,8 @@ def _resume(path, state, network, optimiser, generator, device):
                 raise ValueError("an optimiser of other weights")
         _set_random_state(state["random"], generator, device)
     except Exception as error:  # torch has many kinds for what does not fit
-        reason = " ".join(str(error).split())[:120]
         raise ValueError(
-            f"{path}: found damaged contents ({reason}), expected a checkpoint{_ADVICE}"
+            f"{path}: found damaged contents ({reason_of(error)}), expected a checkpoint{_ADVICE}"
         ) from None
     return history, best
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import torch
 
+from cosmolib.gpus import visible_gpus
 from cosmolib.inputs import Data, prepare_data, study_suite
 from cosmolib.networks import build_network
 from cosmolib.runs import Profile
@@ -60,8 +61,13 @@ class Search:
     name: str  # of the study
 
 
-def default_storage(runs_dir: str | Path, profile: Profile, workers: int = 1) -> Path:
-    """Where a profile's study is kept unless told: SQLite, or a journal once it had workers."""
+def default_storage(runs_dir: str | Path, profile: Profile, workers: int = 1) -> str | Path:
+    """Where a profile's study is kept unless told.
+
+    What ``$COSMOLIB_STUDY`` says; else a SQLite file, or a journal once it had workers.
+    """
+    if os.environ.get("COSMOLIB_STUDY"):
+        return os.environ["COSMOLIB_STUDY"]
     folder = Path(runs_dir) / profile.name / "tuning"
     journal = folder / "study.journal"
     return journal if workers > 1 or journal.exists() else folder / "study.db"
@@ -224,7 +230,7 @@ def _pruner(prune, startup_trials, epochs):
 def _start_workers(workers, work, options, device, progress):
     """Have processes work at a study until it is done or they are dead; say which died."""
     context = torch.multiprocessing.get_context("spawn")  # shares the maps' memory
-    gpus = _gpus() if device == "cuda" else []
+    gpus = visible_gpus() if device == "cuda" else []
     before = os.environ.get("CUDA_VISIBLE_DEVICES")
     options = {**options, "device": device}
     threads, processes = max(1, torch.get_num_threads() // workers), []
@@ -243,14 +249,6 @@ def _start_workers(workers, work, options, device, progress):
         process.join()
         if process.exitcode and progress is not None:
             progress(f"worker {i + 1} of {workers} ended with {process.exitcode}; others went on")
-
-
-def _gpus():
-    """GPUs that this process sees, by the names that CUDA_VISIBLE_DEVICES takes."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is None:
-        return [str(i) for i in range(torch.cuda.device_count())]
-    return [name.strip() for name in given.split(",") if name.strip()]
 
 
 def _work(data, profile, options, threads):

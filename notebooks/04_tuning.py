@@ -37,7 +37,6 @@ data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
 runs_dir = "runs"  # the study is kept in <runs_dir>/<profile>/tuning/ unless storage says where
 
 # %% tags=["hide-input"]
-import os
 import time
 from pathlib import Path
 
@@ -93,9 +92,7 @@ pd.DataFrame(
 study = tuning.run_study(
     search.data,
     search.profile,
-    storage=storage
-    or os.environ.get("COSMOLIB_STUDY")
-    or tuning.default_storage(runs_dir, config, workers),
+    storage=storage or tuning.default_storage(runs_dir, config, workers),
     n_trials=trials or None,
     seed=seed,
     name=search.name,

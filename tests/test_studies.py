@@ -19,7 +19,7 @@ from cosmolib.studies import finished_trials, is_shared, open_study
 TRIALS = 40
 # A worker whose trainings take a moment and have a known loss; its heart beats fast.
 WORKER = """
-import sys, time
+import os, signal, sys, time
 from types import SimpleNamespace
 import torch
 from cosmolib import studies, tuning
@@ -27,9 +27,14 @@ from cosmolib.runs import load_profile
 
 studies.HEARTBEAT, studies.GRACE, studies._POLL = 1, 3, 0.1
 
+trials = []
+
 def fit(network, data, profile, *, seed, device, epoch_callback):
+    trials.append(profile)
     for epoch in range(1, profile.epochs + 1):
         time.sleep(0.1)
+        if "dies" in sys.argv and len(trials) == 2 and epoch == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
         epoch_callback({"epoch": epoch, "valid_loss": profile.dropout + 1 / epoch})
 
 tuning.fit, tuning.build_network = fit, lambda *arguments: None
@@ -84,8 +89,8 @@ def storage(request, tmp_path):
     return request.getfixturevalue("postgres")
 
 
-def start_worker(storage, trials=TRIALS):
-    return subprocess.Popen([sys.executable, "-c", WORKER, storage, str(trials)])
+def start_worker(storage, trials=TRIALS, *more):
+    return subprocess.Popen([sys.executable, "-c", WORKER, storage, str(trials), *more])
 
 
 def trials_of(storage):
@@ -103,15 +108,9 @@ def wait_for(storage, count):
 
 
 def test_four_workers_one_killed_no_trial_lost_or_doubled(storage):
-    workers = [start_worker(storage) for _ in range(4)]
+    # The first kills itself (SIGKILL) in the middle of its second training.
+    workers = [start_worker(storage, TRIALS, *["dies"] * (i == 0)) for i in range(4)]
     try:
-        wait_for(storage, 8)
-        while True:  # in the middle of a trial
-            running = [t for t in trials_of(storage) if t.state.name == "RUNNING" and t.params]
-            if len(running) == 4:
-                break
-            time.sleep(0.05)
-        workers[0].send_signal(signal.SIGKILL)
         for worker in workers:
             worker.wait(timeout=120)
     finally:
@@ -126,9 +125,8 @@ def test_four_workers_one_killed_no_trial_lost_or_doubled(storage):
     settings = [tuple(sorted(t.params.items())) for t in done]
     assert len(set(settings)) == TRIALS  # none twice
     failed = [t for t in trials if t.state.name == "FAIL" and len(t.params) == 4]
-    assert len(failed) <= 1  # the one that was killed, unless it had just ended ...
-    for trial in failed:
-        assert tuple(sorted(trial.params.items())) in settings  # ... which another worker did
+    assert len(failed) == 1  # the one that was killed, ...
+    assert tuple(sorted(failed[0].params.items())) in settings  # ... which another worker did
     assert len({t.user_attrs["worker"] for t in done}) == 4
 
     late = start_worker(storage)  # a study that is complete gets no trial more

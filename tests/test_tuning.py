@@ -179,7 +179,16 @@ def test_global_states_are_left_alone(tmp_path, data, profile, fast):
     assert optuna.logging.get_verbosity() == verbosity
 
 
-def test_workers_share_a_study(tmp_path, data, profile):
+@pytest.fixture
+def one_thread():
+    """Sums come out the same to the last bit only with as many threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_workers_share_a_study(tmp_path, data, profile, one_thread):
     """Real trainings in two processes; one alone draws the same random settings."""
     lines = []
     options = {"n_trials": 4, "startup_trials": 4, "prune": False}

@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from cosmolib.files import read_json  # noqa: E402
-from cosmolib.runs import load_profile  # noqa: E402
+from cosmolib.runs import load_profile, short_commit  # noqa: E402
 from cosmolib.standing import study_standing  # noqa: E402
 
 
@@ -68,7 +68,7 @@ def _cells(made):
         return [""] * 6
     seconds = made.get("training_seconds", made["seconds"])
     return [
-        made["utc"][:16].replace("T", " "), _commit(made["git"]), _digest(made.get("code")),
+        made["utc"][:16].replace("T", " "), short_commit(made["git"]), _digest(made.get("code")),
         _digest(made["data_fingerprint"]), made["device"], f"{seconds:.0f}",
     ]  # fmt: skip
 
@@ -82,7 +82,7 @@ def chapters(profile, root):
         if made:
             lines.append(
                 f"| {path.stem[:2]} {path.stem[3:].replace('_', ' ')} | "
-                f"{made['utc'][:16].replace('T', ' ')} | {_commit(made['git'])} | "
+                f"{made['utc'][:16].replace('T', ' ')} | {short_commit(made['git'])} | "
                 f"{_digest(made.get('code'))} | {made['seconds'] or 0:.0f} |"
             )
     return "\n".join(lines)
@@ -90,9 +90,3 @@ def chapters(profile, root):
 
 def _digest(text):
     return f"`{text}`" if text else "unknown"
-
-
-def _commit(git):
-    if git is None:
-        return "unknown"
-    return f"`{git['commit'][:10]}`" + (", with changes" if git["dirty"] else "")

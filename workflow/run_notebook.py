@@ -7,16 +7,14 @@ them never write one output at once, and where a machine has several GPUs each t
 """
 
 import argparse
-import itertools
 import logging
 import os
 import re
-import subprocess
 import sys
 import tempfile
 import time
 import warnings
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -90,39 +88,6 @@ def _execute(source, target, parameters):
         temporary.unlink(missing_ok=True)
 
 
-def visible_devices():
-    """GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES takes."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:  # also what a cluster gave to this job
-        return [name.strip() for name in given.split(",") if name.strip()]
-    try:
-        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return [str(i) for i, line in enumerate(listing.stdout.splitlines()) if line.startswith("GPU")]
-
-
-@contextmanager
-def one_device():
-    """Let the notebook see one GPU, which no other one started here sees meanwhile."""
-    from cosmolib.locks import Busy, held
-
-    devices = visible_devices()
-    if len(devices) < 2:
-        yield
-        return
-    folder = Path(tempfile.gettempdir()) / f"cosmolib-gpus-{os.getuid()}"
-    with ExitStack() as stack:
-        for name in itertools.cycle(devices):
-            try:
-                stack.enter_context(held(folder / f"{name}.lock", wait=False))
-                break
-            except Busy:
-                time.sleep(0.2)
-        os.environ["CUDA_VISIBLE_DEVICES"] = name
-        yield
-
-
 def configure_kernel():
     """Give kernels an IPython profile of ours: quiet, and in the repository root.
 
@@ -166,6 +131,8 @@ def main(arguments=None):
     import nbclient
     import papermill
 
+    from cosmolib.gpus import one_gpu
+
     logging.getLogger("papermill").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")  # of its dependencies; the kernel is another process
 
@@ -173,7 +140,7 @@ def main(arguments=None):
     try:
         start = time.monotonic()
         alone = parameters.get("workers", 1) == 1  # else it shares out the devices by itself
-        with one_device() if alone else nullcontext():
+        with one_gpu() if alone else nullcontext():
             execute(options.source, options.target, parameters)
         print(f"{options.target}  {time.monotonic() - start:.0f} s")
     except papermill.PapermillExecutionError as error:

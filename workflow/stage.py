@@ -16,6 +16,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+from cosmolib.locks import is_held  # noqa: E402
+from cosmolib.runs import short_commit  # noqa: E402
+
 PROSE = ("_config.yml", "_toc.yml", "CHANGELOG.md")
 BENCH = ROOT / "results" / "benchmarks" / "camels.json"  # of `make bench-camels`
 SPEED_BENCH = ROOT / "results" / "benchmarks" / "speed.json"  # of `make bench`
@@ -64,8 +68,6 @@ def collect(build, headline, profile):
 
 def tidy(build):
     """Remove the working copies of notebooks whose runner was killed, and their locks."""
-    from cosmolib.locks import is_held
-
     for lock in Path(build).rglob(".*.lock"):
         if not is_held(lock):
             for left in lock.parent.glob(f"{glob.escape(lock.name.removesuffix('.lock'))}-*.ipynb"):
@@ -81,7 +83,7 @@ def attribution_table(path):
     made = bench["provenance"]
     lines = [
         f"Maps of {bench['grid']} x {bench['grid']} pixels, on {bench['machine']}; "
-        f"{made['utc'][:10]}, commit {_commit(made['git'])}.",
+        f"{made['utc'][:10]}, commit {short_commit(made['git'])}.",
         "",
         "| attribution | plain loop [maps/s] | `attribute` [maps/s] | ratio | median error | "
         "maps complete to 1 % |",
@@ -110,7 +112,7 @@ def camels_table(path):
     n, grid = bench["size"]
     made = [row.get("provenance", bench["provenance"]) for row in rows]
     days = " and ".join(sorted({one["utc"][:10] for one in made}))
-    commits = " and ".join(dict.fromkeys(_commit(one["git"]) for one in made))
+    commits = " and ".join(dict.fromkeys(short_commit(one["git"]) for one in made))
     base = sum(row["base_mb"] for row in rows) / len(rows)
     lines = [
         f"A file of {15 * n} maps of {grid} x {grid} pixels, {size / 1e9:.2f} GB, made of tiled "
@@ -130,12 +132,6 @@ def camels_table(path):
     ]
     summary = _camels_summary({row["stage"]: row["above_base_mb"] * 1e6 for row in rows}, size)
     return "\n".join([*lines, *summary]) + "\n"
-
-
-def _commit(git):
-    if git is None:
-        return "unknown"
-    return git["commit"][:12] + (" with changes" if git["dirty"] else "")
 
 
 def _camels_summary(peak, size):

@@ -7,6 +7,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from cosmolib.files import read_json  # noqa: E402
+from cosmolib.runs import short_commit  # noqa: E402
 
 
 def write(folder, tables):
@@ -94,7 +95,7 @@ def fuzz(result):
 
 def _made(result):
     made = result["provenance"]
-    commit = made["git"]["commit"][:10] if made["git"] else "unknown"
+    commit = short_commit(made["git"])
     return f"Measured on {made['platform']}, {made['utc'][:10]}, commit {commit}."
 
 
