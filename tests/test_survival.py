@@ -129,7 +129,8 @@ def test_two_processes_on_one_run_folder(tiny_suite_dir, tmp_path, quiet, profil
     )
     first.stdout.readline()  # at work
     lines = []
-    monkeypatch.setattr(evaluation, "fit", None)  # the second trains nothing: it waits, and reads
+    for work in ("fit", "prepare_data"):  # the second does nothing: it waits, and reads
+        monkeypatch.setattr(evaluation, work, None)
     train_run(run_of(tmp_path), profile, progress=lines.append)
     assert first.wait() == 0
     first.stdout.close()
