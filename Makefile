@@ -14,6 +14,10 @@ CORES ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || sysctl -n hw.ncpu 2
 GPUS ?= $(shell nvidia-smi -L 2>/dev/null | grep -c ^GPU)
 # Processes that share the tuning study.
 WORKERS ?= 1
+# The book that `make check` looks at.
+HTML ?= _build/html
+# `--required`: a machine without Chromium fails; otherwise it says that it did not look.
+BROWSER ?=
 # Name of a folder in workflow/profiles: the runs are sent there instead of to this machine.
 CLUSTER ?=
 BIN := $(VENV)/bin
@@ -35,7 +39,7 @@ export OMP_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export NUMBA_NUM_THREADS = 1
 
-.PHONY: help install book test lint study plan bench bench-camels bench-attribution bench-cluster chaos fuzz clean
+.PHONY: help install book test check lint study plan bench bench-camels bench-attribution bench-cluster chaos fuzz clean
 
 help: ## show this list
 	@echo "make TARGET [PROFILE=$(PROFILE)] [CORES=$(CORES)]"
@@ -47,18 +51,24 @@ install: $(STAMP) ## make the virtual environment (every other target does it on
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,simulate,posterior,postgres,slurm]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,chapters,simulate,posterior,postgres,slurm]'
 	touch $@
 
 book: $(STAMP) ## train, interpret and build the book (demo profile: under half an hour on 2 cores)
 	$(SNAKEMAKE) --config profile=demo $(CONFIG) -- book
 	@echo "The book: _build/html/index.html"
 
-test: $(STAMP) lint ## everything that must pass: lint, tests, tiny profile, its notebooks, its book
+test: $(STAMP) lint ## everything that must pass: lint, tests, tiny profile, its notebooks, its book in a browser
 	$(BIN)/python -m pytest -q
 	$(SNAKEMAKE) --config profile=tiny $(CONFIG) -- book
 	$(BIN)/python workflow/check_notebooks.py build/tiny/notebooks
+	$(BIN)/python workflow/check_site.py build/tiny/html
+	$(BIN)/python workflow/check_browser.py build/tiny/html --shots build/tiny/screenshots $(BROWSER)
 	@echo "All tests passed; the tiny book: build/tiny/html/index.html"
+
+check: $(STAMP) ## look at the built book (HTML=folder): links, words of pictures, sizes; every page in a browser
+	$(BIN)/python workflow/check_site.py $(HTML)
+	$(BIN)/python workflow/check_browser.py $(HTML) --shots build/screenshots $(BROWSER)
 
 lint: $(STAMP) ## ruff: style and format
 	$(BIN)/ruff check .

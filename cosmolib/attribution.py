@@ -14,12 +14,14 @@ The sum of the last two over a map should be f(x) - f(baseline), for ``gradient_
 its baselines and only as far as a few draws allow: the *completeness error* says how well. A
 baseline is what counts as "nothing there"; captum's default, zero, is here the mean log-density and
 no void, so that the choice belongs beside every figure. `occlude` needs no gradient: it replaces a
-region by the baseline and sees what the prediction does.
+region by the baseline and sees what the prediction does. A method of your own gets its name from
+`register_method`.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +30,8 @@ import torch
 from cosmolib.devices import kept_memory
 from cosmolib.evaluation import predict
 from cosmolib.networks import folded
+from cosmolib.plugins import METHODS as REGISTERED
+from cosmolib.plugins import keywords_of
 from cosmolib.scaling import Scaling
 from cosmolib.training import seeded
 
@@ -56,6 +60,53 @@ class Attribution:
     output: str
 
 
+@dataclass(frozen=True)
+class _Registered:
+    """A user's function and what it asks for."""
+
+    function: Callable
+    asked: tuple[str, ...]
+
+
+def register_method(name: str):
+    """Give an attribution a name, for `attribute` and all that calls it: a decorator.
+
+    Parameters
+    ----------
+    name : str
+        Small letters, digits and _.
+
+    Returns
+    -------
+    callable
+        Takes, and gives back, a function ``(forward, x, target)``: ``forward(maps)`` is the chosen
+        output (b, P) of scaled maps (b, 1, N, N), and x (b, 1, N, N) some of the maps, on the
+        device; it returns the attribution of output ``target``, of the shape of x. After ``*`` it
+        may ask for ``n_steps``, ``n_samples`` and ``stdevs``, and for the ``baseline`` of each map,
+        of the shape of x. One that asks for it should return shares of f(x) - f(baseline), and its
+        completeness is measured; one that does not, a sensitivity, as a gradient is.
+
+    Raises
+    ------
+    ValueError
+        The name is none or taken (see `cosmolib.plugins`), or the function asks for something else.
+    """
+
+    def register(function):
+        _, asked = keywords_of(function, 3, ("baseline", "n_steps", "n_samples", "stdevs"))
+        REGISTERED.add(name, _Registered(function, asked), own=(*METHODS, *GRADIENTS))
+        return function
+
+    return register
+
+
+def takes_baseline(method: str) -> bool:
+    """Whether a method shares out f(x) - f(baseline); else it is a sensitivity, like a gradient."""
+    if method in REGISTERED:
+        return "baseline" in REGISTERED[method].asked
+    return method not in GRADIENTS
+
+
 def attribute(
     network: torch.nn.Module,
     x: torch.Tensor,
@@ -79,13 +130,16 @@ def attribute(
         ``mean, std = network(x)``; explained in eval mode, where it stands.
     x : (B, 1, N, N)
         Scaled maps.
-    method : {"saliency", "smooth_grad", "integrated_gradients", "gradient_shap"}
+    method : str
+        "saliency", "smooth_grad", "integrated_gradients", "gradient_shap", or one of
+        `register_method`.
     target : int
         Column of the parameter among the network's targets.
     output : {"mean", "std"}
     baseline : tensor, optional
         Of `make_baseline`. For ``integrated_gradients`` (1 or B, 1, N, N); for ``gradient_shap``
-        (M, 1, N, N), each draw takes one of the M. Not used by gradients; required else.
+        (M, 1, N, N), each draw takes one of the M. Not used by gradients; required else. For a
+        registered method that asks for it as for ``integrated_gradients``.
     n_steps : int
         Points of the path, the middles of equal parts. The networks bend at their rectifiers: on
         maps of Lite the error falls as that of captum's Gauss-Legendre points or faster, and three
@@ -123,7 +177,7 @@ def attribute(
 
     at_once = internal_batch_size or _maps_at_once(x, device)
     way = None
-    if method not in GRADIENTS:
+    if takes_baseline(method):
         at_x, at_baseline = (
             predict(fast, maps, device=device)[OUTPUTS.index(output)][:, target].astype(float)
             for maps in (x, baseline)
@@ -135,6 +189,9 @@ def attribute(
             values, steps = _integrate(
                 forward, x, baseline, target, device, at_once, n_steps, tolerance, way
             )
+        elif method in REGISTERED:
+            offered = {"n_steps": n_steps, "n_samples": n_samples, "stdevs": stdevs}
+            values = _of_registered(forward, x, method, target, baseline, device, at_once, offered)
         else:
             each = 1 if method == "saliency" else n_samples
             options = {"target": target, "n_samples": n_samples, "stdevs": stdevs}
@@ -152,6 +209,28 @@ def _completeness(values, way):
     """Error of the sum of each map, relative to the way that it should be."""
     error = np.abs(values.sum((1, 2), dtype=np.float64) - way)
     return error / np.maximum(np.abs(way), np.finfo(np.float32).tiny)
+
+
+def _of_registered(forward, x, method, target, baseline, device, at_once, offered):
+    """Attribution (B, N, N) of a registered method, batch by batch."""
+    own = REGISTERED[method]
+    options = {key: offered[key] for key in own.asked if key != "baseline"}
+    ends = [x] if "baseline" not in own.asked else [x, baseline.expand(len(x), -1, -1, -1)]
+    parts = []
+    for maps, *others in zip(*(end.split(at_once) for end in ends), strict=True):
+        if others:
+            options["baseline"] = others[0].to(device)
+        found = own.function(forward, maps.to(device), target, **options)
+        if not isinstance(found, torch.Tensor) or found.shape != maps.shape:
+            shape = tuple(found.shape) if hasattr(found, "shape") else ""
+            raise ValueError(
+                f"method {method!r}: found a {type(found).__name__} {shape} from its function, "
+                f"expected a tensor {tuple(maps.shape)}"
+            )
+        if not found.isfinite().all():
+            raise ValueError(f"method {method!r}: found values that are not finite")
+        parts.append(found.detach().cpu().float()[:, 0])
+    return torch.cat(parts).numpy()
 
 
 def _draw(forward, x, method, baseline, target, n_samples, stdevs):
@@ -279,7 +358,7 @@ def _captum():
 
 
 def _check(network, x, method, target, output, baseline, stdevs):
-    known = dict.fromkeys((*METHODS, *GRADIENTS))
+    known = dict.fromkeys((*METHODS, *GRADIENTS, *REGISTERED))
     if method not in known:
         raise ValueError(f"method: found {method!r}, expected one of: {', '.join(known)}")
     if output not in OUTPUTS:
@@ -288,14 +367,14 @@ def _check(network, x, method, target, output, baseline, stdevs):
         raise ValueError(f"target: found {target}, expected 0 to {network.n_parameters - 1}")
     if method == "smooth_grad" and not stdevs > 0:
         raise ValueError(f"smooth_grad: found noise of stdevs={stdevs}, expected more than 0")
-    if method in GRADIENTS:
+    if not takes_baseline(method):
         return
     counts = "any number" if method == "gradient_shap" else f"1 or {len(x)}"
     expected = f"{counts} of maps {tuple(x.shape[1:])}, see make_baseline"
     if baseline is None:
         raise ValueError(f"{method}: found no baseline, expected {expected}")
     fits = baseline.shape[1:] == x.shape[1:] and len(baseline) > 0
-    if not fits or (method == "integrated_gradients" and len(baseline) not in (1, len(x))):
+    if not fits or (method != "gradient_shap" and len(baseline) not in (1, len(x))):
         raise ValueError(f"{method}: found a baseline {tuple(baseline.shape)}, expected {expected}")
 
 

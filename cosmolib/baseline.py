@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cosmolib.cuts import Cut
 from cosmolib.evaluation import as_predictions, stored_predictions
 from cosmolib.inputs import BLOCK, cut_maps, fill_range, study_split, truth_of
+from cosmolib.plugins import origins
 from cosmolib.runs import Profile
 from cosmolib.spectra import summary_statistics
 from cosmolib.suites import Suite, map_indices
@@ -78,9 +80,11 @@ def stored_baseline(suite, profile: Profile, cut: str, runs_dir: str | Path) -> 
     """Predictions of the summary-statistics baseline, made once and kept beside the runs.
 
     They lie in ``<runs_dir>/<profile>/<suite>/<cut>/summary/predictions.npz`` and are made anew
-    when the data, the split or the targets change.
+    when the data, the split, the targets or the function of a registered cut change.
     """
     keys = ("split_seed", "targets", "n_simulations", "train_simulations", "field", "set")
     settings = {key: getattr(profile, key) for key in keys} | {"fingerprint": suite.fingerprint}
+    own = origins(suite=suite.name, cut=Cut.parse(cut).kind)
+    settings |= {"plugins": own} if own else {}
     folder = Path(runs_dir) / profile.name / suite.name / cut / "summary"
     return stored_predictions(folder, settings, lambda: summary_baseline(suite, profile, cut))

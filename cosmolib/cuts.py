@@ -9,6 +9,7 @@ One string names a cut, so that papermill, file names and the workflow share it:
     mask:above:1e12                              control: only the mask is shown
     shuffle:above:1e12:clamp                     control: as many pixels, cut at random places
     nomean:kmax:4   white=0.3:none               steps before the cut, see `cosmolib.observing`
+    name   name:K   name:K1,K2                   cuts of your own, see `register_cut`
 
 Published (arXiv:2504.17839 and its code): ``kmax`` on the linear map, absolute density thresholds,
 clamp and random fills. The overdensity thresholds, the other filtered fields, the mean fill, the
@@ -17,19 +18,22 @@ two controls and the steps are ours: they separate cosmology from what the cut i
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
 
-from cosmolib.observing import check_steps, is_step, observe
+from cosmolib.observing import STEPS, check_steps, is_step, observe
+from cosmolib.plugins import CUTS, keywords_of
 
 FOURIER_CUTS = ("kmax", "kmin", "band")
 DENSITY_CUTS = ("above", "below")
 FILLS = ("clamp", "random", "mean")
 FIELDS = ("linear", "log", "delta")
 CONTROLS = ("mask", "shuffle")
+OWN_WORDS = ("none", *FOURIER_CUTS, *DENSITY_CUTS, *CONTROLS, *FILLS, *STEPS)  # no new cut's name
 
 # A mask map is 1 where a pixel was kept and 10 where it was cut. Not 0 and 1: the published log
 # scaling sends both of these to 0. The log10 of a mask map is the 0/1 mask itself.
@@ -52,6 +56,12 @@ GRAMMAR = (
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
+def _grammar():
+    """Say what is allowed, the cuts that a user registered among it."""
+    own = [":".join(filter(None, (name, ",".join(CUTS[name].numbers)))) for name in CUTS]
+    return "; ".join([GRAMMAR, *(["registered: " + ", ".join(own)] if own else [])])
+
+
 class CutError(ValueError):
     """A cut that cannot be: carries the reason and what is allowed."""
 
@@ -63,9 +73,10 @@ class Cut:
     Attributes
     ----------
     kind : str
-        "none", one of `FOURIER_CUTS` or one of `DENSITY_CUTS`.
+        "none", one of `FOURIER_CUTS`, one of `DENSITY_CUTS`, or a name of `register_cut`.
     values : tuple of float
-        Nothing, one edge or the two edges of a band [h/Mpc], or one density threshold.
+        Nothing, one edge or the two edges of a band [h/Mpc], one density threshold, or what the
+        function of a registered cut takes.
     overdensity : bool
         The threshold is an overdensity relative to each map's own mean, not a surface density.
     fill : str or None
@@ -98,11 +109,11 @@ class Cut:
         if isinstance(text, cls):
             return text
         if not isinstance(text, str):
-            raise CutError(f"a cut is a string, found {text!r}; {GRAMMAR}")
+            raise CutError(f"a cut is a string, found {text!r}; {_grammar()}")
         try:
             return cls(**_parts(text))
         except CutError as error:
-            raise CutError(f"cannot read cut {text!r}: {error}; {GRAMMAR}") from None
+            raise CutError(f"cannot read cut {text!r}: {error}; {_grammar()}") from None
 
     def __str__(self):
         steps = [
@@ -112,8 +123,8 @@ class Cut:
         return ":".join([*steps, self._own_name()])
 
     def _own_name(self):
-        if self.kind == "none":
-            return "none"
+        if not (self.is_fourier or self.is_density):
+            return ":".join(filter(None, (self.kind, ",".join(map(_format_number, self.values)))))
         if self.is_fourier:
             field = "" if self.field == "linear" else f"@{self.field}"
             return f"{self.kind}:{','.join(map(_format_number, self.values))}{field}"
@@ -152,7 +163,7 @@ class Cut:
 
     @property
     def k_range(self):
-        """(kmin, kmax) [h/Mpc] of the modes kept, kmin <= k < kmax; (0, inf) where none is cut."""
+        """(kmin, kmax) [h/Mpc] of the modes kept, kmin <= k < kmax; (0, inf) of other cuts."""
         if self.kind == "kmax":
             return 0.0, self.values[0]
         if self.kind == "kmin":
@@ -199,6 +210,10 @@ def _parts(text):
             "fill": fill,
             "control": control,
         }
+    if head in CUTS:
+        if len(rest) > 1:
+            raise CutError(f"{head!r} takes at most one part after its colon, found {len(rest)}")
+        return {"kind": head, "values": tuple(map(_number, rest[0].split(","))) if rest else ()}
     raise CutError(f"unknown cut {head!r}")
 
 
@@ -220,7 +235,9 @@ def _format_number(value):
 def _invalid(cut):
     """Why the fields of a cut do not go together, or None."""
     expected = {"none": 0, "band": 2}.get(cut.kind, 1)
-    if cut.kind not in ("none", *FOURIER_CUTS, *DENSITY_CUTS):
+    if cut.kind in CUTS:
+        expected = len(CUTS[cut.kind].numbers)
+    elif cut.kind not in ("none", *FOURIER_CUTS, *DENSITY_CUTS):
         return f"unknown cut {cut.kind!r}"
     if len(cut.values) != expected:
         return f"{cut.kind!r} takes {expected} number(s), found {len(cut.values)}"
@@ -246,6 +263,77 @@ def _invalid(cut):
     return check_steps(cut.before)
 
 
+# --------------------------------------------------------------------------------------------------
+# Cuts of a user's own
+# --------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Registered:
+    """The function of a cut, what its numbers are called, and what else it asks for."""
+
+    function: Callable
+    numbers: tuple[str, ...]
+    asked: tuple[str, ...]
+
+
+def register_cut(name: str):
+    """Give a function of maps a name in the grammar: a decorator.
+
+    ``@register_cut("smooth")`` over ``def smooth(maps, length, *, box_size)`` makes the cut
+    ``smooth:LENGTH``, for `apply_cut`, for a profile and for whatever else takes a cut; steps such
+    as ``nomean:`` go before it. It hides no pixels by a mask, so that it has no fills and no
+    controls.
+
+    Parameters
+    ----------
+    name : str
+        Small letters, digits and _.
+
+    Returns
+    -------
+    callable
+        Takes, and gives back, a function of maps (b, N, N), which are its own to change, and of the
+        cut's numbers; it returns maps of the same shape, finite. A map must be cut alike whatever
+        lies beside it in its block. After ``*`` the function may ask for ``box_size`` [Mpc/h] and,
+        to draw numbers, for ``seed`` and ``indices`` (b,), the place of each map in its suite.
+        Several threads may call it at once.
+
+    Raises
+    ------
+    ValueError
+        The name is none or taken (see `cosmolib.plugins`), or the function asks for something else.
+    """
+
+    def register(function):
+        (_, *numbers), asked = keywords_of(function, None, ("box_size", "seed", "indices"))
+        CUTS.add(name, _Registered(function, tuple(map(str.upper, numbers)), asked), own=OWN_WORDS)
+        return function
+
+    return register
+
+
+def _apply_registered(stack, cut, **offered):
+    """Return maps (n, N, N) under a registered cut, block by block."""
+    own = CUTS[cut.kind]
+    out = np.empty(stack.shape, stack.dtype)
+    for block in map_blocks(stack):
+        pixels = np.array(stack[block], order="C")
+        options = {key: offered[key] for key in own.asked}
+        if "indices" in options:
+            options["indices"] = options["indices"][block]
+        found = np.asarray(own.function(pixels, *cut.values, **options))
+        if found.shape != stack[block].shape or found.dtype.kind not in "fiu":
+            raise CutError(
+                f"cut {str(cut)!r}: found {found.dtype} of shape {found.shape} from its function, "
+                f"expected maps of shape {stack[block].shape}"
+            )
+        with np.errstate(over="ignore"):  # seen in the next line
+            out[block] = found
+        if not np.isfinite(out[block]).all():
+            bad = np.count_nonzero(~np.isfinite(out[block]))
+            raise CutError(f"cut {str(cut)!r}: found {bad} pixels from its function not finite")
+    return out
+
+
 def apply_cut(
     maps,
     cut,
@@ -269,7 +357,7 @@ def apply_cut(
     pixel was kept and 10 where it was cut, so that its log10 is the mask.
 
     Steps before the cut (`cosmolib.observing.observe`) come first: a noisy map is cut by what it
-    shows.
+    shows. A cut of `register_cut` is what its function returns.
 
     Parameters
     ----------
@@ -317,6 +405,9 @@ def apply_cut(
         return stack.reshape(maps.shape)
     if cut.is_fourier:
         return _filter(stack, cut, box_size, backend, device).reshape(maps.shape)
+    if cut.kind in CUTS:
+        own = _apply_registered(stack, cut, box_size=box_size, seed=seed, indices=indices)
+        return own.reshape(maps.shape)
     out = np.empty(stack.shape, stack.dtype)
     for block in map_blocks(stack):
         pixels = np.ascontiguousarray(stack[block])
@@ -340,10 +431,13 @@ def cut_mask(maps, cut, *, seed=0, indices=None):
     """Return which pixels a density cut replaces, a bool array of the shape of `maps`.
 
     With ``shuffle`` these are the random places (`seed` and `indices` as in `apply_cut`). All False
-    for ``none``; a Fourier cut works on modes, not pixels, and raises ValueError.
+    for ``none``; a Fourier cut works on modes, not pixels, and raises ValueError, as one of
+    `register_cut` does.
     """
     cut = Cut.parse(cut)
     maps, stack = checked_maps(maps)
+    if cut.kind in CUTS:
+        raise ValueError(f"cut {str(cut)!r} is a function of the map and has no mask of pixels")
     if cut.is_fourier:
         raise ValueError(f"cut {str(cut)!r} works on Fourier modes and has no mask of pixels")
     hidden = np.zeros(stack.shape, bool)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import yaml
 
+from cosmolib.cuts import Cut
 from cosmolib.devices import select_device
 from cosmolib.files import (
     atomic_path,
@@ -32,6 +33,7 @@ from cosmolib.files import (
 from cosmolib.inputs import Data, denormalise, prepare_data, study_suite
 from cosmolib.locks import LOCK, held
 from cosmolib.networks import build_network, load_weights, published_network
+from cosmolib.plugins import origins
 from cosmolib.runs import RUN_KEYS, Profile, Run, provenance
 from cosmolib.scaling import Scaling
 from cosmolib.scores import (
@@ -394,6 +396,7 @@ def _clear(run, config):
 
 def _config(run, profile, suite):
     """What fixes a run."""
+    own = origins(suite=run.suite, cut=Cut.parse(run.cut).kind, network=run.architecture)
     return {
         "run": {key: getattr(run, key) for key in ("suite", "cut", "architecture", "seed")},
         "profile": asdict(profile),
@@ -405,13 +408,17 @@ def _config(run, profile, suite):
             "dropout": profile.dropout,
             "n_parameters": len(profile.targets),
         },
+        **({"plugins": own} if own else {}),
     }
 
 
 def _same_run(old, new):
     def relevant(config):
         return {
-            **{key: config.get(key) for key in ("run", "fingerprint", "network", "weights")},
+            **{
+                key: config.get(key)
+                for key in ("run", "fingerprint", "network", "weights", "plugins")
+            },
             "profile": {key: config["profile"].get(key) for key in RUN_KEYS},
         }
 
@@ -435,6 +442,8 @@ def _read_config(run):
     keys = {"run", "profile", "fingerprint", "network", "scaling", "value_range"}
     known = {field.name for field in fields(Profile)}  # else made by another version
     whole = keys <= config.keys() and isinstance(config["profile"], dict)
+    if whole:
+        config["profile"].setdefault("plugins", [])  # in no run made before there were any
     return config if whole and known == config["profile"].keys() else None
 
 

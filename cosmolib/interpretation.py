@@ -16,7 +16,14 @@ import torch
 from scipy.stats import spearmanr
 
 from cosmolib import sanity
-from cosmolib.attribution import GRADIENTS, Attribution, attribute, make_baseline, occlude, patches
+from cosmolib.attribution import (
+    Attribution,
+    attribute,
+    make_baseline,
+    occlude,
+    patches,
+    takes_baseline,
+)
 from cosmolib.cuts import Cut, cut_mask
 from cosmolib.evaluation import load_run, read_predictions
 from cosmolib.inputs import cut_maps, study_split, study_suite
@@ -116,15 +123,15 @@ def load_subject(run: Run, profile: Profile) -> Subject:
 def baseline_of(subject: Subject, method: str, name: str | None = None) -> torch.Tensor | None:
     """Return a baseline as a method takes it, by default its usual one; None for gradients.
 
-    Integrated Gradients take one map of a distribution for each map, in turn.
+    All but GradientSHAP take one map of a distribution for each map, in turn.
     """
-    if method in GRADIENTS:
+    if not takes_baseline(method):
         return None
-    name = name or USUAL_BASELINE[method]
+    name = name or USUAL_BASELINE.get(method, "mean_log")
     baseline = make_baseline(
         name, subject.x, scaling=subject.scaling, train_x=subject.train_x, seed=1
     )
-    if method == "integrated_gradients" and name == "training":
+    if method != "gradient_shap" and name == "training":
         return baseline[torch.arange(len(subject.x)) % len(baseline)]
     return baseline
 
@@ -136,7 +143,7 @@ def options_of(method: str, profile: Profile) -> dict:
         "smooth_grad": {"n_samples": profile.shap_samples, "stdevs": SMOOTHING},
         "integrated_gradients": {"n_steps": profile.ig_steps},
         "gradient_shap": {"n_samples": profile.shap_samples},
-    }[method]
+    }.get(method, {"n_steps": profile.ig_steps, "n_samples": profile.shap_samples})
 
 
 def explain(

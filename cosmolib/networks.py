@@ -9,6 +9,8 @@ is the mean, the squared second half the standard deviation, both in units of th
 ``k4s2``  what its README describes: convolutions of kernel 4, stride 2, padding 1, two dense layers
 ``lite``  the default for small maps and few simulations: a global average pool, few weights
 ========  ==========================================================================================
+
+A network of your own gets its name from `register_network`.
 """
 
 from __future__ import annotations
@@ -22,21 +24,29 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from cosmolib.plugins import NETWORKS
 from cosmolib.states import read_state
 
-ARCHITECTURES = ("o3", "k4s2", "lite")
+ARCHITECTURES = ("o3", "k4s2", "lite")  # the package's own
 _STATE = ("state dict", "a dict of tensors")  # what a file of weights is called in errors
 SLOPE = 0.2  # of LeakyReLU below zero, as published
 
 
 class MomentNetwork(nn.Module):
-    """What the three networks share: features, two dense layers, mean and standard deviation.
+    """What all networks share: features, two dense layers, mean and standard deviation.
 
-    A subclass sets `n_parameters` and gives ``features(x)`` (B, F), ``FC1`` and ``FC2``.
+    A subclass gives ``features(x)`` (B, F) and two layers: ``FC1``, from F features to any number,
+    and ``FC2`` from these to 2 P.
     """
 
     trains_channels_last = False  # `fit` lays the weights out so, and back at its end
     compiles_on_cpu = False  # whether torch.compile makes a training step faster there
+
+    def __init__(self, size: int, n_parameters: int, dropout: float):
+        super().__init__()
+        self.size, self.n_parameters = size, n_parameters
+        self.dropout = nn.Dropout(dropout)
+        self.activation = nn.LeakyReLU(SLOPE)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return mean and std, both (B, P), of scaled maps x (B, 1, N, N)."""
@@ -62,12 +72,8 @@ class MomentNetwork(nn.Module):
         return stages
 
     def _block_of(self, name: str) -> str | None:
-        raise NotImplementedError
-
-    def _set_up(self, size: int, n_parameters: int, dropout: float) -> None:
-        self.size, self.n_parameters = size, n_parameters
-        self.dropout = nn.Dropout(dropout)
-        self.activation = nn.LeakyReLU(SLOPE)
+        """Name of the block that a layer belongs to; None for a stage of its own."""
+        return None
 
 
 class O3(MomentNetwork):
@@ -82,8 +88,7 @@ class O3(MomentNetwork):
     compiles_on_cpu = True
 
     def __init__(self, size: int, hidden: int, dropout: float, n_parameters: int):
-        super().__init__()
-        self._set_up(size, n_parameters, dropout)
+        super().__init__(size, n_parameters, dropout)
         self.hidden, self.n_blocks = hidden, _halvings(size)
         before, channels = 1, 2 * hidden
         for block in range(self.n_blocks):
@@ -125,8 +130,7 @@ class Pooled(MomentNetwork):
     """
 
     def __init__(self, blocks: list[nn.Module], size, features, dense, dropout, n_parameters):
-        super().__init__()
-        self._set_up(size, n_parameters, dropout)
+        super().__init__(size, n_parameters, dropout)
         self.blocks = nn.Sequential(OrderedDict((f"block{i}", b) for i, b in enumerate(blocks)))
         self.FC1 = nn.Linear(features, dense)
         self.FC2 = nn.Linear(dense, 2 * n_parameters)
@@ -175,6 +179,37 @@ def _halvings(size: int) -> int:
     return size.bit_length() - 3
 
 
+_BUILDERS = dict(zip(ARCHITECTURES, (O3, _k4s2, _lite), strict=True))
+
+
+def register_network(name: str):
+    """Give a network a name of its own, for `build_network` and all that calls it: a decorator.
+
+    Parameters
+    ----------
+    name : str
+        Small letters, digits and _; part of the name of a run's folder.
+
+    Returns
+    -------
+    callable
+        Takes, and gives back, a class or function ``(size, hidden, dropout, n_parameters)`` that
+        makes a `MomentNetwork`. Its convolutions and dense layers get their initial weights from
+        `build_network`.
+
+    Raises
+    ------
+    ValueError
+        The name is none or taken, see `cosmolib.plugins`.
+    """
+
+    def register(builder):
+        NETWORKS.add(name, builder, own=ARCHITECTURES)
+        return builder
+
+    return register
+
+
 def build_network(
     name: str, size: int, hidden: int, dropout: float = 0.2, n_parameters: int = 6
 ) -> MomentNetwork:
@@ -182,7 +217,8 @@ def build_network(
 
     Parameters
     ----------
-    name : {"o3", "k4s2", "lite"}
+    name : str
+        "o3", "k4s2", "lite", or one of `register_network`.
     size : int
         Pixels on a side of the maps, a power of two from 16 to 1024.
     hidden : int
@@ -202,8 +238,8 @@ def build_network(
     ValueError
         An argument is none of these: names it, what was found and what was expected.
     """
-    if name not in ARCHITECTURES:
-        expected = ", ".join(ARCHITECTURES)
+    if name not in ARCHITECTURES and name not in NETWORKS:
+        expected = ", ".join((*ARCHITECTURES, *NETWORKS))
         raise ValueError(f"architecture: found {name!r}, expected one of: {expected}")
     if not isinstance(size, int) or not 16 <= size <= 1024 or size & (size - 1):
         raise ValueError(f"size: found {size!r}, expected a power of two from 16 to 1024 pixels")
@@ -212,7 +248,10 @@ def build_network(
             raise ValueError(f"{key}: found {value!r}, expected a whole number from 1")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout: found {dropout!r}, expected a number from 0 to below 1")
-    network = {"o3": O3, "k4s2": _k4s2, "lite": _lite}[name](size, hidden, dropout, n_parameters)
+    builder = _BUILDERS[name] if name in _BUILDERS else NETWORKS[name]
+    network = builder(size, hidden, dropout, n_parameters)
+    if name in NETWORKS:
+        _check_outputs(network, name, size, n_parameters)
     for module in network.modules():  # normalisations start at weight 1 and bias 0 by themselves
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(module.weight)
@@ -222,6 +261,23 @@ def build_network(
         # it is channels first, and its published weights give the published outputs to 1e-5 so.
         network.to(memory_format=torch.channels_last)
     return network
+
+
+@torch.no_grad()
+def _check_outputs(network, name, size, n_parameters):
+    """Refuse a user's network that is no moment network of these parameters."""
+    if not isinstance(network, MomentNetwork):
+        found = type(network).__name__
+        raise ValueError(f"architecture {name!r}: found a {found}, expected a MomentNetwork")
+    training = network.training
+    mean, std = network.eval()(torch.zeros(3, 1, size, size))
+    network.train(training)
+    expected = 3, n_parameters
+    if not mean.shape == std.shape == expected or not (std >= 0).all():
+        raise ValueError(
+            f"architecture {name!r}: found mean {tuple(mean.shape)} and std {tuple(std.shape)} of "
+            f"3 maps, expected {expected} both, and no std below 0"
+        )
 
 
 @torch.no_grad()

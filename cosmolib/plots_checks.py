@@ -32,7 +32,8 @@ def cascade(stages, curves, ylabels):
         for i, (method, estimates) in enumerate(methods.items()):
             points(
                 ax, places + 0.08 * (i - (len(methods) - 1) / 2), estimates, horizontal=False,
-                fmt=MARKERS[i], color=f"C{i}", linestyle=LINE_STYLES[i], linewidth=0.8,
+                fmt=MARKERS[i % len(MARKERS)], color=f"C{i}", linewidth=0.8,
+                linestyle=LINE_STYLES[i % len(LINE_STYLES)],
                 label=METHOD_NAMES.get(method, method),
             )  # fmt: skip
         ax.axhline(0, color=GREY, linewidth=0.8)

@@ -41,6 +41,8 @@ def cut_label(cut):
         if cut.kind == "kmax":
             return f"$k$ < {high:g}{field}"
         return f"$k$ ≥ {low:g}{field}" if cut.kind == "kmin" else f"{low:g} ≤ $k$ < {high:g}{field}"
+    if not cut.is_density:  # a user's own
+        return str(cut)
     sign = ">" if cut.kind == "above" else "<"
     if cut.overdensity:
         where = rf"$\delta$ {sign} {cut.threshold:g}"

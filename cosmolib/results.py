@@ -39,6 +39,7 @@ from cosmolib.cuts import Cut
 from cosmolib.embedded import embedded_suites
 from cosmolib.evaluation import read_predictions
 from cosmolib.inputs import study_split, study_suite
+from cosmolib.plugins import SUITES
 from cosmolib.runs import Profile, Run, read_json
 from cosmolib.scores import as_estimate, average, estimate, number_or_none, r2, simulation_average
 from cosmolib.suites import Suite, open_suite, suites_at_hand
@@ -172,6 +173,14 @@ def _seed_scatter(predictions):
 # --------------------------------------------------------------------------------------------------
 # The table
 # --------------------------------------------------------------------------------------------------
+def _dataset(suites):
+    """Whose maps a study is of: ours, CMD's, or those of a plugin."""
+    own = dict.fromkeys(n for s in suites if (n := s.removeprefix("Nbody_")) in SUITES)
+    if own:
+        return ", ".join(own)
+    return "Lite" if set(suites) <= set(embedded_suites()) else "CMD"
+
+
 def results_table(
     profile: Profile, runs_dir: str | Path = "runs", progress: Callable[[str], None] | None = None
 ) -> dict:
@@ -236,7 +245,7 @@ def results_table(
     return {
         "schema": SCHEMA,
         "profile": profile.name,
-        "dataset": "Lite" if set(profile.suites) <= set(embedded_suites()) else "CMD",
+        "dataset": _dataset(profile.suites),
         "suites": list(profile.suites),
         "targets": list(profile.targets),
         "grid": any_suite.grid,

@@ -25,6 +25,7 @@ import numpy as np
 
 from cosmolib import __version__
 from cosmolib.files import atomic_path, read_json, read_yaml, sha256, sweep, write_json
+from cosmolib.plugins import described, load_plugins
 
 # A run's files are written and read by these, which can be imported from here too.
 __all__ = (
@@ -52,6 +53,7 @@ class Profile:
     """
 
     name: str  # also the folder of its runs, runs/<name>/
+    plugins: list[str]  # Python files that add suites, cuts, networks, methods: cosmolib.plugins
 
     # Data
     suites: list[str]  # e.g. ["Lite", "Nbody_Lite"]; maps are index-matched twins
@@ -203,7 +205,7 @@ def _describe(hint) -> str:
 
 
 def load_profile(name_or_path: str | Path, **overrides) -> Profile:
-    """Read a profile.
+    """Read a profile, and execute its plugins once it is seen to be one.
 
     Parameters
     ----------
@@ -213,12 +215,18 @@ def load_profile(name_or_path: str | Path, **overrides) -> Profile:
     **overrides
         Values that replace those of the file, checked like them.
 
+    Returns
+    -------
+    Profile
+        Its ``plugins`` are full paths: in the file they count from the file's own folder.
+
     Raises
     ------
     FileNotFoundError
         No such file; lists the names that exist.
     ValueError
-        Unknown, missing or wrongly typed key: names file, key, found and expected.
+        Unknown, missing or wrongly typed key: names file, key, found and expected. Or a plugin that
+        fails, see `cosmolib.plugins.load_plugins`.
     """
     path = _profile_path(name_or_path)
     values = read_yaml(path)
@@ -243,6 +251,13 @@ def load_profile(name_or_path: str | Path, **overrides) -> Profile:
                 f"{source}: key {key!r}: found {reprlib.repr(value)}, expected {_describe(hint)}"
             ) from None
         _check_value(source, key, converted[key])
+    given = "plugins" in overrides
+    source, start = (f"override of {path}", Path()) if given else (path, path.parent)
+    try:
+        converted["plugins"] = [str((start / name).resolve()) for name in converted["plugins"]]
+        load_plugins(converted["plugins"])
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{source}: key 'plugins': {error}") from error
     return Profile(**converted)
 
 
@@ -257,7 +272,7 @@ def _check_value(source, key: str, value) -> None:
         expected = "less than 1"
     elif key == "betas" and (len(value) != 2 or not all(0 <= beta < 1 for beta in value)):
         expected = "two numbers from 0 to below 1"
-    elif isinstance(value, list) and not value and key != "controls":
+    elif isinstance(value, list) and not value and key not in ("controls", "plugins"):
         expected = "at least one entry"
     elif isinstance(value, int) and value < 0:
         expected = "no negative number"
@@ -415,6 +430,30 @@ def short_commit(git: dict | None) -> str:
     return git["commit"][:12] + (" with changes" if git["dirty"] else "")
 
 
+def what_made(steps, fingerprints: dict[str, str]) -> str:
+    """Say as Markdown what made a page: commands, commits, seconds and data.
+
+    Parameters
+    ----------
+    steps : list of (str, str, dict)
+        What was done ("Made", "Trained"), by which command, and its `provenance`.
+    fingerprints : dict
+        ``Suite.fingerprint`` of each suite that was read, by its name.
+    """
+    lines = []
+    for verb, command, made in steps:
+        versions = made["versions"]
+        packages = ", ".join(f"{name} {versions[name]}" for name in VERSIONS if versions[name])
+        lines += [
+            f"- **{verb} by** `{command}`",
+            f"- commit `{short_commit(made['git'])}`, {made['utc'][:16].replace('T', ' ')} UTC, "
+            f"{made['seconds'] or 0:.0f} seconds on {made['platform']}, {made['device']}",
+            f"- {packages}",
+        ]
+    data = ", ".join(f"{name} `{digest}`" for name, digest in fingerprints.items())
+    return "\n".join([*lines, f"- **Data** (fingerprint): {data}"]) + "\n"
+
+
 def provenance(
     profile: Profile | dict | None = None,
     data_fingerprint: str | None = None,
@@ -424,7 +463,8 @@ def provenance(
 ) -> dict:
     """What made a result: versions, commit, code, time, machine kind, data and configuration.
 
-    Names no host, user or path: of ``data_dir`` only the last folder is kept.
+    Names no host, user or path: of ``data_dir`` only the last folder is kept, of a plugin its name
+    and the digest of its text.
 
     Parameters
     ----------
@@ -442,6 +482,8 @@ def provenance(
     config = dataclasses.asdict(profile) if isinstance(profile, Profile) else profile
     if config is not None and config.get("data_dir"):
         config = {**config, "data_dir": Path(config["data_dir"]).name}
+    if config is not None and config.get("plugins"):
+        config = {**config, "plugins": [described(path) for path in config["plugins"]]}
     return {
         "versions": {name: _version(name) for name in VERSIONS},
         "git": _git_state(),

@@ -20,9 +20,11 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from cosmolib.attribution import GRADIENTS, OUTPUTS, attribute
+from cosmolib.attribution import OUTPUTS, attribute, takes_baseline
 from cosmolib.networks import folded
 from cosmolib.training import seeded
+
+NOISE_RADIUS = 0.02  # noise of the sensitivity, in standard deviations of the scaled map
 
 
 def rank_correlation(a, b) -> np.ndarray:
@@ -260,7 +262,7 @@ def infidelity(
         rows, columns = ((place - edge) % grid < patch for edge in corner)  # (n, N): periodic
         inside = (rows[:, :, None] & columns[:, None])[:, None]
         way = maps - baselines
-        return (way if method in GRADIENTS else 1.0) * inside, maps - way * inside
+        return (1.0 if takes_baseline(method) else way) * inside, maps - way * inside
 
     def error(attributions):
         with seeded(seed, device.type):
@@ -282,7 +284,7 @@ def sensitivity(
     method: str,
     target: int,
     *,
-    radius: float = 0.02,
+    radius: float = NOISE_RADIUS,
     n_samples: int = 4,
     seed: int = 0,
     **options,

@@ -22,7 +22,7 @@ from cosmolib.files import atomic_path, read_json, write_json
 from cosmolib.lattice import validate
 from cosmolib.locks import Busy, held
 from cosmolib.simulate import FeedbackProxy, SimulationSettings, simulate_one
-from cosmolib.suites import FIDUCIAL, PARAMETERS, open_suite
+from cosmolib.suites import FIDUCIAL, PARAMETERS, open_suite, write_suite
 
 SETTINGS = SimulationSettings()
 PROXY = FeedbackProxy()
@@ -261,16 +261,8 @@ def assemble(folder, out, count=None, begin=None, set="LH"):
             with np.load(path, allow_pickle=False) as shard:
                 maps.append(shard[key])
                 params.append(shard["params"])
-        write_suite(out / suite, suite, np.concatenate(maps), np.array(params), set)
+        write_suite(out, suite, np.concatenate(maps), np.array(params), set=set)
     return count
-
-
-def write_suite(folder, suite, maps, params, set="LH"):
-    """Write maps and parameters under CMD's names, each whole or not at all."""
-    with atomic_path(Path(folder) / f"Maps_Mtot_{suite}_{set}_z=0.00.npy") as temporary:
-        np.save(temporary, np.ascontiguousarray(maps, np.float32))
-    with atomic_path(Path(folder) / f"params_{set}_{suite}.txt") as temporary:
-        np.savetxt(temporary, params, fmt="%.5f", header=" ".join(PARAMETERS))
 
 
 def add_arguments(parser):

@@ -4,6 +4,7 @@ A suite is one ``.npy`` file of maps and one text file of parameters. The maps o
 are rows ``15 i`` to ``15 i + 14``: three axes times five slabs of depth 5 Mpc/h, in the order
 ``map = 15 i + 5 axis + slab``. ``Lite`` and ``Nbody_Lite`` come with the repository; every other
 name is looked for on disk. `cosmolib.checks` reads a suite whole and reports what it holds.
+A suite of your own is written by `write_suite`, and `register_suite` says what its parameters span.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from pathlib import Path
 import numpy as np
 
 from cosmolib import checksums
+from cosmolib.files import atomic_path
 from cosmolib.formats import (
     FILE_NAME,
     MAPS_PER_SIMULATION,
     PARAMETERS,
     POSITIVE_FIELDS,
     WIDE_SETS,
+    cut_note,
     cut_of,
     find,
     folders_of,
@@ -32,6 +35,7 @@ from cosmolib.formats import (
     roots,
     table_names,
 )
+from cosmolib.plugins import SUITES
 
 LABELS = {
     "Omega_m": r"$\Omega_{\rm m}$",
@@ -75,10 +79,44 @@ def parameter_ranges(suite: str) -> np.ndarray:
         The ranges of this suite are not known.
     """
     name = suite.removeprefix("Nbody_")
+    if name in SUITES:
+        return SUITES[name].copy()
     if name not in _RANGES:
-        known = ", ".join(_RANGES)
-        raise ValueError(f"suite: found {suite!r}, expected one of {known}, or Nbody_ before it")
+        known = ", ".join((*_RANGES, *SUITES))
+        raise ValueError(
+            f"suite: found {suite!r}, expected one of {known}, or Nbody_ before it; register_suite "
+            "gives the ranges of another"
+        )
     return np.array(_RANGES[name])
+
+
+def register_suite(name: str, ranges) -> None:
+    """Give the ranges of the parameters of a suite of your own and its N-body twin.
+
+    A network predicts parameters in units of these ranges, so that they belong to the suite and not
+    to the simulations at hand. To look at a suite and to cut it they are not needed.
+
+    Parameters
+    ----------
+    name : str
+        Letters and digits, as in the names of its files.
+    ranges : (6, 2)
+        Lower and upper edge of each parameter, in the order of PARAMETERS.
+
+    Raises
+    ------
+    ValueError
+        The name is none or taken (see `cosmolib.plugins`), or these are no ranges.
+    """
+    found = np.array(ranges, dtype=np.float64)
+    count = len(PARAMETERS)
+    fit = found.shape == (count, 2) and np.isfinite(found).all()
+    if not (fit and (found[:, 0] < found[:, 1]).all()):
+        raise ValueError(
+            f"suite {name!r}: found the ranges {found.tolist()}, expected {count} pairs, low < "
+            f"high, of {', '.join(PARAMETERS)}"
+        )
+    SUITES.add(name, found, own=_RANGES)
 
 
 def mean_surface_density(omega_m):
@@ -204,6 +242,55 @@ def open_files(maps_path: Path, params_path: Path, name: str, field: str, set: s
     for path in (maps_path, params_path):
         checksums.verify(path)
     return suite
+
+
+def write_suite(
+    data_dir: str | Path, name: str, maps, params, *, field: str = "Mtot", set: str = "LH"
+) -> Suite:
+    """Write maps and parameters under CMD's names, each file whole or not at all, and open them.
+
+    Parameters
+    ----------
+    data_dir
+        The files go to ``data_dir/<name>/``; what lay there under their names is replaced.
+    name, field, set
+        As of `open_suite`.
+    maps : (15 n, N, N)
+        Kept as float32; of matter in (Msun/h)/(Mpc/h)^2, of boxes of 25 Mpc/h and slabs of 5.
+    params : (n, 6)
+        In the order of PARAMETERS; kept to five decimals, as CMD does.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, or pixels that no such map can have: nothing is written.
+    """
+    maps = np.ascontiguousarray(maps, np.float32)
+    params = np.asarray(params, np.float64)
+    folder = Path(data_dir) / name
+    maps_path = folder / map_names(field, name, set)[0]
+    n = len(params)
+    if not FILE_NAME.fullmatch(maps_path.name) or cut_note(maps_path).is_file():
+        found = "maps under a cut there" if cut_note(maps_path).is_file() else "no name of CMD's"
+        raise ValueError(f"{maps_path}: found {found}, expected another folder, or no _ in a name")
+    if maps.ndim != 3 or maps.shape != (MAPS_PER_SIMULATION * n, *maps.shape[-1:] * 2) or not n:
+        raise ValueError(
+            f"{maps_path}: found maps of shape {maps.shape} for {n} rows of parameters, expected "
+            f"({MAPS_PER_SIMULATION} n, N, N) for n rows"
+        )
+    if params.shape != (n, len(PARAMETERS)) or not np.isfinite(params).all():
+        raise ValueError(
+            f"{maps_path}: found parameters of shape {params.shape}, expected ({n}, "
+            f"{len(PARAMETERS)}), finite: {', '.join(PARAMETERS)}"
+        )
+    params_path = folder / table_names(name, set)[0]
+    suite = Suite(name, field, set, maps, params, BOX_SIZE, maps_path, params_path)
+    _check_values(suite, np.arange(len(maps)), maps)
+    with atomic_path(maps_path) as temporary:
+        np.save(temporary, maps)
+    with atomic_path(params_path) as temporary:
+        np.savetxt(temporary, params, fmt="%.5f", header=" ".join(PARAMETERS))
+    return open_suite(name, data_dir, field, set)
 
 
 def suites_at_hand(

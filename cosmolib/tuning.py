@@ -24,6 +24,7 @@ import torch
 from cosmolib.gpus import visible_gpus
 from cosmolib.inputs import Data, prepare_data, study_suite
 from cosmolib.networks import build_network
+from cosmolib.plugins import load_plugins, origins
 from cosmolib.runs import Profile
 from cosmolib.studies import finished_trials, is_shared, open_study
 from cosmolib.suites import Suite
@@ -77,7 +78,8 @@ def prepare_search(profile: Profile, seed: int = 1) -> Search:
     """Prepare the uncut maps of a profile's ``tuning_suite`` and name the study after them.
 
     The name holds what the trials are trained on and for how long, so that a change of either
-    begins a new study, and anything else goes on with the old one.
+    begins a new study, and anything else goes on with the old one. So does the text of the plugins
+    that a suite or network comes from.
     """
     profile = replace(profile, n_simulations=profile.tuning_simulations or profile.n_simulations)
     suite = study_suite(profile.tuning_suite, profile)
@@ -89,6 +91,7 @@ def prepare_search(profile: Profile, seed: int = 1) -> Search:
             f"{suite.n_simulations}simulations",
             f"seed{seed}",
             suite.fingerprint[:12],
+            *(own.split()[-1] for own in origins(suite=suite.name, network=profile.architecture)),
         ]
     )
     return Search(suite, data, profile, name)
@@ -252,6 +255,7 @@ def _start_workers(workers, work, options, device, progress):
 
 
 def _work(data, profile, options, threads):
+    load_plugins(profile.plugins)  # this process is a new one
     torch.set_num_threads(threads)
     run_study(data, profile, progress=_say, **options)
 

@@ -33,6 +33,7 @@ from cosmolib.inputs import Data, normalise
 from cosmolib.networks import build_network
 from cosmolib.planted import place as planted_place
 from cosmolib.planted import planted_share
+from cosmolib.plugins import origins
 from cosmolib.results import as_text, r2_of
 from cosmolib.runs import Profile
 from cosmolib.scaling import fit_scaling
@@ -183,7 +184,11 @@ def known_answer_test(
         "maps": [known.n_train, known.n_valid, *known.maps.shape],
         "seeds": [known.seed, seed],
         "cut": cut,
-        "network": [profile.known_answer_architecture, profile.known_answer_hidden],
+        "network": [
+            profile.known_answer_architecture,
+            profile.known_answer_hidden,
+            *origins(network=profile.known_answer_architecture, cut=Cut.parse(cut).kind),
+        ],
         "recipe": _recipe(profile),
         "training": [profile.betas, profile.schedule, profile.symmetries, profile.shifts],
         "code": _code_digest(),

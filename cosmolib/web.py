@@ -13,10 +13,14 @@ from cosmolib.spectra import as_stack, in_blocks
 from cosmolib.suites import BOX_SIZE
 
 WEB_CLASSES = ("void", "filament", "halo")  # codes 0, 1, 2 of `web_classes`
+SMOOTHING = 0.5  # [Mpc/h] of the density before classes and peaks are found
+COLLAPSE = 0.4  # eigenvalue of the tidal tensor above which matter collapses along an axis
+PEAK = 2.0  # overdensity that a peak exceeds
+EMPTY = -0.5  # mean overdensity of a void's disc, at most
 VOID_RADII = (5.0, 4.0, 3.0, 2.5, 2.0, 1.5, 1.0)  # that are tried [Mpc/h]
 
 
-def web_classes(maps, box_size=BOX_SIZE, smoothing=0.5, threshold=0.4):
+def web_classes(maps, box_size=BOX_SIZE, smoothing=SMOOTHING, threshold=COLLAPSE):
     """Cosmic-web class of each pixel, by the tidal tensor of the projected density (a 2-D T-web).
 
     The overdensity of each map is smoothed with a Gaussian and the Poisson equation
@@ -60,7 +64,7 @@ def web_classes(maps, box_size=BOX_SIZE, smoothing=0.5, threshold=0.4):
     return classes.reshape(maps.shape)
 
 
-def density_peaks(maps, box_size=BOX_SIZE, smoothing=0.5, minimum=2.0):
+def density_peaks(maps, box_size=BOX_SIZE, smoothing=SMOOTHING, minimum=PEAK):
     """Find the peaks of each map: local maxima of the smoothed overdensity.
 
     Parameters
@@ -89,7 +93,7 @@ def density_peaks(maps, box_size=BOX_SIZE, smoothing=0.5, minimum=2.0):
     return peaks.reshape(maps.shape)
 
 
-def void_centres(maps, box_size=BOX_SIZE, radii=VOID_RADII, threshold=-0.5):
+def void_centres(maps, box_size=BOX_SIZE, radii=VOID_RADII, threshold=EMPTY):
     """Find the circular voids of each map and return their radii at their centres.
 
     The spherical-overdensity finder of Banerjee & Dalal (arXiv:1606.06167), which Pylians has for

@@ -23,8 +23,8 @@
 # - How the simulations are split and the pixels scaled before any training.
 # :::
 #
-# **What you need.** Nothing but the clone: the Lite suite is shipped with it. Numbers and figures on
-# this page are of *Lite* at the size of the profile below, unless CMD is named.
+# **What you need.** Nothing but the clone: the Lite {term}`suite <Suite>` is shipped with it. Numbers and figures on
+# this page are of *Lite* at the size of the {term}`profile <Profile>` below, unless CMD is named.
 #
 # The question of this book is which parts of the cosmic web tell a network the matter density
 # $\Omega_m$ and the amplitude of fluctuations $\sigma_8$. The study that it follows
@@ -32,7 +32,28 @@
 # the same format, the same parameter table and the same box, but is simulated by this repository at
 # lower resolution, so that everything runs on a laptop.
 
-# %% tags=["parameters"]
+# %% tags=["remove-cell"]
+# Opened alone, as on Colab, this notebook fetches its repository and installs it; that takes minutes.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if os.path.isdir("../data/lite"):  # started in notebooks/, as by JupyterLab or on Binder
+    os.chdir("..")
+if importlib.util.find_spec("cosmolib") is None:
+    home, branch = "https://github.com/cosmolib/cosmic-web-interpretability", "main"
+    url = os.environ.get("COSMOLIB_REPOSITORY", home)
+    if not os.path.isdir("cosmolib-clone"):
+        clone = ["git", "clone", "--quiet", "--depth=1", f"--branch={branch}"]
+        subprocess.check_call([*clone, url, "cosmolib-clone"])
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "-e"]
+    subprocess.check_call([*install, "cosmolib-clone[chapters]"])
+    sys.path.insert(0, os.path.abspath("cosmolib-clone"))
+if os.path.isdir("cosmolib-clone"):
+    os.chdir("cosmolib-clone")
+
+# %% tags=["parameters", "hide-input"]
 profile = "demo"  # name of a file in configs/, or a path to one
 data_dir = ""  # folder of CMD files; if empty, as the profile says (Lite is shipped)
 runs_dir = "runs"  # the numbers of this page go to its folder PROFILE/results
@@ -43,6 +64,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from IPython.display import Markdown
 from myst_nb import glue
 
 from cosmolib import plots, runs
@@ -52,16 +74,19 @@ from cosmolib.spectra import pixel_pdf, power_spectrum
 from cosmolib.suites import (
     MAPS_PER_SIMULATION,
     PARAMETERS,
+    RHO_CRIT,
+    SLAB_DEPTH,
     map_indices,
     mean_surface_density,
     open_suite,
     subset,
 )
 
+K_LARGE = 0.5  # [h/Mpc] below it feedback should do nothing
 started = time.perf_counter()
 plots.use_style()
 
-# %%
+# %% tags=["hide-input"]
 config = runs.load_profile(profile)
 feedback_name = next(name for name in config.suites if not name.startswith("Nbody_"))
 names = (f"Nbody_{feedback_name}", feedback_name)
@@ -82,12 +107,15 @@ omega_m, sigma_8 = params[:, 0], params[:, 1]
 # simulation. The profile uses {glue:text}`data-n-simulations:d` simulations, so
 # {glue:text}`data-n-maps:d` maps of {glue:text}`data-grid:d` pixels a side in each suite.
 #
+# :::{margin}
+# The proxy has the sign, the scale and the ordering of feedback in IllustrisTNG. Nothing learnt from
+# it about how galaxies form would mean anything.
+# :::
+#
 # - **Nbody_Lite**: particle-mesh simulations with PySCo {cite}`Breton2025`, gravity only.
 # - **Lite**: the same simulations with a *feedback proxy*. The baryon fraction of the particles is
 #   displaced along the gradient of a pressure-like field {cite}`Dai2018`; the four astrophysical
-#   parameters set the amplitude and the range. It is a proxy and no hydrodynamic simulation: it has
-#   the sign, the scale and the ordering of the effect in IllustrisTNG, and nothing learnt from it
-#   about galaxy formation would mean anything.
+#   parameters set the amplitude and the range. It is a proxy and no hydrodynamic simulation.
 #
 # Map $i$ of one suite shows the same region as map $i$ of the other. The parameters are the latin
 # hypercube of CAMELS {cite}`Villaescusa2021camels`, in its order of rows.
@@ -118,7 +146,7 @@ pd.DataFrame(
 # is a training region of the other. A profile may train on fewer simulations (`train_simulations`),
 # to save time; it still validates and tests on the whole of the other two parts.
 
-# %% mystnb={"figure": {"name": "fig-parameter-space", "caption": "The parameters of the simulations and the part of the split that each belongs to. A latin hypercube fills every plane evenly, and no parameter predicts another."}, "image": {"alt": "Three scatter plots, Omega_m against sigma_8 and two planes of feedback parameters. Grey training points fill each plane evenly; orange validation and red test points are scattered among them."}}
+# %% mystnb={"figure": {"name": "fig-parameter-space", "caption": "The parameters of the simulations and the part of the split that each belongs to. A latin hypercube fills every plane evenly, and no parameter predicts another."}, "image": {"alt": "Three scatter plots, Omega_m against sigma_8 and two planes of feedback parameters. Grey training points fill each plane evenly; orange validation and red test points are scattered among them."}} tags=["hide-input"]
 split = study_split(gravity, config)
 parts = {"train": split.train, "valid": split.valid, "test": split.test}
 fig, axes = plots.parameter_space(params, parts)
@@ -126,11 +154,11 @@ fig, axes = plots.parameter_space(params, parts)
 # %% [markdown]
 # ## Look at maps
 #
-# Halos, filaments and voids are seen in every map of {numref}`fig-twins`; a higher $\Omega_m$ makes
-# the whole map brighter, a higher $\sigma_8$ sharpens the contrast. The feedback proxy moves matter
-# out of the centres of halos into their outskirts, by a fraction of a Mpc/$h$.
+# Halos, {term}`filaments <Filament>` and {term}`voids <Void>` are seen in every map of {numref}`fig-twins`; a higher $\Omega_m$ makes
+# the whole map brighter, a higher $\sigma_8$ sharpens the contrast. The {term}`feedback proxy <Feedback>` moves matter
+# out of the centres of {term}`halos <Halo>` into their outskirts, by a fraction of a Mpc/$h$.
 
-# %% mystnb={"figure": {"name": "fig-twins", "caption": "The same slabs in Nbody_Lite (top) and Lite, whose feedback is a proxy (middle), and the logarithm of their ratio (bottom; red where the proxy adds matter). One colour scale for all maps."}, "image": {"alt": "Four columns of square maps of the cosmic web. Top and middle rows look alike, bright knots joined by filaments around dark voids, brighter overall where Omega_m is high. The bottom row shows blue centres of halos ringed by red."}}
+# %% mystnb={"figure": {"name": "fig-twins", "caption": "The same slabs in Nbody_Lite (top) and Lite, whose feedback is a proxy (middle), and the logarithm of their ratio (bottom; red where the proxy adds matter). One colour scale for all maps."}, "image": {"alt": "Four columns of square maps of the cosmic web. Top and middle rows look alike, bright knots joined by filaments around dark voids, brighter overall where Omega_m is high. The bottom row shows blue centres of halos ringed by red."}} tags=["hide-input"]
 corners = ((0.15, 0.7), (0.15, 0.9), (0.4, 0.7), (0.4, 0.9))  # (Omega_m, sigma_8) asked for
 nearest = [int(np.argmin((omega_m - om) ** 2 + (sigma_8 - s8) ** 2)) for om, s8 in corners]
 titles = [
@@ -146,16 +174,23 @@ fig, axes = plots.twin_gallery(
 # ## Check the mass and the pixels
 #
 # The five slabs of an axis hold the whole box, so their mean must be
-# $\bar\Sigma = \Omega_m \times 2.775\times10^{11} \times 5\;(M_\odot/h)/(\mathrm{Mpc}/h)^2$. Feedback
+#
+#
+# $$
+# \bar\Sigma = \Omega_m\,\rho_\mathrm{crit}\,L_\mathrm{slab}
+# $$ (eq-mass)
+#
+# with $\rho_\mathrm{crit}$ = {glue:text}`data-rho-crit:.3e` $(M_\odot/h)/(\mathrm{Mpc}/h)^3$ and slabs of
+# $L_\mathrm{slab}$ = {glue:text}`data-slab:.0f` Mpc/$h$. Feedback
 # moves matter and makes none. Since the network will see a logarithm, no pixel may be zero, negative
 # or not finite.
 #
 # A single slab is another matter ({numref}`fig-mass`). Its mean scatters by
 # {glue:text}`data-slab-scatter:.0%` about the value that $\Omega_m$ demands (Nbody_Lite, standard
 # deviation), because structures of 25 Mpc/$h$ do not average out in 5 Mpc/$h$. So the mean of a map,
-# its monopole, tells $\Omega_m$ only roughly, and this is the bar that shapes have to pass.
+# its {term}`monopole <Monopole>`, tells $\Omega_m$ only roughly, and this is the bar that shapes have to pass.
 
-# %% mystnb={"figure": {"name": "fig-mass", "caption": "Mean surface density of each slab of Nbody_Lite (blue) and of the five slabs of an axis together (red) over the value that Omega_m demands. The box has its exact mass; a single slab, all that a network sees at once, has not."}, "image": {"alt": "Ratio of mean to expected mean against Omega_m. Blue points of single slabs scatter widely around one at every Omega_m; red points of five slabs together lie on one without visible scatter."}}
+# %% mystnb={"figure": {"name": "fig-mass", "caption": "Mean surface density of each slab of Nbody_Lite (blue) and of the five slabs of an axis together (red) over the value that Omega_m demands. The box has its exact mass; a single slab, all that a network sees at once, has not."}, "image": {"alt": "Ratio of mean to expected mean against Omega_m. Blue points of single slabs scatter widely around one at every Omega_m; red points of five slabs together lie on one without visible scatter."}} tags=["hide-input"]
 slabs, boxes, checks = {}, {}, []
 for name, suite in suites.items():
     means = suite.maps.mean(axis=(1, 2), dtype=np.float64).reshape(n_simulations, 15)
@@ -175,7 +210,7 @@ for name, suite in suites.items():
     )
 fig, axes = plots.mean_density(omega_m, slabs[names[0]], boxes[names[0]], names[0])
 
-# %%
+# %% tags=["hide-input"]
 checks = pd.DataFrame(checks).set_index("suite")
 checks.T.map("{:.4g}".format)
 
@@ -184,11 +219,18 @@ checks.T.map("{:.4g}".format)
 #
 # {numref}`fig-by-cosmology` shows what a network has to work with before it looks for any shape.
 # $\Omega_m$ shifts the whole distribution of pixels, because it is the mean of the map; $\sigma_8$
-# widens it. In the spectrum of the overdensity $\delta = \Sigma/\bar\Sigma - 1$, the mean is divided
+# widens it. In the spectrum of the {term}`overdensity <Overdensity>`,
+#
+# $$
+# \delta = \frac{\Sigma}{\bar\Sigma} - 1 , \qquad
+# P(k) = \frac{L^2}{N^4} \left\langle |\delta_{\mathbf k}|^2 \right\rangle_{|\mathbf k| \approx k} ,
+# $$ (eq-overdensity)
+#
+# of a map with $N^2$ pixels and $L$ a side, the mean is divided
 # out, and the two parameters act on amplitude and shape.
 
 
-# %% mystnb={"figure": {"name": "fig-by-cosmology", "caption": "Pixel distribution (top) and power spectrum of the overdensity (bottom) of Nbody_Lite, by thirds in Omega_m (left) and in sigma_8 (right): median over simulations and central 68 %. The bands hold the spread in the other parameters and from one box to the next."}, "image": {"alt": "Four panels. Top left, the pixel distribution moves to higher surface density as Omega_m grows. Top right, it broadens slightly with sigma_8. Bottom, power spectra fall from small to large k; the bands of the three groups overlap, more so for Omega_m than for sigma_8."}}
+# %% mystnb={"figure": {"name": "fig-by-cosmology", "caption": "Pixel distribution (top) and power spectrum of the overdensity (bottom) of Nbody_Lite, by thirds in Omega_m (left) and in sigma_8 (right): median over simulations and central 68 %. The bands hold the spread in the other parameters and from one box to the next."}, "image": {"alt": "Four panels. Top left, the pixel distribution moves to higher surface density as Omega_m grows. Top right, it broadens slightly with sigma_8. Bottom, power spectra fall from small to large k; the bands of the three groups overlap, more so for Omega_m than for sigma_8."}} tags=["hide-input"]
 def per_simulation(values):
     """Mean over the 15 maps of each simulation, (15 n, ...) -> (n, ...)."""
     return values.reshape(n_simulations, MAPS_PER_SIMULATION, -1).mean(axis=1)
@@ -217,12 +259,12 @@ fig, axes = plots.by_cosmology(centres, pdf, k, power[names[0]], params)
 # Two limits of a small box explain the lack, and CMD shares them. A box of 25 Mpc/$h$ has few waves
 # near its own size, so single boxes scatter by tens of per cent. And it has no wave longer than itself:
 # what it lacks in variance it lacks in massive halos, which carry the non-linear power. A third limit
-# is of Lite alone: $64^3$ particles on a $128^3$ mesh resolve nothing below about 0.2 Mpc/$h$, and
-# their Nyquist frequency is 8.04 $h$/Mpc, which is why the maps stop at 64 pixels a side. All
+# is of Lite alone: $64^3$ particles on a $128^3$ mesh resolve nothing below about {glue:text}`data-mesh:.1f` Mpc/$h$, and
+# their {term}`Nyquist frequency <Nyquist frequency>` is {glue:text}`data-nyquist:.2f` $h$/Mpc, which is why the maps stop at 64 pixels a side. All
 # simulations share these limits, so a network can learn from one what it applies to another; absolute
 # spectra of Lite are not predictions.
 
-# %% mystnb={"figure": {"name": "fig-power-3d", "caption": "Three-dimensional power spectrum of single Nbody_Lite boxes at redshift 0 (points) against linear theory (dotted) and HMcode2020 (dashed), and their ratio; the grey band is the central 68 % of boxes of all cosmologies. A box of 25 Mpc/h has few long waves, hence the scatter, and none longer than itself, hence the lack of non-linear power against an infinite universe."}, "image": {"alt": "Three columns, one a cosmology. Points of the measured power start near the dotted linear curve at small k, leave it upwards and run below the dashed HMcode curve, closest to it at large k. The ratios to HMcode below lie within a factor of a few of one, most of them below it."}}
+# %% mystnb={"figure": {"name": "fig-power-3d", "caption": "Three-dimensional power spectrum of single Nbody_Lite boxes at redshift 0 (points) against linear theory (dotted) and HMcode2020 (dashed), and their ratio; the grey band is the central 68 % of boxes of all cosmologies. A box of 25 Mpc/h has few long waves, hence the scatter, and none longer than itself, hence the lack of non-linear power against an infinite universe."}, "image": {"alt": "Three columns, one a cosmology. Points of the measured power start near the dotted linear curve at small k, leave it upwards and run below the dashed HMcode curve, closest to it at large k. The ratios to HMcode below lie within a factor of a few of one, most of them below it."}} tags=["hide-input"]
 validation = runs.read_json(Path("data/lite/validation.json"))
 fig, axes = plots.power_3d(validation["power3d"], validation["power3d_mean"])
 
@@ -231,7 +273,7 @@ fig, axes = plots.power_3d(validation["power3d"], validation["power3d_mean"])
 #
 # The ratio of the twins' spectra, {numref}`fig-feedback`, is free of the scatter between boxes,
 # because both have the same phases. Over the whole hypercube the power of Lite is
-# {glue:text}`data-ratio-large:.3f` of Nbody_Lite's below 0.5 $h$/Mpc (mean; the largest deviation of
+# {glue:text}`data-ratio-large:.3f` of Nbody_Lite's below {glue:text}`data-k-large:.1f` $h$/Mpc (mean; the largest deviation of
 # a simulation is {glue:text}`data-ratio-large-worst:.1f` %), and at 5 $h$/Mpc between
 # {glue:text}`data-ratio-low:.2f` and {glue:text}`data-ratio-high:.2f` (central 95 % of simulations).
 # Before projection, in three dimensions, the mean ratio is {glue:text}`data-ratio-3d-large:.3f` at
@@ -244,7 +286,7 @@ fig, axes = plots.power_3d(validation["power3d"], validation["power3d_mean"])
 # $A_\mathrm{SN1}$ to the power {glue:text}`data-ratio-exponent:.2f` ±
 # {glue:text}`data-ratio-exponent-error:.2f` (Lite; log-linear fit in all six parameters).
 
-# %% mystnb={"figure": {"name": "fig-feedback", "caption": "Power of Lite (feedback proxy) over that of Nbody_Lite (gravity only). Left: against scale, by thirds in the supernova amplitude, median and central 68 % of simulations. Right: at 5 h/Mpc against the supernova amplitude, each simulation, coloured by the range of the proxy A_SN2, and means of bins with their standard errors."}, "image": {"alt": "Left, the ratio is one at small k and falls with k, further for larger supernova amplitude. Right, the ratio at 5 h/Mpc falls with the supernova amplitude; at a given amplitude, simulations with a smaller A_SN2 lie lower."}}
+# %% mystnb={"figure": {"name": "fig-feedback", "caption": "Power of Lite (feedback proxy) over that of Nbody_Lite (gravity only). Left: against scale, by thirds in the supernova amplitude, median and central 68 % of simulations. Right: at 5 h/Mpc against the supernova amplitude, each simulation, coloured by the range of the proxy A_SN2, and means of bins with their standard errors."}, "image": {"alt": "Left, the ratio is one at small k and falls with k, further for larger supernova amplitude. Right, the ratio at 5 h/Mpc falls with the supernova amplitude; at a given amplitude, simulations with a smaller A_SN2 lie lower."}} tags=["hide-input"]
 ratio = power[names[1]] / power[names[0]]
 fig, axes = plots.feedback_ratio(k, ratio, params, 5.0, names[::-1])
 
@@ -264,7 +306,7 @@ fig, axes = plots.feedback_ratio(k, ratio, params, 5.0, names[::-1])
 # smaller of the two parameters' errors). Differences of this size between networks on Lite mean
 # nothing.
 
-# %% mystnb={"figure": {"name": "fig-lattice", "caption": "Coefficient of determination per map of a ridge regression on the power spectrum of the log map, for maps made with other tracer lattices from the same simulations (Nbody_Lite); 95 % intervals from a bootstrap over simulations. The shaded interval is that of the shipped maps."}, "image": {"alt": "Two panels, Omega_m and sigma_8, each with a few horizontal error bars, one a tracer lattice. The shaded interval belongs to the first, the lattice that is shipped; the other points lie close to its centre."}}
+# %% mystnb={"figure": {"name": "fig-lattice", "caption": "Coefficient of determination per map of a ridge regression on the power spectrum of the log map, for maps made with other tracer lattices from the same simulations (Nbody_Lite); 95 % intervals from a bootstrap over simulations. The shaded interval is that of the shipped maps."}, "image": {"alt": "Two panels, Omega_m and sigma_8, each with a few horizontal error bars, one a tracer lattice. The shaded interval belongs to the first, the lattice that is shipped; the other points lie close to its centre."}} tags=["hide-input"]
 fig, axes = plots.lattice_check(validation["lattice"]["r2"])
 
 # %% [markdown]
@@ -279,7 +321,7 @@ fig, axes = plots.lattice_check(validation["lattice"]["r2"])
 # that is seen, while the logarithm spreads voids and halos over like ranges. Asinh is linear through
 # zero and so accepts negative pixels, which some cuts make ([chapter 02](02_cuts.ipynb)).
 
-# %% mystnb={"figure": {"name": "fig-scaling", "caption": "Training pixels of Lite (feedback proxy) as the network sees them, after each scaling; mean 0 and standard deviation 1 in each panel."}, "image": {"alt": "Three histograms with logarithmic counts. The log scaling gives a skewed bell from minus three to plus five; asinh looks similar with a longer left side cut short; linear piles up near zero with a tail to over one hundred."}}
+# %% mystnb={"figure": {"name": "fig-scaling", "caption": "Training pixels of Lite (feedback proxy) as the network sees them, after each scaling; mean 0 and standard deviation 1 in each panel."}, "image": {"alt": "Three histograms with logarithmic counts. The log scaling gives a skewed bell from minus three to plus five; asinh looks similar with a longer left side cut short; linear piles up near zero with a tail to over one hundred."}} tags=["hide-input"]
 train = map_indices(split.train)
 train_maps = feedback.maps[train]
 sample = train_maps[:: max(1, len(train_maps) // 500)]  # 500 maps draw a smooth histogram
@@ -290,7 +332,7 @@ fig, axes = plots.scaled_pixels({kind: s.apply(sample) for kind, s in scalings.i
 whole_file = fit_scaling(feedback.maps, "log")
 log_train = scalings["log"]
 at_5 = ratio[:, np.argmin(np.abs(k - 5.0))]
-large_scale = ratio[:, k < 0.5].mean(axis=1)
+large_scale = ratio[:, k < K_LARGE].mean(axis=1)
 a_sn1 = params[:, PARAMETERS.index("A_SN1")]
 bin_means = np.array([at_5[rows].mean() for rows in plots.quantile_groups(a_sn1, 6)])
 # ln(1 - ratio) = c + sum of exponents * ln(parameter)
@@ -344,6 +386,11 @@ numbers = {
     "data-lattice-low": float(largest[1]),
     "data-lattice-high": float(largest[2]),
     "data-lattice-error": float((lattice_shipped[:, 2] - lattice_shipped[:, 1]).min() / 2),
+    "data-rho-crit": RHO_CRIT,
+    "data-slab": SLAB_DEPTH,
+    "data-mesh": gravity.box_size / 128,
+    "data-nyquist": float(np.pi * 64 / gravity.box_size),
+    "data-k-large": K_LARGE,
     "data-log-mean": log_train.mean,
     "data-log-std": log_train.std,
     "data-scaling-mean-shift": float(abs(whole_file.mean - log_train.mean) / log_train.std),
@@ -351,7 +398,10 @@ numbers = {
 }
 for key, value in numbers.items():
     glue(key, value, display=False)
-runs.write_json(Path(runs_dir) / config.name / "results" / "01_data.json", numbers)
+made = runs.provenance(config, feedback.fingerprint, time.perf_counter() - started)
+runs.write_json(
+    Path(runs_dir) / config.name / "results" / "01_data.json", {**numbers, "provenance": made}
+)
 
 # %% [markdown]
 # ## What we found
@@ -363,9 +413,9 @@ runs.write_json(Path(runs_dir) / config.name / "results" / "01_data.json", numbe
 #   both suites, Lite and Nbody_Lite); {glue:text}`data-bad-pixels:d` of their pixels are zero, negative
 #   or not finite.
 # - The log10 of Lite's training maps has mean {glue:text}`data-log-mean:.3f` and standard deviation
-#   {glue:text}`data-log-std:.3f`; the published code finds 11.104 and 0.492 on CMD's IllustrisTNG maps
+#   {glue:text}`data-log-std:.3f`; the published code {cite}`Lahiry2025` finds “11.104 and 0.492” on CMD's IllustrisTNG maps
 #   of $256^2$ pixels.
-# - The feedback proxy leaves the power below 0.5 $h$/Mpc at {glue:text}`data-ratio-large:.3f` and
+# - The feedback proxy leaves the power below {glue:text}`data-k-large:.1f` $h$/Mpc at {glue:text}`data-ratio-large:.3f` and
 #   lowers it at 5 $h$/Mpc to {glue:text}`data-ratio-median:.2f` in the median simulation of Lite.
 # - Another particle lattice changes what the power spectrum of Nbody_Lite tells by at most
 #   {glue:text}`data-lattice-change:+.3f` in $R^2$, whose statistical error is
@@ -373,10 +423,10 @@ runs.write_json(Path(runs_dir) / config.name / "results" / "01_data.json", numbe
 #
 # **Next:** [chapter 02](02_cuts.ipynb) takes parts of these maps away.
 
+# %% [markdown]
+# ## What made this page
+
 # %% tags=["remove-input"]
-made = runs.provenance(config, feedback.fingerprint, time.perf_counter() - started)
-commit = (made["git"] or {}).get("commit", "not under git")
-print(
-    f"Made by notebooks/01_data.ipynb, profile {config.name}, cosmolib {made['versions']['cosmolib']}"
-)
-print(f"commit {commit[:12]}, {made['utc']}, {made['seconds']:.0f} s on {made['platform']}")
+command = f"papermill notebooks/01_data.ipynb 01.ipynb -p profile {config.name}"
+data = {one.name: one.fingerprint for one in (feedback, gravity)}
+Markdown(runs.what_made([("Made", command, made)], data))

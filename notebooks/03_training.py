@@ -36,7 +36,28 @@
 # With `-p weights path/to/weights_41.pt`, a state dict of the published code, nothing is trained:
 # that network is shown and judged on the test maps, in `runs/<profile>-weights_41/...`.
 
-# %% tags=["parameters"]
+# %% tags=["remove-cell"]
+# Opened alone, as on Colab, this notebook fetches its repository and installs it; that takes minutes.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if os.path.isdir("../data/lite"):  # started in notebooks/, as by JupyterLab or on Binder
+    os.chdir("..")
+if importlib.util.find_spec("cosmolib") is None:
+    home, branch = "https://github.com/cosmolib/cosmic-web-interpretability", "main"
+    url = os.environ.get("COSMOLIB_REPOSITORY", home)
+    if not os.path.isdir("cosmolib-clone"):
+        clone = ["git", "clone", "--quiet", "--depth=1", f"--branch={branch}"]
+        subprocess.check_call([*clone, url, "cosmolib-clone"])
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "-e"]
+    subprocess.check_call([*install, "cosmolib-clone[chapters]"])
+    sys.path.insert(0, os.path.abspath("cosmolib-clone"))
+if os.path.isdir("cosmolib-clone"):
+    os.chdir("cosmolib-clone")
+
+# %% tags=["parameters", "hide-input"]
 profile = "demo"  # name of a file in configs/, or a path to one
 suite = "Lite"  # the maps: "Lite", "Nbody_Lite" or a CMD suite such as "IllustrisTNG"
 cut = "none"  # what the network may see, e.g. "kmax:4" or "above:1e12:clamp"; see chapter 02
@@ -54,6 +75,7 @@ import time
 import numpy as np
 import pandas as pd
 import torch
+from IPython.display import Markdown
 from myst_nb import glue
 
 from cosmolib import plots, plots_results, runs
@@ -69,7 +91,7 @@ from cosmolib.training import augment
 started = time.perf_counter()
 plots.use_style()
 
-# %%
+# %% tags=["hide-input"]
 overrides = {"data_dir": data_dir} if data_dir else {}
 config = runs.load_profile(profile, **overrides)
 if epochs:
@@ -115,7 +137,7 @@ pd.DataFrame(layers, columns=["name", "layer", "parameters"]).set_index("name")
 # %% [markdown]
 # ## The loss
 #
-# A *moment network* {cite}`Jeffrey2020` learns the mean $\mu$ and the standard deviation $\sigma$ of
+# A {term}`moment network <Moment network>` {cite}`Jeffrey2020` learns the mean $\mu$ and the standard deviation $\sigma$ of
 # the posterior of each parameter $\theta$ without a likelihood. Its loss, as published, is for a
 # batch of maps
 #
@@ -124,9 +146,9 @@ pd.DataFrame(layers, columns=["name", "layer", "parameters"]).set_index("name")
 #   \log \left\langle (\theta_p - \mu_p)^2 \right\rangle
 #   + \log \left\langle \left( (\theta_p - \mu_p)^2 - \sigma_p^2 \right)^2 \right\rangle
 # \right] ,
-# $$
+# $$ (eq-moment-loss)
 #
-# with the parameters scaled to 0 to 1 over their prior. The first term is smallest where $\mu$ is
+# with the parameters scaled to 0 to 1 over their prior. The first term of {eq}`eq-moment-loss` is smallest where $\mu$ is
 # the posterior mean, the second where $\sigma^2$ is the posterior variance. Parameters that are not
 # predicted, here the feedback, vary from simulation to simulation and are thereby marginalised over.
 #
@@ -136,7 +158,7 @@ pd.DataFrame(layers, columns=["name", "layer", "parameters"]).set_index("name")
 # or turned into one of eight symmetries and shifted periodically by a random vector, on the batch
 # and without any copy in memory.
 
-# %% mystnb={"figure": {"name": "fig-augmentation", "caption": "One training map as this run's network sees it, after its cut, and three augmented versions of it: flipped or turned, and shifted periodically."}, "image": {"alt": "Four square maps in a row with the same bright knots and filaments; in the second to fourth the pattern is mirrored or turned and wrapped around the edges."}}
+# %% mystnb={"figure": {"name": "fig-augmentation", "caption": "One training map as this run's network sees it, after its cut, and three augmented versions of it: flipped or turned, and shifted periodically."}, "image": {"alt": "Four square maps in a row with the same bright knots and filaments; in the second to fourth the pattern is mirrored or turned and wrapped around the edges."}} tags=["hide-input"]
 first = map_indices(split.train[:1])[:1]
 example = torch.from_numpy(apply_cut(maps.maps[first], cut, box_size=maps.box_size))[:, None]
 random = torch.Generator().manual_seed(seed)
@@ -147,11 +169,11 @@ fig, axes = plots_results.augmented(shown, maps.box_size)
 # %% [markdown]
 # ## Train
 #
-# AdamW with the profile's schedule of the learning rate; the epoch with the lowest validation loss
+# AdamW with the {term}`profile <Profile>`'s schedule of the learning rate; the epoch with the lowest validation loss
 # is kept. The test simulations play no part until the end. A network that is brought along was trained
 # elsewhere: of it there is no history, only the loss that it has on the validation maps here.
 
-# %%
+# %% tags=["hide-input"]
 if weights:
     metrics = adopt_run(run, config, weights)
     history = None
@@ -160,7 +182,7 @@ else:
     history = pd.read_csv(run.path("history.csv"))
 made = runs.read_json(run.path("provenance.json"))
 
-# %% mystnb={"figure": {"name": "fig-learning-curves", "caption": "Moment loss of training maps (with augmentation and dropout) and of validation maps, and the learning rate, by epoch. The dotted line marks the epoch whose weights are kept."}, "image": {"alt": "Left, two lines of loss against epoch, circles for training and squares for validation maps, with a dotted vertical line at the lowest validation loss. Right, the learning rate against epoch on a logarithmic axis."}}
+# %% mystnb={"figure": {"name": "fig-learning-curves", "caption": "Moment loss of training maps (with augmentation and dropout) and of validation maps, and the learning rate, by epoch. The dotted line marks the epoch whose weights are kept."}, "image": {"alt": "Left, two lines of loss against epoch, circles for training and squares for validation maps, with a dotted vertical line at the lowest validation loss. Right, the learning rate against epoch on a logarithmic axis."}} tags=["hide-input"]
 if weights:
     print(f"Trained elsewhere: {made['weights']['name']}, SHA-256 {made['weights']['sha256']}")
     print(f"Its loss on the validation maps: {metrics['valid_loss']}")
@@ -170,12 +192,19 @@ else:
 # %% [markdown]
 # ## Predict
 #
-# The test simulations are shown once. $R^2$ is one minus the mean squared error over the variance of
-# the true values: 1 is perfect, 0 is what the mean of the prior would reach. $\chi^2$ is the mean of
-# $(\theta - \mu)^2 / \sigma^2$: 1 where the predicted error bars are right, less where they are too
+# The test simulations are shown once. They are judged by
+#
+# $$
+# R^2 = 1 - \frac{\langle (\theta - \mu)^2 \rangle}
+#   {\langle (\theta - \langle\theta\rangle)^2 \rangle} , \qquad
+# \chi^2 = \left\langle \frac{(\theta - \mu)^2}{\sigma^2} \right\rangle .
+# $$ (eq-r2)
+#
+# {term}`R² <R²>` is 1 where the prediction is perfect and 0 where it is no better than the mean of the
+# prior would be; {term}`χ² <Chi-squared>` in {eq}`eq-r2` is 1 where the predicted error bars are right, less where they are too
 # wide. All intervals hold 95 % and come from drawing whole simulations anew.
 
-# %% mystnb={"figure": {"name": "fig-predictions", "caption": "Predicted against true parameters of the test simulations. Circles: single maps with the standard deviation that the network predicts; diamonds: the mean over the 15 maps of a simulation; dashed: ideal."}, "image": {"alt": "A scatter plot for each parameter. Small blue circles with thin error bars form columns at the true value of each test simulation, red diamonds mark the mean of each column, a dashed diagonal marks perfect prediction."}}
+# %% mystnb={"figure": {"name": "fig-predictions", "caption": "Predicted against true parameters of the test simulations. Circles: single maps with the standard deviation that the network predicts; diamonds: the mean over the 15 maps of a simulation; dashed: ideal."}, "image": {"alt": "A scatter plot for each parameter. Small blue circles with thin error bars form columns at the true value of each test simulation, red diamonds mark the mean of each column, a dashed diagonal marks perfect prediction."}} tags=["hide-input"]
 with np.load(run.path("predictions.npz")) as file:
     predictions = dict(file)
 texts = [
@@ -211,10 +240,10 @@ pd.DataFrame(
 # ## Without a network
 #
 # What would a classical analysis get? A ridge regression on the mean, power spectra and pixel
-# quantiles of the same maps under the same cut, with all squares and products of them, is fitted on
+# quantiles of the same maps under the same {term}`cut <Cut>`, with all squares and products of them, is fitted on
 # the same training simulations.
 
-# %%
+# %% tags=["hide-input"]
 ridge = stored_baseline(maps, config, cut, runs_dir)
 baseline_r2 = r2_of([ridge], n_bootstrap=config.bootstrap_samples)
 for name in config.targets:
@@ -257,30 +286,34 @@ glue("training_device", str(made["device"]), display=False)
 # {glue:text}`training_how:s`. On {glue:text}`training_test_maps:d` maps of
 # {glue:text}`training_test_simulations:d` test simulations of {glue:text}`training_suite:s`:
 #
-# | | $\Omega_m$ | $\sigma_8$ |
+# :::{table} The test maps of the run that this page shows.
+# :name: tab-test
+#
+# | | density $\Omega_m$ | clustering $\sigma_8$ |
 # |---|---|---|
 # | $R^2$, a map | {glue:text}`training_r2_om:s` | {glue:text}`training_r2_s8:s` |
 # | $R^2$, a map, summary statistics | {glue:text}`training_baseline_om:s` | {glue:text}`training_baseline_s8:s` |
 # | $R^2$, mean of a simulation's maps | {glue:text}`training_r2_simulation_om:s` | {glue:text}`training_r2_simulation_s8:s` |
 # | RMSE, a map | {glue:text}`training_rmse_om:s` | {glue:text}`training_rmse_s8:s` |
 # | $\chi^2$ | {glue:text}`training_chi2_om:s` | {glue:text}`training_chi2_s8:s` |
+# :::
 #
-# For comparison, the stored output of the published notebook has $R^2$ of 0.994 and 0.982 a map on
+# For comparison, the stored output of the published notebook {cite}`Lahiry2025` has $R^2$ of “0.994 and 0.982” a map on
 # *CMD* (IllustrisTNG, uncut, $256^2$ pixels, 1000 simulations). Lite has fewer pixels, and a profile
 # may use fewer simulations, so that its numbers measure Lite and not that network.
 #
 # **Next:** [chapter 04](04_tuning.ipynb) searches for better settings.
 
+# %% [markdown]
+# ## What made this page
+
 # %% tags=["remove-input"]
 now = runs.provenance(config, maps.fingerprint, time.perf_counter() - started)
 option = f" -p weights {made['weights']['name']}" if weights else ""
 option += " -p shuffle_labels True" * shuffle_labels
-for verb, source in (("Judged" if weights else "Trained", made), ("Shown", now)):
-    commit = (source["git"] or {}).get("commit", "not under git")[:12]
-    print(
-        f"{verb} by notebooks/03_training.ipynb -p profile {config.name} -p suite {suite} "
-        f"-p cut {cut} -p seed {seed}{option}"
-    )
-    print(
-        f"  commit {commit}, {source['utc']}, {source['seconds'] or 0:.0f} s, {source['platform']}"
-    )
+command = (
+    f"papermill notebooks/03_training.ipynb 03.ipynb -p profile {config.name} -p suite {suite} "
+    f"-p cut {cut} -p seed {seed}{option}"
+)
+steps = [("Judged" if weights else "Trained", command, made), ("Shown", command, now)]
+Markdown(runs.what_made(steps, {maps.name: maps.fingerprint}))

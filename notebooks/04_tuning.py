@@ -23,11 +23,32 @@
 # - How much the settings matter, which of them, and whether the best lies at an edge of its range.
 # :::
 #
-# **What you need.** [Chapter 03](03_training.ipynb): one trial is one training of its network. This
-# page needs no trained run, and no later page depends on its outcome: the settings of the profile
-# are fixed in its file, so that every cut is trained in the same way.
+# **What you need.** [Chapter 03](03_training.ipynb): one trial is one training of its {term}`network <Moment network>`. This
+# page needs no trained run, and no later page depends on its outcome: the settings of the {term}`profile <Profile>`
+# are fixed in its file, so that every {term}`cut <Cut>` is trained in the same way.
 
-# %% tags=["parameters"]
+# %% tags=["remove-cell"]
+# Opened alone, as on Colab, this notebook fetches its repository and installs it; that takes minutes.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if os.path.isdir("../data/lite"):  # started in notebooks/, as by JupyterLab or on Binder
+    os.chdir("..")
+if importlib.util.find_spec("cosmolib") is None:
+    home, branch = "https://github.com/cosmolib/cosmic-web-interpretability", "main"
+    url = os.environ.get("COSMOLIB_REPOSITORY", home)
+    if not os.path.isdir("cosmolib-clone"):
+        clone = ["git", "clone", "--quiet", "--depth=1", f"--branch={branch}"]
+        subprocess.check_call([*clone, url, "cosmolib-clone"])
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "-e"]
+    subprocess.check_call([*install, "cosmolib-clone[chapters]"])
+    sys.path.insert(0, os.path.abspath("cosmolib-clone"))
+if os.path.isdir("cosmolib-clone"):
+    os.chdir("cosmolib-clone")
+
+# %% tags=["parameters", "hide-input"]
 profile = "demo"  # name of a file in configs/, or a path to one
 trials = 0  # complete and pruned trials in the end; 0: as the profile says
 seed = 1  # of the sampler and of every training
@@ -41,6 +62,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+from IPython.display import Markdown
 from myst_nb import glue
 
 from cosmolib import plots, plots_results, runs, tuning
@@ -49,7 +71,7 @@ from cosmolib.devices import select_device
 started = time.perf_counter()
 plots.use_style()
 
-# %%
+# %% tags=["hide-input"]
 config = runs.load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
 search = tuning.prepare_search(config, seed)
 
@@ -63,7 +85,7 @@ search = tuning.prepare_search(config, seed)
 #   order of the maps. All trials share one split and one seed, so that they differ by what is
 #   searched.
 # - **Judged by** the lowest validation loss that a trial reaches, of the two parameters together.
-#   The loss is a logarithm of errors: 0.1 less means errors smaller by a few percent. A trial whose
+#   The loss is a logarithm of errors: a tenth less means errors smaller by a few percent. A trial whose
 #   loss is worse than the median of the earlier ones at the same epoch is stopped.
 
 # %% tags=["hide-input"]
@@ -88,7 +110,7 @@ pd.DataFrame(
 # page (`workers`), of `cosmolib tune` on other machines, or of the workflow, draw their trials from
 # one study; a worker that dies leaves its settings to the others.
 
-# %%
+# %% tags=["hide-input"]
 study = tuning.run_study(
     search.data,
     search.profile,
@@ -103,7 +125,7 @@ study = tuning.run_study(
 table = pd.DataFrame(tuning.study_table(study))
 values, pruned = table["value"].to_numpy(float), table["pruned"].to_numpy(bool)
 
-# %% mystnb={"figure": {"name": "fig-study-history", "caption": "Validation loss of every trial in order, on Lite (feedback proxy) unless the profile names another suite. Circles: complete; crosses: pruned, at the last loss that they reported; line: the best so far; dashed: the profile's own settings, where they lie within the ranges."}, "image": {"alt": "Validation loss against trial number, blue circles for complete trials and grey crosses for pruned ones, with a red step line that falls to the lowest loss found so far."}}
+# %% mystnb={"figure": {"name": "fig-study-history", "caption": "Validation loss of every trial in order, on Lite (feedback proxy) unless the profile names another suite. Circles: complete; crosses: pruned, at the last loss that they reported; line: the best so far; dashed: the profile's own settings, where they lie within the ranges."}, "image": {"alt": "Validation loss against trial number, blue circles for complete trials and grey crosses for pruned ones, with a red step line that falls to the lowest loss found so far."}} tags=["hide-input"]
 own = table[table["profile"] & ~table["pruned"]]
 reference = ("profile's settings", float(own["value"].iloc[0])) if len(own) else None
 fig, axes = plots_results.study_history(table["number"].to_numpy(), values, pruned, reference)
@@ -116,7 +138,7 @@ fig, axes = plots_results.study_history(table["number"].to_numpy(), values, prun
 # measurement. {numref}`fig-study-slices` shows the trials themselves: an optimum at the edge of its
 # range says that the range was too narrow, or that the hyper-parameter is not wanted.
 
-# %% mystnb={"figure": {"name": "fig-study-slices", "caption": "Validation loss against each hyper-parameter. Circles: complete trials; crosses: pruned; star: the best; dotted: the edges of the range. A red title marks an optimum within 5 % of an edge."}, "image": {"alt": "Four scatter plots of validation loss against learning rate, weight decay, dropout and width; dotted vertical lines mark the edges of each range and a red star the best trial."}}
+# %% mystnb={"figure": {"name": "fig-study-slices", "caption": "Validation loss against each hyper-parameter. Circles: complete trials; crosses: pruned; star: the best; dotted: the edges of the range. A red title marks an optimum within 5 % of an edge."}, "image": {"alt": "Four scatter plots of validation loss against learning rate, weight decay, dropout and width; dotted vertical lines mark the edges of each range and a red star the best trial."}} tags=["hide-input"]
 flags = tuning.boundary_flags(study)
 space = tuning.SEARCH_SPACE
 fig, axes = plots_results.study_slices(
@@ -128,7 +150,7 @@ fig, axes = plots_results.study_slices(
     {flag["parameter"] for flag in flags},
 )
 
-# %% mystnb={"figure": {"name": "fig-study-importances", "caption": "Share of the variance of the validation loss that each hyper-parameter explains over its range, from the complete trials."}, "image": {"alt": "Horizontal bars, one for each of the four hyper-parameters, whose lengths sum to one; the longest bar is on top."}}
+# %% mystnb={"figure": {"name": "fig-study-importances", "caption": "Share of the variance of the validation loss that each hyper-parameter explains over its range, from the complete trials."}, "image": {"alt": "Horizontal bars, one for each of the four hyper-parameters, whose lengths sum to one; the longest bar is on top."}} tags=["hide-input"]
 importances = tuning.importances(study) or dict.fromkeys(space, 0.0)
 fig, axes = plots_results.importances(importances)
 
@@ -184,14 +206,15 @@ runs.write_json(
 #   no proof that the same settings win a long one.
 #
 # The published study, on *CMD* (IllustrisTNG, uncut, all six parameters, 50 trials of 200 epochs),
-# ended at a learning rate of 4.88e-3, a weight decay of 2.44e-4, a dropout of 0.209 and a width of 7.
+# {cite}`Lahiry2025` ended at “a learning rate of 4.88e-3, a weight decay of 2.44e-4, a dropout of
+# 0.209 and a width of 7”.
 #
 # **Next:** [chapter 05](05_interpretation.ipynb) asks a trained network where it looks.
 
+# %% [markdown]
+# ## What made this page
+
 # %% tags=["remove-input"]
-commit = (now["git"] or {}).get("commit", "not under git")
-print(f"Made by notebooks/04_tuning.ipynb -p profile {config.name}, commit {commit[:12]}")
-print(
-    f"{now['utc']}, {now['seconds']:.0f} s (all trials: {now['trials_seconds']:.0f} s), "
-    f"{now['platform']}"
-)
+command = f"papermill notebooks/04_tuning.ipynb 04.ipynb -p profile {config.name}"
+data = {search.suite.name: search.suite.fingerprint}
+Markdown(runs.what_made([("Made", command, now)], data))

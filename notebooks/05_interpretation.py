@@ -16,17 +16,17 @@
 # # See where the network looks
 #
 # :::{admonition} Overview
-# - Three attribution methods mark the pixels that move a prediction of $\Omega_m$ or $\sigma_8$.
-# - The marks are summed by density, by class of the cosmic web, by distance to peaks and voids, and by
+# - Three {term}`attribution <Attribution>` methods mark the pixels that move a prediction of $\Omega_m$ or $\sigma_8$.
+# - The marks are summed by density, by class of the cosmic web, by distance to peaks and {term}`voids <Void>`, and by
 #   scale.
 # - Every known sanity check, as a number: other baselines, other seeds, random weights, shuffled
 #   labels, moved maps, hidden pixels.
-# - Beside it what [chapter 06](06_results.ipynb) loses when the same pixels are cut and the network is
+# - Beside it what [chapter 06](06_results.ipynb) loses when the same pixels are {term}`cut <Cut>` and the network is
 #   trained again.
 # :::
 #
-# **What you need.** The uncut runs of [chapter 03](03_training.ipynb) for the suites of the profile;
-# or a state dict of the published code and the maps of one suite at $256^2$ pixels:
+# **What you need.** The uncut runs of [chapter 03](03_training.ipynb) for the suites of the {term}`profile <Profile>`;
+# or a state dict of the published code and the maps of one {term}`suite <Suite>` at $256^2$ pixels:
 #
 # ```bash
 # papermill notebooks/05_interpretation.ipynb out.ipynb \
@@ -37,7 +37,28 @@
 # its answer hangs on. It describes the network, not the Universe: what a *retrained* network can do
 # without those pixels is the matter of [chapter 06](06_results.ipynb).
 
-# %% tags=["parameters"]
+# %% tags=["remove-cell"]
+# Opened alone, as on Colab, this notebook fetches its repository and installs it; that takes minutes.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if os.path.isdir("../data/lite"):  # started in notebooks/, as by JupyterLab or on Binder
+    os.chdir("..")
+if importlib.util.find_spec("cosmolib") is None:
+    home, branch = "https://github.com/cosmolib/cosmic-web-interpretability", "main"
+    url = os.environ.get("COSMOLIB_REPOSITORY", home)
+    if not os.path.isdir("cosmolib-clone"):
+        clone = ["git", "clone", "--quiet", "--depth=1", f"--branch={branch}"]
+        subprocess.check_call([*clone, url, "cosmolib-clone"])
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "-e"]
+    subprocess.check_call([*install, "cosmolib-clone[chapters]"])
+    sys.path.insert(0, os.path.abspath("cosmolib-clone"))
+if os.path.isdir("cosmolib-clone"):
+    os.chdir("cosmolib-clone")
+
+# %% tags=["parameters", "hide-input"]
 profile = "demo"  # name of a file in configs/, or a path to one
 seed = 0  # which training is explained; 0: the profile's first
 data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
@@ -51,7 +72,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from IPython.display import HTML
+from IPython.display import HTML, Markdown
 from myst_nb import glue
 
 from cosmolib import (
@@ -61,10 +82,11 @@ from cosmolib import (
     plots_attribution,
     plots_checks,
     plots_validation,
+    plugins,
     runs,
     sanity,
 )
-from cosmolib.attribution import BASELINES, METHODS
+from cosmolib.attribution import BASELINES, METHODS, takes_baseline
 from cosmolib.cuts import Cut
 from cosmolib.evaluation import adopt_run, adopted_name
 from cosmolib.interpretation import explain, load_subject
@@ -72,7 +94,17 @@ from cosmolib.results import as_text
 from cosmolib.scores import as_estimate
 from cosmolib.suites import LABELS
 from cosmolib.summaries import by_band, by_class, by_value, mean_estimate, over_to_under
-from cosmolib.web import WEB_CLASSES, density_peaks, distance_to, void_centres, web_classes
+from cosmolib.web import (
+    COLLAPSE,
+    EMPTY,
+    PEAK,
+    SMOOTHING,
+    WEB_CLASSES,
+    density_peaks,
+    distance_to,
+    void_centres,
+    web_classes,
+)
 
 started = time.perf_counter()
 plots.use_style()
@@ -85,7 +117,7 @@ plots.use_style()
 # the maps of each suite in that suite's own scaling. The checks and the other baselines are done on
 # some of the maps, for time.
 
-# %%
+# %% tags=["hide-input"]
 config = runs.load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
 targets = [name for name in ("Omega_m", "sigma_8") if name in config.targets]
 column = {t: config.targets.index(t) for t in targets}
@@ -121,17 +153,36 @@ print(f"{len(main.x)} test maps of {count} simulations of each suite; {len(few.x
 # - **Saliency** {cite}`Simonyan2014`: the gradient $\partial f / \partial x_i$, here with its sign. It
 #   says what a small change of a pixel would do, not what the pixel did.
 # - **Integrated Gradients** {cite}`Sundararajan2017`: $(x_i - x'_i)$ times the mean gradient on the
-#   straight line from a baseline $x'$. Its sum over the map is $f(x) - f(x')$.
+#   straight line from a {term}`baseline <Baseline>` $x'$. Its sum over the map is $f(x) - f(x')$.
 # - **GradientSHAP** {cite}`Lundberg2017`: the same with baselines drawn from training maps and random
 #   points on the lines, so that it estimates the expectation over "another map".
 #
+# Written out, the attribution of pixel $i$ is
+#
+# $$
+# \begin{gathered}
+# S_i = \frac{\partial f}{\partial x_i} , \qquad
+# A_i = (x_i - x'_i) \int_0^1 \frac{\partial f}{\partial x_i}
+#   \big(x' + \alpha\,(x - x')\big)\, d\alpha , \\
+# \sum_i A_i = f(x) - f(x') ,
+# \end{gathered}
+# $$ (eq-attribution)
+#
+# for Saliency and for Integrated Gradients, whose {term}`completeness <Completeness>` is the last of the
+# three; GradientSHAP is the mean of $A_i$'s integrand over random $x'$ and $\alpha$.
+#
+# :::{margin}
+# A pixel of zero in the scaled map has the mean log-density: with zero as baseline, what is near that
+# density gets little attribution by construction.
+# :::
+#
 # All are Captum's {cite}`Kokhlikyan2020`, with the network in evaluation mode. A fourth, **SmoothGrad**
 # {cite}`Smilkov2017`, is the mean gradient of noisy copies of the map; it is shown where its noise
-# matters. The baseline of Integrated Gradients is zero in the scaled map. That is the *mean
+# matters. The baseline of {term}`Integrated Gradients` is zero in the scaled map. That is the *mean
 # log-density* of the training pixels, not a void: pixels near it get little attribution by
 # construction {cite}`Sturmfels2020`. Five other baselines follow below.
 
-# %%
+# %% tags=["hide-input"]
 found = {
     (name, t, method): explain(subject, method, column[t], config)
     for name, subject in subjects.items()
@@ -139,15 +190,20 @@ found = {
     for method in METHODS
 }
 part = interpretation.spread(len(main.x), config.attribution_check_maps)  # the maps of `few`
+more = {"smooth_grad": None}  # for the checks; with the methods of the profile's plugins
+more |= {method: "mean_log" if takes_baseline(method) else None for method in plugins.METHODS}
+name_of = {
+    method: plots_attribution.METHOD_NAMES.get(method, method) for method in (*METHODS, *more)
+}
 of_few = {
     t: {
         **{method: found[feedback, t, method].values[part] for method in METHODS},
-        "smooth_grad": explain(few, "smooth_grad", column[t], config).values,
+        **{method: explain(few, method, column[t], config).values for method in more},
     }
     for t in targets
 }
 
-# %% mystnb={"figure": {"name": "fig-attribution-gallery", "caption": "Density and attribution of the predicted $\\Omega_m$ on three test maps of the suite with feedback (Lite: a proxy). Red raises the prediction, blue lowers it; each attribution map is scaled by its own 99 % quantile."}, "image": {"alt": "Rows of square maps. The first column is the density, bright knots and filaments; the others show red and blue pixels of signed attribution by Saliency, Integrated Gradients and GradientSHAP, in patterns that follow structures of the density to a different degree."}}
+# %% mystnb={"figure": {"name": "fig-attribution-gallery", "caption": "Density and attribution of the predicted $\\Omega_m$ on three test maps of the suite with feedback (Lite: a proxy). Red raises the prediction, blue lowers it; each attribution map is scaled by its own 99 % quantile."}, "image": {"alt": "Rows of square maps. The first column is the density, bright knots and filaments; the others show red and blue pixels of signed attribution by Saliency, Integrated Gradients and GradientSHAP, in patterns that follow structures of the density to a different degree."}} tags=["hide-input"]
 rows = interpretation.spread(len(main.x), 3)
 fig, axes = plots_attribution.attribution_gallery(
     main.maps[rows],
@@ -175,31 +231,45 @@ baseline_names = {
     "noise": "white noise",
     "training": "training maps",
 }
-choices = [("saliency", None), ("smooth_grad", None)]
+choices = [("saliency", None), *more.items()]
 choices += [("integrated_gradients", name) for name in BASELINES]
 choices += [("gradient_shap", name) for name in ("training", "uniform", "void")]
 entries = {
-    (t.replace("_", " "), plots_attribution.METHOD_NAMES[method], baseline_names.get(b, "none")): (
+    (t.replace("_", " "), name_of[method], baseline_names.get(b, "none")): (
         explain(gallery, method, column[t], config, b).values
     )
     for t in targets
     for method, b in choices
 }
+shown_methods = [
+    (plots_attribution.METHOD_NAMES[method], baseline_names.get(base, "none"))
+    for method, base in (choices[0], choices[2], choices[-3])
+]
 titles = [
     f"{i + 1}: Omega m = {om:.2f}, sigma 8 = {s8:.2f}"
     for i, (om, s8) in enumerate(gallery.params[:, :2])
 ]
-HTML(explorer.explorer(gallery.maps, entries, titles, main.box_size, plots.DENSITY_RANGE))
+still, _ = plots_attribution.attribution_gallery(
+    gallery.maps[:2],
+    {name: entries[targets[0].replace("_", " "), name, base][:2] for name, base in shown_methods},
+    [f"map {i + 1}" for i in range(2)],
+)
+alt = "Density of two maps and their attributions by three methods, the first choices of the menus"
+HTML(
+    explorer.attribution_explorer(
+        gallery.maps, entries, titles, main.box_size, plots.DENSITY_RANGE, still, alt
+    )
+)
 
 # %% [markdown]
 # ## By density
 #
-# Absolute attribution, summed over pixels of like overdensity $\delta = \Sigma / \bar\Sigma - 1$ of
+# Absolute attribution, summed over pixels of like {term}`overdensity <Overdensity>` $\delta = \Sigma / \bar\Sigma - 1$ of
 # their own map. Per pixel it is given in units of the mean over all pixels, so that 1 is what a spread
 # at random would give; the total is compared with the share of the pixels. Intervals hold 95 % and
 # resample whole simulations.
 
-# %% mystnb={"figure": {"name": "fig-attribution-density", "caption": "Attribution against density for the suite with feedback (Lite: a proxy), three methods. Top: absolute attribution a pixel, relative to the mean pixel (dotted: chance). Bottom: share of the total, with the share of the pixels in grey. Bars: 95 % over simulations."}, "image": {"alt": "Two columns for Omega_m and sigma_8. Upper panels: attribution a pixel against one plus delta on logarithmic axes, three lines with error bars around a dotted line at one. Lower panels: share of all attribution in each density bin, over a grey histogram of the pixels that peaks below mean density."}}
+# %% mystnb={"figure": {"name": "fig-attribution-density", "caption": "Attribution against density for the suite with feedback (Lite: a proxy), three methods. Top: absolute attribution a pixel, relative to the mean pixel (dotted: chance). Bottom: share of the total, with the share of the pixels in grey. Bars: 95 % over simulations."}, "image": {"alt": "Two columns for Omega_m and sigma_8. Upper panels: attribution a pixel against one plus delta on logarithmic axes, three lines with error bars around a dotted line at one. Lower panels: share of all attribution in each density bin, over a grey histogram of the pixels that peaks below mean density."}} tags=["hide-input"]
 edges = 10 ** np.arange(-1, 1.76, 0.25)  # of 1 + delta; 1 is an edge
 binned = {
     key: by_value(a.values, subjects[key[0]].density, edges, *numbers[key[0]])
@@ -213,7 +283,7 @@ fig, axes = plots_attribution.by_value(
     r"$1 + \delta$",
 )
 
-# %% mystnb={"figure": {"name": "fig-attribution-suites", "caption": "Integrated Gradients as above, for the network of each suite: with feedback (Lite: a proxy) and gravity only. Bars: 95 % over simulations."}, "image": {"alt": "Two columns for Omega_m and sigma_8, each with attribution a pixel above and share of the total below, against density; one line a suite, with error bars that show how far the two agree."}}
+# %% mystnb={"figure": {"name": "fig-attribution-suites", "caption": "Integrated Gradients as above, for the network of each suite: with feedback (Lite: a proxy) and gravity only. Bars: 95 % over simulations."}, "image": {"alt": "Two columns for Omega_m and sigma_8, each with attribution a pixel above and share of the total below, against density; one line a suite, with error bars that show how far the two agree."}} tags=["hide-input"]
 fig, axes = plots_attribution.by_value(
     edges,
     {
@@ -228,10 +298,10 @@ fig, axes = plots_attribution.by_value(
 # ## By class of the cosmic web
 #
 # Each pixel is a void, filament or halo by the number of axes along which matter collapses on it: the
-# eigenvalues above 0.4 of the tidal tensor of the projected density, smoothed with 0.5 Mpc/$h$. These
+# eigenvalues above {glue:text}`interpretation_collapse:.1f` of the tidal tensor of the projected density, smoothed with {glue:text}`interpretation_smoothing:.1f` Mpc/$h$. These
 # are classes of a slab seen in projection. The smoothing is a choice: it is varied below.
 
-# %% mystnb={"figure": {"name": "fig-attribution-class", "caption": "Share of the absolute attribution by class of the cosmic web in the suite with feedback (Lite: a proxy), and the share of the pixels (grey). Bars: 95 % over simulations."}, "image": {"alt": "Two bar charts for Omega_m and sigma_8. Grey bars give the share of pixels that are void, filament and halo; three coloured markers with error bars on each give the share of the attribution by the three methods."}}
+# %% mystnb={"figure": {"name": "fig-attribution-class", "caption": "Share of the absolute attribution by class of the cosmic web in the suite with feedback (Lite: a proxy), and the share of the pixels (grey). Bars: 95 % over simulations."}, "image": {"alt": "Two bar charts for Omega_m and sigma_8. Grey bars give the share of pixels that are void, filament and halo; three coloured markers with error bars on each give the share of the attribution by the three methods."}} tags=["hide-input"]
 by_web = {
     key: by_class(a.values, subjects[key[0]].classes, *numbers[key[0]]) for key, a in found.items()
 }
@@ -241,7 +311,7 @@ fig, axes = plots_attribution.attribution_by_class(
     by_web[feedback, targets[0], "saliency"]["fraction"],
 )
 
-# %% mystnb={"figure": {"name": "fig-attribution-smoothing", "caption": "Share of the absolute attribution (Integrated Gradients) of each class against the smoothing that defines the classes, in the suite with feedback (Lite: a proxy). Thin lines: share of the pixels. Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8. Three thick lines with markers for void, filament and halo against the smoothing scale, each beside a thin line of the same colour for the share of the pixels."}}
+# %% mystnb={"figure": {"name": "fig-attribution-smoothing", "caption": "Share of the absolute attribution (Integrated Gradients) of each class against the smoothing that defines the classes, in the suite with feedback (Lite: a proxy). Thin lines: share of the pixels. Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8. Three thick lines with markers for void, filament and halo against the smoothing scale, each beside a thin line of the same colour for the share of the pixels."}} tags=["hide-input"]
 scales = [0.4, 0.5, 0.75, 1.0, 1.5, 2.0]  # [Mpc/h]
 smoothed = {
     scale: {
@@ -264,12 +334,12 @@ fig, axes = plots_attribution.by_smoothing(
 # %% [markdown]
 # ## By distance to peaks and voids
 #
-# Peaks are local maxima of the density smoothed with 0.5 Mpc/$h$ that rise above $\delta = 2$. Void
-# centres are those of discs emptier than $\delta = -0.5$ on average, the largest first, which do not
+# Peaks are local maxima of the density smoothed with {glue:text}`interpretation_smoothing:.1f` Mpc/$h$ that rise above $\delta$ = {glue:text}`interpretation_peak:.0f`. Void
+# centres are those of discs emptier than $\delta$ = {glue:text}`interpretation_empty:.1f` on average, the largest first, which do not
 # overlap: the finder of Banerjee & Dalal {cite}`Banerjee2016`, which Pylians has for 3-D fields, on
 # the 2-D map.
 
-# %% mystnb={"figure": {"name": "fig-attribution-peaks", "caption": "Attribution against the distance to the nearest density peak, suite with feedback (Lite: a proxy). Top: absolute attribution a pixel, relative to the mean pixel (dotted: chance). Bottom: share of the total, with that of the pixels in grey. Bars: 95 % over simulations."}, "image": {"alt": "Two columns for Omega_m and sigma_8. Upper panels: attribution a pixel against distance to the nearest peak for three methods, around a dotted line at one. Lower panels: shares of the total over a grey histogram of the pixels."}}
+# %% mystnb={"figure": {"name": "fig-attribution-peaks", "caption": "Attribution against the distance to the nearest density peak, suite with feedback (Lite: a proxy). Top: absolute attribution a pixel, relative to the mean pixel (dotted: chance). Bottom: share of the total, with that of the pixels in grey. Bars: 95 % over simulations."}, "image": {"alt": "Two columns for Omega_m and sigma_8. Upper panels: attribution a pixel against distance to the nearest peak for three methods, around a dotted line at one. Lower panels: shares of the total over a grey histogram of the pixels."}} tags=["hide-input"]
 peak_edges = np.array([0, 0.6, 1.2, 2, 3, 4.5, 6.5, 10]) * main.box_size / 25  # [Mpc/h]
 to_peak = distance_to(density_peaks(main.maps, main.box_size), main.box_size)
 by_peak = {
@@ -285,7 +355,7 @@ fig, axes = plots_attribution.by_value(
     log=False,
 )
 
-# %% mystnb={"figure": {"name": "fig-attribution-voids", "caption": "The same against the distance to the nearest void centre."}, "image": {"alt": "Two columns for Omega_m and sigma_8. Upper panels: attribution a pixel against distance to the nearest void centre for three methods, around a dotted line at one. Lower panels: shares of the total over a grey histogram of the pixels."}}
+# %% mystnb={"figure": {"name": "fig-attribution-voids", "caption": "The same against the distance to the nearest void centre."}, "image": {"alt": "Two columns for Omega_m and sigma_8. Upper panels: attribution a pixel against distance to the nearest void centre for three methods, around a dotted line at one. Lower panels: shares of the total over a grey histogram of the pixels."}} tags=["hide-input"]
 void_edges = np.array([0, 0.6, 1.2, 1.8, 2.5, 3.3, 4.5, 8]) * main.box_size / 25  # [Mpc/h]
 to_void = distance_to(void_centres(main.maps, main.box_size) > 0, main.box_size)
 by_void = {
@@ -308,7 +378,7 @@ fig, axes = plots_attribution.by_value(
 # white noise would have), and its coherence with the log-density it explains: 1 where it follows the
 # structures, 0 where it has a pattern of its own.
 
-# %% mystnb={"figure": {"name": "fig-attribution-bands", "caption": "Share of the attribution's power by Fourier band, and its coherence with the scaled log-density, suite with feedback (Lite: a proxy). Grey bars: share of the modes; grey dashes: share of the density's own power. Bars: 95 % over simulations."}, "image": {"alt": "Two columns for Omega_m and sigma_8. Upper panels: share of power in bands of wavenumber for three methods, over grey bars that grow with wavenumber and grey dashes that fall. Lower panels: coherence with the density for the three methods, falling with wavenumber."}}
+# %% mystnb={"figure": {"name": "fig-attribution-bands", "caption": "Share of the attribution's power by Fourier band, and its coherence with the scaled log-density, suite with feedback (Lite: a proxy). Grey bars: share of the modes; grey dashes: share of the density's own power. Bars: 95 % over simulations."}, "image": {"alt": "Two columns for Omega_m and sigma_8. Upper panels: share of power in bands of wavenumber for three methods, over grey bars that grow with wavenumber and grey dashes that fall. Lower panels: coherence with the density for the three methods, falling with wavenumber."}} tags=["hide-input"]
 fundamental, grid = 2 * np.pi / main.box_size, main.x.shape[-1]
 band_edges = np.array([0, *2.0 ** np.arange(-1, 7)]) * 25 / main.box_size  # [h/Mpc]
 corner = fundamental * grid / 2**0.5
@@ -381,9 +451,9 @@ table  # noqa: B018  shown
 # Six things that could count as "nothing there": the mean log-density, a uniform map at the box's own
 # mean density, the deepest void of the training maps everywhere, the map blurred to an eighth of the
 # box, white noise, and training maps. Integrated Gradients take one baseline map for each map,
-# GradientSHAP draws from all of them.
+# {term}`GradientSHAP` draws from all of them.
 
-# %%
+# %% tags=["hide-input"]
 by_baseline = {
     (method, b, t): of_few[t][method]
     if b == interpretation.USUAL_BASELINE[method]
@@ -400,7 +470,7 @@ like_first = {
     for key, values in by_baseline.items()
 }
 
-# %% mystnb={"figure": {"name": "fig-attribution-baselines", "caption": "Under-dense share of the absolute attribution with each baseline, suite with feedback (Lite: a proxy); dotted: share of the pixels. A baseline gives little attribution to pixels that look like it. Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8. For each of six baselines two markers with error bars, Integrated Gradients and GradientSHAP, give the share of the attribution in under-dense pixels; they are spread widely around a dotted line at the share of the pixels."}}
+# %% mystnb={"figure": {"name": "fig-attribution-baselines", "caption": "Under-dense share of the absolute attribution with each baseline, suite with feedback (Lite: a proxy); dotted: share of the pixels. A baseline gives little attribution to pixels that look like it. Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8. For each of six baselines two markers with error bars, Integrated Gradients and GradientSHAP, give the share of the attribution in under-dense pixels; they are spread widely around a dotted line at the share of the pixels."}} tags=["hide-input"]
 under_pixels = float((few.density < 1).mean())
 fig, axes = plots_attribution.by_baseline(
     list(baseline_names.values()),
@@ -439,7 +509,7 @@ pd.DataFrame(
 # times. GradientSHAP is an average over a few random draws and is complete only in expectation; its
 # error shows how noisy single maps are.
 
-# %% mystnb={"figure": {"name": "fig-completeness", "caption": "Completeness error relative to f(x) - f(baseline), cumulative over the maps. Dotted: 1 %. Maps whose prediction happens to equal that of the baseline have a large relative error."}, "image": {"alt": "Cumulative step lines on a logarithmic axis of relative error; the lines of Integrated Gradients end near a dotted vertical line at one percent, those of GradientSHAP lie far to the right of it."}}
+# %% mystnb={"figure": {"name": "fig-completeness", "caption": "Completeness error relative to f(x) - f(baseline), cumulative over the maps. Dotted: 1 %. Maps whose prediction happens to equal that of the baseline have a large relative error."}, "image": {"alt": "Cumulative step lines on a logarithmic axis of relative error; the lines of Integrated Gradients end near a dotted vertical line at one percent, those of GradientSHAP lie far to the right of it."}} tags=["hide-input"]
 fig, axes = plots_attribution.completeness(
     {
         f"{plots_attribution.METHOD_NAMES[method]}, {LABELS[t]}": found[
@@ -477,7 +547,7 @@ pd.DataFrame(
 # itself, by which Integrated Gradients multiply. The correlation of signed attributions is harder to
 # fool, but look at the shuffled labels before you trust it: the table at the end has both parameters.
 
-# %%
+# %% tags=["hide-input"]
 others = {}
 if not weights:
     shuffled = run_of(feedback, folder=config.shuffled.name)
@@ -487,10 +557,10 @@ if not weights:
         if number != (seed or config.seeds[0]) and run_of(feedback, number=number).complete:
             run = run_of(feedback, number=number)
             others[f"seed {number}"] = load_subject(run, config).network
-every = [*METHODS, "smooth_grad"]
+every = [*METHODS, *more]
 random = {t: interpretation.randomisation(few, every, column[t], config, others) for t in targets}
 
-# %% mystnb={"figure": {"name": "fig-randomisation", "caption": "Likeness of the attribution of $\\Omega_m$ to that of the trained network, as its stages are randomised from the answer to the input, and for other networks. Left: rank correlation of absolute attributions; right: correlation with their signs. Suite with feedback (Lite: a proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels of correlation against what was randomised last, from FC2 to the first block, then shuffled labels and other seeds. In the right panel the lines of all four methods fall to zero within three stages; in the left panel that of Integrated Gradients stays well above zero."}}
+# %% mystnb={"figure": {"name": "fig-randomisation", "caption": "Likeness of the attribution of $\\Omega_m$ to that of the trained network, as its stages are randomised from the answer to the input, and for other networks. Left: rank correlation of absolute attributions; right: correlation with their signs. Suite with feedback (Lite: a proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels of correlation against what was randomised last, from FC2 to the first block, then shuffled labels and other seeds. In the right panel the lines of all four methods fall to zero within three stages; in the left panel that of Integrated Gradients stays well above zero."}} tags=["hide-input"]
 fig, axes = plots_checks.cascade(
     random[targets[0]]["stages"],
     [random[targets[0]][key] for key in ("rank", "signed")],
@@ -500,9 +570,9 @@ fig, axes = plots_checks.cascade(
 # %% [markdown]
 # ### Do the methods agree?
 
-# %% mystnb={"figure": {"name": "fig-agreement", "caption": "Mean rank correlation, map by map, of the absolute attributions of the methods, and of the density, for the suite with feedback (Lite: a proxy)."}, "image": {"alt": "Two tables of numbers on colour for Omega_m and sigma_8: rank correlation of each pair among Saliency, Integrated Gradients, GradientSHAP, SmoothGrad, the density and its distance from the mean; ones on the diagonal, much smaller numbers beside it."}}
+# %% mystnb={"figure": {"name": "fig-agreement", "caption": "Mean rank correlation, map by map, of the absolute attributions of the methods, and of the density, for the suite with feedback (Lite: a proxy)."}, "image": {"alt": "Two tables of numbers on colour for Omega_m and sigma_8: rank correlation of each pair among Saliency, Integrated Gradients, GradientSHAP, SmoothGrad, the density and its distance from the mean; ones on the diagonal, much smaller numbers beside it."}} tags=["hide-input"]
 compared = {
-    t: {plots_attribution.METHOD_NAMES[m]: values for m, values in of_few[t].items()}
+    t: {name_of[m]: values for m, values in of_few[t].items()}
     | {"density": few.maps, "|log-density|": few.x[:, 0].numpy()}
     for t in targets
 }
@@ -526,12 +596,12 @@ fig, axes = plots_checks.agreement(
 # under-dense pixels does not mind; but where the attributions of all moved maps are moved back and
 # averaged, what is of the grid cancels, and the share of what remains is another one.
 
-# %%
+# %% tags=["hide-input"]
 moved = {
     t: interpretation.under_moves(few.some(32), METHODS[:2], column[t], config) for t in targets
 }
 
-# %% mystnb={"figure": {"name": "fig-equivariance", "caption": "Attribution of $\\Omega_m$ on turned, mirrored and shifted maps, moved back. Left: its correlation with that of the maps as they are. Right: its under-dense share; dotted: share of the pixels. Suite with feedback (Lite: a proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels with a row for each of eleven transformations. Left: correlations, one for the first row and for the shift by a quarter of the map, well below one for all others. Right: under-dense shares, nearly equal in all rows."}}
+# %% mystnb={"figure": {"name": "fig-equivariance", "caption": "Attribution of $\\Omega_m$ on turned, mirrored and shifted maps, moved back. Left: its correlation with that of the maps as they are. Right: its under-dense share; dotted: share of the pixels. Suite with feedback (Lite: a proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels with a row for each of eleven transformations. Left: correlations, one for the first row and for the shift by a quarter of the map, well below one for all others. Right: under-dense shares, nearly equal in all rows."}} tags=["hide-input"]
 panel = moved[targets[0]]
 fig, axes = plots_checks.transformations(
     panel["names"],
@@ -548,7 +618,7 @@ fig, axes = plots_checks.transformations(
 # {cite}`Petsiuk2018`. The controls are a random order and the density itself. Hidden pixels get the
 # mean log-density.
 
-# %% mystnb={"figure": {"name": "fig-replacement", "caption": "Mean distance of the predicted $\\Omega_m$ from that of the whole map, as pixels are hidden (left) or shown (right), the first in each order first. Suite with feedback (Lite: a proxy)."}, "image": {"alt": "Two panels of distance against share of pixels. Left, lines rise from zero as pixels are hidden, fastest for the densest first and for Integrated Gradients; right, lines fall to zero as pixels are shown."}}
+# %% mystnb={"figure": {"name": "fig-replacement", "caption": "Mean distance of the predicted $\\Omega_m$ from that of the whole map, as pixels are hidden (left) or shown (right), the first in each order first. Suite with feedback (Lite: a proxy)."}, "image": {"alt": "Two panels of distance against share of pixels. Left, lines rise from zero as pixels are hidden, fastest for the densest first and for Integrated Gradients; right, lines fall to zero as pixels are shown."}} tags=["hide-input"]
 steps = np.linspace(0, 1, 26)
 in_order = {t: interpretation.replacement(few, of_few[t], column[t], steps) for t in targets}
 curves = in_order[targets[0]]
@@ -583,7 +653,7 @@ pd.DataFrame(
 # Occlusion replaces a region by the mean log-density and reads what the prediction does. Integrated
 # Gradients with the same baseline should say the same, region by region. Captum's infidelity
 # {cite}`Yeh2019` asks that of random patches (0 is perfect, 1 is an attribution of zero); its
-# sensitivity is the relative change of an attribution under noise of 0.02 standard deviations.
+# sensitivity is the relative change of an attribution under noise of {glue:text}`interpretation_radius:.2f` standard deviations.
 
 # %% tags=["hide-input"]
 patch = grid // 8
@@ -611,7 +681,7 @@ pd.DataFrame(
 faithful = {t: interpretation.faithfulness(few, every, column[t], config) for t in targets}
 pd.DataFrame(
     {
-        (t, key): {plots_attribution.METHOD_NAMES[row["method"]]: row[key] for row in rows}
+        (t, key): {name_of[row["method"]]: row[key] for row in rows}
         for t, rows in faithful.items()
         for key in ("infidelity", "sensitivity")
     }
@@ -625,7 +695,7 @@ pd.DataFrame(
 # without the noise. In weak-lensing maps noise moved the attribution from voids to peaks
 # {cite}`Matilla2020`.
 
-# %%
+# %% tags=["hide-input"]
 noise_runs = {}
 for cut in config.controls if not weights else []:
     noise, base = Cut.parse(cut).noise, Cut.parse(cut).kind
@@ -797,6 +867,14 @@ runs.write_json(
         "provenance": now,
     },
 )
+for key, setting in {
+    "smoothing": SMOOTHING,
+    "collapse": COLLAPSE,
+    "peak": PEAK,
+    "empty": EMPTY,
+    "radius": sanity.NOISE_RADIUS,
+}.items():
+    glue(f"interpretation_{key}", setting, display=False)
 
 # %% [markdown]
 # ## What we found
@@ -830,9 +908,12 @@ runs.write_json(
 #    $\Omega_m$ and {glue:text}`interpretation_retraining_s8:s` for $\sigma_8$: near 1 the two notions
 #    of information agree, near 0 they do not.
 #
-# **What would make it wrong, measured:**
+# {numref}`tab-checks` has what would make it wrong, measured.
 #
-# | | $\Omega_m$ | $\sigma_8$ |
+# :::{table} What would make the picture above wrong, measured.
+# :name: tab-checks
+#
+# | | density $\Omega_m$ | clustering $\sigma_8$ |
 # |---|---|---|
 # | under-dense share, range over six baselines and two methods | {glue:text}`interpretation_share_low_om:.2f` to {glue:text}`interpretation_share_high_om:.2f` | {glue:text}`interpretation_share_low_s8:.2f` to {glue:text}`interpretation_share_high_s8:.2f` |
 # | the same by Saliency | {glue:text}`interpretation_saliency_share_om:s` | {glue:text}`interpretation_saliency_share_s8:s` |
@@ -845,6 +926,7 @@ runs.write_json(
 # | change by deletion: in order of attribution | {glue:text}`interpretation_deletion_om:s` | {glue:text}`interpretation_deletion_s8:s` |
 # | densest first | {glue:text}`interpretation_deletion_dense_om:s` | {glue:text}`interpretation_deletion_dense_s8:s` |
 # | at random | {glue:text}`interpretation_deletion_random_om:s` | {glue:text}`interpretation_deletion_random_s8:s` |
+# :::
 #
 # Where the correlation with shuffled labels is as high as that with another seed, single maps of that
 # parameter tell little of what was learnt. The baseline decides more than anything else: no share
@@ -859,11 +941,10 @@ runs.write_json(
 #
 # **Next:** [chapter 06](06_results.ipynb) cuts regions away and trains again.
 
+# %% [markdown]
+# ## What made this page
+
 # %% tags=["remove-input"]
-commit = (now["git"] or {}).get("commit", "not under git")
 asked = f" -p suite {suite}" * bool(suite) + f" -p weights {Path(weights).name}" * bool(weights)
-print(
-    f"Made by notebooks/05_interpretation.ipynb -p profile {config.name}{asked}, "
-    f"commit {commit[:12]}"
-)
-print(f"{now['utc']}, {now['seconds']:.0f} s, {now['platform']}")
+command = f"papermill notebooks/05_interpretation.ipynb 05.ipynb -p profile {config.name}{asked}"
+Markdown(runs.what_made([("Made", command, now)], {feedback: fingerprint}))

@@ -16,14 +16,14 @@
 # # Judge the claims
 #
 # :::{admonition} Overview
-# - $R^2$ of $\Omega_m$ and $\sigma_8$ for every cut and both suites, against the uncut maps and against
+# - $R^2$ of $\Omega_m$ and $\sigma_8$ for every {term}`cut <Cut>` and both suites, against the uncut maps and against
 #   summary statistics on the same split and the same cut.
 # - Networks trained with feedback and tested without, and the reverse.
 # - The six claims of the paper, each with a measurement, a rule and a verdict.
 # :::
 #
-# **What you need.** The runs of [chapter 03](03_training.ipynb) for every suite, cut and seed of the
-# profile, and the attribution shares of [chapter 05](05_interpretation.ipynb). What a cut removes, and
+# **What you need.** The runs of [chapter 03](03_training.ipynb) for every {term}`suite <Suite>`, cut and seed of the
+# {term}`profile <Profile>`, and the {term}`attribution <Attribution>` shares of [chapter 05](05_interpretation.ipynb). What a cut removes, and
 # what it leaks, is the matter of [chapter 02](02_cuts.ipynb).
 #
 # The logic is the paper's {cite}`Lahiry2025`: hide a part of every map, train a new network, and take
@@ -31,7 +31,28 @@
 # what it hides (a threshold in surface density tells $\Omega_m$ by the number of pixels cut), and a
 # network may fail to find what is there ([chapter 07](07_validation.ipynb) tests that).
 
-# %% tags=["parameters"]
+# %% tags=["remove-cell"]
+# Opened alone, as on Colab, this notebook fetches its repository and installs it; that takes minutes.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if os.path.isdir("../data/lite"):  # started in notebooks/, as by JupyterLab or on Binder
+    os.chdir("..")
+if importlib.util.find_spec("cosmolib") is None:
+    home, branch = "https://github.com/cosmolib/cosmic-web-interpretability", "main"
+    url = os.environ.get("COSMOLIB_REPOSITORY", home)
+    if not os.path.isdir("cosmolib-clone"):
+        clone = ["git", "clone", "--quiet", "--depth=1", f"--branch={branch}"]
+        subprocess.check_call([*clone, url, "cosmolib-clone"])
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "-e"]
+    subprocess.check_call([*install, "cosmolib-clone[chapters]"])
+    sys.path.insert(0, os.path.abspath("cosmolib-clone"))
+if os.path.isdir("cosmolib-clone"):
+    os.chdir("cosmolib-clone")
+
+# %% tags=["parameters", "hide-input"]
 profile = "demo"  # name of a file in configs/, or a path to one
 data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
 runs_dir = "runs"  # where the runs are; the table goes to <runs_dir>/<profile>/results/
@@ -44,11 +65,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+from IPython.display import HTML, Markdown
 from myst_nb import glue
 
 from cosmolib import (
     claims,
     controls,
+    explorer,
     plots,
     plots_results,
     plots_transfer,
@@ -56,13 +79,14 @@ from cosmolib import (
     runs,
 )
 from cosmolib.cuts import Cut
+from cosmolib.inputs import study_suite
 from cosmolib.results import FILE_NAME, as_text, read_table, results_table
 
 started = time.perf_counter()
 plots.use_style()
 pd.set_option("display.max_colwidth", None)
 
-# %%
+# %% tags=["hide-input"]
 config = runs.load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
 table = results_table(config, runs_dir, progress=print)
 
@@ -74,7 +98,7 @@ table = results_table(config, runs_dir, progress=print)
 # mean, power spectra and pixel quantiles of the same maps under the same cut, with all squares and
 # products: what a classical analysis would get.
 
-# %% mystnb={"figure": {"name": "fig-r2-by-cut", "caption": "$R^2$ per map for every cut, on Lite (feedback proxy) and Nbody_Lite (gravity only) unless the profile names CMD. Filled: networks; open grey: summary statistics under the same cut; thin lines: uncut. Bars: 95 % over simulations. Values below $-1$ lie off the axis."}, "image": {"alt": "Two panels for Omega_m and sigma_8 with one row a cut. Coloured points with error bars give the R2 of networks for the two suites, open grey points that of summary statistics; thin vertical lines mark the uncut values at the right."}}
+# %% mystnb={"figure": {"name": "fig-r2-by-cut", "caption": "$R^2$ per map for every cut, on Lite (feedback proxy) and Nbody_Lite (gravity only) unless the profile names CMD. Filled: networks; open grey: summary statistics under the same cut; thin lines: uncut. Bars: 95 % over simulations. Values below $-1$ lie off the axis."}, "image": {"alt": "Two panels for Omega_m and sigma_8 with one row a cut. Coloured points with error bars give the R2 of networks for the two suites, open grey points that of summary statistics; thin vertical lines mark the uncut values at the right."}} tags=["hide-input"]
 targets = [name for name in claims.COSMOLOGY if name in config.targets]
 fig, axes = plots_results.r2_by_cut(table["rows"], table["suites"], targets)
 folder = Path(runs_dir) / config.name / "results"
@@ -87,12 +111,30 @@ with runs.atomic_path(folder / "headline.png") as temporary:
 # The same numbers as differences to the uncut network of the same suite. Both are scored on the same
 # test maps and resampled together, so that what easy and hard simulations share cancels.
 
-# %% mystnb={"figure": {"name": "fig-r2-difference", "caption": "$R^2$ after a cut minus $R^2$ of the uncut maps, paired on the same test maps, on Lite (feedback proxy) and Nbody_Lite (gravity only) unless the profile names CMD. Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8 with one row a cut; points with error bars for two suites lie at zero for the uncut maps and to the left of zero where a cut costs accuracy."}}
+# %% mystnb={"figure": {"name": "fig-r2-difference", "caption": "$R^2$ after a cut minus $R^2$ of the uncut maps, paired on the same test maps, on Lite (feedback proxy) and Nbody_Lite (gravity only) unless the profile names CMD. Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8 with one row a cut; points with error bars for two suites lie at zero for the uncut maps and to the left of zero where a cut costs accuracy."}} tags=["hide-input"]
 fig, axes = plots_results.r2_by_cut(table["rows"], table["suites"], targets, key="difference")
 
-# %% mystnb={"figure": {"name": "fig-r2-kmax", "caption": "$R^2$ per map against the largest wavenumber that is kept, filtered on the linear map as published. Dashed lines and bands: uncut, with 95 %. Dotted: Nyquist wavenumber of the maps. Lite (feedback proxy) and Nbody_Lite (gravity only) unless the profile names CMD."}, "image": {"alt": "Two panels for Omega_m and sigma_8 of R2 against the largest wavenumber on a logarithmic axis; points with error bars joined by lines for the two suites, horizontal bands for the uncut maps, a dotted vertical line at the Nyquist wavenumber."}}
+# %% mystnb={"figure": {"name": "fig-r2-kmax", "caption": "$R^2$ per map against the largest wavenumber that is kept, filtered on the linear map as published. Dashed lines and bands: uncut, with 95 %. Dotted: Nyquist wavenumber of the maps. Lite (feedback proxy) and Nbody_Lite (gravity only) unless the profile names CMD."}, "image": {"alt": "Two panels for Omega_m and sigma_8 of R2 against the largest wavenumber on a logarithmic axis; points with error bars joined by lines for the two suites, horizontal bands for the uncut maps, a dotted vertical line at the Nyquist wavenumber."}} tags=["hide-input"]
 nyquist = math.pi * table["grid"] / table["box_size"]
 fig, axes = plots_results.r2_against_kmax(table["rows"], table["suites"], targets, nyquist)
+
+# %% [markdown]
+# ### Explore
+#
+# The same numbers to read off: choose a parameter, and whether $R^2$, what a cut costs, or what the
+# network has beyond summary statistics; each point says its value and its 95 % interval.
+
+# %% tags=["hide-input"]
+quantities = {
+    "r2": "R2",
+    "difference": "R2 minus that of the uncut maps",
+    "gain": "R2 minus that of summary statistics",
+}
+still, _ = plots_results.r2_by_cut(table["rows"], table["suites"], targets)
+alt = (
+    "R2 of both parameters for every cut and suite, points with error bars, as in the first figure"
+)
+HTML(explorer.scores_explorer(table["rows"], targets, quantities, plots.suite_label, still, alt))
 
 # %% tags=["hide-input", "full-width"]
 pd.DataFrame(
@@ -117,12 +159,12 @@ pd.DataFrame(
 # %% [markdown]
 # ## Controls: what a cut does besides hiding
 #
-# A cut shows more than it says, and hides less. Each pair below is one of the cuts above and a control
+# A cut shows more than it says, and hides less. Each pair below is one of the cuts above and a {term}`control <Control>`
 # of it, on the suite with feedback and the same test maps: *mask*, the network sees only which pixels
 # were cut; *shuffled*, as many pixels cut at random places; *mean removed*, every map divided by its
 # own mean, which in a slab of 5 Mpc/$h$ gives $\Omega_m$ away and which no Fourier cut touches; other
 # *fills* of the pixels that were cut; and the *log* of the map filtered in place of the map, so that no
-# pixel becomes negative. (Filtering the overdensity is filtering the map: the two differ by a factor.)
+# pixel becomes negative. (Filtering the {term}`overdensity <Overdensity>` is filtering the map: the two differ by a factor.)
 
 # %% mystnb={"figure": {"name": "fig-controls", "caption": "$R^2$ per map under a cut (circles) and under its control (open squares), on the suite with feedback (Lite: a proxy). Left labels: the cut, and below it the control. Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8 with one row for each pair of a cut and its control; a filled circle with error bar for the cut and an open square for the control below it."}} tags=["hide-input"]
 own_controls = [x for x in table["controls"] if x["suite"] == claims.hydro_suite(table)]
@@ -153,7 +195,7 @@ pd.DataFrame(
 #
 # The maps have no noise; a survey's have. White noise is added to every map before the cut, with a
 # standard deviation a pixel in units of the fiducial mean density, so that the network sees dense and
-# empty pixels as they are *observed*. In weak-lensing maps noise moved the attribution from voids to
+# empty pixels as they are *observed*. In weak-lensing maps noise moved the attribution from {term}`voids <Void>` to
 # peaks {cite}`Matilla2020`. Noisy maps are scaled by asinh in place of the log, the noiseless ones
 # beside them here too. Shot noise, where the profile has it, is in the table.
 
@@ -193,7 +235,7 @@ pd.DataFrame(
 # scaled in two ways: with the mean and standard deviation that the network was trained with, and
 # with their own, as one gets by preparing each suite by itself.
 
-# %% mystnb={"figure": {"name": "fig-cross-table", "caption": "$R^2$ per map and bias (prediction minus truth, in units of the mean predicted standard deviation) of uncut networks, by the suites that they were trained on → tested on. Lite (feedback proxy) and Nbody_Lite (gravity only) unless the profile names CMD. Bars: 95 % over simulations; $R^2$ below $-1$ lies off the axis."}, "image": {"alt": "Four panels: R2 at the left and bias at the right, for Omega_m above and sigma_8 below, with one row for each pair of training and test suite. Black circles for networks tested on their own suite, red diamonds and blue squares for the other suite with the two scalings, with horizontal error bars."}}
+# %% mystnb={"figure": {"name": "fig-cross-table", "caption": "$R^2$ per map and bias (prediction minus truth, in units of the mean predicted standard deviation) of uncut networks, by the suites that they were trained on → tested on. Lite (feedback proxy) and Nbody_Lite (gravity only) unless the profile names CMD. Bars: 95 % over simulations; $R^2$ below $-1$ lies off the axis."}, "image": {"alt": "Four panels: R2 at the left and bias at the right, for Omega_m above and sigma_8 below, with one row for each pair of training and test suite. Black circles for networks tested on their own suite, red diamonds and blue squares for the other suite with the two scalings, with horizontal error bars."}} tags=["hide-input"]
 fig, axes = plots_transfer.transfer_matrix(table["cross"], targets)
 
 # %% tags=["hide-input", "full-width"]
@@ -465,7 +507,10 @@ runs.write_json(
 # maps of {glue:text}`n_test_simulations:d` simulations. $R^2$ per map with 95 % intervals, on
 # {glue:text}`results_suite:s` unless said otherwise:
 #
-# | | $\Omega_m$ | $\sigma_8$ |
+# :::{table} $R^2$ of what is left, *Lite* unless CMD is named.
+# :name: tab-left
+#
+# | | density $\Omega_m$ | clustering $\sigma_8$ |
 # |---|---|---|
 # | uncut | {glue:text}`r2_om_uncut:s` | {glue:text}`r2_s8_uncut:s` |
 # | summary statistics | {glue:text}`r2_om_baseline:s` | {glue:text}`r2_s8_baseline:s` |
@@ -476,10 +521,14 @@ runs.write_json(
 # | $k$ below {glue:text}`kmax_shown:s` | {glue:text}`r2_om_kmax:s` | {glue:text}`r2_s8_kmax:s` |
 # | {glue:text}`underdense_cut:s` | {glue:text}`r2_om_underdense:s` | {glue:text}`r2_s8_underdense:s` |
 # | {glue:text}`overdense_cut:s` | {glue:text}`r2_om_overdense:s` | {glue:text}`r2_s8_overdense:s` |
+# :::
 #
 # {glue:text}`against_summary:s` Verdicts on the six claims: {glue:text}`verdict_counts:s`.
 #
-# What the controls leave of each claim (how many of them say so):
+# {numref}`tab-controls` has what the controls leave of each claim.
+#
+# :::{table} What the controls leave of each claim (how many of them say so).
+# :name: tab-controls
 #
 # | claim | verdict | under its controls |
 # |---|---|---|
@@ -489,10 +538,14 @@ runs.write_json(
 # | 4. saturation | {glue:text}`claim_4_verdict:s` | {glue:text}`claim_4_controls:s` |
 # | 5. consistency | {glue:text}`claim_5_verdict:s` | {glue:text}`claim_5_controls:s` |
 # | 6. degradation | {glue:text}`claim_6_verdict:s` | {glue:text}`claim_6_controls:s` |
+# :::
 #
-# The numbers behind it:
+# {numref}`tab-behind` has the numbers behind it.
 #
-# | | $\Omega_m$ | $\sigma_8$ |
+# :::{table} The numbers behind the controls.
+# :name: tab-behind
+#
+# | | density $\Omega_m$ | clustering $\sigma_8$ |
 # |---|---|---|
 # | mean of each map removed | {glue:text}`r2_om_nomean:s` | {glue:text}`r2_s8_nomean:s` |
 # | which pixels are over-dense, and nothing else | {glue:text}`r2_om_mask:s` | {glue:text}`r2_s8_mask:s` |
@@ -502,10 +555,14 @@ runs.write_json(
 # | only over-dense, no noise | {glue:text}`noise_first_over_om:s` | {glue:text}`noise_first_over_s8:s` |
 # | only under-dense, white noise {glue:text}`noise_highest:s` | {glue:text}`noise_last_under_om:s` | {glue:text}`noise_last_under_s8:s` |
 # | only over-dense, white noise {glue:text}`noise_highest:s` | {glue:text}`noise_last_over_om:s` | {glue:text}`noise_last_over_s8:s` |
+# :::
 #
 # On the other sets of {glue:text}`results_suite:s`, with the network of its uncut maps:
 #
-# | | $\Omega_m$ | $\sigma_8$ |
+# :::{table} The other sets of the suite: the same cosmology in many boxes (CV), one parameter varied at a time (1P).
+# :name: tab-sets
+#
+# | | density $\Omega_m$ | clustering $\sigma_8$ |
 # |---|---|---|
 # | CV: mean prediction minus truth | {glue:text}`cv_bias_om:s` | {glue:text}`cv_bias_s8:s` |
 # | CV: scatter of the predictions from map to map | {glue:text}`cv_map_scatter_om:s` | {glue:text}`cv_map_scatter_s8:s` |
@@ -514,8 +571,9 @@ runs.write_json(
 # | 1P: slope of the prediction with its own parameter (ideal 1) | {glue:text}`slope_om:s` | {glue:text}`slope_s8:s` |
 # | 1P: shift of the prediction over the range of $A_\mathrm{SN1}$ (ideal 0) | {glue:text}`shift_om_sn:s` | {glue:text}`shift_s8_sn:s` |
 # | 1P: the same, $A_\mathrm{AGN1}$ | {glue:text}`shift_om_agn:s` | {glue:text}`shift_s8_agn:s` |
+# :::
 #
-# For comparison, the stored output of the published notebook has $R^2$ of 0.994 and 0.982 on *CMD*
+# For comparison, the stored output of the published notebook {cite}`Lahiry2025` has $R^2$ of “0.994 and 0.982” on *CMD*
 # (IllustrisTNG, uncut, $256^2$ pixels, 1000 simulations).
 #
 # **What the numbers do not say.** Lite ends at a wavenumber of 8 $h$/Mpc and its feedback is a proxy; a
@@ -524,7 +582,10 @@ runs.write_json(
 #
 # **Next:** [chapter 07](07_validation.ipynb) points the same instrument at maps whose answer is known.
 
+# %% [markdown]
+# ## What made this page
+
 # %% tags=["remove-input"]
-commit = (now["git"] or {}).get("commit", "not under git")
-print(f"Made by notebooks/06_results.ipynb -p profile {config.name}, commit {commit[:12]}")
-print(f"{now['utc']}, {now['seconds']:.0f} s, {now['platform']}")
+command = f"papermill notebooks/06_results.ipynb 06.ipynb -p profile {config.name}"
+data = {name: study_suite(name, config).fingerprint for name in config.suites}
+Markdown(runs.what_made([("Made", command, now)], data))

@@ -16,9 +16,9 @@
 # # Check the instrument
 #
 # :::{admonition} Overview
-# - Gaussian and lognormal maps, whose information is known exactly: does the network reach the ceiling
-#   under every Fourier cut, and does it predict the right error bar, map by map?
-# - Planted signals: do cuts and attribution find the one place where a number was hidden?
+# - Gaussian and lognormal maps, whose information is known exactly: does the network reach the {term}`ceiling <Ceiling>`
+#   under every {term}`Fourier cut <Cut>`, and does it predict the right error bar, map by map?
+# - Planted signals: do cuts and {term}`attribution <Attribution>` find the one place where a number was hidden?
 # - The uncut network of chapter 03: are its error bars right, before and after a recalibration, and
 #   what does a full posterior add?
 # - Shuffled labels: is anything found where nothing is?
@@ -31,7 +31,28 @@
 # else. That can be tested where the answer is known. None of the maps of the first three sections is
 # Lite or CMD.
 
-# %% tags=["parameters"]
+# %% tags=["remove-cell"]
+# Opened alone, as on Colab, this notebook fetches its repository and installs it; that takes minutes.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if os.path.isdir("../data/lite"):  # started in notebooks/, as by JupyterLab or on Binder
+    os.chdir("..")
+if importlib.util.find_spec("cosmolib") is None:
+    home, branch = "https://github.com/cosmolib/cosmic-web-interpretability", "main"
+    url = os.environ.get("COSMOLIB_REPOSITORY", home)
+    if not os.path.isdir("cosmolib-clone"):
+        clone = ["git", "clone", "--quiet", "--depth=1", f"--branch={branch}"]
+        subprocess.check_call([*clone, url, "cosmolib-clone"])
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "-e"]
+    subprocess.check_call([*install, "cosmolib-clone[chapters]"])
+    sys.path.insert(0, os.path.abspath("cosmolib-clone"))
+if os.path.isdir("cosmolib-clone"):
+    os.chdir("cosmolib-clone")
+
+# %% tags=["parameters", "hide-input"]
 profile = "demo"  # name of a file in configs/, or a path to one
 seed = 1  # of the maps with a known answer and of the networks that learn them
 test_maps = 1000  # test maps with a known answer
@@ -47,6 +68,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from IPython.display import Markdown
 from myst_nb import glue
 
 from cosmolib import (
@@ -72,7 +94,7 @@ from cosmolib.validation import known_answer_test
 started = time.perf_counter()
 plots.use_style()
 
-# %%
+# %% tags=["hide-input"]
 config = runs.load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
 device = select_device()
 bootstrap = {"n_bootstrap": config.bootstrap_samples}
@@ -87,13 +109,13 @@ folder = Path(runs_dir) / config.name / "known"
 # approximation. Its mean is the best possible estimator; its $R^2$ is the *ceiling*. A Fourier cut
 # lowers the ceiling by a known amount, and the network, trained anew on each cut, should follow.
 
-# %%
+# %% tags=["hide-input"]
 known = known_answer(config.known_answer_maps, test_maps, seed=seed)
 table = validation.against_exact(
     known, config, config.known_answer_cuts, seed, device, folder, progress=print
 )
 
-# %% mystnb={"figure": {"name": "fig-known-answer", "caption": "$R^2$ per Gaussian map against the exact ceiling (grey), under Fourier cuts [$h$/Mpc]. Bars: 95 % over test maps. Neither Lite nor CMD."}, "image": {"alt": "Two panels for Omega_m and sigma_8; for each cut a grey dash with error bar marks the exact ceiling and a blue circle with error bar the network close beside it. Both fall together where a cut hides more."}}
+# %% mystnb={"figure": {"name": "fig-known-answer", "caption": "$R^2$ per Gaussian map against the exact ceiling (grey), under Fourier cuts [$h$/Mpc]. Bars: 95 % over test maps. Neither Lite nor CMD."}, "image": {"alt": "Two panels for Omega_m and sigma_8; for each cut a grey dash with error bar marks the exact ceiling and a blue circle with error bar the network close beside it. Both fall together where a cut hides more."}} tags=["hide-input"]
 names = list(TARGETS)
 fig, axes = plots_validation.known_answer(
     [row["cut"] for row in table],
@@ -106,7 +128,7 @@ fig, axes = plots_validation.known_answer(
 # The paired difference to the ceiling is what the network misses. The ratio of the predicted to the
 # exact standard deviation of a map should be 1: its median, the range of 68 % of the maps, and the
 # share of maps within 10 %. *Faults* are what a sound instrument does not do: an $R^2$ above the
-# ceiling or more than 0.04 below it, a median ratio more than 10 % off, an exact posterior whose
+# ceiling or more than {glue:text}`validation_missed_limit:.2f` below it, a median ratio more than 10 % off, an exact posterior whose
 # $\chi^2$ is not 1.
 
 
@@ -136,7 +158,7 @@ def shown(rows):
 
 shown(table)
 
-# %% mystnb={"figure": {"name": "fig-known-sigma", "caption": "Standard deviation that the network predicts against that of the exact posterior, one point a Gaussian test map, for the first cut of the figure above. Grey: equality and 10 %. Neither Lite nor CMD."}, "image": {"alt": "Two scatter plots of predicted against exact standard deviation for Omega_m and sigma_8; the points lie along the diagonal, most of them within a grey band of ten percent about it."}}
+# %% mystnb={"figure": {"name": "fig-known-sigma", "caption": "Standard deviation that the network predicts against that of the exact posterior, one point a Gaussian test map, for the first cut of the figure above. Grey: equality and 10 %. Neither Lite nor CMD."}, "image": {"alt": "Two scatter plots of predicted against exact standard deviation for Omega_m and sigma_8; the points lie along the diagonal, most of them within a grey band of ten percent about it."}} tags=["hide-input"]
 first = config.known_answer_cuts[0]
 learnt = known_answer_test(known, config, first, seed, device, folder)
 exact = exact_answer(known, first)
@@ -145,7 +167,7 @@ fig, axes = plots_validation.sigma_against_exact(
 )
 
 # %% [markdown]
-# A longer training, on more maps, is kept in the repository with its provenance (profile and date are
+# A longer training, on more maps, is kept in the repository with its provenance ({term}`profile <Profile>` and date are
 # printed): it says how much of what is missed here is patience.
 
 # %% tags=["hide-input", "full-width"]
@@ -167,13 +189,13 @@ shown(stored["rows"]) if stored else "No stored table."
 # *linear* field has no known ceiling, but the uncut one bounds it: what lies below is lost to a filter
 # that cuts another field than the one that is Gaussian, or to the network.
 
-# %%
+# %% tags=["hide-input"]
 lognormal = known_answer(config.known_answer_maps, test_maps, seed=seed, kind="lognormal")
 log_table = validation.against_exact(
     lognormal, config, ["none", "kmax:4@log", "kmax:4"], seed, device, folder, progress=print
 )
 
-# %% mystnb={"figure": {"name": "fig-known-lognormal", "caption": "$R^2$ per lognormal map against the exact ceiling (grey; not known for a filter of the linear map). Bars: 95 % over test maps. Neither Lite nor CMD."}, "image": {"alt": "Two panels for Omega_m and sigma_8 with three cuts: uncut, the log filtered at 4 h/Mpc and the linear map filtered there. Blue circles of the network with error bars; grey dashes mark the exact ceiling of the first two."}}
+# %% mystnb={"figure": {"name": "fig-known-lognormal", "caption": "$R^2$ per lognormal map against the exact ceiling (grey; not known for a filter of the linear map). Bars: 95 % over test maps. Neither Lite nor CMD."}, "image": {"alt": "Two panels for Omega_m and sigma_8 with three cuts: uncut, the log filtered at 4 h/Mpc and the linear map filtered there. Blue circles of the network with error bars; grey dashes mark the exact ceiling of the first two."}} tags=["hide-input"]
 fig, axes = plots_validation.known_answer(
     [row["cut"] for row in log_table],
     [row["network"] for row in log_table],
@@ -192,7 +214,7 @@ shown([row for row in log_table if row["ceiling"]])
 # nothing, one that spares it must cost nothing. $\sigma_8$ is not in these maps at all: any $R^2$ on it
 # is a false alarm.
 
-# %%
+# %% tags=["hide-input"]
 places = list(planted.PLACES)
 planted_found = {}
 for place in places:
@@ -203,10 +225,10 @@ cases = [found["cases"] for found in planted_found.values()]
 chance = [found["chance"] for found in planted_found.values()]
 shares = {m: [found["share"][m] for found in planted_found.values()] for m in METHODS}
 
-# %% mystnb={"figure": {"name": "fig-planted", "caption": "$R^2$ of networks on planted signals: on whole maps, with the place hidden, and with it spared. Left: the planted number. Right: one that is not in the maps. Grey: 0 and 1. Bars: 95 % over test maps. Neither Lite nor CMD."}, "image": {"alt": "Two panels with one row for each planted place and cut. In the left panel circles and triangles for whole and spared signals lie near one and squares for hidden ones at zero; in the right panel all lie at zero."}}
+# %% mystnb={"figure": {"name": "fig-planted", "caption": "$R^2$ of networks on planted signals: on whole maps, with the place hidden, and with it spared. Left: the planted number. Right: one that is not in the maps. Grey: 0 and 1. Bars: 95 % over test maps. Neither Lite nor CMD."}, "image": {"alt": "Two panels with one row for each planted place and cut. In the left panel circles and triangles for whole and spared signals lie near one and squares for hidden ones at zero; in the right panel all lie at zero."}} tags=["hide-input"]
 fig, axes = plots_validation.planted_r2(places, cases, names)
 
-# %% mystnb={"figure": {"name": "fig-planted-attribution", "caption": "Share of each method's attribution at the planted signal, of the network of whole maps: for pixels of their absolute attribution, for the band of the attribution's power by wavenumber, for the mean of its power at wavenumber zero. Grey dashes: a share by chance. Bars: 95 % over maps. Neither Lite nor CMD."}, "image": {"alt": "Four groups for pixels above, pixels below, band and mean. In each, three markers for Saliency, Integrated Gradients and GradientSHAP give the share at the signal between zero and one, beside a grey dash for chance and a dashed line for perfect."}}
+# %% mystnb={"figure": {"name": "fig-planted-attribution", "caption": "Share of each method's attribution at the planted signal, of the network of whole maps: for pixels of their absolute attribution, for the band of the attribution's power by wavenumber, for the mean of its power at wavenumber zero. Grey dashes: a share by chance. Bars: 95 % over maps. Neither Lite nor CMD."}, "image": {"alt": "Four groups for pixels above, pixels below, band and mean. In each, three markers for Saliency, Integrated Gradients and GradientSHAP give the share at the signal between zero and one, beside a grey dash for chance and a dashed line for perfect."}} tags=["hide-input"]
 fig, axes = plots_validation.planted_attribution(
     places, {plots_attribution.METHOD_NAMES[m]: found for m, found in shares.items()}, chance
 )
@@ -226,13 +248,13 @@ pd.DataFrame(
 # %% [markdown]
 # ## Do the error bars mean what they say?
 #
-# Back to the maps of the study. The uncut network of the first suite predicts a mean and a standard
+# Back to the maps of the study. The uncut network of the first {term}`suite <Suite>` predicts a mean and a standard
 # deviation for every test map. If the posterior is Gaussian and right, the truth lies within the
 # central interval of level $q$ in a share $q$ of the maps. Below the diagonal the error bars are too
 # narrow, above it too wide. The recalibration multiplies each parameter's standard deviations by one
 # number, with which one of them holds 68 % of the *validation* maps; the test maps judge it.
 
-# %%
+# %% tags=["hide-input"]
 suite = config.suites[0]
 maps = study_suite(suite, config)
 run = runs.Run(config.name, suite, "none", config.architecture, config.seeds[0], runs_dir)
@@ -246,7 +268,7 @@ versions = {
     "recalibrated": calibration.recalibrated(predictions, factors),
 }
 
-# %% mystnb={"figure": {"name": "fig-coverage", "caption": "Measured against nominal coverage of the intervals that the uncut network predicts, on test maps of the profile's first suite (Lite: with a feedback proxy), before and after the recalibration. Bands: 95 % over simulations; dashed: calibrated."}, "image": {"alt": "Two panels, as predicted and recalibrated, of measured coverage against nominal coverage from zero to one; a line with markers and a shaded band for each of Omega_m and sigma_8 beside the dashed diagonal of perfect calibration."}}
+# %% mystnb={"figure": {"name": "fig-coverage", "caption": "Measured against nominal coverage of the intervals that the uncut network predicts, on test maps of the profile's first suite (Lite: with a feedback proxy), before and after the recalibration. Bands: 95 % over simulations; dashed: calibrated."}, "image": {"alt": "Two panels, as predicted and recalibrated, of measured coverage against nominal coverage from zero to one; a line with markers and a shaded band for each of Omega_m and sigma_8 beside the dashed diagonal of perfect calibration."}} tags=["hide-input"]
 levels = np.linspace(0.05, 0.95, 19)
 covered = {
     label: calibration.coverage(item, levels, config.bootstrap_samples)
@@ -278,14 +300,14 @@ pd.DataFrame(
 # %% [markdown]
 # ## The full posterior
 #
-# A Gaussian along the axes is all that a moment network can say. A normalising flow, conditioned on
+# A Gaussian along the axes is all that a {term}`moment network <Moment network>` can say. A normalising flow, conditioned on
 # the features that the network's last layer sees, gives the posterior its shape: neural posterior
 # estimation {cite}`Greenberg2019`, with the flows of `sbi` {cite}`TejeroCantero2020`, an optional
 # extra. It is trained on the study's training maps and stopped by its validation maps. Two tests of
 # its coverage: the rank of the truth among the samples, parameter by parameter {cite}`Talts2018`, and
 # distances to random points, for all parameters together {cite}`Lemos2023`.
 
-# %%
+# %% tags=["hide-input"]
 flow, flow_predictions = None, None
 x = {part: getattr(uncut_data, f"{part}_x") for part in ("train", "valid", "test")}
 features = {part: posteriors.network_features(uncut_network, maps_) for part, maps_ in x.items()}
@@ -353,13 +375,13 @@ pd.DataFrame(
 # would be a leak between the parts of the split. Below zero is what fitting noise costs. Chapter 05
 # asks what the attributions of this network look like.
 
-# %%
+# %% tags=["hide-input"]
 shuffled_run = dataclasses.replace(run, profile=config.shuffled.name)
 train_run(shuffled_run, config.shuffled, device=device)
 shuffled_r2 = r2_of([read_predictions(shuffled_run.path("predictions.npz"))], **bootstrap)
 real_r2 = {name: from_metrics(metrics["parameters"][name], "r2") for name in config.targets}
 
-# %% mystnb={"figure": {"name": "fig-shuffled", "caption": "$R^2$ per test map of the uncut network and of one trained on shuffled labels, on the profile's first suite (Lite: with a feedback proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8; a circle with error bar for true labels to the right, a square with error bar for shuffled labels near or left of the line at zero."}}
+# %% mystnb={"figure": {"name": "fig-shuffled", "caption": "$R^2$ per test map of the uncut network and of one trained on shuffled labels, on the profile's first suite (Lite: with a feedback proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8; a circle with error bar for true labels to the right, a square with error bar for shuffled labels near or left of the line at zero."}} tags=["hide-input"]
 fig, axes = plots_validation.control_r2(
     {"true labels": real_r2, "shuffled labels": shuffled_r2},
     [name for name in TARGETS if name in config.targets],
@@ -375,6 +397,7 @@ worst = max(
 for kind, rows in of_kind.items():
     most = max((row["missed"][n] for row in rows for n in names), key=lambda x: x["value"])
     glue(f"validation_missed_{kind}", as_text(most, 3), display=False)
+glue("validation_missed_limit", validation.R2_MISSED, display=False)
 glue("validation_worst_parameter", worst[1].replace("_", " "), display=False)
 glue("validation_worst_cut", worst[0]["cut"], display=False)
 glue("validation_cuts", int(len(table)), display=False)
@@ -477,7 +500,10 @@ runs.write_json(
 # - Of a planted number that was hidden, $R^2$ {glue:text}`validation_hidden_high:.2f` is left at most;
 #   whole or spared it is {glue:text}`validation_spared_low:.2f` at least. The largest false alarm on
 #   the number that is not there is {glue:text}`validation_alarm:.2f`.
-# - Attribution does not always point to the signal. Share at the signal, with the share by chance:
+# - Attribution does not always point to the signal. {numref}`tab-planted` has the share at the signal.
+#
+# :::{table} Share of the attribution at a planted signal, with the share by chance.
+# :name: tab-planted
 #
 # | planted in | chance | Saliency | Integrated Gradients | GradientSHAP |
 # |---|---|---|---|---|
@@ -485,6 +511,7 @@ runs.write_json(
 # | empty pixels | {glue:text}`validation_chance_below:.3f` | {glue:text}`validation_saliency_below:s` | {glue:text}`validation_integrated_gradients_below:s` | {glue:text}`validation_gradient_shap_below:s` |
 # | a band of scales | {glue:text}`validation_chance_band:.3f` | {glue:text}`validation_saliency_band:s` | {glue:text}`validation_integrated_gradients_band:s` | {glue:text}`validation_gradient_shap_band:s` |
 # | the mean | {glue:text}`validation_chance_mean:.4f` | {glue:text}`validation_saliency_mean:s` | {glue:text}`validation_integrated_gradients_mean:s` | {glue:text}`validation_gradient_shap_mean:s` |
+# :::
 #
 # - On {glue:text}`validation_suite:s`, uncut, $\chi^2$ is {glue:text}`validation_chi2_raw_om:s`
 #   ($\Omega_m$) and {glue:text}`validation_chi2_raw_s8:s` ($\sigma_8$), and the truth lies within one
@@ -500,11 +527,13 @@ runs.write_json(
 #   {glue:text}`validation_shuffled_s8:s`. {glue:text}`validation_leak:s`
 #
 # In the stored output of the published notebook, on *CMD* (IllustrisTNG, uncut), the mean predicted
-# standard deviation is 0.013 and 0.022 at an RMSE of 0.009 and 0.016: over-dispersed by about 40 %.
+# standard deviation is “0.013 and 0.022” at an RMSE of “0.009 and 0.016” {cite}`Lahiry2025`: over-dispersed by about 40 %.
 #
 # **Next:** [reproduce the book](../book/reproduce.md), or point it at [your own data](../book/your-data.md).
 
+# %% [markdown]
+# ## What made this page
+
 # %% tags=["remove-input"]
-commit = (now["git"] or {}).get("commit", "not under git")
-print(f"Made by notebooks/07_validation.ipynb -p profile {config.name}, commit {commit[:12]}")
-print(f"{now['utc']}, {now['seconds']:.0f} s, {now['platform']}")
+command = f"papermill notebooks/07_validation.ipynb 07.ipynb -p profile {config.name}"
+Markdown(runs.what_made([("Made", command, now)], {suite: maps.fingerprint}))

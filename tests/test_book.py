@@ -78,7 +78,7 @@ def test_glued_numbers_are_made(path):
 @pytest.mark.parametrize("path", PAGES + NOTEBOOKS, ids=lambda path: path.name)
 def test_figures_have_caption_and_alt(path):
     for options in FIGURE.findall(markdown(path)):
-        assert re.search(r":alt: *\S.{20,}", options), f"{path.name}: figure without alt: {options}"
+        assert re.search(r":alt: *\S.{39,}", options), f"{path.name}: figure without alt: {options}"
     if path.suffix == ".ipynb":
         for cell in jupytext.read(path).cells:
             meta = cell.metadata.get("mystnb", {})
@@ -86,7 +86,7 @@ def test_figures_have_caption_and_alt(path):
                 where = f"{path.name}: {meta}"
                 assert len(meta["figure"]["caption"]) > 20, where
                 assert meta["figure"]["name"], where
-                assert len(meta["image"]["alt"]) > 20, where
+                assert len(meta["image"]["alt"]) >= 40, where
 
 
 @pytest.mark.parametrize("path", PAGES + NOTEBOOKS, ids=lambda path: path.name)

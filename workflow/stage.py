@@ -20,10 +20,26 @@ sys.path.insert(0, str(ROOT))
 from cosmolib.locks import is_held  # noqa: E402
 from cosmolib.runs import short_commit  # noqa: E402
 
-PROSE = ("_config.yml", "_toc.yml", "CHANGELOG.md")
+PROSE = ("_toc.yml", "CHANGELOG.md")
+SUBTITLE = "R² of two parameters for each part of the map that a network may see"
 BENCH = ROOT / "results" / "benchmarks" / "camels.json"  # of `make bench-camels`
 SPEED_BENCH = ROOT / "results" / "benchmarks" / "speed.json"  # of `make bench`
 ATTRIBUTION_BENCH = ROOT / "results" / "benchmarks" / "attribution.json"  # make bench-attribution
+
+# The folder's own address leads to the first page; jupyter-book's page for it has no title.
+ENTRANCE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="refresh" content="0; url=book/index.html">
+<link rel="icon" href="_static/logo.svg">
+<title>Where in the cosmic web is the cosmology?</title>
+</head>
+<body><main>
+<h1><a href="book/index.html">Where in the cosmic web is the cosmology?</a></h1>
+</main></body>
+</html>
+"""
 
 
 def collect(build, headline, profile):
@@ -32,7 +48,11 @@ def collect(build, headline, profile):
     The headline figure of this very run replaces the committed one, which the README shows.
     """
     # here, because `build` needs nothing of them
+    import address
+    import colophon
+    import pictures
     import provenance_page
+    import social_card
     import speed_page
     import survival_page
 
@@ -43,19 +63,29 @@ def collect(build, headline, profile):
     book.mkdir(parents=True)
     for name in PROSE:
         shutil.copy2(ROOT / name, book / name)
+    config = (ROOT / "_config.yml").read_text(encoding="utf-8")
+    text = address.staged_config(config, address.address())
+    (book / "_config.yml").write_text(text, encoding="utf-8")
     shutil.copytree(ROOT / "book", book / "book", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy2(headline, book / "book" / "_static" / "headline.png")
+    static = book / "book" / "_static"
+    shutil.copy2(headline, static / "headline.png")
+    title = address.title(config)
+    social_card.draw(headline, title, SUBTITLE, static / Path(address.CARD).name)
     tables = book / "book" / "_tables"
     tables.mkdir()
     (tables / "camels.md").write_text(camels_table(BENCH), encoding="utf-8")
     text = attribution_table(ATTRIBUTION_BENCH)
     (tables / "attribution.md").write_text(text, encoding="utf-8")
-    speed_page.write(SPEED_BENCH, tables, book / "book" / "_static")
+    speed_page.write(SPEED_BENCH, tables, static)
     survival_page.write(BENCH.parent, tables)
     provenance_page.write(profile, tables)
+    colophon.write(profile, book / "book")
     shutil.copytree(
         build / "notebooks", book / "notebooks", ignore=shutil.ignore_patterns(".*", "*.failed.*")
     )
+    for path in (book / "notebooks").glob("*.ipynb"):
+        forget_paths(path)
+        pictures.lighten(path)
     listing = {
         path.relative_to(book).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(book.rglob("*"))
@@ -64,6 +94,23 @@ def collect(build, headline, profile):
     temporary = build / ".staged.json"
     temporary.write_text(json.dumps(listing, indent=1) + "\n")
     os.replace(temporary, build / "staged.json")
+
+
+def forget_paths(path):
+    """Drop from a staged notebook, which the book offers to download, what names this machine.
+
+    papermill notes where it read and wrote; import warnings name folders. The page shows neither.
+    The cell in which papermill keeps the parameters of the run is folded, as all code is.
+    """
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    notebook["metadata"].pop("papermill", None)
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            tags = cell["metadata"].get("tags", [])
+            if "injected-parameters" in tags:
+                cell["metadata"]["tags"] = [*tags, "hide-input"]
+            cell["outputs"] = [out for out in cell["outputs"] if out.get("name") != "stderr"]
+    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def tidy(build):
@@ -180,6 +227,7 @@ def build(folder, html):
     if done.returncode:
         print(done.stdout, done.stderr, sep="\n", file=sys.stderr)
         done.check_returncode()
+    (site / "_build" / "html" / "index.html").write_text(ENTRANCE, encoding="utf-8")
     shutil.rmtree(html, ignore_errors=True)
     html.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(site / "_build" / "html", html)

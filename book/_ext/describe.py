@@ -1,0 +1,58 @@
+"""Describe each page to search engines and to those who share a link, in at most 200 characters.
+
+By the first point of its overview, or by its first paragraph: sphinxext.opengraph would begin a
+chapter with what one needs to run it, and leave formulae in TeX.
+"""
+
+import html
+import re
+
+from docutils import nodes
+
+LENGTH = 200
+SYMBOLS = {r"\Omega": "Ω", r"\sigma": "σ", r"\delta": "δ", r"\Sigma": "Σ", r"\chi": "χ", "^2": "²"}
+
+
+def describe(doctree):
+    """Return the description of one page, or an empty string if it is but a list."""
+    for box in doctree.findall(nodes.admonition):
+        if box[0].astext() == "Overview":
+            return shorten(next(box.findall(nodes.paragraph)))
+    for paragraph in doctree.findall(nodes.paragraph):
+        if isinstance(paragraph.parent, nodes.section):
+            return shorten(paragraph)
+    return ""
+
+
+def shorten(paragraph):
+    """Return the text of a paragraph: symbols for TeX, no citations, cut between two words."""
+    text = ""
+    for node in paragraph.findall(nodes.Text):
+        piece = node.astext()
+        parent = node.parent
+        if isinstance(parent, nodes.math):
+            for name, symbol in SYMBOLS.items():
+                piece = piece.replace(name, symbol)
+            piece = re.sub(r"\\[a-z]+|[{}$_]", "", piece)
+        while parent is not paragraph and "cite" not in " ".join(parent.get("classes", [])).lower():
+            parent = parent.parent
+        text += piece if parent is paragraph else ""
+    text = re.sub(r"\s*\[[^\]]*\d{4}\]", "", " ".join(text.split()))  # [Someone et al., 2025]
+    if len(text) <= LENGTH:
+        return text
+    return text[: LENGTH - 1].rsplit(" ", 1)[0].rstrip(",;:") + "…"
+
+
+def add(app, pagename, templatename, context, doctree):
+    """Give a page its description, before sphinxext.opengraph looks for one."""
+    if doctree:
+        text = describe(doctree) or f"{context['title']}. {app.config.ogp_site_name}"
+        context["meta"] = {**(context.get("meta") or {}), "og:description": text}
+        tag = f'<meta name="description" content="{html.escape(text)}" />\n'
+        context["metatags"] = context.get("metatags", "") + tag
+
+
+def setup(app):
+    """Run before the default priority, 500."""
+    app.connect("html-page-context", add, priority=400)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,65 @@
+"""What the built pages need to stand alone, and to be read with any aid.
+
+The theme is made for sites that are live, large and online. Here no cell is live, so that the
+scripts of sphinx-thebe go (the second copy of them is an error in the console); the icons are drawn
+by the theme's own fonts, so that its 1.5 MB of script for the same icons go; and faults in the
+pages are mended that a screen reader would meet.
+"""
+
+import re
+from pathlib import Path
+
+ICON_SCRIPT = re.compile(r"\s*<(?:script|link)\b[^>]*scripts/fontawesome\.js[^>]*>(?:</script>)?")
+# A corner of a table that heads nothing is no header.
+EMPTY_HEADER = re.compile(r"<th\b[^>]*>\s*(?:<p>\s*</p>|&nbsp;)?\s*</th>")
+# axe: this role is deprecated, and no child that the list around it may have.
+CITATION = re.compile(r'(<div class="citation" id="[^"]*") role="doc-biblioentry"')
+
+
+def drop_thebe(app, pagename, templatename, context, doctree):
+    """Remove script files and inline scripts that mention thebe from one page."""
+    scripts = context.get("script_files", [])
+    for script in list(scripts):
+        body = getattr(script, "attributes", {}).get("body") or ""
+        if "thebe" in f"{getattr(script, 'filename', script)}{body}".lower():
+            scripts.remove(script)
+
+
+def finish(app, exception):
+    """Mend the files of a build that went well.
+
+    Raises
+    ------
+    RuntimeError
+        If a theme of another version has nothing left to mend: then this code should go.
+    """
+    if exception or app.builder.format != "html":
+        return
+    out = Path(app.outdir)
+    icons = 0
+    for page in out.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        mended, n = ICON_SCRIPT.subn("", text)
+        mended = EMPTY_HEADER.sub("<td></td>", mended)
+        mended = CITATION.sub(r'\1 role="listitem"', mended)
+        icons += n
+        if mended != text:
+            page.write_text(mended, encoding="utf-8")
+    theme = out / "_static" / "styles" / "theme.css"
+    text = theme.read_text(encoding="utf-8")
+    imported = '@import "../basic.css";'
+    if not icons or imported not in text:
+        raise RuntimeError(
+            "standalone: found no icon script or no import of basic.css in the theme"
+        )
+    (out / "_static" / "scripts" / "fontawesome.js").unlink(missing_ok=True)
+    # A style sheet less to wait for, and one address less to resolve: axe takes it from the page's.
+    basic = (out / "_static" / "basic.css").read_text(encoding="utf-8")
+    theme.write_text(text.replace(imported, basic), encoding="utf-8")
+
+
+def setup(app):
+    """Run after every other extension has added its scripts."""
+    app.connect("html-page-context", drop_thebe, priority=999)
+    app.connect("build-finished", finish, priority=999)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

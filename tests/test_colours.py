@@ -1,0 +1,83 @@
+"""The colours that figures put side by side differ for every kind of colour vision."""
+
+from itertools import combinations
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex, to_rgb
+
+from cosmolib import explorer, plots, plots_cuts
+
+# Machado, Oliveira & Fernandes (2009), doi:10.1109/TVCG.2009.113, severity 1, on linear RGB.
+VISION = {
+    "usual": np.eye(3),
+    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
+               [-0.003882, -0.048116, 1.051998]],
+    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
+               [-0.011820, 0.042940, 0.968881]],
+    "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602],
+               [0.004733, 0.691367, 0.303900]],
+}  # fmt: skip
+SEEN = 10  # difference in CIELAB; about 2 can be told apart side by side
+
+
+def lab(rgb, vision):
+    """CIELAB (D65) of sRGB colours (n, 3) as a kind of colour vision sees them."""
+    rgb = np.asarray(rgb, float)
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(linear @ np.transpose(VISION[vision]), 0, 1)
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    xyz = linear @ np.transpose(to_xyz) / [0.9505, 1.0, 1.089]
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.stack(
+        [116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1
+    )
+
+
+def closest(colours, vision):
+    """Smallest difference between any two of some colours."""
+    seen = lab([to_rgb(colour) for colour in colours], vision)
+    return min(np.linalg.norm(a - b) for a, b in combinations(seen, 2))
+
+
+def cycle(*places):
+    path = Path(plots.__file__).with_name("book.mplstyle")
+    colours = mpl.rc_params_from_file(path, use_default_template=False)["axes.prop_cycle"]
+    return [colours.by_key()["color"][place] for place in places]
+
+
+PALETTES = {
+    "suites": cycle(0, 2, 4),
+    "methods": cycle(0, 1, 2),
+    "parts": list(plots.PART_COLOURS.values()),
+    "explorer": explorer.SERIES,
+    "cuts": plots_cuts.CUT_COLOURS[:4],  # a panel has four curves at most
+    "groups": plots.ordered_colours(3),
+    "negative pixels and the map": [
+        plots.NOT_POSITIVE, *mpl.colormaps["inferno"](np.linspace(0, 1, 9))[[0, 2, 4, 6, 8]]
+    ],
+    "signs": mpl.colormaps["RdBu_r"]([0.1, 0.5, 0.9]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("vision", VISION)
+@pytest.mark.parametrize("name", PALETTES)
+def test_colours_side_by_side_can_be_told_apart(name, vision):
+    found = closest(PALETTES[name], vision)
+    colours = [to_hex(colour) for colour in PALETTES[name]]
+    assert found > SEEN, f"{colours}: found a difference of {found:.1f} for {vision} vision"
+
+
+def test_the_simulation_sees_a_bad_pair():
+    """Red and green of one lightness are one colour to deutan eyes, and two to others."""
+    pair = ["#b2715f", "#748455"]
+    assert closest(pair, "usual") > 3 * SEEN
+    assert closest(pair, "deutan") < SEEN
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_maps_of_density_get_lighter_all_the_way(vision):
+    lightness = lab(mpl.colormaps["inferno"](np.linspace(0, 1, 64))[:, :3], vision)[:, 0]
+    assert np.all(np.diff(lightness) > 0)

@@ -1,0 +1,226 @@
+"""The checks of a built book see what is wrong with one."""
+
+import base64
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "workflow"))
+import check_browser  # noqa: E402
+import check_site  # noqa: E402
+import colophon  # noqa: E402
+import pictures  # noqa: E402
+
+WORDS = "Two panels with points that rise from the left to the right"
+GOOD = """<!DOCTYPE html><html lang="en"><head><title>A page</title>
+<link rel="icon" href="data:,"></head><body><main><article>
+<h1>A page</h1><p id="here">Text, <a href="other.html#there">a link</a>.</p>
+<img src="{picture}" alt="{words}">{more}
+<section id="what-made-this-page"><h2>What made this page</h2></section>
+</article></main></body></html>"""
+
+
+def png(side=8):
+    pixels = np.linspace(0, 255, side * side).reshape(side, side).astype(np.uint8)
+    with io.BytesIO() as buffer:
+        Image.fromarray(pixels).save(buffer, "PNG")
+        return buffer.getvalue()
+
+
+@pytest.fixture
+def site(tmp_path):
+    """Write a book of two pages, the first with something more in it."""
+
+    def write(more="", words=WORDS, other='<p id="there">There.</p>'):
+        (tmp_path / "_images").mkdir(exist_ok=True)
+        (tmp_path / "_images" / "a.png").write_bytes(png())
+        for name, extra in (("page.html", more), ("other.html", other)):
+            text = GOOD.format(picture="book/../_images/a.png", words=words, more=extra)
+            (tmp_path / name).write_text(text.replace('"other.html', '"other.html'))
+        (tmp_path / "book").mkdir(exist_ok=True)
+        return tmp_path
+
+    return write
+
+
+def test_a_good_book_has_no_fault(site):
+    faults, report = check_site.check(site())
+    assert faults == []
+    assert (report["pages"], report["links"]) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("more", "fault"),
+    [
+        ('<a href="gone.html">x</a>', "page.html: broken link: gone.html"),
+        ('<a href="other.html#gone">x</a>', "page.html: link to a missing place: other.html#gone"),
+        ('<a href="#gone">x</a>', "page.html: link to a missing place: #gone"),
+        ('<a href="../outside.html">x</a>', "page.html: link leaves the book: ../outside.html"),
+        ('<img src="gone.png" alt="">', "page.html: broken link: gone.png"),
+        ('<script src="https://a.b/c.js"></script>', "is fetched from another host"),
+        ('<link rel="stylesheet" href="//a.b/c.css">', "is fetched from another host"),
+        ('<img src="book/../_images/a.png">', "found the words None, expected 40"),
+        ('<img src="book/../_images/a.png" alt="a map">', "found the words 'a map', expected 40"),
+        (f'<img src="data:," alt="{"ab" * 30}.png">', "its words are a file name"),
+        ('<p id="here"></p>', "id 'here' is there twice"),
+        (f"<p>{'x' * 3_000_000}</p>", "expected 3000000 at most"),
+    ],
+)
+def test_each_fault_is_seen(site, more, fault):
+    faults, _ = check_site.check(site(more))
+    assert any(fault in line for line in faults), faults
+
+
+def test_a_page_says_what_made_it(site):
+    folder = site()
+    page = folder / "page.html"
+    page.write_text(page.read_text().replace("what-made-this-page", "something-else"))
+    assert check_site.check(folder)[0] == ["page.html: does not say what made it"]
+
+
+def test_other_sites_may_be_linked_to(site):
+    assert check_site.check(site('<a href="https://arxiv.org/abs/2504.17839">x</a>'))[0] == []
+
+
+def test_a_first_visit_counts_compressed_text(site):
+    folder = site()
+    script = folder / "big.js"
+    script.write_text("x" * 5_000_000)  # compresses to nothing
+    page = folder / "page.html"
+    page.write_text(page.read_text().replace("</head>", '<script src="big.js"></script></head>'))
+    assert check_site.check(folder)[0] == []
+    script.write_bytes(np.random.default_rng(0).bytes(4_000_000))
+    assert any("to fetch at a first visit" in line for line in check_site.check(folder)[0])
+
+
+def test_a_folder_without_pages_is_an_error(tmp_path, capsys):
+    assert check_site.main([str(tmp_path)]) == 2
+    assert "expected a built book" in capsys.readouterr().err
+
+
+# --------------------------------------------------------------------------------------------------
+# The browser
+# --------------------------------------------------------------------------------------------------
+EXPLORER = """<div class="explorer" id="e">
+<div class="still" {still}><img src="data:," alt="x"></div>
+<div class="live"><label>a<input type="range" data-key="step" min="0" max="9"></label>
+<svg role="img" aria-label="a line" width="50" height="9"></svg></div></div>
+<script>const s = document.querySelector("svg"), r = document.querySelector("input");
+r.addEventListener("input", () => {{ s.innerHTML = "<text>" + {shown} + "</text>"; }});</script>"""
+needs_browser = pytest.mark.skipif(
+    check_browser.find_browser() is None, reason="no Chromium on this machine"
+)
+
+
+@needs_browser
+def test_the_browser_sees_each_fault(site):
+    """One book with every fault at once: each has a line of its own."""
+    more = """<p>{glue:text}`gone`</p><span class="math">\\(a\\)</span>
+    <div style="width: 1500px">wide</div><p style="color: #999">pale</p>
+    <script>console.error("hello"); fetch("https://example.org/a");</script>
+    <script src="gone.js"></script>""" + EXPLORER.format(still="hidden", shown="1")
+    folder = site(more)
+    page = folder / "page.html"
+    faults = reading(folder, [page.name])
+    for fault in (
+        "console: hello", "status 404", "asks another host: https://example.org/a",
+        "px sideways: div", "equation not drawn", "markup not rendered", "axe color-contrast",
+    ):  # fmt: skip
+        assert any(fault in line for line in faults), (fault, faults)
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    ("still", "shown", "fault"),
+    [
+        ("hidden", "r.value", None),
+        ("hidden", "'same'", "changes no picture"),
+        ("", "r.value", "shows its still picture although scripts run"),
+    ],
+)
+def test_the_browser_moves_the_sliders(site, still, shown, fault):
+    made = EXPLORER.format(still=still, shown=shown)
+    # The first press changes even a picture that is always the same: start it there.
+    made = made.replace("></svg>", "><text>same</text></svg>")
+    faults = [line for line in reading(site(made), ["page.html"]) if "#e" in line]
+    assert len(faults) == (fault is not None)
+    assert not fault or fault in faults[0]
+
+
+def reading(folder, names):
+    """Faults of some pages in one light and one width."""
+    from playwright.sync_api import sync_playwright
+
+    server, base = check_browser.serve(folder)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=check_browser.find_browser(), args=check_browser.FLAGS
+        )
+        reader = check_browser.Reader(browser)
+        context = browser.new_context(viewport={"width": 390, "height": 800})
+        for name in names:
+            page = reader.look(context, base, name, "light", "phone")
+            reader.explore(page, name)
+        browser.close()
+    server.shutdown()
+    server.server_close()
+    return reader.faults
+
+
+def test_the_entrance_is_no_page_to_look_at(site):
+    folder = site()
+    (folder / "index.html").write_text("")
+    assert check_browser.book_pages(folder) == ["other.html", "page.html"]
+
+
+# --------------------------------------------------------------------------------------------------
+# What the staging adds
+# --------------------------------------------------------------------------------------------------
+def test_pages_of_prose_say_what_made_them(tmp_path):
+    pages = tmp_path / "book"
+    pages.mkdir()
+    (pages / "a.md").write_text("# A\n\n{glue:text}`../notebooks/06_results.ipynb::n_runs:d`\n")
+    (pages / "b.md").write_text("# B\n")
+    results = tmp_path / "runs" / "tiny" / "results"
+    results.mkdir(parents=True)
+    made = {"git": {"commit": "c" * 40, "dirty": False}, "seconds": 12.3}
+    for name in ("01_data", "06_results"):
+        (results / f"{name}.json").write_text(json.dumps({"provenance": made}))
+    colophon.write("tiny", pages, tmp_path / "runs")
+    first, second = ((pages / name).read_text() for name in ("a.md", "b.md"))
+    assert "## What made this page" in first
+    assert "`make study PROFILE=tiny`" in first
+    assert "[06 results](../notebooks/06_results.ipynb): commit `cccccccccccc`, 12 seconds" in first
+    assert "Lite `" in first
+    assert "01 data" not in first
+    assert "06 results" not in second
+
+
+def test_heavy_pictures_get_a_palette(tmp_path):
+    rng = np.random.default_rng(0)
+    few = np.repeat(rng.integers(0, 255, (40, 3)), 4000, axis=0).reshape(400, 400, 3)
+    noise = rng.integers(0, 255, (400, 400, 3))
+    images = []
+    for pixels in (few[rng.permutation(400)], noise):
+        with io.BytesIO() as buffer:
+            Image.fromarray(pixels.astype(np.uint8)).save(buffer, "PNG", compress_level=0)
+            images.append(buffer.getvalue())
+    outputs = [{"data": {"image/png": base64.b64encode(one).decode()}} for one in images]
+    notebook = tmp_path / "a.ipynb"
+    notebook.write_text(json.dumps({"cells": [{"outputs": outputs}, {"source": "text"}]}))
+    pictures.lighten(notebook)
+    cells = json.loads(notebook.read_text())["cells"]
+    small, same = (base64.b64decode(one["data"]["image/png"]) for one in cells[0]["outputs"])
+    assert len(small) < len(images[0]) / 3
+    before, after = (
+        np.asarray(Image.open(io.BytesIO(one)).convert("RGB"), int) for one in (images[0], small)
+    )
+    assert np.abs(before - after).max() <= 1
+    assert same == images[1]  # a palette would be seen
+    assert pictures.in_palette(png()) == png()  # light enough

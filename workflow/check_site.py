@@ -1,0 +1,160 @@
+"""Check the files of a built book, without a browser: ``check_site.py HTML``.
+
+A fault is printed on a line of its own: a link or an anchor inside the book that leads nowhere, a
+file that another host would have to send, a picture without words, a figure or page that is too
+large, a page that does not say what made it.
+"""
+
+import argparse
+import gzip
+import json
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+ALT = 40  # characters that the words for a figure have at least
+PAGE_BYTES = 3_000_000  # a page with its own pictures; and all that a first visit fetches
+BOOK_BYTES = 60_000_000
+FETCHED = {
+    ("script", "src"),
+    ("img", "src"),
+    ("iframe", "src"),
+    ("source", "src"),
+    ("video", "src"),
+}
+STYLES = (
+    "stylesheet",
+    "icon",
+    "preload",
+    "shortcut icon",
+)  # links that a browser follows by itself
+MADE = "what-made-this-page"
+TEXT = (".html", ".css", ".js", ".svg", ".json", ".txt")  # what servers compress
+GENERATED = ("genindex.html", "search.html", "index.html")  # lists, and the way to the first page
+
+
+class Page(HTMLParser):
+    """What one page has: `links`, `fetched` addresses, `ids`, and `pictures` with their words."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.fetched, self.pictures, self.ids = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = {key: value or "" for key, value in attributes}
+        if "id" in found:
+            self.ids.append(found["id"])
+        if tag == "a" and "href" in found:
+            self.links.append(found["href"])
+        if tag == "link" and found.get("rel") in STYLES:
+            self.fetched.append(found.get("href", ""))
+        self.fetched += [found[key] for name, key in FETCHED if name == tag and found.get(key)]
+        if tag == "img":
+            self.pictures.append((found.get("src", ""), found.get("alt"), found.get("class", "")))
+
+
+def check(html):
+    """Return all faults of the book in the folder `html`, and a report of sizes.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no book.
+    """
+    html = Path(html).resolve()
+    paths = [p for p in sorted(html.rglob("*.html")) if "_static" not in p.relative_to(html).parts]
+    if not paths:
+        raise FileNotFoundError(f"{html}: found no pages, expected a built book")
+    pages = {path: Page(path.read_text(encoding="utf-8")) for path in paths}
+    faults, largest = [], 0
+    for path, page in pages.items():
+        name = path.relative_to(html).as_posix()
+        faults += [f"{name}: {text}" for text in _links(path, page, pages, html)]
+        faults += [f"{name}: {text}" for text in _pictures(page)]
+        twice = {one for one in page.ids if page.ids.count(one) > 1}
+        faults += [f"{name}: id {one!r} is there twice" for one in sorted(twice)]
+        own, sent = sizes(path, page)
+        largest = max(largest, own, sent)
+        if max(own, sent) > PAGE_BYTES:
+            faults.append(
+                f"{name}: found {own} bytes with its pictures and {sent} to fetch at a first "
+                f"visit, expected {PAGE_BYTES} at most"
+            )
+        if name not in GENERATED and MADE not in page.ids:
+            faults.append(f"{name}: does not say what made it")
+    total = sum(path.stat().st_size for path in html.rglob("*") if path.is_file())
+    if total > BOOK_BYTES:
+        faults.append(f"the book has {total} bytes, expected {BOOK_BYTES} at most")
+    links = sum(len(page.links) for page in pages.values())
+    report = {"pages": len(pages), "links": links, "bytes": total, "largest_page": largest}
+    return faults, report
+
+
+def local(path, address):
+    """The file that an address of this page leads to and its fragment; None for another host."""
+    parts = urlsplit(address)
+    if parts.scheme or parts.netloc:
+        return None, ""
+    target = path if not parts.path else (path.parent / unquote(parts.path)).resolve()
+    return target, unquote(parts.fragment)
+
+
+def _links(path, page, pages, html):
+    for address in page.links + page.fetched:
+        target, fragment = local(path, address)
+        if target is None:
+            if address in page.fetched and not address.startswith("data:"):
+                yield f"is fetched from another host: {address[:100]}"
+        elif not target.is_relative_to(html):
+            yield f"link leaves the book: {address}"
+        elif not target.is_file():
+            yield f"broken link: {address}"
+        elif fragment and target in pages and fragment not in pages[target].ids:
+            yield f"link to a missing place: {address}"
+
+
+def _pictures(page):
+    for source, alt, kind in page.pictures:
+        figure = "/_images/" in source or source.startswith("data:") or "headline" in source
+        if alt is None or (figure and len(alt) < ALT and "logo" not in kind):
+            yield f"picture {source[:60]}: found the words {alt!r}, expected {ALT} characters"
+        elif re.search(r"[0-9a-f]{32}|\.png", alt):
+            yield f"picture {source[:60]}: its words are a file name"
+
+
+def sizes(path, page):
+    """Bytes of a page with its own pictures, and of all that its first visit fetches.
+
+    The second counts text as a server sends it, compressed.
+    """
+    own = sent = 0
+    for file in {path, *(local(path, one)[0] for one in page.fetched)}:
+        if file is None or not file.is_file():
+            continue
+        data = file.read_bytes()
+        sent += len(gzip.compress(data)) if file.suffix in TEXT else len(data)
+        own += len(data) if file == path or file.parent.name == "_images" else 0
+    return own, sent
+
+
+def main(arguments=None):
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("html", help="folder of the built site")
+    options = parser.parse_args(arguments)
+    try:
+        faults, report = check(options.html)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for line in faults:
+        print(line)
+    print(json.dumps({**report, "faults": len(faults)}))
+    return bool(faults)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

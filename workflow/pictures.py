@@ -1,0 +1,37 @@
+"""Lighter pictures for the book: a palette of 256 colours where the eye sees no difference."""
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+HEAVY = 40_000  # bytes; smaller pictures stay as they are
+MEAN_ERROR = 0.5  # of 255 levels, over the whole picture
+
+
+def lighten(notebook):
+    """Shrink the PNG outputs of an executed notebook in place."""
+    notebook = Path(notebook)
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    for cell in content["cells"]:
+        for output in cell.get("outputs", ()):
+            png = output.get("data", {}).get("image/png")
+            if png:
+                data = base64.b64decode("".join(png))
+                output["data"]["image/png"] = base64.b64encode(in_palette(data)).decode()
+    notebook.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def in_palette(png):
+    """Return a PNG (bytes) with 256 colours, or as it is where that is no gain or would be seen."""
+    if len(png) < HEAVY:
+        return png
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    small = image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    error = np.abs(np.asarray(image, int) - np.asarray(small.convert("RGB"), int)).mean()
+    with io.BytesIO() as buffer:
+        small.save(buffer, "PNG", optimize=True)
+        return buffer.getvalue() if error < MEAN_ERROR and buffer.tell() < len(png) else png

@@ -1,0 +1,64 @@
+"""The picture that a shared link shows: the book's title beside the headline figure of this run."""
+
+import sys
+import textwrap
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from cosmolib.files import atomic_path  # noqa: E402
+
+SIZE = (1200, 630)  # pixels: what the services that show it ask for
+TEXT = 310  # pixels of the column of text on the left
+EDGE = 36  # pixels around everything
+MOST_BYTES = 300_000  # some services show no larger picture
+
+
+def draw(headline, title, subtitle, target):
+    """Draw a card of 1200 x 630 pixels and write it as PNG.
+
+    Parameters
+    ----------
+    headline : path-like
+        Picture of any size; it is scaled to fit.
+    title, subtitle : str
+        The words beside it.
+    target : path-like
+        PNG file to write.
+
+    Raises
+    ------
+    ValueError
+        The headline is no picture, or the card is too large a file.
+    """
+    from matplotlib import style
+    from matplotlib.figure import Figure
+    from matplotlib.image import imread
+
+    headline, target = Path(headline), Path(target)
+    try:
+        picture = imread(headline)
+    except (OSError, SyntaxError) as error:  # Pillow's for a broken PNG
+        raise ValueError(f"{headline}: found no picture ({error}), expected a PNG") from None
+    width, height = SIZE
+    room = (width - TEXT - 3 * EDGE // 2, height - 2 * EDGE)
+    scale = min(room[0] / picture.shape[1], room[1] / picture.shape[0])
+    size = (picture.shape[1] * scale / width, picture.shape[0] * scale / height)
+    left = (TEXT + EDGE + (room[0] - size[0] * width) / 2) / width
+    # The book's own style lays figures out and crops them: here every pixel has its place.
+    with style.context("default"):
+        fig = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor="white")
+        axes = fig.add_axes((left, 0.5 - size[1] / 2, *size))
+        axes.imshow(picture, interpolation="lanczos", aspect="auto")
+        axes.set_axis_off()
+        common = {"x": EDGE / width, "ha": "left", "color": "#1a1a1a"}
+        words = textwrap.fill(title, 12)
+        fig.text(y=0.9, s=words, size=27, weight="bold", va="top", linespacing=1.25, **common)
+        words = textwrap.fill(subtitle, 24)
+        fig.text(y=0.09, s=words, size=15, va="bottom", linespacing=1.35, **common)
+        with atomic_path(target) as temporary:
+            fig.savefig(temporary, dpi=100, metadata={"Software": None})
+            size = temporary.stat().st_size
+            if size > MOST_BYTES:
+                raise ValueError(f"{target}: found {size} bytes, expected at most {MOST_BYTES}")
