@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cosmolib.cuts import Cut
 from cosmolib.fields import (
     TARGETS,
     Posterior,
@@ -15,6 +14,7 @@ from cosmolib.fields import (
     lognormal_maps,
     underlying_gaussian,
 )
+from cosmolib.grammar import Cut
 from cosmolib.planted import PLACES, planted_maps
 from cosmolib.suites import BOX_SIZE, parameter_ranges
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cosmolib.cuts import Cut
 from cosmolib.evaluation import as_predictions, stored_predictions
+from cosmolib.grammar import Cut
 from cosmolib.inputs import BLOCK, cut_maps, fill_range, study_split, truth_of
 from cosmolib.plugins import origins
 from cosmolib.runs import Profile

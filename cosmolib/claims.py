@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cosmolib.cuts import Cut
+from cosmolib.grammar import Cut
 
 COSMOLOGY = ("Omega_m", "sigma_8")
 SUPPORTED, NOT_SUPPORTED = "supported", "not supported"

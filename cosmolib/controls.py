@@ -24,7 +24,7 @@ from cosmolib.claims import (
     negative,
     twin_of,
 )
-from cosmolib.cuts import DENSITY_CUTS, FIELDS, FILLS, Cut
+from cosmolib.grammar import DENSITY_CUTS, FIELDS, FILLS, Cut
 
 SURVIVES, FAILS, OPEN, NOT_RUN = "survives", "does not survive", "left open", "not run"
 

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 import yaml
 
-from cosmolib.cuts import Cut
 from cosmolib.devices import select_device
 from cosmolib.files import (
     atomic_path,
@@ -30,6 +29,7 @@ from cosmolib.files import (
     sweep,
     write_json,
 )
+from cosmolib.grammar import Cut
 from cosmolib.inputs import Data, denormalise, prepare_data, study_suite
 from cosmolib.locks import LOCK, held
 from cosmolib.networks import build_network, load_weights, published_network

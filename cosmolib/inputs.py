@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cosmolib.cuts import Cut, apply_cut, positive_range
+from cosmolib.cuts import apply_cut, positive_range
 from cosmolib.devices import in_parallel, select_device
 from cosmolib.files import atomic_path, sweep, write_json
 from cosmolib.formats import cut_note, cut_of
+from cosmolib.grammar import Cut
 from cosmolib.locks import LOCK, held
 from cosmolib.runs import Profile
 from cosmolib.scaling import Scaling, fit_scaling, scale_in_place

@@ -24,8 +24,9 @@ from cosmolib.attribution import (
     patches,
     takes_baseline,
 )
-from cosmolib.cuts import Cut, cut_mask
+from cosmolib.cuts import cut_mask
 from cosmolib.evaluation import load_run, read_predictions
+from cosmolib.grammar import Cut
 from cosmolib.inputs import cut_maps, study_split, study_suite
 from cosmolib.networks import build_network
 from cosmolib.results import r2_of

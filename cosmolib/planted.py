@@ -36,7 +36,7 @@ PLACES = tuple(STRENGTH)
 
 @dataclass(frozen=True)
 class Place:
-    """Where a signal lies, in the grammar of `cosmolib.cuts`.
+    """Where a signal lies, in the grammar of `cosmolib.grammar`.
 
     Attributes
     ----------

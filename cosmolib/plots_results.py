@@ -13,7 +13,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 
-from cosmolib.cuts import Cut
+from cosmolib.grammar import Cut
 from cosmolib.plots import MARKERS, density_image, suite_label
 from cosmolib.suites import BOX_SIZE, LABELS
 

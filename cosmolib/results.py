@@ -35,9 +35,9 @@ import numpy as np
 
 from cosmolib.baseline import stored_baseline
 from cosmolib.controls import pairs
-from cosmolib.cuts import Cut
 from cosmolib.embedded import embedded_suites
 from cosmolib.evaluation import read_predictions
+from cosmolib.grammar import Cut
 from cosmolib.inputs import study_split, study_suite
 from cosmolib.plugins import SUITES
 from cosmolib.runs import Profile, Run, read_json

@@ -66,7 +66,7 @@ class Profile:
     scaling: str  # "log" (published: signed log10), "asinh" or "linear", then (x - mean) / std
     storage: str  # of the maps: "float32" or "float16" in memory, "disk" = made anew each batch
     scaling_scope: str  # pixels behind mean and std: "train", or "file" (published: test maps too)
-    cuts: list[str]  # cut grammar of cosmolib.cuts; "none" is the reference
+    cuts: list[str]  # strings of cosmolib.grammar; "none" is the reference
     controls: list[str]  # more cuts, on the first suite alone: what the others are judged against
 
     # Network
@@ -137,7 +137,7 @@ RUN_KEYS = (
 )  # fmt: skip
 # Modules that a training stands on: plots, attribution and claims train nothing anew.
 TRAINING_MODULES = (
-    "devices", "embedded", "formats", "suites", "observing", "cuts", "scaling", "inputs",
+    "devices", "embedded", "formats", "suites", "observing", "grammar", "cuts", "scaling", "inputs",
     "networks", "training", "scores", "evaluation",
 )  # fmt: skip
 VERSIONS = (

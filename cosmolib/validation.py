@@ -26,9 +26,10 @@ from cosmolib.answers import (
 )
 from cosmolib.attribution import attribute, make_baseline
 from cosmolib.calibration import calibration_scores
-from cosmolib.cuts import EDGE_TOLERANCE, Cut, apply_cut
+from cosmolib.cuts import EDGE_TOLERANCE, apply_cut
 from cosmolib.evaluation import predict_test, stored_predictions
 from cosmolib.fields import TARGETS, Posterior, shell_powers
+from cosmolib.grammar import Cut
 from cosmolib.inputs import Data, normalise
 from cosmolib.networks import build_network
 from cosmolib.planted import place as planted_place

@@ -80,8 +80,9 @@ from myst_nb import glue
 
 from cosmolib import plots, plots_results, runs
 from cosmolib.baseline import stored_baseline
-from cosmolib.cuts import Cut, apply_cut
+from cosmolib.cuts import apply_cut
 from cosmolib.evaluation import adopt_run, adopted_name, train_run
+from cosmolib.grammar import Cut
 from cosmolib.inputs import study_split, study_suite
 from cosmolib.networks import build_network, published_network
 from cosmolib.results import as_text, from_metrics, r2_of

@@ -87,8 +87,8 @@ from cosmolib import (
     sanity,
 )
 from cosmolib.attribution import BASELINES, METHODS, takes_baseline
-from cosmolib.cuts import Cut
 from cosmolib.evaluation import adopt_run, adopted_name
+from cosmolib.grammar import Cut
 from cosmolib.interpretation import explain, load_subject
 from cosmolib.results import as_text
 from cosmolib.scores import as_estimate

@@ -78,7 +78,7 @@ from cosmolib import (
     plots_validation,
     runs,
 )
-from cosmolib.cuts import Cut
+from cosmolib.grammar import Cut
 from cosmolib.inputs import study_suite
 from cosmolib.results import FILE_NAME, as_text, read_table, results_table
 
@@ -100,10 +100,10 @@ table = results_table(config, runs_dir, progress=print)
 
 # %% mystnb={"figure": {"name": "fig-r2-by-cut", "caption": "$R^2$ per map for every cut, on Lite (feedback proxy) and Nbody_Lite (gravity only) unless the profile names CMD. Filled: networks; open grey: summary statistics under the same cut; thin lines: uncut. Bars: 95 % over simulations. Values below $-1$ lie off the axis."}, "image": {"alt": "Two panels for Omega_m and sigma_8 with one row a cut. Coloured points with error bars give the R2 of networks for the two suites, open grey points that of summary statistics; thin vertical lines mark the uncut values at the right."}} tags=["hide-input"]
 targets = [name for name in claims.COSMOLOGY if name in config.targets]
-fig, axes = plots_results.r2_by_cut(table["rows"], table["suites"], targets)
+headline, axes = plots_results.r2_by_cut(table["rows"], table["suites"], targets)
 folder = Path(runs_dir) / config.name / "results"
 with runs.atomic_path(folder / "headline.png") as temporary:
-    fig.savefig(temporary, dpi=200)
+    headline.savefig(temporary, dpi=200)
 
 # %% [markdown]
 # ## What a cut costs
@@ -130,11 +130,10 @@ quantities = {
     "difference": "R2 minus that of the uncut maps",
     "gain": "R2 minus that of summary statistics",
 }
-still, _ = plots_results.r2_by_cut(table["rows"], table["suites"], targets)
 alt = (
     "R2 of both parameters for every cut and suite, points with error bars, as in the first figure"
 )
-HTML(explorer.scores_explorer(table["rows"], targets, quantities, plots.suite_label, still, alt))
+HTML(explorer.scores_explorer(table["rows"], targets, quantities, plots.suite_label, headline, alt))
 
 # %% tags=["hide-input", "full-width"]
 pd.DataFrame(

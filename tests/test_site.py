@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -16,6 +17,9 @@ import check_browser  # noqa: E402
 import check_site  # noqa: E402
 import colophon  # noqa: E402
 import pictures  # noqa: E402
+
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+import verdicts  # noqa: E402
 
 WORDS = "Two panels with points that rise from the left to the right"
 GOOD = """<!DOCTYPE html><html lang="en"><head><title>A page</title>
@@ -180,8 +184,25 @@ def test_the_entrance_is_no_page_to_look_at(site):
 
 
 # --------------------------------------------------------------------------------------------------
-# What the staging adds
+# What the build and the staging add
 # --------------------------------------------------------------------------------------------------
+def test_verdicts_in_the_table_of_claims_are_badges():
+    from docutils import nodes
+
+    words = ["supported", "not supported", "not testable on Lite", "supported by many words " * 3]
+    tables = []
+    for kind in ("claims", "others"):
+        table = nodes.table(classes=[kind])
+        table += [nodes.paragraph("", "", nodes.Text(word)) for word in words]
+        tables.append(table)
+    document = nodes.section("", *tables)
+    verdicts.add_badges(None, document, "index")
+    found = [[one["classes"] for one in table.findall(nodes.inline)] for table in tables]
+    kinds = ("supported", "refuted", "untestable")
+    assert found == [[["verdict", kind] for kind in kinds], []]
+    assert [one.astext() for one in tables[0]] == words
+
+
 def test_pages_of_prose_say_what_made_them(tmp_path):
     pages = tmp_path / "book"
     pages.mkdir()
@@ -198,11 +219,14 @@ def test_pages_of_prose_say_what_made_them(tmp_path):
     assert "`make study PROFILE=tiny`" in first
     assert "[06 results](../notebooks/06_results.ipynb): commit `cccccccccccc`, 12 seconds" in first
     assert "Lite `" in first
+    assert re.search(
+        r"commit `[0-9a-f]{12}( with changes)?`, \d{4}-\d\d-\d\d .* UTC, 12 seconds", first
+    )
     assert "01 data" not in first
     assert "06 results" not in second
 
 
-def test_heavy_pictures_get_a_palette(tmp_path):
+def test_heavy_pictures_get_a_palette():
     rng = np.random.default_rng(0)
     few = np.repeat(rng.integers(0, 255, (40, 3)), 4000, axis=0).reshape(400, 400, 3)
     noise = rng.integers(0, 255, (400, 400, 3))
@@ -212,11 +236,9 @@ def test_heavy_pictures_get_a_palette(tmp_path):
             Image.fromarray(pixels.astype(np.uint8)).save(buffer, "PNG", compress_level=0)
             images.append(buffer.getvalue())
     outputs = [{"data": {"image/png": base64.b64encode(one).decode()}} for one in images]
-    notebook = tmp_path / "a.ipynb"
-    notebook.write_text(json.dumps({"cells": [{"outputs": outputs}, {"source": "text"}]}))
+    notebook = {"cells": [{"outputs": outputs}, {"source": "text"}]}
     pictures.lighten(notebook)
-    cells = json.loads(notebook.read_text())["cells"]
-    small, same = (base64.b64decode(one["data"]["image/png"]) for one in cells[0]["outputs"])
+    small, same = (base64.b64decode(one["data"]["image/png"]) for one in outputs)
     assert len(small) < len(images[0]) / 3
     before, after = (
         np.asarray(Image.open(io.BytesIO(one)).convert("RGB"), int) for one in (images[0], small)

@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from cosmolib.cuts import Cut
+from cosmolib.grammar import Cut
 from cosmolib.runs import load_profile
 
 ROOT = Path(__file__).resolve().parent.parent

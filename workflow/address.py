@@ -9,15 +9,15 @@ import os
 import re
 import sys
 from dataclasses import dataclass
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import yaml
+from check_site import Page
+from publish import RELEASE
 
 ROOT = Path(__file__).resolve().parent.parent
 CARD = "_static/social.png"  # in the site; workflow/social_card.py draws it
-RELEASE = re.compile(r"v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 _URL = re.compile(r"(https://[\w.-]+)/([\w-]+)/([\w.-]+)")
 
 
@@ -139,10 +139,8 @@ def launch_targets(html_text):
 
     Binder names it in ``urlpath=lab/tree/PATH``, Colab in ``/github/OWNER/NAME/blob/REF/PATH``.
     """
-    found = _Links()
-    found.feed(html_text)
     targets = []
-    for link in map(urlsplit, found.links):
+    for link in map(urlsplit, Page(html_text).links):
         if link.netloc == "mybinder.org":
             (path,) = parse_qs(link.query).get("urlpath", [""])
             targets.append(path.removeprefix("lab/tree/"))
@@ -150,16 +148,6 @@ def launch_targets(html_text):
             match = re.fullmatch(r"/github/[^/]+/[^/]+/blob/[^/]+/(.+)", link.path)
             targets.append(unquote(match.group(1)) if match else link.path)
     return targets
-
-
-class _Links(HTMLParser):
-    def __init__(self):
-        super().__init__()
-        self.links = []
-
-    def handle_starttag(self, tag, attrs):
-        if tag == "a":
-            self.links += [value for name, value in attrs if name == "href" and value]
 
 
 def main():

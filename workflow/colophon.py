@@ -7,8 +7,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from provenance_page import chapters_made  # noqa: E402
+
 from cosmolib import runs  # noqa: E402
-from cosmolib.files import read_json  # noqa: E402
 from cosmolib.inputs import study_suite  # noqa: E402
 
 QUOTED = re.compile(r"notebooks/(\d\d_\w+)\.ipynb::")  # a glued number names its chapter
@@ -23,25 +24,17 @@ def write(profile, pages, root="runs"):
     profile = runs.load_profile(profile)
     command = "make book" if profile.name == "demo" else f"make study PROFILE={profile.name}"
     data = {name: study_suite(name, profile).fingerprint for name in profile.suites}
-    results = Path(root, profile.name, "results")
-    chapters = {path.stem: made_of(path) for path in sorted(results.glob("0*.json"))}
+    chapters = chapters_made(profile, root)
     now = runs.provenance(profile)
     for page in sorted(Path(pages).glob("*.md")):
         text = page.read_text(encoding="utf-8")
-        quoted = sorted(set(QUOTED.findall(text)) & {name for name in chapters if chapters[name]})
-        now["seconds"] = sum(chapters[name]["seconds"] or 0 for name in quoted)
+        quoted = {name: chapters[name] for name in QUOTED.findall(text) if name in chapters}
+        now["seconds"] = sum(made["seconds"] or 0 for made in quoted.values())
         lines = [text.rstrip(), "", "## What made this page", ""]
         lines.append(runs.what_made([("Built", command, now)], data).rstrip())
         lines += [
             f"- numbers of [{name[:2]} {name[3:]}](../notebooks/{name}.ipynb): commit "
             f"`{runs.short_commit(made['git'])}`, {made['seconds'] or 0:.0f} seconds"
-            for name, made in chapters.items()
-            if name in quoted
+            for name, made in sorted(quoted.items())
         ]
         page.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def made_of(path):
-    """Return the provenance that a chapter's table of results has, or None."""
-    table = read_json(path)
-    return table.get("provenance") if isinstance(table, dict) else None

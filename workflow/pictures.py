@@ -2,8 +2,6 @@
 
 import base64
 import io
-import json
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -13,16 +11,13 @@ MEAN_ERROR = 0.5  # of 255 levels, over the whole picture
 
 
 def lighten(notebook):
-    """Shrink the PNG outputs of an executed notebook in place."""
-    notebook = Path(notebook)
-    content = json.loads(notebook.read_text(encoding="utf-8"))
-    for cell in content["cells"]:
+    """Shrink the PNG outputs of an executed notebook, a dict, in place."""
+    for cell in notebook["cells"]:
         for output in cell.get("outputs", ()):
             png = output.get("data", {}).get("image/png")
             if png:
                 data = base64.b64decode("".join(png))
                 output["data"]["image/png"] = base64.b64encode(in_palette(data)).decode()
-    notebook.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def in_palette(png):

@@ -76,16 +76,23 @@ def _cells(made):
 def chapters(profile, root):
     """Return a row a chapter whose numbers were stored."""
     lines = ["| chapter | made | commit | code | seconds |", "|---|---|---|---|---:|"]
+    for name, made in chapters_made(profile, root).items():
+        lines.append(
+            f"| {name[:2]} {name[3:].replace('_', ' ')} | "
+            f"{made['utc'][:16].replace('T', ' ')} | {short_commit(made['git'])} | "
+            f"{_digest(made.get('code'))} | {made['seconds'] or 0:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def chapters_made(profile, root):
+    """Return the provenance of each chapter whose numbers were stored, by the name of its file."""
+    found = {}
     for path in sorted(Path(root, profile.name, "results").glob("0*.json")):
         table = read_json(path)
-        made = table.get("provenance") if isinstance(table, dict) else None
-        if made:
-            lines.append(
-                f"| {path.stem[:2]} {path.stem[3:].replace('_', ' ')} | "
-                f"{made['utc'][:16].replace('T', ' ')} | {short_commit(made['git'])} | "
-                f"{_digest(made.get('code'))} | {made['seconds'] or 0:.0f} |"
-            )
-    return "\n".join(lines)
+        if isinstance(table, dict) and table.get("provenance"):
+            found[path.stem] = table["provenance"]
+    return found
 
 
 def _digest(text):

@@ -62,7 +62,7 @@ def publish(site, version, into):
     ]
     write(into / "versions.json", json.dumps(rows, indent=1) + "\n")
     write(into / "versions.html", listing(rows))
-    write(into / "index.html", redirect(f"{default}/", f"{root}{default}/"))
+    write(into / "index.html", entrance(f"{default}/", f"{root}{default}/"))
     # The other versions name these pages as their canonical ones, or are not for a search engine.
     write(into / "sitemap.xml", SITEMAP.format(f"{root}{default}/sitemap.xml"))
     write(into / "robots.txt", f"User-agent: *\nAllow: /\nSitemap: {root}sitemap.xml\n")
@@ -120,14 +120,21 @@ def write(path, text):
     os.replace(temporary, path)
 
 
-def redirect(target, canonical):
+def redirect(target, head, more=""):
     """Return a page that leads on by itself, without a script, and by a link."""
     return PAGE.format(
-        head=f'<meta http-equiv="refresh" content="0; url={target}">\n'
-        f'<link rel="canonical" href="{canonical}">',
+        head=f'<meta http-equiv="refresh" content="0; url={target}">\n{head}',
         title="Where in the cosmic web is the cosmology?",
-        body=f'<p>The book is at <a href="{target}">{target}</a>. '
-        '<a href="versions.html">All versions</a>.</p>',
+        body=f'<p>The book is at <a href="{target}">{target}</a>.{more}</p>',
+    )
+
+
+def entrance(target, canonical):
+    """Return the page that leads to the version which a reader should see first."""
+    return redirect(
+        target,
+        f'<link rel="canonical" href="{canonical}">',
+        ' <a href="versions.html">All versions</a>.',
     )
 
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import address  # noqa: E402
+from publish import RELEASE  # noqa: E402
 
 from cosmolib.files import atomic_path  # noqa: E402
 
@@ -36,7 +37,7 @@ def prepare(target, root=ROOT):
         once what is to be replaced. Nothing is written then.
     """
     root = Path(root)
-    release = bool(address.RELEASE.fullmatch(f"v{target}"))
+    release = bool(RELEASE.fullmatch(f"v{target}"))
     if not release and not re.fullmatch(r"[A-Za-z][\w./-]*", target):
         raise ValueError(f"release: found {target!r}, expected X.Y.Z or the name of a branch")
     ref = f"v{target}" if release else target

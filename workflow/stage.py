@@ -26,21 +26,6 @@ BENCH = ROOT / "results" / "benchmarks" / "camels.json"  # of `make bench-camels
 SPEED_BENCH = ROOT / "results" / "benchmarks" / "speed.json"  # of `make bench`
 ATTRIBUTION_BENCH = ROOT / "results" / "benchmarks" / "attribution.json"  # make bench-attribution
 
-# The folder's own address leads to the first page; jupyter-book's page for it has no title.
-ENTRANCE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="refresh" content="0; url=book/index.html">
-<link rel="icon" href="_static/logo.svg">
-<title>Where in the cosmic web is the cosmology?</title>
-</head>
-<body><main>
-<h1><a href="book/index.html">Where in the cosmic web is the cosmology?</a></h1>
-</main></body>
-</html>
-"""
-
 
 def collect(build, headline, profile):
     """Fill ``build/book`` anew and list what it holds in ``build/staged.json``.
@@ -84,8 +69,11 @@ def collect(build, headline, profile):
         build / "notebooks", book / "notebooks", ignore=shutil.ignore_patterns(".*", "*.failed.*")
     )
     for path in (book / "notebooks").glob("*.ipynb"):
-        forget_paths(path)
-        pictures.lighten(path)
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        forget_paths(notebook)
+        pictures.lighten(notebook)
+        text = json.dumps(notebook, indent=1, ensure_ascii=False)
+        path.write_text(text + "\n", encoding="utf-8")
     listing = {
         path.relative_to(book).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(book.rglob("*"))
@@ -96,13 +84,12 @@ def collect(build, headline, profile):
     os.replace(temporary, build / "staged.json")
 
 
-def forget_paths(path):
+def forget_paths(notebook):
     """Drop from a staged notebook, which the book offers to download, what names this machine.
 
     papermill notes where it read and wrote; import warnings name folders. The page shows neither.
     The cell in which papermill keeps the parameters of the run is folded, as all code is.
     """
-    notebook = json.loads(path.read_text(encoding="utf-8"))
     notebook["metadata"].pop("papermill", None)
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
@@ -110,7 +97,6 @@ def forget_paths(path):
             if "injected-parameters" in tags:
                 cell["metadata"]["tags"] = [*tags, "hide-input"]
             cell["outputs"] = [out for out in cell["outputs"] if out.get("name") != "stderr"]
-    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def tidy(build):
@@ -211,6 +197,8 @@ def build(folder, html):
     subprocess.CalledProcessError
         If jupyter-book warned or failed; its reports stay in ``folder/site``.
     """
+    from publish import redirect  # here, because `collect` needs nothing of it
+
     folder, html = Path(folder), Path(html)
     site = folder / "site"
     shutil.rmtree(site, ignore_errors=True)
@@ -227,7 +215,9 @@ def build(folder, html):
     if done.returncode:
         print(done.stdout, done.stderr, sep="\n", file=sys.stderr)
         done.check_returncode()
-    (site / "_build" / "html" / "index.html").write_text(ENTRANCE, encoding="utf-8")
+    # The folder's own address leads to the first page; jupyter-book's page for it has no title.
+    entrance = redirect("book/index.html", '<link rel="icon" href="_static/logo.svg">')
+    (site / "_build" / "html" / "index.html").write_text(entrance, encoding="utf-8")
     shutil.rmtree(html, ignore_errors=True)
     html.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(site / "_build" / "html", html)
