@@ -206,7 +206,10 @@ def test_verdicts_in_the_table_of_claims_are_badges():
 def test_pages_of_prose_say_what_made_them(tmp_path):
     pages = tmp_path / "book"
     pages.mkdir()
-    (pages / "a.md").write_text("# A\n\n{glue:text}`../notebooks/06_results.ipynb::n_runs:d`\n")
+    (pages / "a.md").write_text(
+        "# A\n\n{glue:text}`../notebooks/06_results.ipynb::n_runs:d`\n"
+        "{glue:text}`../notebooks/03_training.ipynb::x:d`\n"  # stores no table
+    )
     (pages / "b.md").write_text("# B\n")
     results = tmp_path / "runs" / "tiny" / "results"
     results.mkdir(parents=True)
