@@ -55,9 +55,6 @@ PALETTES = {
     "explorer": explorer.SERIES,
     "cuts": plots_cuts.CUT_COLOURS[:4],  # a panel has four curves at most
     "groups": plots.ordered_colours(3),
-    "negative pixels and the map": [
-        plots.NOT_POSITIVE, *mpl.colormaps["inferno"](np.linspace(0, 1, 9))[[0, 2, 4, 6, 8]]
-    ],
     "signs": mpl.colormaps["RdBu_r"]([0.1, 0.5, 0.9]),
 }  # fmt: skip
 
@@ -68,6 +65,13 @@ def test_colours_side_by_side_can_be_told_apart(name, vision):
     found = closest(PALETTES[name], vision)
     colours = [to_hex(colour) for colour in PALETTES[name]]
     assert found > SEEN, f"{colours}: found a difference of {found:.1f} for {vision} vision"
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_negative_pixels_are_no_density_of_the_map(vision):
+    (mark,) = lab([to_rgb(plots.NOT_POSITIVE)], vision)
+    densities = lab(mpl.colormaps["inferno"](np.linspace(0, 1, 256))[:, :3], vision)
+    assert np.linalg.norm(densities - mark, axis=1).min() > SEEN
 
 
 def test_the_simulation_sees_a_bad_pair():
