@@ -11,7 +11,9 @@ is dead when the lock that it held is free; one of a database when its heartbeat
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import time
 import uuid
 import warnings
@@ -19,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+from cosmolib.files import reason_of, redact
 from cosmolib.locks import held, is_held
 
 HEARTBEAT = 15  # [s] between two signs of life of a worker at a database
@@ -122,10 +125,12 @@ def open_study(storage: str | Path, name: str, pruner) -> Iterator[SharedStudy]:
     ------
     cosmolib.locks.Busy
         Another process works at the SQLite file.
-    ModuleNotFoundError
-        The database's driver is not installed.
+    ValueError
+        The address cannot be read or reached, its driver is missing, or the file is not a study's;
+        also if the storage fails inside the block. The message contains no password.
     """
     import optuna
+    from sqlalchemy.exc import SQLAlchemyError
 
     worker = uuid.uuid4().hex[:12]
     storage = storage if _is_address(storage) else _path(storage)
@@ -138,20 +143,43 @@ def open_study(storage: str | Path, name: str, pruner) -> Iterator[SharedStudy]:
     with _quiet(optuna), lock:
         if is_journal(storage):
             _mend(storage)
-        store = _open_storage(storage)
-        study = optuna.create_study(
-            storage=store,
-            study_name=name,
-            direction="minimize",
-            load_if_exists=True,
-            pruner=pruner,
-        )
+        try:
+            store = _open_storage(storage)
+            study = optuna.create_study(
+                storage=store,
+                study_name=name,
+                direction="minimize",
+                load_if_exists=True,
+                pruner=pruner,
+            )
+        except OSError:
+            raise
+        except Exception as error:  # of SQLAlchemy, a driver, or Optuna reading another's records
+            raise _unusable(storage, error) from None
         try:
             yield SharedStudy(study, storage, worker)
+        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+            raise _unusable(storage, error) from None
         finally:
             if _is_address(storage):  # connections are few; another look opens a new one
                 store.remove_session()
                 store.engine.dispose()
+
+
+def _unusable(storage, error):
+    """Return the ValueError of a storage that does not work, without its password."""
+    cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    if isinstance(cause, ModuleNotFoundError):
+        extra = "; pip install -e '.[postgres]'" if "psycopg" in str(cause.name) else ""
+        reason = f"no module {cause.name!r}, expected the driver of this database{extra}"
+    else:
+        kinds = {True: "a database that can be reached", False: "an SQLite file of Optuna"}
+        expected = "a journal of Optuna" if is_journal(storage) else kinds[_is_address(storage)]
+        said = reason_of(getattr(cause, "orig", None) or cause)
+        if not isinstance(cause, ValueError) and type(cause).__module__ == "builtins":
+            said = f"{type(cause).__name__}: {said}"  # e.g. of a key that a record lacks
+        reason = f"no usable study ({said}), expected {expected}"
+    return ValueError(redact(f"{storage}: found {reason}", storage))
 
 
 def finished_trials(study) -> list:
@@ -174,6 +202,11 @@ def _is_address(storage):
 
 
 def _path(storage):
+    if re.match(r"[a-z][a-z0-9+]+:/?[^/]", str(storage)):  # not a drive letter
+        raise ValueError(
+            f"{redact(storage, storage)}: found neither a file nor an address, expected "
+            "FILE.db, FILE.journal or postgresql://USER@HOST/DATABASE"
+        )
     return Path(str(storage).removeprefix("sqlite:///")).resolve()
 
 
@@ -195,8 +228,15 @@ def _open_storage(storage):
 
 def _open_database(address, attempts=5):
     """Open a database; of workers that meet an empty one at once, one makes the tables."""
-    from sqlalchemy.exc import IntegrityError, ProgrammingError
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError
 
+    try:
+        bad = "@" in (make_url(address).host or "")  # the rest of a password with an "@" in it
+    except (ValueError, ArgumentError):  # they quote parts of it
+        bad = True
+    if bad:
+        raise ValueError("not an address; in a password, @ is written %40 and / is written %2F")
     for _ in range(attempts - 1):
         try:
             return _database(address)
@@ -239,7 +279,7 @@ def _retry(study, trial):
 
 
 def _mend(path):
-    """Cut off the half line that a full disk may have left at the end of a journal."""
+    """Check a journal's records and cut off the half line that a full disk may have left."""
     from optuna.storages.journal import JournalFileOpenLock
 
     if not path.is_file():
@@ -249,11 +289,25 @@ def _mend(path):
     try:
         with open(path, "rb+") as file:
             lines = file.read()
-            if lines and not lines.endswith(b"\n"):
-                file.truncate(lines.rfind(b"\n") + 1)
+            whole = lines.rfind(b"\n") + 1
+            for number, line in enumerate(lines[:whole].splitlines(), 1):
+                _check_record(path, number, line)
+            if whole < len(lines):
+                file.truncate(whole)
                 os.fsync(file.fileno())
     finally:
         lock.release()
+
+
+def _check_record(path, number, line):
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        record = None
+    if not isinstance(record, dict) or not isinstance(record.get("op_code"), int):
+        raise ValueError(
+            f"{path}: line {number}: found {line[:40]!r}, expected a record of Optuna's journal"
+        )
 
 
 @contextmanager

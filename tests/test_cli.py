@@ -79,8 +79,7 @@ def test_simulate_without_its_extra_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr(shards, "add_arguments", lambda parser: None)
     assert cli.main(["simulate"]) == 2
     assert capsys.readouterr().err == (
-        "cosmolib: found no module 'pysco', expected the extra: "
-        'pip install "cosmolib[simulate]"\n'
+        "cosmolib: found no module 'pysco', expected the extra: pip install -e '.[simulate]'\n"
     )
 
 

@@ -223,7 +223,8 @@ def test_every_worker_gets_a_gpu_in_turn(monkeypatch):
         def join(self):
             pass
 
-    context = SimpleNamespace(Process=Process)
+    queue = SimpleNamespace(empty=lambda: True)
+    context = SimpleNamespace(Process=Process, SimpleQueue=lambda: queue)
     monkeypatch.setattr(torch.multiprocessing, "get_context", lambda kind: context)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-a")
     tuning._start_workers(3, (None, None), {}, "cuda", None)

@@ -19,6 +19,11 @@ import threading
 from importlib import resources
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from cosmolib.files import exit_code, reason_of  # noqa: E402
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDTHS = {"phone": (390, 844), "laptop": (1280, 800)}
 THEMES = ("light", "dark")
@@ -315,14 +320,20 @@ def main(arguments=None):
         "--required", action="store_true", help="a machine without a browser is a fault"
     )
     options = parser.parse_args(arguments)
+    return exit_code("error", show, options)
+
+
+def show(options):
+    """Print the faults of a book in a browser; return whether there are any."""
+    from playwright.sync_api import Error
+
     try:
         faults, painted = check(options.html, options.shots, options.page)
-    except Exception as error:  # no browser, or none that starts
+    except Error as error:  # no browser, or none that starts
         if "Executable doesn't exist" in str(error) and not options.required:
             print("NOT CHECKED: no Chromium on this machine; install one, or set COSMOLIB_CHROMIUM")
             return 0
-        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 2
+        raise ValueError(reason_of(error)) from None
     for line in faults:
         print(line)
     report = {"pages": len(painted), "faults": len(faults), "first_text_ms": round(max(painted))}
