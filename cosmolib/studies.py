@@ -177,7 +177,7 @@ def _unusable(storage, error):
         expected = "a journal of Optuna" if is_journal(storage) else kinds[_is_address(storage)]
         said = reason_of(getattr(cause, "orig", None) or cause)
         if not isinstance(cause, ValueError) and type(cause).__module__ == "builtins":
-            said = f"{type(cause).__name__}: {said}"  # e.g. of a key that a record lacks
+            said = f"Optuna cannot read it, {type(cause).__name__}: {said}"
         reason = f"no usable study ({said}), expected {expected}"
     return ValueError(redact(f"{storage}: found {reason}", storage))
 

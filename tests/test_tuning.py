@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from dataclasses import replace
 from types import SimpleNamespace
 
 import optuna
@@ -205,6 +206,26 @@ def test_workers_share_a_study(tmp_path, data, profile, one_thread):
         {tuple(t.params.values()): t.value for t in s.trials} for s in (study, alone)
     )
     assert settings == values
+
+
+@pytest.mark.parametrize(
+    "plugin", ["raise ValueError('no such map')", "import os\nos.kill(os.getpid(), 9)"]
+)
+def test_a_worker_that_fails_is_an_error_and_one_that_is_killed_is_not(
+    tmp_path, data, profile, fast, plugin
+):
+    """Workers are new processes: they load the plugins, and nothing else fails there."""
+    (tmp_path / "mine.py").write_text(plugin)
+    own, lines = replace(profile, plugins=[str(tmp_path / "mine.py")]), []
+    options = {"workers": 2, "n_trials": 2, "progress": lines.append}
+    if "kill" in plugin:
+        study = run_study(data, own, storage=tmp_path / "s.journal", **options)
+        assert len(finished_trials(study)) == 2
+        assert lines[:2] == [f"worker {i} of 2 was killed by signal 9; the others continue"
+                             for i in (1, 2)]  # fmt: skip
+    else:
+        with pytest.raises(ChildProcessError, match=r"worker [12] of 2: .*mine.py.*no such map"):
+            run_study(data, own, storage=tmp_path / "s.journal", **options)
 
 
 def test_every_worker_gets_a_gpu_in_turn(monkeypatch):

@@ -75,7 +75,9 @@ def staged_config(text):
             "binderhub_url": "https://mybinder.org",
         }
         sphinx["extra_extensions"] = ["sphinx_sitemap", "sphinxext.opengraph"]
-        sphinx["config"].update(ogp_site_url=base, ogp_image=base + CARD)
+        sphinx["config"].update(
+            ogp_site_name=config["title"], ogp_site_url=base, ogp_image=base + CARD
+        )
         address = f" (<{repository['url']}>)"
     else:
         del config["repository"]
