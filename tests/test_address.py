@@ -4,7 +4,6 @@ import ast
 import json
 import re
 import shutil
-import stat
 import subprocess
 import sys
 import tomllib
@@ -47,7 +46,7 @@ def test_no_address_is_shipped():
 
 def test_no_file_names_a_repository_of_this_project():
     """Other projects' repositories may be named, ours has no address until its owner sets one."""
-    folders = (".binder", ".ci", ".github", "book", "configs", "cosmolib", "notebooks", "tests",
+    folders = (".ci", ".github", "book", "configs", "cosmolib", "notebooks", "tests",
                "workflow", "results", "benchmarks")  # fmt: skip
     paths = [path for folder in folders for path in (ROOT / folder).rglob("*")]
     paths = [path for path in (*ROOT.glob("*"), *paths) if path.is_file()]
@@ -350,71 +349,6 @@ def test_citation_is_valid_cff():
 
 
 # --------------------------------------------------------------------------------------------------
-# Binder
-# --------------------------------------------------------------------------------------------------
-def test_binder_installs_what_a_reader_needs():
-    """The base dependencies and the extra `chapters`, in the ranges of pyproject.toml."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
-    needed = {canonicalize_name(r.name): r.specifier
-              for r in map(Requirement, project["dependencies"] + extras["chapters"])}  # fmt: skip
-    known = {canonicalize_name(r.name): r.specifier for r in map(Requirement, extras["dev"])}
-    known |= needed
-    entries = yaml.safe_load((ROOT / ".binder" / "environment.yml").read_text())
-    assert entries["channels"] == ["conda-forge"]
-    *conda, pip = entries["dependencies"]
-    (python,) = [line for line in conda if line.startswith("python=")]
-    version = python.removeprefix("python=")
-    assert re.fullmatch(r"3\.\d+", version), python
-    assert version in Requirement(f"x{project['requires-python']}").specifier
-    lines = [line for line in conda + pip["pip"] if line not in ("pip", python)]
-    found = {}
-    for item in map(Requirement, lines):
-        found[canonicalize_name({"pytorch-cpu": "torch"}.get(item.name, item.name))] = item
-    assert set(needed) <= set(found)
-    extra = {"ipykernel", "jupyterlab", "jupytext", "papermill"}
-    assert set(found) - set(needed) == extra
-    for name, item in found.items():
-        if name != "jupyterlab":  # which nothing else here uses
-            assert item.specifier == known[name], name
-    assert pip["pip"] == [line for line in project["dependencies"] if line.startswith("Pylians")]
-    assert "build-essential" in (ROOT / ".binder" / "apt.txt").read_text().split()  # for Pylians
-
-
-def test_binders_post_build_runs():
-    path = ROOT / ".binder" / "postBuild"
-    text = path.read_text()
-    assert path.stat().st_mode & stat.S_IXUSR
-    assert text.startswith("#!/usr/bin/env bash\n")
-    assert "\nset -euo pipefail\n" in text
-    assert "--no-deps --editable ." in text
-    subprocess.run(["bash", "-n", path], check=True)
-    (look,) = re.findall(r"python -c '(.*)'", text)
-    subprocess.run([sys.executable, "-W", "ignore", "-c", look], cwd=ROOT, check=True)
-
-
-@pytest.mark.parametrize("name", [path.stem for path in NOTEBOOKS])
-def test_a_reader_has_every_package_that_a_chapter_imports(name):
-    """At the top of a cell; what a chapter looks for first it can do without."""
-    entries = yaml.safe_load((ROOT / ".binder" / "environment.yml").read_text())["dependencies"]
-    lines = entries[:-1] + entries[-1]["pip"]
-    there = {canonicalize_name(re.match(r"[\w.-]+", line).group()) for line in lines}
-    names = {"sklearn": "scikit-learn", "torch": "pytorch-cpu", "yaml": "pyyaml",
-             "IPython": "ipykernel"}  # fmt: skip
-    code = "\n".join(c.source for c in jupytext.read(ROOT / "notebooks" / f"{name}.ipynb").cells
-                     if c.cell_type == "code")  # fmt: skip
-    for node in ast.parse(code).body:
-        modules = []
-        if isinstance(node, ast.Import):
-            modules = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            modules = [node.module]
-        for module in (module.split(".")[0] for module in modules):
-            if module not in sys.stdlib_module_names and module != "cosmolib":
-                assert canonicalize_name(names.get(module, module)) in there, module
-
-
-# --------------------------------------------------------------------------------------------------
 # The notebooks
 # --------------------------------------------------------------------------------------------------
 def code_of(path):
@@ -443,6 +377,24 @@ def test_a_notebook_of_the_repository_works_in_its_root(folder):
     code = f"{first.pop()}\nprint(os.getcwd())"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / folder, capture_output=True)
     assert done.stdout.decode().splitlines() == [str(ROOT)]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_reader_has_every_package_that_a_chapter_imports(path):
+    """At the top of a cell; what a chapter looks for first it can do without."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = project["dependencies"] + project["optional-dependencies"]["chapters"]
+    there = {canonicalize_name(Requirement(line).name) for line in lines} | {"ipython"}
+    names = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
+    for node in ast.parse("\n".join(cell.source for cell in code_of(path))).body:
+        modules = []
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            modules = [node.module]
+        for module in (module.split(".")[0] for module in modules):
+            if module not in sys.stdlib_module_names and module != "cosmolib":
+                assert canonicalize_name(names.get(module, module)) in there, module
 
 
 # --------------------------------------------------------------------------------------------------
