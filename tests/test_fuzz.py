@@ -56,11 +56,14 @@ class Trap:
         return Path.touch, (self.path,)
 
 
-def fuzz(*strategies):
-    """Run a test on many inputs, the same ones each time unless a table is asked for."""
+def fuzz(*strategies, share=1):
+    """Run a test on many inputs, the same ones each time unless a table is asked for.
+
+    A slow reader takes one in `share` of the inputs.
+    """
 
     def decorate(test):
-        options = {"max_examples": EXAMPLES, "deadline": None, "database": None}
+        options = {"max_examples": EXAMPLES // share, "deadline": None, "database": None}
         options["suppress_health_check"] = list(HealthCheck)
         options["derandomize"] = TABLE is None
         return settings(**options)(given(*strategies)(test))
@@ -308,7 +311,7 @@ profiles = st.one_of(
 )
 
 
-@fuzz(profiles)
+@fuzz(profiles, share=4)
 def test_profiles(folder, data):
     path = folder / "profile.yaml"
     path.write_bytes(data)
@@ -483,7 +486,7 @@ with torch.random.fork_rng([]):
     O3 = dict(build_network("o3", 32, 2, 0.0, 2).state_dict())
 
 
-@fuzz(states(O3))
+@fuzz(states(O3), share=4)
 def test_published_weights(folder, data):
     path = folder / "weights_41.pt"
     path.write_bytes(data)
@@ -496,7 +499,7 @@ def test_published_weights(folder, data):
     assert not TRAP.exists()
 
 
-@fuzz(states(LITE) | edits)
+@fuzz(states(LITE) | edits, share=4)
 def test_checkpoints(folder, run, data):
     path = folder / "broken.pt"
     if isinstance(data, list):
@@ -507,7 +510,10 @@ def test_checkpoints(folder, run, data):
     assert not TRAP.exists()
 
 
-@fuzz(st.sampled_from(["network", "optimiser", "random", "history", "best"]), plain | tensors)
+PARTS = st.sampled_from(["network", "optimiser", "random", "history", "best"])
+
+
+@fuzz(PARTS, plain | tensors, share=4)
 def test_checkpoints_with_other_parts(tiny_suite_dir, folder, run, part, value):
     """A checkpoint of this very training whose parts are not what they should be."""
     good = torch.load(folder / "checkpoint.pt", weights_only=True)
@@ -528,7 +534,7 @@ def prepared(folder, profile, known={}):  # noqa: B006  one a module
 FILES = ["config.yaml", "weights.pt", "metrics.json", "predictions.npz"]
 
 
-@fuzz(st.sampled_from(FILES), edits, plain, st.booleans())
+@fuzz(st.sampled_from(FILES), edits, plain, st.booleans(), share=4)
 def test_run_folders(folder, run, name, changes, value, whole):
     """A finished run, one file of it broken, or one value of its configuration another."""
     other = replace(run, root=folder / "broken-runs")
