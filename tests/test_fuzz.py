@@ -27,7 +27,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cosmolib import checksums, download, embedded, evaluation, formats, locks, shards
+from cosmolib import checksums, embedded, evaluation, formats, locks, shards
 from cosmolib import results as results_module
 from cosmolib.files import read_json, read_yaml, write_json
 from cosmolib.grammar import Cut
@@ -36,7 +36,6 @@ from cosmolib.networks import build_network, load_published_weights, published_n
 from cosmolib.runs import REPOSITORY, Run, is_folder_name, load_profile
 from cosmolib.suites import open_suite
 from cosmolib.training import _read_checkpoint, fit
-from cosmolib.transport import ResumableDownloader
 
 EXAMPLES = int(os.environ.get("COSMOLIB_FUZZ_EXAMPLES", 550))  # a reader
 TABLE = os.environ.get("COSMOLIB_FUZZ_TABLE")
@@ -199,9 +198,9 @@ def test_maps(folder, data):
 
 @fuzz(npy_files(), st.integers(0, 2**40))
 def test_the_head_of_a_download(data, total):
-    for reader in (download.maps_head, download.table_head):
-        for size in (len(data), total):
-            attempt("first bytes of a download", partial(reader, data[:200], size, "url"))
+    for size in (len(data), total):
+        reader = partial(formats.check_header, io.BytesIO(data[:200]), size, "url")
+        attempt("first bytes of a download", reader, "url")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -354,9 +353,6 @@ def test_small_json_files(folder, data):
     attempt("settings of shards", shard_settings, note)
     note.write_bytes(json_bytes(SHARDS) + data[:1])
     attempt("settings of shards", shard_settings, note)
-    part = ResumableDownloader(maps, None, None)
-    part.sidecar.write_bytes(data)
-    attempt("sidecar of a download", lambda: part._state("url"))
 
 
 @fuzz(texts | st.dictionaries(st.just("a.npy"), plain, max_size=1).map(json_bytes))
@@ -582,4 +578,4 @@ def test_at_least_ten_thousand_inputs_were_tried():
         pytest.skip("only some of the readers were tried")
     assert sum(count for count, _ in tried.values()) >= 10_000
     for reader, (_count, refused) in tried.items():
-        assert refused or reader in ("lock file", "sidecar of a download"), reader
+        assert refused or reader == "lock file", reader

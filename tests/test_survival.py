@@ -135,7 +135,7 @@ def test_two_processes_on_one_run_folder(tiny_suite_dir, tmp_path, quiet, profil
     assert first.wait() == 0
     first.stdout.close()
     assert len(lines) == 1
-    assert f"found at work process {first.pid}" in lines[0]
+    assert f"in use by process {first.pid} on " in lines[0]
     assert_same(run_of(tmp_path), quiet)
 
 
