@@ -33,7 +33,11 @@ endif
 SNAKEMAKE = $(BIN)/python -m snakemake --snakefile workflow/Snakefile $(WHERE) \
 	--nolock --rerun-incomplete --prioritize validation --quiet all
 # How many GPUs a run takes, and who tunes: a cluster's profile says the first for itself.
-CONFIG = workers=$(WORKERS) $(if $(filter-out 0,$(GPUS)),gpu=1) $(if $(STUDY),study=$(STUDY))
+CONFIG = workers=$(WORKERS) $(if $(filter-out 0,$(GPUS)),gpu=1)
+# Where the tuning study is kept; not on a command line, which logs show with its password.
+ifneq ($(STUDY),)
+export COSMOLIB_STUDY = $(value STUDY)
+endif
 # One thread a process: two runs side by side beat one run on two cores.
 export OMP_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from cosmolib import __version__, checks
+from cosmolib.files import exit_code
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -123,20 +124,7 @@ def _check(arguments: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run one command; bad input is one line on stderr and exit code 2."""
     arguments = build_parser().parse_args(argv)
-    try:
-        arguments.run(arguments)
-    except ModuleNotFoundError as error:
-        extra = "postgres" if "psycopg" in str(error.name) else "simulate"
-        hint = f'expected the extra: pip install "cosmolib[{extra}]"'
-        print(f"cosmolib: found no module {error.name!r}, {hint}", file=sys.stderr)
-        return 2
-    except (ValueError, OSError) as error:
-        print(f"cosmolib: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as stop:
-        print(f"cosmolib: stopped; {stop}".removesuffix("; "), file=sys.stderr)
-        return 130  # as a shell has it: 128 + SIGINT
-    return 0
+    return exit_code("cosmolib", arguments.run, arguments)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, read with one clear error.
+"""Files: written whole or not at all, read with one clear error; errors in one line.
 
 Everything that the project writes goes to a temporary name first, so that a process killed at any
 moment leaves the old file or the new one, never half of either.
@@ -12,15 +12,22 @@ import json
 import math
 import os
 import re
+import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import yaml
 
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{12}(\.\w+)?")  # of `atomic_path`
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+# After the user's name in an address, up to its last "@"; and as a key of its query.
+_PASSWORD = re.compile(r"(:/+[^\s:/@]*:)\S*@")
+_QUERY = re.compile(r"((?:pass\w*|pwd|secret|token)\s*=\s*)[^\s&;'\"]+", re.IGNORECASE)
+EXTRAS = {"pysco": "simulate", "camb": "simulate", "playwright": "dev", "papermill": "dev"}
 
 
 @contextmanager
@@ -66,9 +73,64 @@ def _to_disk(path: Path) -> None:
             os.close(descriptor)
 
 
+def redact(text: object, address: object = "") -> str:
+    """Replace passwords in a text by ``***``.
+
+    Parameters
+    ----------
+    text
+        Anything; addresses in it lose their passwords.
+    address
+        An address whose password is removed wherever it stands, quoted for URLs or not. It may
+        contain spaces and unquoted "@" and "/".
+    """
+    text = str(text)
+    if known := re.search(r":/+[^:/@]*:(.+)@", str(address), flags=re.DOTALL):
+        for secret in {known[1], unquote(known[1])}:
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
+    return _QUERY.sub(r"\1***", _PASSWORD.sub(r"\1***@", text))
+
+
 def reason_of(error: BaseException) -> str:
-    """What an error of another package says, in one line that is not too long."""
-    return " ".join(str(error).split())[:120]
+    """Return what an error of another package says: its first line, without colours or passwords.
+
+    Of a YAML error, whose first line only names the context, the problem and its place.
+    """
+    text = _ANSI.sub("", str(getattr(error, "problem", None) or error))
+    if mark := getattr(error, "problem_mark", None):
+        text = f"{text.splitlines()[0]}, line {mark.line + 1}, column {mark.column + 1}"
+    lines = [line for line in text.splitlines() if line.strip()] or [type(error).__name__]
+    return redact(" ".join(lines[0].split()))[:200]
+
+
+def exit_code(program: str, function: Callable, *arguments) -> int:
+    """Call a command; return its exit code, with one line on stderr if it failed.
+
+    Failures of the input or the machine (``ValueError``, ``OSError``, a missing extra) return 2, an
+    interruption 130, as a shell has it. Any other exception is a fault of this package: it
+    propagates with its traceback.
+
+    Parameters
+    ----------
+    program : str
+        Begins the line.
+    function : callable
+        Called with ``arguments``; returns an exit code, or None for 0.
+    """
+    try:
+        return int(function(*arguments) or 0)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get(str(error.name).split(".")[0])
+        if extra is None:
+            raise
+        said = f"found no module {error.name!r}, expected the extra: pip install -e '.[{extra}]'"
+    except (ValueError, OSError) as error:
+        said = " ".join(_ANSI.sub("", redact(error)).split()) or type(error).__name__
+    except KeyboardInterrupt as stop:
+        print(f"{program}: stopped; {redact(stop)}".removesuffix("; "), file=sys.stderr)
+        return 130
+    print(f"{program}: {said}", file=sys.stderr)
+    return 2
 
 
 def sweep(folder: str | Path) -> int:

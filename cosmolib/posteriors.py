@@ -2,8 +2,8 @@
 
 A moment network gives a mean and a width. Here a normalising flow is conditioned on the features
 that its last layer sees, and gives p(theta | map) with its shape and its correlations (neural
-posterior estimation, arXiv:1905.07488, with the flows of sbi, arXiv:2007.09114). The optional extra
-``cosmolib[posterior]`` brings sbi.
+posterior estimation, arXiv:1905.07488, with the flows of sbi, arXiv:2007.09114). The optional
+extra ``posterior`` brings sbi.
 
 The flow's own question, "are its posteriors right on average?", is asked by two tests of coverage:
 ranks of the truth among the samples (SBC, arXiv:1804.06788), parameter by parameter, and distances
@@ -167,7 +167,7 @@ def _flows():
             from sbi.neural_nets.net_builders import build_zuko_nsf
     except ImportError as error:
         raise ImportError(
-            f"full posteriors need sbi ({error}): pip install 'cosmolib[posterior]'"
+            f"full posteriors need sbi ({error}): pip install -e '.[posterior]'"
         ) from None
     return build_zuko_nsf
 

@@ -9,6 +9,7 @@ held is free, one of a database when Optuna's heartbeat stops.
 from __future__ import annotations
 
 import os
+import re
 import time
 import uuid
 import warnings
@@ -17,12 +18,11 @@ from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from cosmolib.files import reason_of, redact
 from cosmolib.locks import held, is_held
 
-HEARTBEAT, GRACE = (
-    15,
-    60,
-)  # [s] between two signs of life; without one until a worker counts as dead
+HEARTBEAT = 15  # [s] between two signs of life
+GRACE = 60  # [s] without one until a worker counts as dead
 RETRIES = 3  # of one trial: settings that kill every worker are given up
 
 
@@ -108,14 +108,16 @@ def open_study(storage: str | Path, name: str, pruner) -> Iterator[SharedStudy]:
     ------
     cosmolib.locks.Busy
         Another process uses the SQLite file.
-    ModuleNotFoundError
-        The database's driver is not installed.
+    ValueError
+        The address cannot be read or reached, its driver is missing, or the file is not a study's;
+        also if the storage fails inside the block. The message contains no password.
     """
     import optuna
+    from sqlalchemy.exc import SQLAlchemyError
 
     lock = nullcontext()
     if not _is_address(storage):
-        storage = Path(str(storage).removeprefix("sqlite:///")).resolve()
+        storage = _path(storage)
         storage.parent.mkdir(parents=True, exist_ok=True)
         if not _is_journal(storage):
             lock = held(_lock(storage), wait=False)
@@ -125,22 +127,45 @@ def open_study(storage: str | Path, name: str, pruner) -> Iterator[SharedStudy]:
         with lock, warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             retry = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)
-            store = _open_storage(storage, retry)
-            study = optuna.create_study(
-                storage=store,
-                study_name=name,
-                direction="minimize",
-                load_if_exists=True,
-                pruner=pruner,
-            )
+            try:
+                store = _open_storage(storage, retry)
+                study = optuna.create_study(
+                    storage=store,
+                    study_name=name,
+                    direction="minimize",
+                    load_if_exists=True,
+                    pruner=pruner,
+                )
+            except OSError:
+                raise
+            except Exception as error:  # of SQLAlchemy, a driver, or Optuna reading other records
+                raise _unusable(storage, error) from None
             try:
                 yield SharedStudy(study, storage, retry)
+            except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+                raise _unusable(storage, error) from None
             finally:
                 if _is_address(storage):  # connections are few; another look opens a new one
                     store.remove_session()
                     store.engine.dispose()
     finally:
         optuna.logging.set_verbosity(verbosity)
+
+
+def _unusable(storage, error):
+    """Return the ValueError of a storage that does not work, without its password."""
+    cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    if isinstance(cause, ModuleNotFoundError):
+        extra = "; pip install -e '.[postgres]'" if "psycopg" in str(cause.name) else ""
+        reason = f"no module {cause.name!r}, expected the driver of this database{extra}"
+    else:
+        kinds = {True: "a database that can be reached", False: "an SQLite file of Optuna"}
+        expected = "a journal of Optuna" if _is_journal(storage) else kinds[_is_address(storage)]
+        said = reason_of(getattr(cause, "orig", None) or cause)
+        if not isinstance(cause, ValueError) and type(cause).__module__ == "builtins":
+            said = f"Optuna cannot read it, {type(cause).__name__}: {said}"
+        reason = f"no usable study ({said}), expected {expected}"
+    return ValueError(redact(f"{storage}: found {reason}", storage))
 
 
 def finished_trials(study) -> list:
@@ -157,6 +182,15 @@ def _is_address(storage):
     return "://" in str(storage) and not str(storage).startswith("sqlite:///")
 
 
+def _path(storage):
+    if re.match(r"[a-z][a-z0-9+]+:/?[^/]", str(storage)):  # not a drive letter
+        raise ValueError(
+            f"{redact(storage, storage)}: found neither a file nor an address, expected "
+            "FILE.db, FILE.journal or postgresql://USER@HOST/DATABASE"
+        )
+    return Path(str(storage).removeprefix("sqlite:///")).resolve()
+
+
 def _is_journal(storage):
     return not _is_address(storage) and Path(storage).suffix == ".journal"
 
@@ -167,7 +201,8 @@ def _lock(path, worker=""):
 
 def _open_storage(storage, retry):
     import optuna
-    from sqlalchemy.exc import IntegrityError, ProgrammingError
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError
 
     if _is_journal(storage):
         journal = optuna.storages.journal
@@ -176,6 +211,12 @@ def _open_storage(storage, retry):
         return optuna.storages.JournalStorage(journal.JournalFileBackend(str(storage), lock))
     if not _is_address(storage):
         return f"sqlite:///{storage}"
+    try:
+        bad = "@" in (make_url(storage).host or "")  # the rest of a password with an "@" in it
+    except (ValueError, ArgumentError):  # they quote parts of it
+        bad = True
+    if bad:
+        raise ValueError("not an address; in a password, @ is written %40 and / is written %2F")
     for attempt in range(5):
         try:
             return optuna.storages.RDBStorage(

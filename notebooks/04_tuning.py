@@ -28,34 +28,18 @@
 # are fixed in its file, so that every {term}`cut <Cut>` is trained in the same way.
 
 # %% tags=["remove-cell"]
-# Opened alone, as on Colab, this notebook fetches its repository and installs it; that takes minutes.
-import importlib.util
 import os
-import subprocess
-import sys
 
-if os.path.isdir("../data/lite"):  # started in notebooks/, as by JupyterLab or on Binder
+if os.path.isdir("../data/lite"):  # JupyterLab starts kernels next to the notebook
     os.chdir("..")
-if importlib.util.find_spec("cosmolib") is None:
-    home, branch = "https://github.com/cosmolib/cosmic-web-interpretability", "main"
-    url = os.environ.get("COSMOLIB_REPOSITORY", home)
-    if not os.path.isdir("cosmolib-clone"):
-        clone = ["git", "clone", "--quiet", "--depth=1", f"--branch={branch}"]
-        subprocess.check_call([*clone, url, "cosmolib-clone"])
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "-e"]
-    subprocess.check_call([*install, "cosmolib-clone[chapters]"])
-    sys.path.insert(0, os.path.abspath("cosmolib-clone"))
-if os.path.isdir("cosmolib-clone"):
-    os.chdir("cosmolib-clone")
 
 # %% tags=["parameters", "hide-input"]
 profile = "demo"  # name of a file in configs/, or a path to one
 trials = 0  # complete and pruned trials in the end; 0: as the profile says
 seed = 1  # of the sampler and of every training
 workers = 1  # processes of this machine that share the search
-storage = ""  # FILE.db, FILE.journal (many processes, one disk) or postgresql://...; "" as below
 data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
-runs_dir = "runs"  # the study is kept in <runs_dir>/<profile>/tuning/ unless storage says where
+runs_dir = "runs"  # the study is in <runs_dir>/<profile>/tuning/, or where $COSMOLIB_STUDY says
 
 # %% tags=["hide-input"]
 import time
@@ -114,7 +98,7 @@ pd.DataFrame(
 study = tuning.run_study(
     search.data,
     search.profile,
-    storage=storage or tuning.default_storage(runs_dir, config, workers),
+    storage=tuning.default_storage(runs_dir, config, workers),
     n_trials=trials or None,
     seed=seed,
     name=search.name,

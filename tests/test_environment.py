@@ -81,10 +81,22 @@ def test_what_runs_lies_in_the_ranges(name):
     assert from_pyproject()[name].specifier.contains(installed)
 
 
-def test_one_version():
+def test_one_version(monkeypatch):
+    """From git's tags, by setuptools-scm; a clone that was never installed has none."""
     import cosmolib
 
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert cosmolib.__version__ == project["version"] == str(citation["version"])
-    assert f"## {project['version']}" in (ROOT / "CHANGELOG.md").read_text()
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert pyproject["project"]["dynamic"] == ["version"]
+    assert "version" not in yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    fallback = pyproject["tool"]["setuptools_scm"]["fallback_version"]
+    assert f"## {fallback}" in (ROOT / "CHANGELOG.md").read_text()
+    asked = []
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: asked.append(name) or "1.2.3")
+    assert cosmolib.__version__ == "1.2.3"
+    assert asked == [pyproject["project"]["name"]]
+
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    assert cosmolib.__version__ == "0+unknown"

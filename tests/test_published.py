@@ -186,12 +186,21 @@ def test_a_file_that_is_no_such_network_is_one_error(tmp_path, capsys):
     refused(changed(C01_weight=torch.ones(5, 1, 3, 3)), "C01: found 5 outputs, expected an even")
     refused(changed(FC2_weight=torch.ones(3, 16)), "FC2: found 3 outputs, expected an even")
     refused(changed(C01_weight=torch.ones(4)), r"found C01.weight of shape \(4,\)")
-    refused({"model": good}, "found 'model' to be OrderedDict, expected a dict of tensors")
+    refused({"ema": good, "best": good}, "found 'ema' to be OrderedDict, expected a dict of tens")
     refused([torch.ones(1)], "found list, expected a dict of tensors")
-    refused({**good, "C01.weight": Payload()}, "found no state dict")
-    path.write_text("not weights")
-    with pytest.raises(ValueError, match="weights.pt: found no state dict"):
-        published_network(path)
+    pickled = r"found no state dict \(it holds a pickled \S+, and pickled objects can run code\)"
+    refused({**good, "C01.weight": Payload()}, pickled)
+    refused(nn.Linear(2, 2), pickled)
+    whole = path.read_bytes()
+    for data, reason in (
+        (b"", "it is empty"),
+        (b"not weights", "it was not written by torch.save"),
+        (whole[: len(whole) // 2], "PytorchStreamReader failed reading zip archive: [a-z ]+"),
+    ):
+        path.write_bytes(data)
+        expected = rf"weights.pt: found no state dict \({reason}\), expected a dict of tensors$"
+        with pytest.raises(ValueError, match=expected):
+            published_network(path)
     with pytest.raises(FileNotFoundError, match="missing.pt: found no such file"):
         published_network(tmp_path / "missing.pt")
     assert "unpickled" not in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from dataclasses import replace
 from types import SimpleNamespace
 
 import optuna
@@ -208,6 +209,26 @@ def test_workers_share_a_study(tmp_path, data, profile, one_thread):
     assert settings.items() >= values.items()
 
 
+@pytest.mark.parametrize(
+    "plugin", ["raise ValueError('no such map')", "import os\nos.kill(os.getpid(), 9)"]
+)
+def test_a_worker_that_fails_is_an_error_and_one_that_is_killed_is_not(
+    tmp_path, data, profile, fast, plugin
+):
+    """Workers are new processes: they load the plugins, and nothing else fails there."""
+    (tmp_path / "mine.py").write_text(plugin)
+    own, lines = replace(profile, plugins=[str(tmp_path / "mine.py")]), []
+    options = {"workers": 2, "n_trials": 2, "progress": lines.append}
+    if "kill" in plugin:
+        study = run_study(data, own, storage=tmp_path / "s.journal", **options)
+        assert len(finished_trials(study)) == 2
+        assert lines[:2] == [f"worker {i} of 2 was killed by signal 9; the others continue"
+                             for i in (1, 2)]  # fmt: skip
+    else:
+        with pytest.raises(ChildProcessError, match=r"worker [12] of 2: .*mine.py.*no such map"):
+            run_study(data, own, storage=tmp_path / "s.journal", **options)
+
+
 def test_every_worker_gets_a_gpu_in_turn(monkeypatch):
     """What a worker sees is fixed when it starts, and the parent sees what it saw."""
     seen = []
@@ -224,7 +245,8 @@ def test_every_worker_gets_a_gpu_in_turn(monkeypatch):
         def join(self):
             pass
 
-    context = SimpleNamespace(Process=Process)
+    queue = SimpleNamespace(empty=lambda: True)
+    context = SimpleNamespace(Process=Process, SimpleQueue=lambda: queue)
     monkeypatch.setattr(torch.multiprocessing, "get_context", lambda kind: context)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-a")
     tuning._start_workers(3, (None, None), {}, "cuda", None)

@@ -22,6 +22,11 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from cosmolib.files import exit_code, reason_of  # noqa: E402
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDTHS = {"laptop": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
 # Each theme is opened at the first of its widths and resized to the second.
@@ -358,14 +363,20 @@ def main(arguments=None):
         "--required", action="store_true", help="a machine without a browser is a fault"
     )
     options = parser.parse_args(arguments)
+    return exit_code("error", show, options)
+
+
+def show(options):
+    """Print the faults of a book in a browser; return whether there are any."""
+    from playwright.sync_api import Error
+
     try:
         faults, painted = check(options.html, options.shots, options.page, options.cores)
-    except Exception as error:  # no browser, or none that starts
+    except Error as error:  # no browser, or none that starts
         if "Executable doesn't exist" in str(error) and not options.required:
             print("NOT CHECKED: no Chromium on this machine; install one, or set COSMOLIB_CHROMIUM")
             return 0
-        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 2
+        raise ValueError(reason_of(error)) from None
     for line in faults:
         print(line)
     slowest = round(max(painted.values()))

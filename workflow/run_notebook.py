@@ -7,6 +7,7 @@ them never write one output at once, and where a machine has several GPUs each t
 """
 
 import argparse
+import builtins
 import logging
 import os
 import re
@@ -19,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def check_parameters(notebook, names):
@@ -131,22 +133,32 @@ def main(arguments=None):
     import nbclient
     import papermill
 
+    from cosmolib.files import exit_code, redact
     from cosmolib.gpus import one_gpu
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")  # of its dependencies; the kernel is another process
 
     parameters = {name: parse_value(value) for name, value in options.p}
-    try:
+
+    def run():
         start = time.monotonic()
         alone = parameters.get("workers", 1) == 1  # else it shares out the devices by itself
         with one_gpu() if alone else nullcontext():
             execute(options.source, options.target, parameters)
         print(f"{options.target}  {time.monotonic() - start:.0f} s")
+
+    try:
+        return exit_code("error", run)
     except papermill.PapermillExecutionError as error:
-        print(f"{options.source} failed in cell {error.exec_count}", file=sys.stderr)
-        traceback = "\n".join(error.traceback)
-        print(re.sub(r"\x1b\[[0-9;]*m", "", traceback), file=sys.stderr)  # no colour codes in logs
+        where = f"{options.source} failed in cell {error.exec_count}"
+        kind = getattr(builtins, error.ename, Exception)
+        if issubclass(kind, (ValueError, OSError, KeyboardInterrupt)):  # not a fault of the code
+            said = redact(" ".join(error.evalue.split()) or "interrupted")
+            print(f"error: {where}: {said}", file=sys.stderr)
+            return 130 if kind is KeyboardInterrupt else 1
+        traceback = redact("\n".join(error.traceback))
+        print(f"{where}\n{COLOURS.sub('', traceback)}", file=sys.stderr)
         return 1
     except nbclient.exceptions.DeadKernelError:
         print(
@@ -155,10 +167,6 @@ def main(arguments=None):
             file=sys.stderr,
         )
         return 1
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
 
 
 if __name__ == "__main__":
