@@ -3,7 +3,7 @@
 One flat module a step, each importing only those before it::
 
     files -> plugins -> runs -> locks -> gpus -> states -> devices -> checksums -> embedded
-         -> formats -> suites -> checks -> transport -> download -> simulate -> observing
+         -> formats -> suites -> checks -> download -> simulate -> observing
          -> grammar -> cuts -> fields -> planted -> answers -> scaling -> spectra -> web -> lattice
          -> shards -> inputs
          -> networks -> training -> studies -> tuning -> scores -> evaluation -> standing

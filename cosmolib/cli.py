@@ -26,8 +26,22 @@ def build_parser() -> argparse.ArgumentParser:
         "has come is kept if it is broken off: the same command goes on from there. What is there "
         "already is verified, without network.",
     )
-    download.add_arguments(fetch)
-    fetch.set_defaults(run=download.run_from_args)
+    fetch.add_argument("--suite", required=True, help="e.g. IllustrisTNG, Nbody_IllustrisTNG")
+    fetch.add_argument("--set", default="LH", help="set of simulations (default: LH)")
+    fetch.add_argument("--field", default="Mtot", help="field of the maps (default: Mtot)")
+    fetch.add_argument(
+        "--data-dir", help="files go to DIR/<suite>/ (default: $COSMOLIB_DATA)", metavar="DIR"
+    )
+    fetch.add_argument(
+        "--url", default=download.CMD_URL, help="folder that holds 2D_maps/ (default: CMD's)"
+    )
+    fetch.add_argument(
+        "--retries", type=int, default=10, help="attempts in a row without a new byte (default: 10)"
+    )
+    fetch.add_argument(
+        "--timeout", type=float, default=60.0, help="seconds without a byte (default: 60)"
+    )
+    fetch.set_defaults(run=_download)
 
     check = commands.add_parser(
         "check",
@@ -69,6 +83,13 @@ def build_parser() -> argparse.ArgumentParser:
     search.add_argument("--data-dir", help="folder of CMD files (default: as the profile says)")
     search.set_defaults(run=_tune)
     return parser
+
+
+def _download(arguments: argparse.Namespace) -> None:
+    from cosmolib import download
+
+    options = {k: v for k, v in vars(arguments).items() if k not in ("command", "run")}
+    download.download(**options, report=lambda line: print(line, flush=True))
 
 
 def _tune(arguments: argparse.Namespace) -> None:

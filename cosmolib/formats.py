@@ -114,6 +114,19 @@ def map_names(field: str, name: str, set: str) -> list[str]:
     return [f"Maps_{field}_{name}_{set}_z={z}.npy" for z in ("0.00", "0.0")]
 
 
+def map_urls(url: str, name: str, file_name: str) -> list[str]:
+    """Where CMD's server can have a file: a folder for each suite, ``Nbody``, or flat (older)."""
+    root = f"{url.rstrip('/')}/2D_maps/data"
+    folders = [f"{name}/", "Nbody/", ""] if name.startswith("Nbody_") else [f"{name}/", ""]
+    return [f"{root}/{folder}{file_name}" for folder in folders]
+
+
+def table_urls(url: str, name: str, set: str) -> list[str]:
+    """Where CMD's server can have the parameter table of a suite or, after it, of its twin."""
+    owners = {file: name if name in file else name[6:] for file in table_names(name, set)}
+    return [u for file, owner in owners.items() for u in map_urls(url, owner, file)]
+
+
 # --------------------------------------------------------------------------------------------------
 # Contents
 # --------------------------------------------------------------------------------------------------
@@ -135,32 +148,53 @@ def npy_header(file) -> tuple[tuple[int, ...], bool, np.dtype]:
     return shape, fortran, dtype
 
 
-def map_file(path: Path) -> np.ndarray:
-    """Memory-map a file of maps, (15 n, N, N) float32, after checking header and length."""
+def check_header(file, size: int, source) -> None:
+    """Check the header of a file of maps, (15 n, N, N) float32, against its length in bytes.
+
+    Parameters
+    ----------
+    file
+        Open at the beginning; bytes after the header are not read.
+    size
+        Length of the whole file.
+    source
+        Named by errors: a path or an address.
+
+    Raises
+    ------
+    ValueError
+        This is no such file, or it is truncated or too long.
+    """
     expected = f"({MAPS_PER_SIMULATION} n, N, N) float32"
-    with open(path, "rb") as file:
-        try:
-            shape, fortran, dtype = npy_header(file)
-        except ValueError:
-            raise ValueError(
-                f"{path}: found no valid .npy header, expected a .npy file {expected}"
-            ) from None
-        needed = file.tell() + math.prod(shape) * dtype.itemsize
+    try:
+        shape, fortran, dtype = npy_header(file)
+    except ValueError:
+        file.seek(0)
+        raise ValueError(
+            f"{source}: found no valid .npy header ({file.read(16)!r}, {size} bytes), expected a "
+            f".npy file {expected}"
+        ) from None
     if dtype != np.dtype("<f4"):
-        raise ValueError(f"{path}: found dtype {dtype.str} ({dtype}), expected <f4 (float32)")
+        raise ValueError(f"{source}: found dtype {dtype.str} ({dtype}), expected <f4 (float32)")
     if len(shape) != 3 or shape[1] != shape[2] or 0 in shape:
-        raise ValueError(f"{path}: found shape {shape}, expected {expected}: square maps")
+        raise ValueError(f"{source}: found shape {shape}, expected {expected}: square maps")
     if fortran:
-        raise ValueError(f"{path}: found Fortran order, expected C order: maps in one piece each")
+        raise ValueError(f"{source}: found Fortran order, expected C order: maps in one piece each")
     if shape[0] % MAPS_PER_SIMULATION:
         raise ValueError(
-            f"{path}: found {shape[0]} maps, expected a multiple of {MAPS_PER_SIMULATION}: "
+            f"{source}: found {shape[0]} maps, expected a multiple of {MAPS_PER_SIMULATION}: "
             "3 axes x 5 slabs of each simulation"
         )
-    size = path.stat().st_size
+    needed = file.tell() + math.prod(shape) * dtype.itemsize
     if size != needed:
         state = "truncated" if size < needed else "too long"
-        raise ValueError(f"{path}: found {size} bytes ({state}), expected {needed} for {shape}")
+        raise ValueError(f"{source}: found {size} bytes ({state}), expected {needed} for {shape}")
+
+
+def map_file(path: Path) -> np.ndarray:
+    """Memory-map a file of maps, (15 n, N, N) float32, after checking header and length."""
+    with open(path, "rb") as file:
+        check_header(file, path.stat().st_size, path)
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 

@@ -201,10 +201,10 @@ def test_download_needs_a_folder(monkeypatch, capsys):
 
 @pytest.mark.parametrize("said", ["", "1.2 GB are in maps.npy.part"])
 def test_ctrl_c_is_one_line_and_exit_code_130(monkeypatch, capsys, said):
-    def stop(arguments):
+    def stop(**options):
         raise KeyboardInterrupt(*filter(None, [said]))
 
-    monkeypatch.setattr(download, "run_from_args", stop)
+    monkeypatch.setattr(download, "download", stop)
     assert cli.main(["download", "--suite", "IllustrisTNG"]) == 130
     assert capsys.readouterr().err == f"cosmolib: stopped{'; ' * bool(said)}{said}\n"
 

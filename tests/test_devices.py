@@ -197,6 +197,9 @@ def test_maps_fetched_by_a_thread_are_the_same_batches(prepared):
     assert number == 2
 
 
+@pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="bfloat16 is emulated here"
+)
 def test_precision_changes_little(prepared):
     """Two epochs in bfloat16 end near those in float32, and say what they were."""
     profile, data = prepared

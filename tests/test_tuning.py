@@ -200,12 +200,13 @@ def test_workers_share_a_study(tmp_path, data, profile, one_thread):
         data, profile, storage=path, workers=2, progress=lines.append, **options
     )  # fmt: skip
     assert lines == []  # nobody died; the workers say their lines themselves
-    assert [t.state.name for t in study.trials] == ["COMPLETE"] * 4
+    assert 4 <= len(study.trials) <= 5  # each worker completes the trial that it began
+    assert {t.state.name for t in study.trials} == {"COMPLETE"}
     alone = run_study(data, profile, storage=tmp_path / "alone.journal", **options)
     settings, values = (
         {tuple(t.params.values()): t.value for t in s.trials} for s in (study, alone)
     )
-    assert settings == values
+    assert settings.items() >= values.items()
 
 
 @pytest.mark.parametrize(
