@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from cosmolib import __version__, checks
-from cosmolib.files import exit_code
+from cosmolib.files import exit_code, redact
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -89,7 +89,7 @@ def _download(arguments: argparse.Namespace) -> None:
     from cosmolib import download
 
     options = {k: v for k, v in vars(arguments).items() if k not in ("command", "run")}
-    download.download(**options, report=lambda line: print(line, flush=True))
+    download.download(**options, report=lambda line: print(redact(line), flush=True))
 
 
 def _tune(arguments: argparse.Namespace) -> None:

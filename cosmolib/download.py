@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from cosmolib import checksums, formats
 from cosmolib.embedded import embedded_suites
-from cosmolib.files import read_json, write_json
+from cosmolib.files import read_json, redact, write_json
 from cosmolib.locks import Busy, held
 
 CMD_URL = (  # CMD's documentation calls it slow and unstable; users report about 6 MB/s
@@ -114,7 +114,7 @@ def _fetch(path, urls, check, retries, timeout, report):
                 raise
             part.replace(path)
             sidecar.unlink()
-            digest = checksums.record(path, url)
+            digest = checksums.record(path, redact(url))
     except Busy:
         raise Busy(f"{path}: already being downloaded by another process") from None
     except KeyboardInterrupt:
@@ -141,11 +141,11 @@ def _complete(url, part, retries, timeout, report) -> bool:
 
 
 def _attempt(url, part, timeout, report, resume=True) -> bool:
-    known, done, sidecar = None, 0, part.with_suffix(".part.json")
+    known, done, sidecar, named = None, 0, part.with_suffix(".part.json"), redact(url)
     with suppress(FileNotFoundError, ValueError):
         known = read_json(sidecar)
     match known:
-        case [address, int(total), etag, date] if resume and address == url and (etag or date):
+        case [address, int(total), etag, date] if resume and address == named and (etag or date):
             done = _size(part)
             if done == total:
                 return True
@@ -170,7 +170,7 @@ def _attempt(url, part, timeout, report, resume=True) -> bool:
             length = headers["Content-Length" if status == 200 else "Content-Range"]
             total = str(length).rpartition("/")[2]
             total = int(total) if total.isdecimal() else None
-            remote = [url, total, headers["ETag"], headers["Last-Modified"]]
+            remote = [named, total, headers["ETag"], headers["Last-Modified"]]
             if done and (status != 206 or remote != known):
                 why = "the server cannot resume" if remote == known else "the file has changed"
                 report(f"{url}: {why}, starting again")

@@ -8,6 +8,7 @@ held is free, one of a database when Optuna's heartbeat stops.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -233,12 +234,23 @@ def _open_storage(storage, retry):
 
 
 def _mend(path, lock):
-    """Cut off the half line that a full disk may have left at the end of a journal."""
+    """Check the records of a journal and cut off the half line that a full disk may have left."""
     if path.is_file():
         lock.acquire()
         try:
             lines = path.read_bytes()
-            if not lines.endswith(b"\n"):
-                os.truncate(path, lines.rfind(b"\n") + 1)
+            whole = lines.rfind(b"\n") + 1
+            for number, line in enumerate(lines[:whole].splitlines(), 1):
+                if not _is_record(line):
+                    raise ValueError(f"line {number} is {line[:40]!r}, not a record")
+            if whole < len(lines):
+                os.truncate(path, whole)
         finally:
             lock.release()
+
+
+def _is_record(line):
+    try:
+        return "op_code" in json.loads(line)
+    except (ValueError, TypeError, RecursionError):
+        return False

@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
+from cosmolib import cli
 from cosmolib.checksums import MANIFEST, verify
 from cosmolib.download import download
 from cosmolib.suites import open_suite
@@ -155,6 +156,17 @@ def test_both_files_come_open_and_are_verified_the_next_time(server, fetch, tmp_
     (tmp_path / SUITE / MANIFEST).unlink()
     fetch(url="http://127.0.0.1:9")
     assert verify(maps) == "recorded"
+
+
+def test_a_password_in_the_address_is_not_kept(server, tmp_path, capsys):
+    address = server.url.replace("://", "://me:hunter2@")
+    argv = ["download", "--suite", SUITE, "--data-dir", str(tmp_path), "--url", address]
+    assert cli.main(argv) == 0
+    manifest = (tmp_path / SUITE / MANIFEST).read_text()
+    out, err = capsys.readouterr()
+    assert "://me:***@" in manifest
+    assert "://me:***@" in out
+    assert "hunter2" not in manifest + out + err
 
 
 def test_a_changed_file_on_disk_is_refused_and_kept(server, fetch):
