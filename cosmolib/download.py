@@ -21,6 +21,7 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,11 +35,10 @@ from cosmolib.formats import (
     folders_of,
     map_file,
     npy_header,
-    read_params,
     table_names,
 )
 from cosmolib.formats import SIMULATIONS as CMD_SIMULATIONS
-from cosmolib.suites import CMD_ACCESS
+from cosmolib.suites import CMD_ACCESS, read_table
 from cosmolib.transport import HEAD_BYTES, NotOnServer, ResumableDownloader
 
 CMD_URL = (  # CMD's documentation calls it slow and unstable; users report about 6 MB/s
@@ -126,6 +126,7 @@ def download(
     options = {"retries": retries, "timeout": timeout, "sleep": sleep, "report": report}
 
     # The table first: a wrong address shows before the four gigabytes.
+    check_table = partial(read_table, name=suite, set=set)
     own = [name for name in table_names(suite, set) if suite in name]
     table = _present(data_dir, suite, own)
     if table is None:
@@ -274,11 +275,6 @@ def table_head(head: bytes, total: int, source) -> bool:
             f"{source}: found {head[:48]!r}..., {total} bytes, expected a text table of numbers"
         )
     return bool(text)
-
-
-def check_table(path: Path) -> None:
-    """Refuse what is no table of finite numbers, at least six in every row, as many in each."""
-    read_params(path, wide=True)
 
 
 # --------------------------------------------------------------------------------------------------
