@@ -233,7 +233,7 @@ def read_params(path: Path, suite: str) -> Table:
         others = cells[other_parameters()].to_numpy(np.float64, copy=True)
         values = np.hstack([params, others])
         low, high = camels[["MinVal", "MaxVal"]].to_numpy().T
-        slack = ROUNDING * (high - low)
+        slack = 0.02 * np.maximum(abs(low), abs(high - low))  # a table may keep two digits
         for row, column in np.argwhere((values < low - slack) | (values > high + slack))[:1]:
             raise ValueError(
                 f"{path}: line {lines[row]}: found {camels['ParamName'][column]} = "
@@ -313,7 +313,7 @@ def _read_columns(path):
 
 
 _NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
-_FORM = "decimal numbers with a point and no thousands separators"
+_FORM = "numbers with decimal points, without decimal commas or thousands separators"
 _SIMULATION = r"(?:LH|CV|1P|EX|BE|SB[0-9]*)_\w+"  # CAMELS' names of simulations
 
 
