@@ -27,7 +27,8 @@ def varied(column, value):
 
 # Rows of a 1P table in no order, the fiducial one twice.
 ONE_P = [
-    varied(0, 0.4), varied(1, 0.6), FIDUCIAL_ROW, varied(0, 0.2), varied(2, 4.0), varied(0, 0.1), FIDUCIAL_ROW, varied(1, 1.0),
+    varied(0, 0.4), varied(1, 0.6), FIDUCIAL_ROW, varied(0, 0.2), varied(2, 4.0), varied(0, 0.1),
+    FIDUCIAL_ROW, varied(1, 1.0),
 ]  # fmt: skip
 
 
