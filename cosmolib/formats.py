@@ -301,6 +301,13 @@ def _read_columns(path):
         cells.columns = _named_columns(path, *header[0], counts[0])
     else:
         cells.columns = _unnamed_columns(path, first, cells)
+    for name in {"Name", "index"} & {*cells.columns}:
+        number = cells[name].str.extract(r"^(?:[A-Z]+[0-9]*_)?([0-9]{1,9})$")[0].astype(float)
+        for line in cells.index[number.diff() <= 0]:
+            raise ValueError(
+                f"{path}: line {line}: found simulation {cells.loc[line, name]} after one of a "
+                "higher number, expected rows in the order of the maps"
+            )
     cells = cells.drop(columns="index", errors="ignore")
     for name in cells.columns.drop("Name", errors="ignore"):
         pattern = r"[0-9]{1,18}" if name == "seed" else _NUMBER

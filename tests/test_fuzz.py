@@ -226,7 +226,10 @@ def test_parameter_tables(folder, data):
 
 
 SHARDS = {"settings": asdict(shards.SETTINGS), "proxy": asdict(shards.PROXY)}
-SEEDS = b"#Name Omega_m sigma_8 A_SN1 A_AGN1 A_SN2 A_AGN2 seed\n" + b"LH_0 .3 .8 1 1 1 1 5\n" * 2
+SEEDS = (
+    b"#Name Omega_m sigma_8 A_SN1 A_AGN1 A_SN2 A_AGN2 seed\n"
+    + b"LH_0 .3 .8 1 1 1 1 5\nLH_1 .3 .8 1 1 1 1 5\n"
+)
 
 
 @fuzz(tables | edits.map(lambda changes: broken(SEEDS, changes)))

@@ -324,6 +324,14 @@ BAD_TABLES = {
     "thousands": (last("0.3 0.8 1,000 1 1 1"), f"line 3: found '0.3 0.8 1,000 .*{DECIMAL[9:]}"),
     "no value": ("0.3,0.8,,1,1,1", "line 1: found '' for A_SN1"),
     "open quote": ('"0.3,0.8,1,1,1,1\n0.3,0.8,1,1,1,1', "quotes around several lines"),
+    "rows in another order": (
+        f",{','.join(PARAMETERS)}\n1,0.3,0.8,1,1,1,1\n0,0.3,0.8,1,1,1,1",
+        "line 3: found simulation 0 after one of a higher number",
+    ),
+    "names in another order": (
+        as_lines(ROWS, names=["LH_10", "LH_2"]),
+        "line 2: found simulation LH_2 after one of a hi",
+    ),
     "seed": (f"#Name {HEADER} seed\nLH_0 0.3 0.8 1 1 1 1 1.5", "line 2: found '1.5' for seed"),
 }
 
