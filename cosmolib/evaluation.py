@@ -401,6 +401,7 @@ def _config(run, profile, suite):
         "run": {key: getattr(run, key) for key in ("suite", "cut", "architecture", "seed")},
         "profile": asdict(profile),
         "fingerprint": suite.fingerprint,
+        "box_size": suite.box_size,
         "network": {
             "name": run.architecture,
             "size": suite.grid,

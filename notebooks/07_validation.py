@@ -318,6 +318,8 @@ if flow is not None and len(pair) == 2:
         names,
         [f"test map {predictions['map'][i]}" for i in shown_maps],
     )
+else:
+    print("Left out: the figure needs the flow and networks that predict both parameters.")
 
 # %% mystnb={"figure": {"name": "fig-coverage-flow", "caption": "Coverage of the full posterior on test maps of the profile's first suite (Lite: with a feedback proxy): by ranks, parameter by parameter, and by TARP, all parameters at once. Bands: 95 % over simulations; dashed: calibrated."}, "image": {"alt": "Two panels of measured against nominal coverage from zero to one, one for ranks with a line for each parameter and one for TARP with a single line; shaded bands lie about the dashed diagonal."}} tags=["hide-input"]
 flow_coverage = {}
@@ -328,6 +330,8 @@ if flow is not None:
         "TARP": {"all together": posteriors.tarp(samples, predictions, **samples_options)},
     }
     fig, axes = plots_validation.coverage(levels, flow_coverage, LABELS)
+else:
+    print("Left out: the figure needs the flow.")
 
 # %% tags=["hide-input"]
 scored = {"moment network": predictions, "recalibrated": versions["recalibrated"]}
