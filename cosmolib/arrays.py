@@ -52,6 +52,14 @@ def checked_maps(maps, name="maps", kinds="f", infinite=False):
     return stack, shape
 
 
+def checked_map(density, name):
+    """Check a single map, as `checked_maps` does, and return it, (N, N)."""
+    stack, shape = checked_maps(density, name)
+    if len(stack) > 1:
+        raise ValueError(f"{name}: found shape {shape}, expected one map (N, N)")
+    return stack[0]
+
+
 def checked_numbers(values, name, kinds="f", infinite=False):
     """Check an array of any shape, for what has no map's shape, and return it.
 

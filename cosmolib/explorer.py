@@ -17,7 +17,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 
-from cosmolib.arrays import checked_maps
+from cosmolib.arrays import checked_map, checked_maps
 from cosmolib.cuts import apply_cut, cut_mask, fraction_cut, fraction_negative
 from cosmolib.plots import DENSITY_RANGE, NOT_POSITIVE
 from cosmolib.spectra import power_spectrum
@@ -121,7 +121,7 @@ def scales_explorer(
     Every position is the map of ``apply_cut(density, "kmax:...")``, its spectrum `power_spectrum`
     relative to the mean of the map; a filter leaves that mean alone.
     """
-    density = _one_map(density)
+    density = checked_map(density, "density")
     names = [f"kmax:{edge:.3g}" for edge in edges]
     cuts = np.stack([apply_cut(density, cut, box_size=box_size) for cut in names])
     k, before = power_spectrum(density, box_size)
@@ -173,7 +173,7 @@ def densities_explorer(
     The pixels are those of ``cut_mask(density, "above:delta=...")`` and of ``below``. Of maps that
     are averaged down for the page, a pixel counts as cut where most of it is.
     """
-    density = _one_map(density)
+    density = checked_map(density, "density")
     thresholds = [f"{10**edge - 1:.4g}" for edge in edges]
     edges = np.log10([1 + float(value) for value in thresholds])  # bins end where they do
     mass = density.astype(np.float64) / density.sum(dtype=np.float64)
@@ -326,14 +326,6 @@ def _picture(figure):
     with io.BytesIO() as buffer:
         image.save(buffer, format="PNG", optimize=True)
         return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _one_map(density):
-    """The only map (N, N), checked."""
-    stack, shape = checked_maps(density, "density")
-    if len(stack) > 1:
-        raise ValueError(f"density: found shape {shape}, expected one map (N, N)")
-    return stack[0]
 
 
 def _small(maps, name="maps"):

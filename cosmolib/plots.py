@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import FormatStrFormatter, NullFormatter
 
-from cosmolib.arrays import checked_maps, checked_numbers
+from cosmolib.arrays import checked_map, checked_maps, checked_numbers
 from cosmolib.suites import BOX_SIZE, LABELS, PARAMETERS
 
 DENSITY_RANGE = (2e10, 1e13)  # (Msun/h)/(Mpc/h)^2; of Lite's pixels 1 % or so lie outside
@@ -77,7 +77,7 @@ def ordered_colours(n):
 def density_image(ax, density, box_size=BOX_SIZE, limits=DENSITY_RANGE):
     """Draw one map (N, N) of surface density on the book's norm; zero or less in turquoise."""
     colours = mpl.colormaps["inferno"].with_extremes(bad=NOT_POSITIVE)
-    density = np.ma.masked_less_equal(checked_maps(density, "density")[0][0], 0)
+    density = np.ma.masked_less_equal(checked_map(density, "density"), 0)
     extent = (0, box_size, 0, box_size)
     # The first index of a CMD map runs upwards here; the box is isotropic.
     image = ax.imshow(density, norm=LogNorm(*limits), cmap=colours, extent=extent)

@@ -282,7 +282,7 @@ def infidelity(
             found = of_captum(
                 lambda maps: fast(maps)[column], hide, x, attributions,
                 baselines=baseline, target=target, n_perturb_samples=n_samples,
-                max_examples_per_batch=max(len(x), 32),
+                max_examples_per_batch=min(max(len(x), 32), len(x) * n_samples),
             )  # fmt: skip
         return found.detach().double().cpu().numpy()
 

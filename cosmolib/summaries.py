@@ -128,7 +128,8 @@ def region_sums(values, regions) -> np.ndarray:
     regions : (1 or n, N, N) int
         From 0; below zero in none.
     """
-    regions = np.broadcast_to(checked_maps(regions, "regions", "biu")[0], np.shape(values))
+    values, _ = checked_maps(values, "attributions")
+    regions = np.broadcast_to(checked_maps(regions, "regions", "biu")[0], values.shape)
     return _sums(values, regions, int(regions.max()) + 1)[1][:, :-1]
 
 
