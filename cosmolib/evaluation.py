@@ -75,8 +75,11 @@ _ARRAYS = ("mean", "std", "truth", "simulation", "parameters")  # of a predictio
 def predict(
     network, x, batch_size: int | None = None, device: str = "cpu"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return normalised mean and std, both (n, P), of scaled maps x (n, 1, N, N), in eval mode."""
-    x = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
+    """Return normalised mean and std, both (n, P), of scaled maps x, in eval mode.
+
+    ``x`` is what `cosmolib.training.run_network` takes: an array or tensor (N, N), (n, N, N) or
+    (n, 1, N, N) of any floating type, or `cosmolib.inputs.MapsOnDisk`.
+    """
     mean, std = run_network(network, x, batch_size, device)
     return mean.numpy(), std.numpy()
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from cosmolib import checksums
+from cosmolib.arrays import checked_maps
 from cosmolib.files import atomic_path
 from cosmolib.formats import (
     FILE_NAME,
@@ -400,7 +401,7 @@ def write_suite(
         Shapes that do not fit, or pixels or parameters that no such suite can have: nothing is
         written.
     """
-    maps = np.ascontiguousarray(maps, np.float32)
+    maps = np.ascontiguousarray(checked_maps(maps, f"suite {name!r}: maps")[0], np.float32)
     params = np.asarray(params, np.float64)
     folder = Path(data_dir) / name
     maps_path = folder / map_names(field, name, set)[0]

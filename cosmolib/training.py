@@ -21,7 +21,7 @@ import torch
 
 from cosmolib.devices import choose_engine, compiled, kept_memory
 from cosmolib.files import reason_of
-from cosmolib.inputs import BLOCK, Data
+from cosmolib.inputs import BLOCK, Data, MapsOnDisk, network_inputs
 from cosmolib.runs import Profile
 from cosmolib.states import read_state, write_state
 
@@ -322,8 +322,10 @@ def run_network(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return mean and std, (n, P) on the CPU, in eval mode, which the network is left in.
 
-    ``x`` (n, 1, N, N) is a tensor of any floating type, or `cosmolib.inputs.MapsOnDisk`.
+    ``x`` holds scaled maps as `cosmolib.inputs.network_inputs` takes them; `MapsOnDisk` is read
+    batch by batch.
     """
+    x = x if isinstance(x, MapsOnDisk) else network_inputs(x)
     network.to(device).eval()
     gpu = torch.device(device).type == "cuda"
     pixels = EVALUATION_PIXELS_GPU if gpu else EVALUATION_PIXELS
