@@ -25,9 +25,9 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cosmolib.plugins import NETWORKS
+from cosmolib.profile import ARCHITECTURES
 from cosmolib.states import read_state
 
-ARCHITECTURES = ("o3", "k4s2", "lite")  # the package's own
 _STATE = ("state dict", "a dict of tensors")  # what a file of weights is called in errors
 SLOPE = 0.2  # of LeakyReLU below zero, as published
 

@@ -40,7 +40,8 @@ from cosmolib.evaluation import read_predictions
 from cosmolib.grammar import Cut
 from cosmolib.inputs import study_split, study_suite
 from cosmolib.plugins import SUITES
-from cosmolib.runs import Profile, Run, read_json
+from cosmolib.profile import Profile
+from cosmolib.runs import Run, read_json
 from cosmolib.scores import as_estimate, average, estimate, number_or_none, r2, simulation_average
 from cosmolib.suites import Suite, open_suite, suites_at_hand
 from cosmolib.transfer import SCALINGS_FROM, cross_evaluate, describe, responses

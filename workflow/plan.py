@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from cosmolib.runs import load_profile  # noqa: E402
+from cosmolib.profile import load_profile  # noqa: E402
 from cosmolib.standing import STATES, study_standing  # noqa: E402
 
 
