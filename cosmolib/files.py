@@ -156,26 +156,30 @@ def write_yaml(path: str | Path, obj) -> None:
 
 
 def read_yaml(path: str | Path) -> dict:
-    """Read a YAML 1.2 file that is a mapping; no tag in it makes an object.
+    """Read a YAML file; see `parse_yaml`."""
+    return parse_yaml(Path(path).read_bytes(), path)
+
+
+def parse_yaml(text: str | bytes, source: str | Path) -> dict:
+    """Read YAML 1.2 that is a mapping; no tag in it makes an object.
 
     Raises
     ------
     ValueError
-        The file is something else, or has a key twice: names file and line.
+        It is something else, or has a key twice: names ``source``, its file, and the line.
     """
-    path = Path(path)
     try:
-        values = _yaml().load(path.read_text(encoding="utf-8-sig"))
+        values = _yaml().load(text)
     except (YAMLError, ValueError, TypeError, RecursionError) as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         where = "" if line is None else f"line {line + 1}: "
         reason = reason_of(getattr(error, "problem", None) or error)
         raise ValueError(
-            f"{path}: {where}found no valid YAML ({reason}), expected flat keys, each once"
+            f"{source}: {where}found no valid YAML ({reason}), expected flat keys, each once"
         ) from None
     if not isinstance(values, dict):
         kind = type(values).__name__
-        raise ValueError(f"{path}: found a {kind}, expected a flat mapping of keys to values")
+        raise ValueError(f"{source}: found a {kind}, expected a flat mapping of keys to values")
     return values
 
 

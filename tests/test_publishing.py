@@ -17,9 +17,10 @@ from xml.etree import ElementTree
 import jupytext
 import numpy as np
 import pytest
-import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from cosmolib.files import read_yaml, write_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "workflow"))
@@ -99,7 +100,7 @@ def test_every_file_names_the_same_address():
     site = address.address({}).site
     urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
     assert urls == {"Repository": url, "Documentation": site}
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    citation = read_yaml(ROOT / "CITATION.cff")
     assert (citation["repository-code"], citation["url"]) == (url, site)
     for name in ("README.md", "book/reproduce.md"):
         clones = re.findall(r"git clone .*?(\S+)$", (ROOT / name).read_text(), flags=re.M)
@@ -112,8 +113,7 @@ def test_every_file_names_the_same_address():
 # --------------------------------------------------------------------------------------------------
 def test_citation_is_valid_cff():
     """The rules of CFF 1.2.0 for the fields that are used here; unknown fields are not allowed."""
-    text = (ROOT / "CITATION.cff").read_text()
-    citation = yaml.safe_load(text)
+    citation = read_yaml(ROOT / "CITATION.cff")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert set(citation) <= {
         "cff-version", "message", "type", "title", "version", "date-released", "license",
@@ -124,7 +124,7 @@ def test_citation_is_valid_cff():
     assert citation["version"] == project["version"]
     assert citation["license"] == project["license"]
     assert citation["keywords"] == project["keywords"]
-    assert re.search(r"^date-released: '?\d{4}-\d\d-\d\d'?$", text, flags=re.M)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", citation["date-released"])
     for key in ("message", "title", "abstract"):
         assert len(citation[key]) > 40, key
     references = citation["references"]
@@ -306,7 +306,7 @@ def test_binder_installs_what_a_reader_needs():
               for r in map(Requirement, project["dependencies"] + extras["chapters"])}  # fmt: skip
     known = {canonicalize_name(r.name): r.specifier for r in map(Requirement, extras["dev"])}
     known |= needed
-    entries = yaml.safe_load((ROOT / ".binder" / "environment.yml").read_text())
+    entries = read_yaml(ROOT / ".binder" / "environment.yml")
     assert entries["channels"] == ["conda-forge"]
     *conda, pip = entries["dependencies"]
     (python,) = [line for line in conda if line.startswith("python=")]
@@ -342,10 +342,10 @@ def test_binders_post_build_runs():
 @pytest.mark.parametrize("name", [path.stem for path in NOTEBOOKS])
 def test_a_reader_has_every_package_that_a_chapter_imports(name):
     """At the top of a cell; what a chapter looks for first it can do without."""
-    entries = yaml.safe_load((ROOT / ".binder" / "environment.yml").read_text())["dependencies"]
+    entries = read_yaml(ROOT / ".binder" / "environment.yml")["dependencies"]
     lines = entries[:-1] + entries[-1]["pip"]
     there = {canonicalize_name(re.match(r"[\w.-]+", line).group()) for line in lines}
-    names = {"sklearn": "scikit-learn", "torch": "pytorch-cpu", "yaml": "pyyaml",
+    names = {"sklearn": "scikit-learn", "torch": "pytorch-cpu", "ruamel": "ruamel.yaml",
              "IPython": "ipykernel"}  # fmt: skip
     code = "\n".join(c.source for c in jupytext.read(ROOT / "notebooks" / f"{name}.ipynb").cells
                      if c.cell_type == "code")  # fmt: skip
@@ -400,7 +400,7 @@ def site(tmp_path_factory):
     (book / "_config.yml").write_text(address.staged_config(config, here), encoding="utf-8")
     chapters = ["notebooks/01_data", "book/references"]
     toc = {"format": "jb-book", "root": "book/index", "chapters": [{"file": x} for x in chapters]}
-    (book / "_toc.yml").write_text(yaml.safe_dump(toc))
+    write_yaml(book / "_toc.yml", toc)
     (book / "book" / "index.md").write_text(PAGE)
     (book / "book" / "references.md").write_text("# References\n\n```{bibliography}\n```\n")
     (book / "notebooks").mkdir()
@@ -701,21 +701,14 @@ def test_a_built_book_can_be_published(site, tmp_path):
 # --------------------------------------------------------------------------------------------------
 # The workflows
 # --------------------------------------------------------------------------------------------------
-def workflow(path):
-    """A workflow, with its triggers under "on", which YAML 1.1 reads as true."""
-    found = yaml.safe_load(path.read_text())
-    found["on"] = found.pop(True)
-    return found
-
-
 def steps(path, key):
     """The values of `key` in all steps of a workflow."""
-    jobs = workflow(path)["jobs"].values()
+    jobs = read_yaml(path)["jobs"].values()
     return [step[key] for job in jobs for step in job["steps"] if key in step]
 
 
 def test_the_pages_workflow():
-    pages = workflow(ROOT / ".github" / "workflows" / "pages.yml")
+    pages = read_yaml(ROOT / ".github" / "workflows" / "pages.yml")
     assert pages["on"] == {
         "push": {"branches": ["main"], "tags": ["v*"]},
         "workflow_dispatch": None,
@@ -761,7 +754,7 @@ def test_what_a_workflow_runs_exists(path):
 
 def test_the_publishing_step_keeps_older_versions(tmp_path):
     """The very script of the workflow, three times, each in a new shallow clone."""
-    jobs = workflow(ROOT / ".github" / "workflows" / "pages.yml")["jobs"]
+    jobs = read_yaml(ROOT / ".github" / "workflows" / "pages.yml")["jobs"]
     (script,) = [step["run"] for step in jobs["publish"]["steps"] if "run" in step]
     remote, work = tmp_path / "remote.git", tmp_path / "work"
     git("init", "--quiet", "--bare", "--initial-branch=main", remote)
@@ -815,7 +808,7 @@ def test_a_release_and_what_follows(repository):
     release.prepare("9.8.7", repository)
     address.check_release(here, repository)
     assert address.committed(repository / "_config.yml") == (here.url, "v9.8.7")
-    assert yaml.safe_load((repository / "CITATION.cff").read_text())["version"] == "9.8.7"
+    assert read_yaml(repository / "CITATION.cff")["version"] == "9.8.7"
     project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
     assert project["version"] == "9.8.7"
     assert '__version__ = "9.8.7"' in (repository / "cosmolib" / "__init__.py").read_text()
@@ -849,6 +842,6 @@ def test_a_release_that_cannot_be_written_writes_nothing(repository):
 
 
 def test_the_extensions_of_the_book_are_installed():
-    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    config = read_yaml(ROOT / "_config.yml")
     for name in config["sphinx"]["extra_extensions"]:
         importlib.metadata.version(name.replace(".", "-").replace("_", "-"))

@@ -5,6 +5,7 @@ buttons of a fork's or a tag's book open that fork's or that tag's notebooks.
 ``address.py`` prints the addresses and refuses a tag that the repository was not prepared for.
 """
 
+import json
 import os
 import re
 import sys
@@ -12,11 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-import yaml
-from check_site import Page
-from publish import RELEASE
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "workflow")]
+
+from check_site import Page  # noqa: E402
+from publish import RELEASE  # noqa: E402
+
+from cosmolib.files import parse_yaml, read_yaml  # noqa: E402
+
 CARD = "_static/social.png"  # in the site; workflow/social_card.py draws it
 _URL = re.compile(r"(https://[\w.-]+)/([\w-]+)/([\w.-]+)")
 
@@ -55,7 +59,7 @@ def committed(config=ROOT / "_config.yml"):
     ValueError
         It names none: says what was found.
     """
-    found = yaml.safe_load(Path(config).read_text(encoding="utf-8")).get("repository")
+    found = read_yaml(config).get("repository")
     if not isinstance(found, dict) or not _URL.fullmatch(str(found.get("url"))):
         raise ValueError(
             f"{config}: found repository {found!r}, expected url: https://HOST/OWNER/NAME"
@@ -103,8 +107,7 @@ def check_release(here, root=ROOT):
     """Raise ValueError if a tag's own files do not say that they are that release."""
     if here.version == "latest":
         return
-    text = (Path(root) / "CITATION.cff").read_text(encoding="utf-8")
-    version = str(yaml.safe_load(text)["version"])
+    version = str(read_yaml(Path(root) / "CITATION.cff")["version"])
     _, ref = committed(Path(root) / "_config.yml")
     if (f"v{version}", ref) != (here.version, here.version):
         raise ValueError(
@@ -115,7 +118,7 @@ def check_release(here, root=ROOT):
 
 def staged_config(text, here):
     """Return the text of ``_config.yml`` with this build's addresses: buttons, canonical, card."""
-    config = yaml.safe_load(text)
+    config = parse_yaml(text, "_config.yml")
     # Binder wants a branch's slash as %2F.
     config["repository"].update(url=here.url, branch=quote(here.ref, safe=""))
     page = config.setdefault("html", {})
@@ -126,12 +129,12 @@ def staged_config(text, here):
     )
     sphinx = config["sphinx"]["config"]
     sphinx.update(ogp_site_url=here.canonical, ogp_image=here.canonical + CARD)
-    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100)
+    return json.dumps(config, indent=1, ensure_ascii=False)  # YAML of every version
 
 
 def title(text):
     """Return the book's title, of the text of ``_config.yml``."""
-    return yaml.safe_load(text)["title"]
+    return parse_yaml(text, "_config.yml")["title"]
 
 
 def launch_targets(html_text):
