@@ -7,7 +7,7 @@ import reprlib
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -35,9 +35,8 @@ COMPILING = ("auto", "eager", "compiled", "graphs")
 WIDEST = 1024  # hidden width; a stored network that asks for more is refused as damaged
 
 # A folder name on every file system: no hidden file, no option of a command, no DOS device.
-_NAME = re.compile(
-    r"(?i:(?!(con|prn|aux|nul|com\d|lpt\d)(\.|$)))[A-Za-z0-9]([\w.=-]{0,98}[\w=-])?", re.ASCII
-)
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9]([A-Za-z0-9_.=-]{0,98}[A-Za-z0-9_=-])?")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -48,10 +47,10 @@ def _as_text(value):
 
 
 def _name(text: str) -> str:
-    if not _NAME.fullmatch(text):
+    if _DEVICE.fullmatch(text) or not _NAME.fullmatch(text):
         raise ValueError(
             f"found {reprlib.repr(text)}, expected a folder name: at most 100 letters, digits, "
-            "'_', '.', '=' and '-', a letter or digit first, no '.' last, not 'con' and the like"
+            "'_', '.', '=' and '-'; a letter or digit first; no '..', last '.' or device ('con')"
         )
     return text
 
@@ -127,8 +126,16 @@ Count = Annotated[int, Field(ge=1)]
 Batch = Annotated[int, Field(ge=2)]  # the moment loss needs a mean
 Simulations = Annotated[int, Field(ge=3)]  # one each to train, validate and test on
 Width = Annotated[int, Field(ge=1, le=WIDEST)]
-Distinct = AfterValidator(_unique)
-Seeds = Annotated[list[Seed], Field(min_length=1), Distinct]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Folder = Annotated[str, Field(min_length=1)]
+T = TypeVar("T")
+AnyNumber = Annotated[list[T], AfterValidator(_unique)]  # each once
+Distinct = Annotated[AnyNumber[T], Field(min_length=1)]
+
+
+def key(description: str, **limits) -> Any:
+    """Describe a key of the file; there is no default."""
+    return Field(description=description, **limits)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -144,125 +151,69 @@ class Profile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    name: Name = Field(description="also the folder of its runs, runs/<name>/")
-    plugins: list[str] = Field(
-        description="Python files that add suites, cuts, networks, methods: cosmolib.plugins"
-    )
+    name: Name = key("also the folder of its runs, runs/<name>/")
+    plugins: list[str] = key("Python files that add suites, cuts, networks or methods")
 
     # Data
-    suites: Annotated[list[SuiteName], Field(min_length=1), Distinct] = Field(
-        description="[Lite, Nbody_Lite], for example; maps are index-matched twins"
-    )
-    data_dir: Annotated[str, Field(min_length=1)] | None = Field(
-        description="folder of CMD files; null = embedded suite or $COSMOLIB_DATA"
-    )
-    field: Word = Field(
-        description="CMD field; Mtot is the one that hydrodynamic and N-body suites share"
-    )
-    set: Word = Field(description="CMD set; LH = latin hypercube in all six parameters")
-    n_simulations: Simulations | None = Field(
-        description="the first n of a suite; null = all; 15 maps each"
-    )
-    train_simulations: Count | None = Field(
-        description="at most this many of the training part; null = all of it"
-    )
-    split_seed: Seed = Field(description="1 = the published split")
-    scaling: Literal["log", "asinh", "linear"] = Field(
-        description="log (published: signed log10), asinh or linear, then (x - mean) / std"
-    )
-    storage: Literal["float32", "float16", "disk"] = Field(
-        description="of the maps: in memory, or disk = cut and scaled again for each batch"
-    )
-    scaling_scope: Literal["train", "file"] = Field(
-        description="pixels behind mean and std: train, or file (published: test maps too)"
-    )
-    cuts: Annotated[list[CutText], Field(min_length=1), Distinct] = Field(
-        description="strings of cosmolib.grammar; none is the reference"
-    )
-    controls: Annotated[list[CutText], Distinct] = Field(
-        description="more cuts, on the first suite alone, to compare the others with"
-    )
+    suites: Distinct[SuiteName] = key("Lite and Nbody_Lite, for example: index-matched twins")
+    data_dir: Folder | None = key("folder of CMD files; null = embedded or $COSMOLIB_DATA")
+    field: Word = key("CMD field; Mtot is the one that hydrodynamic and N-body suites share")
+    set: Word = key("CMD set; LH = latin hypercube in all six parameters")
+    n_simulations: Simulations | None = key("the first n of a suite; null = all; 15 maps each")
+    train_simulations: Count | None = key("at most this many of the training part; null = all")
+    split_seed: Seed = key("1 = the published split")
+    scaling: Literal["log", "asinh", "linear"] = key("published: log; then (x - mean) / std")
+    storage: Literal["float32", "float16", "disk"] = key("disk = maps made again for each batch")
+    scaling_scope: Literal["train", "file"] = key("pixels behind mean and std; published: file")
+    cuts: Distinct[CutText] = key("strings of cosmolib.grammar; none is the reference")
+    controls: AnyNumber[CutText] = key("more cuts, on the first suite alone, as a comparison")
 
     # Network
-    architecture: Architecture = Field(
-        description="lite, o3 (published code), k4s2 (published README) or one of a plugin"
-    )
-    targets: Annotated[list[Literal[PARAMETERS]], Field(min_length=1), Distinct] = Field(
-        description="parameters that are predicted; more of them change the moment loss"
-    )
-    hidden: Width = Field(description="width H, sets the channels of every block; published best 7")
-    dropout: float = Field(
-        ge=0, lt=1, description="before each fully connected layer; published best 0.209"
-    )
+    architecture: Architecture = key("lite, o3 (published code), k4s2 (README), or a plugin's")
+    targets: Distinct[Literal[PARAMETERS]] = key("predicted; more of them change the moment loss")
+    hidden: Width = key("width H, sets the channels of every block; published best 7")
+    dropout: float = key("before each fully connected layer; published best 0.209", ge=0, lt=1)
 
     # Training
-    seeds: Seeds = Field(description="one training each; the spread is the training noise")
-    epochs: Count = Field(description="passes over the training maps; published 200")
-    batch_size: Batch = Field(
-        description="maps per step; the moment loss averages over it; published 128"
-    )
-    max_lr: float = Field(gt=0, description="peak learning rate; published best 4.88e-3")
-    weight_decay: float = Field(ge=0, description="AdamW, decoupled; published best 2.44e-4")
-    betas: Annotated[
-        list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)
-    ] = Field(description="AdamW momenta; published [0.5, 0.999]")
-    schedule: Literal["onecycle", "cyclic"] = Field(
-        description="onecycle, or cyclic (published: 500 steps up, 500 down)"
-    )
-    symmetries: bool = Field(
-        description="random flips and rotations of the square: a map has no orientation"
-    )
-    shifts: bool = Field(description="random periodic shifts: the box has no origin")
-    precision: Literal[PRECISIONS] = Field(description="of convolutions, see cosmolib.devices")
-    compile: Literal[COMPILING] = Field(
-        description="torch.compile: graphs = CUDA graphs, see cosmolib.devices"
-    )
-    shuffle_labels: bool = Field(
-        description="true = nothing to learn: parameters permuted among the simulations"
-    )
+    seeds: Distinct[Seed] = key("one training each; the spread is the training noise")
+    epochs: Count = key("passes over the training maps; published 200")
+    batch_size: Batch = key("maps per step; the moment loss averages over it; published 128")
+    max_lr: float = key("peak learning rate; published best 4.88e-3", gt=0)
+    weight_decay: float = key("AdamW, decoupled; published best 2.44e-4", ge=0)
+    betas: list[Beta] = key("AdamW momenta; published 0.5, 0.999", min_length=2, max_length=2)
+    schedule: Literal["onecycle", "cyclic"] = key("published: cyclic, 500 steps up, 500 down")
+    symmetries: bool = key("random flips and rotations of the square: a map has no orientation")
+    shifts: bool = key("random periodic shifts: the box has no origin")
+    precision: Literal[PRECISIONS] = key("of convolutions, see cosmolib.devices")
+    compile: Literal[COMPILING] = key("torch.compile: graphs = CUDA graphs, see cosmolib.devices")
+    shuffle_labels: bool = key("true = nothing to learn: parameters permuted among the simulations")
 
     # Evaluation
-    bootstrap_samples: Count = Field(
-        description="resamplings of whole simulations behind each 95 % interval"
-    )
+    bootstrap_samples: Count = key("resamplings of whole simulations behind each 95 % interval")
 
     # Tuning
-    tuning_suite: SuiteName = Field(description="the suite on which hyper-parameters are searched")
-    tuning_trials: Count = Field(description="published 50")
-    tuning_epochs: Count = Field(description="epochs per trial")
-    tuning_simulations: Simulations | None = Field(
-        description="the first n of the suite; null = n_simulations"
-    )
+    tuning_suite: SuiteName = key("the suite on which hyper-parameters are searched")
+    tuning_trials: Count = key("published 50")
+    tuning_epochs: Count = key("epochs per trial")
+    tuning_simulations: Simulations | None = key("the first n of the suite; null = n_simulations")
 
     # Attribution
-    attribution_seeds: Seeds = Field(
-        description="trainings of the first suite, uncut, that are compared"
-    )
-    attribution_maps: Count = Field(description="test maps explained")
-    attribution_check_maps: Count = Field(
-        description="of these, the maps for the checks and the other baselines"
-    )
-    ig_steps: Count = Field(
-        description="first steps of Integrated Gradients, tripled for maps that are not complete"
-    )
-    ig_tolerance: float = Field(
-        ge=0, description="relative completeness error below which a map is"
-    )
-    shap_samples: Count = Field(description="GradientSHAP draws per map; captum's default 5")
+    attribution_seeds: Distinct[Seed] = key("compared trainings of the first suite, uncut")
+    attribution_maps: Count = key("test maps explained")
+    attribution_check_maps: Count = key("of these, the maps for the checks and the other baselines")
+    ig_steps: Count = key("first steps of Integrated Gradients, tripled for incomplete maps")
+    ig_tolerance: float = key("relative completeness error of a complete map", ge=0)
+    shap_samples: Count = key("GradientSHAP draws per map; captum's default 5")
 
     # Validation on maps with a known answer
-    known_answer_architecture: Architecture = Field(description="as architecture")
-    known_answer_hidden: Width = Field(description="its width")
-    known_answer_cuts: Annotated[list[KnownCut], Field(min_length=1), Distinct] = Field(
-        description="of Gaussian maps: none and Fourier cuts"
-    )
-    known_answer_maps: Batch = Field(description="simulated training maps")
-    known_answer_epochs: Count = Field(description="passes over them")
-    planted_maps: Batch = Field(description="training maps of each planted signal")
-    known_answer_batch: Batch = Field(description="maps per step")
-    known_answer_max_lr: float = Field(
-        gt=0, description="peak learning rate: maps are free, so that it can be high"
-    )
+    known_answer_architecture: Architecture = key("as architecture")
+    known_answer_hidden: Width = key("its width")
+    known_answer_cuts: Distinct[KnownCut] = key("of Gaussian maps: none and Fourier cuts")
+    known_answer_maps: Batch = key("simulated training maps")
+    known_answer_epochs: Count = key("passes over them")
+    planted_maps: Batch = key("training maps of each planted signal")
+    known_answer_batch: Batch = key("maps per step")
+    known_answer_max_lr: float = key("peak learning rate: high, because maps are free", gt=0)
 
     @property
     def cases(self) -> list[tuple[str, str]]:
@@ -273,7 +224,8 @@ class Profile(BaseModel):
     @property
     def shuffled(self) -> Profile:
         """The same with shuffled labels, in a separate folder: nothing to be learnt."""
-        return self.replace(shuffle_labels=True, name=f"{self.name}-shuffled")
+        changes = {"shuffle_labels": True, "name": f"{self.name}-shuffled"}
+        return self.model_copy(update=changes)
 
     def replace(self, **changes) -> Profile:
         """Return the profile with some settings changed; checked like those of a file."""

@@ -117,7 +117,7 @@ def test_scalars_are_those_of_yaml_1_2(text, value, head, tmp_path):
         ("a: !!python/name:os.system x", "line 1: found no valid YAML"),
         ("a: 1\n---\nb: 1\n", "line 2: found no valid YAML"),
         ("a: " + "9" * 5000, "found no valid YAML"),
-        ("[" * 3000, "found no valid YAML"),
+        ("[" * 600, "found no valid YAML"),
         (b"a: \xff", "found no valid YAML"),
     ],
 )
@@ -136,8 +136,8 @@ def test_a_byte_order_mark_is_no_key():
 FAULTS = [
     ({"name": "../elsewhere"}, "'name': found '../elsewhere', expected a folder name"),
     *(({"name": name}, "'name': found .*, expected a folder name") for name in (
-        "", ".", ".git", "-p", "a/b", "a\\b", "a b", "a:b", "é", "con", "NUL.txt", "x.", "a\n",
-        "a" * 101,
+        "", ".", "a..b", ".git", "-p", "a/b", "a\\b", "a b", "a:b", "é", "con", "NUL.txt", "x.",
+        "a\n", "a" * 101,
     )),
     *(({"name": name}, "'name': found .*, expected a valid string") for name in (1.5, True, None)),
     ({"plugins": "mine.py"}, "'plugins': found 'mine.py', expected a valid list"),
@@ -199,11 +199,8 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("changes", "said"), FAULTS, ids=[str(fault[0])[:40] for fault in FAULTS])
-def test_a_fault_is_one_line_with_file_and_key(write, tiny, changes, said):
-    path = write(**changes)
-    (line,) = lines_of(path)
-    assert re.match(rf"{re.escape(str(path))}: key {said}", line), line
-    with pytest.raises(ValueError, match=f"^profile tiny: key {said}"):
+def test_a_fault_is_one_line_with_the_key(tiny, changes, said):
+    with pytest.raises(ValueError, match=f"^profile tiny: key {said}[^\n]*$"):
         tiny.replace(**changes)
 
 
