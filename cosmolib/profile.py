@@ -245,10 +245,8 @@ class Profile(BaseModel):
     @classmethod
     def _enough_simulations(cls, value, info):
         most = SIMULATIONS.get(info.data.get("set")) if _is_embedded(info.data) else None
-        if info.field_name == "tuning_simulations":
-            most = info.data.get("n_simulations") or most
         if None not in (value, most) and value > most:
-            raise ValueError(f"found {value}, expected at most {most}: the study has no more")
+            raise ValueError(f"found {value}, expected at most {most}, as embedded")
         return value
 
     @field_validator("cuts")
@@ -263,14 +261,6 @@ class Profile(BaseModel):
     def _has_cosmology(cls, value):
         if not {"Omega_m", "sigma_8"} & {*value}:
             raise ValueError(f"found {value}, expected Omega_m or sigma_8 among them: chapter 05")
-        return value
-
-    @field_validator("attribution_check_maps")
-    @classmethod
-    def _part_of_maps(cls, value, info):
-        most = info.data.get("attribution_maps", value)
-        if value > most:
-            raise ValueError(f"found {value}, expected at most the {most} of attribution_maps")
         return value
 
 

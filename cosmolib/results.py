@@ -37,7 +37,6 @@ from cosmolib.baseline import stored_baseline
 from cosmolib.controls import pairs
 from cosmolib.embedded import embedded_suites
 from cosmolib.evaluation import read_predictions
-from cosmolib.grammar import Cut
 from cosmolib.inputs import study_split, study_suite
 from cosmolib.plugins import SUITES
 from cosmolib.profile import Profile
@@ -201,8 +200,7 @@ def results_table(
     """
     options = {"n_bootstrap": profile.bootstrap_samples, "seed": 0}
     found = {}  # (suite, cut) -> complete runs, one a seed
-    for name, text in profile.cases:
-        case = name, str(Cut.parse(text))
+    for case in profile.cases:
         runs = [Run(profile.name, *case, profile.architecture, s, runs_dir) for s in profile.seeds]
         complete = [run for run in runs if run.complete]
         if complete:
@@ -219,7 +217,6 @@ def results_table(
     }
     suites = {name: study_suite(name, profile) for name in {case[0] for case in found}}
     rows, control_rows = [], []
-    studied_cuts = {str(Cut.parse(cut)) for cut in profile.cuts}
     for (name, cut), own in predictions.items():
         whole = predictions.get((name, "none"))
         row = {
@@ -230,7 +227,7 @@ def results_table(
             "seed_std": _seed_scatter(own),
             "difference": r2_of(own, whole, **options) if whole else {},
         }
-        if cut in studied_cuts:
+        if cut in profile.cuts:
             ridge = [stored_baseline(suites[name], profile, cut, runs_dir)]
             row["baseline"] = r2_of(ridge, **options)
             row["gain"] = r2_of(own, ridge, **options)
