@@ -14,10 +14,14 @@ import math
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cosmolib.runs import Profile, read_json
+from cosmolib.files import read_json
+
+if TYPE_CHECKING:
+    from cosmolib.profile import Profile
 
 PARAMETERS = ("Omega_m", "sigma_8", "A_SN1", "A_AGN1", "A_SN2", "A_AGN2")  # CMD's column order
 

@@ -21,7 +21,7 @@ from cosmolib.files import atomic_path, sweep, write_json
 from cosmolib.formats import cut_note, cut_of
 from cosmolib.grammar import Cut
 from cosmolib.locks import LOCK, held
-from cosmolib.runs import Profile
+from cosmolib.profile import Profile
 from cosmolib.scaling import Scaling, fit_scaling, scale_in_place
 from cosmolib.suites import (
     MAPS_PER_SIMULATION,

@@ -39,10 +39,10 @@ from cosmolib.controls import pairs
 from cosmolib.embedded import embedded_suites
 from cosmolib.evaluation import read_predictions
 from cosmolib.formats import other_parameters
-from cosmolib.grammar import Cut
 from cosmolib.inputs import study_split, study_suite
 from cosmolib.plugins import SUITES
-from cosmolib.runs import Profile, Run, read_json
+from cosmolib.profile import Profile
+from cosmolib.runs import Run, read_json
 from cosmolib.scores import as_estimate, average, estimate, number_or_none, r2, simulation_average
 from cosmolib.suites import PARAMETERS, Suite, off_fiducial, open_suite, suites_at_hand
 from cosmolib.transfer import SCALINGS_FROM, cross_evaluate, describe, responses
@@ -202,8 +202,7 @@ def results_table(
     """
     options = {"n_bootstrap": profile.bootstrap_samples, "seed": 0}
     found = {}  # (suite, cut) -> complete runs, one a seed
-    for name, text in profile.cases:
-        case = name, str(Cut.parse(text))
+    for case in profile.cases:
         runs = [Run(profile.name, *case, profile.architecture, s, runs_dir) for s in profile.seeds]
         complete = [run for run in runs if run.complete]
         if complete:
@@ -220,7 +219,6 @@ def results_table(
     }
     suites = {name: study_suite(name, profile) for name in {case[0] for case in found}}
     rows, control_rows = [], []
-    studied_cuts = {str(Cut.parse(cut)) for cut in profile.cuts}
     for (name, cut), own in predictions.items():
         whole = predictions.get((name, "none"))
         row = {
@@ -231,7 +229,7 @@ def results_table(
             "seed_std": _seed_scatter(own),
             "difference": r2_of(own, whole, **options) if whole else {},
         }
-        if cut in studied_cuts:
+        if cut in profile.cuts:
             ridge = [stored_baseline(suites[name], profile, cut, runs_dir)]
             row["baseline"] = r2_of(ridge, **options)
             row["gain"] = r2_of(own, ridge, **options)

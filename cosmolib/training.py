@@ -22,7 +22,7 @@ import torch
 from cosmolib.devices import choose_engine, compiled, kept_memory
 from cosmolib.files import reason_of
 from cosmolib.inputs import BLOCK, Data, MapsOnDisk, network_inputs
-from cosmolib.runs import Profile
+from cosmolib.profile import Profile
 from cosmolib.states import read_state, write_state
 
 # Pixels at once where no gradient is kept: 256 maps of 64 x 64, on a GPU 128 of 256 x 256.
@@ -355,7 +355,7 @@ def _place(x, device):
 
 def _identity(network, data, profile, seed):
     """What a checkpoint is a checkpoint of, as plain values."""
-    settings = {key: value for key, value in asdict(profile).items() if key in SETTINGS}
+    settings = {key: value for key, value in profile.model_dump().items() if key in SETTINGS}
     return {
         **settings,
         "seed": seed,

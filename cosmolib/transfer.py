@@ -9,14 +9,15 @@ last.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from cosmolib.devices import select_device
 from cosmolib.evaluation import as_predictions, load_run, predict, read_predictions
 from cosmolib.inputs import MapsOnDisk, denormalise, fill_range, study_split, truth_of
-from cosmolib.runs import Profile, Run
+from cosmolib.profile import Profile
+from cosmolib.runs import Run
 from cosmolib.scaling import fit_scaling
 from cosmolib.suites import (
     BOX_SIZE,
@@ -71,7 +72,7 @@ def cross_evaluate(
     if scaling not in SCALINGS_FROM:
         raise ValueError(f"scaling: found {scaling!r}, expected one of {', '.join(SCALINGS_FROM)}")
     network, own_scaling, config = load_run(run)
-    profile = Profile(**config["profile"])
+    profile = Profile.model_construct(**config["profile"])  # its plugins need not be loaded here
     suite = other
     if isinstance(other, str):
         suite = open_suite(other, profile.data_dir, field=profile.field, set=set or profile.set)
@@ -96,7 +97,9 @@ def cross_evaluate(
         scope = "file"
     value_range = config["value_range"]
     if scaling == "tested":
-        value_range = fill_range(suite, replace(profile, scaling_scope=scope), run.cut)
+        value_range = fill_range(
+            suite, profile.model_copy(update={"scaling_scope": scope}), run.cut
+        )
         fitted = everything if scope == "file" else fitted
         own_scaling = fit_scaling(MapsOnDisk(suite, fitted, run.cut, value_range), profile.scaling)
     x = MapsOnDisk(suite, maps, run.cut, value_range, own_scaling)

@@ -54,6 +54,7 @@ from myst_nb import glue
 
 from cosmolib import plots, runs
 from cosmolib.inputs import study_split
+from cosmolib.profile import load_profile
 from cosmolib.scaling import fit_scaling
 from cosmolib.spectra import pixel_pdf, power_spectrum
 from cosmolib.suites import (
@@ -73,7 +74,7 @@ started = time.perf_counter()
 plots.use_style()
 
 # %% tags=["hide-input"]
-config = runs.load_profile(profile)
+config = load_profile(profile)
 feedback_name = next(name for name in config.suites if not name.startswith("Nbody_"))
 names = (f"Nbody_{feedback_name}", feedback_name)
 

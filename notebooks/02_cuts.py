@@ -54,6 +54,7 @@ from scipy.stats import spearmanr
 
 from cosmolib import explorer, plots, plots_cuts, runs
 from cosmolib.cuts import apply_cut, fraction_cut, fraction_negative
+from cosmolib.profile import load_profile
 from cosmolib.scaling import fit_scaling
 from cosmolib.spectra import pixel_pdf, power_spectrum
 from cosmolib.suites import MAPS_PER_SIMULATION, mean_surface_density, open_suite, subset
@@ -62,7 +63,7 @@ started = time.perf_counter()
 plots.use_style()
 
 # %% tags=["hide-input"]
-config = runs.load_profile(profile)
+config = load_profile(profile)
 name = next(suite for suite in config.suites if not suite.startswith("Nbody_"))
 suite = open_suite(name, data_dir or config.data_dir, field=config.field, set=config.set)
 suite = subset(suite, min(at_most, config.n_simulations or suite.n_simulations))

@@ -51,12 +51,13 @@ from myst_nb import glue
 
 from cosmolib import plots, plots_results, runs, tuning
 from cosmolib.devices import select_device
+from cosmolib.profile import load_profile
 
 started = time.perf_counter()
 plots.use_style()
 
 # %% tags=["hide-input"]
-config = runs.load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
+config = load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
 search = tuning.prepare_search(config, seed)
 
 # %% [markdown]

@@ -75,6 +75,7 @@ from cosmolib.attribution import BASELINES, METHODS, takes_baseline
 from cosmolib.evaluation import adopt_run, adopted_name
 from cosmolib.grammar import Cut
 from cosmolib.interpretation import explain, load_subject
+from cosmolib.profile import load_profile
 from cosmolib.results import as_text
 from cosmolib.scores import as_estimate
 from cosmolib.suites import LABELS
@@ -103,7 +104,7 @@ plots.use_style()
 # some of the maps, for time.
 
 # %% tags=["hide-input"]
-config = runs.load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
+config = load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
 targets = [name for name in ("Omega_m", "sigma_8") if name in config.targets]
 column = {t: config.targets.index(t) for t in targets}
 study = adopted_name(config, weights) if weights else config.name

@@ -65,6 +65,7 @@ from cosmolib import (
 )
 from cosmolib.grammar import Cut
 from cosmolib.inputs import study_suite
+from cosmolib.profile import load_profile
 from cosmolib.results import FILE_NAME, as_text, read_table, results_table
 
 started = time.perf_counter()
@@ -72,7 +73,7 @@ plots.use_style()
 pd.set_option("display.max_colwidth", None)
 
 # %% tags=["hide-input"]
-config = runs.load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
+config = load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
 table = results_table(config, runs_dir, progress=print)
 
 # %% [markdown]

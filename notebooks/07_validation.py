@@ -72,6 +72,7 @@ from cosmolib.devices import select_device
 from cosmolib.evaluation import load_run, predict_valid, read_predictions, train_run
 from cosmolib.fields import TARGETS
 from cosmolib.inputs import prepare_data, study_suite
+from cosmolib.profile import load_profile
 from cosmolib.results import as_text, from_metrics, r2_of
 from cosmolib.suites import LABELS
 from cosmolib.validation import known_answer_test
@@ -80,7 +81,7 @@ started = time.perf_counter()
 plots.use_style()
 
 # %% tags=["hide-input"]
-config = runs.load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
+config = load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
 device = select_device()
 bootstrap = {"n_bootstrap": config.bootstrap_samples}
 folder = Path(runs_dir) / config.name / "known"

@@ -11,7 +11,8 @@ from cosmolib import results
 from cosmolib.evaluation import load_run, read_predictions, train_run
 from cosmolib.formats import camels_columns, other_parameters
 from cosmolib.inputs import study_split, study_suite
-from cosmolib.runs import Run, load_profile
+from cosmolib.profile import load_profile
+from cosmolib.runs import Run
 from cosmolib.suites import FIDUCIAL, open_suite, split_simulations
 from cosmolib.transfer import cross_evaluate, describe, fiducial_rows, responses
 
@@ -120,7 +121,7 @@ def test_no_region_of_the_training_is_tested(run, profile, tiny_params, tmp_path
 def test_random_fills_are_those_of_the_tested_suite(profile, folder, tmp_path):
     """A factor in density moves an overdensity cut with it: scaled by itself, nothing changes."""
     run = Run("t", "IllustrisTNG", "below:delta=0:random", "lite", 1, tmp_path)
-    train_run(run, replace(profile, epochs=1), device="cpu")
+    train_run(run, profile.replace(epochs=1), device="cpu")
     suite = open_suite("IllustrisTNG", data_dir=folder)
     brighter = replace(suite, maps=np.float32(4) * np.array(suite.maps))
     same = cross_evaluate(run, suite, scaling="tested")
@@ -214,7 +215,7 @@ def test_what_does_not_compare_is_left_out_and_said_so(run, profile, folder, tmp
     write_suite_files(tmp_path, "SIMBA", coarse, [FIDUCIAL_ROW] * 3)
     write_suite_files(tmp_path, "Astrid", coarse, [FIDUCIAL_ROW] * 3)[1].unlink()
     write_suite_files(tmp_path, "IllustrisTNG", coarse, [FIDUCIAL_ROW] * 3, set="CV")
-    here = replace(profile, data_dir=str(tmp_path))
+    here = profile.replace(data_dir=str(tmp_path))
     lines = []
     studied = {"IllustrisTNG": study_suite("IllustrisTNG", here)}
     assert list(results.suites_to_test(studied, here, lines.append)) == ["IllustrisTNG"]
@@ -258,7 +259,7 @@ def test_a_1p_set_of_camels_gives_curves_of_the_six_and_says_what_it_leaves_out(
 def test_the_set_that_was_trained_on_is_no_other_set(run, profile):
     uncut, lines = {"IllustrisTNG": [run]}, []
     assert results.sets_table(uncut, profile)["CV"] != []
-    assert results.sets_table(uncut, replace(profile, set="CV"), lines.append)["CV"] == []
+    assert results.sets_table(uncut, profile.replace(set="CV"), lines.append)["CV"] == []
     assert lines[0] == "IllustrisTNG, set CV: left out: the networks were trained on it"
 
 
@@ -266,7 +267,7 @@ def test_networks_tested_on_other_simulations_are_not_paired(run, profile, tiny_
     """Twins of different size, each with a split of its own."""
     maps, _ = lognormal_maps(tiny_params[:20])
     write_suite_files(tmp_path, "Nbody_IllustrisTNG", maps, tiny_params[:20])
-    other = replace(profile, data_dir=str(tmp_path), epochs=1)
+    other = profile.replace(data_dir=str(tmp_path), epochs=1)
     twin = Run("t", "Nbody_IllustrisTNG", "none", "lite", 1, tmp_path / "runs")
     train_run(twin, other, device="cpu")
     tested = {"IllustrisTNG": study_suite("IllustrisTNG", profile)}
