@@ -31,13 +31,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # also where cosmolib is not installed
 
-from cosmolib.runs import (  # noqa: E402
-    atomic_path,
-    load_profile,
-    provenance,
-    read_json,
-    write_json,
-)  # fmt: skip
+from cosmolib.profile import load_profile  # noqa: E402
+from cosmolib.runs import atomic_path, provenance, read_json, write_json  # noqa: E402
 from cosmolib.suites import FIDUCIAL, MAPS_PER_SIMULATION, open_suite  # noqa: E402
 
 SUITE = "IllustrisTNG"

@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +38,8 @@ from cosmolib.devices import select_device  # noqa: E402
 from cosmolib.evaluation import metrics, predict_test  # noqa: E402
 from cosmolib.inputs import Data, cut_maps, prepare_data, study_suite  # noqa: E402
 from cosmolib.networks import build_network  # noqa: E402
-from cosmolib.runs import load_profile, provenance, read_json, write_json  # noqa: E402
+from cosmolib.profile import load_profile  # noqa: E402
+from cosmolib.runs import provenance, read_json, write_json  # noqa: E402
 from cosmolib.scaling import Scaling  # noqa: E402
 from cosmolib.suites import open_suite  # noqa: E402
 from cosmolib.training import fit, moment_loss, run_network, seeded  # noqa: E402
@@ -91,9 +91,7 @@ def normal_maps(n, size, n_parameters=6):
 
 def train_steps(name, size, hidden, batch, repeats, n_parameters=6, **engine):
     """Return the seconds of `repeats` epochs of one step; the first epochs do not count."""
-    profile = replace(
-        load_profile("camels"), batch_size=batch, epochs=repeats + 2, hidden=hidden, **engine
-    )
+    profile = load_profile("camels", batch_size=batch, epochs=repeats + 2, hidden=hidden, **engine)
     with seeded(1):
         network = build_network(name, size, hidden, 0.2, n_parameters)
     history = fit(network, normal_maps(batch, size, n_parameters), profile, seed=1, device=DEVICE)
@@ -390,7 +388,7 @@ def growth(work, n, size, folder):
     data = normal_maps(n, size, 2)
     if work == "evaluate":
         return seconds_of(lambda: run_network(network, data.train_x, device=DEVICE), 2)
-    profile = replace(load_profile("demo"), epochs=2)
+    profile = load_profile("demo", epochs=2)
     return [fit(network, data, profile, seed=1, device=DEVICE)[-1]["seconds"]]
 
 
@@ -410,7 +408,7 @@ ACCURACY = {
 
 def accuracy(kind):
     """Train the demo's network on Lite, uncut, with seed 1, and return its scores."""
-    profile = replace(load_profile("demo"), **ACCURACY[kind])
+    profile = load_profile("demo", **ACCURACY[kind])
     data = prepare_data(study_suite("Lite", profile), profile)
     with seeded(1):
         network = build_network("lite", 64, profile.hidden, profile.dropout, 2)

@@ -10,7 +10,7 @@ from cosmolib.evaluation import as_predictions, stored_predictions
 from cosmolib.grammar import Cut
 from cosmolib.inputs import BLOCK, cut_maps, fill_range, study_split, truth_of
 from cosmolib.plugins import origins
-from cosmolib.runs import Profile
+from cosmolib.profile import Profile
 from cosmolib.spectra import summary_statistics
 from cosmolib.suites import Suite, map_indices
 

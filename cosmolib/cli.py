@@ -95,7 +95,7 @@ def _download(arguments: argparse.Namespace) -> None:
 def _tune(arguments: argparse.Namespace) -> None:
     from cosmolib import tuning
     from cosmolib.devices import select_device
-    from cosmolib.runs import load_profile
+    from cosmolib.profile import load_profile
 
     given = {"data_dir": arguments.data_dir} if arguments.data_dir else {}
     search = tuning.prepare_search(load_profile(arguments.profile, **given), arguments.seed)

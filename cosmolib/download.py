@@ -25,6 +25,7 @@ from cosmolib import checksums, formats
 from cosmolib.embedded import embedded_suites
 from cosmolib.files import read_json, redact, write_json
 from cosmolib.locks import Busy, held
+from cosmolib.suites import read_table
 
 CMD_URL = (  # CMD's documentation calls it slow and unstable; users report about 6 MB/s
     "https://users.flatironinstitute.org/~fvillaescusa/priv/DEPnzxoWlaTQ6CjrXqsm0vYi8L7Jy/CMD"
@@ -67,7 +68,7 @@ def download(
     tables = [table for table in formats.table_names(suite, set) if suite in table]
     paths = []
     for names, urls, check in (  # the table first: a wrong address shows before four gigabytes
-        (tables, formats.table_urls(url, suite, set), partial(formats.read_params, wide=True)),
+        (tables, formats.table_urls(url, suite, set), partial(read_table, name=suite, set=set)),
         ([maps], formats.map_urls(url, suite, maps), formats.map_file),
     ):
         folders = formats.folders_of(data_dir, suite) if data_dir.is_dir() else []

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cosmolib.arrays import checked_maps
 from cosmolib.files import atomic_path, read_json, sha256, sweep, write_json
 from cosmolib.locks import LOCK, held
 from cosmolib.runs import REPOSITORY
@@ -119,7 +120,7 @@ def encode(gravity, feedback, ratio_zero=RATIO_ZERO):
     ValueError
         If a pixel is not positive and finite or outside of what a byte can hold.
     """
-    gravity, feedback = np.asarray(gravity, float), np.asarray(feedback, float)
+    gravity, feedback = (checked_maps(maps)[0].astype(float) for maps in (gravity, feedback))
     with np.errstate(divide="ignore", invalid="ignore"):
         levels = np.rint(np.log10(gravity) / float(STEP)) - LEVEL_ZERO
         ratios = np.rint(np.log10(feedback / gravity) / float(RATIO_STEP)) + ratio_zero

@@ -12,12 +12,11 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 
 from cosmolib.devices import select_device
 from cosmolib.files import (
@@ -28,13 +27,15 @@ from cosmolib.files import (
     sha256,
     sweep,
     write_json,
+    write_yaml,
 )
 from cosmolib.grammar import Cut
 from cosmolib.inputs import Data, denormalise, prepare_data, study_suite
 from cosmolib.locks import LOCK, held
 from cosmolib.networks import build_network, load_weights, published_network
 from cosmolib.plugins import origins
-from cosmolib.runs import RUN_KEYS, Profile, Run, provenance
+from cosmolib.profile import WIDEST, Profile
+from cosmolib.runs import RUN_KEYS, Run, provenance
 from cosmolib.scaling import Scaling
 from cosmolib.scores import (
     SCORES,
@@ -65,7 +66,6 @@ __all__ = (
     "predict_valid", "read_predictions", "stored_predictions", "train_run",
 )  # fmt: skip
 
-_WIDEST = 1024  # hidden width that a folder of a run may ask for
 _ARRAYS = ("mean", "std", "truth", "simulation", "parameters")  # of a predictions.npz
 
 
@@ -75,8 +75,11 @@ _ARRAYS = ("mean", "std", "truth", "simulation", "parameters")  # of a predictio
 def predict(
     network, x, batch_size: int | None = None, device: str = "cpu"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return normalised mean and std, both (n, P), of scaled maps x (n, 1, N, N), in eval mode."""
-    x = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
+    """Return normalised mean and std, both (n, P), of scaled maps x, in eval mode.
+
+    ``x`` is what `cosmolib.training.run_network` takes: an array or tensor (N, N), (n, N, N) or
+    (n, 1, N, N) of any floating type, or `cosmolib.inputs.MapsOnDisk`.
+    """
     mean, std = run_network(network, x, batch_size, device)
     return mean.numpy(), std.numpy()
 
@@ -323,7 +326,7 @@ def adopt_run(
     suite = study_suite(run.suite, profile)
     _check_adoption(run, profile, suite, network, Path(weights_path))
     # The shapes are the file's; what else the profile says of training was not what made it.
-    profile = replace(profile, architecture="o3", hidden=network.hidden, dropout=0.0)
+    profile = profile.replace(architecture="o3", hidden=network.hidden, dropout=0.0)
     file = {"name": Path(weights_path).name, "sha256": sha256(weights_path)}
     config = _config(run, profile, suite) | {"weights": file}
 
@@ -336,7 +339,7 @@ def adopt_run(
 def _adopt(run, profile, suite, config, device, network, file):
     started = time.perf_counter()
     # Few maps are predicted: none of the others is kept, whatever the profile keeps for training.
-    data = prepare_data(suite, replace(profile, storage="disk"), run.cut)
+    data = prepare_data(suite, profile.replace(storage="disk"), run.cut)
     _write_config(run, config, data)
     write_state(run.path("weights.pt"), {k: v.cpu() for k, v in network.state_dict().items()})
     outputs = run_network(network, data.valid_x, device=device)
@@ -399,8 +402,9 @@ def _config(run, profile, suite):
     own = origins(suite=run.suite, cut=Cut.parse(run.cut).kind, network=run.architecture)
     return {
         "run": {key: getattr(run, key) for key in ("suite", "cut", "architecture", "seed")},
-        "profile": asdict(profile),
+        "profile": profile.model_dump(),
         "fingerprint": suite.fingerprint,
+        "box_size": suite.box_size,
         "network": {
             "name": run.architecture,
             "size": suite.grid,
@@ -429,8 +433,7 @@ def _write_config(run, config, data):
     """Write what fixes a run, and the scaling and the range of random fills that came out."""
     value_range = None if data.value_range is None else [float(edge) for edge in data.value_range]
     plain = config | {"scaling": asdict(data.scaling), "value_range": value_range}
-    with atomic_path(run.path("config.yaml")) as temporary:
-        temporary.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
+    write_yaml(run.path("config.yaml"), plain)
 
 
 def _read_config(run):
@@ -440,7 +443,7 @@ def _read_config(run):
         return None
     config = read_yaml(path)
     keys = {"run", "profile", "fingerprint", "network", "scaling", "value_range"}
-    known = {field.name for field in fields(Profile)}  # else made by another version
+    known = Profile.model_fields.keys()  # else made by another version
     whole = keys <= config.keys() and isinstance(config["profile"], dict)
     if whole:
         config["profile"].setdefault("plugins", [])  # in no run made before there were any
@@ -460,7 +463,7 @@ def load_run(run: Run) -> tuple[torch.nn.Module, Scaling, dict]:
         raise ValueError(f"{run.folder}: found no complete run, expected one: train it first")
     try:
         scaling = Scaling(**config["scaling"])
-        if not max(config["network"]["hidden"], config["network"]["n_parameters"]) <= _WIDEST:
+        if not max(config["network"]["hidden"], config["network"]["n_parameters"]) <= WIDEST:
             raise ValueError(f"network: found {config['network']}, expected no wider one than ours")
         with seeded(0):  # the initial weights are replaced: leave torch's state alone
             network = build_network(**config["network"])

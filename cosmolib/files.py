@@ -20,7 +20,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
-import yaml
+from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml.resolver import VersionedResolver
 
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{12}(\.\w+)?")  # of `atomic_path`
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -183,24 +184,64 @@ def read_json(path: str | Path):
         ) from None
 
 
+class _Scalars(VersionedResolver):
+    """Plain scalars as YAML 1.2's JSON schema has them, whatever version a file names.
+
+    A number is what looks like one in JSON: 010, 1:30, 1_000, yes and 2025-01-01 are text.
+    """
+
+    processing_version = (1, 2)
+    versioned_resolver = {  # by first character; None: any
+        None: [
+            (f"tag:yaml.org,2002:{kind}", re.compile(rf"(?:{pattern})\Z"))
+            for kind, pattern in (
+                ("null", "|~|null|Null|NULL"),
+                ("bool", "true|True|TRUE|false|False|FALSE"),
+                ("int", "-?(0|[1-9][0-9]*)"),
+                ("float", r"-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?|-?\.inf|\.nan"),
+            )
+        ]
+    }
+
+
+def _yaml():
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Resolver, yaml.default_flow_style = _Scalars, False
+    yaml.sort_base_mapping_type_on_output = False
+    return yaml
+
+
+def write_yaml(path: str | Path, obj) -> None:
+    """Write plain ``obj`` to ``path`` atomically, as YAML that `read_yaml` reads back the same."""
+    with atomic_path(path) as temporary:
+        _yaml().dump(obj, temporary)
+
+
 def read_yaml(path: str | Path) -> dict:
-    """Read a YAML file that is a mapping; no tag of it makes an object.
+    """Read a YAML file; see `parse_yaml`."""
+    return parse_yaml(Path(path).read_bytes(), path)
+
+
+def parse_yaml(text: str | bytes, source: str | Path) -> dict:
+    """Read YAML 1.2 that is a mapping; no tag in it makes an object.
 
     Raises
     ------
     ValueError
-        The file is something else: names it.
+        It is something else, or has a key twice: names ``source``, its file, and the line.
     """
-    path = Path(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # e.g. the 99th month
+        values = _yaml().load(text)
+    except (YAMLError, ValueError, TypeError, RecursionError) as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        where = "" if line is None else f"line {line + 1}: "
+        reason = reason_of(getattr(error, "problem", None) or error)
         raise ValueError(
-            f"{path}: found no valid YAML ({reason_of(error)}), expected flat keys"
+            f"{source}: {where}found no valid YAML ({reason}), expected flat keys, each once"
         ) from None
     if not isinstance(values, dict):
         kind = type(values).__name__
-        raise ValueError(f"{path}: found a {kind}, expected a flat mapping of keys to values")
+        raise ValueError(f"{source}: found a {kind}, expected a flat mapping of keys to values")
     return values
 
 

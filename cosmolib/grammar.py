@@ -139,6 +139,11 @@ class Cut:
         return self.kind in DENSITY_CUTS
 
     @property
+    def is_spectral(self):
+        """Whether the cut keeps or removes whole modes, and does nothing else."""
+        return self.is_identity or (self.is_fourier and not self.before)
+
+    @property
     def threshold(self):
         """The density threshold (surface density or overdensity), None for other cuts."""
         return self.values[0] if self.is_density else None

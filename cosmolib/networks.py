@@ -25,9 +25,9 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cosmolib.plugins import NETWORKS
+from cosmolib.profile import ARCHITECTURES
 from cosmolib.states import read_state
 
-ARCHITECTURES = ("o3", "k4s2", "lite")  # the package's own
 _STATE = ("state dict", "a dict of tensors")  # what a file of weights is called in errors
 # Components that torch.compile, DataParallel, FSDP and checkpointing add to the names of weights.
 _WRAPPERS = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}

@@ -4,7 +4,7 @@ Four tables of names, empty until somebody's code adds to them: `SUITES`, `CUTS`
 `METHODS`. The functions that add, ``register_suite``, ``register_cut``, ``register_network`` and
 ``register_method``, stand in the modules that use the names. A notebook that papermill runs, and a
 worker, is another process: a profile's key ``plugins`` names the files, and
-`cosmolib.runs.load_profile` executes each of them once.
+`cosmolib.profile.load_profile` executes each of them once.
 
 A name belongs to the place that gave it: the package, one file, or the session at hand. Within a
 session it may be given again, as when a cell is run twice; a file that was changed is executed

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cosmolib.inputs import denormalise
+from cosmolib.inputs import MapsOnDisk, denormalise, network_inputs
 from cosmolib.networks import MomentNetwork
 from cosmolib.scores import average, bootstrap
 from cosmolib.training import EVALUATION_PIXELS, seeded
@@ -37,13 +37,14 @@ def network_features(network: MomentNetwork, x, device: str = "cpu") -> np.ndarr
     Parameters
     ----------
     network : cosmolib.networks.MomentNetwork
-    x : (n, 1, N, N) tensor, or `cosmolib.inputs.MapsOnDisk`
+    x : scaled maps as `cosmolib.inputs.network_inputs` takes them
     device : str
 
     Returns
     -------
     (n, F) float32
     """
+    x = x if isinstance(x, MapsOnDisk) else network_inputs(x)
     network.to(device).eval()
     step = max(1, EVALUATION_PIXELS // x.shape[-1] ** 2)
     found = [

@@ -16,7 +16,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -26,7 +26,7 @@ from cosmolib.gpus import visible_gpus
 from cosmolib.inputs import Data, prepare_data, study_suite
 from cosmolib.networks import build_network
 from cosmolib.plugins import load_plugins, origins
-from cosmolib.runs import Profile
+from cosmolib.profile import Profile
 from cosmolib.studies import finished_trials, is_shared, open_study
 from cosmolib.suites import Suite
 from cosmolib.training import fit, seeded
@@ -82,7 +82,7 @@ def prepare_search(profile: Profile, seed: int = 1) -> Search:
     begins a new study, and anything else goes on with the old one. So does the text of the plugins
     that a suite or network comes from.
     """
-    profile = replace(profile, n_simulations=profile.tuning_simulations or profile.n_simulations)
+    profile = profile.replace(n_simulations=profile.tuning_simulations or profile.n_simulations)
     suite = study_suite(profile.tuning_suite, profile)
     data = prepare_data(suite, profile, "none")
     name = "-".join(
@@ -158,7 +158,7 @@ def run_study(
     import optuna
 
     n_trials = profile.tuning_trials if n_trials is None else n_trials
-    profile = replace(profile, epochs=profile.tuning_epochs)
+    profile = profile.replace(epochs=profile.tuning_epochs)
     if workers > 1:
         if not is_shared(storage):
             raise ValueError(
@@ -175,7 +175,7 @@ def run_study(
         study.sampler = _sampler(profile if place == 0 else None, startup_trials, seed, place)
         if place == 0 and _inside(profile):
             trial.set_user_attr("profile", True)
-        chosen = replace(profile, **{key: _suggest(trial, key) for key in SEARCH_SPACE})
+        chosen = profile.replace(**{key: _suggest(trial, key) for key in SEARCH_SPACE})
         losses = []
 
         def report(row):

@@ -21,7 +21,6 @@ from cosmolib.answers import (
     exact_answer,
     gaussian_field,
     is_answerable,
-    is_spectral,
     known_answer,
 )
 from cosmolib.attribution import attribute, make_baseline
@@ -35,8 +34,8 @@ from cosmolib.networks import build_network
 from cosmolib.planted import place as planted_place
 from cosmolib.planted import planted_share
 from cosmolib.plugins import origins
+from cosmolib.profile import Profile
 from cosmolib.results import as_text, r2_of
-from cosmolib.runs import Profile
 from cosmolib.scaling import fit_scaling
 from cosmolib.scores import average, estimate, r2
 from cosmolib.training import fit, seeded
@@ -65,7 +64,7 @@ def known_answer_data(known: KnownAnswer, cut="none") -> Data:
         A cut of overdensity that is no Fourier cut of the linear field.
     """
     cut = Cut.parse(cut)
-    if known.kind == "gaussian" and not (is_spectral(cut) and cut.field in (None, "linear")):
+    if known.kind == "gaussian" and not (cut.is_spectral and cut.field in (None, "linear")):
         raise ValueError(f"cut {str(cut)!r}: expected 'none' or a Fourier cut of the linear map")
     maps = apply_cut(known.maps, cut)
     negative = known.kind in ("gaussian", "band") or (cut.is_fourier and cut.field != "log")
@@ -119,7 +118,7 @@ def train_known(
     checkpoint : path, optional
         As in `cosmolib.training.fit`.
     """
-    profile = replace(profile, targets=list(TARGETS), **_recipe(profile))
+    profile = profile.replace(targets=list(TARGETS), **_recipe(profile))
     data = known_answer_data(known, cut)
     with seeded(seed):
         network = build_network(

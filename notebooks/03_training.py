@@ -70,6 +70,7 @@ from cosmolib.evaluation import adopt_run, adopted_name, train_run
 from cosmolib.grammar import Cut
 from cosmolib.inputs import study_split, study_suite
 from cosmolib.networks import build_network, published_network
+from cosmolib.profile import load_profile
 from cosmolib.results import as_text, from_metrics, r2_of
 from cosmolib.suites import map_indices
 from cosmolib.training import augment
@@ -79,11 +80,9 @@ plots.use_style()
 
 # %% tags=["hide-input"]
 overrides = {"data_dir": data_dir} if data_dir else {}
-config = runs.load_profile(profile, **overrides)
+config = load_profile(profile, **overrides)
 if epochs:
-    config = runs.load_profile(
-        profile, **overrides, epochs=epochs, name=f"{config.name}-{epochs}epochs"
-    )
+    config = load_profile(profile, **overrides, epochs=epochs, name=f"{config.name}-{epochs}epochs")
 config = config.shuffled if shuffle_labels else config
 architecture = "o3" if weights else architecture or config.architecture
 cut = str(Cut.parse(cut))

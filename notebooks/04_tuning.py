@@ -51,12 +51,13 @@ from myst_nb import glue
 
 from cosmolib import plots, plots_results, runs, tuning
 from cosmolib.devices import select_device
+from cosmolib.profile import load_profile
 
 started = time.perf_counter()
 plots.use_style()
 
 # %% tags=["hide-input"]
-config = runs.load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
+config = load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
 search = tuning.prepare_search(config, seed)
 
 # %% [markdown]
@@ -135,8 +136,11 @@ fig, axes = plots_results.study_slices(
 )
 
 # %% mystnb={"figure": {"name": "fig-study-importances", "caption": "Share of the variance of the validation loss that each hyper-parameter explains over its range, from the complete trials."}, "image": {"alt": "Horizontal bars, one for each of the four hyper-parameters, whose lengths sum to one; the longest bar is on top."}} tags=["hide-input"]
-importances = tuning.importances(study) or dict.fromkeys(space, 0.0)
-fig, axes = plots_results.importances(importances)
+importances = tuning.importances(study)
+if importances:
+    fig, axes = plots_results.importances(importances)
+else:
+    print("Left out: importances need two complete trials with different losses.")
 
 # %% tags=["remove-input"]
 best = table[~table["pruned"]].sort_values("value").iloc[0]
@@ -160,7 +164,9 @@ results = {
     "tuning_best_weight_decay": float(best["weight_decay"]),
     "tuning_best_dropout": float(best["dropout"]),
     "tuning_best_hidden": int(best["hidden"]),
-    "tuning_most_important": max(importances, key=importances.get).replace("_", " "),
+    "tuning_most_important": max(importances, key=importances.get, default="not known").replace(
+        "_", " "
+    ),
     "tuning_comparison": comparison,
     "tuning_edges": ", ".join(edges).replace("_", " ") or "none",
 }
@@ -183,7 +189,7 @@ runs.write_json(
 #   {glue:text}`tuning_best_max_lr:.2g`, a weight decay of {glue:text}`tuning_best_weight_decay:.2g`,
 #   a dropout of {glue:text}`tuning_best_dropout:.2f` and a width of
 #   {glue:text}`tuning_best_hidden:d`. {glue:text}`tuning_comparison:s`
-# - Most of the variance goes with the {glue:text}`tuning_most_important:s`. Optima at the edge of
+# - Hyper-parameter that most of the variance goes with: {glue:text}`tuning_most_important:s`. Optima at the edge of
 #   their range: {glue:text}`tuning_edges:s`.
 # - The validation loss stands on {glue:text}`tuning_valid_simulations:d` simulations, and the best
 #   of many trials is partly the luckiest. A short search ranks settings for short trainings; it is

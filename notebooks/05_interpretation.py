@@ -75,6 +75,7 @@ from cosmolib.attribution import BASELINES, METHODS, takes_baseline
 from cosmolib.evaluation import adopt_run, adopted_name
 from cosmolib.grammar import Cut
 from cosmolib.interpretation import explain, load_subject
+from cosmolib.profile import load_profile
 from cosmolib.results import as_text
 from cosmolib.scores import as_estimate
 from cosmolib.suites import LABELS
@@ -103,7 +104,7 @@ plots.use_style()
 # some of the maps, for time.
 
 # %% tags=["hide-input"]
-config = runs.load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
+config = load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
 targets = [name for name in ("Omega_m", "sigma_8") if name in config.targets]
 column = {t: config.targets.index(t) for t in targets}
 study = adopted_name(config, weights) if weights else config.name
@@ -238,6 +239,7 @@ still, _ = plots_attribution.attribution_gallery(
     gallery.maps[:2],
     {name: entries[targets[0].replace("_", " "), name, base][:2] for name, base in shown_methods},
     [f"map {i + 1}" for i in range(2)],
+    main.box_size,
 )
 alt = "Density of two maps and their attributions by three methods, the first choices of the menus"
 HTML(
@@ -542,6 +544,12 @@ if not weights:
         if number != (seed or config.seeds[0]) and run_of(feedback, number=number).complete:
             run = run_of(feedback, number=number)
             others[f"seed {number}"] = load_subject(run, config).network
+wanted = ["shuffled labels"]
+wanted += [f"seed {n}" for n in config.attribution_seeds if n != (seed or config.seeds[0])]
+for label in wanted:
+    if label not in others:
+        reason = "the network was trained elsewhere" if weights else "it has no complete run"
+        print(f"Left out: {label}, because {reason}.")
 every = [*METHODS, *more]
 random = {t: interpretation.randomisation(few, every, column[t], config, others) for t in targets}
 
@@ -695,7 +703,10 @@ for level in noise_levels:
         noise_shares[label].append({t: shares(noisy, values[t])[key] for t in targets})
 
 # %% mystnb={"figure": {"name": "fig-attribution-noise", "caption": "Share of the absolute attribution (Integrated Gradients) that lies on under-dense pixels and on voids of the cosmic web, against the white noise in the maps, with the share of the pixels in grey, for the suite with feedback (Lite: a proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8 of the share of attribution against the level of noise; one line for under-dense pixels and one for voids."}} tags=["hide-input"]
-if len(noise_levels) > 1:
+if len(noise_levels) < 2:
+    reason = "this network was trained elsewhere" if weights else "two levels of noise are needed"
+    print(f"Left out: {len(noise_levels)} complete runs with white noise; {reason}.")
+else:
     fig, axes = plots_validation.by_noise(
         noise_levels,
         noise_shares,
@@ -727,6 +738,9 @@ if not weights:
 agreement = {t: interpretation.rank_agreement(retrained, t) for t in targets}
 if retrained:
     fig, axes = plots_checks.attribution_against_retraining(retrained, targets)
+else:
+    reason = "the network was trained elsewhere" if weights else "no density cut has a complete run"
+    print(f"Left out: {reason}.")
 
 # %% tags=["remove-input"]
 ig = {t: found[feedback, t, "integrated_gradients"].values for t in targets}

@@ -14,7 +14,6 @@ from xml.etree import ElementTree
 import jupytext
 import numpy as np
 import pytest
-import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -24,6 +23,8 @@ import address  # noqa: E402
 import social_card  # noqa: E402
 import stage  # noqa: E402
 from check_site import Page  # noqa: E402
+
+from cosmolib.files import read_yaml  # noqa: E402
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -41,7 +42,7 @@ def config(tmp_path):
 # The address
 # --------------------------------------------------------------------------------------------------
 def test_no_address_is_shipped():
-    assert yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"] == ""
+    assert read_yaml(ROOT / "_config.yml")["repository"]["url"] == ""
 
 
 def test_no_file_names_a_repository_of_this_project():
@@ -137,7 +138,7 @@ def build(folder, config):
     shutil.copy2(ROOT / "book" / "references.bib", book / "book")
     (book / "_config.yml").write_text(address.staged_config(config), encoding="utf-8")
     toc = {"format": "jb-book", "root": NAMES[0], "chapters": [{"file": x} for x in NAMES[1:]]}
-    (book / "_toc.yml").write_text(yaml.safe_dump(toc))
+    (book / "_toc.yml").write_text(json.dumps(toc))
     (book / "book" / "index.md").write_text(PAGE)
     (book / "book" / "references.md").write_text("# References\n\n```{bibliography}\n```\n")
     (book / "notebooks").mkdir()
@@ -321,7 +322,7 @@ def test_a_card_of_no_picture_or_too_large_a_file_is_refused(tmp_path, monkeypat
 # --------------------------------------------------------------------------------------------------
 def test_citation_is_valid_cff():
     """The rules of CFF 1.2.0 for the fields that are used here; unknown fields are not allowed."""
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    citation = read_yaml(ROOT / "CITATION.cff")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert set(citation) <= {
         "cff-version", "message", "type", "title", "license", "abstract", "keywords", "authors",
@@ -402,7 +403,7 @@ def test_a_reader_has_every_package_that_a_chapter_imports(path):
 # --------------------------------------------------------------------------------------------------
 def workflow(path):
     """A workflow, with its triggers under "on", which YAML 1.1 reads as true."""
-    found = yaml.safe_load(path.read_text())
+    found = read_yaml(path)
     found["on"] = found.pop(True)
     return found
 

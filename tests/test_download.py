@@ -341,7 +341,8 @@ def test_a_length_that_is_not_given_is_refused(server, fetch, tmp_path):
         (b"", "found no rows"),
         (DATA[:500], "found no text"),
         (b"0.3 0.8 1 1 1\n", "line 1: found 5 columns"),
-        (ROWS + b"0.3 0.8 1 1 1 nan\n", "expected finite numbers"),
+        (b"0.3 0.8 3.6 1 7.4 20\n" * 4, "line 1: found A_SN2 = 7.4"),
+        (ROWS + b"0.3 0.8 1 1 1 nan\n", "line 6: found 'nan' for A_AGN2"),
     ],
 )
 def test_wrong_tables_are_refused_before_the_maps_are_asked_for(

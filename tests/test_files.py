@@ -1,7 +1,6 @@
 """One line for an error: without passwords, colours or what does not help."""
 
 import pytest
-import yaml
 
 from cosmolib.files import exit_code, reason_of, redact
 
@@ -43,13 +42,6 @@ def test_a_known_password_is_removed_wherever_it_stands():
 )
 def test_a_reason_is_one_short_line(error, reason):
     assert reason_of(error) == reason
-
-
-def test_the_reason_of_a_yaml_error_names_the_problem():
-    with pytest.raises(yaml.YAMLError) as caught:
-        yaml.safe_load("a: 1\nb: [2\n")
-    assert reason_of(caught.value).startswith("expected ',' or ']', but got ")
-    assert reason_of(caught.value).endswith("line 3, column 1")
 
 
 @pytest.mark.parametrize(

@@ -23,17 +23,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cosmolib import checksums, embedded, evaluation, formats, locks, shards
 from cosmolib import results as results_module
-from cosmolib.files import read_json, read_yaml, write_json
+from cosmolib.files import parse_yaml, read_json, read_yaml, write_json, write_yaml
 from cosmolib.grammar import Cut
 from cosmolib.inputs import prepare_data
 from cosmolib.networks import build_network, load_published_weights, published_network
-from cosmolib.runs import REPOSITORY, Run, is_folder_name, load_profile
+from cosmolib.profile import load_profile
+from cosmolib.runs import REPOSITORY, Run, is_folder_name
 from cosmolib.suites import open_suite
 from cosmolib.training import _read_checkpoint, fit
 
@@ -217,19 +217,21 @@ tables = lines.map(lambda t: t.encode("utf-8", "surrogatepass")) | edits.map(
 )
 
 
-@fuzz(tables, st.booleans())
-def test_parameter_tables(folder, data, wide):
+@fuzz(tables)
+def test_parameter_tables(folder, data):
     path = folder / "params_LH_Lite.txt"
     path.write_bytes(data)
-    params = attempt("table of parameters", lambda: formats.read_params(path, wide), path)
-    if params is not None:
-        assert params.ndim == 2
-        assert params.shape[1] >= 6
-        assert np.isfinite(params).all()
+    table = attempt("table of parameters", lambda: formats.read_params(path, "Lite"), path)
+    if table is not None:
+        assert table.params.shape == (len(table.lines), 6)
+        assert np.isfinite(table.params).all()
 
 
 SHARDS = {"settings": asdict(shards.SETTINGS), "proxy": asdict(shards.PROXY)}
-SEEDS = b"#Name Omega_m sigma_8 A_SN1 A_AGN1 A_SN2 A_AGN2 seed\n" + b"LH_0 .3 .8 1 1 1 1 5\n" * 2
+SEEDS = (
+    b"#Name Omega_m sigma_8 A_SN1 A_AGN1 A_SN2 A_AGN2 seed\n"
+    + b"LH_0 .3 .8 1 1 1 1 5\nLH_1 .3 .8 1 1 1 1 5\n"
+)
 
 
 @fuzz(tables | edits.map(lambda changes: broken(SEEDS, changes)))
@@ -281,7 +283,7 @@ def test_names_of_runs(profile, suite, cut, seed):
 # YAML and JSON
 # --------------------------------------------------------------------------------------------------
 TINY = (REPOSITORY / "configs" / "tiny.yaml").read_bytes()
-VALUES = yaml.safe_load(TINY)
+VALUES = parse_yaml(TINY, "tiny.yaml")
 nasty = st.sampled_from(
     [
         "a: &a [*a]",
@@ -290,8 +292,8 @@ nasty = st.sampled_from(
         "!!python/object/apply:os.system ['touch /tmp/cosmolib-trap']",
         "!!python/name:os.system",
         "name: 2001-99-99",
-        "[" * 3000,
-        "{" * 3000,
+        "[" * 600,
+        "{" * 600,
         "? [a]\n: b",
         "<<: 3",
         "name: " + "9" * 5000,
@@ -305,7 +307,7 @@ profiles = st.one_of(
     nasty.map(str.encode),
     st.text(max_size=80).map(lambda t: t.encode("utf-8", "surrogatepass")),
     st.tuples(st.sampled_from(sorted(VALUES)), plain).map(
-        lambda change: yaml.safe_dump({**VALUES, change[0]: change[1]}).encode()
+        lambda change: json.dumps({**VALUES, change[0]: change[1]}).encode()
     ),
 )
 
@@ -538,10 +540,10 @@ def test_run_folders(folder, run, name, changes, value, whole):
     shutil.copytree(run.folder, other.folder)
     path = other.path(name)
     if whole and name == "config.yaml":
-        config = yaml.safe_load(path.read_text())
+        config = read_yaml(path)
         section = config[("network", "scaling", "profile")[len(changes) % 3]]
         section[sorted(section)[changes[0][1] % len(section)]] = value
-        path.write_text(yaml.safe_dump(config))
+        write_yaml(path, config)
     elif whole:
         path.write_bytes(json_bytes(value))
     else:

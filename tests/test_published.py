@@ -25,7 +25,8 @@ from cosmolib.evaluation import (
 )
 from cosmolib.inputs import prepare_data
 from cosmolib.networks import build_network, load_published_weights, published_network
-from cosmolib.runs import Run, load_profile, read_json, sha256
+from cosmolib.profile import load_profile
+from cosmolib.runs import Run, read_json, sha256
 from cosmolib.suites import open_suite, parameter_ranges
 from cosmolib.training import moment_loss
 from cosmolib.transfer import cross_evaluate
@@ -287,7 +288,7 @@ def test_adopting_twice_does_nothing_and_another_file_starts_anew(adopted, profi
     save(as_trained(build_network("o3", 32, 4, 0.0, 2)), path)
     adopt_run(run, profile, path, device="cpu")
     assert load_run(run)[0].hidden == 4
-    wider = replace(profile, scaling_scope="train")
+    wider = profile.replace(scaling_scope="train")
     assert adopt_run(run, wider, path, device="cpu") != other
 
 
@@ -298,7 +299,7 @@ def test_a_network_that_does_not_fit_is_refused(adopted, profile, tmp_path):
     with pytest.raises(ValueError, match="found a run of lite, expected o3"):
         adopt_run(replace(run, architecture="lite"), profile, path)
     with pytest.raises(ValueError, match="a network of 2 parameters, expected those of the prof"):
-        adopt_run(run, replace(profile, targets=["Omega_m"]), path)
+        adopt_run(run, profile.replace(targets=["Omega_m"]), path)
     large = save(build_network("o3", 64, 1, 0.0, 2), tmp_path / "large.pt")
     with pytest.raises(ValueError, match=r"maps of 64\^2, expected 32\^2 as in .*Maps_Mtot_Lite"):
         adopt_run(replace(run, profile="camels-large"), profile, large)
@@ -308,7 +309,7 @@ def test_a_network_that_does_not_fit_is_refused(adopted, profile, tmp_path):
 def test_a_training_in_the_same_folder_is_another_run(adopted, profile):
     """A network that was adopted is never taken for one that was trained, nor the reverse."""
     path, run, result = adopted
-    short = replace(profile, hidden=3, dropout=0.0, epochs=1, max_lr=1e-3)
+    short = profile.replace(hidden=3, dropout=0.0, epochs=1, max_lr=1e-3)
     trained = train_run(run, short, device="cpu")
     assert trained["best_epoch"] == 1
     assert run.path("history.csv").is_file()

@@ -12,7 +12,7 @@ from cosmolib.attribution import attribute, make_baseline
 from cosmolib.cuts import apply_cut
 from cosmolib.inputs import prepare_data
 from cosmolib.networks import build_network
-from cosmolib.runs import load_profile
+from cosmolib.profile import load_profile
 from cosmolib.suites import open_suite
 from cosmolib.training import moment_loss, seeded
 

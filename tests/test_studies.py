@@ -23,7 +23,7 @@ import os, signal, sys, time
 from types import SimpleNamespace
 import torch
 from cosmolib import studies, tuning
-from cosmolib.runs import load_profile
+from cosmolib.profile import load_profile
 
 studies.HEARTBEAT, studies.GRACE = 1, 3
 

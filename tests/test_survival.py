@@ -21,13 +21,15 @@ from cosmolib import evaluation
 from cosmolib.evaluation import load_run, read_predictions, train_run
 from cosmolib.files import atomic_path, sweep, write_json
 from cosmolib.locks import LOCK, held
-from cosmolib.runs import Run, load_profile
+from cosmolib.profile import load_profile
+from cosmolib.runs import Run
 
 # A training of some seconds in a process of its own, which says every epoch.
 TRAIN = """
 import sys, torch
 from cosmolib.evaluation import train_run
-from cosmolib.runs import Run, load_profile
+from cosmolib.profile import load_profile
+from cosmolib.runs import Run
 torch.set_num_threads(1)
 data, root, epochs = sys.argv[1:]
 profile = load_profile("tiny", data_dir=data, epochs=int(epochs), dropout=0.2, batch_size=8)
@@ -119,7 +121,7 @@ def test_other_settings_leave_nothing_of_the_old_run(tmp_path, quiet, profile):
     """The weights of an earlier run are never taken for those of a run that was killed."""
     run = replace(quiet, root=tmp_path)
     shutil.copytree(quiet.folder, run.folder)
-    train_run(run, replace(profile, epochs=1))
+    train_run(run, profile.replace(epochs=1))
     assert len(run.path("history.csv").read_text().splitlines()) == 2
 
 

@@ -11,7 +11,7 @@ import torch
 
 from cosmolib import tuning
 from cosmolib.inputs import prepare_data
-from cosmolib.runs import load_profile
+from cosmolib.profile import load_profile
 from cosmolib.suites import open_suite
 from cosmolib.tuning import (
     SEARCH_SPACE,

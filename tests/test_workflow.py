@@ -12,8 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from cosmolib.grammar import Cut
-from cosmolib.runs import load_profile
+from cosmolib.profile import load_profile
 
 ROOT = Path(__file__).resolve().parent.parent
 PROFILES = ["tiny", "demo", "uncut", "standard", "camels"]
@@ -40,17 +39,6 @@ def test_one_training_per_run(name):
     for rule in ("data", "cuts", "training", "tuning", "interpretation", "results", "validation"):
         assert counts[rule] == "1"
     assert counts["stage"] == counts["html"] == "1"
-
-
-@pytest.mark.parametrize("name", PROFILES)
-def test_profiles_are_canonical(name):
-    """Cuts name folders, so a profile writes them in canonical form, each once."""
-    profile = load_profile(name)
-    assert profile.name == name
-    cuts = profile.cuts + profile.controls
-    assert [str(Cut.parse(cut)) for cut in cuts] == cuts
-    assert len(set(cuts)) == len(cuts)
-    assert "none" in profile.cuts  # chapters 03 and 05 show it
 
 
 @pytest.mark.parametrize("name", PROFILES)

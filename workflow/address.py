@@ -5,16 +5,15 @@ repository and issue buttons, no canonical links and no sitemap.
 """
 
 import argparse
+import json
 import re
 import sys
 from pathlib import Path
 
-import yaml
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from cosmolib.files import atomic_path, exit_code  # noqa: E402
+from cosmolib.files import atomic_path, exit_code, parse_yaml  # noqa: E402
 
 CONFIG = ROOT / "_config.yml"
 CARD = "_static/social.png"  # in the site; workflow/social_card.py draws it
@@ -65,7 +64,7 @@ def staged_config(text):
 
     With an address it has buttons, canonical links, a sitemap and the picture of shared links.
     """
-    config = yaml.safe_load(text)
+    config = parse_yaml(text, "_config.yml")
     repository, sphinx = config["repository"], config["sphinx"]
     if repository["url"]:
         base = site(repository["url"])
@@ -85,12 +84,12 @@ def staged_config(text):
             del sphinx["config"][key]
         address = ""
     config["parse"]["myst_substitutions"] = {"address": address}
-    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100)
+    return json.dumps(config, indent=1, ensure_ascii=False)  # YAML of every version
 
 
 def title(text):
     """Return the book's title, of the text of ``_config.yml``."""
-    return yaml.safe_load(text)["title"]
+    return parse_yaml(text, "_config.yml")["title"]
 
 
 def main(arguments=None):

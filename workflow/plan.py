@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from cosmolib.files import exit_code  # noqa: E402
-from cosmolib.runs import load_profile  # noqa: E402
+from cosmolib.profile import load_profile  # noqa: E402
 from cosmolib.standing import STATES, study_standing  # noqa: E402
 
 
