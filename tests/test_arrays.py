@@ -4,7 +4,6 @@ import copy
 import importlib
 import inspect
 import pkgutil
-from dataclasses import replace
 from functools import partial
 
 import matplotlib.pyplot as plt
@@ -384,7 +383,7 @@ def test_attributions_of_what_a_profile_stores(tiny_suite_dir, tmp_path):
     found = {}
     for storage in ("float32", "float16", "disk"):
         changes = {"data_dir": str(tiny_suite_dir), "storage": storage, "ig_tolerance": 1.0}
-        profile = replace(load_profile("tiny"), **changes)
+        profile = load_profile("tiny").replace(**changes)
         run = Run(storage, "Lite", "none", "lite", 1, tmp_path)
         evaluation.train_run(run, profile)
         subject = interpretation.load_subject(run, profile)
