@@ -219,15 +219,15 @@ def code(modules: Iterable[str] | None = None, apart: Iterable[str] = PLUMBING) 
     while waiting:
         name = waiting.pop()
         if name not in found and name not in apart:
-            found[name], imported = _module(name)
+            found[name], imported = _module(_SOURCES[name])
             waiting += imported
     return dict(sorted(found.items()))
 
 
 @cache
-def _module(name):
+def _module(source):
     """Return the digest of a module and the modules that it imports."""
-    tree = ast.parse(_SOURCES[name])
+    tree = ast.parse(source)
     return _code_digest(tree), sorted(_imports(tree))
 
 
