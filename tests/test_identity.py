@@ -1,6 +1,7 @@
 """One identity: what recomputes each kind of stored result, and what does not."""
 
 import copy
+import functools
 import importlib.metadata
 import json
 import shutil
@@ -68,9 +69,11 @@ def of_baseline(profile, monkeypatch, suite=SUITE, cut="kmax:4"):
     return of_stored(monkeypatch, baseline, lambda: store(suite, profile, cut, "runs"))
 
 
+draw = functools.cache(known_answer)
+
+
 def of_known_answer(profile, monkeypatch, cut="kmax:1", seed=1, kind="gaussian", maps_seed=1):
-    known = known_answer(20, 5, 16, seed=maps_seed, kind=kind)
-    test = validation.known_answer_test
+    known, test = draw(20, 5, 16, maps_seed, kind), validation.known_answer_test
     work = lambda: test(known, profile, cut, seed, folder="no-such-folder")  # noqa: E731
     return of_stored(monkeypatch, validation, work)
 

@@ -1,7 +1,6 @@
 """Publishing: one address, buttons that lead somewhere, first cells, versions side by side."""
 
 import ast
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -167,24 +166,6 @@ def test_the_first_cell_names_the_committed_address():
     (pair,) = re.findall(r'home, branch = ("[^"]+", "[^"]+")', source)
     assert ast.literal_eval(pair) == address.committed()
     assert 'os.environ.get("COSMOLIB_REPOSITORY", home)' in source
-
-
-def test_the_first_cell_trains_nothing_anew(tmp_path):
-    """The digest that a training's rule hangs on does not see it, and sees every other cell."""
-    text = (ROOT / "workflow" / "Snakefile").read_text()
-    function = text[text.index("def code_digest") : text.index("# Profile given as a path")]
-    names = {"json": json, "Path": Path, "hashlib": hashlib}
-    exec(function, names)
-
-    def digest(*cells):
-        path = tmp_path / "x.ipynb"
-        path.write_text(json.dumps({"cells": cells}))
-        return names["code_digest"](path)
-
-    cell = {"cell_type": "code", "source": ["a = 1"], "metadata": {}}
-    hidden = {"cell_type": "code", "source": ["b = 1"], "metadata": {"tags": ["remove-cell"]}}
-    assert digest(hidden, cell) == digest(cell)
-    assert digest({**cell, "source": ["a = 2"]}) != digest(cell)
 
 
 def git(*arguments, cwd=None):
