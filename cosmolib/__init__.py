@@ -2,8 +2,8 @@
 
 One flat module a step, each importing only those before it::
 
-    files -> plugins -> runs -> locks -> gpus -> states -> devices -> checksums -> embedded
-         -> formats -> suites -> checks -> transport -> download -> simulate -> observing
+    files -> plugins -> identity -> runs -> locks -> gpus -> states -> devices -> checksums
+         -> embedded -> formats -> suites -> checks -> transport -> download -> simulate -> observing
          -> grammar -> cuts -> fields -> planted -> answers -> scaling -> spectra -> web -> lattice
          -> shards -> inputs
          -> networks -> training -> studies -> tuning -> scores -> evaluation -> standing

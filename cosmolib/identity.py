@@ -180,8 +180,11 @@ def changes(stored, now: dict) -> list[str]:
 
 
 def digest(value) -> str:
-    """Return 16 hexadecimal digits of plain values, whatever the order of their keys."""
-    return hashlib.sha256(_text(_canonical(value)).encode()).hexdigest()[:16]
+    """Return 16 hexadecimal digits of plain values, whatever the order of their keys.
+
+    The first is a letter: YAML reads 1234e5678 as a number.
+    """
+    return hashlib.sha256(_text(_canonical(value)).encode()).hexdigest().lstrip("0123456789")[:16]
 
 
 def _text(value):
