@@ -40,7 +40,8 @@ from cosmolib import (
     web,
 )  # fmt: skip
 from cosmolib.networks import build_network
-from cosmolib.runs import Run, load_profile
+from cosmolib.profile import load_profile
+from cosmolib.runs import Run
 
 GRID, N = 16, 3
 MAPS = lognormal_maps(N, GRID)

@@ -15,7 +15,7 @@ import torch
 import cosmolib
 from cosmolib import cli, download, shards, tuning
 from cosmolib.checks import check_path
-from cosmolib.runs import load_profile
+from cosmolib.profile import load_profile
 from cosmolib.studies import open_study
 
 MAPS = "Maps_Mtot_Lite_LH_z=0.00.npy"

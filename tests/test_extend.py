@@ -146,9 +146,9 @@ def test_a_run_of_them_all(study, tmp_path):
     assert metrics["n_maps"] == 30
     network, scaling, config = load_run(run)
     assert type(network).__name__ == "Pixels"
-    assert [text.split()[0] for text in config["plugins"]] == ["mine.py"]
+    assert [text.split()[0] for text in config["identity"]["sources"]] == ["mine.py"]
     made = read_json(run.path("provenance.json"))["config"]["plugins"]
-    assert config["plugins"][0] in made
+    assert config["identity"]["sources"][0] in made
     assert str(tmp_path) not in str(made)
     # What was predicted is of the smoothed maps.
     suite = study_suite("Toy", profile)
@@ -183,7 +183,7 @@ def test_an_edited_file_makes_its_own_runs_anew(study, tiny_suite_dir, tmp_path)
     (tmp_path / "methods.py").write_text(BLOCKS[3] + "\n# a note\n")
     profile = load_profile(path, **of_lite)
     suite = study_suite("Lite", profile)
-    assert [evaluation.is_current(run, profile, suite) for run in lite] == [False, True]
+    assert [evaluation.run_changes(run, profile, suite) == [] for run in lite] == [False, True]
     for run in lite:
         train_run(run, profile)
     after = [run.path("metrics.json").stat().st_mtime_ns for run in lite]
@@ -320,19 +320,6 @@ def test_a_wrong_profile_runs_no_code(study):
     for wrong in ({"epochs": 0}, {"epoch": 1}, {"plugins": "mine.py"}, {"plugins": [1]}):
         with pytest.raises(ValueError, match="epoch|'plugins'.*expected"):
             load_profile(path, **wrong)
-
-
-def test_a_run_made_before_there_were_plugins_is_still_done(tiny_suite_dir, tmp_path):
-    profile = load_profile("tiny", data_dir=str(tiny_suite_dir))
-    run = Run("tiny", "Lite", "none", "lite", 1, tmp_path)
-    train_run(run, profile)
-    path = run.path("config.yaml")
-    config = read_yaml(path)
-    assert "plugins" not in config
-    del config["profile"]["plugins"]
-    write_yaml(path, config)
-    assert evaluation.is_current(run, profile, study_suite("Lite", profile))
-    assert load_run(run)[2]["profile"]["plugins"] == []
 
 
 def test_a_run_folder_runs_no_code(study, tmp_path):

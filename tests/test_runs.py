@@ -1,5 +1,6 @@
 """Run folders, atomic writes, provenance."""
 
+import importlib.metadata
 import json
 import platform
 import subprocess
@@ -136,14 +137,14 @@ def test_provenance_is_json_and_private(tmp_path):
 
 
 def test_missing_package_is_null(monkeypatch):
-    real = runs.importlib.metadata.version
+    real = importlib.metadata.version
 
     def version(name):
         if name == "captum":
-            raise runs.importlib.metadata.PackageNotFoundError(name)
+            raise importlib.metadata.PackageNotFoundError(name)
         return real(name)
 
-    monkeypatch.setattr(runs.importlib.metadata, "version", version)
+    monkeypatch.setattr(importlib.metadata, "version", version)
     assert provenance()["versions"]["captum"] is None
 
 

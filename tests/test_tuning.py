@@ -2,7 +2,6 @@
 
 import os
 import sqlite3
-from dataclasses import replace
 from types import SimpleNamespace
 
 import optuna
@@ -217,7 +216,7 @@ def test_a_worker_that_fails_is_an_error_and_one_that_is_killed_is_not(
 ):
     """Workers are new processes: they load the plugins, and nothing else fails there."""
     (tmp_path / "mine.py").write_text(plugin)
-    own, lines = replace(profile, plugins=[str(tmp_path / "mine.py")]), []
+    own, lines = profile.replace(plugins=[str(tmp_path / "mine.py")]), []
     options = {"workers": 2, "n_trials": 2, "progress": lines.append}
     if "kill" in plugin:
         study = run_study(data, own, storage=tmp_path / "s.journal", **options)
