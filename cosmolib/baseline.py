@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cosmolib.evaluation import as_predictions, stored_predictions
-from cosmolib.grammar import Cut
+from cosmolib.grammar import Cut, folder_name
 from cosmolib.inputs import BLOCK, cut_maps, fill_range, study_split, truth_of
 from cosmolib.plugins import origins
 from cosmolib.runs import Profile
@@ -86,5 +86,5 @@ def stored_baseline(suite, profile: Profile, cut: str, runs_dir: str | Path) -> 
     settings = {key: getattr(profile, key) for key in keys} | {"fingerprint": suite.fingerprint}
     own = origins(suite=suite.name, cut=Cut.parse(cut).kind)
     settings |= {"plugins": own} if own else {}
-    folder = Path(runs_dir) / profile.name / suite.name / cut / "summary"
+    folder = Path(runs_dir) / profile.name / suite.name / folder_name(cut) / "summary"
     return stored_predictions(folder, settings, lambda: summary_baseline(suite, profile, cut))

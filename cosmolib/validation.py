@@ -29,7 +29,7 @@ from cosmolib.calibration import calibration_scores
 from cosmolib.cuts import EDGE_TOLERANCE, apply_cut
 from cosmolib.evaluation import predict_test, stored_predictions
 from cosmolib.fields import TARGETS, Posterior, shell_powers
-from cosmolib.grammar import Cut
+from cosmolib.grammar import Cut, folder_name
 from cosmolib.inputs import Data, normalise
 from cosmolib.networks import build_network
 from cosmolib.planted import place as planted_place
@@ -170,8 +170,8 @@ def known_answer_test(
     seed : int
     device : str
     folder : path, optional
-        Where checkpoint and predictions are kept: ``<folder>/<kind>/<cut>/``. What lies there is
-        read, if it was made with the same settings and code, and a training that was killed goes
+        Where checkpoint and predictions are kept: in ``<kind>/<folder_name(cut)>/``. What lies
+        there is read, if it was made with the same settings and code, and a training that was killed goes
         on.
 
     Returns
@@ -194,7 +194,7 @@ def known_answer_test(
         "training": [profile.betas, profile.schedule, profile.symmetries, profile.shifts],
         "code": _code_digest(),
     }
-    place = None if folder is None else Path(folder) / known.kind / cut
+    place = None if folder is None else Path(folder) / known.kind / folder_name(cut)
 
     def make():
         checkpoint = None if place is None else place / "checkpoint.pt"

@@ -190,10 +190,13 @@ def test_bad_value_names_file_key_found_expected(profile_file, key, value, expec
         {"controls": ["a/b"]},
         {"tuning_suite": "../Lite"},
         {"field": "../../Mtot"},
+        {"name": "study:1"},  # refused by NTFS, exFAT and artefact stores
+        {"name": "study."},
+        {"name": "Aux.v1"},
     ],
 )
 def test_no_name_leads_out_of_its_folder(given):
-    with pytest.raises(ValueError, match="expected folder names"):
+    with pytest.raises(ValueError, match="expected a folder name"):
         load_profile("tiny", **given)
 
 
@@ -216,7 +219,8 @@ def test_missing_profile_lists_names(tmp_path):
 # -------------------------------------------------------------------------------------------- runs
 def test_run_folder_and_completeness(tmp_path):
     run = Run("demo", "Lite", "above:delta=3:clamp", "o3", 2, root=tmp_path)
-    assert run.folder == tmp_path / "demo" / "Lite" / "above:delta=3:clamp" / "o3-s2"
+    assert run.folder == tmp_path / "demo" / "Lite" / "above_delta=3_clamp" / "o3-s2"
+    assert Run("demo", "Lite", "above:delta=3", "o3", 2, tmp_path).folder == run.folder
     assert not run.folder.exists()  # asking makes nothing
     write_json(run.path("history.json"), [])
     assert not run.complete
