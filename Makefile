@@ -26,7 +26,7 @@ BIN := $(call quoted,VENV)/bin
 
 WHERE = --cores $(CORES) $(if $(filter-out 0,$(GPUS)),--resources gpu=$(GPUS))
 ifneq ($(CLUSTER),)
-WHERE = --workflow-profile workflow/profiles/$(CLUSTER)
+WHERE = --workflow-profile workflow/profiles/$(call quoted,CLUSTER)
 GPUS = 0
 endif
 # How many GPUs a run takes (a cluster's profile gives it itself), who tunes, and Snakemake's own options.

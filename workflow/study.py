@@ -116,14 +116,17 @@ class LogHandler(LogHandlerBase):
 
 def main(arguments=None):
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments = sys.argv[1:] if arguments is None else arguments
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], epilog="What follows -- is given to Snakemake."
+    )
     parser.add_argument("profile", help="name of a file in configs/, or a path to one")
     parser.add_argument("--target", default="book", help="book, chapters or runs")
     parser.add_argument("--gpu", action="store_true", help="each training takes a GPU")
     parser.add_argument("--workers", default="1", help="jobs that share the tuning study")
     parser.add_argument("--study", help="where the tuning study is kept, see cosmolib.studies")
-    parser.add_argument("snakemake", nargs="*", help="options of Snakemake, after --")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(arguments[:end])
 
     import platformdirs
     from snakemake.cli import main as snakemake
@@ -142,7 +145,7 @@ def main(arguments=None):
     # killed one. Chapter 07 takes longest and needs one training: were it last, one core would wait.
     return snakemake(
         ["--snakefile", str(SNAKEFILE), "--logger", "study", "--nolock", "--rerun-incomplete"]
-        + ["--prioritize", "validation", *options.snakemake]
+        + ["--prioritize", "validation", *arguments[end + 1 :]]
         + ["--config", *config, "--", options.target]
     )
 
