@@ -1,11 +1,12 @@
 """Run the workflow for a profile: ``study.py PROFILE [options] [-- options of Snakemake]``.
 
 Snakemake's chatter is replaced by one line per finished job, with an estimate of the time left, and
-by the reason of every failure. The profile stays text on its way through Snakemake's ``--config``,
-which would read ``2025`` as a number.
+by the reason of every failure. Snakemake gets its configuration as a file: on a command line it reads
+the profile ``2025`` as a number and strips quotes.
 """
 
 import argparse
+import hashlib
 import json
 import logging
 import re
@@ -19,10 +20,11 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 
-SNAKEFILE = Path(__file__).with_name("Snakefile")
-sys.path.insert(0, str(SNAKEFILE.parent.parent))
+SNAKEFILE = Path(__file__).resolve().with_name("Snakefile")
+ROOT = SNAKEFILE.parent.parent
+sys.path.insert(0, str(ROOT))
 
-from cosmolib.files import check_writable  # noqa: E402
+from cosmolib.files import check_writable, write_json  # noqa: E402
 from cosmolib.grammar import cut_of  # noqa: E402
 
 OUTCOME = re.compile(r"(?:exit status (\d+)|<Signals\.(\w+): \d+>)\.?\s*$")
@@ -124,29 +126,29 @@ def main(arguments=None):
     parser.add_argument("profile", help="name of a file in configs/, or a path to one")
     parser.add_argument("--target", default="book", help="book, chapters or runs")
     parser.add_argument("--gpu", action="store_true", help="each training takes a GPU")
-    parser.add_argument("--workers", default="1", help="jobs that share the tuning study")
-    parser.add_argument("--study", help="where the tuning study is kept, see cosmolib.studies")
-    options = parser.parse_args(arguments[:end])
+    parser.add_argument("--workers", type=int, default=1, help="jobs that share the tuning study")
+    parser.add_argument("--study", default="", help="where the tuning study is kept, see cosmolib.studies")
+    options = vars(parser.parse_args(arguments[:end]))
+    target = options.pop("target")
+    digest = hashlib.sha256(json.dumps(options).encode()).hexdigest()[:12]
+    config = ROOT / "build" / ".study" / f"{digest}.json"  # jobs on a cluster read it, too
 
     import platformdirs
     from snakemake.cli import main as snakemake
 
     try:
         check_writable(platformdirs.user_cache_dir("snakemake"), "XDG_CACHE_HOME")
+        write_json(config, options)
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     LoggerPluginRegistry().register_plugin("snakemake_logger_plugin_study", sys.modules[__name__])
-    # Snakemake reads values as YAML, of which JSON is a part.
-    texts = {"profile": options.profile, "study": options.study}
-    config = [f"{key}={json.dumps(text, ensure_ascii=False)}" for key, text in texts.items() if text]
-    config += [f"workers={options.workers}", f"gpu={int(options.gpu)}"]
     # Outputs are written atomically, so two studies at once are safe and a lock would only outlive a
     # killed one. Chapter 07 takes longest and needs one training: were it last, one core would wait.
     return snakemake(
-        ["--snakefile", str(SNAKEFILE), "--logger", "study", "--nolock", "--rerun-incomplete"]
-        + ["--prioritize", "validation", *arguments[end + 1 :]]
-        + ["--config", *config, "--", options.target]
+        ["--snakefile", str(SNAKEFILE), "--configfile", str(config), "--logger", "study"]
+        + ["--nolock", "--rerun-incomplete", "--prioritize", "validation"]
+        + [*arguments[end + 1 :], "--", target]
     )
 
 
