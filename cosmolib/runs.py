@@ -149,7 +149,7 @@ _FOLDERS = (
     "name", "suites", "tuning_suite", "field", "set", "cuts", "controls", "architecture",
 )  # fmt: skip
 _DEVICE = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]")  # reserved on Windows
-_FOLDER_NAME = """a folder name: none of / \\ < > : " | ? *, no dot or space at its end"""
+_FOLDER_NAME = """a folder name: none of / \\ < > : " | ? * { }, no dot or space at its end"""
 _CHOICES = {
     "scaling": ("log", "asinh", "linear"),
     "storage": ("float32", "float16", "disk"),
@@ -293,7 +293,7 @@ def is_folder_name(value) -> bool:
     """Whether every file system, also a Windows one, takes a text as the name of one folder."""
     if not isinstance(value, str) or not value.isprintable() or len(value.encode()) > 200:
         return False
-    if value[-1:] in ("", ".", " ") or any(mark in value for mark in '/\\<>:"|?*'):
+    if value[-1:] in ("", ".", " ") or any(mark in value for mark in '/\\<>:"|?*{}'):
         return False
     return not _DEVICE.fullmatch(value.partition(".")[0].lower())
 
