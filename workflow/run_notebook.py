@@ -22,6 +22,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 
+def literal(path):
+    """Escape the braces of a path, in which papermill would insert parameters."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
 def read_parameters(notebook, texts):
     """Convert texts to parameters, each of the type of its default value in the notebook.
 
@@ -34,7 +39,7 @@ def read_parameters(notebook, texts):
     """
     import papermill
 
-    known = papermill.inspect_notebook(str(notebook))
+    known = papermill.inspect_notebook(literal(notebook))
     unknown = [name for name in texts if name not in known]
     if unknown:
         raise ValueError(
@@ -103,8 +108,8 @@ def _execute(source, target, parameters):
     temporary = Path(name)
     try:
         papermill.execute_notebook(
-            str(source),
-            str(temporary),
+            literal(source),
+            literal(temporary),
             parameters=parameters,
             cwd=str(ROOT),
             kernel_name="python3",

@@ -94,8 +94,10 @@ class LogHandler(LogHandlerBase):
             self.ended = ""
         elif "CalledProcessError" in text and OUTCOME.search(text):
             self.ended = outcome(text)  # the event of the job itself follows
-        elif "At least one job did not complete" in text and self.failed:
+        elif "Exiting because a job execution failed" in text and self.failed:
             self.complain(f"error: failed: {', '.join(self.failed.values())}")
+        elif "At least one job did not complete" in text:
+            pass  # the reason of each was printed
         elif record.levelno >= logging.WARNING:
             self.complain(" ".join([text, *getattr(record, "aux_logs", [])]))
 
