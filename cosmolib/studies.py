@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from urllib.parse import quote
 
 from cosmolib.locks import held, is_held
 
@@ -189,7 +190,7 @@ def _open_storage(storage):
         lock = journal.JournalFileOpenLock(str(storage))
         return optuna.storages.JournalStorage(journal.JournalFileBackend(str(storage), lock))
     if not _is_address(storage):
-        return f"sqlite:///{storage}"
+        return f"sqlite:///file:{quote(str(storage))}?uri=true"  # a path may hold braces or a ?
     return _open_database(str(storage).replace("postgresql://", "postgresql+psycopg://", 1))
 
 

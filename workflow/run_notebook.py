@@ -132,9 +132,10 @@ def configure_kernel():
     """
     folder = ROOT / "build" / ".ipython" / "profile_default"
     folder.mkdir(parents=True, exist_ok=True)
+    line = f"import os; os.chdir({str(ROOT)!r}); del os"
     config = f"""c = get_config()
 c.IPKernelApp.log_level = 50
-c.InteractiveShellApp.exec_lines = ["import os; os.chdir({str(ROOT)!r}); del os"]
+c.InteractiveShellApp.exec_lines = [{line!r}]
 """
     path = folder / "ipython_kernel_config.py"
     if not path.exists() or path.read_text(encoding="utf-8") != config:
