@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 from cosmolib import checksums, download, embedded, evaluation, formats, locks, shards
 from cosmolib import results as results_module
 from cosmolib.files import read_json, read_yaml, write_json
-from cosmolib.grammar import Cut
+from cosmolib.grammar import Cut, cut_of, folder_name
 from cosmolib.inputs import prepare_data
 from cosmolib.networks import build_network, load_published_weights, published_network
 from cosmolib.runs import REPOSITORY, Run, is_folder_name, load_profile

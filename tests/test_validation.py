@@ -188,7 +188,7 @@ def test_what_was_made_is_read_and_other_settings_are_not(profile, tmp_path, mon
     known = answers.known_answer(60, n_test=30, grid=16)
     short = dataclasses.replace(profile, known_answer_epochs=1)
     made = validation.known_answer_test(known, short, "kmax:1", folder=tmp_path)
-    path = tmp_path / "gaussian" / "kmax:1" / "predictions.npz"
+    path = tmp_path / "gaussian" / "kmax_1" / "predictions.npz"
     assert path.is_file()
     assert sorted(x.name for x in path.parent.iterdir()) == ["predictions.npz"]
     monkeypatch.setattr(validation, "train_known", None)

@@ -1,4 +1,4 @@
-"""Run the workflow for a profile: ``study.py PROFILE [options] [-- options of Snakemake]``.
+"""Make the book of a profile: ``study.py PROFILE [options] [-- options of Snakemake]``.
 
 Snakemake's chatter is replaced by one line per finished job, with an estimate of the time left, and
 by the reason of every failure. Snakemake gets its configuration as a file: on a command line it reads
@@ -64,7 +64,8 @@ class LogHandler(LogHandlerBase):
         self.running = {}  # rule, label and start of a job, by its number
         self.most = 1  # jobs that ran at the same time
         self.seconds = defaultdict(list)  # of finished jobs, by rule
-        self.last = self.ended = ""  # finished job; how the last failed command ended
+        self.last = ""  # finished job
+        self.ended = []  # messages about failed commands
         self.failed = {}  # label of a job, by its number
 
     def emit(self, record):
@@ -90,10 +91,10 @@ class LogHandler(LogHandlerBase):
             _, name, _ = self.running.pop(record.jobid, (None, record.rule_name, None))
             self.failed[record.jobid] = name
             logs = f"; see {', '.join(record.log)}" if record.log else ""
-            self.complain(f"error: {name}: {record.rule_msg or self.ended or 'failed'}{logs}")
-            self.ended = ""
+            ended = [outcome(message) for message in self.ended if str(record.shellcmd) in message]
+            self.complain(f"error: {name}: {record.rule_msg or (ended or ['failed'])[-1]}{logs}")
         elif "CalledProcessError" in text and OUTCOME.search(text):
-            self.ended = outcome(text)  # the event of the job itself follows
+            self.ended.append(text)  # the event of the job itself follows
         elif "Exiting because a job execution failed" in text and self.failed:
             self.complain(f"error: failed: {', '.join(self.failed.values())}")
         elif "At least one job did not complete" in text:
@@ -126,12 +127,10 @@ def main(arguments=None):
         description=__doc__.splitlines()[0], epilog="What follows -- is given to Snakemake."
     )
     parser.add_argument("profile", help="name of a file in configs/, or a path to one")
-    parser.add_argument("--target", default="book", help="book, chapters or runs")
     parser.add_argument("--gpu", action="store_true", help="each training takes a GPU")
     parser.add_argument("--workers", type=int, default=1, help="jobs that share the tuning study")
-    parser.add_argument("--study", default="", help="where the tuning study is kept, see cosmolib.studies")
+    parser.add_argument("--study", default="", help="where the tuning study is kept")
     options = vars(parser.parse_args(arguments[:end]))
-    target = options.pop("target")
     digest = hashlib.sha256(json.dumps(options).encode()).hexdigest()[:12]
     config = ROOT / "build" / ".study" / f"{digest}.json"  # jobs on a cluster read it, too
 
@@ -150,7 +149,7 @@ def main(arguments=None):
     return snakemake(
         ["--snakefile", str(SNAKEFILE), "--configfile", str(config), "--logger", "study"]
         + ["--nolock", "--rerun-incomplete", "--prioritize", "validation"]
-        + [*arguments[end + 1 :], "--", target]
+        + [*arguments[end + 1 :], "--", "book"]
     )
 
 
