@@ -299,7 +299,7 @@ def is_folder_name(value) -> bool:
 
 
 def _profile_path(name_or_path: str | Path) -> Path:
-    path = Path(name_or_path)
+    path = Path(str(name_or_path))  # papermill makes a number of the name 2025
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         if path.is_file():
             return path

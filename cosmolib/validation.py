@@ -171,8 +171,8 @@ def known_answer_test(
     device : str
     folder : path, optional
         Where checkpoint and predictions are kept: in ``<kind>/<folder_name(cut)>/``. What lies
-        there is read, if it was made with the same settings and code, and a training that was killed goes
-        on.
+        there is read, if it was made with the same settings and code, and a training that was
+        killed goes on.
 
     Returns
     -------

@@ -208,7 +208,7 @@ def test_a_tuning_study_in_an_odd_place(tmp_path, suffix):
 
 def test_what_nobody_reads_starts_no_job(clone):
     done = run(clone, "-m", "snakemake", "--snakefile", "workflow/Snakefile", "--cores", "1",
-               "--nolock", "--dry-run", "--forceall", "--config", "profile=tiny", "--", "book")  # fmt: skip
+               "--nolock", "--dry-run", "--forceall", "--config", "profile=tiny")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "data/lite/lite-0000.xz" in done.stdout
     for left in (".DS_Store", ".swp", "index.md~", "data/lite/README.md", "__pycache__"):
@@ -283,7 +283,11 @@ rule forgetful:
         r"^\[\d/7\] Lite kmax:4 seed 1 \.\.\. less than a minute left$", done.stdout, flags=re.M
     )
     lines = done.stderr.splitlines()
-    for line in ("the reason", "error: broken: exit status 3", "error: killed job: killed by SIGKILL"):
+    for line in (
+        "the reason",
+        "error: broken: exit status 3",
+        "error: killed job: killed by SIGKILL",
+    ):
         assert line in lines
     assert "MissingOutputException in rule forgetful" in done.stderr
     assert re.search(r"^error: failed: (broken, killed job|killed job, broken)$", lines[-1])
@@ -327,6 +331,8 @@ def test_estimates_are_rounded(monkeypatch, seconds, text):
     import study as runner
 
     assert runner.duration(seconds) == text
+
+
 # --------------------------------------------------------------------------------- caches and homes
 def test_a_cache_that_cannot_be_written_names_its_variable(toy, monkeypatch):
     monkeypatch.setenv("COSMOLIB_CACHE", NOWHERE)

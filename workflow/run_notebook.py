@@ -127,7 +127,7 @@ def _execute(source, target, parameters):
 def configure_kernel():
     """Give kernels an IPython profile of ours: quiet, and in the repository root.
 
-    Neither it nor the files that describe connections need a home that can be written. At its default level the kernel warns about TCP ports and at its own shutdown. papermill sets
+    At its default level the kernel warns about TCP ports and at its own shutdown. papermill sets
     the folder itself; nbval (workflow/check_notebooks.py) would run beside the notebook.
     """
     folder = ROOT / "build" / ".ipython" / "profile_default"
@@ -143,7 +143,6 @@ c.InteractiveShellApp.exec_lines = [{line!r}]
         temporary.write_text(config, encoding="utf-8")
         os.replace(temporary, path)
     os.environ["IPYTHONDIR"] = str(folder.parent)
-    os.environ["JUPYTER_RUNTIME_DIR"] = str(folder.parents[1] / ".jupyter")
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
 
 

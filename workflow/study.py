@@ -1,8 +1,8 @@
 """Make the book of a profile: ``study.py PROFILE [options] [-- options of Snakemake]``.
 
-Snakemake's chatter is replaced by one line per finished job, with an estimate of the time left, and
-by the reason of every failure. Snakemake gets its configuration as a file: on a command line it reads
-the profile ``2025`` as a number and strips quotes.
+Snakemake's own output is replaced by one line per finished job, with an estimate of the time left,
+and by the reason of every failure. Snakemake gets its configuration as a file: on a command line,
+it reads the profile ``2025`` as a number and strips quotes.
 """
 
 import argparse
@@ -144,8 +144,8 @@ def main(arguments=None):
         print(f"error: {error}", file=sys.stderr)
         return 2
     LoggerPluginRegistry().register_plugin("snakemake_logger_plugin_study", sys.modules[__name__])
-    # Outputs are written atomically, so two studies at once are safe and a lock would only outlive a
-    # killed one. Chapter 07 takes longest and needs one training: were it last, one core would wait.
+    # Outputs are written atomically, so two studies at once are safe, and a lock would only outlive
+    # a killed one. Chapter 07 takes longest and needs one training: run last, it would run alone.
     return snakemake(
         ["--snakefile", str(SNAKEFILE), "--configfile", str(config), "--logger", "study"]
         + ["--nolock", "--rerun-incomplete", "--prioritize", "validation"]
