@@ -42,11 +42,17 @@ VERSIONS = (
 )  # fmt: skip
 
 
+_DEVICE = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]")  # reserved on Windows
+_FOLDER_NAME = """a folder name: none of / \\ < > : " | ? * { }, no dot or space at its end"""
+
+
 def is_folder_name(value) -> bool:
-    """Whether a text names a folder below another one, and no place elsewhere."""
-    if not isinstance(value, str) or value in ("", ".") or ".." in value or len(value) > 200:
+    """Whether every file system, also a Windows one, takes a text as the name of one folder."""
+    if not isinstance(value, str) or not value.isprintable() or len(value.encode()) > 200:
         return False
-    return value.isprintable() and not any(mark in value for mark in "/\\")
+    if value[-1:] in ("", ".", " ") or any(mark in value for mark in '/\\<>:"|?*{}'):
+        return False
+    return not _DEVICE.fullmatch(value.partition(".")[0].lower())
 
 
 # --------------------------------------------------------------------------------------------------
@@ -64,28 +70,37 @@ class Run:
 
     profile: str  # name of the profile
     suite: str
-    cut: str  # canonical string of the cut, used as a folder name as it is
+    cut: str  # its folder is named by `cosmolib.grammar.folder_name`
     architecture: str
     seed: int
     root: str | Path = "runs"
 
     def __post_init__(self):
-        for part in ("profile", "suite", "cut", "architecture"):
+        from cosmolib.grammar import CutError, folder_name  # which imports this module
+
+        for part in ("profile", "suite", "architecture"):
             value = getattr(self, part)
             if not is_folder_name(value):
                 raise ValueError(
-                    f"run: {part}: found {reprlib.repr(value)}, expected a folder name, no '/', "
-                    "'\\' or '..'"
+                    f"run: {part}: found {reprlib.repr(value)}, expected {_FOLDER_NAME}"
                 )
+        try:
+            folder_name(self.cut)
+        except CutError as error:
+            raise ValueError(
+                f"run: cut: found {reprlib.repr(self.cut)}, expected a cut: {error}"
+            ) from None
         seed = self.seed
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
             raise ValueError(f"run: seed: found {seed!r}, expected a whole number from 0")
 
     @property
     def folder(self) -> Path:
-        """``root/profile/suite/cut/architecture-s<seed>``."""
+        """``root/profile/suite/cut/architecture-s<seed>``, the cut as a folder name."""
+        from cosmolib.grammar import folder_name  # which imports this module
+
         leaf = f"{self.architecture}-s{self.seed}"
-        return Path(self.root) / self.profile / self.suite / self.cut / leaf
+        return Path(self.root) / self.profile / self.suite / folder_name(self.cut) / leaf
 
     def path(self, name: str) -> Path:
         """Path of the file ``name`` in the run's folder."""

@@ -28,7 +28,7 @@ from cosmolib.calibration import calibration_scores
 from cosmolib.cuts import EDGE_TOLERANCE, apply_cut
 from cosmolib.evaluation import predict_test, stored_predictions
 from cosmolib.fields import TARGETS, Posterior, shell_powers
-from cosmolib.grammar import Cut
+from cosmolib.grammar import Cut, folder_name
 from cosmolib.identity import digest, identity
 from cosmolib.inputs import Data, normalise
 from cosmolib.networks import build_network
@@ -162,7 +162,7 @@ def known_answer_test(
         As of `cosmolib.evaluation.predict_test`, each map its own simulation.
     """
     cut = str(Cut.parse(cut))
-    place = None if folder is None else Path(folder) / known.kind / cut
+    place = None if folder is None else Path(folder) / known.kind / folder_name(cut)
     if place is None:
         return _learnt(known, profile, cut, seed, device)
     now = identity(

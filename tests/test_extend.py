@@ -174,7 +174,7 @@ def test_an_edited_file_makes_its_own_runs_anew(study, tiny_suite_dir, tmp_path)
     for run in lite:
         train_run(run, profile)
     stored_baseline(study_suite("Lite", profile), profile, "smooth:1", tmp_path / "runs")
-    ridge = tmp_path / "runs" / "mine" / "Lite" / "smooth:1" / "summary" / "predictions.npz"
+    ridge = tmp_path / "runs" / "mine" / "Lite" / "smooth_1" / "summary" / "predictions.npz"
     before = [run.path("metrics.json").stat().st_mtime_ns for run in lite]
     first, name = read_predictions(ridge)["mean"], tuning.prepare_search(profile).name
 

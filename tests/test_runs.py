@@ -90,7 +90,8 @@ def test_sha256(tmp_path):
 # -------------------------------------------------------------------------------------------- runs
 def test_run_folder_and_completeness(tmp_path):
     run = Run("demo", "Lite", "above:delta=3:clamp", "o3", 2, root=tmp_path)
-    assert run.folder == tmp_path / "demo" / "Lite" / "above:delta=3:clamp" / "o3-s2"
+    assert run.folder == tmp_path / "demo" / "Lite" / "above_delta=3_clamp" / "o3-s2"
+    assert Run("demo", "Lite", "above:delta=3", "o3", 2, tmp_path).folder == run.folder
     assert not run.folder.exists()  # asking makes nothing
     write_json(run.path("history.json"), [])
     assert not run.complete
