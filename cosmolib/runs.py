@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import re
 import reprlib
 import subprocess
 from datetime import UTC, datetime
