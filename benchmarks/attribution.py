@@ -17,7 +17,6 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,8 @@ from camels import hardware  # noqa: E402
 from cosmolib.attribution import attribute, make_baseline  # noqa: E402
 from cosmolib.inputs import prepare_data, study_suite  # noqa: E402
 from cosmolib.networks import build_network  # noqa: E402
-from cosmolib.runs import load_profile, provenance, write_json  # noqa: E402
+from cosmolib.profile import load_profile  # noqa: E402
+from cosmolib.runs import provenance, write_json  # noqa: E402
 from cosmolib.training import fit, seeded  # noqa: E402
 
 TABLE = ROOT / "results" / "benchmarks" / "attribution.json"
@@ -93,7 +93,7 @@ def main(arguments=None):
     parser.add_argument("--out", type=Path, default=TABLE)
     asked = parser.parse_args(arguments)
     torch.set_num_threads(asked.threads)
-    profile = replace(load_profile("demo"), epochs=1, train_simulations=60)
+    profile = load_profile("demo", epochs=1, train_simulations=60)
     data = prepare_data(study_suite("Lite", profile), profile)
     with seeded(1):
         network = build_network("lite", data.test_x.shape[-1], profile.hidden, profile.dropout, 2)

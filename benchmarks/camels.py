@@ -31,13 +31,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # also where cosmolib is not installed
 
-from cosmolib.runs import (  # noqa: E402
-    atomic_path,
-    load_profile,
-    provenance,
-    read_json,
-    write_json,
-)  # fmt: skip
+from cosmolib.profile import load_profile  # noqa: E402
+from cosmolib.runs import atomic_path, provenance, read_json, write_json  # noqa: E402
 from cosmolib.suites import FIDUCIAL, MAPS_PER_SIMULATION, open_suite  # noqa: E402
 
 SUITE = "IllustrisTNG"
@@ -432,8 +427,8 @@ def default_table(size):
     return ROOT / "build" / f"camels-{size[0]}x{size[1]}.json"
 
 
-def main():
-    """Command line."""
+def main(arguments=None):
+    """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", default=str(ROOT / "build" / "camels-size"))
     parser.add_argument("--table", help="by default that of the book, for a full-size file only")
@@ -443,7 +438,7 @@ def main():
     parser.add_argument("--anew", action="store_true", help="measure every stage again")
     parser.add_argument("--keep", action="store_true", help="leave the files of the bench")
     parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(arguments)
     source = open_suite("Lite").grid
     if arguments.grid < source or arguments.grid % source:
         parser.error(f"--grid: found {arguments.grid}, expected a multiple of {source}")

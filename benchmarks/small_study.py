@@ -7,13 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import yaml
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # also where cosmolib is not installed
 
-from cosmolib.files import atomic_path, read_json, read_yaml  # noqa: E402
-from cosmolib.runs import load_profile, study_runs  # noqa: E402
+from cosmolib.files import read_json, read_yaml, write_yaml  # noqa: E402
+from cosmolib.profile import load_profile  # noqa: E402
+from cosmolib.runs import study_runs  # noqa: E402
 
 # Two suites, two cuts, five seeds, and the control with shuffled labels: 21 runs of some seconds.
 CHANGES = {
@@ -30,8 +29,7 @@ def make_profile(name, **changes):
     """Write the profile of a small study under ``build/<name>/``; return its path."""
     values = read_yaml(ROOT / "configs" / "tiny.yaml") | CHANGES | changes | {"name": name}
     path = ROOT / "build" / name / f"{name}.yaml"
-    with atomic_path(path) as temporary:
-        temporary.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    write_yaml(path, values)
     load_profile(path)
     return path
 
@@ -51,7 +49,7 @@ def snakemake(path, *arguments, target="runs", **options):
     """Start the workflow on a profile; return the process."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", "workflow/Snakefile", "--nolock"]
     command += ["--rerun-incomplete", "--quiet", "all", *arguments]
-    command += ["--config", f"profile={path}", "--", target]
+    command += ["--config", f"profile={path.relative_to(ROOT)}", "--", target]
     return subprocess.Popen(command, cwd=ROOT, **options)
 
 

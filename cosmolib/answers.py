@@ -77,15 +77,10 @@ def known_answer(
     return KnownAnswer(maps, params, n_train, n_valid, kind, seed)
 
 
-def is_spectral(cut):
-    """Whether a cut keeps or removes whole modes, and does nothing else."""
-    return cut.is_identity or (cut.is_fourier and not cut.before)
-
-
 def is_answerable(known, cut):
     """Whether the exact posterior of such maps under such a cut is known."""
     field = {"gaussian": "linear", "lognormal": "log"}.get(known.kind)
-    return field is not None and is_spectral(cut) and cut.field in (None, field)
+    return field is not None and cut.is_spectral and cut.field in (None, field)
 
 
 def exact_answer(known: KnownAnswer, cut="none", box_size: float = BOX_SIZE) -> Posterior:

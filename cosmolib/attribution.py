@@ -27,8 +27,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from cosmolib.arrays import checked_maps
 from cosmolib.devices import kept_memory
 from cosmolib.evaluation import predict
+from cosmolib.inputs import network_inputs
 from cosmolib.networks import folded
 from cosmolib.plugins import METHODS as REGISTERED
 from cosmolib.plugins import keywords_of
@@ -129,17 +131,17 @@ def attribute(
     network : torch.nn.Module
         ``mean, std = network(x)``; explained in eval mode, where it stands.
     x : (B, 1, N, N)
-        Scaled maps.
+        Scaled maps: a tensor, an array or maps on disk, see `cosmolib.inputs.network_inputs`.
     method : str
         "saliency", "smooth_grad", "integrated_gradients", "gradient_shap", or one of
         `register_method`.
     target : int
         Column of the parameter among the network's targets.
     output : {"mean", "std"}
-    baseline : tensor, optional
-        Of `make_baseline`. For ``integrated_gradients`` (1 or B, 1, N, N); for ``gradient_shap``
-        (M, 1, N, N), each draw takes one of the M. Not used by gradients; required else. For a
-        registered method that asks for it as for ``integrated_gradients``.
+    baseline : optional
+        Scaled maps like x, of `make_baseline`. For ``integrated_gradients`` (1 or B, 1, N, N); for
+        ``gradient_shap`` (M, 1, N, N), each draw takes one of the M. Not used by gradients;
+        required else. For a registered method that asks for it as for ``integrated_gradients``.
     n_steps : int
         Points of the path, the middles of equal parts. The networks bend at their rectifiers: on
         maps of Lite the error falls as that of captum's Gauss-Legendre points or faster, and three
@@ -165,10 +167,9 @@ def attribute(
     ------
     ValueError
         Unknown method or output, target out of range, no noise for ``smooth_grad``, or a baseline
-        that is missing or does not fit.
+        that is missing or does not fit; a pixel is not finite.
     """
-    _check(network, x, method, target, output, baseline, stdevs)
-    x = x.detach()
+    x, baseline = _check(network, x, method, target, output, baseline, stdevs)
     device = next(network.parameters()).device
     fast = folded(network, x[:1].to(device))
 
@@ -318,8 +319,8 @@ def occlude(
         f(x) - f(x without the region), in units of the normalised parameter; 0 where a map has none
         of it.
     """
-    _check(network, x, "integrated_gradients", target, output, baseline, 0.0)
-    regions = torch.as_tensor(np.asarray(regions))
+    x, baseline = _check(network, x, "integrated_gradients", target, output, baseline, 0.0)
+    regions = torch.from_numpy(checked_maps(regions, "regions", "iu")[0].astype(np.int64))
     if regions.shape[1:] != x.shape[2:] or len(regions) not in (1, len(x)):
         expected = f"1 or {len(x)} of {tuple(x.shape[2:])}"
         raise ValueError(f"regions: found shape {tuple(regions.shape)}, expected {expected}")
@@ -358,6 +359,8 @@ def _captum():
 
 
 def _check(network, x, method, target, output, baseline, stdevs):
+    """Check what `attribute` is given; return x and the baseline as a network takes them."""
+    x = network_inputs(x)
     known = dict.fromkeys((*METHODS, *GRADIENTS, *REGISTERED))
     if method not in known:
         raise ValueError(f"method: found {method!r}, expected one of: {', '.join(known)}")
@@ -368,14 +371,16 @@ def _check(network, x, method, target, output, baseline, stdevs):
     if method == "smooth_grad" and not stdevs > 0:
         raise ValueError(f"smooth_grad: found noise of stdevs={stdevs}, expected more than 0")
     if not takes_baseline(method):
-        return
+        return x, None
     counts = "any number" if method == "gradient_shap" else f"1 or {len(x)}"
     expected = f"{counts} of maps {tuple(x.shape[1:])}, see make_baseline"
     if baseline is None:
         raise ValueError(f"{method}: found no baseline, expected {expected}")
-    fits = baseline.shape[1:] == x.shape[1:] and len(baseline) > 0
+    baseline = network_inputs(baseline, "baseline")
+    fits = baseline.shape[1:] == x.shape[1:]
     if not fits or (method != "gradient_shap" and len(baseline) not in (1, len(x))):
         raise ValueError(f"{method}: found a baseline {tuple(baseline.shape)}, expected {expected}")
+    return x, baseline
 
 
 class _seeded_numpy:
@@ -412,9 +417,10 @@ def make_baseline(
         each map smoothed. "noise": white noise with the mean and scatter of the training pixels,
         a map each: no structure. "training": random training maps; needs `train_x`.
     x : (B, 1, N, N)
-        Scaled maps to be explained.
+        Scaled maps to be explained, as `attribute` takes them.
     scaling : Scaling
     train_x : (n, 1, N, N)
+        The same of the training.
     sigma : float
         Of the Gaussian of "blurred" [pixels]; by default an eighth of the side.
     seed : int
@@ -424,20 +430,21 @@ def make_baseline(
     -------
     (1, 1, N, N), (B, 1, N, N) or (M, 1, N, N)
     """
+    x = network_inputs(x)
+    train_x = None if train_x is None else network_inputs(train_x, "train_x")
     if name == "mean_log":
         return torch.zeros_like(x[:1])
     if name == "uniform":
         _needed(name, "scaling", scaling)
-        mean = scaling.invert(x.detach().cpu().numpy()).mean((2, 3), keepdims=True)  # (B, 1, 1, 1)
-        scaled = scaling.apply(mean.reshape(-1, 1, 1))
-        return torch.from_numpy(scaled).to(x.device).view(-1, 1, 1, 1).expand_as(x).contiguous()
+        mean = scaling.invert(x).mean((2, 3), keepdims=True)  # (B, 1, 1, 1)
+        return torch.from_numpy(scaling.apply(np.broadcast_to(mean, x.shape))).to(x.device)
     if name == "void":
         return torch.full_like(x[:1], float((x if train_x is None else train_x).min()))
     if name == "blurred":
         sigma = x.shape[-1] / 8 if sigma is None else sigma
         k = 2 * torch.pi * torch.fft.fftfreq(x.shape[-1], device=x.device)  # [1/pixel]
         square = k[:, None] ** 2 + k[: x.shape[-1] // 2 + 1].abs() ** 2
-        modes = torch.fft.rfft2(x.detach()) * torch.exp(-0.5 * sigma**2 * square)
+        modes = torch.fft.rfft2(x) * torch.exp(-0.5 * sigma**2 * square)
         return torch.fft.irfft2(modes, s=x.shape[2:])
     generator = torch.Generator().manual_seed(seed)
     if name == "noise":

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from cosmolib.evaluation import as_predictions, stored_predictions
+from cosmolib.grammar import folder_name
 from cosmolib.identity import identity
 from cosmolib.inputs import BLOCK, cut_maps, fill_range, study_split, truth_of
-from cosmolib.runs import Profile
+from cosmolib.profile import Profile
 from cosmolib.spectra import summary_statistics
 from cosmolib.suites import Suite, map_indices
 
@@ -81,5 +82,5 @@ def stored_baseline(suite, profile: Profile, cut: str, runs_dir: str | Path) -> 
     They lie in ``<runs_dir>/<profile>/<suite>/<cut>/summary/predictions.npz``.
     """
     now = identity("baseline", profile, fingerprint=suite.fingerprint, suite=suite.name, cut=cut)
-    folder = Path(runs_dir) / profile.name / suite.name / cut / "summary"
+    folder = Path(runs_dir) / profile.name / suite.name / folder_name(cut) / "summary"
     return stored_predictions(folder, now, lambda: summary_baseline(suite, profile, cut))

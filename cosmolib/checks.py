@@ -16,23 +16,21 @@ from cosmolib.formats import (
     POSITIVE_FIELDS,
     SIMULATIONS,
     TABLE_NAME,
-    WIDE_SETS,
     find,
-    read_params,
+    layout_of,
+    other_parameters,
     table_names,
 )
 from cosmolib.suites import (
-    RHO_CRIT,
-    SLAB_DEPTH,
     Suite,
     blocks_of_maps,
     mean_surface_density,
+    off_fiducial,
     open_files,
-    parameter_ranges,
+    read_table,
 )
 
 MASS_TOLERANCE = 0.05  # a box keeps its mass; table and maps that do not match miss by far more
-_ROUNDING = 1e-4  # of a table's parameters, relative to their range
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +52,7 @@ def check_suite(suite: Suite) -> str:
 
     Besides the values, the mass is checked: a simulation's mean map of total matter must be
     `mean_surface_density` of its row, within 5 % in the median. Rows in another order, or maps in
-    other units, fail. Parameters of a latin hypercube must lie within the suite's ranges.
+    other units, fail.
 
     Raises
     ------
@@ -84,17 +82,17 @@ def check_suite(suite: Suite) -> str:
         lines.append(f"  log10 of the pixels: mean {mean:.4f}, standard deviation {std:.4f}")
     if suite.cut != "none":
         lines.append(f"  cut from the raw maps: {suite.cut}")
-    lines += _parameter_lines(suite.params)
-    _check_ranges(suite.params_path, suite.params, suite.name, suite.set)
+    lines += _parameter_lines(suite.params, suite.others)
     if suite.field == "Mtot" and suite.cut == "none":
         deviation = np.abs(
-            np.concatenate(means) / mean_surface_density(suite.params[:, 0]) - 1
+            np.concatenate(means) / mean_surface_density(suite.params[:, 0], suite.box_size) - 1
         )  # (n,)
         if not np.median(deviation) <= MASS_TOLERANCE:
             raise ValueError(
                 f"{suite.maps_path}: found simulations whose mean density is off by "
                 f"{np.median(deviation):.0%} (median), expected Omega_m x "
-                f"{RHO_CRIT * SLAB_DEPTH:.4g} (Msun/h)/(Mpc/h)^2 within {MASS_TOLERANCE:.0%}: "
+                f"{mean_surface_density(1, suite.box_size):.4g} (Msun/h)/(Mpc/h)^2 within "
+                f"{MASS_TOLERANCE:.0%}: "
                 f"other units, or not the rows of {suite.params_path.name}"
             )
         lines.append(f"  mean density against Omega_m: within {deviation.max():.2g} of it")
@@ -108,29 +106,18 @@ def _of_cmd(set: str, n: int) -> str:
     return "" if whole in (None, n) else f" (CMD's own {set} has {whole})"
 
 
-def _parameter_lines(params: np.ndarray) -> list[str]:
-    return [
+def _parameter_lines(params, others) -> list[str]:
+    lines = [f"  table of {layout_of(others)}"]
+    if others is not None:
+        varied = off_fiducial(params, others)[:, len(PARAMETERS) :]  # (n, 22)
+        names = [name for name, any_ in zip(other_parameters(), varied.any(0), strict=True) if any_]
+        lines.append(
+            f"  {varied.any(1).sum()} simulations vary others than the six: {', '.join(names)}"
+        )
+    return lines + [
         f"  {name:8s} {column.min():.4g} to {column.max():.4g}"
         for name, column in zip(PARAMETERS, params.T, strict=True)
     ]
-
-
-def _check_ranges(path: Path, params: np.ndarray, name: str, set: str) -> None:
-    """Refuse a latin hypercube that leaves the suite's ranges: another suite's table, or scaled."""
-    if set != "LH":
-        return
-    try:
-        low, high = parameter_ranges(name).T
-    except ValueError:  # a suite of the user's own
-        return
-    slack = _ROUNDING * (high - low)
-    bad = np.argwhere((params < low - slack) | (params > high + slack))
-    if len(bad):
-        row, column = bad[0]
-        raise ValueError(
-            f"{path}: found {PARAMETERS[column]} = {params[row, column]:g} in row {row} "
-            f"(from 0), expected {low[column]:g} to {high[column]:g} as in {name}"
-        )
 
 
 def check_path(path: str | Path, suite: str | None = None, set: str | None = None) -> list[Report]:
@@ -199,10 +186,10 @@ def _check_other(path: Path) -> Report:
     name, set = match["name"], match["set"] or "LH"
     what = f"parameters of suite {name}, set {set}"
     try:
-        params = read_params(path, wide=bool(WIDE_SETS.fullmatch(set)))
-        lines = [f"  {len(params)} simulations{_of_cmd(set, len(params))}"]
-        lines += _parameter_lines(params[:, : len(PARAMETERS)])
-        _check_ranges(path, params[:, : len(PARAMETERS)], name, set)
+        table = read_table(path, name, set)
+        count = len(table.params)
+        lines = [f"  {count} simulations{_of_cmd(set, count)}"]
+        lines += _parameter_lines(table.params, table.others)
         if checksums.verify(path, full=True) == "verified":
             lines.append("  SHA-256 as downloaded")
     except (ValueError, OSError) as error:

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from cosmolib import __version__, checks
+from cosmolib.files import exit_code, redact
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -25,8 +26,22 @@ def build_parser() -> argparse.ArgumentParser:
         "has come is kept if it is broken off: the same command goes on from there. What is there "
         "already is verified, without network.",
     )
-    download.add_arguments(fetch)
-    fetch.set_defaults(run=download.run_from_args)
+    fetch.add_argument("--suite", required=True, help="e.g. IllustrisTNG, Nbody_IllustrisTNG")
+    fetch.add_argument("--set", default="LH", help="set of simulations (default: LH)")
+    fetch.add_argument("--field", default="Mtot", help="field of the maps (default: Mtot)")
+    fetch.add_argument(
+        "--data-dir", help="files go to DIR/<suite>/ (default: $COSMOLIB_DATA)", metavar="DIR"
+    )
+    fetch.add_argument(
+        "--url", default=download.CMD_URL, help="folder that holds 2D_maps/ (default: CMD's)"
+    )
+    fetch.add_argument(
+        "--retries", type=int, default=10, help="attempts in a row without a new byte (default: 10)"
+    )
+    fetch.add_argument(
+        "--timeout", type=float, default=60.0, help="seconds without a byte (default: 60)"
+    )
+    fetch.set_defaults(run=_download)
 
     check = commands.add_parser(
         "check",
@@ -70,10 +85,17 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _download(arguments: argparse.Namespace) -> None:
+    from cosmolib import download
+
+    options = {k: v for k, v in vars(arguments).items() if k not in ("command", "run")}
+    download.download(**options, report=lambda line: print(redact(line), flush=True))
+
+
 def _tune(arguments: argparse.Namespace) -> None:
     from cosmolib import tuning
     from cosmolib.devices import select_device
-    from cosmolib.runs import load_profile
+    from cosmolib.profile import load_profile
 
     given = {"data_dir": arguments.data_dir} if arguments.data_dir else {}
     search = tuning.prepare_search(load_profile(arguments.profile, **given), arguments.seed)
@@ -102,20 +124,7 @@ def _check(arguments: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run one command; bad input is one line on stderr and exit code 2."""
     arguments = build_parser().parse_args(argv)
-    try:
-        arguments.run(arguments)
-    except ModuleNotFoundError as error:
-        extra = "postgres" if "psycopg" in str(error.name) else "simulate"
-        hint = f'expected the extra: pip install "cosmolib[{extra}]"'
-        print(f"cosmolib: found no module {error.name!r}, {hint}", file=sys.stderr)
-        return 2
-    except (ValueError, OSError) as error:
-        print(f"cosmolib: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as stop:
-        print(f"cosmolib: stopped; {stop}".removesuffix("; "), file=sys.stderr)
-        return 130  # as a shell has it: 128 + SIGINT
-    return 0
+    return exit_code("cosmolib", arguments.run, arguments)
 
 
 if __name__ == "__main__":

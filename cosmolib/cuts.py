@@ -15,8 +15,9 @@ from functools import partial
 import numpy as np
 import torch
 
+from cosmolib.arrays import checked_maps, map_blocks, mode_numbers, one_per_map
 from cosmolib.grammar import OWN_WORDS, Cut, CutError
-from cosmolib.observing import observe
+from cosmolib.observing import observed
 from cosmolib.plugins import CUTS, keywords_of
 
 # A mask map is 1 where a pixel was kept and 10 where it was cut. Not 0 and 1: the published log
@@ -27,8 +28,7 @@ MASK_KEPT, MASK_CUT = 1.0, 10.0
 # rounding: on kmax it is cut, on kmin it is kept (Pylians' kmin <= k < kmax).
 EDGE_TOLERANCE = 1e-6
 
-BLOCK_PIXELS = 2**18  # pixels worked on at once: 2 MB in float64, within a cache
-GPU_BLOCK_PIXELS = 2**25  # the same for Fourier cuts on a GPU
+GPU_BLOCK_PIXELS = 2**25  # worked on at once in Fourier cuts on a GPU
 
 
 # --------------------------------------------------------------------------------------------------
@@ -88,11 +88,12 @@ def _apply_registered(stack, cut, **offered):
         options = {key: offered[key] for key in own.asked}
         if "indices" in options:
             options["indices"] = options["indices"][block]
-        found = np.asarray(own.function(pixels, *cut.values, **options))
-        if found.shape != stack[block].shape or found.dtype.kind not in "fiu":
+        found = np.asanyarray(own.function(pixels, *cut.values, **options))
+        masked = "masked " * np.ma.isMaskedArray(found)
+        if found.shape != stack[block].shape or found.dtype.kind not in "fiu" or masked:
             raise CutError(
-                f"cut {str(cut)!r}: found {found.dtype} of shape {found.shape} from its function, "
-                f"expected maps of shape {stack[block].shape}"
+                f"cut {str(cut)!r}: found {masked}{found.dtype} of shape {found.shape} from its "
+                f"function, expected maps of shape {stack[block].shape}"
             )
         with np.errstate(over="ignore"):  # seen in the next line
             out[block] = found
@@ -129,7 +130,7 @@ def apply_cut(
 
     Parameters
     ----------
-    maps : array, shape (n, N, N) or (N, N), float32 or float64
+    maps : array or tensor, shape (N, N), (n, N, N) or (n, 1, N, N), floating-point
         Surface density [(Msun/h)/(Mpc/h)^2]; may be a memory map. Worked on in blocks.
     cut : str or Cut
     box_size : float
@@ -152,30 +153,38 @@ def apply_cut(
     Returns
     -------
     array
-        New, C-contiguous, same shape and dtype as `maps`.
+        New, C-contiguous, same shape and dtype as `maps` (float32 for float16).
 
     Raises
     ------
     ValueError
-        Where the cut cannot be read or the maps, range or indices do not fit.
+        Where the cut cannot be read or the maps, range or indices do not fit; a pixel is not finite
+        or the maps are masked (see `cosmolib.arrays.checked_maps`).
     """
+    stack, shape = checked_maps(maps)
+    return cut_stack(
+        stack, cut, box_size=box_size, seed=seed, value_range=value_range, indices=indices,
+        backend=backend, device=device,
+    ).reshape(shape)  # fmt: skip
+
+
+def cut_stack(stack, cut, *, box_size, seed, value_range, indices, backend, device):
+    """Apply a cut to maps (n, N, N) that were checked already; see `apply_cut`."""
     cut = Cut.parse(cut)
-    maps, stack = checked_maps(maps)
     if backend not in ("torch", "pylians"):
         raise ValueError(f"unknown backend {backend!r}, expected 'torch' or 'pylians'")
     if cut.is_identity:
-        return np.array(maps, order="C")
-    if cut.fill == "random" and stack.size:
+        return np.array(stack, order="C")
+    if cut.fill == "random":
         low, high = np.log10(_checked_range(value_range, stack))
     indices = _stream_indices(indices, len(stack))
-    stack = observe(stack, cut.before, seed, indices) if cut.before else stack
+    stack = observed(stack, cut.before, seed, indices) if cut.before else stack
     if cut.kind == "none":
-        return stack.reshape(maps.shape)
+        return stack
     if cut.is_fourier:
-        return _filter(stack, cut, box_size, backend, device).reshape(maps.shape)
+        return _filter(stack, cut, box_size, backend, device)
     if cut.kind in CUTS:
-        own = _apply_registered(stack, cut, box_size=box_size, seed=seed, indices=indices)
-        return own.reshape(maps.shape)
+        return _apply_registered(stack, cut, box_size=box_size, seed=seed, indices=indices)
     out = np.empty(stack.shape, stack.dtype)
     for block in map_blocks(stack):
         pixels = np.ascontiguousarray(stack[block])
@@ -192,7 +201,7 @@ def apply_cut(
             uniform = _uniform(seed, indices[block], pixels.shape[1:], stream=0)
             fill = (10 ** (low + (high - low) * uniform)).astype(stack.dtype)
         out[block] = np.where(hidden, fill, pixels)
-    return out.reshape(maps.shape)
+    return out
 
 
 def cut_mask(maps, cut, *, seed=0, indices=None):
@@ -203,7 +212,7 @@ def cut_mask(maps, cut, *, seed=0, indices=None):
     `register_cut` does.
     """
     cut = Cut.parse(cut)
-    maps, stack = checked_maps(maps)
+    stack, shape = checked_maps(maps)
     if cut.kind in CUTS:
         raise ValueError(f"cut {str(cut)!r} is a function of the map and has no mask of pixels")
     if cut.is_fourier:
@@ -211,17 +220,18 @@ def cut_mask(maps, cut, *, seed=0, indices=None):
     hidden = np.zeros(stack.shape, bool)
     if cut.is_density:
         indices = _stream_indices(indices, len(stack))
-        stack = observe(stack, cut.before, seed, indices) if cut.before else stack
+        stack = observed(stack, cut.before, seed, indices) if cut.before else stack
         for block in map_blocks(stack):
             pixels = np.ascontiguousarray(stack[block])
             _, threshold = _mean_and_threshold(pixels, cut)
             hidden[block] = _mask(pixels, cut, threshold, seed, indices[block])
-    return hidden.reshape(maps.shape)
+    return hidden.reshape(shape)
 
 
 def fraction_cut(maps, cut):
     """Return the fraction of pixels that a density cut replaces, for each map: (n,) or a float."""
-    return cut_mask(maps, cut).mean(axis=(-2, -1))
+    hidden = cut_mask(maps, cut)
+    return one_per_map(hidden.reshape(-1, *hidden.shape[-2:]).mean(axis=(1, 2)), hidden.shape)
 
 
 def fraction_negative(maps):
@@ -229,16 +239,19 @@ def fraction_negative(maps):
 
     A sharp filter of the linear map makes them; the published signed log sends them far away.
     """
-    maps, stack = checked_maps(maps)
+    stack, shape = checked_maps(maps)
     fraction = np.zeros(len(stack))
     for block in map_blocks(stack):
         fraction[block] = (stack[block] < 0).mean(axis=(1, 2))
-    return fraction if maps.ndim == 3 else fraction[0]
+    return one_per_map(fraction, shape)
 
 
 def positive_range(maps):
     """Return the smallest and largest positive pixel, the published range of random fills."""
-    _, stack = checked_maps(maps)
+    return _positive_range(checked_maps(maps)[0])
+
+
+def _positive_range(stack):
     low, high = math.inf, -math.inf
     for block in map_blocks(stack):
         pixels = stack[block]
@@ -262,7 +275,7 @@ def _filter(stack, cut, box_size, backend, device):
     # Torch wants them writeable and in the machine's own byte order.
     dtype = stack.dtype.newbyteorder("=") if cut.field == "linear" else np.float64
     out = np.empty(stack.shape, stack.dtype)
-    pixels = BLOCK_PIXELS if torch.device(device).type == "cpu" else GPU_BLOCK_PIXELS
+    pixels = None if torch.device(device).type == "cpu" else GPU_BLOCK_PIXELS
     for block in map_blocks(stack, pixels):
         field = np.array(stack[block], dtype, order="C")
         if cut.field == "linear":
@@ -293,12 +306,7 @@ def _edges(cut):
 
 def _modes_kept(grid, cut, box_size):
     """Which modes (N, N//2 + 1) of a real transform are kept."""
-    k = (
-        2
-        * np.pi
-        / box_size
-        * np.hypot(np.fft.fftfreq(grid, 1 / grid)[:, None], np.fft.rfftfreq(grid, 1 / grid))
-    )  # [h/Mpc]
+    k = 2 * np.pi / box_size * np.hypot(*mode_numbers(grid))  # [h/Mpc]
     kmin, kmax = _edges(cut)
     kept = (k >= kmin) & (k < kmax)
     kept[0, 0] = True
@@ -361,25 +369,9 @@ def _uniform(seed, indices, shape, stream):
     )
 
 
-def map_blocks(stack, pixels=BLOCK_PIXELS):
-    """Slices of (n, N, N) maps of at most so many pixels, at least one map each."""
-    step = max(1, pixels // max(1, stack.shape[1] * stack.shape[2]))
-    return [slice(start, start + step) for start in range(0, len(stack), step)]
-
-
-def checked_maps(maps):
-    """Check maps and return them with their view as a stack (n, N, N)."""
-    maps = np.asarray(maps)
-    if maps.dtype.newbyteorder("=") not in (np.float32, np.float64):
-        raise ValueError(f"maps must be float32 or float64, found {maps.dtype}")
-    if maps.ndim not in (2, 3) or maps.shape[-1] != maps.shape[-2] or not maps.shape[-1]:
-        raise ValueError(f"maps must have shape (n, N, N) or (N, N), found {maps.shape}")
-    return maps, maps if maps.ndim == 3 else maps[None]
-
-
 def _checked_range(value_range, stack):
     """Check the range of random fills, or take it from the maps."""
-    low, high = positive_range(stack) if value_range is None else map(float, value_range)
+    low, high = _positive_range(stack) if value_range is None else map(float, value_range)
     if not 0 < low <= high < math.inf:
         raise ValueError(f"random fills need a range 0 < low <= high, found ({low}, {high})")
     return low, high
@@ -388,9 +380,9 @@ def _checked_range(value_range, stack):
 def _stream_indices(indices, count):
     """Check the places of the maps in their suite, or number them."""
     indices = np.arange(count) if indices is None else np.atleast_1d(indices)
-    if indices.shape != (count,) or (indices.dtype.kind not in "iu" and count):
+    if indices.shape != (count,) or indices.dtype.kind not in "iu":
         raise ValueError(
-            f"indices must be {count} integers, one a map, found {indices.dtype} of "
+            f"indices must be {count} integers, one per map, found {indices.dtype} of "
             f"shape {indices.shape}"
         )
     if (indices < 0).any():

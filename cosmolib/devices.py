@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from cosmolib.runs import COMPILING, PRECISIONS
+from cosmolib.profile import COMPILING, PRECISIONS
 
 # Pixels times epochs of a training from which compiling for a CPU pays: it costs about a minute and
 # saves some 0.3 microseconds a pixel (o3, two cores), which is 12 minutes here.

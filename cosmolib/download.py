@@ -1,317 +1,209 @@
-"""Download of suites of the CAMELS Multifield Dataset (CMD): ``cosmolib download``.
+"""Download suites of CMD with curl; an interrupted transfer is resumed (``cosmolib download``).
 
-CMD's server is slow and its connections break, and a file of maps has four gigabytes. So bytes go
-to ``NAME.part`` and are kept over broken connections, stalls, Ctrl-C and kills; what is wrong is
-refused at its first bytes; and only a file that is whole gets its name.
-
-Who does what: `requests` speaks HTTP. `pooch` decides whether there is anything to download, keeps
-the final name away from files in the making, and calls our hooks (`ResumableDownloader`, the
-checksum). Its own downloader would begin at zero each time, and its hashes would read four
-gigabytes once more only to log them: CMD publishes none to compare with, so pooch is asked for
-none, and `cosmolib.checksums` keeps our own.
+Bytes go to ``NAME.part``, which is renamed once it is complete and checked. ``NAME.part.json``
+identifies the version of the remote file: address, length, ETag and date.
 """
 
 from __future__ import annotations
 
-import argparse
+import email
 import io
 import math
 import os
 import re
+import shutil
+import subprocess
+import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import numpy as np
+from tqdm import tqdm
 
-from cosmolib import checksums
+from cosmolib import checksums, formats
 from cosmolib.embedded import embedded_suites
-from cosmolib.formats import (
-    MAPS_PER_SIMULATION,
-    NPY_READERS,
-    folders_of,
-    map_file,
-    npy_header,
-    read_params,
-    table_names,
-)
-from cosmolib.formats import SIMULATIONS as CMD_SIMULATIONS
-from cosmolib.suites import CMD_ACCESS
-from cosmolib.transport import HEAD_BYTES, NotOnServer, ResumableDownloader
+from cosmolib.files import read_json, redact, write_json
+from cosmolib.locks import Busy, held
+from cosmolib.suites import read_table
 
 CMD_URL = (  # CMD's documentation calls it slow and unstable; users report about 6 MB/s
     "https://users.flatironinstitute.org/~fvillaescusa/priv/DEPnzxoWlaTQ6CjrXqsm0vYi8L7Jy/CMD"
 )
-
-# What may stand in a file name: nothing that climbs out of the folder, nothing that a URL reads.
-_NAMES = {
-    "suite": re.compile(r"(Nbody_)?[A-Za-z][A-Za-z0-9-]*"),
-    "set": re.compile(r"[A-Za-z0-9]+"),
-    "field": re.compile(r"[A-Za-z][A-Za-z0-9]*"),
-}
-_TABLE_BYTES = 10**8  # no table of parameters is larger
+_CURL = "curl -q -isSL --globoff --proto =http,https --proto-redir =http,https -Y 1".split()
+_FATAL = (1, 3, 47, 60)  # curl's exit codes for a bad scheme, address, redirect or certificate
+_FIRST = 2**16  # bytes that show whether this is the right file; headers are shorter
 
 
-# --------------------------------------------------------------------------------------------------
-# What is downloaded
-# --------------------------------------------------------------------------------------------------
+class _Broken(Exception):
+    """The transfer failed, and another attempt may succeed."""
+
+
 def download(
-    suite: str,
-    set: str = "LH",
-    field: str = "Mtot",
-    data_dir: str | Path | None = None,
-    url: str = CMD_URL,
-    *,
-    retries: int = 10,
-    timeout: float = 60.0,
-    sleep: Callable[[float], object] = time.sleep,
-    report: Callable[[str], object] = print,
-) -> tuple[Path, Path]:
-    """Fetch the parameter table and the maps of one suite, set and field.
+    suite, set="LH", field="Mtot", data_dir=None, url=CMD_URL, *, retries=10, timeout=60.0,
+    report=print,
+) -> tuple[Path, Path]:  # fmt: skip
+    """Fetch maps and parameter table of a suite into ``data_dir/<suite>/`` and return their paths.
 
-    What is there already is verified in full instead, without network.
-
-    Parameters
-    ----------
-    suite, set, field
-        CMD's names, e.g. "IllustrisTNG" or "Nbody_IllustrisTNG", "LH", "Mtot".
-    data_dir
-        Files go to ``data_dir/<suite>/``; None means ``$COSMOLIB_DATA``.
-    url
-        Address of the folder that holds ``2D_maps/``, http or https.
-    retries
-        Attempts in a row that may fail without one new byte before it is given up.
-    timeout
-        Seconds without connection or without a byte that count as a broken transfer.
-    sleep, report
-        Called with the seconds to wait before an attempt, and with lines for the user.
-
-    Returns
-    -------
-    maps_path, params_path : Path
+    Files that exist are verified instead, without network. An attempt fails after ``timeout``
+    seconds without a byte; ``retries`` attempts in a row may bring no new one.
 
     Raises
     ------
-    FileNotFoundError
-        No folder was named, or the server has none of the known layouts: lists what was tried.
     ValueError
-        A name, an address or a file that is not what it should be; nothing of it is kept, and
-        no file that was there is changed.
+        A name, an address or a file is not as expected; a wrong file is not kept.
     OSError
-        Too little space on the disk, or the server gave up.
+        The server has no such file or fails, the disk is full, or curl is missing.
     """
     for key, value in (("suite", suite), ("set", set), ("field", field)):
-        if not isinstance(value, str) or not _NAMES[key].fullmatch(value):
-            raise ValueError(f"{key}: found {value!r}, expected a name such as CMD's files have")
-    if suite in embedded_suites():
-        raise ValueError(
-            f"suite: found {suite!r}, expected a suite of CMD; this one comes with the repository"
-        )
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+        if not re.fullmatch(r"(Nbody_)?[A-Za-z0-9-]+", str(value)) or value in embedded_suites():
+            raise ValueError(f"{key}: found {value!r}, expected one that CMD's server has")
+    if not re.fullmatch(r"https?://[^/\s]\S*", url):
         raise ValueError(f"url: found {url!r}, expected one that starts with http:// or https://")
     if retries < 0 or not 0 < timeout < math.inf:
-        raise ValueError(
-            f"retries, timeout: found {retries}, {timeout}, expected at least 0, and seconds > 0"
-        )
-    data_dir = data_dir or os.environ.get("COSMOLIB_DATA")
-    if not data_dir:
-        raise FileNotFoundError(
-            "data folder: found none, expected --data-dir or the environment variable "
-            "COSMOLIB_DATA to say where the files go"
-        )
-    data_dir = Path(data_dir).expanduser()
-    options = {"retries": retries, "timeout": timeout, "sleep": sleep, "report": report}
-
-    # The table first: a wrong address shows before the four gigabytes.
-    own = [name for name in table_names(suite, set) if suite in name]
-    table = _present(data_dir, suite, own)
-    if table is None:
-        table = data_dir / suite / own[0]
-        source = _fetch(table, table_urls(url, suite, set), table_head, check_table, **options)
-        if suite not in source.rsplit("/", 1)[1]:
-            report(f"{table}: the server has none of its own; its twin's holds the same rows")
-    else:
-        _verify(table, check_table, report)
-
-    name = f"Maps_{field}_{suite}_{set}_z=0.00.npy"
-    maps = _present(data_dir, suite, [name])
-    if maps is None:
-        maps = data_dir / suite / name
-        _fetch(maps, map_urls(url, suite, name), maps_head, check_maps, **options)
-    else:
-        _verify(maps, check_maps, report)
-    n, usual = check_maps(maps)[0] // MAPS_PER_SIMULATION, CMD_SIMULATIONS.get(set)
-    if usual not in (None, n):
-        report(f"{maps}: note: {n} simulations, where CMD's set {set} has {usual}")
-    return maps, table
+        raise ValueError(f"retries, timeout: found {retries}, {timeout}, expected >= 0, > 0 s")
+    if not (data_dir := data_dir or os.environ.get("COSMOLIB_DATA")):
+        raise FileNotFoundError("data folder: found none, expected --data-dir or $COSMOLIB_DATA")
+    data_dir, maps = Path(data_dir).expanduser(), f"Maps_{field}_{suite}_{set}_z=0.00.npy"
+    tables = [table for table in formats.table_names(suite, set) if suite in table]
+    paths = []
+    for names, urls, check in (  # the table first: a wrong address shows before four gigabytes
+        (tables, formats.table_urls(url, suite, set), partial(read_table, name=suite, set=set)),
+        ([maps], formats.map_urls(url, suite, maps), formats.map_file),
+    ):
+        folders = formats.folders_of(data_dir, suite) if data_dir.is_dir() else []
+        places = [folder / name for name in names for folder in folders]
+        path = next(filter(Path.is_file, places), data_dir / suite / names[0])
+        if path.is_file():
+            _verify(path, check, report)
+        else:
+            _fetch(path, urls, check, retries, timeout, report)
+        paths.insert(0, path)
+    n = len(formats.map_file(paths[0])) // formats.MAPS_PER_SIMULATION
+    if n != (usual := formats.SIMULATIONS.get(set, n)):
+        report(f"{paths[0]}: note: {n} simulations, where CMD's set {set} has {usual}")
+    return paths[0], paths[1]
 
 
-def map_urls(url: str, suite: str, name: str) -> list[str]:
-    """Where the server can have a file of maps: a folder a suite, ``Nbody``, or flat (older)."""
-    root = f"{url.rstrip('/')}/2D_maps/data"
-    folders = [f"{suite}/", "Nbody/", ""] if suite.startswith("Nbody_") else [f"{suite}/", ""]
-    return [f"{root}/{folder}{name}" for folder in folders]
-
-
-def table_urls(url: str, suite: str, set: str) -> list[str]:
-    """Where the server can have a parameter table, under its new or old name.
-
-    An N-body suite may go without one: that of its hydrodynamic twin, asked for last, holds the
-    same rows.
-    """
-    twin = suite.removeprefix("Nbody_")
-    urls = []
-    for name in table_names(suite, set):
-        urls += map_urls(url, suite if suite in name else twin, name)
-    return urls
-
-
-def _present(data_dir: Path, suite: str, names: list[str]) -> Path | None:
-    """First of the names that lies where `cosmolib.suites.open_suite` finds it."""
-    folders = folders_of(data_dir, suite) if data_dir.is_dir() else []
-    paths = [folder / name for name in names for folder in folders]
-    return next((path for path in paths if path.is_file()), None)
-
-
-def _verify(path: Path, check_file: Callable, report: Callable) -> None:
-    """Say that a file is there already, and in which state; ``ValueError`` if in a bad one."""
+def _verify(path, check, report):
     try:
-        check_file(path)
+        check(path)
         state = checksums.verify(path, full=True)
     except ValueError as error:
         raise ValueError(f"{error}; remove the file to download it again") from None
-    if state == "verified":
-        report(f"{path}: is there already, its SHA-256 is the one recorded")
-        return
+    if state == "unknown":
+        with suppress(OSError):  # a read-only folder
+            checksums.record(path)
+    report(f"{path}: exists, SHA-256 {state}")
+
+
+def _fetch(path, urls, check, retries, timeout, report):
+    """Download a file from the first address that has it, check it, and record its SHA-256."""
+    if shutil.which("curl") is None:
+        raise FileNotFoundError("curl: found no such program, expected it on the PATH")
+    part, sidecar = (path.with_name(path.name + end) for end in (".part", ".part.json"))
     try:
-        checksums.record(path)
-        now = "now it has"
-    except OSError as error:  # a shared, read-only folder
-        now = f"nor could one be written ({error.strerror})"
-    report(f"{path}: is there already; it had no checksum on record, {now}")
-
-
-def _fetch(path: Path, urls: list[str], check_head, check_file, report, **options) -> str:
-    """Download ``path`` from the first URL that has it, record its checksum, return the URL."""
-    import pooch
-
-    downloader = ResumableDownloader(path, check_head, check_file, report=report, **options)
-    try:
-        for url in urls:
-            cache = pooch.create(path.parent, "", registry={path.name: None}, urls={path.name: url})
+        with held(path.with_name(f".{path.name}.lock"), wait=False):
+            url = next((u for u in urls if _complete(u, part, retries, timeout, report)), None)
+            if url is None:
+                raise FileNotFoundError(f"{path.name}: found at none of {', '.join(urls)}")
             try:
-                cache.fetch(path.name, downloader=downloader)
-            except NotOnServer:
-                continue
-            digest = checksums.record(path, url)
-            report(f"{path}: {path.stat().st_size} bytes, SHA-256 {digest}")
-            return url
-    finally:
-        with suppress(OSError):
-            path.parent.rmdir()  # only if nothing came
-    raise FileNotFoundError(
-        f"{path.name}: found HTTP 404 for all of {', '.join(urls)}, expected one of them; "
-        f"{CMD_ACCESS} says where the files are now (--url)"
-    )
+                check(part)
+            except ValueError:
+                part.unlink()
+                sidecar.unlink()
+                raise
+            part.replace(path)
+            sidecar.unlink()
+            digest = checksums.record(path, redact(url))
+    except Busy:
+        raise Busy(f"{path}: already being downloaded by another process") from None
+    except KeyboardInterrupt:
+        kept = f"{_size(part) / 1e9:.3f} GB are kept in {part}"
+        raise KeyboardInterrupt(f"{kept}; the same command resumes") from None
+    report(f"{path}: {_size(path)} bytes from {url}, SHA-256 {digest}")
 
 
-# --------------------------------------------------------------------------------------------------
-# What a file must be
-# --------------------------------------------------------------------------------------------------
-def maps_head(head: bytes, total: int, source) -> tuple[int, ...] | None:
-    """Return the shape of a file of maps from its first bytes and its length.
-
-    None means that the header has not come whole yet.
-
-    Raises
-    ------
-    ValueError
-        This is no .npy file (15 n, N, N) of float32 in C order, or its length is another.
-    """
-    expected = f"a .npy file ({MAPS_PER_SIMULATION} n, N, N) of <f4 in C order"
-    refused = ValueError(f"{source}: found {head[:48]!r}..., {total} bytes, expected {expected}")
-    if not np.lib.format.MAGIC_PREFIX.startswith(head[:6]):
-        raise refused
-    if len(head) >= 8 and tuple(head[6:8]) not in NPY_READERS:
-        raise refused
-    begin, end = 8, 12
-    if len(head) >= end:
-        width = 2 if head[6] == 1 else 4
-        end = begin + width + int.from_bytes(head[begin : begin + width], "little")
-    if end > min(total, HEAD_BYTES):
-        raise refused
-    if len(head) < end:
-        return None
-    try:
-        shape, fortran, dtype = npy_header(io.BytesIO(head[:end]))
-    except ValueError:
-        raise refused from None
-    wrong = len(shape) != 3 or 0 in shape or shape[1] != shape[2] or shape[0] % MAPS_PER_SIMULATION
-    if wrong or fortran or dtype != np.dtype("<f4"):
-        order = "Fortran" if fortran else "C"
-        raise ValueError(
-            f"{source}: found shape {shape}, {dtype.str}, {order} order, expected {expected}"
-        )
-    needed = end + math.prod(shape) * dtype.itemsize
-    if needed != total:
-        raise ValueError(f"{source}: found {total} bytes, expected {needed} for shape {shape}")
-    return shape
+def _complete(url, part, retries, timeout, report) -> bool:
+    """Attempt until the part is complete; False if the server has no such file."""
+    failures, most = 0, _size(part)
+    while True:
+        try:
+            return _attempt(url, part, timeout, report)
+        except _Broken as error:
+            reason = f"{url}: {error}; {_size(part)} bytes are kept"
+        failures = 1 if _size(part) > most else failures + 1
+        most = max(most, _size(part))
+        if failures > retries:
+            raise OSError(f"{reason}; gave up after {failures} attempts without a new byte")
+        wait = min(2 ** (failures - 1), 60)
+        report(f"{reason}, next attempt in {wait} s")
+        time.sleep(wait)
 
 
-def check_maps(path: Path) -> tuple[int, ...]:
-    """Return the shape of a file of maps; ``ValueError`` if header and length do not agree."""
-    return map_file(path).shape
+def _attempt(url, part, timeout, report, resume=True) -> bool:
+    known, done, sidecar, named = None, 0, part.with_suffix(".part.json"), redact(url)
+    with suppress(FileNotFoundError, ValueError):
+        known = read_json(sidecar)
+    match known:
+        case [address, int(total), etag, date] if resume and address == named and (etag or date):
+            done = _size(part)
+            if done == total:
+                return True
+    command = [*_CURL, "--continue-at", str(done), "--connect-timeout", str(timeout)]
+    command += ["--speed-time", str(math.ceil(timeout)), url]
+    # Through a pipe: when this process is killed, curl cannot go on writing to the file.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as curl:
+        try:
+            body, status, headers = curl.stdout.read(_FIRST), 0, {}
+            while body.startswith(b"HTTP/"):  # one block for each redirect
+                block, _, body = body.partition(b"\r\n\r\n")
+                first, _, block = block.partition(b"\r\n")
+                status, headers = int(first.split()[1]), email.message_from_bytes(block)
+            if status in (404, 410):
+                return False
+            if status != 200 and not (done and status in (206, 416)):
+                error = curl.communicate()[1].decode().strip()
+                error = f"found HTTP {status}" if status >= 400 else error
+                fatal = 400 <= status < 500 and status not in (408, 425, 429)
+                fatal = fatal or curl.returncode in _FATAL
+                raise OSError(f"{url}: {error}") if fatal else _Broken(error)
+            length = headers["Content-Length" if status == 200 else "Content-Range"]
+            total = str(length).rpartition("/")[2]
+            total = int(total) if total.isdecimal() else None
+            remote = [named, total, headers["ETag"], headers["Last-Modified"]]
+            if done and (status != 206 or remote != known):
+                why = "the server cannot resume" if remote == known else "the file has changed"
+                report(f"{url}: {why}, starting again")
+                return _attempt(url, part, timeout, report, resume=False)
+            if total is None:
+                raise ValueError(f"{url}: found length {length!r}, expected a number of bytes")
+            free, needed = shutil.disk_usage(part.parent).free, total - done
+            if free < needed:
+                room = f"found {free / 1e9:.3f} GB free, expected {needed / 1e9:.3f} GB"
+                raise OSError(f"{part.parent}: {room} for the rest of {part.stem}")
+            if not done:
+                if part.stem.endswith(".npy"):
+                    if len(body) < min(total, 128):
+                        raise _Broken("the connection broke at the first bytes")
+                    formats.check_header(io.BytesIO(body), total, url)
+                part.write_bytes(b"")  # first: the sidecar must not vouch for other bytes
+                write_json(sidecar, remote)
+            look = {"desc": part.stem, "total": total, "initial": done, "ascii": True}
+            look |= {"unit": "B", "unit_scale": True}
+            often = 0.1 if sys.stderr.isatty() else 30  # [s] between two updates
+            with open(part, "ab") as file, tqdm(**look, mininterval=often) as bar:
+                while body:
+                    bar.update(file.write(body))
+                    file.flush()
+                    body = curl.stdout.read1(2**18)
+                os.fsync(file.fileno())  # the final name must not outlive the bytes
+            if curl.wait() or _size(part) != total:
+                raise _Broken(curl.stderr.read().decode().strip() or "found another length")
+            return True
+        finally:
+            curl.kill()
 
 
-def table_head(head: bytes, total: int, source) -> bool:
-    """Whether the first bytes are those of a text of numbers; False if more of them are needed."""
-    text = head.lstrip()
-    if total > _TABLE_BYTES or b"\0" in head or text.startswith(b"<") or len(head) == total == 0:
-        raise ValueError(
-            f"{source}: found {head[:48]!r}..., {total} bytes, expected a text table of numbers"
-        )
-    return bool(text)
-
-
-def check_table(path: Path) -> None:
-    """Refuse what is no table of finite numbers, at least six in every row, as many in each."""
-    read_params(path, wide=True)
-
-
-# --------------------------------------------------------------------------------------------------
-# Command line
-# --------------------------------------------------------------------------------------------------
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of ``cosmolib download``."""
-    parser.add_argument("--suite", required=True, help="e.g. IllustrisTNG, Nbody_IllustrisTNG")
-    parser.add_argument("--set", default="LH", help="set of simulations (default: LH)")
-    parser.add_argument("--field", default="Mtot", help="field of the maps (default: Mtot)")
-    parser.add_argument(
-        "--data-dir", help="files go to DIR/<suite>/ (default: $COSMOLIB_DATA)", metavar="DIR"
-    )
-    parser.add_argument(
-        "--url", default=CMD_URL, help="folder that holds 2D_maps/ (default: CMD's)"
-    )
-    parser.add_argument(
-        "--retries", type=int, default=10, help="attempts in a row without a new byte (default: 10)"
-    )
-    parser.add_argument(
-        "--timeout", type=float, default=60.0, help="seconds without a byte (default: 60)"
-    )
-
-
-def run_from_args(arguments: argparse.Namespace) -> None:
-    """Run ``cosmolib download``."""
-    download(
-        arguments.suite,
-        set=arguments.set,
-        field=arguments.field,
-        data_dir=arguments.data_dir,
-        url=arguments.url,
-        retries=arguments.retries,
-        timeout=arguments.timeout,
-        report=lambda line: print(line, flush=True),
-    )
+def _size(path):
+    return path.stat().st_size if path.exists() else 0

@@ -10,12 +10,11 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 
 from cosmolib.devices import select_device
 from cosmolib.files import (
@@ -26,12 +25,14 @@ from cosmolib.files import (
     sha256,
     sweep,
     write_json,
+    write_yaml,
 )
 from cosmolib.identity import changes, code, digest, identity
 from cosmolib.inputs import Data, denormalise, prepare_data, study_suite
 from cosmolib.locks import LOCK, held
 from cosmolib.networks import build_network, load_weights, published_network
-from cosmolib.runs import Profile, Run, provenance
+from cosmolib.profile import WIDEST, Profile
+from cosmolib.runs import Run, provenance
 from cosmolib.scaling import Scaling
 from cosmolib.scores import (
     SCORES,
@@ -63,7 +64,6 @@ __all__ = (
 )  # fmt: skip
 
 _FORWARD = ("networks", "scaling")  # modules that turn maps into predictions
-_WIDEST = 1024  # hidden width that a folder of a run may ask for
 _ARRAYS = ("mean", "std", "truth", "simulation", "parameters")  # of a predictions.npz
 
 
@@ -73,8 +73,11 @@ _ARRAYS = ("mean", "std", "truth", "simulation", "parameters")  # of a predictio
 def predict(
     network, x, batch_size: int | None = None, device: str = "cpu"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return normalised mean and std, both (n, P), of scaled maps x (n, 1, N, N), in eval mode."""
-    x = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
+    """Return normalised mean and std, both (n, P), of scaled maps x, in eval mode.
+
+    ``x`` is what `cosmolib.training.run_network` takes: an array or tensor (N, N), (n, N, N) or
+    (n, 1, N, N) of any floating type, or `cosmolib.inputs.MapsOnDisk`.
+    """
     mean, std = run_network(network, x, batch_size, device)
     return mean.numpy(), std.numpy()
 
@@ -323,7 +326,7 @@ def adopt_run(
     suite = study_suite(run.suite, profile)
     _check_adoption(run, profile, suite, network, Path(weights_path))
     # The shapes are the file's; what else the profile says of training was not what made it.
-    profile = replace(profile, architecture="o3", hidden=network.hidden, dropout=0.0)
+    profile = profile.replace(architecture="o3", hidden=network.hidden, dropout=0.0)
     file = {"name": Path(weights_path).name, "sha256": sha256(weights_path)}
     config = _config("pretrained", run, profile, suite, weights=file["sha256"])
 
@@ -336,7 +339,7 @@ def adopt_run(
 def _adopt(run, profile, suite, config, device, network, file):
     started = time.perf_counter()
     # Few maps are predicted: none of the others is kept, whatever the profile keeps for training.
-    data = prepare_data(suite, replace(profile, storage="disk"), run.cut)
+    data = prepare_data(suite, profile.replace(storage="disk"), run.cut)
     _write_config(run, config, data)
     outputs = run_network(network, data.valid_x, device=device)
     _write_weights(run, profile, config, network, device, started, weights=file)
@@ -412,7 +415,8 @@ def _config(kind, run, profile, suite, **settings):
     names = {key: getattr(run, key) for key in ("suite", "cut", "architecture", "seed")}
     return {
         "run": names,
-        "profile": asdict(profile),
+        "profile": profile.model_dump(),
+        "box_size": suite.box_size,
         "identity": identity(kind, profile, fingerprint=suite.fingerprint, **names, **settings),
         "network": {
             "name": run.architecture,
@@ -428,8 +432,7 @@ def _write_config(run, config, data):
     """Write what fixes a run, and the scaling and the range of random fills that came out."""
     value_range = None if data.value_range is None else [float(edge) for edge in data.value_range]
     plain = config | {"scaling": asdict(data.scaling), "value_range": value_range}
-    with atomic_path(run.path("config.yaml")) as temporary:
-        temporary.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
+    write_yaml(run.path("config.yaml"), plain)
 
 
 def _read_config(run):
@@ -439,7 +442,7 @@ def _read_config(run):
         return None
     config = read_yaml(path)
     keys = {"run", "profile", "identity", "network", "scaling", "value_range"}
-    known = {field.name for field in fields(Profile)}  # else made by another version
+    known = Profile.model_fields.keys()  # else made by another version
     whole = keys <= config.keys() and isinstance(config["profile"], dict)
     return config if whole and known == config["profile"].keys() else None
 
@@ -460,7 +463,7 @@ def load_run(run: Run) -> tuple[torch.nn.Module, Scaling, dict]:
         stored = config["identity"]["code"]
         other = [name for name, now in code(_FORWARD).items() if stored.get(name) != now]
         scaling = Scaling(**config["scaling"])
-        if not max(config["network"]["hidden"], config["network"]["n_parameters"]) <= _WIDEST:
+        if not max(config["network"]["hidden"], config["network"]["n_parameters"]) <= WIDEST:
             raise ValueError(f"network: found {config['network']}, expected no wider one than ours")
         with seeded(0):  # the initial weights are replaced: leave torch's state alone
             network = build_network(**config["network"])

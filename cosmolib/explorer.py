@@ -17,6 +17,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 
+from cosmolib.arrays import checked_map, checked_maps
 from cosmolib.cuts import apply_cut, cut_mask, fraction_cut, fraction_negative
 from cosmolib.plots import DENSITY_RANGE, NOT_POSITIVE
 from cosmolib.spectra import power_spectrum
@@ -63,10 +64,10 @@ def attribution_explorer(
     ValueError
         Shapes that do not fit, or too short an `alt`.
     """
-    density = _small(density)
+    density = _small(density, "density")
     tables = []
     for (parameter, method, baseline), values in entries.items():
-        values = _small(values)
+        values = _small(values, method)
         if values.shape != density.shape or len(titles) != len(density):
             raise ValueError(
                 f"{method}: found {values.shape} attributions and {len(titles)} titles, "
@@ -120,7 +121,7 @@ def scales_explorer(
     Every position is the map of ``apply_cut(density, "kmax:...")``, its spectrum `power_spectrum`
     relative to the mean of the map; a filter leaves that mean alone.
     """
-    density = np.asarray(density)
+    density = checked_map(density, "density")
     names = [f"kmax:{edge:.3g}" for edge in edges]
     cuts = np.stack([apply_cut(density, cut, box_size=box_size) for cut in names])
     k, before = power_spectrum(density, box_size)
@@ -172,7 +173,7 @@ def densities_explorer(
     The pixels are those of ``cut_mask(density, "above:delta=...")`` and of ``below``. Of maps that
     are averaged down for the page, a pixel counts as cut where most of it is.
     """
-    density = np.asarray(density)
+    density = checked_map(density, "density")
     thresholds = [f"{10**edge - 1:.4g}" for edge in edges]
     edges = np.log10([1 + float(value) for value in thresholds])  # bins end where they do
     mass = density.astype(np.float64) / density.sum(dtype=np.float64)
@@ -327,11 +328,9 @@ def _picture(figure):
         return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _small(maps):
+def _small(maps, name="maps"):
     """Average maps down to `MAX_SIDE` pixels a side, the last row first."""
-    maps = np.asarray(maps, np.float64)
-    if maps.ndim != 3 or maps.shape[1] != maps.shape[2]:
-        raise ValueError(f"maps: found shape {maps.shape}, expected (m, N, N)")
+    maps = checked_maps(maps, name, "bf")[0].astype(np.float64)
     factor = -(-maps.shape[-1] // MAX_SIDE)
     side = maps.shape[-1] // factor
     maps = maps[:, : side * factor, : side * factor]

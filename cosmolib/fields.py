@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import CubicSpline
 
+from cosmolib.arrays import checked_maps, map_blocks, mode_numbers
 from cosmolib.cuts import EDGE_TOLERANCE
 from cosmolib.observing import REFERENCE_DENSITY
 from cosmolib.suites import BOX_SIZE, SLAB_DEPTH, parameter_ranges
@@ -104,13 +105,11 @@ def gaussian_maps(params, grid=64, box_size=BOX_SIZE, seed=0):
     k, shell, _ = _shells(grid, box_size)
     maps = np.empty((len(params), grid, grid), np.float32)
     spectrum = _spectra_by_omega(k, params[:, 0])
-    step = max(1, _BLOCK_MODES // grid**2)
-    for start in range(0, len(params), step):
-        block = slice(start, start + step)
+    for block in map_blocks(maps, _BLOCK_MODES):
         white = np.stack(
             [
                 np.random.default_rng([seed, index]).standard_normal((grid, grid))
-                for index in range(start, min(start + step, len(params)))
+                for index in range(block.start, block.stop)
             ]
         )
         amplitude = params[block, 1, None] * np.sqrt(spectrum(params[block, 0]))  # (B, nk)
@@ -145,8 +144,11 @@ def lognormal_maps(params, grid=64, box_size=BOX_SIZE, seed=0):
 
 
 def underlying_gaussian(maps):
-    """Invert `lognormal_maps`: the log of the maps less its mean, (n, N, N) float32."""
-    field = np.log(np.asarray(maps, dtype=np.float64))
+    """Invert `lognormal_maps`: the log of positive maps less its mean, (n, N, N) float32."""
+    stack, _ = checked_maps(maps)
+    if not stack.min() > 0:
+        raise ValueError(f"maps: found a pixel of {stack.min():g}, expected positive ones")
+    field = np.log(stack.astype(np.float64))
     return (field - field.mean(axis=(1, 2), keepdims=True)).astype(np.float32)
 
 
@@ -177,9 +179,7 @@ def shell_powers(maps, box_size=BOX_SIZE):
     count : (nk,) int
         Modes in the shell, those of both signs: the real degrees of freedom.
     """
-    maps = np.asarray(maps)
-    if maps.ndim != 3 or maps.shape[1] != maps.shape[2]:
-        raise ValueError(f"maps must have shape (n, N, N), found {maps.shape}")
+    maps, _ = checked_maps(maps)
     grid = maps.shape[-1]
     k, shell, copies = _shells(grid, box_size)
     count = np.bincount(shell.ravel(), copies.ravel())[1:].astype(int)
@@ -193,9 +193,8 @@ def shell_powers(maps, box_size=BOX_SIZE):
 
 def _shells(grid, box_size):
     """Distinct |k| > 0 of a grid, shell of each mode (0 for k = 0), and its copies (1 or 2)."""
-    i = np.fft.fftfreq(grid, 1 / grid)[:, None]
-    j = np.fft.rfftfreq(grid, 1 / grid)[None]
-    squares = np.rint(i**2 + j**2).astype(int)
+    i, j = mode_numbers(grid)
+    squares = i**2 + j**2
     distinct, shell = np.unique(squares, return_inverse=True)
     copies = np.broadcast_to(np.where((j == 0) | (2 * j == grid), 1, 2), squares.shape)
     return 2 * np.pi / box_size * np.sqrt(distinct[1:]), shell.reshape(squares.shape), copies

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, read with one clear error.
+"""Files: written whole or not at all, read with one clear error; errors in one line.
 
 Everything that the project writes goes to a temporary name first, so that a process killed at any
 moment leaves the old file or the new one, never half of either.
@@ -12,15 +12,24 @@ import json
 import math
 import os
 import re
+import sys
+import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
-import yaml
+from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml.resolver import VersionedResolver
 
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{12}(\.\w+)?")  # of `atomic_path`
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+# After the user's name in an address, up to its last "@"; and as a key of its query.
+_PASSWORD = re.compile(r"(:/+[^\s:/@]*:)\S*@")
+_QUERY = re.compile(r"((?:pass\w*|pwd|secret|token)\s*=\s*)[^\s&;'\"]+", re.IGNORECASE)
+EXTRAS = {"pysco": "simulate", "camb": "simulate", "playwright": "dev", "papermill": "dev"}
 
 
 @contextmanager
@@ -56,6 +65,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise
 
 
+def check_writable(folder: str | Path, variable: str) -> None:
+    """Make a cache folder; raise OSError, naming the variable that moves it, if that fails."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        reason = f"{error.strerror}; set {variable} to a folder that can be written"
+        raise OSError(error.errno, reason, str(folder)) from None
+
+
 def _to_disk(path: Path) -> None:
     """Wait until a file's bytes are on the disk: its name must not outlive them in a power cut."""
     if path.is_file():
@@ -66,9 +86,64 @@ def _to_disk(path: Path) -> None:
             os.close(descriptor)
 
 
+def redact(text: object, address: object = "") -> str:
+    """Replace passwords in a text by ``***``.
+
+    Parameters
+    ----------
+    text
+        Anything; addresses in it lose their passwords.
+    address
+        An address whose password is removed wherever it stands, quoted for URLs or not. It may
+        contain spaces and unquoted "@" and "/".
+    """
+    text = str(text)
+    if known := re.search(r":/+[^:/@]*:(.+)@", str(address), flags=re.DOTALL):
+        for secret in {known[1], unquote(known[1])}:
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
+    return _QUERY.sub(r"\1***", _PASSWORD.sub(r"\1***@", text))
+
+
 def reason_of(error: BaseException) -> str:
-    """What an error of another package says, in one line that is not too long."""
-    return " ".join(str(error).split())[:120]
+    """Return what an error of another package says: its first line, without colours or passwords.
+
+    Of a YAML error, whose first line only names the context, the problem and its place.
+    """
+    text = _ANSI.sub("", str(getattr(error, "problem", None) or error))
+    if mark := getattr(error, "problem_mark", None):
+        text = f"{text.splitlines()[0]}, line {mark.line + 1}, column {mark.column + 1}"
+    lines = [line for line in text.splitlines() if line.strip()] or [type(error).__name__]
+    return redact(" ".join(lines[0].split()))[:200]
+
+
+def exit_code(program: str, function: Callable, *arguments) -> int:
+    """Call a command; return its exit code, with one line on stderr if it failed.
+
+    Failures of the input or the machine (``ValueError``, ``OSError``, a missing extra) return 2, an
+    interruption 130, as a shell has it. Any other exception is a fault of this package: it
+    propagates with its traceback.
+
+    Parameters
+    ----------
+    program : str
+        Begins the line.
+    function : callable
+        Called with ``arguments``; returns an exit code, or None for 0.
+    """
+    try:
+        return int(function(*arguments) or 0)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get(str(error.name).split(".")[0])
+        if extra is None:
+            raise
+        said = f"found no module {error.name!r}, expected the extra: pip install -e '.[{extra}]'"
+    except (ValueError, OSError) as error:
+        said = " ".join(_ANSI.sub("", redact(error)).split()) or type(error).__name__
+    except KeyboardInterrupt as stop:
+        print(f"{program}: stopped; {redact(stop)}".removesuffix("; "), file=sys.stderr)
+        return 130
+    print(f"{program}: {said}", file=sys.stderr)
+    return 2
 
 
 def sweep(folder: str | Path) -> int:
@@ -121,24 +196,64 @@ def read_json(path: str | Path):
         ) from None
 
 
+class _Scalars(VersionedResolver):
+    """Plain scalars as YAML 1.2's JSON schema has them, whatever version a file names.
+
+    A number is what looks like one in JSON: 010, 1:30, 1_000, yes and 2025-01-01 are text.
+    """
+
+    processing_version = (1, 2)
+    versioned_resolver = {  # by first character; None: any
+        None: [
+            (f"tag:yaml.org,2002:{kind}", re.compile(rf"(?:{pattern})\Z"))
+            for kind, pattern in (
+                ("null", "|~|null|Null|NULL"),
+                ("bool", "true|True|TRUE|false|False|FALSE"),
+                ("int", "-?(0|[1-9][0-9]*)"),
+                ("float", r"-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?|-?\.inf|\.nan"),
+            )
+        ]
+    }
+
+
+def _yaml():
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Resolver, yaml.default_flow_style = _Scalars, False
+    yaml.sort_base_mapping_type_on_output = False
+    return yaml
+
+
+def write_yaml(path: str | Path, obj) -> None:
+    """Write plain ``obj`` to ``path`` atomically, as YAML that `read_yaml` reads back the same."""
+    with atomic_path(path) as temporary:
+        _yaml().dump(obj, temporary)
+
+
 def read_yaml(path: str | Path) -> dict:
-    """Read a YAML file that is a mapping; no tag of it makes an object.
+    """Read a YAML file; see `parse_yaml`."""
+    return parse_yaml(Path(path).read_bytes(), path)
+
+
+def parse_yaml(text: str | bytes, source: str | Path) -> dict:
+    """Read YAML 1.2 that is a mapping; no tag in it makes an object.
 
     Raises
     ------
     ValueError
-        The file is something else: names it.
+        It is something else, or has a key twice: names ``source``, its file, and the line.
     """
-    path = Path(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # e.g. the 99th month
+        values = _yaml().load(text)
+    except (YAMLError, ValueError, TypeError, RecursionError) as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        where = "" if line is None else f"line {line + 1}: "
+        reason = reason_of(getattr(error, "problem", None) or error)
         raise ValueError(
-            f"{path}: found no valid YAML ({reason_of(error)}), expected flat keys"
+            f"{source}: {where}found no valid YAML ({reason}), expected flat keys, each once"
         ) from None
     if not isinstance(values, dict):
         kind = type(values).__name__
-        raise ValueError(f"{path}: found a {kind}, expected a flat mapping of keys to values")
+        raise ValueError(f"{source}: found a {kind}, expected a flat mapping of keys to values")
     return values
 
 

@@ -34,7 +34,17 @@ def _module_name(path: Path) -> str:
 _SOURCES = {_module_name(path): path.read_bytes() for path in _ROOT.rglob("*.py")}
 
 # Modules that store, lock, name and describe, and determine no number; all others count.
-PLUMBING = ("checksums", "files", "gpus", "identity", "locks", "plugins", "runs", "states")
+PLUMBING = (
+    "checksums",
+    "files",
+    "gpus",
+    "identity",
+    "locks",
+    "plugins",
+    "profile",
+    "runs",
+    "states",
+)
 
 
 @dataclass(frozen=True)

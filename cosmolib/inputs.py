@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cosmolib.cuts import apply_cut, positive_range
+from cosmolib.arrays import checked_maps
+from cosmolib.cuts import cut_stack, positive_range
 from cosmolib.devices import in_parallel, select_device
 from cosmolib.files import atomic_path, sweep, write_json
 from cosmolib.formats import cut_note, cut_of
 from cosmolib.grammar import Cut
 from cosmolib.locks import LOCK, held
-from cosmolib.runs import Profile
+from cosmolib.profile import Profile
 from cosmolib.scaling import Scaling, fit_scaling, scale_in_place
 from cosmolib.suites import (
     MAPS_PER_SIMULATION,
@@ -206,7 +207,8 @@ class MapsOnDisk:
     """Maps of a suite that are read, cut and scaled when they are asked for.
 
     Takes the place of a tensor (n, 1, N, N) in `cosmolib.training.fit` where the maps do not fit
-    into memory: ``x[chosen]`` with a slice or a tensor of places is a float32 tensor.
+    into memory: ``x[chosen]`` with a slice or a tensor of places is a float32 tensor. As an array
+    (``numpy.asarray``) it is read whole, so that every function of maps takes it.
 
     Parameters
     ----------
@@ -243,7 +245,12 @@ class MapsOnDisk:
         order = np.argsort(maps)  # neighbours are read in one go, and the disk goes forward only
         x = np.empty((len(maps), self.suite.grid, self.suite.grid), np.float32)
         x[order] = cut_maps(self.suite, maps[order], self.cut, self.value_range)
-        return torch.from_numpy(self.scaling.apply(x, out=x))[:, None]
+        if self.scaling is not None:
+            self.scaling.apply(x, out=x)
+        return torch.from_numpy(x)[:, None]
+
+    def __array__(self, dtype=None, copy=None):
+        return self[:].numpy().astype(dtype or np.float32, copy=False)
 
     def part(self, chosen: slice) -> MapsOnDisk:
         """Return the same for some of the maps."""
@@ -257,6 +264,21 @@ class MapsOnDisk:
         return out
 
 
+def network_inputs(x, name="maps") -> torch.Tensor:
+    """Return scaled maps as a network takes them, a float32 tensor (n, 1, N, N), detached.
+
+    Parameters
+    ----------
+    x : tensor, array or `MapsOnDisk`
+        (N, N), (n, N, N) or (n, 1, N, N) of any floating type; a tensor stays on its device.
+    name : str
+        What errors call it, see `cosmolib.arrays.checked_maps`.
+    """
+    stack, _ = checked_maps(x, name)
+    stack = np.require(stack, np.dtype(np.float32), ("C", "W"))
+    return torch.from_numpy(stack)[:, None].to(getattr(x, "device", "cpu"))
+
+
 def cut_maps(suite: Suite, maps: np.ndarray, cut, value_range=None) -> np.ndarray:
     """Return maps (n,) of a suite under a cut, new, (n, N, N) float32, read in blocks."""
     out = np.empty((len(maps), suite.grid, suite.grid), np.float32)
@@ -267,9 +289,9 @@ def cut_maps(suite: Suite, maps: np.ndarray, cut, value_range=None) -> np.ndarra
         # Threads also share what costs most in a large file: the first touch of new memory.
         read = read_maps(suite, block, out[start : start + BLOCK] if cut.is_identity else None)
         if not cut.is_identity:
-            out[start : start + BLOCK] = apply_cut(
-                read, cut, box_size=suite.box_size, value_range=value_range, indices=block,
-                device=device,
+            out[start : start + BLOCK] = cut_stack(  # `read_maps` has checked them
+                read, cut, box_size=suite.box_size, seed=0, value_range=value_range, indices=block,
+                backend="torch", device=device,
             )  # fmt: skip
 
     starts = range(0, len(maps), BLOCK)

@@ -29,8 +29,9 @@ from cosmolib.evaluation import load_run, read_predictions
 from cosmolib.grammar import Cut
 from cosmolib.inputs import cut_maps, study_split, study_suite
 from cosmolib.networks import build_network
+from cosmolib.profile import Profile
 from cosmolib.results import r2_of
-from cosmolib.runs import Profile, Run
+from cosmolib.runs import Run
 from cosmolib.scaling import Scaling
 from cosmolib.scores import as_estimate
 from cosmolib.suites import MAPS_PER_SIMULATION, map_indices

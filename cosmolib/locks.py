@@ -1,26 +1,16 @@
-"""Locks: one process at a time works in a folder, and another one is told who does.
-
-The lock is the kernel's (`filelock`), so a process that is killed lets go at once: the lock
-file that it leaves locks nothing. The lock file says who holds it and since when.
-"""
+"""Locks between processes (filelock). The kernel frees the lock of a process that is killed."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import platform
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 LOCK = ".lock"  # name of the lock file of a folder
-_WAIT = 0.5  # [s] between two attempts
-_REMIND = 600.0  # [s] between two lines of one that waits
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -29,67 +19,40 @@ class Busy(OSError):
 
 
 @contextmanager
-def held(
-    path: str | Path,
-    *,
-    wait: bool = True,
-    progress: Callable[[str], None] | None = None,
-) -> Iterator[None]:
-    """Hold the lock file ``path`` inside the block; its folder is made.
+def held(path: str | Path, *, wait: bool = True, progress=None):
+    """Hold a lock file inside the block; its folder is made, and the file removed at the end.
 
-    Parameters
-    ----------
-    path : path
-        Of the lock file, which is removed when the block ends.
-    wait : bool
-        Wait for another holder, however long, and say so; False raises `Busy`.
-    progress : callable, optional
-        Called with a line of text when waiting begins, and every ten minutes.
-
-    Raises
-    ------
-    Busy
-        Another process holds it and `wait` is False; names the owner and the lock's age.
-    OSError
-        The folder cannot be written: names it.
+    While another process holds it, say so to ``progress`` and wait, or raise `Busy` if not
+    ``wait``. On a file system without locks the block is entered: files are replaced whole there.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock, said = FileLock(path), -_REMIND
-    while True:
-        try:
-            lock.acquire(timeout=_WAIT if wait else 0, poll_interval=0.05)
-            break
-        except Timeout:
-            found = f"{path.parent}: found at work {owner(path)}"
-            if not wait:
-                raise Busy(f"{found}, expected nobody") from None
-            if progress is not None and time.monotonic() - said >= _REMIND:
-                said = time.monotonic()
-                progress(f"{found}: waiting for it")
-        except OSError as error:
-            if error.errno not in _UNSUPPORTED:
-                raise OSError(error.errno, error.strerror, str(path)) from None
-            # A file system without locks. Whole files still replace whole files, so two processes
-            # there do the same work twice and spoil nothing.
-            lock = None
-            break
+    lock = FileLock(path, fallback_to_soft=False)
     try:
-        if lock is not None:
-            _sign(path)
+        lock.acquire(timeout=0)
+    except Timeout:
+        if not wait:
+            raise Busy(f"{path.parent}: in use by {owner(path)}") from None
+        if progress is not None:
+            progress(f"{path.parent}: in use by {owner(path)}, waiting")
+        lock.acquire()
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+    try:
+        if lock.is_locked:
+            with suppress(OSError):  # a full disk: the lock holds without a name
+                path.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
         yield
     finally:
-        if lock is not None:
-            # While it is held: who waits with the file open sees that it has no name any more, and
-            # makes a new one (filelock looks at the number of its links).
+        if lock.is_locked:  # unlinked first: a waiting process sees it, and makes a new file
             path.unlink(missing_ok=True)
             lock.release()
 
 
 def is_held(path: str | Path) -> bool:
     """Whether a living process holds the lock file; False where there is none."""
-    path = Path(path)
-    if not path.exists():
+    if not Path(path).exists():
         return False
     try:
         with FileLock(path, timeout=0):
@@ -99,22 +62,8 @@ def is_held(path: str | Path) -> bool:
 
 
 def owner(path: str | Path) -> str:
-    """Who signed a lock file and how long ago, in words."""
+    """Return who wrote the lock file: ``"process 12 on host"``."""
     try:
-        signed = json.loads(Path(path).read_text(encoding="utf-8"))
-        since = datetime.fromisoformat(signed["since"])
-        # a clock that was set back must not make a lock of the future
-        age = max(0.0, (datetime.now(UTC) - since).total_seconds())
-        return f"process {int(signed['pid'])} on {signed['host']!s:.64} for {age:.0f} s"
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return Path(path).read_text(encoding="utf-8", errors="replace")[:99] or "another process"
+    except OSError:
         return "another process"
-
-
-def _sign(path):
-    """Write the holder into the lock file. The lock is on the file: it is never replaced."""
-    since = datetime.now(UTC).isoformat(timespec="seconds")
-    signed = {"pid": os.getpid(), "host": platform.node(), "since": since}
-    try:
-        path.write_text(json.dumps(signed), encoding="utf-8")
-    except OSError:  # a full disk: the lock holds without a name on it
-        pass

@@ -25,10 +25,15 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cosmolib.plugins import NETWORKS
+from cosmolib.profile import ARCHITECTURES
 from cosmolib.states import read_state
 
-ARCHITECTURES = ("o3", "k4s2", "lite")  # the package's own
 _STATE = ("state dict", "a dict of tensors")  # what a file of weights is called in errors
+# Components that torch.compile, DataParallel, FSDP and checkpointing add to the names of weights.
+_WRAPPERS = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+_ATTRIBUTES = ({("model",)}, {("net",)}, {("network",)})  # what training classes call a network
+_NESTED = ("state_dict", "model_state_dict", "model", "network")  # where a checkpoint keeps one
+_UNUSED = "B01."  # the published code makes it and never uses it
 SLOPE = 0.2  # of LeakyReLU below zero, as published
 
 
@@ -332,9 +337,10 @@ def count_parameters(network: nn.Module) -> int:
 def load_published_weights(network: nn.Module, path: str | Path) -> nn.Module:
     """Load a state dict of the published code, such as ``weights_41.pt``, into an ``o3`` network.
 
-    Only tensors are read from the file (``weights_only``), never code. The prefix ``module.`` of
-    training on several GPUs is removed; ``B01``, which the published code makes but never uses, may
-    be missing or of any shape.
+    Only tensors are read from the file (``weights_only``), never code. The state dict may lie
+    within a checkpoint (``state_dict``, ``model``), and the prefixes of wrapped networks
+    (``module.``, ``_orig_mod.``) are removed; ``B01``, which the published code makes but never
+    uses, may be missing or of any shape.
 
     Raises
     ------
@@ -343,16 +349,12 @@ def load_published_weights(network: nn.Module, path: str | Path) -> nn.Module:
     ValueError
         Not a state dict, or names or shapes that do not fit: names the first of them.
     """
-    return _load(network, _read_state(path), path)
+    return _load(network, _read_weights(path, _UNUSED), path, _UNUSED)
 
 
 def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
-    """Load a state dict of this project's own, every weight of the network; errors as above."""
-    state = read_state(path, *_STATE)
-    _check_tensors(state, path)
-    _compare(network.state_dict(), state, network, path)
-    network.load_state_dict(state)
-    return network
+    """Load a state dict, every weight of the network; wrappers and errors as above."""
+    return _load(network, _read_weights(path), path)
 
 
 def published_network(path: str | Path) -> O3:
@@ -369,7 +371,7 @@ def published_network(path: str | Path) -> O3:
     ValueError
         The file is not a state dict, or is that of another network: names what does not fit.
     """
-    state = _read_state(path)
+    state = _read_weights(path, _UNUSED)
     blocks = 0
     while f"C{blocks}3.weight" in state:
         blocks += 1
@@ -392,39 +394,61 @@ def published_network(path: str | Path) -> O3:
         raise ValueError(f"{path}: found {blocks} blocks of convolutions, expected 2 to 8")
     with torch.random.fork_rng([]):  # the initial weights are replaced: leave torch's state alone
         network = build_network("o3", 4 * 2**blocks, width // 2, 0.0, outputs // 2)
-    return _load(network, state, path).eval()
+    return _load(network, state, path, _UNUSED).eval()
 
 
-def _read_state(path):
-    """Read a state dict, without the prefix ``module.`` and without B01."""
+def _read_weights(path, unused=None):
+    """Read {name: tensor} from a file, also of a checkpoint or of a wrapped network."""
     state = read_state(path, *_STATE)
-    _check_tensors(state, path)
-    state = {str(name).removeprefix("module."): value for name, value in state.items()}
-    return {name: value for name, value in state.items() if not name.startswith("B01.")}
-
-
-def _check_tensors(state, path):
+    while inner := [key for key, value in state.items() if isinstance(value, dict)]:
+        named = [key for key in _NESTED if key in inner]
+        if not named and (len(inner) > 1 or any(map(torch.is_tensor, state.values()))):
+            break
+        state = state[(named or inner)[0]]
     for name, value in state.items():
         if not (isinstance(name, str) and torch.is_tensor(value)):
             found = f"{name!r} to be {type(value).__name__}"
             raise ValueError(f"{path}: found {found}, expected {_STATE[1]}")
+    if all(name.startswith("module.") for name in state if name != "n_averaged"):
+        state.pop("n_averaged", None)  # of torch's averaged models
+    names = _unwrapped(state, unused)
+    if len(set(names.values())) < len(names):
+        raise ValueError(f"{path}: found weights of several networks, expected one state dict")
+    return {plain: state[name] for name, plain in names.items()}
 
 
-def _load(network, state, path):
-    """Load a state of `_read_state` after comparing every name and shape."""
-    own = {n: value for n, value in network.state_dict().items() if not n.startswith("B01.")}
-    _compare(own, state, network, path)
-    network.load_state_dict(state, strict=False)  # all but B01 was compared above
+def _unwrapped(names, unused=None):
+    """Map names of weights to those in a network without wrappers; leave out the unused ones."""
+    parts = {name: [part for part in name.split(".") if part not in _WRAPPERS] for name in names}
+    while {tuple(part[:1]) for part in parts.values()} in _ATTRIBUTES:
+        parts = {name: part[1:] for name, part in parts.items()}
+    plain = {name: ".".join(part) for name, part in parts.items()}
+    return {name: text for name, text in plain.items() if not (unused and text.startswith(unused))}
+
+
+def _load(network, state, path, unused=None):
+    """Load a state of `_read_weights` after comparing every name and shape."""
+    whole = network.state_dict()
+    own = {plain: name for name, plain in _unwrapped(whole, unused).items()}
+    _compare({plain: whole[name] for plain, name in own.items()}, state, network, path)
+    network.load_state_dict(whole | {own[plain]: value for plain, value in state.items()})
     return network
 
 
 def _compare(own, state, network, path):
-    for names, word in ((own.keys() - state.keys(), "no"), (state.keys() - own.keys(), "unknown")):
-        if names:
-            raise ValueError(
-                f"{path}: found {word} weight {min(names)!r} and {len(names) - 1} more like it, "
-                f"expected the {len(own)} of {type(network).__name__}"
-            )
+    wrong = [
+        f"{word} weight {min(names)!r}" + (f" and {len(names) - 1} more" if names[1:] else "")
+        for names, word in (
+            (sorted(own.keys() - state.keys()), "no"),
+            (sorted(state.keys() - own.keys()), "unknown"),
+        )
+        if names
+    ]
+    if wrong:
+        raise ValueError(
+            f"{path}: found {', and '.join(wrong)}, expected the {len(own)} weights of "
+            f"{type(network).__name__}"
+        )
     for name, value in state.items():
         if value.shape != own[name].shape:
             raise ValueError(

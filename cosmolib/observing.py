@@ -17,6 +17,7 @@ import math
 
 import numpy as np
 
+from cosmolib.arrays import checked_maps
 from cosmolib.suites import FIDUCIAL, mean_surface_density
 
 STEPS = ("white", "shot", "nomean")
@@ -63,7 +64,7 @@ def observe(maps: np.ndarray, steps, seed: int, indices) -> np.ndarray:
 
     Parameters
     ----------
-    maps : (n, N, N) float32 or float64
+    maps : (N, N), (n, N, N) or (n, 1, N, N), floating-point
         Surface density [(Msun/h)/(Mpc/h)^2]; left as it is.
     steps : sequence of (str, float or None)
     seed : int
@@ -72,15 +73,21 @@ def observe(maps: np.ndarray, steps, seed: int, indices) -> np.ndarray:
 
     Returns
     -------
-    (n, N, N) array of the same type, new
+    array of the same shape and type, new
 
     Raises
     ------
     ValueError
         A map that shot noise is drawn from has a negative pixel, or one that is divided by its mean
-        has none that is positive.
+        has none that is positive; a pixel is not finite or the maps are masked.
     """
-    out = np.array(maps, order="C")
+    stack, shape = checked_maps(maps)
+    return observed(stack, steps, seed, indices).reshape(shape)
+
+
+def observed(stack, steps, seed, indices):
+    """Do the steps to maps (n, N, N) that were checked already; see `observe`."""
+    out = np.array(stack, order="C")
     for name, level in steps:
         if name == "nomean":
             mean = out.mean(axis=(1, 2), keepdims=True, dtype=np.float64)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cosmolib.arrays import checked_maps
 from cosmolib.cuts import EDGE_TOLERANCE
 from cosmolib.fields import gaussian_maps, lognormal_maps, theory_spectrum
 from cosmolib.observing import REFERENCE_DENSITY
@@ -143,9 +144,9 @@ def planted_share(name: str, values, maps, box_size: float = BOX_SIZE):
     -------
     share, chance : (B,)
     """
-    values = np.asarray(values, np.float64)
+    values = checked_maps(values, "attributions")[0].astype(np.float64)
     if _checked(name) in ("above", "below"):
-        inside, size = planted_pixels(name, maps), np.abs(values)
+        inside, size = planted_pixels(name, checked_maps(maps)[0]), np.abs(values)
         return (size * inside).sum((1, 2)) / size.sum((1, 2)), inside.mean((1, 2))
     power = np.abs(np.fft.fft2(values)) ** 2  # (B, N, N)
     if name == "mean":
@@ -159,7 +160,9 @@ def planted_share(name: str, values, maps, box_size: float = BOX_SIZE):
 
 def planted_pixels(name: str, maps) -> np.ndarray:
     """Which pixels hold the signal of "above" or "below", a bool array of the shape of `maps`."""
-    return {"above": maps > THRESHOLD, "below": maps < THRESHOLD}[name]
+    stack, shape = checked_maps(maps)
+    inside = {"above": np.greater, "below": np.less}[name](stack, THRESHOLD)
+    return inside.reshape(shape)
 
 
 def _fiducial_scatter(grid, box_size):

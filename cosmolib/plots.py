@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import FormatStrFormatter, NullFormatter
 
+from cosmolib.arrays import checked_map, checked_maps, checked_numbers
 from cosmolib.suites import BOX_SIZE, LABELS, PARAMETERS
 
 DENSITY_RANGE = (2e10, 1e13)  # (Msun/h)/(Mpc/h)^2; of Lite's pixels 1 % or so lie outside
@@ -76,7 +77,7 @@ def ordered_colours(n):
 def density_image(ax, density, box_size=BOX_SIZE, limits=DENSITY_RANGE):
     """Draw one map (N, N) of surface density on the book's norm; zero or less in turquoise."""
     colours = mpl.colormaps["inferno"].with_extremes(bad=NOT_POSITIVE)
-    density = np.ma.masked_less_equal(density, 0)
+    density = np.ma.masked_less_equal(checked_map(density, "density"), 0)
     extent = (0, box_size, 0, box_size)
     # The first index of a CMD map runs upwards here; the box is isotropic.
     image = ax.imshow(density, norm=LogNorm(*limits), cmap=colours, extent=extent)
@@ -160,6 +161,7 @@ def twin_gallery(gravity, feedback, titles, names, box_size=BOX_SIZE):
     names : tuple of str
         Suite names of ``gravity`` and ``feedback``.
     """
+    gravity, feedback = (checked_maps(maps)[0] for maps in (gravity, feedback))
     columns = len(gravity)
     fig, axes = plt.subplots(3, columns, figsize=(7.2, 7.2 * 2.72 / columns), squeeze=False)
     difference = np.log10(feedback / gravity)
@@ -373,7 +375,8 @@ def scaled_pixels(values, n_bins=80):
     """
     fig, axes = plt.subplots(1, len(values), figsize=(7.2, 2.6), squeeze=False)
     for ax, (name, pixels) in zip(axes[0], values.items(), strict=True):
-        ax.hist(np.ravel(pixels), bins=n_bins, density=True, color="#3f90da")
+        pixels = checked_numbers(pixels, name).ravel()
+        ax.hist(pixels, bins=n_bins, density=True, color="#3f90da")
         ax.set(yscale="log", title=name, xlabel="scaled pixel")
     axes[0, 0].set_ylabel("density of pixels")
     return fig, axes[0]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 
+from cosmolib.arrays import checked_maps
 from cosmolib.plots import K_LABEL, LINE_STYLES, MARKERS, density_image
 from cosmolib.plots_results import points
 from cosmolib.suites import BOX_SIZE, LABELS
@@ -35,6 +36,8 @@ def attribution_gallery(density, attributions, titles, box_size=BOX_SIZE):
     titles : list of str
         One a map (row).
     """
+    density, _ = checked_maps(density, "density")
+    attributions = {label: checked_maps(one, label)[0] for label, one in attributions.items()}
     columns = 1 + len(attributions)
     rows = len(density)
     fig, axes = plt.subplots(

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import Normalize
 
+from cosmolib.arrays import checked_maps
 from cosmolib.plots import (
     DENSITY_LABEL,
     K_LABEL,
@@ -37,6 +38,7 @@ def cut_gallery(maps, names, box_size=BOX_SIZE, columns=4):
     names : list of str
         Cut strings, used as titles.
     """
+    maps, _ = checked_maps(maps)
     rows = -(-len(maps) // columns)
     fig, axes = plt.subplots(rows, columns, figsize=(7.2, 7.2 / columns * rows * 1.02 + 0.3))
     for ax, density, name in zip(axes.flat, maps, names, strict=False):

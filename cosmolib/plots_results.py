@@ -13,6 +13,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 
+from cosmolib.arrays import checked_maps
 from cosmolib.grammar import Cut
 from cosmolib.plots import MARKERS, density_image, suite_label
 from cosmolib.suites import BOX_SIZE, LABELS
@@ -91,8 +92,9 @@ def augmented(maps, box_size=BOX_SIZE):
     maps : ndarray, shape (m, N, N)
         [(Msun/h)/(Mpc/h)^2]; the first is shown as it is.
     """
-    fig, axes = plt.subplots(1, len(maps), figsize=(7.2, 7.2 / len(maps) + 0.2))
-    for i, (ax, density) in enumerate(zip(axes, maps, strict=True)):
+    maps, _ = checked_maps(maps)
+    fig, axes = plt.subplots(1, len(maps), figsize=(7.2, 7.2 / len(maps) + 0.2), squeeze=False)
+    for i, (ax, density) in enumerate(zip(axes[0], maps, strict=True)):
         density_image(ax, density, box_size)
         ax.set_title("as it is" if i == 0 else f"augmented, {i}", fontsize=8)
     return fig, axes

@@ -4,7 +4,7 @@ Four tables of names, empty until somebody's code adds to them: `SUITES`, `CUTS`
 `METHODS`. The functions that add, ``register_suite``, ``register_cut``, ``register_network`` and
 ``register_method``, stand in the modules that use the names. A notebook that papermill runs, and a
 worker, is another process: a profile's key ``plugins`` names the files, and
-`cosmolib.runs.load_profile` executes each of them once.
+`cosmolib.profile.load_profile` executes each of them once.
 
 A name belongs to the place that gave it: the package, one file, or the session at hand. Within a
 session it may be given again, as when a cell is run twice; a file that was changed is executed
@@ -64,7 +64,10 @@ class Registry:
         """Give a name; ValueError where it is none, is among the package's ``own``, or is taken."""
         if not isinstance(name, str) or not self.pattern.fullmatch(name):
             raise ValueError(f"{self.kind}: found the name {name!r}, expected {self.said}")
-        taken = "cosmolib" if name in own else None
+        taken = "cosmolib" if name.lower() in map(str.lower, own) else None
+        # Names are folders, and some file systems do not tell Toy from TOY.
+        same = [key for key in self.entries if key.lower() == name.lower()]
+        taken = taken or next((f"{key!r}" for key in same if key != name), None)
         old = self.entries.get(name)
         if old is not None and (old.file, _loading) != (None, None):
             taken = old.file or "this session"

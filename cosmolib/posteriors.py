@@ -2,8 +2,8 @@
 
 A moment network gives a mean and a width. Here a normalising flow is conditioned on the features
 that its last layer sees, and gives p(theta | map) with its shape and its correlations (neural
-posterior estimation, arXiv:1905.07488, with the flows of sbi, arXiv:2007.09114). The optional extra
-``cosmolib[posterior]`` brings sbi.
+posterior estimation, arXiv:1905.07488, with the flows of sbi, arXiv:2007.09114). The optional
+extra ``posterior`` brings sbi.
 
 The flow's own question, "are its posteriors right on average?", is asked by two tests of coverage:
 ranks of the truth among the samples (SBC, arXiv:1804.06788), parameter by parameter, and distances
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cosmolib.inputs import denormalise
+from cosmolib.inputs import MapsOnDisk, denormalise, network_inputs
 from cosmolib.networks import MomentNetwork
 from cosmolib.scores import average, bootstrap
 from cosmolib.training import EVALUATION_PIXELS, seeded
@@ -37,13 +37,14 @@ def network_features(network: MomentNetwork, x, device: str = "cpu") -> np.ndarr
     Parameters
     ----------
     network : cosmolib.networks.MomentNetwork
-    x : (n, 1, N, N) tensor, or `cosmolib.inputs.MapsOnDisk`
+    x : scaled maps as `cosmolib.inputs.network_inputs` takes them
     device : str
 
     Returns
     -------
     (n, F) float32
     """
+    x = x if isinstance(x, MapsOnDisk) else network_inputs(x)
     network.to(device).eval()
     step = max(1, EVALUATION_PIXELS // x.shape[-1] ** 2)
     found = [
@@ -167,7 +168,7 @@ def _flows():
             from sbi.neural_nets.net_builders import build_zuko_nsf
     except ImportError as error:
         raise ImportError(
-            f"full posteriors need sbi ({error}): pip install 'cosmolib[posterior]'"
+            f"full posteriors need sbi ({error}): pip install -e '.[posterior]'"
         ) from None
     return build_zuko_nsf
 

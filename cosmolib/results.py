@@ -16,6 +16,7 @@ study have the same form (``results/<study>/06_results.json``)::
               mean predicted sigma), and difference of r2 to trained = tested, paired, {} where no
               network was trained on the tested suite, or was tested on other simulations of it
     sets      {"CV": ..., "1P": ..., "EX": ...}, a list of dicts each, see `sets_table`
+    left_out  a sentence for each suite, set or simulation that is not in cross and sets, and why
     control_rows  a dict a control of the profile: suite, cut, seeds, r2, seed_std, difference
     controls  a dict a cut and a control of it: suite, kind, cut, control, r2 and control_r2,
               difference of the two, paired; see `cosmolib.controls.pairs`
@@ -37,12 +38,13 @@ from cosmolib.baseline import stored_baseline
 from cosmolib.controls import pairs
 from cosmolib.embedded import embedded_suites
 from cosmolib.evaluation import read_predictions, run_changes
-from cosmolib.grammar import Cut
+from cosmolib.formats import other_parameters
 from cosmolib.inputs import study_split, study_suite
 from cosmolib.plugins import SUITES
-from cosmolib.runs import Profile, Run, read_json
+from cosmolib.profile import Profile
+from cosmolib.runs import Run, read_json
 from cosmolib.scores import as_estimate, average, estimate, number_or_none, r2, simulation_average
-from cosmolib.suites import Suite, open_suite, suites_at_hand
+from cosmolib.suites import PARAMETERS, Suite, off_fiducial, open_suite, suites_at_hand
 from cosmolib.transfer import SCALINGS_FROM, cross_evaluate, describe, responses
 
 SCHEMA = 1  # raised when the form of the table changes
@@ -200,8 +202,7 @@ def results_table(
     """
     options = {"n_bootstrap": profile.bootstrap_samples, "seed": 0}
     found = {}  # (suite, cut) -> complete runs, one a seed
-    for name, text in profile.cases:
-        case = name, str(Cut.parse(text))
+    for case in profile.cases:
         runs = [Run(profile.name, *case, profile.architecture, s, runs_dir) for s in profile.seeds]
         complete = [run for run in runs if run.complete]
         if complete:
@@ -222,7 +223,6 @@ def results_table(
             if stale := run_changes(run, profile, suites[run.suite]):
                 progress(f"{run.folder}: stale: {'; '.join(stale)}")
     rows, control_rows = [], []
-    studied_cuts = {str(Cut.parse(cut)) for cut in profile.cuts}
     for (name, cut), own in predictions.items():
         whole = predictions.get((name, "none"))
         row = {
@@ -233,7 +233,7 @@ def results_table(
             "seed_std": _seed_scatter(own),
             "difference": r2_of(own, whole, **options) if whole else {},
         }
-        if cut in studied_cuts:
+        if cut in profile.cuts:
             ridge = [stored_baseline(suites[name], profile, cut, runs_dir)]
             row["baseline"] = r2_of(ridge, **options)
             row["gain"] = r2_of(own, ridge, **options)
@@ -243,7 +243,9 @@ def results_table(
         if progress is not None:
             parts = [f"{key} {as_text(value)}" for key, value in row["r2"].items()]
             progress(f"{name:12s} {cut:24s} R2 {', '.join(parts)}")
-    studied = {name: suites[name] for name in uncut}
+    left_out = []
+    tested = suites_to_test({name: suites[name] for name in uncut}, profile, left_out.append)
+    sets = sets_table(uncut, profile, left_out.append)
     any_suite = suites[next(iter(uncut))]
     first = predictions[next(iter(uncut)), "none"][0]
     return {
@@ -261,8 +263,9 @@ def results_table(
         "n_runs": sum(map(len, found.values())),
         "rows": rows,
         "control_rows": control_rows,
-        "cross": transfer_matrix(uncut, suites_to_test(studied, profile, progress), profile),
-        "sets": sets_table(uncut, profile, progress),
+        "cross": transfer_matrix(uncut, tested, profile),
+        "sets": sets,
+        "left_out": left_out,
         "controls": _controls(predictions, options),
     }
 
@@ -335,7 +338,7 @@ def _beside(name, set, like: Suite, profile, progress) -> Suite | None:
         suite = open_suite(name, profile.data_dir, field=profile.field, set=set)
         if set == profile.set:
             study_split(suite, profile)  # has every part
-        for what in ("grid", "cut"):
+        for what in ("grid", "cut", "box_size"):
             found, expected = getattr(suite, what), getattr(like, what)
             if found != expected:
                 raise ValueError(f"{suite.maps_path}: found {what} {found}, expected {expected}")
@@ -357,7 +360,7 @@ def sets_table(
         {suite: complete runs, one a seed}; the first seed is shown.
     profile : Profile
     progress : callable, optional
-        Called with a line of text for a set that is left out.
+        Called with a sentence for each set, or part of one, that is left out.
 
     Returns
     -------
@@ -376,15 +379,24 @@ def sets_table(
     for name, runs in uncut.items():
         like = study_suite(name, profile)
         for set, rows in table.items():
-            if name not in suites_at_hand(profile.data_dir, profile.field, set):
-                continue
-            suite = _beside(name, set, like, profile, progress)
-            if suite is None or set == profile.set:  # that one holds what was trained on
+            reason = None
+            if set == profile.set:
+                reason = "the networks were trained on it"
+            elif name not in suites_at_hand(profile.data_dir, profile.field, set):
+                reason = "its files were not found"
+            if reason and progress is not None:
+                progress(f"{name}, set {set}: left out: {reason}")
+            suite = None if reason else _beside(name, set, like, profile, progress)
+            if suite is None:
                 continue
             found = cross_evaluate(runs[0], suite)
-            rows += {"CV": _cosmic_variance, "1P": _one_parameter, "EX": _extremes}[set](
+            own = {"CV": _cosmic_variance, "1P": _one_parameter, "EX": _extremes}[set](
                 suite, found, options
             )
+            rows += own
+            if set == "1P" and progress is not None:
+                for reason in _not_drawn(suite, [row["varied"] for row in own]):
+                    progress(f"{name}, set 1P: left out: {reason}")
     return table
 
 
@@ -427,6 +439,20 @@ def _one_parameter(suite, found, options):
             }
         )
     return rows
+
+
+def _not_drawn(suite, varied):
+    """What a 1P set holds, or lacks, that no curve of the six parameters shows."""
+    beyond = off_fiducial(suite.params, suite.others)[:, len(PARAMETERS) :]  # (n, 0 or 22)
+    if beyond.any():
+        names = [n for n, any_ in zip(other_parameters(), beyond.any(0), strict=True) if any_]
+        yield (
+            f"{beyond.any(1).sum()} of {suite.n_simulations} simulations, which vary parameters "
+            f"other than the six: {', '.join(names)}"
+        )
+    missing = [name for name in PARAMETERS if name not in varied]
+    if missing:
+        yield f"curves of {', '.join(missing)}: the set holds fewer than two values of each"
 
 
 def _named(names, table):

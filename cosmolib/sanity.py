@@ -20,7 +20,9 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
+from cosmolib.arrays import checked_maps, checked_numbers
 from cosmolib.attribution import OUTPUTS, attribute, takes_baseline
+from cosmolib.inputs import network_inputs
 from cosmolib.networks import folded
 from cosmolib.training import seeded
 
@@ -40,13 +42,20 @@ def rank_correlation(a, b) -> np.ndarray:
         1 if both put the pixels in the same order, 0 if they have nothing in common; NaN for a map
         on which one of them is the same everywhere.
     """
-    a, b = (rankdata(np.abs(v).reshape(len(v), -1), axis=1) for v in (a, b))
-    return _correlation(a, b)
+    return _correlation(*(rankdata(np.abs(v), axis=1) for v in map(_rows, (a, b))))
 
 
 def correlation(a, b) -> np.ndarray:
     """Pearson's correlation of the signed attributions of each map, (n,)."""
-    return _correlation(*(np.asarray(v, float).reshape(len(v), -1) for v in (a, b)))
+    return _correlation(*map(_rows, (a, b)))
+
+
+def _rows(values):
+    """Attributions as (n, pixels)."""
+    values = checked_numbers(values, "attributions").astype(np.float64)
+    if values.ndim < 2:
+        raise ValueError(f"attributions: found shape {values.shape}, expected (n, N, N)")
+    return values.reshape(len(values), -1)
 
 
 def _correlation(a, b):
@@ -147,6 +156,8 @@ def moved_attributions(
         By the names of `transformations`.
     """
     baseline = options.pop("baseline", None)
+    x = network_inputs(x)
+    baseline = None if baseline is None else network_inputs(baseline, "baseline")
     found = {}
     for name, (there, back) in transformations(x.shape[-1]).items():
         moved = None if baseline is None else there(baseline)
@@ -190,11 +201,13 @@ def replacement_curve(
     (B, F) float64
         |f - f(x)|, in units of the normalised parameter.
     """
+    x, baseline = network_inputs(x), network_inputs(baseline, "baseline")
     device = next(network.parameters()).device
     fast, column = folded(network, x[:1].to(device)), OUTPUTS.index(output)
-    order = np.asarray(order, np.float64).reshape(len(x), -1)
-    if order.shape[1] != x[0].numel():
-        raise ValueError(f"order: found {order.shape[1]} pixels a map, expected {x[0].numel()}")
+    order, _ = checked_maps(order, "order")
+    if order.shape != x[:, 0].shape:
+        raise ValueError(f"order: found shape {order.shape}, expected {tuple(x[:, 0].shape)}")
+    order = order.astype(np.float64).reshape(len(x), -1)
     rank = np.empty(order.shape, np.int64)
     np.put_along_axis(rank, np.argsort(-order, 1, kind="stable"), np.arange(order.shape[1]), 1)
     rank = torch.from_numpy(rank).view(x.shape)
@@ -252,8 +265,8 @@ def infidelity(
     from captum.metrics import infidelity as of_captum
 
     device = next(network.parameters()).device
-    fast, column = folded(network, x[:1].to(device)), OUTPUTS.index(output)
-    x, baseline = x.detach().to(device), baseline.to(device).expand_as(x)
+    x, baseline = network_inputs(x).to(device), network_inputs(baseline, "baseline").to(device)
+    fast, column, baseline = folded(network, x[:1]), OUTPUTS.index(output), baseline.expand_as(x)
     grid = x.shape[-1]
     place = torch.arange(grid, device=device)
 
@@ -269,11 +282,11 @@ def infidelity(
             found = of_captum(
                 lambda maps: fast(maps)[column], hide, x, attributions,
                 baselines=baseline, target=target, n_perturb_samples=n_samples,
-                max_examples_per_batch=max(len(x), 32),
+                max_examples_per_batch=min(max(len(x), 32), len(x) * n_samples),
             )  # fmt: skip
         return found.detach().double().cpu().numpy()
 
-    values = torch.as_tensor(np.asarray(values))[:, None].to(x)
+    values = network_inputs(values, "attributions").to(device)
     with np.errstate(divide="ignore", invalid="ignore"):
         return error(values) / error(torch.zeros_like(values))
 
@@ -315,6 +328,6 @@ def sensitivity(
 
     with seeded(seed, next(network.parameters()).device.type):
         found = sensitivity_max(
-            explain, x.detach(), perturb_radius=radius, n_perturb_samples=n_samples
+            explain, network_inputs(x), perturb_radius=radius, n_perturb_samples=n_samples
         )
     return found.double().numpy()

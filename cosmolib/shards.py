@@ -19,6 +19,7 @@ import numpy as np
 
 from cosmolib import embedded
 from cosmolib.files import atomic_path, read_json, write_json
+from cosmolib.formats import read_params
 from cosmolib.lattice import validate
 from cosmolib.locks import Busy, held
 from cosmolib.simulate import FeedbackProxy, SimulationSettings, simulate_one
@@ -95,24 +96,14 @@ def read_table(path):
     FileNotFoundError
         If there is no such file.
     ValueError
-        If a row has not eight columns.
+        If it is no such table.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: found no such file, expected CAMELS' table of parameters")
-    columns = f"{2 + len(PARAMETERS)}: name, {', '.join(PARAMETERS)}, seed"
-    try:
-        rows = [line.split() for line in Path(path).read_text(encoding="utf-8").splitlines()]
-        rows = [row for row in rows if row and not row[0].startswith("#")]
-        for number, row in enumerate(rows):
-            if len(row) != 2 + len(PARAMETERS):
-                raise ValueError(f"row {number} has {len(row)} columns, expected {columns}")
-        params = np.array([row[1:-1] for row in rows], float)
-        seeds = np.array([int(row[-1]) for row in rows], np.int64)
-        if not (len(rows) and np.isfinite(params).all()):
-            raise ValueError(f"found {len(rows)} rows, expected some, of finite numbers")
-    except (ValueError, OverflowError) as error:  # also of text that is none, and of numbers
-        raise ValueError(f"{path}: {' '.join(str(error).split())[:200]}") from None
-    return params, seeds
+    table = read_params(Path(path), "Lite")
+    if table.seeds is None:
+        raise ValueError(f"{path}: found no column of seeds, expected name, six parameters, seed")
+    return table.params, table.seeds
 
 
 def shard_path(folder, row, set="LH"):

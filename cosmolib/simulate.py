@@ -7,7 +7,7 @@ The chain of one simulation is
 
 `cosmolib.shards` runs it for many rows of a set's table and joins the results into a suite.
 
-PySCo, CAMB, Pylians and numba are imported where they are used: ``pip install cosmolib[simulate]``.
+PySCo, CAMB, Pylians and numba are imported where they are used: ``pip install -e '.[simulate]'``.
 """
 
 from __future__ import annotations

@@ -1,15 +1,16 @@
 """What summarises a map: power spectra, pixel PDFs and quantiles.
 
-All functions take stacks (n, N, N) (or one map) of surface density [(Msun/h)/(Mpc/h)^2], cut maps
-included, and work in batches. `power_spectrum` gives what Pylians' ``Pk_plane`` gives, some hundred
+All functions take maps (N, N), (n, N, N) or (n, 1, N, N) of surface density
+[(Msun/h)/(Mpc/h)^2], cut maps included, as `cosmolib.arrays.checked_maps` checks them, and work in
+batches. `power_spectrum` gives what Pylians' ``Pk_plane`` gives, some hundred
 times faster for many small maps; Pylians remains the reference of the tests.
 """
 
 import numpy as np
 import torch
 
-from cosmolib.cuts import map_blocks
-from cosmolib.scaling import transform
+from cosmolib.arrays import checked_maps, map_blocks, mode_numbers, one_per_map
+from cosmolib.scaling import signed_log
 from cosmolib.suites import BOX_SIZE
 
 # Logs of powers are taken no lower than this [(Mpc/h)^2]: far below the power of any map (1e-3 and
@@ -29,7 +30,7 @@ def power_spectrum(maps, box_size=BOX_SIZE, log=False, overdensity=False):
 
     Parameters
     ----------
-    maps : array, shape (n, N, N) or (N, N)
+    maps : array, shape (N, N), (n, N, N) or (n, 1, N, N)
     box_size : float
         Side of the maps [Mpc/h].
     log : bool
@@ -47,17 +48,17 @@ def power_spectrum(maps, box_size=BOX_SIZE, log=False, overdensity=False):
     Raises
     ------
     ValueError
-        If the maps are no stack of square maps, or both `log` and `overdensity` are asked for.
+        If the maps are not square or not finite, or both `log` and `overdensity` are asked for.
     """
     if log and overdensity:
         raise ValueError("an overdensity may be negative: ask for log or overdensity, not both")
-    maps, stack = as_stack(maps)
+    stack, shape = checked_maps(maps)
     grid = stack.shape[-1]
     k_mean, weight, _ = _mode_average(grid)
     power = np.empty((len(stack), weight.shape[1]))
     for block in in_blocks(stack):
         field = stack[block].astype(np.float64, order="C")
-        field = torch.from_numpy(transform(field, "log") if log else field)
+        field = torch.from_numpy(signed_log(field) if log else field)
         if not (log or overdensity):
             mean = field.mean(dim=(1, 2), keepdim=True)
             field = field / torch.where(mean == 0, 1.0, mean) - 1
@@ -65,7 +66,7 @@ def power_spectrum(maps, box_size=BOX_SIZE, log=False, overdensity=False):
         power[block] = ((modes.real**2 + modes.imag**2) @ weight).numpy()
     power *= (box_size / grid**2) ** 2
     k_mean, power = k_mean[1:] * 2 * np.pi / box_size, power[:, 1:]  # without the mean of the map
-    return k_mean, power if maps.ndim == 3 else power[0]
+    return k_mean, one_per_map(power, shape)
 
 
 def cross_power(a, b, box_size=BOX_SIZE):
@@ -73,7 +74,7 @@ def cross_power(a, b, box_size=BOX_SIZE):
 
     Parameters
     ----------
-    a, b : arrays, shape (n, N, N)
+    a, b : arrays, shape (n, N, N) or (n, 1, N, N)
         Any fields, as they are; their means play no part.
     box_size : float
         [Mpc/h]
@@ -88,7 +89,7 @@ def cross_power(a, b, box_size=BOX_SIZE):
     modes : (nk,) int
         Independent modes of each bin.
     """
-    a, b = (as_stack(np.asarray(field))[1] for field in (a, b))
+    a, b = (checked_maps(field, "fields")[0] for field in (a, b))
     if a.shape != b.shape:
         raise ValueError(f"fields: found shapes {a.shape} and {b.shape}, expected equal ones")
     k_mean, weight, count = _mode_average(a.shape[-1])
@@ -106,7 +107,7 @@ def pixel_pdf(maps, edges):
 
     Parameters
     ----------
-    maps : array, shape (n, N, N) or (N, N)
+    maps : array, shape (N, N), (n, N, N) or (n, 1, N, N)
     edges : (nbins + 1,) increasing floats
         Of log10 of the surface density.
 
@@ -116,7 +117,7 @@ def pixel_pdf(maps, edges):
         Per dex, relative to all pixels of the map: pixels out of the edges, and those that have no
         log (zero or negative after a Fourier cut), are missing from the integral.
     """
-    maps, stack = as_stack(maps)
+    stack, shape = checked_maps(maps)
     edges = np.asarray(edges, dtype=np.float64)
     if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
         raise ValueError(f"edges must be at least two increasing numbers, found {edges}")
@@ -132,20 +133,20 @@ def pixel_pdf(maps, edges):
         count = np.bincount((row * nbins + place)[inside], minlength=len(pixels) * nbins)
         pdf[block] = count.reshape(len(pixels), nbins) / pixels.shape[1]
     pdf /= np.diff(edges)
-    return pdf if maps.ndim == 3 else pdf[0]
+    return one_per_map(pdf, shape)
 
 
 def pixel_quantiles(maps, n):
     """Return the `n` pixels of each map that stand at the quantiles (i + 1/2) / n, (n_maps, n)."""
-    maps, stack = as_stack(maps)
+    stack, shape = checked_maps(maps)
     if n < 1:
         raise ValueError(f"at least one quantile is needed, found n={n}")
-    size = stack[0:1].size if len(stack) else 1
+    size = stack[0].size
     places = ((np.arange(n) + 0.5) / n * size).astype(int)
     quantiles = np.empty((len(stack), n), stack.dtype)
     for block in in_blocks(stack):
         quantiles[block] = np.sort(stack[block].reshape(-1, size), axis=1)[:, places]
-    return quantiles if maps.ndim == 3 else quantiles[0]
+    return one_per_map(quantiles, shape)
 
 
 def summary_statistics(maps, box_size=BOX_SIZE, n_bands=12, n_quantiles=16):
@@ -161,18 +162,18 @@ def summary_statistics(maps, box_size=BOX_SIZE, n_bands=12, n_quantiles=16):
         nb is `n_bands` less the bands that hold no mode.
     names : list of str
     """
-    _, stack = as_stack(maps)
+    stack, _ = checked_maps(maps)
     mean = stack.mean(axis=(1, 2), dtype=np.float64)
     k, power = power_spectrum(stack, box_size)
     edges = np.geomspace(k[0] * (1 - 1e-9), k[-1] * (1 + 1e-9), n_bands + 1)
     band = np.unique(np.searchsorted(edges, k), return_inverse=True)[1]
     average = (band[:, None] == np.arange(band.max() + 1)) / np.bincount(band)  # (nk, nb)
     centres = k @ average
-    columns, names = [transform(mean, "log")[:, None]], ["mean"]
+    columns, names = [signed_log(mean)[:, None]], ["mean"]
     for field, values in (("delta", power), ("log", power_spectrum(stack, box_size, log=True)[1])):
         columns.append(np.log10(np.maximum(values @ average, POWER_FLOOR)))
         names += [f"P_{field}(k={centre:.2f})" for centre in centres]
-    columns.append(transform(pixel_quantiles(stack, n_quantiles).astype(np.float64), "log"))
+    columns.append(signed_log(pixel_quantiles(stack, n_quantiles).astype(np.float64)))
     names += [f"quantile {(i + 0.5) / n_quantiles:.3f}" for i in range(n_quantiles)]
     return np.concatenate(columns, axis=1, dtype=np.float64), names
 
@@ -193,9 +194,7 @@ def _plane_modes(grid):
     A real map has two copies of some modes in the columns 0 and, on an even grid, N/2; one of each
     pair is independent.
     """
-    rows = np.arange(grid)
-    i = np.where(rows > grid // 2, rows - grid, rows)[:, None]
-    j = np.arange(grid // 2 + 1)[None]
+    i, j = mode_numbers(grid)
     k = np.sqrt(i**2 + j**2)
     doubled = (j == 0) | (2 * j == grid)
     return k, k.astype(int), ~(doubled & (i < 0))
@@ -203,11 +202,3 @@ def _plane_modes(grid):
 
 def in_blocks(stack):
     return map_blocks(stack, _BLOCK_PIXELS)
-
-
-def as_stack(maps):
-    """Check maps and return them with their view as a stack (n, N, N)."""
-    maps = np.asarray(maps)
-    if maps.ndim not in (2, 3) or maps.shape[-1] != maps.shape[-2] or maps.shape[-1] < 2:
-        raise ValueError(f"maps must have shape (n, N, N) or (N, N), found {maps.shape}")
-    return maps, maps if maps.ndim == 3 else maps[None]

@@ -8,7 +8,8 @@ from cosmolib.evaluation import run_changes
 from cosmolib.files import read_json
 from cosmolib.inputs import study_suite
 from cosmolib.locks import LOCK, is_held, owner
-from cosmolib.runs import Profile, Run, study_runs
+from cosmolib.profile import Profile
+from cosmolib.runs import Run, study_runs
 from cosmolib.states import read_state
 
 STATES = ("done", "stale", "at work", "interrupted", "not begun", "damaged")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import pickle
+import re
 from pathlib import Path
 
 import torch
@@ -51,9 +53,20 @@ def read_state(path: str | Path, what: str, expected: str) -> dict:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for files that are not its own
         raise ValueError(
-            f"{path}: found no {what} ({reason_of(error)}), expected {expected}"
+            f"{path}: found no {what} ({_why_refused(error)}), expected {expected}"
         ) from None
     if not isinstance(state, dict):
         found = type(state).__name__
         raise ValueError(f"{path}: found {found}, expected {expected}")
     return state
+
+
+def _why_refused(error):
+    """Say in a few words why torch refused a file; its own message advises to trust the file."""
+    if pickled := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        return f"it holds a pickled {pickled[1]}, and pickled objects can run code"
+    if isinstance(error, EOFError):
+        return "it is empty"
+    if isinstance(error, pickle.UnpicklingError):
+        return "it was not written by torch.save"
+    return reason_of(error).split(". ")[0].rstrip(".")

@@ -1,157 +1,173 @@
-"""Optuna studies that many processes share: where they are kept, who works, who died.
+"""Optuna studies that several processes share.
 
-Three stores, told apart by name: ``*.db``, a SQLite file for one process; ``*.journal``, a log on a
-disk that all workers see; ``postgresql://...`` or another address, a database for many machines.
-
-A study of n trials gets n, whatever happens. A trial's number is given by the store, one after the
-other, so a trial that finds n living ones before it is one too many and takes itself back; a trial
-whose worker died does not count, and waits with its settings for another worker. A worker of a file
-is dead when the lock that it held is free; one of a database when its heartbeat (Optuna's) stops.
+Three stores: ``*.db``, a SQLite file for one process; ``*.journal``, a log on a disk that all
+workers see; ``postgresql://...`` or another address, a database for many machines. The trial of a
+worker that died is retried with the same settings. A worker of a file is dead when the lock that it
+held is free, one of a database when Optuna's heartbeat stops.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from datetime import datetime, timedelta
 from pathlib import Path
+from urllib.parse import quote
 
+from cosmolib.files import reason_of, redact
 from cosmolib.locks import held, is_held
 
-HEARTBEAT = 15  # [s] between two signs of life of a worker at a database
-GRACE = 60  # [s] without one: it is dead
+HEARTBEAT = 15  # [s] between two signs of life
+GRACE = 60  # [s] without one until a worker counts as dead
 RETRIES = 3  # of one trial: settings that kill every worker are given up
-_POLL = 0.5  # [s] between two looks at what others do
-
-
-class _Surplus(Exception):
-    """Enough trials were begun before this one."""
 
 
 class SharedStudy:
-    """One worker's view of a study; made by `open_study`.
+    """One worker's view of a study; made by `open_study`."""
 
-    Attributes
-    ----------
-    study : optuna.study.Study
-    alone : bool
-        No other process can work at it.
-    """
-
-    def __init__(self, study, storage: str | Path, worker: str):
-        self.study, self.worker = study, worker
-        self.file = None if _is_address(storage) else Path(storage)
-        self.alone = not is_shared(storage)
-        self._silent: dict[int, float] = {}  # trial without a worker: when it was first seen
+    def __init__(self, study, storage: str | Path, retry: Callable):
+        self.study, self.storage, self.retry = study, storage, retry
+        self.worker = uuid.uuid4().hex[:12]
 
     def run(self, n_trials: int, objective: Callable, finished: Callable | None = None) -> None:
-        """Work until the study has ``n_trials`` complete or pruned trials, by whomever.
+        """Run trials until the study has ``n_trials`` complete or pruned ones.
+
+        With W workers it ends with up to W - 1 more: each completes the trial that it began.
 
         Parameters
         ----------
         n_trials : int
         objective : callable
-            ``objective(trial, place)`` returns the value; ``place`` counts from 0 the trials that
-            the study has, without those that failed.
+            ``objective(trial, place)`` returns the value; ``place`` counts the earlier trials from
+            0, without those that failed.
         finished : callable, optional
             ``finished(trial)``, called after each trial of this worker.
         """
-
-        def admitted(trial):
-            trial.set_user_attr("worker", self.worker)
-            place = sum(t.number < trial.number for t in self._living())
-            if place >= n_trials:
-                raise _Surplus
-            return objective(trial, place)
-
-        callbacks = [] if finished is None else [lambda study, trial: finished(trial)]
-        while len(finished_trials(self.study)) < n_trials:
-            self._bury()
-            living = self._living()
-            if len(living) < n_trials or any(t.state.name == "WAITING" for t in living):
-                self.study.optimize(admitted, n_trials=1, catch=(_Surplus,), callbacks=callbacks)
-            else:
-                time.sleep(_POLL)  # others are at the last trials; one of them may die
-
-    def _living(self):
-        return [t for t in self.study.get_trials(deepcopy=False) if t.state.name != "FAIL"]
-
-    def _bury(self):
-        """Fail the running trials of dead workers and queue their settings again."""
         import optuna
 
-        if self.file is None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                optuna.storages.fail_stale_trials(self.study)  # calls `_retry`
-        running = [t for t in self._living() if t.state.name == "RUNNING"]
-        for trial in running:
+        def placed(trial):
+            trial.set_user_attr("worker", self.worker)
+            trials = self.study.get_trials(deepcopy=False)[: trial.number]
+            return objective(trial, sum(t.state.name != "FAIL" for t in trials))
+
+        self.retry_dead()
+        if len(finished_trials(self.study)) >= n_trials:
+            return
+        states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+        callbacks = [lambda study, trial: self.retry_dead()]
+        callbacks += [] if finished is None else [lambda study, trial: finished(trial)]
+        callbacks += [optuna.study.MaxTrialsCallback(n_trials, states)]
+        worker = nullcontext()
+        if _is_journal(self.storage):
+            worker = held(_lock(self.storage, self.worker), wait=False)
+        with worker:
+            self.study.optimize(placed, callbacks=callbacks)
+
+    def retry_dead(self) -> None:
+        """Fail the running trials of dead workers of a file, and queue their settings again."""
+        import optuna
+
+        if _is_address(self.storage):
+            return  # Optuna does it, by the heartbeat
+        running = (optuna.trial.TrialState.RUNNING,)
+        for trial in self.study.get_trials(states=running):
             if not self._is_dead(trial):
                 continue
             try:
                 self.study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-            except (ValueError, optuna.exceptions.UpdateFinishedTrialError):  # told just now
-                continue
-            _retry(self.study, trial)
+            except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
+                continue  # another worker was first
+            trial.user_attrs.pop("worker", None)
+            self.retry(self.study, trial)
 
     def _is_dead(self, trial):
+        if not _is_journal(self.storage):
+            return True  # a SQLite file is locked by this process
         worker = trial.user_attrs.get("worker")
-        if self.alone:
-            return True  # whoever began it is gone: the study is locked by us
-        if worker is None:  # killed before its first word, or about to say it
-            seen = self._silent.setdefault(trial.number, time.monotonic())
-            return time.monotonic() - seen > GRACE
-        return self.file is not None and not is_held(_worker_lock(self.file, worker))
+        if worker is None:  # killed before it signed, or about to sign
+            return datetime.now() - trial.datetime_start > timedelta(seconds=GRACE)
+        return not is_held(_lock(self.storage, worker))
 
 
 @contextmanager
 def open_study(storage: str | Path, name: str, pruner) -> Iterator[SharedStudy]:
-    """Open a study that minimises, or make it, and count as one of its workers inside the block.
+    """Open a study that minimises, or make it.
 
     Parameters
     ----------
     storage : path or address
-        See the head of this module. Of a ``sqlite:///`` address the file is taken.
+        See the head of this module. A ``sqlite:///`` address counts as its file.
     name : str
     pruner : optuna.pruners.BasePruner
 
     Raises
     ------
     cosmolib.locks.Busy
-        Another process works at the SQLite file.
-    ModuleNotFoundError
-        The database's driver is not installed.
+        Another process uses the SQLite file.
+    ValueError
+        The address cannot be read or reached, its driver is missing, or the file is not a study's;
+        also if the storage fails inside the block. The message contains no password.
     """
     import optuna
+    from sqlalchemy.exc import SQLAlchemyError
 
-    worker = uuid.uuid4().hex[:12]
-    storage = storage if _is_address(storage) else _path(storage)
-    if _is_address(storage):
-        lock = nullcontext()
-    elif is_journal(storage):
-        lock = held(_worker_lock(storage, worker), wait=False)
+    lock = nullcontext()
+    if not _is_address(storage):
+        storage = _path(storage)
+        storage.parent.mkdir(parents=True, exist_ok=True)
+        if not _is_journal(storage):
+            lock = held(_lock(storage), wait=False)
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # Optuna prints a line per trial otherwise
+    try:
+        with lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            retry = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)
+            try:
+                store = _open_storage(storage, retry)
+                study = optuna.create_study(
+                    storage=store,
+                    study_name=name,
+                    direction="minimize",
+                    load_if_exists=True,
+                    pruner=pruner,
+                )
+            except OSError:
+                raise
+            except Exception as error:  # of SQLAlchemy, a driver, or Optuna reading other records
+                raise _unusable(storage, error) from None
+            try:
+                yield SharedStudy(study, storage, retry)
+            except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+                raise _unusable(storage, error) from None
+            finally:
+                if _is_address(storage):  # connections are few; another look opens a new one
+                    store.remove_session()
+                    store.engine.dispose()
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+
+
+def _unusable(storage, error):
+    """Return the ValueError of a storage that does not work, without its password."""
+    cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    if isinstance(cause, ModuleNotFoundError):
+        extra = "; pip install -e '.[postgres]'" if "psycopg" in str(cause.name) else ""
+        reason = f"no module {cause.name!r}, expected the driver of this database{extra}"
     else:
-        lock = held(storage.with_name(f"{storage.name}.lock"), wait=False)
-    with _quiet(optuna), lock:
-        if is_journal(storage):
-            _mend(storage)
-        store = _open_storage(storage)
-        study = optuna.create_study(
-            storage=store,
-            study_name=name,
-            direction="minimize",
-            load_if_exists=True,
-            pruner=pruner,
-        )
-        try:
-            yield SharedStudy(study, storage, worker)
-        finally:
-            if _is_address(storage):  # connections are few; another look opens a new one
-                store.remove_session()
-                store.engine.dispose()
+        kinds = {True: "a database that can be reached", False: "an SQLite file of Optuna"}
+        expected = "a journal of Optuna" if _is_journal(storage) else kinds[_is_address(storage)]
+        said = reason_of(getattr(cause, "orig", None) or cause)
+        if not isinstance(cause, ValueError) and type(cause).__module__ == "builtins":
+            said = f"Optuna cannot read it, {type(cause).__name__}: {said}"
+        reason = f"no usable study ({said}), expected {expected}"
+    return ValueError(redact(f"{storage}: found {reason}", storage))
 
 
 def finished_trials(study) -> list:
@@ -159,14 +175,9 @@ def finished_trials(study) -> list:
     return [t for t in study.get_trials(deepcopy=False) if t.state.name in ("COMPLETE", "PRUNED")]
 
 
-def is_journal(storage: str | Path) -> bool:
-    """Whether a study is kept in a log on a shared disk."""
-    return not _is_address(storage) and Path(str(storage)).suffix == ".journal"
-
-
 def is_shared(storage: str | Path) -> bool:
     """Whether several processes may work at a study that is kept there."""
-    return _is_address(storage) or is_journal(storage)
+    return _is_address(storage) or _is_journal(storage)
 
 
 def _is_address(storage):
@@ -174,94 +185,73 @@ def _is_address(storage):
 
 
 def _path(storage):
+    if re.match(r"[a-z][a-z0-9+]+:/?[^/]", str(storage)):  # not a drive letter
+        raise ValueError(
+            f"{redact(storage, storage)}: found neither a file nor an address, expected "
+            "FILE.db, FILE.journal or postgresql://USER@HOST/DATABASE"
+        )
     return Path(str(storage).removeprefix("sqlite:///")).resolve()
 
 
-def _worker_lock(path, worker):
-    return path.with_name(f"{path.name}.{worker}.lock")
+def _is_journal(storage):
+    return not _is_address(storage) and Path(storage).suffix == ".journal"
 
 
-def _open_storage(storage):
+def _lock(path, worker=""):
+    return path.with_name(f"{path.name}.{worker}.lock".replace("..", "."))
+
+
+def _open_storage(storage, retry):
     import optuna
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError
 
-    if is_journal(storage):
+    if _is_journal(storage):
         journal = optuna.storages.journal
         lock = journal.JournalFileOpenLock(str(storage))
+        _mend(storage, lock)
         return optuna.storages.JournalStorage(journal.JournalFileBackend(str(storage), lock))
     if not _is_address(storage):
-        return f"sqlite:///{storage}"
-    return _open_database(str(storage).replace("postgresql://", "postgresql+psycopg://", 1))
-
-
-def _open_database(address, attempts=5):
-    """Open a database; of workers that meet an empty one at once, one makes the tables."""
-    from sqlalchemy.exc import IntegrityError, ProgrammingError
-
-    for _ in range(attempts - 1):
+        return f"sqlite:///file:{quote(str(storage))}?uri=true"  # a path may hold braces or a ?
+    try:
+        bad = "@" in (make_url(storage).host or "")  # the rest of a password with an "@" in it
+    except (ValueError, ArgumentError):  # they quote parts of it
+        bad = True
+    if bad:
+        raise ValueError("not an address; in a password, @ is written %40 and / is written %2F")
+    for attempt in range(5):
         try:
-            return _database(address)
-        except (IntegrityError, ProgrammingError):  # another one is making them just now
-            time.sleep(_POLL)
-    return _database(address)
+            return optuna.storages.RDBStorage(
+                str(storage).replace("postgresql://", "postgresql+psycopg://", 1),
+                engine_kwargs={"pool_pre_ping": True},  # reconnect after a restart of the server
+                heartbeat_interval=HEARTBEAT,
+                grace_period=GRACE,
+                heartbeat_stale_trial_callback=retry,
+            )
+        except (IntegrityError, ProgrammingError):  # another worker is making the tables
+            if attempt == 4:
+                raise
+            time.sleep(0.5)
 
 
-def _database(address):
-    import optuna
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.storages.RDBStorage(
-            address,
-            engine_kwargs={"pool_pre_ping": True},  # a database that was restarted is met again
-            heartbeat_interval=HEARTBEAT,
-            grace_period=GRACE,
-            heartbeat_stale_trial_callback=_retry,
-        )
-
-
-def _retry(study, trial):
-    """Queue the settings of a trial whose worker died, but not for ever."""
-    import optuna
-
-    retries = trial.user_attrs.get("retries", 0) + 1
-    if retries > RETRIES:
-        return
-    kept = {key: value for key, value in trial.user_attrs.items() if key != "worker"}
-    study.add_trial(
-        optuna.trial.create_trial(
-            state=optuna.trial.TrialState.WAITING,
-            params=trial.params,
-            distributions=trial.distributions,
-            user_attrs={**kept, "retries": retries},
-            system_attrs=trial.system_attrs,
-        )
-    )
+def _mend(path, lock):
+    """Check the records of a journal and cut off the half line that a full disk may have left."""
+    if path.is_file():
+        lock.acquire()
+        try:
+            lines = path.read_bytes()
+            whole = lines.rfind(b"\n") + 1
+            for number, line in enumerate(lines[:whole].splitlines(), 1):
+                if not _is_record(line):
+                    raise ValueError(f"line {number} is {line[:40]!r}, not a record")
+            if whole < len(lines):
+                os.truncate(path, whole)
+        finally:
+            lock.release()
 
 
-def _mend(path):
-    """Cut off the half line that a full disk may have left at the end of a journal."""
-    from optuna.storages.journal import JournalFileOpenLock
-
-    if not path.is_file():
-        return
-    lock = JournalFileOpenLock(str(path))
-    lock.acquire()
+def _is_record(line):
     try:
-        with open(path, "rb+") as file:
-            lines = file.read()
-            if lines and not lines.endswith(b"\n"):
-                file.truncate(lines.rfind(b"\n") + 1)
-                os.fsync(file.fileno())
-    finally:
-        lock.release()
-
-
-@contextmanager
-def _quiet(optuna):
-    """Optuna prints a line a trial, with times, to stderr: the caller says what is needed."""
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)
+        return "op_code" in json.loads(line)
+    except (ValueError, TypeError, RecursionError):
+        return False

@@ -14,24 +14,29 @@ import functools
 import hashlib
 import math
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 
 from cosmolib import checksums
+from cosmolib.arrays import checked_maps
 from cosmolib.files import atomic_path
 from cosmolib.formats import (
     FILE_NAME,
     MAPS_PER_SIMULATION,
     PARAMETERS,
     POSITIVE_FIELDS,
-    WIDE_SETS,
+    ROUNDING,
+    Table,
+    camels_columns,
     cut_note,
     cut_of,
     find,
     folders_of,
     map_file,
     map_names,
+    other_parameters,
     read_params,
     roots,
     table_names,
@@ -48,8 +53,8 @@ LABELS = {
 }
 FIDUCIAL = dict(zip(PARAMETERS, (0.3, 0.8, 1.0, 1.0, 1.0, 1.0), strict=True))  # arXiv:2010.00619
 
-BOX_SIZE = 25.0  # [Mpc/h] comoving side of every CAMELS box, and of a map
-SLAB_DEPTH = 5.0  # [Mpc/h] what a map projects
+BOX_SIZE = 25.0  # [Mpc/h] comoving side of the boxes of CMD and Lite, and of their maps
+SLAB_DEPTH = 5.0  # [Mpc/h] what a map projects: a fifth of the box
 RHO_CRIT = 2.775e11  # [(Msun/h)/(Mpc/h)^3] critical density today
 
 CMD_ACCESS = "https://camels-multifield-dataset.readthedocs.io/en/latest/access.html"
@@ -62,6 +67,11 @@ _RANGES = {
     "Astrid": (*_TNG_RANGES[:5], (0.25, 4.0)),
     "Lite": _TNG_RANGES,  # runs on IllustrisTNG's own table
 }
+# Sets whose boxes CMD documents (arXiv:2109.10915); SB35 and others of the second generation of
+# CAMELS have boxes of 50 Mpc/h (arXiv:2606.10038).
+_SETS_OF_25 = ("LH", "CV", "1P", "EX", "BE", "SB", "SB28")
+_BOX_LABEL = re.compile(r"L([0-9]+)n[0-9]+")  # CAMELS' label: box [Mpc/h], particles per side
+_DECLARED = re.compile(r"\bbox_size\b(.*)")
 _WHOLE_SCAN_BYTES = 2**26  # opening a suite reads every pixel of a file up to 64 MB
 _SAMPLED_MAPS = 64  # and this many maps of a larger one
 _READ_BYTES = 2**24  # read at once where a whole suite is gone through
@@ -81,7 +91,7 @@ def parameter_ranges(suite: str) -> np.ndarray:
     """
     name = suite.removeprefix("Nbody_")
     if name in SUITES:
-        return SUITES[name].copy()
+        return SUITES[name][0].copy()
     if name not in _RANGES:
         known = ", ".join((*_RANGES, *SUITES))
         raise ValueError(
@@ -91,8 +101,8 @@ def parameter_ranges(suite: str) -> np.ndarray:
     return np.array(_RANGES[name])
 
 
-def register_suite(name: str, ranges) -> None:
-    """Give the ranges of the parameters of a suite of your own and its N-body twin.
+def register_suite(name: str, ranges, box_size: float = BOX_SIZE) -> None:
+    """Give parameter ranges and box size of a suite of your own and its N-body twin.
 
     A network predicts parameters in units of these ranges, so that they belong to the suite and not
     to the simulations at hand. To look at a suite and to cut it they are not needed.
@@ -103,6 +113,9 @@ def register_suite(name: str, ranges) -> None:
         Letters and digits, as in the names of its files.
     ranges : (6, 2)
         Lower and upper edge of each parameter, in the order of PARAMETERS.
+    box_size : float
+        Side of its boxes [Mpc/h], unless the table of a set declares another, as that of
+        `write_suite` does.
 
     Raises
     ------
@@ -117,15 +130,125 @@ def register_suite(name: str, ranges) -> None:
             f"suite {name!r}: found the ranges {found.tolist()}, expected {count} pairs, low < "
             f"high, of {', '.join(PARAMETERS)}"
         )
-    SUITES.add(name, found, own=_RANGES)
+    SUITES.add(name, (found, _checked_box(f"suite {name!r}", box_size)), own=_RANGES)
 
 
-def mean_surface_density(omega_m):
-    """Mean of a map of total matter, ``Omega_m rho_crit 5 Mpc/h`` [(Msun/h)/(Mpc/h)^2].
+def mean_surface_density(omega_m, box_size=BOX_SIZE):
+    """Mean of a map of total matter, ``Omega_m rho_crit box_size / 5`` [(Msun/h)/(Mpc/h)^2].
 
     It is exact for the mean of the five slabs of one axis, since the box keeps its mass.
     """
-    return np.asarray(omega_m) * RHO_CRIT * SLAB_DEPTH
+    return np.asarray(omega_m) * RHO_CRIT * SLAB_DEPTH * (box_size / BOX_SIZE)
+
+
+def off_fiducial(params, others=None) -> np.ndarray:
+    """Whether each parameter of each simulation leaves the fiducial model.
+
+    Parameters
+    ----------
+    params : (n, 6)
+    others : (n, 22), optional
+        As `Suite.others`.
+
+    Returns
+    -------
+    (n, 6) or (n, 28) bool
+    """
+    off = ~np.isclose(params, list(FIDUCIAL.values()), rtol=ROUNDING, atol=ROUNDING)
+    if others is None:
+        return off
+    columns = camels_columns().iloc[len(PARAMETERS) :]
+    slack = ROUNDING * (columns["MaxVal"] - columns["MinVal"]).to_numpy()
+    return np.hstack([off, np.abs(others - columns["FiducialVal"].to_numpy()) > slack])
+
+
+def read_table(path: Path, name: str, set: str) -> Table:
+    """Read the parameters of a suite's set and check that this set can have them.
+
+    Raises
+    ------
+    ValueError
+        As `cosmolib.formats.read_params`, or values that the set does not have: another set's or
+        suite's table, or other units.
+    """
+    table = read_params(path, name)
+    _check_set(path, table, name, set)
+    return table
+
+
+def _check_set(path, table, name, set):
+    """Refuse the first value that a set cannot have, as far as suite and set are documented."""
+    own = name.removeprefix("Nbody_")
+    if own not in _RANGES and own not in SUITES:
+        return
+    values = table.params if table.others is None else np.hstack([table.params, table.others])
+    off = off_fiducial(table.params, table.others)
+    columns = np.arange(off.shape[1])
+    edges = parameter_ranges(name)
+    slack = ROUNDING * np.ptp(edges, axis=1)
+    outside = np.zeros_like(off)
+    outside[:, :6] = (table.params < edges[:, 0] - slack) | (table.params > edges[:, 1] + slack)
+    rules = [(outside, edges)] if set in ("LH", "1P") or set.startswith("SB") else []
+    if own not in _RANGES:  # of a user's own suite the ranges are all that is known
+        rules = rules if set == "LH" else []
+    elif set in ("CV", "BE"):
+        rules.append((off, "the fiducial value"))
+    elif set == "LH":
+        rules.append((off & (columns >= 6), "the fiducial value"))
+    elif set == "1P":
+        away = off & (off.sum(1, keepdims=True) > 1)
+        rules.append((away, "no more than one parameter off its fiducial value"))
+    elif set == "EX":
+        rules.append((off & (columns < 2), "the fiducial value"))
+        rules.append((~np.isin(values, (0, 1, 100)) & (columns >= 2), "0, 1 or 100"))
+    for bad, allowed in rules:
+        for row, column in np.argwhere(bad)[:1]:
+            if allowed is edges:
+                allowed = f"{edges[column, 0]:g} to {edges[column, 1]:g}"
+            raise ValueError(
+                f"{path}: line {table.lines[row]}: found "
+                f"{[*PARAMETERS, *other_parameters()][column]} = {values[row, column]:g} "
+                f"(simulation {row}), expected {allowed} in set {set} of {name}"
+            )
+
+
+def _box_of(name, set, maps_path, params_path, comments):
+    """Side of the boxes of a suite and set [Mpc/h]: declared in its table, registered or known."""
+    said = {text.strip() for text in _DECLARED.findall(comments)}
+    own = name.removeprefix("Nbody_")
+    if said:
+        match = re.fullmatch(r"[=:]\s*([0-9.]+)(?:\s*Mpc/h)?", said.pop())
+        if said or not match:
+            raise ValueError(
+                f"{params_path}: found no single box size in its comments, expected one line "
+                "'# box_size = 50 Mpc/h'"
+            )
+        box = _checked_box(params_path, match[1])
+    elif own in SUITES:
+        box = SUITES[own][1]
+    else:
+        box = BOX_SIZE if own in _RANGES and set in _SETS_OF_25 else None
+    places = maps_path.name, maps_path.parent.name, params_path.name, comments
+    labels = {float(label) for label in _BOX_LABEL.findall(" ".join(places))}
+    if box is None or labels - {box}:
+        found = f"{box:g} Mpc/h" if box else "no box size"
+        other = f" but the label L{max(labels):g}n..." if labels else ""
+        raise ValueError(
+            f"{maps_path}: found {found}{other} for suite {name}, set {set}, expected one box "
+            f"size: declare it by a line '# box_size = 50 Mpc/h' in {params_path.name}"
+        )
+    return box
+
+
+def _checked_box(where, box_size):
+    """Return a box size as a float; ValueError where it is none."""
+    try:
+        box = float(box_size)
+    except (TypeError, ValueError):
+        box = math.nan
+    if not 0 < box < math.inf:
+        raise ValueError(f"{where}: found the box size {box_size!r}, expected one in Mpc/h above 0")
+    return box
 
 
 # --------------------------------------------------------------------------------------------------
@@ -148,7 +271,7 @@ class Suite:
     maps_path: Path
     params_path: Path
     cut: str = "none"  # what was cut from the maps when the file was written
-    more_params: np.ndarray | None = None  # (n, m) columns after the six, of sets such as SB28
+    others: np.ndarray | None = None  # (n, 22) `other_parameters()`, where they vary: 1P, SB28
 
     @property
     def n_simulations(self) -> int:
@@ -225,17 +348,18 @@ def open_suite(
 def open_files(maps_path: Path, params_path: Path, name: str, field: str, set: str) -> Suite:
     """Open two files as a suite, whatever their names; errors as `open_suite`."""
     maps = map_file(maps_path)
-    columns = read_params(params_path, wide=bool(WIDE_SETS.fullmatch(set)))
-    params, more = columns[:, : len(PARAMETERS)], columns[:, len(PARAMETERS) :]
+    table = read_table(params_path, name, set)
+    params = table.params
     if len(maps) != MAPS_PER_SIMULATION * len(params):
         raise ValueError(
             f"{params_path}: found {len(params)} rows of parameters, expected "
             f"{len(maps) // MAPS_PER_SIMULATION}: one for every {MAPS_PER_SIMULATION} of the "
             f"{len(maps)} maps in {maps_path.name}"
         )
+    box_size = _box_of(name, set, maps_path, params_path, table.comments)
     suite = Suite(
-        name, field, set, maps, params, BOX_SIZE, maps_path, params_path,
-        cut=cut_of(maps_path), more_params=more if more.size else None,
+        name, field, set, maps, params, box_size, maps_path, params_path,
+        cut=cut_of(maps_path), others=table.others,
     )  # fmt: skip
     if maps.nbytes <= _WHOLE_SCAN_BYTES:
         for _ in blocks_of_maps(suite):
@@ -248,7 +372,14 @@ def open_files(maps_path: Path, params_path: Path, name: str, field: str, set: s
 
 
 def write_suite(
-    data_dir: str | Path, name: str, maps, params, *, field: str = "Mtot", set: str = "LH"
+    data_dir: str | Path,
+    name: str,
+    maps,
+    params,
+    *,
+    field: str = "Mtot",
+    set: str = "LH",
+    box_size: float = BOX_SIZE,
 ) -> Suite:
     """Write maps and parameters under CMD's names, each file whole or not at all, and open them.
 
@@ -259,16 +390,19 @@ def write_suite(
     name, field, set
         As of `open_suite`.
     maps : (15 n, N, N)
-        Kept as float32; of matter in (Msun/h)/(Mpc/h)^2, of boxes of 25 Mpc/h and slabs of 5.
+        Kept as float32; of matter in (Msun/h)/(Mpc/h)^2, of slabs of a fifth of the box.
     params : (n, 6)
         In the order of PARAMETERS; kept to five decimals, as CMD does.
+    box_size : float
+        Side of the boxes [Mpc/h]; the table declares it, so that it stays with the files.
 
     Raises
     ------
     ValueError
-        Shapes that do not fit, or pixels that no such map can have: nothing is written.
+        Shapes that do not fit, or pixels or parameters that no such suite can have: nothing is
+        written.
     """
-    maps = np.ascontiguousarray(maps, np.float32)
+    maps = np.ascontiguousarray(checked_maps(maps, f"suite {name!r}: maps")[0], np.float32)
     params = np.asarray(params, np.float64)
     folder = Path(data_dir) / name
     maps_path = folder / map_names(field, name, set)[0]
@@ -287,12 +421,15 @@ def write_suite(
             f"{len(PARAMETERS)}), finite: {', '.join(PARAMETERS)}"
         )
     params_path = folder / table_names(name, set)[0]
-    suite = Suite(name, field, set, maps, params, BOX_SIZE, maps_path, params_path)
+    header = f"box_size = {_checked_box(maps_path, box_size):g} Mpc/h"
+    _check_set(params_path, Table(params, lines=np.arange(n) + 3), name, set)
+    _box_of(name, set, maps_path, params_path, header)
+    suite = Suite(name, field, set, maps, params, box_size, maps_path, params_path)
     _check_values(suite, np.arange(len(maps)), maps)
     with atomic_path(maps_path) as temporary:
         np.save(temporary, maps)
     with atomic_path(params_path) as temporary:
-        np.savetxt(temporary, params, fmt="%.5f", header=" ".join(PARAMETERS))
+        np.savetxt(temporary, params, fmt="%.5f", header=f"{header}\n{' '.join(PARAMETERS)}")
     return open_suite(name, data_dir, field, set)
 
 
@@ -434,7 +571,8 @@ def subset(suite: Suite, n: int | None) -> Suite:
             f"the {n} asked for"
         )
     maps = suite.maps[: MAPS_PER_SIMULATION * n]
-    return dataclasses.replace(suite, maps=maps, params=suite.params[:n])
+    others = None if suite.others is None else suite.others[:n]
+    return dataclasses.replace(suite, maps=maps, params=suite.params[:n], others=others)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

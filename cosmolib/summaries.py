@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from cosmolib.arrays import checked_maps
 from cosmolib.scores import as_estimate, average, bootstrap
 from cosmolib.spectra import cross_power
 from cosmolib.suites import BOX_SIZE
@@ -38,6 +39,7 @@ def by_value(values, quantity, edges, simulations, n_bootstrap=1000, seed=0) -> 
         the summed absolute attribution. Columns are value, low, high; NaN for an empty bin.
     """
     edges = _ascending(edges)
+    quantity, _ = checked_maps(quantity, "quantity", infinite=True)  # as a distance to nothing
     bins = np.searchsorted(edges, quantity, side="right") - 1  # -1 and nb lie outside
     found = _by_bin(values, bins, len(edges) - 1, simulations, n_bootstrap, seed)
     return {"edges": edges, **found}
@@ -78,7 +80,7 @@ def over_to_under(values, overdensity, simulations, n_bootstrap=1000, seed=0) ->
         ``over_to_under_per_pixel``: ratio of the mean absolute attributions; ``under_share``: share
         of the underdense pixels in the sum. Each {"value", "low", "high"}, None if undefined.
     """
-    bins = (np.asarray(overdensity) >= 0).astype(int)
+    bins = (checked_maps(overdensity, "overdensity")[0] >= 0).astype(int)
     sums = [table[:, :2] for table in _sums(values, bins, 2)]  # nothing lies outside
 
     def ratio(absolute, signed, count, weights):
@@ -113,7 +115,7 @@ def region_share(values, inside, simulations, n_bootstrap=1000, seed=0) -> dict:
     dict
         ``value``, ``low``, ``high``; and ``chance``: the share of the pixels.
     """
-    found = _by_bin(values, np.asarray(inside).astype(int), 2, simulations, n_bootstrap, seed)
+    found = _by_bin(values, inside, 2, simulations, n_bootstrap, seed)
     return as_estimate(found["share"][1]) | {"chance": float(found["fraction"][1])}
 
 
@@ -126,7 +128,8 @@ def region_sums(values, regions) -> np.ndarray:
     regions : (1 or n, N, N) int
         From 0; below zero in none.
     """
-    regions = np.broadcast_to(regions, np.shape(values))
+    values, _ = checked_maps(values, "attributions")
+    regions = np.broadcast_to(checked_maps(regions, "regions", "biu")[0], values.shape)
     return _sums(values, regions, int(regions.max()) + 1)[1][:, :-1]
 
 
@@ -200,9 +203,10 @@ def _sums(values, bins, n_bins):
 
     Absolute attribution, signed attribution, number of pixels.
     """
-    values = np.asarray(values, np.float64)
+    values = checked_maps(values, "attributions")[0].astype(np.float64)
+    bins = checked_maps(bins, "regions", "biu")[0].astype(int)
     bins = np.where((bins >= 0) & (bins < n_bins), bins, n_bins)
-    if values.shape != bins.shape or values.ndim != 3:
+    if values.shape != bins.shape:
         raise ValueError(
             f"attributions: found shapes {values.shape} and {bins.shape}, expected (n, N, N) twice"
         )

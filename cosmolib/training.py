@@ -22,8 +22,8 @@ import torch
 from cosmolib.devices import choose_engine, compiled, kept_memory
 from cosmolib.files import reason_of
 from cosmolib.identity import changes, digest, identity
-from cosmolib.inputs import BLOCK, Data
-from cosmolib.runs import Profile
+from cosmolib.inputs import BLOCK, Data, MapsOnDisk, network_inputs
+from cosmolib.profile import Profile
 from cosmolib.states import read_state, write_state
 
 # Pixels at once where no gradient is kept: 256 maps of 64 x 64, on a GPU 128 of 256 x 256.
@@ -318,8 +318,10 @@ def run_network(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return mean and std, (n, P) on the CPU, in eval mode, which the network is left in.
 
-    ``x`` (n, 1, N, N) is a tensor of any floating type, or `cosmolib.inputs.MapsOnDisk`.
+    ``x`` holds scaled maps as `cosmolib.inputs.network_inputs` takes them; `MapsOnDisk` is read
+    batch by batch.
     """
+    x = x if isinstance(x, MapsOnDisk) else network_inputs(x)
     network.to(device).eval()
     gpu = torch.device(device).type == "cuda"
     pixels = EVALUATION_PIXELS_GPU if gpu else EVALUATION_PIXELS

@@ -9,28 +9,29 @@ last.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from cosmolib.devices import select_device
 from cosmolib.evaluation import as_predictions, load_run, predict, read_predictions
 from cosmolib.inputs import MapsOnDisk, denormalise, fill_range, study_split, truth_of
-from cosmolib.runs import Profile, Run
+from cosmolib.profile import Profile
+from cosmolib.runs import Run
 from cosmolib.scaling import fit_scaling
 from cosmolib.suites import (
-    FIDUCIAL,
+    BOX_SIZE,
     MAPS_PER_SIMULATION,
     PARAMETERS,
     Suite,
     map_indices,
+    off_fiducial,
     open_suite,
     simulation_of,
     subset,
 )
 
 SCALINGS_FROM = ("trained", "tested")  # suite that the scaling of the tested maps comes from
-_EQUAL = 1e-4  # relative: tables hold five decimals
 
 
 def cross_evaluate(
@@ -66,12 +67,12 @@ def cross_evaluate(
     Raises
     ------
     ValueError
-        Maps of another grid, an unknown scaling, or nothing that the network has not seen.
+        Maps of another grid or box, an unknown scaling, or nothing that the network has not seen.
     """
     if scaling not in SCALINGS_FROM:
         raise ValueError(f"scaling: found {scaling!r}, expected one of {', '.join(SCALINGS_FROM)}")
     network, own_scaling, config = load_run(run)
-    profile = Profile(**config["profile"])
+    profile = Profile.model_construct(**config["profile"])  # its plugins need not be loaded here
     suite = other
     if isinstance(other, str):
         suite = open_suite(other, profile.data_dir, field=profile.field, set=set or profile.set)
@@ -80,6 +81,12 @@ def cross_evaluate(
     if suite.grid != config["network"]["size"]:
         size = config["network"]["size"]
         raise ValueError(f"{suite.maps_path}: found {suite.grid}^2 maps, expected {size}^2")
+    box_size = config.get("box_size", BOX_SIZE)  # not in older runs, which all had this one
+    if suite.box_size != box_size:
+        raise ValueError(
+            f"{suite.maps_path}: found boxes of {suite.box_size:g} Mpc/h, expected {box_size:g} as "
+            f"in the maps that {run.folder} was trained on"
+        )
     everything = np.arange(len(suite.maps))
     if suite.set == profile.set:
         test, train = unseen_simulations(run, suite, profile), study_split(suite, profile).train
@@ -90,7 +97,9 @@ def cross_evaluate(
         scope = "file"
     value_range = config["value_range"]
     if scaling == "tested":
-        value_range = fill_range(suite, replace(profile, scaling_scope=scope), run.cut)
+        value_range = fill_range(
+            suite, profile.model_copy(update={"scaling_scope": scope}), run.cut
+        )
         fitted = everything if scope == "file" else fitted
         own_scaling = fit_scaling(MapsOnDisk(suite, fitted, run.cut, value_range), profile.scaling)
     x = MapsOnDisk(suite, maps, run.cut, value_range, own_scaling)
@@ -174,14 +183,14 @@ def _mean_of_places(values, n_bootstrap, seed):
 
 def fiducial_rows(suite: Suite) -> np.ndarray:
     """Simulations (k,) of a suite at the fiducial parameters, all columns of its table counted."""
-    return np.flatnonzero(_same(suite.params, list(FIDUCIAL.values())).all(1) & _plain(suite))
+    return np.flatnonzero(~off_fiducial(suite.params, suite.others).any(1))
 
 
 def responses(suite: Suite, predictions: dict) -> list[Response]:
     """Sort the predictions of a 1P set by the parameter that is varied, whatever the order of rows.
 
-    Rows in which several parameters leave their fiducial value, or one that is not among the six,
-    belong to no curve, and a single point is none.
+    Rows in which a parameter beyond the six leaves its fiducial value belong to no curve, and a
+    single point is none.
 
     Parameters
     ----------
@@ -189,15 +198,14 @@ def responses(suite: Suite, predictions: dict) -> list[Response]:
     predictions : dict
         Of all its maps.
     """
-    same = _same(suite.params, list(FIDUCIAL.values()))  # (n, 6)
-    one = (~same).sum(1) == 1
+    off = off_fiducial(suite.params, suite.others)  # (n, 6 or 28)
     fiducial = fiducial_rows(suite)[:1]
     by_simulation = predictions["mean"].reshape(
         -1, MAPS_PER_SIMULATION, len(predictions["parameters"])
     )
     curves = []
     for column, name in enumerate(PARAMETERS):
-        rows = np.flatnonzero(one & ~same[:, column] & _plain(suite))
+        rows = np.flatnonzero((off.sum(1) == 1) & off[:, column])
         rows = np.concatenate([rows, fiducial])
         if len(np.unique(suite.params[rows, column])) < 2:
             continue
@@ -205,19 +213,6 @@ def responses(suite: Suite, predictions: dict) -> list[Response]:
         targets = tuple(str(target) for target in predictions["parameters"])
         curves.append(Response(name, suite.params[rows, column], by_simulation[rows], targets))
     return curves
-
-
-def _same(params, reference):
-    return np.isclose(params, reference, rtol=_EQUAL, atol=_EQUAL)
-
-
-def _plain(suite: Suite) -> np.ndarray:
-    """Whether the columns after the six have their most common values, (n,)."""
-    plain = np.ones(suite.n_simulations, bool)
-    for column in (suite.more_params if suite.more_params is not None else np.empty((1, 0))).T:
-        values, counts = np.unique(column, return_counts=True)
-        plain &= _same(column, values[np.argmax(counts)])
-    return plain
 
 
 # --------------------------------------------------------------------------------------------------
@@ -234,7 +229,7 @@ def describe(params) -> str:
     'no feedback'
     """
     params = np.asarray(params, float)
-    away = np.flatnonzero(~_same(params, list(FIDUCIAL.values())))
+    away = np.flatnonzero(off_fiducial(params))
     if len(away) == 4 and not params[2:].any():
         return "no feedback"
     return ", ".join(f"{PARAMETERS[i]} = {params[i]:g}" for i in away) or "fiducial"

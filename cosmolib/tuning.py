@@ -16,17 +16,18 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from cosmolib.files import redact
 from cosmolib.gpus import visible_gpus
 from cosmolib.identity import digest, identity
 from cosmolib.inputs import Data, prepare_data, study_suite
 from cosmolib.networks import build_network
 from cosmolib.plugins import load_plugins
-from cosmolib.runs import Profile
+from cosmolib.profile import Profile
 from cosmolib.studies import finished_trials, is_shared, open_study
 from cosmolib.suites import Suite
 from cosmolib.training import fit, seeded
@@ -82,7 +83,7 @@ def prepare_search(profile: Profile, seed: int = 1) -> Search:
     change of it begins a new study; more trials continue the old one. Where the first trial has the
     profile's own settings, these count too.
     """
-    profile = replace(profile, n_simulations=profile.tuning_simulations or profile.n_simulations)
+    profile = profile.replace(n_simulations=profile.tuning_simulations or profile.n_simulations)
     suite = study_suite(profile.tuning_suite, profile)
     data = prepare_data(suite, profile, "none")
     first = {key: getattr(profile, key) for key in SEARCH_SPACE} if _inside(profile) else None
@@ -146,21 +147,22 @@ def run_study(
     Raises
     ------
     ValueError
-        Several workers for a SQLite file.
+        Several workers for a SQLite file, or a storage that cannot be used: names it and why.
+    ChildProcessError
+        A worker failed: has its message. The study keeps what was finished.
     """
     import optuna
 
     n_trials = profile.tuning_trials if n_trials is None else n_trials
-    profile = replace(profile, epochs=profile.tuning_epochs)
+    profile = profile.replace(epochs=profile.tuning_epochs)
     if workers > 1:
         if not is_shared(storage):
             raise ValueError(
-                f"{storage}: found SQLite for {workers} workers, expected a .journal file or the "
-                "address of a database"
+                f"{redact(storage, storage)}: found SQLite for {workers} workers, expected a "
+                ".journal file or the address of a database"
             )
         options = {"storage": storage, "n_trials": n_trials, "seed": seed, "name": name}
         options |= {"startup_trials": startup_trials, "prune": prune}
-        _start_workers(workers, (data, profile), options, device, progress)
     size = data.train_x.shape[-1]
 
     def objective(trial, place):
@@ -169,7 +171,7 @@ def run_study(
         study.sampler = _sampler(profile if place == 0 else None, startup_trials, seed, place)
         if place == 0 and _inside(profile):
             trial.set_user_attr("profile", True)
-        chosen = replace(profile, **{key: _suggest(trial, key) for key in SEARCH_SPACE})
+        chosen = profile.replace(**{key: _suggest(trial, key) for key in SEARCH_SPACE})
         losses = []
 
         def report(row):
@@ -198,6 +200,8 @@ def run_study(
 
     with open_study(storage, name, _pruner(prune, startup_trials, profile.epochs)) as shared:
         study = shared.study
+        if workers > 1:
+            _start_workers(workers, (data, profile), options, device, progress)
         shared.run(n_trials, objective, finished)
     return study
 
@@ -227,33 +231,51 @@ def _pruner(prune, startup_trials, epochs):
 
 
 def _start_workers(workers, work, options, device, progress):
-    """Have processes work at a study until it is done or they are dead; say which died."""
+    """Have processes work at a study until it is done; raise the first error of one of them.
+
+    A worker that is killed is only reported: others take over its trial.
+    """
     context = torch.multiprocessing.get_context("spawn")  # shares the maps' memory
     gpus = visible_gpus() if device == "cuda" else []
     before = os.environ.get("CUDA_VISIBLE_DEVICES")
     options = {**options, "device": device}
     threads, processes = max(1, torch.get_num_threads() // workers), []
-    for i in range(workers):
+    errors = context.SimpleQueue()
+    names = [f"worker {i} of {workers}" for i in range(1, workers + 1)]
+    for i, name in enumerate(names):
         if gpus:  # what a process sees is fixed when it starts
             os.environ["CUDA_VISIBLE_DEVICES"] = gpus[i % len(gpus)]
-        process = context.Process(
-            target=_work, args=(*work, {**options, "device": device}, threads)
-        )
+        process = context.Process(target=_work, args=(*work, options, threads, name, errors))
         process.start()
         processes.append(process)
     if gpus:
         os.environ.pop("CUDA_VISIBLE_DEVICES")
         os.environ.update({} if before is None else {"CUDA_VISIBLE_DEVICES": before})
-    for i, process in enumerate(processes):
-        process.join()
+    try:
+        for process in processes:
+            process.join()
+    except BaseException:  # an interruption that only this process received
+        for process in processes:
+            process.terminate()
+        raise
+    if not errors.empty():
+        raise ChildProcessError(errors.get())
+    for name, process in zip(names, processes, strict=True):
+        if process.exitcode > 0:  # it printed a traceback
+            raise RuntimeError(f"{name} ended with exit code {process.exitcode}")
         if process.exitcode and progress is not None:
-            progress(f"worker {i + 1} of {workers} ended with {process.exitcode}; others went on")
+            progress(f"{name} was killed by signal {-process.exitcode}; the others continue")
 
 
-def _work(data, profile, options, threads):
-    load_plugins(profile.plugins)  # this process is a new one
-    torch.set_num_threads(threads)
-    run_study(data, profile, progress=_say, **options)
+def _work(data, profile, options, threads, name, errors):
+    try:
+        load_plugins(profile.plugins)  # this process is a new one
+        torch.set_num_threads(threads)
+        run_study(data, profile, progress=_say, **options)
+    except (ValueError, OSError) as error:  # for the process that the user looks at
+        errors.put(f"{name}: {error}")
+    except KeyboardInterrupt:  # it reached all processes of the terminal
+        sys.exit(130)
 
 
 def _say(line):

@@ -21,7 +21,6 @@ from cosmolib.answers import (
     exact_answer,
     gaussian_field,
     is_answerable,
-    is_spectral,
     known_answer,
 )
 from cosmolib.attribution import attribute, make_baseline
@@ -29,14 +28,14 @@ from cosmolib.calibration import calibration_scores
 from cosmolib.cuts import EDGE_TOLERANCE, apply_cut
 from cosmolib.evaluation import predict_test, stored_predictions
 from cosmolib.fields import TARGETS, Posterior, shell_powers
-from cosmolib.grammar import Cut
+from cosmolib.grammar import Cut, folder_name
 from cosmolib.identity import digest, identity
 from cosmolib.inputs import Data, normalise
 from cosmolib.networks import build_network
 from cosmolib.planted import place as planted_place
 from cosmolib.planted import planted_share
+from cosmolib.profile import Profile
 from cosmolib.results import as_text, r2_of
-from cosmolib.runs import Profile
 from cosmolib.scaling import fit_scaling
 from cosmolib.scores import average, estimate, r2
 from cosmolib.training import fit, seeded
@@ -62,7 +61,7 @@ def known_answer_data(known: KnownAnswer, cut="none") -> Data:
         A cut of overdensity that is no Fourier cut of the linear field.
     """
     cut = Cut.parse(cut)
-    if known.kind == "gaussian" and not (is_spectral(cut) and cut.field in (None, "linear")):
+    if known.kind == "gaussian" and not (cut.is_spectral and cut.field in (None, "linear")):
         raise ValueError(f"cut {str(cut)!r}: expected 'none' or a Fourier cut of the linear map")
     maps = apply_cut(known.maps, cut)
     negative = known.kind in ("gaussian", "band") or (cut.is_fourier and cut.field != "log")
@@ -116,8 +115,7 @@ def train_known(
     checkpoint : path, optional
         As in `cosmolib.training.fit`.
     """
-    profile = replace(
-        profile,
+    profile = profile.replace(
         targets=list(TARGETS),
         epochs=profile.known_answer_epochs,
         max_lr=profile.known_answer_max_lr,
@@ -164,7 +162,7 @@ def known_answer_test(
         As of `cosmolib.evaluation.predict_test`, each map its own simulation.
     """
     cut = str(Cut.parse(cut))
-    place = None if folder is None else Path(folder) / known.kind / cut
+    place = None if folder is None else Path(folder) / known.kind / folder_name(cut)
     if place is None:
         return _learnt(known, profile, cut, seed, device)
     now = identity(

@@ -1,15 +1,17 @@
 """The cosmic web of a map: its classes, its density peaks, its voids, and the way to them.
 
-All functions take stacks (n, N, N) (or one map) of surface density [(Msun/h)/(Mpc/h)^2] of periodic
-boxes. What they find are structures of a slab seen in projection, not those of the 3-D web: a
-"void" is where the slab is empty, whatever lies in front of it and behind.
+All functions take maps (N, N), (n, N, N) or (n, 1, N, N) of surface density [(Msun/h)/(Mpc/h)^2] of
+periodic boxes, as `cosmolib.arrays.checked_maps` checks them. What they find are structures of a
+slab seen in projection, not those of the 3-D web: a "void" is where the slab is empty, whatever
+lies in front of it and behind.
 """
 
 import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
 
-from cosmolib.spectra import as_stack, in_blocks
+from cosmolib.arrays import checked_maps
+from cosmolib.spectra import in_blocks
 from cosmolib.suites import BOX_SIZE
 
 WEB_CLASSES = ("void", "filament", "halo")  # codes 0, 1, 2 of `web_classes`
@@ -32,7 +34,7 @@ def web_classes(maps, box_size=BOX_SIZE, smoothing=SMOOTHING, threshold=COLLAPSE
 
     Parameters
     ----------
-    maps : array, shape (n, N, N) or (N, N)
+    maps : array, shape (N, N), (n, N, N) or (n, 1, N, N)
     box_size : float
         Side of the maps [Mpc/h].
     smoothing : float
@@ -45,7 +47,7 @@ def web_classes(maps, box_size=BOX_SIZE, smoothing=SMOOTHING, threshold=COLLAPSE
     uint8 array, shape of `maps`
         Index into `WEB_CLASSES`.
     """
-    maps, stack = as_stack(maps)
+    stack, shape = checked_maps(maps)
     grid = stack.shape[-1]
     k2, mixed = _wavenumbers(grid, box_size)
     kx2, ky2 = k2[:, :1].clone(), k2[:1].clone()
@@ -61,7 +63,7 @@ def web_classes(maps, box_size=BOX_SIZE, smoothing=SMOOTHING, threshold=COLLAPSE
         centre, radius = (xx + yy) / 2, torch.hypot((xx - yy) / 2, xy)
         count = (centre - radius > threshold).to(torch.uint8) + (centre + radius > threshold)
         classes[block] = count.numpy()
-    return classes.reshape(maps.shape)
+    return classes.reshape(shape)
 
 
 def density_peaks(maps, box_size=BOX_SIZE, smoothing=SMOOTHING, minimum=PEAK):
@@ -69,7 +71,7 @@ def density_peaks(maps, box_size=BOX_SIZE, smoothing=SMOOTHING, minimum=PEAK):
 
     Parameters
     ----------
-    maps : array, shape (n, N, N) or (N, N)
+    maps : array, shape (N, N), (n, N, N) or (n, 1, N, N)
     box_size : float
         Side of the maps [Mpc/h].
     smoothing : float
@@ -82,7 +84,7 @@ def density_peaks(maps, box_size=BOX_SIZE, smoothing=SMOOTHING, minimum=PEAK):
     bool array, shape of `maps`
         True at the pixel of each peak, which is higher than its eight neighbours.
     """
-    maps, stack = as_stack(maps)
+    stack, shape = checked_maps(maps)
     k2, _ = _wavenumbers(stack.shape[-1], box_size)
     smooth = _filtered(stack, torch.exp(-0.5 * k2 * smoothing**2))
     peaks = smooth > minimum
@@ -90,7 +92,7 @@ def density_peaks(maps, box_size=BOX_SIZE, smoothing=SMOOTHING, minimum=PEAK):
         for dx in (-1, 0, 1):
             if dy or dx:
                 peaks &= smooth > np.roll(smooth, (dy, dx), (1, 2))
-    return peaks.reshape(maps.shape)
+    return peaks.reshape(shape)
 
 
 def void_centres(maps, box_size=BOX_SIZE, radii=VOID_RADII, threshold=EMPTY):
@@ -103,7 +105,7 @@ def void_centres(maps, box_size=BOX_SIZE, radii=VOID_RADII, threshold=EMPTY):
 
     Parameters
     ----------
-    maps : array, shape (n, N, N) or (N, N)
+    maps : array, shape (N, N), (n, N, N) or (n, 1, N, N)
     box_size : float
         Side of the maps [Mpc/h].
     radii : sequence of float
@@ -116,7 +118,7 @@ def void_centres(maps, box_size=BOX_SIZE, radii=VOID_RADII, threshold=EMPTY):
     float32 array, shape of `maps`
         Radius [Mpc/h] at the centre of each void, 0 elsewhere.
     """
-    maps, stack = as_stack(maps)
+    stack, shape = checked_maps(maps)
     grid = stack.shape[-1]
     side = np.minimum(np.arange(grid), grid - np.arange(grid)) * box_size / grid
     distance = np.hypot(side[:, None], side)  # from the first pixel, periodic
@@ -137,7 +139,7 @@ def void_centres(maps, box_size=BOX_SIZE, radii=VOID_RADII, threshold=EMPTY):
                     voids[one].append((place, radius))
                     found[one][place] = radius
                     taken |= np.roll(distance, place, (0, 1)) < 2 * radius
-    return found.reshape(maps.shape)
+    return found.reshape(shape)
 
 
 def distance_to(places, box_size=BOX_SIZE):
@@ -145,7 +147,7 @@ def distance_to(places, box_size=BOX_SIZE):
 
     Parameters
     ----------
-    places : bool array, shape (n, N, N) or (N, N)
+    places : bool array, shape (N, N), (n, N, N) or (n, 1, N, N)
     box_size : float
         [Mpc/h]
 
@@ -154,7 +156,7 @@ def distance_to(places, box_size=BOX_SIZE):
     float64 array, shape of `places`
         [Mpc/h]; infinite on a map without any.
     """
-    places, stack = as_stack(np.asarray(places, bool))
+    stack, shape = checked_maps(places, "places", "b")
     grid = stack.shape[-1]
     pad = (grid + 1) // 2  # no pixel is farther than half a box along an axis
     out = np.full(stack.shape, np.inf)
@@ -162,7 +164,7 @@ def distance_to(places, box_size=BOX_SIZE):
         if mask.any():
             around = np.pad(mask, pad, mode="wrap")
             out[one] = distance_transform_edt(~around)[pad : pad + grid, pad : pad + grid]
-    return (out * box_size / grid).reshape(places.shape)
+    return (out * box_size / grid).reshape(shape)
 
 
 def _wavenumbers(grid, box_size):

@@ -33,25 +33,10 @@
 # lower resolution, so that everything runs on a laptop.
 
 # %% tags=["remove-cell"]
-# Opened alone, as on Colab, this notebook fetches its repository and installs it; that takes minutes.
-import importlib.util
 import os
-import subprocess
-import sys
 
-if os.path.isdir("../data/lite"):  # started in notebooks/, as by JupyterLab or on Binder
+if os.path.isdir("../data/lite"):  # JupyterLab starts kernels next to the notebook
     os.chdir("..")
-if importlib.util.find_spec("cosmolib") is None:
-    home, branch = "https://github.com/cosmolib/cosmic-web-interpretability", "main"
-    url = os.environ.get("COSMOLIB_REPOSITORY", home)
-    if not os.path.isdir("cosmolib-clone"):
-        clone = ["git", "clone", "--quiet", "--depth=1", f"--branch={branch}"]
-        subprocess.check_call([*clone, url, "cosmolib-clone"])
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "-e"]
-    subprocess.check_call([*install, "cosmolib-clone[chapters]"])
-    sys.path.insert(0, os.path.abspath("cosmolib-clone"))
-if os.path.isdir("cosmolib-clone"):
-    os.chdir("cosmolib-clone")
 
 # %% tags=["parameters", "hide-input"]
 profile = "demo"  # name of a file in configs/, or a path to one
@@ -69,9 +54,11 @@ from myst_nb import glue
 
 from cosmolib import plots, runs
 from cosmolib.inputs import study_split
+from cosmolib.profile import load_profile
 from cosmolib.scaling import fit_scaling
 from cosmolib.spectra import pixel_pdf, power_spectrum
 from cosmolib.suites import (
+    BOX_SIZE,
     MAPS_PER_SIMULATION,
     PARAMETERS,
     RHO_CRIT,
@@ -87,7 +74,7 @@ started = time.perf_counter()
 plots.use_style()
 
 # %% tags=["hide-input"]
-config = runs.load_profile(profile)
+config = load_profile(profile)
 feedback_name = next(name for name in config.suites if not name.startswith("Nbody_"))
 names = (f"Nbody_{feedback_name}", feedback_name)
 
@@ -102,8 +89,8 @@ omega_m, sigma_8 = params[:, 0], params[:, 1]
 # %% [markdown]
 # ## Two suites, one set of universes
 #
-# Each simulation is a periodic box of 25 Mpc/$h$ with its own cosmology, its own feedback and its own
-# initial phases. Three axes times five slabs of 5 Mpc/$h$ make 15 maps of surface density a
+# Each simulation is a periodic box of {glue:text}`data-box:.0f` Mpc/$h$ with its own cosmology, its own
+# feedback and its own initial phases. Three axes times five slabs of {glue:text}`data-slab:.0f` Mpc/$h$ make 15 maps of surface density a
 # simulation. The profile uses {glue:text}`data-n-simulations:d` simulations, so
 # {glue:text}`data-n-maps:d` maps of {glue:text}`data-grid:d` pixels a side in each suite.
 #
@@ -194,7 +181,7 @@ fig, axes = plots.twin_gallery(
 slabs, boxes, checks = {}, {}, []
 for name, suite in suites.items():
     means = suite.maps.mean(axis=(1, 2), dtype=np.float64).reshape(n_simulations, 15)
-    slabs[name] = means / mean_surface_density(omega_m)[:, None]
+    slabs[name] = means / mean_surface_density(omega_m, suite.box_size)[:, None]
     boxes[name] = slabs[name].reshape(n_simulations, 3, 5).mean(axis=2)
     checks.append(
         {
@@ -387,7 +374,8 @@ numbers = {
     "data-lattice-high": float(largest[2]),
     "data-lattice-error": float((lattice_shipped[:, 2] - lattice_shipped[:, 1]).min() / 2),
     "data-rho-crit": RHO_CRIT,
-    "data-slab": SLAB_DEPTH,
+    "data-slab": SLAB_DEPTH * gravity.box_size / BOX_SIZE,
+    "data-box": gravity.box_size,
     "data-mesh": gravity.box_size / 128,
     "data-nyquist": float(np.pi * 64 / gravity.box_size),
     "data-k-large": K_LARGE,

@@ -31,25 +31,10 @@
 # chapter looks at the cuts alone, before any network.
 
 # %% tags=["remove-cell"]
-# Opened alone, as on Colab, this notebook fetches its repository and installs it; that takes minutes.
-import importlib.util
 import os
-import subprocess
-import sys
 
-if os.path.isdir("../data/lite"):  # started in notebooks/, as by JupyterLab or on Binder
+if os.path.isdir("../data/lite"):  # JupyterLab starts kernels next to the notebook
     os.chdir("..")
-if importlib.util.find_spec("cosmolib") is None:
-    home, branch = "https://github.com/cosmolib/cosmic-web-interpretability", "main"
-    url = os.environ.get("COSMOLIB_REPOSITORY", home)
-    if not os.path.isdir("cosmolib-clone"):
-        clone = ["git", "clone", "--quiet", "--depth=1", f"--branch={branch}"]
-        subprocess.check_call([*clone, url, "cosmolib-clone"])
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "-e"]
-    subprocess.check_call([*install, "cosmolib-clone[chapters]"])
-    sys.path.insert(0, os.path.abspath("cosmolib-clone"))
-if os.path.isdir("cosmolib-clone"):
-    os.chdir("cosmolib-clone")
 
 # %% tags=["parameters", "hide-input"]
 profile = "demo"  # name of a file in configs/, or a path to one
@@ -69,6 +54,7 @@ from scipy.stats import spearmanr
 
 from cosmolib import explorer, plots, plots_cuts, runs
 from cosmolib.cuts import apply_cut, fraction_cut, fraction_negative
+from cosmolib.profile import load_profile
 from cosmolib.scaling import fit_scaling
 from cosmolib.spectra import pixel_pdf, power_spectrum
 from cosmolib.suites import MAPS_PER_SIMULATION, mean_surface_density, open_suite, subset
@@ -77,7 +63,7 @@ started = time.perf_counter()
 plots.use_style()
 
 # %% tags=["hide-input"]
-config = runs.load_profile(profile)
+config = load_profile(profile)
 name = next(suite for suite in config.suites if not suite.startswith("Nbody_"))
 suite = open_suite(name, data_dir or config.data_dir, field=config.field, set=config.set)
 suite = subset(suite, min(at_most, config.n_simulations or suite.n_simulations))
@@ -135,7 +121,10 @@ gallery = [
     "mask:above:1e12",
     "shuffle:above:1e12:clamp",
 ]
-shown = [apply_cut(maps[example], cut, value_range=pixel_range) for cut in gallery]
+shown = [
+    apply_cut(maps[example], cut, box_size=suite.box_size, value_range=pixel_range)
+    for cut in gallery
+]
 fig, axes = plots_cuts.cut_gallery(np.stack(shown), gallery, suite.box_size)
 
 # %% [markdown]
@@ -149,7 +138,7 @@ fig, axes = plots_cuts.cut_gallery(np.stack(shown), gallery, suite.box_size)
 smallest = 2 * np.pi / suite.box_size
 edges_k = np.geomspace(2 * smallest, suite.grid / 2 * smallest * np.sqrt(2), 24)
 stills = ["none", "kmax:1", "kmax:2", "kmax:4"]
-shown = [apply_cut(maps[example], cut) for cut in stills]
+shown = [apply_cut(maps[example], cut, box_size=suite.box_size) for cut in stills]
 still, _ = plots_cuts.cut_gallery(np.stack(shown), stills, suite.box_size)
 alt = "One map uncut and with only waves below 1, 2 and 4 h/Mpc: the lower the edge, the smoother"
 HTML(explorer.scales_explorer(maps[example], edges_k, still, alt, suite.box_size))
@@ -160,10 +149,10 @@ edges_density = np.arange(9.54, 13.5, 0.08) - np.log10(maps[example].mean())  # 
 low, high = np.quantile(contrast, [0.001, 0.999])
 edges_density = edges_density[(edges_density > low) & (edges_density < high)]
 stills = ["none", "mask:above:delta=3", "mask:above:delta=0", "mask:below:delta=-0.5"]
-shown = [apply_cut(maps[example], cut) for cut in stills]
+shown = [apply_cut(maps[example], cut, box_size=suite.box_size) for cut in stills]
 still, _ = plots_cuts.cut_gallery(np.stack(shown), stills, suite.box_size)
 alt = "One map, and in black its pixels above an overdensity of 3, above 0 and below -0.5"
-HTML(explorer.densities_explorer(maps[example], edges_density, still, alt))
+HTML(explorer.densities_explorer(maps[example], edges_density, still, alt, suite.box_size))
 
 # %% [markdown]
 # ## What a cut leaves of the spectrum
@@ -233,7 +222,7 @@ few = maps[::5]  # one slab an axis is enough for pixel counts: 3 maps a simulat
 pdfs = {title: {} for title in pdf_cuts}
 for title, cuts in pdf_cuts.items():
     for cut in cuts:
-        after = apply_cut(few, cut, value_range=pixel_range)
+        after = apply_cut(few, cut, box_size=suite.box_size, value_range=pixel_range)
         note = f" ({fraction_negative(after).mean():.0%})" if title.startswith("Fourier") else ""
         pdfs[title][cut + note] = pixel_pdf(after, edges).mean(axis=0)
 fig, axes = plots_cuts.cut_pdfs(centres, pixel_pdf(few, edges).mean(axis=0), pdfs)
@@ -285,7 +274,9 @@ k_max = np.geomspace(0.6, corner * 1.001, 10)
 negative = {
     f"{name}, {label}": np.stack(
         [
-            fraction_negative(apply_cut(few, f"kmax:{edge:.4f}{field}")).reshape(-1, 3).mean(axis=1)
+            fraction_negative(apply_cut(few, f"kmax:{edge:.4f}{field}", box_size=suite.box_size))
+            .reshape(-1, 3)
+            .mean(axis=1)
             for edge in k_max
         ],
         axis=1,
@@ -312,7 +303,7 @@ for label, cut, kind in (
     ("kmax:4, asinh", "kmax:4", "asinh"),
     ("kmax:4@log, log", "kmax:4@log", "log"),
 ):
-    sample = apply_cut(few[::3], cut)
+    sample = apply_cut(few[::3], cut, box_size=suite.box_size)
     seen[label] = fit_scaling(sample, kind).apply(sample)
 fig, axes = plots.scaled_pixels(seen)
 
@@ -324,7 +315,7 @@ kept_power = ratios["density cuts"]
 first = int(np.argmin(np.abs(k - 1.0)))
 numbers = {
     "cuts-n-simulations": suite.n_simulations,
-    "cuts-mean-density": float(mean_surface_density(1.0)),
+    "cuts-mean-density": float(mean_surface_density(1.0, suite.box_size)),
     "cuts-random-mean": float(random_mean / maps[example].mean(dtype=np.float64)),
     "cuts-spearman-absolute": float(
         spearmanr(omega_m, fractions["surface density"]["above:4e11"]).statistic

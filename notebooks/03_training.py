@@ -27,7 +27,7 @@
 # [chapter 06](06_results.ipynb) is one execution of it, for example
 #
 # ```bash
-# papermill notebooks/03_training.ipynb out.ipynb -p suite Lite -p cut kmax:4
+# python workflow/run_notebook.py notebooks/03_training.ipynb out.ipynb -p suite Lite -p cut kmax:4
 # ```
 #
 # and leaves one folder, `runs/<profile>/<suite>/<cut>/<architecture>-s<seed>/`. A run that is
@@ -37,25 +37,10 @@
 # that network is shown and judged on the test maps, in `runs/<profile>-weights_41/...`.
 
 # %% tags=["remove-cell"]
-# Opened alone, as on Colab, this notebook fetches its repository and installs it; that takes minutes.
-import importlib.util
 import os
-import subprocess
-import sys
 
-if os.path.isdir("../data/lite"):  # started in notebooks/, as by JupyterLab or on Binder
+if os.path.isdir("../data/lite"):  # JupyterLab starts kernels next to the notebook
     os.chdir("..")
-if importlib.util.find_spec("cosmolib") is None:
-    home, branch = "https://github.com/cosmolib/cosmic-web-interpretability", "main"
-    url = os.environ.get("COSMOLIB_REPOSITORY", home)
-    if not os.path.isdir("cosmolib-clone"):
-        clone = ["git", "clone", "--quiet", "--depth=1", f"--branch={branch}"]
-        subprocess.check_call([*clone, url, "cosmolib-clone"])
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "-e"]
-    subprocess.check_call([*install, "cosmolib-clone[chapters]"])
-    sys.path.insert(0, os.path.abspath("cosmolib-clone"))
-if os.path.isdir("cosmolib-clone"):
-    os.chdir("cosmolib-clone")
 
 # %% tags=["parameters", "hide-input"]
 profile = "demo"  # name of a file in configs/, or a path to one
@@ -85,6 +70,7 @@ from cosmolib.evaluation import adopt_run, adopted_name, train_run
 from cosmolib.grammar import Cut
 from cosmolib.inputs import study_split, study_suite
 from cosmolib.networks import build_network, published_network
+from cosmolib.profile import load_profile
 from cosmolib.results import as_text, from_metrics, r2_of
 from cosmolib.suites import map_indices
 from cosmolib.training import augment
@@ -94,11 +80,9 @@ plots.use_style()
 
 # %% tags=["hide-input"]
 overrides = {"data_dir": data_dir} if data_dir else {}
-config = runs.load_profile(profile, **overrides)
+config = load_profile(profile, **overrides)
 if epochs:
-    config = runs.load_profile(
-        profile, **overrides, epochs=epochs, name=f"{config.name}-{epochs}epochs"
-    )
+    config = load_profile(profile, **overrides, epochs=epochs, name=f"{config.name}-{epochs}epochs")
 config = config.shuffled if shuffle_labels else config
 architecture = "o3" if weights else architecture or config.architecture
 cut = str(Cut.parse(cut))

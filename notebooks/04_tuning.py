@@ -28,34 +28,18 @@
 # are fixed in its file, so that every {term}`cut <Cut>` is trained in the same way.
 
 # %% tags=["remove-cell"]
-# Opened alone, as on Colab, this notebook fetches its repository and installs it; that takes minutes.
-import importlib.util
 import os
-import subprocess
-import sys
 
-if os.path.isdir("../data/lite"):  # started in notebooks/, as by JupyterLab or on Binder
+if os.path.isdir("../data/lite"):  # JupyterLab starts kernels next to the notebook
     os.chdir("..")
-if importlib.util.find_spec("cosmolib") is None:
-    home, branch = "https://github.com/cosmolib/cosmic-web-interpretability", "main"
-    url = os.environ.get("COSMOLIB_REPOSITORY", home)
-    if not os.path.isdir("cosmolib-clone"):
-        clone = ["git", "clone", "--quiet", "--depth=1", f"--branch={branch}"]
-        subprocess.check_call([*clone, url, "cosmolib-clone"])
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "-e"]
-    subprocess.check_call([*install, "cosmolib-clone[chapters]"])
-    sys.path.insert(0, os.path.abspath("cosmolib-clone"))
-if os.path.isdir("cosmolib-clone"):
-    os.chdir("cosmolib-clone")
 
 # %% tags=["parameters", "hide-input"]
 profile = "demo"  # name of a file in configs/, or a path to one
 trials = 0  # complete and pruned trials in the end; 0: as the profile says
 seed = 1  # of the sampler and of every training
 workers = 1  # processes of this machine that share the search
-storage = ""  # FILE.db, FILE.journal (many processes, one disk) or postgresql://...; "" as below
 data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
-runs_dir = "runs"  # the study is kept in <runs_dir>/<profile>/tuning/ unless storage says where
+runs_dir = "runs"  # the study is in <runs_dir>/<profile>/tuning/, or where $COSMOLIB_STUDY says
 
 # %% tags=["hide-input"]
 import time
@@ -67,12 +51,13 @@ from myst_nb import glue
 
 from cosmolib import plots, plots_results, runs, tuning
 from cosmolib.devices import select_device
+from cosmolib.profile import load_profile
 
 started = time.perf_counter()
 plots.use_style()
 
 # %% tags=["hide-input"]
-config = runs.load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
+config = load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
 search = tuning.prepare_search(config, seed)
 
 # %% [markdown]
@@ -114,7 +99,7 @@ pd.DataFrame(
 study = tuning.run_study(
     search.data,
     search.profile,
-    storage=storage or tuning.default_storage(runs_dir, config, workers),
+    storage=tuning.default_storage(runs_dir, config, workers),
     n_trials=trials or None,
     seed=seed,
     name=search.name,
@@ -151,8 +136,11 @@ fig, axes = plots_results.study_slices(
 )
 
 # %% mystnb={"figure": {"name": "fig-study-importances", "caption": "Share of the variance of the validation loss that each hyper-parameter explains over its range, from the complete trials."}, "image": {"alt": "Horizontal bars, one for each of the four hyper-parameters, whose lengths sum to one; the longest bar is on top."}} tags=["hide-input"]
-importances = tuning.importances(study) or dict.fromkeys(space, 0.0)
-fig, axes = plots_results.importances(importances)
+importances = tuning.importances(study)
+if importances:
+    fig, axes = plots_results.importances(importances)
+else:
+    print("Left out: importances need two complete trials with different losses.")
 
 # %% tags=["remove-input"]
 best = table[~table["pruned"]].sort_values("value").iloc[0]
@@ -176,7 +164,9 @@ results = {
     "tuning_best_weight_decay": float(best["weight_decay"]),
     "tuning_best_dropout": float(best["dropout"]),
     "tuning_best_hidden": int(best["hidden"]),
-    "tuning_most_important": max(importances, key=importances.get).replace("_", " "),
+    "tuning_most_important": max(importances, key=importances.get, default="not known").replace(
+        "_", " "
+    ),
     "tuning_comparison": comparison,
     "tuning_edges": ", ".join(edges).replace("_", " ") or "none",
 }
@@ -199,7 +189,7 @@ runs.write_json(
 #   {glue:text}`tuning_best_max_lr:.2g`, a weight decay of {glue:text}`tuning_best_weight_decay:.2g`,
 #   a dropout of {glue:text}`tuning_best_dropout:.2f` and a width of
 #   {glue:text}`tuning_best_hidden:d`. {glue:text}`tuning_comparison:s`
-# - Most of the variance goes with the {glue:text}`tuning_most_important:s`. Optima at the edge of
+# - Hyper-parameter that most of the variance goes with: {glue:text}`tuning_most_important:s`. Optima at the edge of
 #   their range: {glue:text}`tuning_edges:s`.
 # - The validation loss stands on {glue:text}`tuning_valid_simulations:d` simulations, and the best
 #   of many trials is partly the luckiest. A short search ranks settings for short trainings; it is

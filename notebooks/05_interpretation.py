@@ -29,7 +29,7 @@
 # or a state dict of the published code and the maps of one {term}`suite <Suite>` at $256^2$ pixels:
 #
 # ```bash
-# papermill notebooks/05_interpretation.ipynb out.ipynb \
+# python workflow/run_notebook.py notebooks/05_interpretation.ipynb out.ipynb \
 #     -p profile camels -p suite IllustrisTNG -p weights path/to/weights_41.pt
 # ```
 #
@@ -38,25 +38,10 @@
 # without those pixels is the matter of [chapter 06](06_results.ipynb).
 
 # %% tags=["remove-cell"]
-# Opened alone, as on Colab, this notebook fetches its repository and installs it; that takes minutes.
-import importlib.util
 import os
-import subprocess
-import sys
 
-if os.path.isdir("../data/lite"):  # started in notebooks/, as by JupyterLab or on Binder
+if os.path.isdir("../data/lite"):  # JupyterLab starts kernels next to the notebook
     os.chdir("..")
-if importlib.util.find_spec("cosmolib") is None:
-    home, branch = "https://github.com/cosmolib/cosmic-web-interpretability", "main"
-    url = os.environ.get("COSMOLIB_REPOSITORY", home)
-    if not os.path.isdir("cosmolib-clone"):
-        clone = ["git", "clone", "--quiet", "--depth=1", f"--branch={branch}"]
-        subprocess.check_call([*clone, url, "cosmolib-clone"])
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "-e"]
-    subprocess.check_call([*install, "cosmolib-clone[chapters]"])
-    sys.path.insert(0, os.path.abspath("cosmolib-clone"))
-if os.path.isdir("cosmolib-clone"):
-    os.chdir("cosmolib-clone")
 
 # %% tags=["parameters", "hide-input"]
 profile = "demo"  # name of a file in configs/, or a path to one
@@ -90,6 +75,7 @@ from cosmolib.attribution import BASELINES, METHODS, takes_baseline
 from cosmolib.evaluation import adopt_run, adopted_name
 from cosmolib.grammar import Cut
 from cosmolib.interpretation import explain, load_subject
+from cosmolib.profile import load_profile
 from cosmolib.results import as_text
 from cosmolib.scores import as_estimate
 from cosmolib.suites import LABELS
@@ -118,7 +104,7 @@ plots.use_style()
 # some of the maps, for time.
 
 # %% tags=["hide-input"]
-config = runs.load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
+config = load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
 targets = [name for name in ("Omega_m", "sigma_8") if name in config.targets]
 column = {t: config.targets.index(t) for t in targets}
 study = adopted_name(config, weights) if weights else config.name
@@ -253,6 +239,7 @@ still, _ = plots_attribution.attribution_gallery(
     gallery.maps[:2],
     {name: entries[targets[0].replace("_", " "), name, base][:2] for name, base in shown_methods},
     [f"map {i + 1}" for i in range(2)],
+    main.box_size,
 )
 alt = "Density of two maps and their attributions by three methods, the first choices of the menus"
 HTML(
@@ -557,6 +544,12 @@ if not weights:
         if number != (seed or config.seeds[0]) and run_of(feedback, number=number).complete:
             run = run_of(feedback, number=number)
             others[f"seed {number}"] = load_subject(run, config).network
+wanted = ["shuffled labels"]
+wanted += [f"seed {n}" for n in config.attribution_seeds if n != (seed or config.seeds[0])]
+for label in wanted:
+    if label not in others:
+        reason = "the network was trained elsewhere" if weights else "it has no complete run"
+        print(f"Left out: {label}, because {reason}.")
 every = [*METHODS, *more]
 random = {t: interpretation.randomisation(few, every, column[t], config, others) for t in targets}
 
@@ -710,7 +703,10 @@ for level in noise_levels:
         noise_shares[label].append({t: shares(noisy, values[t])[key] for t in targets})
 
 # %% mystnb={"figure": {"name": "fig-attribution-noise", "caption": "Share of the absolute attribution (Integrated Gradients) that lies on under-dense pixels and on voids of the cosmic web, against the white noise in the maps, with the share of the pixels in grey, for the suite with feedback (Lite: a proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8 of the share of attribution against the level of noise; one line for under-dense pixels and one for voids."}} tags=["hide-input"]
-if len(noise_levels) > 1:
+if len(noise_levels) < 2:
+    reason = "this network was trained elsewhere" if weights else "two levels of noise are needed"
+    print(f"Left out: {len(noise_levels)} complete runs with white noise; {reason}.")
+else:
     fig, axes = plots_validation.by_noise(
         noise_levels,
         noise_shares,
@@ -742,6 +738,9 @@ if not weights:
 agreement = {t: interpretation.rank_agreement(retrained, t) for t in targets}
 if retrained:
     fig, axes = plots_checks.attribution_against_retraining(retrained, targets)
+else:
+    reason = "the network was trained elsewhere" if weights else "no density cut has a complete run"
+    print(f"Left out: {reason}.")
 
 # %% tags=["remove-input"]
 ig = {t: found[feedback, t, "integrated_gradients"].values for t in targets}

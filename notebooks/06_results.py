@@ -32,25 +32,10 @@
 # network may fail to find what is there ([chapter 07](07_validation.ipynb) tests that).
 
 # %% tags=["remove-cell"]
-# Opened alone, as on Colab, this notebook fetches its repository and installs it; that takes minutes.
-import importlib.util
 import os
-import subprocess
-import sys
 
-if os.path.isdir("../data/lite"):  # started in notebooks/, as by JupyterLab or on Binder
+if os.path.isdir("../data/lite"):  # JupyterLab starts kernels next to the notebook
     os.chdir("..")
-if importlib.util.find_spec("cosmolib") is None:
-    home, branch = "https://github.com/cosmolib/cosmic-web-interpretability", "main"
-    url = os.environ.get("COSMOLIB_REPOSITORY", home)
-    if not os.path.isdir("cosmolib-clone"):
-        clone = ["git", "clone", "--quiet", "--depth=1", f"--branch={branch}"]
-        subprocess.check_call([*clone, url, "cosmolib-clone"])
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "-e"]
-    subprocess.check_call([*install, "cosmolib-clone[chapters]"])
-    sys.path.insert(0, os.path.abspath("cosmolib-clone"))
-if os.path.isdir("cosmolib-clone"):
-    os.chdir("cosmolib-clone")
 
 # %% tags=["parameters", "hide-input"]
 profile = "demo"  # name of a file in configs/, or a path to one
@@ -80,6 +65,7 @@ from cosmolib import (
 )
 from cosmolib.grammar import Cut
 from cosmolib.inputs import study_suite
+from cosmolib.profile import load_profile
 from cosmolib.results import FILE_NAME, as_text, read_table, results_table
 
 started = time.perf_counter()
@@ -87,7 +73,7 @@ plots.use_style()
 pd.set_option("display.max_colwidth", None)
 
 # %% tags=["hide-input"]
-config = runs.load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
+config = load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
 table = results_table(config, runs_dir, progress=print)
 
 # %% [markdown]
@@ -170,6 +156,8 @@ own_controls = [x for x in table["controls"] if x["suite"] == claims.hydro_suite
 own_controls.sort(key=lambda x: x["kind"])
 if own_controls:
     fig, axes = plots_results.control_pairs(own_controls, targets)
+else:
+    print("Left out: this profile has no complete run of both a cut and its control.")
 
 # %% tags=["hide-input", "full-width"]
 pd.DataFrame(
@@ -187,7 +175,7 @@ pd.DataFrame(
         }
         for x in own_controls
     ]
-).set_index(["control", "cut"]) if own_controls else None
+).set_index(["control", "cut"]) if own_controls else Markdown("Left out, as the figure is.")
 
 # %% [markdown]
 # ## Noise: does the void information survive?
@@ -214,6 +202,8 @@ noise_curves = {
 }
 if len(white) > 1:
     fig, axes = plots_validation.by_noise(white, noise_curves, targets, "$R^2$, a map")
+else:
+    print(f"Left out: the figure needs two levels of white noise, complete are {len(white)}.")
 
 # %% tags=["hide-input"]
 pd.DataFrame(
@@ -221,7 +211,7 @@ pd.DataFrame(
         {"case": row["cut"], **{f"R2, {name}": as_text(row["r2"].get(name)) for name in targets}}
         for _, row in noisy
     ]
-).set_index("case") if noisy else None
+).set_index("case") if noisy else Markdown("Left out: this profile has no complete run with noise.")
 
 # %% [markdown]
 # ## Across the suites
@@ -264,7 +254,8 @@ pd.DataFrame(
 # Networks of uncut maps, each on sets of its own suite that it never saw: **CV**, many boxes of one
 # cosmology; **1P**, one parameter varied at a time with the same initial phases; **EX**, feedback far
 # outside of the range that was trained on. Lite has small sets of the same kind (in EX its feedback
-# *proxy* is used far outside of what it was made for). Sets that are not at hand are left out.
+# *proxy* is used far outside of what it was made for). Suites, sets and simulations that are left
+# out here and in the section above are listed below, each with the reason.
 #
 # A posterior mean is drawn towards the middle of the prior, the more so the less a map tells: a
 # response with a slope below 1, and a prediction above the truth at low values, belong to an honest
@@ -273,15 +264,21 @@ pd.DataFrame(
 
 # %% tags=["hide-input"]
 for name, rows in table["sets"].items():
-    print(f"{name}: {', '.join(dict.fromkeys(row['suite'] for row in rows)) or 'not at hand'}")
+    print(f"{name}: {', '.join(dict.fromkeys(row['suite'] for row in rows)) or 'left out'}")
+for sentence in table["left_out"]:
+    print(sentence)
 
 # %% mystnb={"figure": {"name": "fig-cosmic-variance", "caption": "Predictions for boxes of one cosmology (set CV): each circle is the mean over the 15 maps of a box, the diamond the mean of all with the standard deviation that the network predicts for a single map; grey lines: the true values. Lite (feedback proxy) and Nbody_Lite (gravity only) unless the profile names CMD."}, "image": {"alt": "A scatter plot for each suite of predicted sigma_8 against predicted Omega_m. A cloud of small circles, one a box, lies around the crossing of two grey lines at the true cosmology, with a diamond and its error bars in the middle of the cloud."}} tags=["hide-input"]
 if table["sets"]["CV"] and len(targets) == 2:
     fig, axes = plots_transfer.cosmic_variance(table["sets"]["CV"], targets)
+else:
+    print("Left out: the figure needs the set CV and networks that predict both parameters.")
 
 # %% mystnb={"figure": {"name": "fig-response", "caption": "Response to one parameter at a time (set 1P): predicted parameters, mean over the 15 maps with its standard error, against the varied one. Dashed: the truth. Lite (feedback proxy) and Nbody_Lite (gravity only) unless the profile names CMD."}, "image": {"alt": "Two rows of panels for predicted Omega_m and sigma_8, one column for each of the six varied parameters. The prediction rises along the dashed diagonal where its own parameter is varied and stays near the dashed horizontal line where another is; one line with error bars a suite."}} tags=["hide-input"]
 if table["sets"]["1P"]:
     fig, axes = plots_transfer.response(table["sets"]["1P"], targets)
+else:
+    print("Left out: no suite has a set 1P with curves of the six parameters; reasons above.")
 
 # %% [markdown]
 # What the curves amount to: the slope of the prediction with the varied parameter, and how far the
@@ -304,11 +301,13 @@ pd.DataFrame(
         }
         for row in table["sets"]["1P"]
     ]
-) if table["sets"]["1P"] else None
+) if table["sets"]["1P"] else Markdown("Left out, as the figure is.")
 
 # %% mystnb={"figure": {"name": "fig-extremes", "caption": "Extreme feedback (set EX): mean of prediction minus truth, in units of the mean predicted standard deviation. Bars: 95 % over the maps of the one simulation. Lite (feedback proxy) and Nbody_Lite (gravity only, the same in all four) unless the profile names CMD."}, "image": {"alt": "Two panels for Omega_m and sigma_8 with one row each for the fiducial model, AGN feedback times 100, supernova feedback times 100 and no feedback; one point with an error bar a suite, around a vertical line at zero."}} tags=["hide-input"]
 if table["sets"]["EX"]:
     fig, axes = plots_transfer.extremes(table["sets"]["EX"], targets)
+else:
+    print("Left out: no suite has a set EX; reasons above.")
 
 # %% [markdown]
 # ## Beside a full study
@@ -336,6 +335,8 @@ if stored:
         targets,
         [f"{x['profile']}, {x['n_simulations']} simulations" for x in (table, stored[-1])],
     )
+else:
+    print("Left out: the figure needs a stored study.")
 
 # %% [markdown]
 # ## The six claims
@@ -349,6 +350,8 @@ if stored:
 # %% tags=["hide-input"]
 attribution = folder / "05_interpretation.json"
 table["attribution"] = runs.read_json(attribution) if attribution.is_file() else None
+if table["attribution"] is None:
+    print(f"Left out: the numbers of chapter 05, because there is no {attribution}.")
 verdicts = claims.as_table(claims.judge(table))
 pd.DataFrame(
     [

@@ -32,25 +32,10 @@
 # Lite or CMD.
 
 # %% tags=["remove-cell"]
-# Opened alone, as on Colab, this notebook fetches its repository and installs it; that takes minutes.
-import importlib.util
 import os
-import subprocess
-import sys
 
-if os.path.isdir("../data/lite"):  # started in notebooks/, as by JupyterLab or on Binder
+if os.path.isdir("../data/lite"):  # JupyterLab starts kernels next to the notebook
     os.chdir("..")
-if importlib.util.find_spec("cosmolib") is None:
-    home, branch = "https://github.com/cosmolib/cosmic-web-interpretability", "main"
-    url = os.environ.get("COSMOLIB_REPOSITORY", home)
-    if not os.path.isdir("cosmolib-clone"):
-        clone = ["git", "clone", "--quiet", "--depth=1", f"--branch={branch}"]
-        subprocess.check_call([*clone, url, "cosmolib-clone"])
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "-e"]
-    subprocess.check_call([*install, "cosmolib-clone[chapters]"])
-    sys.path.insert(0, os.path.abspath("cosmolib-clone"))
-if os.path.isdir("cosmolib-clone"):
-    os.chdir("cosmolib-clone")
 
 # %% tags=["parameters", "hide-input"]
 profile = "demo"  # name of a file in configs/, or a path to one
@@ -87,6 +72,7 @@ from cosmolib.devices import select_device
 from cosmolib.evaluation import load_run, predict_valid, read_predictions, train_run
 from cosmolib.fields import TARGETS
 from cosmolib.inputs import prepare_data, study_suite
+from cosmolib.profile import load_profile
 from cosmolib.results import as_text, from_metrics, r2_of
 from cosmolib.suites import LABELS
 from cosmolib.validation import known_answer_test
@@ -95,7 +81,7 @@ started = time.perf_counter()
 plots.use_style()
 
 # %% tags=["hide-input"]
-config = runs.load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
+config = load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
 device = select_device()
 bootstrap = {"n_bootstrap": config.bootstrap_samples}
 folder = Path(runs_dir) / config.name / "known"
@@ -312,7 +298,7 @@ flow, flow_predictions = None, None
 x = {part: getattr(uncut_data, f"{part}_x") for part in ("train", "valid", "test")}
 features = {part: posteriors.network_features(uncut_network, maps_) for part, maps_ in x.items()}
 if importlib.util.find_spec("sbi") is None:
-    print("sbi is not installed (pip install 'cosmolib[posterior]'): this section is left out.")
+    print("sbi is not installed (pip install -e '.[posterior]'): this section is left out.")
 else:
     flow = posteriors.fit_posterior(
         features["train"], uncut_data.train_theta, features["valid"], uncut_data.valid_theta,
@@ -333,6 +319,8 @@ if flow is not None and len(pair) == 2:
         names,
         [f"test map {predictions['map'][i]}" for i in shown_maps],
     )
+else:
+    print("Left out: the figure needs the flow and networks that predict both parameters.")
 
 # %% mystnb={"figure": {"name": "fig-coverage-flow", "caption": "Coverage of the full posterior on test maps of the profile's first suite (Lite: with a feedback proxy): by ranks, parameter by parameter, and by TARP, all parameters at once. Bands: 95 % over simulations; dashed: calibrated."}, "image": {"alt": "Two panels of measured against nominal coverage from zero to one, one for ranks with a line for each parameter and one for TARP with a single line; shaded bands lie about the dashed diagonal."}} tags=["hide-input"]
 flow_coverage = {}
@@ -343,6 +331,8 @@ if flow is not None:
         "TARP": {"all together": posteriors.tarp(samples, predictions, **samples_options)},
     }
     fig, axes = plots_validation.coverage(levels, flow_coverage, LABELS)
+else:
+    print("Left out: the figure needs the flow.")
 
 # %% tags=["hide-input"]
 scored = {"moment network": predictions, "recalibrated": versions["recalibrated"]}

@@ -1,9 +1,19 @@
 """Fixtures for all tests: a tiny synthetic suite in CMD's format."""
 
-import numpy as np
-import pytest
+import os
 
-from cosmolib.suites import MAPS_PER_SIMULATION, mean_surface_density, parameter_ranges
+# pytest-xdist runs a process per core: more threads than one would only wait for each other.
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+from cosmolib.suites import (  # noqa: E402
+    MAPS_PER_SIMULATION,
+    mean_surface_density,
+    parameter_ranges,
+)
 
 TINY_GRID = 32
 TINY_SIMULATIONS = 24

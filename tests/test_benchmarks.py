@@ -1,5 +1,7 @@
 """The bench of a full-size file, at a small size: rows that a reader can trust, resumable."""
 
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -17,26 +19,39 @@ from cosmolib.suites import open_suite
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "benchmarks")]
+import attribution  # noqa: E402
 import camels  # noqa: E402
 import stage  # noqa: E402
 
 SIMULATIONS = 6
 
 
-def command(folder, *arguments):
+def options(folder, *more):
     return [
-        sys.executable, str(ROOT / "benchmarks" / "camels.py"), "--simulations", str(SIMULATIONS),
-        "--grid", "64", "--folder", str(folder / "files"), "--table", str(folder / "table.json"),
-        *arguments,
+        "--simulations", str(SIMULATIONS), "--grid", "64", "--folder", str(folder / "files"),
+        "--table", str(folder / "table.json"), *more,
     ]  # fmt: skip
 
 
-def bench(folder, *arguments, code=0):
-    done = subprocess.run(
-        command(folder, *arguments), capture_output=True, text=True, cwd=folder, check=False
-    )
-    assert done.returncode == code, done.stderr
-    return done.stdout if code == 0 else done.stderr
+def bench(folder, *more, code=0):
+    """Run the bench with all stages in this process; return what it prints."""
+
+    def here(name, files, size):
+        row = camels.run_stage(name, files, files / "cut", size)
+        return {**row, "provenance": camels.provenance()}
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(io.StringIO()) as out,
+        contextlib.redirect_stderr(io.StringIO()) as err,
+    ):
+        patch.setattr(camels, "measure", here)
+        try:
+            found = camels.main(options(folder, *more))
+        except SystemExit as stop:
+            found = stop.code
+    assert found == code, err.getvalue()
+    return (err if code else out).getvalue()
 
 
 def rows_of(folder):
@@ -45,29 +60,14 @@ def rows_of(folder):
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """All stages: the bench is killed once on its way, with a half-written file, and goes on."""
+    """All stages."""
     folder = tmp_path_factory.mktemp("bench")
-    first = subprocess.Popen(
-        command(folder, "--keep"), stdout=subprocess.DEVNULL, cwd=folder, start_new_session=True
-    )
-    while first.poll() is None and (
-        not (folder / "table.json").exists() or len(rows_of(folder)) < 3
-    ):
-        time.sleep(0.02)
-    assert first.poll() is None, "it ended before it could be killed"
-    os.killpg(first.pid, signal.SIGKILL)
-    first.wait()
-    before = rows_of(folder)
-    half = folder / "files" / "IllustrisTNG" / ".Maps.0123.npy"
-    half.write_bytes(b"half")
-    printed = bench(folder, "--keep")
-    assert not half.exists()
-    return folder, before, printed
+    bench(folder, "--keep")
+    return folder
 
 
 def test_every_stage_has_a_row(measured):
-    folder, _, _ = measured
-    table = json.loads((folder / "table.json").read_text())
+    table = json.loads((measured / "table.json").read_text())
     assert [row["stage"] for row in table["rows"]] == list(camels.STAGES)
     assert table["file_bytes"] == 4 * SIMULATIONS * 15 * 64**2
     assert table["hardware"]["cores"] >= 1
@@ -93,27 +93,43 @@ def test_every_stage_has_a_row(measured):
     assert train["what"].startswith("1 training step of o3")
 
 
-def test_a_killed_bench_goes_on(measured):
-    folder, before, printed = measured
-    assert len(before) >= 3
-    after = {row["stage"]: row for row in rows_of(folder)}
+def test_a_killed_bench_goes_on(measured, tmp_path):
+    """As users run it, a process per stage: killed on its way, with a half-written file."""
+    shutil.copytree(measured, tmp_path, dirs_exist_ok=True)
+    table = json.loads((tmp_path / "table.json").read_text())
+    missing = ("base", "check", "saliency")
+    table["rows"] = [row for row in table["rows"] if row["stage"] not in missing]
+    (tmp_path / "table.json").write_text(json.dumps(table))
+    command = [sys.executable, ROOT / "benchmarks" / "camels.py", *options(tmp_path, "--keep")]
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    while first.poll() is None and len(rows_of(tmp_path)) == len(table["rows"]):
+        time.sleep(0.02)
+    assert first.poll() is None, "it ended before it could be killed"
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    before = rows_of(tmp_path)
+    half = tmp_path / "files" / "IllustrisTNG" / ".Maps.0123.npy"
+    half.write_bytes(b"half")
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert not half.exists()
+    after = {row["stage"]: row for row in rows_of(tmp_path)}
+    assert list(after) == list(camels.STAGES)
     for row in before:
         assert after[row["stage"]] == row
         assert f"\n{row['stage']}: " not in printed
     assert printed.count("\n  ") == len(camels.STAGES) - len(before)
-    assert "every stage has a row" in bench(folder, "--keep")
-    assert {row["stage"]: row for row in rows_of(folder)} == after
+    assert "every stage has a row" in bench(tmp_path, "--keep")
+    assert {row["stage"]: row for row in rows_of(tmp_path)} == after
 
 
 def test_one_stage_again_leaves_the_others(measured, tmp_path):
-    folder, _, _ = measured
-    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(measured, tmp_path, dirs_exist_ok=True)
     maps = tmp_path / "files" / "IllustrisTNG" / camels.FILE
     written = maps.stat().st_mtime_ns
     bench(tmp_path, "--keep", "--only", "check")
     assert maps.stat().st_mtime_ns == written  # used again
     assert not (tmp_path / "files" / "cut").exists()  # else a new cut beside it: no space for two
-    old, new = rows_of(folder), rows_of(tmp_path)
+    old, new = rows_of(measured), rows_of(tmp_path)
     assert [a["stage"] for a, b in zip(old, new, strict=True) if a != b] == ["check"]
     bench(tmp_path, "--only", "make")
     assert not (tmp_path / "files").exists()  # without --keep
@@ -122,8 +138,7 @@ def test_one_stage_again_leaves_the_others(measured, tmp_path):
 
 
 def test_making_writes_the_file_even_where_it_is_there(measured, tmp_path):
-    folder, _, _ = measured
-    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(measured, tmp_path, dirs_exist_ok=True)
     maps = tmp_path / "files" / "IllustrisTNG" / camels.FILE
     written, content = maps.stat().st_mtime_ns, maps.read_bytes()
     bench(tmp_path, "--keep", "--only", "make")
@@ -217,10 +232,7 @@ def test_no_space_is_said_before_anything_is_written(tmp_path):
 def test_the_bench_of_attribution_writes_what_the_page_shows(tmp_path):
     """At two maps, once: that both sides do the same work, and that the table is made of it."""
     out = tmp_path / "attribution.json"
-    command = [sys.executable, str(ROOT / "benchmarks" / "attribution.py"), "--maps", "2"]
-    command += ["--repeats", "1", "--threads", "1", "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    attribution.main(["--maps", "2", "--repeats", "1", "--threads", "1", "--out", str(out)])
     rows = json.loads(out.read_text())["rows"]
     assert len(rows) == 5
     for row in rows:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import jupytext
 import pytest
-import yaml
+
+from cosmolib.files import read_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "workflow"))
@@ -39,7 +40,7 @@ def glued(path):
 
 
 def toc_files():
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    toc = read_yaml(ROOT / "_toc.yml")
     chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
     return [toc["root"]] + [chapter["file"] for chapter in chapters]
 
@@ -110,7 +111,7 @@ def test_bibliography_has_no_double_key():
 
 def test_the_site_asks_no_other_host():
     """MathJax comes from the book's own folder."""
-    config = yaml.safe_load((ROOT / "_config.yml").read_text())["sphinx"]["config"]
+    config = read_yaml(ROOT / "_config.yml")["sphinx"]["config"]
     script = ROOT / config["html_static_path"][0] / config["mathjax_path"]
     assert script.is_file()
     assert script.stat().st_size > 1_000_000

@@ -5,13 +5,13 @@ import shutil
 import numpy as np
 import pytest
 from conftest import write_suite_files
-from test_suites import MAPS, TABLE, spoil_maps, spoil_table
+from test_suites import MAPS, TABLE, camels_1p, spoil_maps, spoil_table
 
 from cosmolib import cli
 from cosmolib.checks import check_path, check_suite
 from cosmolib.formats import FIELDS, SIMULATIONS
 from cosmolib.inputs import write_cut_suite
-from cosmolib.suites import PARAMETERS, mean_surface_density, open_suite, suites_at_hand
+from cosmolib.suites import mean_surface_density, open_suite, suites_at_hand
 
 FIDUCIAL = [0.3, 0.8, 1, 1, 1, 1]
 
@@ -71,36 +71,6 @@ def test_every_field(tmp_path, field):
     assert "found -1.0 in map 3 (simulation 0), pixel (2, 1)" in only(tmp_path).problem
 
 
-@pytest.mark.parametrize("set", ["1P", "SB28", "LH"])
-def test_sets_in_which_more_than_six_parameters_vary(tmp_path, set):
-    maps = np.full((30, 4, 4), mean_surface_density(0.3), np.float32)
-    rows = np.array([[*FIDUCIAL, 0.049, 0.67], [*FIDUCIAL, 0.03, 0.67]])
-    write_suite_files(tmp_path, "IllustrisTNG", maps, rows, set=set)
-    if set == "LH":
-        with pytest.raises(ValueError, match=r"line 1: found 8 columns, expected 6"):
-            open_suite("IllustrisTNG", data_dir=tmp_path, set=set)
-        return
-    suite = open_suite("IllustrisTNG", data_dir=tmp_path, set=set)
-    np.testing.assert_array_equal(suite.params, rows[:, :6])
-    np.testing.assert_array_equal(suite.more_params, rows[:, 6:])
-    path = tmp_path / f"params_{set}_IllustrisTNG.txt"
-    path.write_text(" ".join(map(str, rows[0])) + "\n" + " ".join(map(str, rows[1, :7])))
-    with pytest.raises(ValueError, match=r"line 2: found 7 columns, expected 8"):
-        open_suite("IllustrisTNG", data_dir=tmp_path, set=set)
-
-
-def test_columns_in_another_order_are_not_read(folder, tiny_params):
-    header = "# sigma_8 Omega_m A_SN1 A_AGN1 A_SN2 A_AGN2"
-    np.savetxt(folder / TABLE, tiny_params, header=header, comments="")
-    with pytest.raises(ValueError, match=rf"{TABLE}: line 1: found the columns sigma_8 Omega_m"):
-        open_suite("Lite", data_dir=folder)
-
-
-def test_commas_between_the_columns(folder, tiny_params):
-    np.savetxt(folder / TABLE, tiny_params, header=",".join(PARAMETERS), comments="", delimiter=",")
-    np.testing.assert_array_equal(open_suite("Lite", data_dir=folder).params, tiny_params)
-
-
 def test_a_twin_without_a_table_takes_that_of_the_hydrodynamic_suite(tmp_path):
     maps = np.full((15, 4, 4), mean_surface_density(0.3), np.float32)
     _, own = write_suite_files(tmp_path / "Nbody_SIMBA", "Nbody_SIMBA", maps, [FIDUCIAL])
@@ -154,7 +124,7 @@ def test_a_table_of_another_suite_is_found_out(tmp_path):
         write_suite_files(tmp_path, name, maps, [[*FIDUCIAL[:5], 3.5]])
     assert only(tmp_path, suite="Astrid").problem is None
     problem = only(tmp_path, suite="IllustrisTNG").problem
-    assert "found A_AGN2 = 3.5 in row 0 (from 0), expected 0.5 to 2 as in IllustrisTNG" in problem
+    assert "line 1: found A_AGN2 = 3.5 (simulation 0), expected 0.5 to 2 in set LH of" in problem
     for name in ("Astrid", "IllustrisTNG"):  # EX leaves the ranges on purpose
         write_suite_files(tmp_path, name, maps, [[0.3, 0.8, 1, 100, 1, 1]], set="EX")
         assert only(tmp_path, suite=name, set="EX").problem is None
@@ -181,7 +151,17 @@ def test_a_table_alone(folder, tmp_path):
     old = (folder / TABLE).rename(folder / "params_Nbody_IllustrisTNG.txt")
     assert "parameters of suite Nbody_IllustrisTNG, set LH" in only(old).what
     old.write_text("0.3 0.8 1 1 1 9\n")
-    assert "found A_AGN2 = 9 in row 0" in only(old).problem
+    assert "line 1: found A_AGN2 = 9 (simulation 0)" in only(old).problem
+
+
+def test_a_table_of_28_columns_alone(tmp_path):
+    path = tmp_path / "params_1P_IllustrisTNG.txt"
+    np.savetxt(path, camels_1p())
+    report = only(path)
+    assert report.problem is None
+    assert "28 columns in CAMELS' physical units, converted: A_SN1 / 3.6" in report.found
+    assert "86 simulations vary others than the six: OmegaBaryon, HubbleParam" in report.found
+    assert "A_SN2    0.5 to 2" in report.found
 
 
 def test_what_is_no_file_of_cmd(folder, tmp_path):

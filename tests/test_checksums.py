@@ -72,11 +72,11 @@ def test_one_flipped_bit_is_seen(path):
     path.write_bytes(data)
     found = hashlib.sha256(data).hexdigest()
     later(path)
-    with pytest.raises(ValueError, match=f"maps.npy: found SHA-256 {found}, expected {expected}"):
+    with pytest.raises(ValueError, match=f"maps.npy: found sha256 {found}, expected {expected}"):
         verify(path)
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert verify(path) == "recorded"
-    with pytest.raises(ValueError, match=f"found SHA-256 {found}, expected {expected}"):
+    with pytest.raises(ValueError, match=f"found sha256 {found}, expected {expected}"):
         verify(path, full=True)
     assert rows(path.parent)["maps.npy"]["sha256"] == expected
 
@@ -85,7 +85,7 @@ def test_another_size_is_seen_without_hashing(path, monkeypatch):
     record(path)
     path.write_bytes(b"short")
     monkeypatch.setattr(checksums, "sha256", None)
-    with pytest.raises(ValueError, match=r"maps.npy: found 5 bytes, expected 10000 as .*recorded"):
+    with pytest.raises(ValueError, match=r"maps.npy: found size 5, expected 10000 as .*recorded"):
         verify(path)
 
 
@@ -99,7 +99,7 @@ def test_a_file_that_changes_while_it_is_hashed_does_not_pass_for_verified(path,
     monkeypatch.setattr(checksums, "sha256", slowly)
     record(path)
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="found SHA-256"):
+    with pytest.raises(ValueError, match="found sha256"):
         verify(path)
 
 
@@ -132,7 +132,7 @@ def test_a_broken_manifest_is_named_and_kept(path, text):
 
 @pytest.mark.parametrize("function", [verify, record])
 def test_no_file(tmp_path, function):
-    with pytest.raises(FileNotFoundError, match="absent.npy: found no such file, expected one"):
+    with pytest.raises(FileNotFoundError, match="No such file.*absent.npy"):
         function(tmp_path / "absent.npy")
     assert list(tmp_path.iterdir()) == []
 

@@ -2,15 +2,21 @@
 
 import argparse
 import os
+import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
+import optuna
 import pytest
+import torch
 
 import cosmolib
-from cosmolib import cli, download, shards
+from cosmolib import cli, download, shards, tuning
 from cosmolib.checks import check_path
+from cosmolib.profile import load_profile
+from cosmolib.studies import open_study
 
 MAPS = "Maps_Mtot_Lite_LH_z=0.00.npy"
 
@@ -79,9 +85,93 @@ def test_simulate_without_its_extra_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr(shards, "add_arguments", lambda parser: None)
     assert cli.main(["simulate"]) == 2
     assert capsys.readouterr().err == (
-        "cosmolib: found no module 'pysco', expected the extra: "
-        'pip install "cosmolib[simulate]"\n'
+        "cosmolib: found no module 'pysco', expected the extra: pip install -e '.[simulate]'\n"
     )
+
+
+@pytest.fixture
+def search(monkeypatch):
+    """A search without trainings, so that only its storage can fail."""
+    profile = load_profile("tiny", tuning_epochs=1)
+    data = SimpleNamespace(train_x=torch.zeros(4, 1, 32, 32))
+    found = SimpleNamespace(data=data, profile=profile, name="s")
+    monkeypatch.setattr(tuning, "prepare_search", lambda profile, seed: found)
+    monkeypatch.setattr(tuning, "fit", lambda *a, epoch_callback, **k: epoch_callback(
+        {"epoch": 1, "valid_loss": 0.0}
+    ))  # fmt: skip
+    monkeypatch.setattr(tuning, "build_network", lambda *arguments: None)
+
+
+def journal(path, *lines):
+    """A journal of one finished study with more lines at its end."""
+    with open_study(path, "s", optuna.pruners.NopPruner()) as shared:
+        shared.run(1, lambda trial, place: 0.0)
+    with open(path, "a", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+HIDDEN = "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("storage", "expected"),
+    [
+        (f"postgresql://me:{HIDDEN}@127.0.0.1:1/x", r"postgresql://me:\*\*\*@127.0.0.1:1/x: found "
+         r"no usable study \(connection failed.* expected a database that can be reached"),
+        (f"postgresql://me@127.0.0.1:1/x?password={HIDDEN}", r"password=\*\*\*.*connection fail"),
+        (f"postgresql://me:x@{HIDDEN}@127.0.0.1:1/x", "not an address; in a password, @ is writ"),
+        (f"postgresql://me:%40{HIDDEN}@h:port/x", "not an address"),
+        (f"postgresql://me:a {HIDDEN}@[::1/x", "not an address"),
+        (f"mysql://me:{HIDDEN}@h/x", "found no module 'MySQLdb', expected the driver of this dat"),
+        (f"nothing://me:{HIDDEN}@h/x", "Can't load plugin: sqlalchemy.dialects:nothing"),
+        (f"postgresql:/me:{HIDDEN}@h/x", "found neither a file nor an address"),
+        ("text.db", "text.db: found no usable study .file is not a database.*an SQLite file of "),
+        ("folder.db", r"folder.db: found no usable study \(unable to open database file\)"),
+        ("folder.journal", "Is a directory"),
+        ("text.db/below/s.db", "(Not a directory|File exists)"),
+        ("bad.journal", "bad.journal: found no usable study .line \\d+ is b'not a record', not a "),
+        ("list.journal", r"found no usable study .line \d+ is b'\[1\]', not a record"),
+        ("key.journal", "found no usable study .Optuna cannot read it, KeyError: 'study_name'."),
+        ("code.journal", "found no usable study .Optuna cannot read it.*a journal of Optuna"),
+    ],
+)  # fmt: skip
+def test_a_storage_that_cannot_be_used_is_one_line(
+    tmp_path, monkeypatch, capsys, search, storage, expected
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("folder.db", "folder.journal"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "text.db").write_text("no database " * 1000)
+    journal("bad.journal", "not a record", "{}")
+    journal("list.journal", "[1]", "{}")
+    journal("key.journal", '{"op_code": 0, "worker_id": "w"}')
+    journal("code.journal", '{"op_code": 99, "worker_id": "w"}')
+    monkeypatch.setenv("COSMOLIB_STUDY", storage)
+    before = sorted(tmp_path.rglob("*"))
+    workers = "2" if "://" in storage or ".journal" in storage else "1"
+    assert cli.main(["tune", "tiny", "--workers", workers]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("cosmolib: ")
+    assert re.search(expected, err)
+    assert err.count("\n") == 1
+    assert HIDDEN not in err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_database_without_its_driver_says_what_to_install(monkeypatch, capsys, search):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    assert cli.main(["tune", "tiny", "--storage", "postgresql://me:pw@127.0.0.1:1/x"]) == 2
+    assert capsys.readouterr().err == (
+        "cosmolib: postgresql://me:***@127.0.0.1:1/x: found no module 'psycopg', expected the "
+        "driver of this database; pip install -e '.[postgres]'\n"
+    )
+
+
+def test_a_fault_of_the_package_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(cli.checks, "check_path", lambda *a, **k: {}["missing"])
+    with pytest.raises(KeyError):
+        cli.main(["check", "."])
 
 
 def test_download_gets_its_arguments(monkeypatch):
@@ -111,10 +201,10 @@ def test_download_needs_a_folder(monkeypatch, capsys):
 
 @pytest.mark.parametrize("said", ["", "1.2 GB are in maps.npy.part"])
 def test_ctrl_c_is_one_line_and_exit_code_130(monkeypatch, capsys, said):
-    def stop(arguments):
+    def stop(**options):
         raise KeyboardInterrupt(*filter(None, [said]))
 
-    monkeypatch.setattr(download, "run_from_args", stop)
+    monkeypatch.setattr(download, "download", stop)
     assert cli.main(["download", "--suite", "IllustrisTNG"]) == 130
     assert capsys.readouterr().err == f"cosmolib: stopped{'; ' * bool(said)}{said}\n"
 

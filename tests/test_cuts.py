@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cosmolib import cuts
-from cosmolib.cuts import Cut, apply_cut, cut_mask, fraction_cut, fraction_negative
-from cosmolib.scaling import fit_scaling
+from cosmolib import arrays
+from cosmolib.cuts import Cut, apply_cut, cut_mask, fraction_cut, fraction_negative, positive_range
 
 FUNDAMENTAL = 2 * np.pi / 25.0  # [h/Mpc]
 DENSITY = [
@@ -214,7 +213,6 @@ def test_one_map_is_cut_as_in_a_stack(maps, cut):
     given = {"value_range": (1e10, 1e13)}
     stack = apply_cut(maps, cut, **given)
     assert np.array_equal(apply_cut(maps[0], cut, **given), stack[0])
-    assert apply_cut(maps[:0], cut).shape == (0, 32, 32)
 
 
 @pytest.mark.parametrize("cut", ["none", *DENSITY, *FOURIER])
@@ -235,10 +233,10 @@ def test_layout_in_memory_does_not_matter(maps, cut):
 def test_blocks_do_not_matter(maps, cut, monkeypatch):
     expected = apply_cut(maps, cut)
     mask = None if Cut.parse(cut).is_fourier else cut_mask(maps, cut)
-    monkeypatch.setattr(cuts, "BLOCK_PIXELS", 32 * 32 * 4)  # 6 maps: a block of 4, one of 2
+    monkeypatch.setattr(arrays, "BLOCK_PIXELS", 32 * 32 * 4)  # 6 maps: a block of 4, one of 2
     assert np.array_equal(apply_cut(maps, cut), expected)
     assert mask is None or np.array_equal(cut_mask(maps, cut), mask)
-    monkeypatch.setattr(cuts, "BLOCK_PIXELS", 1)  # less than a map
+    monkeypatch.setattr(arrays, "BLOCK_PIXELS", 1)  # less than a map
     assert np.array_equal(apply_cut(maps, cut), expected)
 
 
@@ -249,27 +247,6 @@ def test_memory_map(maps, tmp_path):
         out = apply_cut(stored, cut)
         assert type(out) is np.ndarray
         assert np.array_equal(out, apply_cut(maps, cut))
-
-
-@pytest.mark.parametrize(
-    ("bad", "reason"),
-    [
-        (np.ones((2, 4, 4), np.int64), "float32 or float64, found int64"),
-        (np.ones((2, 4, 5), np.float32), r"found \(2, 4, 5\)"),
-        (np.ones((2, 1, 4, 4), np.float32), r"found \(2, 1, 4, 4\)"),
-        (np.ones(4, np.float32), r"found \(4,\)"),
-        (np.ones((2, 0, 0), np.float32), r"found \(2, 0, 0\)"),
-    ],
-)
-def test_bad_maps(bad, reason):
-    for call in (
-        lambda: apply_cut(bad, "none"),
-        lambda: cut_mask(bad, "above:1e12"),
-        lambda: fit_scaling(bad),
-        lambda: fraction_negative(bad),
-    ):
-        with pytest.raises(ValueError, match=reason):
-            call()
 
 
 # ---------------------------------------------------------------- Fourier cuts
@@ -521,7 +498,7 @@ def test_global_random_state_is_left_alone(maps):
 
 def test_random_fill_ignores_pixels_that_have_no_log():
     maps = np.array([[-3, 0], [1, 100]], np.float32)
-    assert cuts.positive_range(maps) == (1, 100)
+    assert positive_range(maps) == (1, 100)
     out = apply_cut(maps, "above:50:random")
     assert 1 <= out[1, 1] <= 100
 
@@ -585,7 +562,6 @@ def test_fraction_cut_and_negative(ramp):
     assert fraction_cut(ramp, "above:1.2e12") == 0.25
     assert fraction_negative(ramp - ramp[0, 3]) == 3 / 16  # zero is not negative
     assert (fraction_cut(stack, "none") == 0).all()
-    assert fraction_negative(stack[:0]).shape == (0,)
 
 
 def test_fourier_cut_has_no_mask(maps):

@@ -6,9 +6,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from cosmolib.files import read_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 CONDA_NAMES = {
@@ -28,7 +29,7 @@ def from_pyproject():
 
 def from_environment():
     """({package: Requirement}, python requirement) of environment.yml."""
-    entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    entries = read_yaml(ROOT / "environment.yml")["dependencies"]
     conda = [entry for entry in entries if isinstance(entry, str) and entry != "pip"]
     pip = next(entry["pip"] for entry in entries if isinstance(entry, dict))
     lines = [line for line in conda + pip if not line.startswith("-e")]
@@ -81,10 +82,22 @@ def test_what_runs_lies_in_the_ranges(name):
     assert from_pyproject()[name].specifier.contains(installed)
 
 
-def test_one_version():
+def test_one_version(monkeypatch):
+    """From git's tags, by setuptools-scm; a clone that was never installed has none."""
     import cosmolib
 
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert cosmolib.__version__ == project["version"] == str(citation["version"])
-    assert f"## {project['version']}" in (ROOT / "CHANGELOG.md").read_text()
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert pyproject["project"]["dynamic"] == ["version"]
+    assert "version" not in read_yaml(ROOT / "CITATION.cff")
+    fallback = pyproject["tool"]["setuptools_scm"]["fallback_version"]
+    assert f"## {fallback}" in (ROOT / "CHANGELOG.md").read_text()
+    asked = []
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: asked.append(name) or "1.2.3")
+    assert cosmolib.__version__ == "1.2.3"
+    assert asked == [pyproject["project"]["name"]]
+
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    assert cosmolib.__version__ == "0+unknown"

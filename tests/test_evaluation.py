@@ -23,7 +23,8 @@ from cosmolib.evaluation import (
     train_run,
 )
 from cosmolib.inputs import prepare_data
-from cosmolib.runs import Run, load_profile, read_json
+from cosmolib.profile import load_profile
+from cosmolib.runs import Run, read_json
 from cosmolib.suites import open_suite, split_simulations
 from cosmolib.transfer import cross_evaluate
 
@@ -227,7 +228,7 @@ def test_a_complete_run_is_not_done_again(finished, profile, monkeypatch):
     monkeypatch.setattr(evaluation, "fit", None)
     assert train_run(run, profile) == result
     # What the run does not hang on may change.
-    assert train_run(run, replace(profile, tuning_trials=99, cuts=["none"])) == result
+    assert train_run(run, profile.replace(tuning_trials=99, cuts=["none"])) == result
 
 
 def test_a_run_killed_between_epochs_goes_on(finished, profile, tmp_path):

@@ -94,8 +94,8 @@ def test_what_does_not_fit_is_an_error():
     maps = np.ones((2, 8, 8))
     with pytest.raises(ValueError, match=r"b: found \(1, 8, 8\) attributions and 2 titles"):
         explorer(maps, {("a", "b", "c"): maps[:1]}, ["one", "two"], 25.0, LIMITS)
-    with pytest.raises(ValueError, match=r"maps: found shape \(8, 8\)"):
-        explorer(maps[0], {}, ["one"], 25.0, LIMITS)
+    with pytest.raises(ValueError, match=r"density: found shape \(2, 8, 7\)"):
+        explorer(maps[..., :7], {}, ["one"], 25.0, LIMITS)
 
 
 def test_every_position_of_the_slider_is_a_cut_of_the_chapters():

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 from torch import nn
 
 from cosmolib import cli, evaluation, plugins, tuning
@@ -16,11 +15,13 @@ from cosmolib.attribution import attribute, make_baseline, register_method, take
 from cosmolib.baseline import stored_baseline
 from cosmolib.cuts import Cut, apply_cut, cut_mask, register_cut
 from cosmolib.evaluation import load_run, predict, read_predictions, train_run
+from cosmolib.files import parse_yaml, read_yaml, write_yaml
 from cosmolib.inputs import prepare_data, study_suite
 from cosmolib.interpretation import explain, faithfulness, load_subject, randomisation
 from cosmolib.networks import MomentNetwork, Pooled, build_network, register_network
 from cosmolib.plots_results import cut_label
-from cosmolib.runs import Run, load_profile, provenance, read_json
+from cosmolib.profile import load_profile
+from cosmolib.runs import Run, provenance, read_json
 from cosmolib.scaling import Scaling
 from cosmolib.suites import (
     open_suite,
@@ -59,12 +60,12 @@ def study(tmp_path):
     """A profile with the page's blocks as its plugins and the page's changes: (path, profile)."""
     (tmp_path / "mine.py").write_text("\n\n".join(BLOCKS[:3]))
     (tmp_path / "methods.py").write_text(BLOCKS[3])
-    values = yaml.safe_load((ROOT / "configs" / "tiny.yaml").read_text())
-    values |= yaml.safe_load(re.search(r"```yaml\n(.*?)```", PAGE, re.S)[1])
+    values = read_yaml(ROOT / "configs" / "tiny.yaml")
+    values |= parse_yaml(re.search(r"```yaml\n(.*?)```", PAGE, re.S)[1], "extend.md")
     values |= {"data_dir": str(tmp_path / "data"), "controls": []}
     values["plugins"] = ["mine.py", "methods.py"]
     path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump(values))
+    write_yaml(path, values)
     profile = load_profile(path)
     sys.modules[plugins.CUTS["smooth"].function.__module__].write_toy(tmp_path / "data")
     return path, profile
@@ -173,7 +174,7 @@ def test_an_edited_file_makes_its_own_runs_anew(study, tiny_suite_dir, tmp_path)
     for run in lite:
         train_run(run, profile)
     stored_baseline(study_suite("Lite", profile), profile, "smooth:1", tmp_path / "runs")
-    ridge = tmp_path / "runs" / "mine" / "Lite" / "smooth:1" / "summary" / "predictions.npz"
+    ridge = tmp_path / "runs" / "mine" / "Lite" / "smooth_1" / "summary" / "predictions.npz"
     before = [run.path("metrics.json").stat().st_mtime_ns for run in lite]
     first, name = read_predictions(ridge)["mean"], tuning.prepare_search(profile).name
 
@@ -194,7 +195,7 @@ def test_an_edited_file_makes_its_own_runs_anew(study, tiny_suite_dir, tmp_path)
 
 def test_another_process_knows_them_by_the_profile(study):
     """As a notebook that papermill runs; without the profile it knows nothing."""
-    code = "import sys; from cosmolib.cuts import Cut; from cosmolib.runs import load_profile\n"
+    code = "import sys; from cosmolib.cuts import Cut; from cosmolib.profile import load_profile\n"
     code += "if len(sys.argv) > 1: load_profile(sys.argv[1])\nprint(Cut.parse('smooth:1.0'))"
     options = {"capture_output": True, "text": True, "cwd": ROOT}
     told = subprocess.run([sys.executable, "-c", code, str(study[0])], **options, check=True)

@@ -19,7 +19,8 @@ from cosmolib.files import read_json
 from cosmolib.inputs import prepare_data, study_suite
 from cosmolib.networks import build_network
 from cosmolib.plugins import load_plugins
-from cosmolib.runs import Run, load_profile
+from cosmolib.profile import load_profile
+from cosmolib.runs import Run
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITE = SimpleNamespace(name="Lite", fingerprint="f0", grid=32, n_simulations=24)
@@ -397,7 +398,8 @@ from cosmolib import identity
 from cosmolib.evaluation import load_run, run_changes, train_run
 from cosmolib.files import read_json
 from cosmolib.inputs import study_suite
-from cosmolib.runs import Run, load_profile
+from cosmolib.profile import load_profile
+from cosmolib.runs import Run
 
 assert Path(identity.__file__).parent == Path("cosmolib").resolve()
 profile = load_profile("tiny", data_dir=sys.argv[1], epochs=1)

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from cosmolib import inputs, suites
 from cosmolib.cuts import apply_cut
 from cosmolib.inputs import MapsOnDisk, denormalise, normalise, prepare_data, write_cut_suite
 from cosmolib.networks import build_network
-from cosmolib.runs import load_profile
+from cosmolib.profile import load_profile
 from cosmolib.suites import map_indices, open_suite, read_maps, split_simulations, subset
 from cosmolib.training import fit, run_network, seeded
 
@@ -86,7 +85,7 @@ def test_random_fills_do_not_depend_on_the_part_or_block(suite, profile, monkeyp
     assert torch.equal(whole.test_x, parts.test_x)
     train = suite.maps[map_indices(np.unique(whole.train_simulation))]
     assert whole.value_range == (train.min(), train.max())
-    file = prepare_data(suite, replace(profile, scaling_scope="file"), cut)
+    file = prepare_data(suite, profile.replace(scaling_scope="file"), cut)
     assert file.value_range == (suite.maps.min(), suite.maps.max())
 
 
@@ -94,9 +93,9 @@ def test_random_fills_do_not_depend_on_the_part_or_block(suite, profile, monkeyp
 @pytest.mark.parametrize("cut", ["none", "kmax:2", "below:2e11:random", "shuffle:above:3e11:mean"])
 @pytest.mark.parametrize("scope", ["train", "file"])
 def test_storage_does_not_change_the_maps(suite, profile, cut, scope):
-    profile = replace(profile, scaling_scope=scope)
+    profile = profile.replace(scaling_scope=scope)
     memory, half, disk = (
-        prepare_data(suite, replace(profile, storage=storage), cut)
+        prepare_data(suite, profile.replace(storage=storage), cut)
         for storage in ("float32", "float16", "disk")
     )
     for part in ("train_x", "valid_x", "test_x"):
@@ -117,7 +116,7 @@ def test_training_from_disk_is_training_from_memory(data, suite, profile):
     for storage in ("float32", "float16", "disk"):
         with seeded(1):
             network = build_network("lite", 32, 1, 0.2, 2)
-        held = prepare_data(suite, replace(profile, storage=storage))
+        held = prepare_data(suite, profile.replace(storage=storage))
         history = fit(network, held, profile, seed=1)
         weights[storage] = network.state_dict()
         mean, _ = run_network(network, held.test_x)
@@ -152,20 +151,21 @@ def test_every_pixel_that_is_trained_on_is_checked(suite, profile, tmp_path, mon
     opened = open_suite("Lite", data_dir=tmp_path / "cmd")
     for storage in ("float32", "float16"):
         with pytest.raises(ValueError, match=r"found nan in map 100 \(simulation 6\), pixel"):
-            prepare_data(opened, replace(profile, storage=storage))
+            prepare_data(opened, profile.replace(storage=storage))
 
 
 MEMORY = """
 import sys
 import numpy as np, torch
-from cosmolib import inputs, runs, suites
+from cosmolib import inputs, suites
 from cosmolib.cuts import apply_cut
+from cosmolib.profile import load_profile
 
 def peak():  # of this program: ru_maxrss would remember the process that started it
     status = open("/proc/self/status").read()
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
-profile = runs.load_profile("camels", storage=sys.argv[2], n_simulations=None)
+profile = load_profile("camels", storage=sys.argv[2], n_simulations=None)
 apply_cut(np.ones((2, 256, 256), np.float32), "kmax:10")  # the library's own workspace
 base = peak()
 suite = suites.open_suite("IllustrisTNG", data_dir=sys.argv[1])
@@ -208,7 +208,7 @@ def test_a_cut_file_holds_what_apply_cut_gives(suite, profile, tmp_path, cut, mo
     np.testing.assert_array_equal(written.maps, apply_cut(suite.maps, cut))
     np.testing.assert_array_equal(written.params, suite.params)
     # Training on it is training under the cut.
-    profile = replace(profile, scaling_scope="file")
+    profile = profile.replace(scaling_scope="file")
     on_the_fly, from_file = prepare_data(suite, profile, cut), prepare_data(written, profile)
     assert torch.equal(on_the_fly.train_x, from_file.train_x)
     assert on_the_fly.scaling == from_file.scaling

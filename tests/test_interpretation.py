@@ -24,7 +24,8 @@ from cosmolib.interpretation import (
     under_share,
 )
 from cosmolib.networks import build_network
-from cosmolib.runs import Run, load_profile, read_json
+from cosmolib.profile import load_profile
+from cosmolib.runs import Run, read_json
 from cosmolib.scaling import Scaling
 from cosmolib.training import seeded
 
@@ -86,7 +87,7 @@ def test_every_check_gives_numbers(subject, profile):
         assert found["signed"][method][-2]["value"] == pytest.approx(1)
         assert found["signed"][method][-1]["value"] < 0.9
     # the same of a study by any other name
-    assert found == randomisation(subject, methods, 0, replace(profile, name="other"), others)
+    assert found == randomisation(subject, methods, 0, profile.replace(name="other"), others)
 
     moved = under_moves(subject, ["saliency"], 0, profile)
     assert moved["correlation"]["saliency"][0]["value"] == pytest.approx(1)
@@ -111,7 +112,7 @@ def test_every_check_gives_numbers(subject, profile):
 
 
 def test_the_subject_of_a_run_is_what_it_was_trained_on(tiny_suite_dir, tmp_path, profile):
-    profile = replace(profile, data_dir=str(tiny_suite_dir), cuts=["none", "above:delta=0:clamp"])
+    profile = profile.replace(data_dir=str(tiny_suite_dir), cuts=["none", "above:delta=0:clamp"])
     shares = {}
     for cut in profile.cuts:
         run = Run("tiny", "Lite", cut, "lite", 1, tmp_path)

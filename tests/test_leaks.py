@@ -11,7 +11,8 @@ from cosmolib.baseline import summary_baseline
 from cosmolib.evaluation import predict_test, r2, train_run
 from cosmolib.inputs import prepare_data
 from cosmolib.networks import build_network
-from cosmolib.runs import Run, load_profile
+from cosmolib.profile import load_profile
+from cosmolib.runs import Run
 from cosmolib.scaling import fit_scaling
 from cosmolib.suites import map_indices, open_suite, parameter_ranges, split_simulations
 from cosmolib.training import fit, seeded
@@ -91,7 +92,7 @@ def test_shuffled_labels_are_not_learnt(larger_suite):
     profile = load_profile("tiny", epochs=10)
     scores = {}
     for shuffled in (False, True):
-        data = prepare_data(larger_suite, replace(profile, shuffle_labels=shuffled))
+        data = prepare_data(larger_suite, profile.replace(shuffle_labels=shuffled))
         with seeded(1):
             network = build_network("lite", larger_suite.grid, 2, 0.0, 2)
         fit(network, data, profile, seed=1)
@@ -102,9 +103,7 @@ def test_shuffled_labels_are_not_learnt(larger_suite):
 
 
 def test_shuffling_moves_labels_between_simulations_of_one_part(suite, profile):
-    data, shuffled = (
-        prepare_data(suite, replace(profile, shuffle_labels=s)) for s in (False, True)
-    )
+    data, shuffled = (prepare_data(suite, profile.replace(shuffle_labels=s)) for s in (False, True))
     assert torch.equal(shuffled.train_x, data.train_x)
     assert not torch.equal(shuffled.train_theta, data.train_theta)
     np.testing.assert_array_equal(shuffled.test_truth, data.test_truth)
@@ -120,7 +119,7 @@ def test_shuffling_moves_labels_between_simulations_of_one_part(suite, profile):
 
 def test_fewer_training_simulations_leave_the_other_parts_alone(suite, profile):
     whole = prepare_data(suite, profile)
-    short = prepare_data(suite, replace(profile, train_simulations=5))
+    short = prepare_data(suite, profile.replace(train_simulations=5))
     assert len(np.unique(short.train_simulation)) == 5
     assert set(short.train_simulation) < set(whole.train_simulation)
     np.testing.assert_array_equal(short.valid_simulation, whole.valid_simulation)
@@ -133,7 +132,7 @@ def test_shuffled_labels_are_another_run(tiny_suite_dir, tmp_path):
     profile = load_profile("tiny", data_dir=str(tiny_suite_dir))
     run = Run("tiny", "Lite", "none", "lite", 1, tmp_path)
     real = train_run(run, profile)
-    shuffled = train_run(run, replace(profile, shuffle_labels=True))
+    shuffled = train_run(run, profile.replace(shuffle_labels=True))
     assert real["valid_loss"] != shuffled["valid_loss"]
     assert profile.shuffled.shuffle_labels
     assert profile.shuffled.name == "tiny-shuffled"

@@ -9,6 +9,8 @@ from cosmolib.networks import (
     count_parameters,
     folded,
     load_published_weights,
+    load_weights,
+    published_network,
 )
 
 # What the published code's state dict holds, beside the two dense layers and the unused B01.
@@ -48,6 +50,54 @@ def test_published_weights_that_do_not_fit_are_named(tmp_path):
         load_published_weights(network, path)
     with pytest.raises(FileNotFoundError, match="missing.pt: found no such file"):
         load_published_weights(network, tmp_path / "missing.pt")
+
+
+@pytest.mark.parametrize("name", ["o3", "lite"])
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        lambda state: {f"module.{key}": value for key, value in state.items()},
+        lambda state: {f"_orig_mod.{key}": value for key, value in state.items()},
+        lambda state: {f"module._orig_mod.{key}": value for key, value in state.items()},
+        lambda state: {f"_orig_mod.module.{key}": value for key, value in state.items()},
+        # single layers that were compiled
+        lambda state: {key.replace(".", "._orig_mod.", 1): value for key, value in state.items()},
+        lambda state: {"state_dict": {f"model.{k}": v for k, v in state.items()}, "epoch": 3},
+        lambda state: {"model": {f"module.{k}": v for k, v in state.items()}, "optimizer": {}},
+        lambda state: {"model_state_dict": state, "optimizer_state_dict": {"state": {}}},
+        lambda state: {"checkpoint": {"state_dict": state}},
+        # torch.optim.swa_utils.AveragedModel
+        lambda state: (
+            {"n_averaged": torch.tensor(3)}
+            | {f"module.{key}": value for key, value in state.items()}
+        ),
+    ],
+)
+def test_weights_of_a_wrapped_network_load(tmp_path, name, wrapped):
+    trained = build_network(name, size=32, hidden=2)
+    path = tmp_path / "weights.pt"
+    torch.save(wrapped(trained.state_dict()), path)
+    network = build_network(name, size=32, hidden=2)
+    load_weights(network, path)
+    for key, value in trained.state_dict().items():
+        assert torch.equal(network.state_dict()[key], value), key
+    if name == "o3":
+        found = published_network(path).state_dict()
+        assert torch.equal(found["FC2.weight"], trained.FC2.weight)
+
+
+def test_weights_load_into_a_wrapped_network(tmp_path):
+    trained, network = (build_network("lite", size=32, hidden=2) for _ in range(2))
+    torch.save(trained.state_dict(), tmp_path / "weights.pt")
+    load_weights(torch.nn.DataParallel(network), tmp_path / "weights.pt")
+    assert torch.equal(network.FC2.weight, trained.FC2.weight)
+
+
+def test_two_networks_in_one_file_are_refused(tmp_path):
+    state = build_network("lite", size=32, hidden=2).state_dict()
+    torch.save(state | {f"module.{key}": value for key, value in state.items()}, tmp_path / "w.pt")
+    with pytest.raises(ValueError, match="w.pt: found weights of several networks, expected one"):
+        load_weights(build_network("lite", size=32, hidden=2), tmp_path / "w.pt")
 
 
 class Payload:

@@ -7,7 +7,7 @@ from test_cuts import lognormal_maps
 from cosmolib.cuts import Cut, apply_cut, cut_mask
 from cosmolib.inputs import prepare_data, scaling_kind
 from cosmolib.observing import REFERENCE_DENSITY
-from cosmolib.runs import load_profile
+from cosmolib.profile import load_profile
 from cosmolib.suites import mean_surface_density, open_suite
 
 

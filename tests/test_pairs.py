@@ -1,5 +1,6 @@
 """The notebooks: each .ipynb and its .py say the same, and nothing that ran is committed."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -50,6 +51,18 @@ def test_pair_agrees(name):
     for number, (left, right) in enumerate(zip(ours, twin, strict=False)):
         assert left == right, f"{name}: cell {number} differs between .ipynb and .py"
     assert len(ours) == len(twin), f"{name}: .ipynb and .py have another number of cells"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_figure_or_table_that_is_left_out_has_a_sentence(name):
+    """Where a figure or a shown table depends on a condition, the other branch says why."""
+    tree = ast.parse((ROOT / "notebooks" / f"{name}.py").read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.If) and "fig, axes =" in ast.unparse(node):
+            branches = [ast.unparse(part) for part in (node.body, node.orelse)]
+            assert all("fig, axes =" in x or "print(" in x for x in branches), ast.unparse(node)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.IfExp):
+            assert ast.unparse(node.value.orelse) != "None", ast.unparse(node)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -137,7 +137,7 @@ def test_validation_pairs_stop_the_training(fitted):
 def test_a_missing_sbi_is_one_clear_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "sbi.neural_nets.net_builders", None)
     features, theta, _ = problem(20)
-    with pytest.raises(ImportError, match=r"pip install 'cosmolib\[posterior\]'"):
+    with pytest.raises(ImportError, match=r"pip install -e '.\[posterior\]'"):
         posteriors.fit_posterior(
             features, theta, features, theta, suite="Lite", targets=NAMES, seed=0
         )

@@ -25,7 +25,8 @@ from cosmolib.evaluation import (
 )
 from cosmolib.inputs import prepare_data
 from cosmolib.networks import build_network, load_published_weights, published_network
-from cosmolib.runs import Run, load_profile, read_json, sha256
+from cosmolib.profile import load_profile
+from cosmolib.runs import Run, read_json, sha256
 from cosmolib.suites import open_suite, parameter_ranges
 from cosmolib.training import moment_loss
 from cosmolib.transfer import cross_evaluate
@@ -186,12 +187,21 @@ def test_a_file_that_is_no_such_network_is_one_error(tmp_path, capsys):
     refused(changed(C01_weight=torch.ones(5, 1, 3, 3)), "C01: found 5 outputs, expected an even")
     refused(changed(FC2_weight=torch.ones(3, 16)), "FC2: found 3 outputs, expected an even")
     refused(changed(C01_weight=torch.ones(4)), r"found C01.weight of shape \(4,\)")
-    refused({"model": good}, "found 'model' to be OrderedDict, expected a dict of tensors")
+    refused({"ema": good, "best": good}, "found 'ema' to be OrderedDict, expected a dict of tens")
     refused([torch.ones(1)], "found list, expected a dict of tensors")
-    refused({**good, "C01.weight": Payload()}, "found no state dict")
-    path.write_text("not weights")
-    with pytest.raises(ValueError, match="weights.pt: found no state dict"):
-        published_network(path)
+    pickled = r"found no state dict \(it holds a pickled \S+, and pickled objects can run code\)"
+    refused({**good, "C01.weight": Payload()}, pickled)
+    refused(nn.Linear(2, 2), pickled)
+    whole = path.read_bytes()
+    for data, reason in (
+        (b"", "it is empty"),
+        (b"not weights", "it was not written by torch.save"),
+        (whole[: len(whole) // 2], "PytorchStreamReader failed reading zip archive: [a-z ]+"),
+    ):
+        path.write_bytes(data)
+        expected = rf"weights.pt: found no state dict \({reason}\), expected a dict of tensors$"
+        with pytest.raises(ValueError, match=expected):
+            published_network(path)
     with pytest.raises(FileNotFoundError, match="missing.pt: found no such file"):
         published_network(tmp_path / "missing.pt")
     assert "unpickled" not in capsys.readouterr().out
@@ -278,7 +288,7 @@ def test_adopting_twice_does_nothing_and_another_file_starts_anew(adopted, profi
     save(as_trained(build_network("o3", 32, 4, 0.0, 2)), path)
     adopt_run(run, profile, path, device="cpu")
     assert load_run(run)[0].hidden == 4
-    wider = replace(profile, scaling_scope="train")
+    wider = profile.replace(scaling_scope="train")
     assert adopt_run(run, wider, path, device="cpu") != other
 
 
@@ -289,7 +299,7 @@ def test_a_network_that_does_not_fit_is_refused(adopted, profile, tmp_path):
     with pytest.raises(ValueError, match="found a run of lite, expected o3"):
         adopt_run(replace(run, architecture="lite"), profile, path)
     with pytest.raises(ValueError, match="a network of 2 parameters, expected those of the prof"):
-        adopt_run(run, replace(profile, targets=["Omega_m"]), path)
+        adopt_run(run, profile.replace(targets=["Omega_m"]), path)
     large = save(build_network("o3", 64, 1, 0.0, 2), tmp_path / "large.pt")
     with pytest.raises(ValueError, match=r"maps of 64\^2, expected 32\^2 as in .*Maps_Mtot_Lite"):
         adopt_run(replace(run, profile="camels-large"), profile, large)
@@ -299,7 +309,7 @@ def test_a_network_that_does_not_fit_is_refused(adopted, profile, tmp_path):
 def test_a_training_in_the_same_folder_is_another_run(adopted, profile):
     """A network that was adopted is never taken for one that was trained, nor the reverse."""
     path, run, result = adopted
-    short = replace(profile, hidden=3, dropout=0.0, epochs=1, max_lr=1e-3)
+    short = profile.replace(hidden=3, dropout=0.0, epochs=1, max_lr=1e-3)
     trained = train_run(run, short, device="cpu")
     assert trained["best_epoch"] == 1
     assert run.path("history.csv").is_file()
@@ -323,13 +333,13 @@ def execute(name, target, **parameters):
 
 
 def test_notebooks_show_a_network_that_was_trained_elsewhere(tmp_path):
-    """Maps of 128^2 and a network of five blocks, for time; 256^2 takes the same path."""
+    """Maps of 32^2 and a narrow network of three blocks; 256^2 takes the same path."""
     low, high = parameter_ranges("IllustrisTNG").T
     params = np.random.default_rng(1).uniform(low, high, size=(24, 6))
-    _, maps = lognormal_maps(params, grid=128)
+    _, maps = lognormal_maps(params, grid=32)
     write_suite_files(tmp_path / "cmd", "IllustrisTNG", maps, params)
     torch.manual_seed(0)
-    path = save(as_trained(build_network("o3", 128, 6)), tmp_path / "weights_41.pt", "module.")
+    path = save(as_trained(build_network("o3", 32, 2)), tmp_path / "weights_41.pt", "module.")
     text = (ROOT / "configs" / "camels.yaml").read_text(encoding="utf-8")
     few = {"attribution_maps": 3, "ig_steps": 3, "shap_samples": 2, "bootstrap_samples": 50}
     for key, value in few.items():

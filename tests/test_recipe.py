@@ -8,7 +8,7 @@ from conftest import lognormal_maps, write_suite_files
 from cosmolib.cuts import apply_cut
 from cosmolib.inputs import prepare_data, write_cut_suite
 from cosmolib.networks import build_network, count_parameters
-from cosmolib.runs import load_profile
+from cosmolib.profile import load_profile
 from cosmolib.suites import open_suite, parameter_ranges, split_simulations
 from cosmolib.training import augment, learning_rate
 from cosmolib.tuning import SEARCH_SPACE, _inside

@@ -1,6 +1,5 @@
 """The results table: from run folders to numbers: pairing, seeds, controls, baseline."""
 
-import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 
 from cosmolib import baseline, results, runs
 from cosmolib.evaluation import r2
+from cosmolib.profile import load_profile
 
 NAMES = ["Omega_m", "sigma_8"]
 
@@ -29,9 +29,7 @@ def predictions(noise, seed=0, n=8):
 @pytest.fixture
 def profile():
     cuts = ["none", "kmax:4", "above:delta=0", "mask:above:delta=0"]
-    return dataclasses.replace(
-        runs.load_profile("tiny"), cuts=cuts, seeds=[1, 2], bootstrap_samples=200
-    )
+    return load_profile("tiny", cuts=cuts, seeds=[1, 2], bootstrap_samples=200)
 
 
 @pytest.fixture
@@ -143,7 +141,7 @@ def test_the_table_has_every_case_and_its_controls(profile, study):
 
 def test_controls_are_of_the_first_suite_and_no_rows(profile, study):
     controls = ["mask:above:delta=0"]
-    profile = dataclasses.replace(profile, cuts=profile.cuts[:3], controls=controls)
+    profile = profile.replace(cuts=profile.cuts[:3], controls=controls)
     table = results.results_table(profile, study.folder)
     assert [(x["suite"], x["cut"]) for x in table["control_rows"]] == [("Lite", controls[0])]
     assert "baseline" not in table["control_rows"][0]
@@ -173,7 +171,7 @@ def test_the_baseline_is_made_once_for_the_same_data(profile, study):
     results.results_table(profile, study.folder)
     results.results_table(profile, study.folder)
     assert len(study.calls) == 8
-    results.results_table(dataclasses.replace(profile, split_seed=2), study.folder)
+    results.results_table(profile.replace(split_seed=2), study.folder)
     assert len(study.calls) == 16
 
 

@@ -1,18 +1,16 @@
-"""Profiles, run folders, atomic writes, provenance."""
+"""Run folders, atomic writes, provenance."""
 
-import dataclasses
 import importlib.metadata
 import json
 import platform
-import shutil
 import subprocess
 
 import numpy as np
 import pytest
-import yaml
 
 from cosmolib import runs
-from cosmolib.runs import Run, atomic_path, load_profile, provenance, read_json, write_json
+from cosmolib.profile import load_profile
+from cosmolib.runs import Run, atomic_path, provenance, read_json, write_json
 
 
 # ---------------------------------------------------------------------------------- atomic writes
@@ -89,135 +87,11 @@ def test_sha256(tmp_path):
     assert runs.sha256(path).startswith("ba7816bf8f01cfea414140de5dae2223")
 
 
-# ---------------------------------------------------------------------------------------- profiles
-@pytest.fixture
-def profile_file(tmp_path):
-    """Write a valid profile, changed as told, and return its path."""
-    base = dataclasses.asdict(load_profile("tiny"))
-
-    def write(drop=(), **changes):
-        values = {key: value for key, value in (base | changes).items() if key not in drop}
-        path = tmp_path / "mine.yaml"
-        path.write_text(yaml.safe_dump(values))
-        return path
-
-    return write
-
-
-@pytest.mark.parametrize("name", ["tiny", "demo", "uncut", "standard", "camels"])
-def test_shipped_profiles_load(name):
-    profile = load_profile(name)
-    assert profile.name == name
-    assert "none" in profile.cuts
-
-
-def test_profile_round_trip_by_path(profile_file):
-    path = profile_file(name="mine", epochs=7)
-    expected = load_profile("tiny", name="mine", epochs=7)
-    assert load_profile(path) == load_profile(str(path)) == expected
-
-
-def test_name_is_found_in_the_current_folder(profile_file, tmp_path, monkeypatch):
-    (tmp_path / "configs").mkdir()
-    shutil.move(profile_file(name="here"), tmp_path / "configs" / "here.yaml")
-    monkeypatch.chdir(tmp_path)
-    assert load_profile("here").name == "here"
-
-
-def test_number_without_a_point_is_a_number(tmp_path, profile_file):
-    """YAML 1.1 reads 3e-3 as text."""
-    path = profile_file()
-    text = path.read_text()
-    line = next(line for line in text.splitlines() if line.startswith("max_lr"))
-    path.write_text(text.replace(line, "max_lr: 3e-3"))
-    assert load_profile(path).max_lr == 3e-3
-
-
-def test_overrides_are_checked_and_none_is_a_value():
-    assert load_profile("tiny", n_simulations=None).n_simulations is None
-    with pytest.raises(ValueError, match=r"override of .*tiny.yaml.*'epochs'.*None.*int"):
-        load_profile("tiny", epochs=None)
-    with pytest.raises(ValueError, match="override: found unknown key 'epoch'"):
-        load_profile("tiny", epoch=1)
-
-
-def test_missing_key(profile_file):
-    with pytest.raises(ValueError, match=r"mine\.yaml: found no key seeds, epochs, expected"):
-        load_profile(profile_file(drop=("seeds", "epochs")))
-
-
-def test_unknown_key(profile_file):
-    with pytest.raises(ValueError, match=r"mine\.yaml: found unknown key 'epochz'.*epochs"):
-        load_profile(profile_file(epochz=3))
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "expected"),
-    [
-        ("epochs", "ten", "int"),
-        ("epochs", 1.5, "int"),
-        ("epochs", True, "int"),
-        ("epochs", 0, "at least 1"),
-        ("symmetries", 1, "bool"),
-        ("dropout", "none", "float"),
-        ("dropout", float("nan"), "float"),
-        ("dropout", 1.0, "less than 1"),
-        ("seeds", 1, r"list\[int\]"),
-        ("seeds", [1, "a"], r"list\[int\]"),
-        ("seeds", [], "at least one"),
-        ("cuts", "none", r"list\[str\]"),
-        ("data_dir", 3, r"str \| None"),
-        ("betas", [0.9], "two numbers"),
-        ("schedule", "cosine", "one of onecycle, cyclic"),
-        ("scaling", "sqrt", "one of log, asinh, linear"),
-        ("scaling_scope", "test", "one of train, file"),
-        ("n_simulations", 2, "at least 3"),
-    ],
-)
-def test_bad_value_names_file_key_found_expected(profile_file, key, value, expected):
-    message = rf"mine\.yaml: key '{key}': found .*, expected {expected}"
-    with pytest.raises(ValueError, match=message):
-        load_profile(profile_file(**{key: value}))
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"name": "../elsewhere"},
-        {"name": "/tmp/x"},
-        {"name": "a\n"},
-        {"suites": ["Lite", "..\\x"]},
-        {"cuts": ["none", "../../none"]},
-        {"controls": ["a/b"]},
-        {"tuning_suite": "../Lite"},
-        {"field": "../../Mtot"},
-    ],
-)
-def test_no_name_leads_out_of_its_folder(given):
-    with pytest.raises(ValueError, match="expected folder names"):
-        load_profile("tiny", **given)
-
-
-@pytest.mark.parametrize("text", ["", "- a\n- b\n", "a: [1\n"])
-def test_file_that_is_no_profile(tmp_path, text):
-    path = tmp_path / "bad.yaml"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=r"bad\.yaml: found .*, expected .*flat"):
-        load_profile(path)
-
-
-def test_missing_profile_lists_names(tmp_path):
-    message = r"configs/dem\.yaml: found no.*demo, standard, tiny"
-    with pytest.raises(FileNotFoundError, match=message):
-        load_profile("dem")
-    with pytest.raises(FileNotFoundError, match=r"nope\.yaml: found no such file"):
-        load_profile(tmp_path / "nope.yaml")
-
-
 # -------------------------------------------------------------------------------------------- runs
 def test_run_folder_and_completeness(tmp_path):
     run = Run("demo", "Lite", "above:delta=3:clamp", "o3", 2, root=tmp_path)
-    assert run.folder == tmp_path / "demo" / "Lite" / "above:delta=3:clamp" / "o3-s2"
+    assert run.folder == tmp_path / "demo" / "Lite" / "above_delta=3_clamp" / "o3-s2"
+    assert Run("demo", "Lite", "above:delta=3", "o3", 2, tmp_path).folder == run.folder
     assert not run.folder.exists()  # asking makes nothing
     write_json(run.path("history.json"), [])
     assert not run.complete

@@ -51,7 +51,7 @@ def test_read_table_is_the_camels_table():
 def test_read_table_names_the_bad_row(tmp_path):
     path = tmp_path / "table.txt"
     path.write_text("#Name\nLH_0 0.3 0.8 1 1 1 1 0\nLH_1 0.3 0.8\n")
-    with pytest.raises(ValueError, match=r"table.txt: row 1 has 3 columns, expected 8"):
+    with pytest.raises(ValueError, match=r"table.txt: line 3: found 3 columns, expected 8"):
         shards.read_table(path)
 
 

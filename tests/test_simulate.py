@@ -12,7 +12,7 @@ from cosmolib.suites import BOX_SIZE
 REDUCED = Path(__file__).parent / "data" / "reduced_LH_0.npz"
 SMALL = simulate.SimulationSettings(particles=16, mesh=32, grid=16)
 needs_pysco = pytest.mark.skipif(
-    importlib.util.find_spec("pysco") is None, reason="needs the extra cosmolib[simulate]"
+    importlib.util.find_spec("pysco") is None, reason="needs the extra simulate"
 )
 needs_pylians = pytest.mark.skipif(
     importlib.util.find_spec("MAS_library") is None, reason="needs Pylians"

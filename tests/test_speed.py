@@ -1,7 +1,6 @@
 """The bench of speed: both sides do the same work, and the page shows what was measured."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from cosmolib.attribution import attribute, make_baseline
 from cosmolib.cuts import apply_cut
 from cosmolib.inputs import prepare_data
 from cosmolib.networks import build_network
-from cosmolib.runs import load_profile
+from cosmolib.profile import load_profile
 from cosmolib.suites import open_suite
 from cosmolib.training import moment_loss, seeded
 
@@ -98,12 +97,24 @@ def test_operations_are_counted():
     assert speed.count(One(), 16, "input")[0] == 2 * flops
 
 
-def test_a_row_is_measured_and_shown(tmp_path):
+def test_a_part_in_a_process_of_its_own(tmp_path):
+    found = speed.in_child("--point", json.dumps(["cut", 45, 64]), folder=tmp_path / "none")
+    assert len(found["seconds"]) == 1
+    assert found["peak_mb"] > 250
+
+
+def test_a_row_is_measured_and_shown(tmp_path, monkeypatch, capsys):
+    """On few maps and in this process."""
+
+    def here(*arguments, folder):
+        speed.main([*map(str, arguments), "--folder", str(folder)])
+        return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    for name, value in {"in_child": here, "SIDE": 64, "COPIED": 2**16, "CUT_MAPS": 8}.items():
+        monkeypatch.setattr(speed, name, value)
     table = tmp_path / "speed.json"
-    command = [sys.executable, str(ROOT / "benchmarks" / "speed.py"), "--only", "cut", "--keep"]
-    command += ["--table", str(table), "--folder", str(tmp_path / "none")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    arguments = ["--only", "cut", "--keep", "--table", table, "--folder", tmp_path / "none"]
+    assert speed.main(list(map(str, arguments))) == 0
     found = json.loads(table.read_text())
     row = found["rows"]["cut"]
     assert row["ratio"] == pytest.approx(row["reference"]["seconds"] / row["ours"]["seconds"])

@@ -16,7 +16,8 @@ from cosmolib.files import write_json
 from cosmolib.inputs import prepare_data, study_suite
 from cosmolib.locks import LOCK, held
 from cosmolib.networks import build_network
-from cosmolib.runs import Run, load_profile, provenance, study_runs
+from cosmolib.profile import load_profile
+from cosmolib.runs import Run, provenance, study_runs
 from cosmolib.standing import run_standing
 from cosmolib.training import fit
 
@@ -51,7 +52,7 @@ def look(run, profile):
 
 
 def test_the_runs_of_a_study(profile):
-    runs = study_runs(replace(profile, seeds=[3], attribution_seeds=[3, 4]))
+    runs = study_runs(profile.replace(seeds=[3], attribution_seeds=[3, 4]))
     assert len(runs) == len(set(runs)) == 4 + 2 + 1 + 1  # cases, controls, one more seed, shuffled
     assert [run.seed for run in runs] == [3] * 6 + [4, 3]
     assert runs[-1].profile == "tiny-shuffled"
@@ -61,15 +62,15 @@ def test_done_and_what_makes_it_stale(run, profile, tiny_suite_dir, tmp_path):
     one = look(run, profile)
     assert (one.state, one.detail) == ("done", "")
     assert one.made["seconds"] > 0
-    one = look(run, replace(profile, max_lr=1e-4))
+    one = look(run, profile.replace(max_lr=1e-4))
     assert (one.state, one.detail) == ("stale", "max_lr: found 0.003, expected 0.0001")
     other = tmp_path / "cmd"
     shutil.copytree(tiny_suite_dir, other)
-    assert look(run, replace(profile, data_dir=str(other))).state == "done"
+    assert look(run, profile.replace(data_dir=str(other))).state == "done"
     maps = np.load(other / "Maps_Mtot_Lite_LH_z=0.00.npy")
     maps[7, 0, 0] *= 1.01
     np.save(other / "Maps_Mtot_Lite_LH_z=0.00.npy", maps)
-    assert look(run, replace(profile, data_dir=str(other))).detail.startswith("fingerprint: found")
+    assert look(run, profile.replace(data_dir=str(other))).detail.startswith("fingerprint: found")
 
 
 def test_on_the_way(run, profile):
@@ -82,7 +83,7 @@ def test_on_the_way(run, profile):
         assert "process" in one.detail
     data = prepare_data(study_suite("Lite", profile), profile)
     network = build_network("lite", 32, profile.hidden, 0.0, 2)
-    short = replace(profile, epochs=1)
+    short = profile.replace(epochs=1)
     fit(network, data, short, seed=1, checkpoint=run.path("checkpoint.pt"))
     assert look(run, profile).detail == "after epoch 1 of 2"
     run.path("checkpoint.pt").write_bytes(b"half")

@@ -8,20 +8,27 @@ import numpy as np
 import pytest
 from conftest import TINY_GRID, TINY_SIMULATIONS, write_suite_files
 
-from cosmolib import suites
+from cosmolib import plugins, suites
 from cosmolib.checks import check_suite
+from cosmolib.formats import camels_columns, other_parameters
+from cosmolib.inputs import write_cut_suite
 from cosmolib.suites import (
+    FIDUCIAL,
     PARAMETERS,
     map_indices,
     mean_surface_density,
     open_suite,
     parameter_ranges,
+    read_table,
+    register_suite,
     simulation_of,
     split_simulations,
     subset,
+    write_suite,
 )
 
 MAPS = "Maps_Mtot_Lite_LH_z=0.00.npy"
+FIDUCIAL_ROW = [list(FIDUCIAL.values())]
 TABLE = "params_LH_Lite.txt"
 
 
@@ -82,15 +89,9 @@ def test_old_table_serves_its_own_set_only(tmp_path):
         open_suite("SIMBA", data_dir=tmp_path, set="CV")
 
 
-@pytest.mark.parametrize("header", ["# " + " ".join(PARAMETERS), " ".join(PARAMETERS), ""])
-def test_table_header(folder, tiny_params, header):
-    np.savetxt(folder / TABLE, tiny_params, header=header, comments="")
-    np.testing.assert_array_equal(open_suite("Lite", data_dir=folder).params, tiny_params)
-
-
 def test_environment_names_the_folder(tmp_path, monkeypatch):
     maps = np.full((15, 4, 4), 2e11, np.float32)
-    write_suite_files(tmp_path, "SIMBA", maps, np.ones((1, 6)))
+    write_suite_files(tmp_path, "SIMBA", maps, FIDUCIAL_ROW)
     monkeypatch.setenv("COSMOLIB_DATA", str(tmp_path))
     assert open_suite("SIMBA").maps_path.parent == tmp_path
     monkeypatch.delenv("COSMOLIB_DATA")
@@ -175,7 +176,7 @@ BAD_INPUT = {
     "no table": (lambda f: (f / TABLE).unlink(), rf"found no Lite parameters.*expected {TABLE}"),
     "no folder": (shutil.rmtree, r"cmd: found no such folder, expected"),
     "empty": (lambda f: (f / MAPS).write_bytes(b""), rf"{MAPS}: found no valid \.npy header"),
-    "not npy": (text_in_place_of_maps, rf"{MAPS}: found no valid \.npy header, expected"),
+    "not npy": (text_in_place_of_maps, rf"{MAPS}: found no valid \.npy header .*, expected"),
     "truncated": (truncate, rf"{MAPS}: found 7373\d\d bytes \(truncated\), expected 14746\d\d"),
     "too long": (pad, rf"{MAPS}: found 1474\d+ bytes \(too long\), expected 14746\d\d"),
     "float64": (spoil_maps(np.float64), rf"{MAPS}: found dtype <f8 \(float64\), expected <f4"),
@@ -193,20 +194,6 @@ BAD_INPUT = {
     "negative": (spoil_pixel(-2), rf"{MAPS}: found -2\.0 in map 100 .*expected .*positive"),
     "more maps": (spoil_maps(lambda m: m[:-15]), rf"{TABLE}: found 24 rows.*expected 23"),
     "fewer rows": (spoil_table(lambda t: t[:-1]), rf"{TABLE}: found 23 rows.*expected 24.*360 m"),
-    "no rows": (spoil_table(lambda t: []), rf"{TABLE}: found no rows, expected"),
-    "5 columns": (
-        spoil_table(lambda t: [*t[:2], "0.3 0.8 1 1 1", *t[3:]]),
-        rf"{TABLE}: line 3: found 5 columns, expected 6: Omega_m",
-    ),
-    "word": (
-        spoil_table(lambda t: ["LH_0 " + t[0], *t[1:]]),
-        rf"{TABLE}: line 1: found 'LH_0 .*expected numbers",
-    ),
-    "nan row": (
-        spoil_table(lambda t: [*t[:-1], "0.3 nan 1 1 1 1"]),
-        rf"{TABLE}: line 24: found .*, expected finite numbers",
-    ),
-    "binary table": (lambda f: (f / TABLE).write_bytes(b"\xff\xfe\x00"), f"{TABLE}: found no text"),
 }
 
 
@@ -225,7 +212,7 @@ def test_bad_input_is_one_clear_error(folder, case):
 
 def test_other_fields_may_be_zero_but_not_nan(tmp_path):
     maps = np.zeros((15, 4, 4), np.float32)
-    path, _ = write_suite_files(tmp_path, "SIMBA", maps, np.ones((1, 6)), field="Mstar")
+    path, _ = write_suite_files(tmp_path, "SIMBA", maps, FIDUCIAL_ROW, field="Mstar")
     assert open_suite("SIMBA", data_dir=tmp_path, field="Mstar").maps.max() == 0
     maps[2, 1, 1] = np.nan
     np.save(path, maps)
@@ -247,6 +234,261 @@ def test_large_file_is_sampled_on_opening_and_read_by_check(folder, monkeypatch)
     np.save(folder / MAPS, first)
     with pytest.raises(ValueError, match="in map 0 "):
         open_suite("Lite", data_dir=folder)
+
+
+# ------------------------------------------------------------------------------------------ tables
+def camels_1p():
+    """A table as CAMELS has for the set 1P of IllustrisTNG: 28 x 5 rows in physical units."""
+    columns = camels_columns()
+    low, fiducial, high = columns[["MinVal", "FiducialVal", "MaxVal"]].to_numpy().T
+    rows = np.tile(fiducial, (28, 5, 1))
+    for i in range(28):
+        rows[i, :, i] = low[i], (low[i] + fiducial[i]) / 2, fiducial[i], *(
+            (fiducial[i] + high[i]) / 2, high[i],
+        )  # fmt: skip
+    return rows.reshape(140, 28)
+
+
+def as_lines(rows, **columns):
+    """Lines of a table, with columns of names before and of seeds after them."""
+    names, seeds = columns.get("names", [""] * len(rows)), columns.get("seeds", [""] * len(rows))
+    numbers = [" ".join(f"{value:.8g}" for value in row) for row in rows]
+    return "".join(f"{a} {b} {c}\n" for a, b, c in zip(names, numbers, seeds, strict=True))
+
+
+HEADER = " ".join(PARAMETERS)
+ROWS = [[0.3, 0.8, 1.5, 2, 1, 0.6], [0.2, 0.7, 0.5, 3, 1.5, 1]]
+PLAIN = as_lines(ROWS)
+NAMED = {"names": ["LH_0", "LH_1"], "seeds": [7, 8]}
+GOOD_TABLES = {
+    "plain": PLAIN,
+    "comment names": f"# {HEADER}\n{PLAIN}",
+    "names": f"{HEADER}\n{PLAIN}",
+    "byte-order mark": f"\ufeff{HEADER}\n{PLAIN}",
+    "Windows": f"{HEADER}\n\n{PLAIN}\n".replace("\n", "\r\n"),
+    "comments": f"# made on 2024-05-01\n{PLAIN.splitlines()[0]} # first\n# next\n"
+    f"{PLAIN.splitlines()[1]}",
+    "commas": f"{HEADER}\n{PLAIN}".replace(" \n", "\n").replace("\n ", "\n").replace(" ", ", "),
+    "other order": f"# {' '.join(reversed(PARAMETERS))}\n{as_lines(np.fliplr(ROWS))}",
+    "CAMELS' names": "Omega0 sigma8 ASN1 AAGN1 ASN2 AAGN2\n" + PLAIN,
+    "row numbers": f",{','.join(PARAMETERS)}\n0,0.3,0.8,1.5,2,1,0.6\n1,0.2,0.7,0.5,3,1.5,1\n",
+    "CosmoAstroSeed": f"#Name {HEADER} seed\n{as_lines(ROWS, **NAMED)}",
+    "CosmoAstroSeed without names": as_lines(ROWS, **NAMED),
+}
+
+
+@pytest.mark.parametrize("case", GOOD_TABLES)
+def test_every_way_to_write_a_table(tmp_path, case):
+    path = tmp_path / "params.txt"
+    path.write_bytes(GOOD_TABLES[case].encode())
+    table = read_table(path, "SIMBA", "LH")
+    assert table.params.tolist() == ROWS
+    assert (table.seeds is not None) == ("Seed" in case)
+
+
+def last(text):
+    """A table whose third line is bad."""
+    return PLAIN + text
+
+
+DECIMAL = "expected numbers with decimal points, without decimal commas or thousands separators"
+BAD_TABLES = {
+    "empty": ("", "found no rows, expected one of 6"),
+    "names alone": (HEADER, "found no rows, expected one of 6"),
+    "UTF-16": (PLAIN.encode("utf-16"), "found no text in UTF-8"),
+    "binary": (b"\x00" + PLAIN.encode(), "found no text in UTF-8"),
+    "5 columns": (last("0.3 0.8 1 1 1"), "line 3: found 5 columns, expected 6 as in line 1"),
+    "7 columns": (last("0.3 0.8 1 1 1 1 1"), "line 3: found 7 columns, expected 6 as in line 1"),
+    "7 everywhere": ("0.3 0.8 1 1 1 1 1", "line 1: found 7 columns without names, expected 6"),
+    "row numbers": ("0 0.3 0.8 1 1 1 1\n1 0.2 0.8 1 1 1 1", "found 7 columns without names"),
+    "6 names over 7": (f"{HEADER}\n0 0.3 0.8 1 1 1 1", "line 1: found 6 names over 7 columns"),
+    "7 names over 6": (f"# {HEADER} seed\n{PLAIN}", "line 1: found 7 names over 6 columns"),
+    "name twice": (f"{HEADER.replace('A_SN2', 'A_SN1')}\n{PLAIN}", "found the column A_SN1 twice"),
+    "other name": (f"{HEADER.replace('A_SN2', 'h')}\n{PLAIN}", "the unknown column 'h'"),
+    "short names": (f"# s8 Om SN1 SN2 AGN1 AGN2\n{PLAIN}", "the unknown column 's8'"),
+    "a column more": (f"{HEADER} h\n0.3 0.8 1 1 1 1 0.7", "the unknown column 'h'"),
+    "CAMELS' six": (
+        f"{' '.join(camels_columns()['ParamName'][:6])}\n0.3 0.8 3.6 1 7.4 20",
+        r"WindEnergyIn1e51erg in physical units, expected .* or all 28 columns",
+    ),
+    "word": (last("0.3 0.8 x 1 1 1"), f"line 3: found 'x' for A_SN1, {DECIMAL}"),
+    "nan": (last("0.3 nan 1 1 1 1"), "line 3: found 'nan' for sigma_8"),
+    "infinite": (last("0.3 inf 1 1 1 1"), "line 3: found 'inf' for sigma_8"),
+    "too large": (last("0.3 1e999 1 1 1 1"), "line 3: found sigma_8 = inf, expected a finite"),
+    "hexadecimal": (last("0.3 0.8 0x1p1 1 1 1"), "line 3: found '0x1p1'"),
+    "underscore": (last("0.3 0.8 1_0 1 1 1"), "line 3: found '1_0'"),
+    "full width": (last("0.3 0.8 \uff11 1 1 1"), "line 3: found '\uff11'"),
+    "decimal commas": (last("0,3 0,8 1,0 1 1 1"), f"line 3: found '0,3 0,8 .*{DECIMAL[9:]}"),
+    "semicolons": (last("0,3;0,8;1,0;1;1;1"), f"line 3: found '0,3;0,8;.*{DECIMAL[9:]}"),
+    "quoted commas": ('"0,3","0,8","1,0","1","1","1"', f"line 1: found '0,3' .*{DECIMAL}"),
+    "thousands": (last("0.3 0.8 1,000 1 1 1"), f"line 3: found '0.3 0.8 1,000 .*{DECIMAL[9:]}"),
+    "no value": ("0.3,0.8,,1,1,1", "line 1: found '' for A_SN1"),
+    "open quote": ('"0.3,0.8,1,1,1,1\n0.3,0.8,1,1,1,1', "quotes around several lines"),
+    "rows in another order": (
+        f",{','.join(PARAMETERS)}\n1,0.3,0.8,1,1,1,1\n0,0.3,0.8,1,1,1,1",
+        "line 3: found simulation 0 after one of a higher number",
+    ),
+    "names in another order": (
+        as_lines(ROWS, names=["LH_10", "LH_2"]),
+        "line 2: found simulation LH_2 after one of a hi",
+    ),
+    "seed": (f"#Name {HEADER} seed\nLH_0 0.3 0.8 1 1 1 1 1.5", "line 2: found '1.5' for seed"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TABLES)
+def test_a_table_that_is_refused(tmp_path, case):
+    text, message = BAD_TABLES[case]
+    path = tmp_path / "params.txt"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=message) as caught:
+        read_table(path, "SIMBA", "LH")
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+# --------------------------------------------------------------------------------- units, by set
+NAMES_28 = " ".join(camels_columns()["ParamName"])
+
+
+@pytest.mark.parametrize("suite", ["IllustrisTNG", "Nbody_IllustrisTNG"])
+@pytest.mark.parametrize("form", ["numbers", "names", "names and seeds", "other order"])
+def test_the_28_columns_of_camels_become_amplitudes(tmp_path, suite, form):
+    rows, path = camels_1p(), tmp_path / "params.txt"
+    assert as_lines(rows[2:3]).startswith(" 0.3 0.8 3.6 1 7.4 20 0.049 0.6711 0.9624 ")
+    named = {"names": [f"1P_p{i}" for i in range(140)], "seeds": range(140)}
+    path.write_text({
+        "numbers": as_lines(rows),
+        "names": f"{NAMES_28}\n{as_lines(rows)}",
+        "names and seeds": f"#Name {NAMES_28} seed\n{as_lines(rows, **named)}",
+        "other order": f"{' '.join(NAMES_28.split()[::-1])}\n{as_lines(np.fliplr(rows))}",
+    }[form])  # fmt: skip
+    table = read_table(path, suite, "1P")
+    assert table.params[2].tolist() == [0.3, 0.8, 1, 1, 1, 1]
+    np.testing.assert_allclose(table.params[10:15, 2], [0.25, 0.625, 1, 2.5, 4])
+    np.testing.assert_allclose(table.params[20:25, 4], [0.5, 0.75, 1, 1.5, 2])
+    np.testing.assert_allclose(table.params[25:30, 5], [0.5, 0.75, 1, 1.5, 2])
+    np.testing.assert_allclose(table.others, rows[:, 6:])
+    off = suites.off_fiducial(table.params, table.others)
+    expected = np.repeat(np.arange(28), 5)[:, None] == np.arange(28)
+    expected[2::5] = expected[70:72] = False  # row 70: the lowest value is the fiducial one
+    np.testing.assert_array_equal(off, expected)  # also of a black hole seed of 8e-5
+
+
+def sobol():
+    low, high = camels_columns()[["MinVal", "MaxVal"]].to_numpy().T
+    return np.random.default_rng(0).uniform(low, high, (8, 28))
+
+
+def changed(rows, column, value):
+    rows = np.array(rows, float)
+    rows[0, column] = value
+    return rows
+
+
+IN_UNITS = [[0.3, 0.8, 3.6, 1, 7.4, 20]]
+NOT_IN_SET = {
+    "1P of SIMBA": ("SIMBA", "1P", camels_1p(), "found 28 .* expected the 6 .* not of SIMBA"),
+    "SB28 of Astrid": ("Nbody_Astrid", "SB28", sobol(), "not of Nbody_Astrid"),
+    "28 of nobody": ("EAGLE", "LH", camels_1p(), "not of EAGLE"),
+    "28 amplitudes": (
+        "IllustrisTNG", "1P", changed(camels_1p(), 4, 1.0),
+        "line 1: found VariableWindVelFactor = 1, expected 3.7 to 14.8: CAMELS' physical units",
+    ),
+    "28 in LH": ("IllustrisTNG", "LH", sobol(), "OmegaBaryon = .*expected the fiducial value in"),
+    "28 in CV": ("IllustrisTNG", "CV", camels_1p(), "Omega_m = 0.1 .*the fiducial value in set CV"),
+    "two at a time": (
+        "IllustrisTNG", "1P", changed(camels_1p(), 7, 0.5),
+        "line 1: found Omega_m = 0.1 .*expected no more than one parameter off",
+    ),
+    "two of six": ("Lite", "1P", [[0.4, 0.9, 1, 1, 1, 1]], "no more than one parameter off its"),
+    "35 columns": ("IllustrisTNG", "SB35", np.ones((2, 35)), "found 35 columns without names"),
+    "LH in units": ("IllustrisTNG", "LH", IN_UNITS, "line 1: found A_SN2 = 7.4 .*0.5 to 2 in set"),
+    "1P in units": ("IllustrisTNG", "1P", IN_UNITS, "found A_SN2 = 7.4 .*expected 0.5 to 2"),
+    "SB in units": ("SIMBA", "SB28", IN_UNITS, "found A_SN2 = 7.4 .*expected 0.5 to 2"),
+    "CV in units": ("SIMBA", "CV", IN_UNITS, "found A_SN1 = 3.6 .*expected the fiducial value"),
+    "EX in units": ("SIMBA", "EX", IN_UNITS, "found A_SN1 = 3.6 .*expected 0, 1 or 100"),
+    "LH of Astrid": ("SIMBA", "LH", [[0.3, 0.8, 1, 1, 1, 3.5]], "found A_AGN2 = 3.5 .*0.5 to 2"),
+    "CV of nobody": ("Lite", "CV", [[0.3, 0.81, 1, 1, 1, 1]], "found sigma_8 = 0.81"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NOT_IN_SET)
+def test_a_table_of_other_units_or_of_another_set(tmp_path, case):
+    suite, set, rows, message = NOT_IN_SET[case]
+    path = tmp_path / "params.txt"
+    path.write_text(as_lines(np.array(rows, float)))
+    with pytest.raises(ValueError, match=message) as caught:
+        read_table(path, suite, set)
+    assert "\n" not in str(caught.value)
+    if np.shape(rows)[1] == 6:
+        with pytest.raises(ValueError, match=message.removeprefix("line 1: ")):
+            write_suite(tmp_path, suite, np.full((15, 4, 4), 2e11), rows, set=set)
+        assert list(tmp_path.iterdir()) == [path]
+
+
+def test_sobol_sets_keep_the_six_and_record_the_others(tmp_path):
+    rows = sobol()
+    maps = mean_surface_density(rows[:, 0]).repeat(15)[:, None, None] * np.ones((120, 4, 4))
+    write_suite_files(tmp_path, "IllustrisTNG", maps.astype(np.float32), rows, set="SB28")
+    np.savetxt(tmp_path / "params_SB28_IllustrisTNG.txt", rows)
+    suite = subset(open_suite("IllustrisTNG", tmp_path, set="SB28"), 5)
+    np.testing.assert_allclose(suite.params[:, 2:], rows[:5, 2:6] / [3.6, 1, 7.4, 20])
+    np.testing.assert_array_equal(suite.others, rows[:5, 6:])
+    report = check_suite(suite)
+    assert "28 columns in CAMELS' physical units, converted: A_SN1 / 3.6, A_AGN1 / 1" in report
+    assert f"5 simulations vary others than the six: {', '.join(other_parameters())}" in report
+
+
+# --------------------------------------------------------------------------------------- box size
+BOXES = {  # suite, set, comment of the table, folder -> box or message
+    "known": ("SIMBA", "LH", "", "cmd", 25.0),
+    "labelled": ("SIMBA", "CV", "L25n256", "L25n256", 25.0),
+    "declared": ("SIMBA", "LH", "box_size = 50 Mpc/h", "cmd", 50.0),
+    "declared, labelled": ("SIMBA", "SB35", "box_size: 50", "L50n512", 50.0),
+    "own": ("EAGLE", "LH", "box_size = 33.3", "cmd", 33.3),
+    "label in the folder": ("SIMBA", "LH", "", "L50n512", "found 25 Mpc/h but the label L50n"),
+    "label in the table": ("SIMBA", "LH", "of IllustrisTNG_L50n512", "cmd", "the label L50n"),
+    "label in the name": ("SIMBA_L50n512", "LH", "", "cmd", "no box size but the label L50n"),
+    "label in the set": ("SIMBA", "L50n512", "", "cmd", "no box size but the label L50n"),
+    "contradiction": ("SIMBA", "LH", "box_size = 25", "L50n512", "25 Mpc/h but the label L50n"),
+    "second generation": ("IllustrisTNG", "SB35", "", "cmd", "found no box size for suite Illu"),
+    "unknown suite": ("EAGLE", "LH", "", "cmd", "box_size = 50 Mpc/h' in params_LH_EAGLE.txt"),
+    "other unit": ("SIMBA", "LH", "box_size = 50000 kpc/h", "cmd", "found no single box size"),
+    "twice": ("SIMBA", "LH", "box_size = 25\n box_size = 50", "cmd", "found no single box size"),
+    "zero": ("SIMBA", "LH", "box_size = 0", "cmd", "found the box size '0', expected"),
+    "no number": ("SIMBA", "LH", "box_size = 5.0.0", "cmd", "found the box size '5.0.0'"),
+}
+
+
+@pytest.mark.parametrize("case", BOXES)
+def test_the_box_belongs_to_suite_and_set(tmp_path, case):
+    name, set, comment, folder, expected = BOXES[case]
+    maps = np.full((15, 4, 4), mean_surface_density(0.3), np.float32)
+    write_suite_files(tmp_path / folder, name, maps, FIDUCIAL_ROW, set=set, header=comment)
+    if isinstance(expected, float):
+        assert open_suite(name, tmp_path / folder, set=set).box_size == expected
+        return
+    with pytest.raises(ValueError, match=expected) as caught:
+        open_suite(name, tmp_path / folder, set=set)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_box_is_kept_with_the_files(tmp_path, monkeypatch):
+    """By what writes a suite, by what writes it under a cut, and in the fingerprint."""
+    monkeypatch.setattr(plugins.SUITES, "entries", {})
+    maps = np.full((15, 4, 4), mean_surface_density(0.3, 50.0))
+    suite = write_suite(tmp_path / "a", "Toy", maps, FIDUCIAL_ROW, box_size=50.0)
+    assert suite.box_size == write_cut_suite(suite, "kmax:1", tmp_path / "b").box_size == 50.0
+    assert "box 50 Mpc/h, pixel 12.5 Mpc/h" in check_suite(suite)  # and its mass agrees
+    other = write_suite(tmp_path / "c", "Toy", maps, FIDUCIAL_ROW)
+    assert other.box_size == 25.0
+    assert other.fingerprint != suite.fingerprint
+    _, table = write_suite_files(tmp_path / "d", "Toy", maps.astype(np.float32), FIDUCIAL_ROW)
+    register_suite("Toy", parameter_ranges("Lite"), box_size=12.5)
+    assert open_suite("Toy", tmp_path / "d").box_size == 12.5
+    with pytest.raises(ValueError, match="suite 'Toy': found the box size -1, expected"):
+        register_suite("Toy", parameter_ranges("Lite"), box_size=-1)
 
 
 # ------------------------------------------------------------------------------- parameters, split

@@ -14,7 +14,7 @@ import torch
 from cosmolib import training
 from cosmolib.inputs import prepare_data
 from cosmolib.networks import build_network
-from cosmolib.runs import load_profile
+from cosmolib.profile import load_profile
 from cosmolib.suites import PARAMETERS, open_suite
 from cosmolib.training import augment, fit, learning_rate, moment_loss, seeded
 
@@ -107,7 +107,7 @@ def test_schedules_are_those_of_torch(profile, n_steps):
     onecycle = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, lr, total_steps=n_steps, cycle_momentum=False
     )
-    ours = replace(profile, schedule="onecycle")
+    ours = profile.replace(schedule="onecycle")
     for step in range(n_steps):
         assert learning_rate(step, n_steps, ours) == pytest.approx(optimiser.param_groups[0]["lr"])
         optimiser.step()
@@ -118,7 +118,7 @@ def test_schedules_are_those_of_torch(profile, n_steps):
     cyclic = torch.optim.lr_scheduler.CyclicLR(
         optimiser, 1e-9, lr, step_size_up=500, step_size_down=500, cycle_momentum=False
     )
-    ours = replace(profile, schedule="cyclic")
+    ours = profile.replace(schedule="cyclic")
     for step in range(n_steps):
         assert learning_rate(step, n_steps, ours) == pytest.approx(
             optimiser.param_groups[0]["lr"], abs=1e-12
@@ -131,7 +131,7 @@ def test_schedules_are_those_of_torch(profile, n_steps):
 def test_training_learns(data, profile):
     """The loss falls, the learning rate is the schedule's, and the best epoch is what is kept."""
     network = new_network()
-    history = fit(network, data, replace(profile, epochs=6, schedule="cyclic"), seed=1)
+    history = fit(network, data, profile.replace(epochs=6, schedule="cyclic"), seed=1)
     assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5, 6]
     assert history[-1]["train_loss"] < history[0]["train_loss"] - 0.5
     steps = len(data.train_x) // profile.batch_size
@@ -144,7 +144,7 @@ def test_training_learns(data, profile):
 def test_the_best_validation_epoch_is_kept(data, profile):
     """A rate that throws the weights about: the last epoch is not the best, and is not kept."""
     network = new_network()
-    wild = replace(profile, epochs=8, max_lr=0.3, schedule="cyclic", batch_size=8)
+    wild = profile.replace(epochs=8, max_lr=0.3, schedule="cyclic", batch_size=8)
     history = fit(network, data, wild, seed=1)
     losses = [row["valid_loss"] for row in history]
     assert losses[-1] > min(losses)
@@ -166,7 +166,7 @@ def test_a_seed_fixes_everything_and_leaves_torch_alone(data, profile):
     assert results[0][0] == results[1][0]
     assert all(torch.equal(results[0][1][k], results[1][1][k]) for k in results[0][1])
     assert results[0][0] != results[2][0]
-    fit(new_network(), data, replace(profile, epochs=1), seed=5)
+    fit(new_network(), data, profile.replace(epochs=1), seed=5)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -175,7 +175,7 @@ import os, signal, sys
 import torch
 from cosmolib import inputs, training
 from cosmolib.networks import build_network
-from cosmolib.runs import load_profile
+from cosmolib.profile import load_profile
 from cosmolib.suites import open_suite
 
 folder, checkpoint = sys.argv[1:]
@@ -234,12 +234,12 @@ def test_resuming_after_a_kill_is_bit_equal(tmp_path, tiny_suite_dir, data, prof
 
 def test_a_checkpoint_of_another_training_is_refused(tmp_path, data, profile):
     path = tmp_path / "checkpoint.pt"
-    short = replace(profile, epochs=1)
+    short = profile.replace(epochs=1)
     fit(new_network(), data, short, seed=1, checkpoint=path)
     with pytest.raises(ValueError, match=r"checkpoint.pt: seed: found 1, expected 2"):
         fit(new_network(), data, short, seed=2, checkpoint=path)
     with pytest.raises(ValueError, match=r"checkpoint.pt: max_lr: found 0.003, expected 0.1"):
-        fit(new_network(), data, replace(short, max_lr=0.1), seed=1, checkpoint=path)
+        fit(new_network(), data, short.replace(max_lr=0.1), seed=1, checkpoint=path)
     path.write_bytes(b"half a file")
     with pytest.raises(ValueError, match=r"checkpoint.pt: found no checkpoint"):
         fit(new_network(), data, short, seed=1, checkpoint=path)
@@ -259,8 +259,8 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path, data, profile):
 )
 def test_a_damaged_checkpoint_is_refused(tmp_path, data, profile, change):
     path = tmp_path / "checkpoint.pt"
-    short = replace(profile, epochs=2)
-    fit(new_network(), data, replace(short, epochs=1), seed=1, checkpoint=path)
+    short = profile.replace(epochs=2)
+    fit(new_network(), data, short.replace(epochs=1), seed=1, checkpoint=path)
     state = torch.load(path, weights_only=True)
     state["identity"]["epochs"] = 2
     change(state)
@@ -278,7 +278,7 @@ def test_a_loss_that_is_not_finite_is_an_error(data, profile):
 
 def test_callbacks_see_every_epoch(data, profile):
     lines, rows = [], []
-    fit(new_network(), data, replace(profile, epochs=2), seed=1,
+    fit(new_network(), data, profile.replace(epochs=2), seed=1,
         progress=lines.append, epoch_callback=rows.append)  # fmt: skip
     assert [row["epoch"] for row in rows] == [1, 2]
     assert len(lines) == 2
@@ -286,7 +286,7 @@ def test_callbacks_see_every_epoch(data, profile):
 
 
 def test_all_six_parameters_train(suite, profile):
-    six = replace(profile, targets=list(PARAMETERS), epochs=1)
+    six = profile.replace(targets=list(PARAMETERS), epochs=1)
     with seeded(1):
         network = build_network("o3", 32, 1, 0.0, 6)
     history = fit(network, prepare_data(suite, six), six, seed=1)

@@ -5,11 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import TINY_GRID, lognormal_maps, write_suite_files
+from test_suites import camels_1p
 
 from cosmolib import results
 from cosmolib.evaluation import load_run, read_predictions, train_run
+from cosmolib.formats import camels_columns, other_parameters
 from cosmolib.inputs import study_split, study_suite
-from cosmolib.runs import Run, load_profile
+from cosmolib.profile import load_profile
+from cosmolib.runs import Run
 from cosmolib.suites import FIDUCIAL, open_suite, split_simulations
 from cosmolib.transfer import cross_evaluate, describe, fiducial_rows, responses
 
@@ -23,10 +26,10 @@ def varied(column, value):
     return row
 
 
-# Rows of a 1P table in no order: the fiducial twice, and rows that belong to no curve.
+# Rows of a 1P table in no order, the fiducial one twice.
 ONE_P = [
-    varied(0, 0.4), varied(1, 0.6), FIDUCIAL_ROW, varied(0, 0.2), [0.4, 0.9, 1, 1, 1, 1],
-    varied(2, 4.0), varied(0, 0.1), FIDUCIAL_ROW, varied(1, 1.0),
+    varied(0, 0.4), varied(1, 0.6), FIDUCIAL_ROW, varied(0, 0.2), varied(2, 4.0), varied(0, 0.1),
+    FIDUCIAL_ROW, varied(1, 1.0),
 ]  # fmt: skip
 
 
@@ -118,7 +121,7 @@ def test_no_region_of_the_training_is_tested(run, profile, tiny_params, tmp_path
 def test_random_fills_are_those_of_the_tested_suite(profile, folder, tmp_path):
     """A factor in density moves an overdensity cut with it: scaled by itself, nothing changes."""
     run = Run("t", "IllustrisTNG", "below:delta=0:random", "lite", 1, tmp_path)
-    train_run(run, replace(profile, epochs=1), device="cpu")
+    train_run(run, profile.replace(epochs=1), device="cpu")
     suite = open_suite("IllustrisTNG", data_dir=folder)
     brighter = replace(suite, maps=np.float32(4) * np.array(suite.maps))
     same = cross_evaluate(run, suite, scaling="tested")
@@ -128,9 +131,17 @@ def test_random_fills_are_those_of_the_tested_suite(profile, folder, tmp_path):
 
 
 def test_maps_of_another_grid(run, tmp_path):
-    write_suite_files(tmp_path, "SIMBA", np.full((45, 16, 16), 4e11, np.float32), np.ones((3, 6)))
+    write_suite_files(
+        tmp_path, "SIMBA", np.full((45, 16, 16), 4e11, np.float32), [FIDUCIAL_ROW] * 3
+    )
     suite = open_suite("SIMBA", data_dir=tmp_path)
     with pytest.raises(ValueError, match=rf"found 16\^2 maps, expected {TINY_GRID}\^2"):
+        cross_evaluate(run, suite)
+
+
+def test_maps_of_another_box(run, folder):
+    suite = replace(open_suite("SIMBA", data_dir=folder), box_size=50.0)
+    with pytest.raises(ValueError, match="found boxes of 50 Mpc/h, expected 25 as in the maps"):
         cross_evaluate(run, suite)
 
 
@@ -154,16 +165,16 @@ def one_p_predictions(suite, slope=0.5):
 def test_curves_are_found_from_the_table(folder, tmp_path, more):
     suite = open_suite("IllustrisTNG", data_dir=folder, set="1P")
     if more:  # a row in which a parameter beyond the six varies belongs to no curve
-        extra = np.full((9, 2), 0.049)
-        extra[3, 1] = 0.06
-        suite = replace(suite, more_params=extra)
+        others = np.tile(camels_columns()["FiducialVal"].to_numpy()[6:], (8, 1))
+        others[3, 1] = 0.7
+        suite = replace(suite, others=others)
     curves = {curve.varied: curve for curve in responses(suite, one_p_predictions(suite))}
     assert list(curves) == ["Omega_m", "sigma_8", "A_SN1"]
     expected = [0.1, 0.3, 0.4] if more else [0.1, 0.2, 0.3, 0.4]
     np.testing.assert_allclose(curves["Omega_m"].values, expected)
     np.testing.assert_allclose(curves["sigma_8"].values, [0.6, 0.8, 1.0])
     np.testing.assert_allclose(curves["A_SN1"].values, [1.0, 4.0])
-    assert fiducial_rows(suite).tolist() == [2, 7]
+    assert fiducial_rows(suite).tolist() == [2, 6]
     # What the 15 places share between simulations does not widen the slope.
     slope = curves["Omega_m"].slope()
     np.testing.assert_allclose(slope, [[0.5] * 3, [0] * 3], atol=1e-12)
@@ -175,7 +186,7 @@ def test_curves_are_found_from_the_table(folder, tmp_path, more):
 
 def test_a_single_point_is_no_curve(folder):
     suite = open_suite("IllustrisTNG", data_dir=folder, set="1P")
-    lone = replace(suite, maps=suite.maps[:45], params=np.array([varied(0, 0.4)] + ONE_P[4:6]))
+    lone = replace(suite, maps=suite.maps[:45], params=np.array([ONE_P[0], ONE_P[1], ONE_P[4]]))
     assert responses(lone, one_p_predictions(lone)) == []
 
 
@@ -201,32 +212,62 @@ def test_what_does_not_compare_is_left_out_and_said_so(run, profile, folder, tmp
     for path in folder.glob("*IllustrisTNG*"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     coarse = np.full((45, 16, 16), 4e11, np.float32)
-    write_suite_files(tmp_path, "SIMBA", coarse, np.ones((3, 6)))
-    write_suite_files(tmp_path, "Astrid", coarse, np.ones((3, 6)))[1].unlink()
+    write_suite_files(tmp_path, "SIMBA", coarse, [FIDUCIAL_ROW] * 3)
+    write_suite_files(tmp_path, "Astrid", coarse, [FIDUCIAL_ROW] * 3)[1].unlink()
     write_suite_files(tmp_path, "IllustrisTNG", coarse, [FIDUCIAL_ROW] * 3, set="CV")
-    here = replace(profile, data_dir=str(tmp_path))
+    here = profile.replace(data_dir=str(tmp_path))
     lines = []
     studied = {"IllustrisTNG": study_suite("IllustrisTNG", here)}
     assert list(results.suites_to_test(studied, here, lines.append)) == ["IllustrisTNG"]
     sets = results.sets_table({"IllustrisTNG": [run]}, here, lines.append)
     assert sets["CV"] == []
     assert len(sets["EX"]) == 4
-    left_out = sorted(line.split(": left out: ")[0] for line in lines)
-    assert left_out == ["Astrid, set LH", "IllustrisTNG, set CV", "SIMBA, set LH"]
-    assert any("found grid 16, expected 32" in line for line in lines)
+    reasons = dict(line.split(": left out: ") for line in lines)
+    assert sorted(reasons) == ["Astrid, set LH", "IllustrisTNG, set 1P", "IllustrisTNG, set CV",
+                               "SIMBA, set LH"]  # fmt: skip
+    assert "found grid 16, expected 32" in reasons["SIMBA, set LH"]
+    assert reasons["IllustrisTNG, set 1P"].startswith("curves of A_AGN1, A_SN2, A_AGN2: ")
+
+
+def test_a_1p_set_of_camels_gives_curves_of_the_six_and_says_what_it_leaves_out(
+    run, profile, folder, tmp_path
+):
+    """Its table has 28 columns in physical units; no truth is 3.6, 7.4 or 20."""
+    for path in folder.glob("*IllustrisTNG_LH*"), folder.glob("*LH_IllustrisTNG*"):
+        for file in path:
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    rows = camels_1p()
+    six = rows[:, :6] / [1, 1, 3.6, 1, 7.4, 20]
+    _, maps = lognormal_maps(six, seed=5)
+    np.savetxt(write_suite_files(tmp_path, "IllustrisTNG", maps, six, set="1P")[1], rows)
+    here = profile.replace(data_dir=str(tmp_path))
+    lines = []
+    curves = results.sets_table({"IllustrisTNG": [run]}, here, lines.append)["1P"]
+    assert [curve["varied"] for curve in curves] == list(FIDUCIAL)
+    assert curves[2]["values"] == pytest.approx([0.25, 0.625, 1, 2.5, 4])
+    found = cross_evaluate(run, open_suite("IllustrisTNG", tmp_path, set="1P"))
+    np.testing.assert_allclose(found["truth"], six[:, [0, 1, 5]].repeat(15, 0))
+    assert curves[0]["mean"][0] == pytest.approx(found["mean"][:15].mean(0).tolist())
+    assert lines == [
+        "IllustrisTNG, set CV: left out: its files were not found",
+        "IllustrisTNG, set 1P: left out: 86 of 140 simulations, which vary parameters other than "
+        f"the six: {', '.join(other_parameters())}",
+        "IllustrisTNG, set EX: left out: its files were not found",
+    ]
 
 
 def test_the_set_that_was_trained_on_is_no_other_set(run, profile):
-    uncut = {"IllustrisTNG": [run]}
+    uncut, lines = {"IllustrisTNG": [run]}, []
     assert results.sets_table(uncut, profile)["CV"] != []
-    assert results.sets_table(uncut, replace(profile, set="CV"))["CV"] == []
+    assert results.sets_table(uncut, profile.replace(set="CV"), lines.append)["CV"] == []
+    assert lines[0] == "IllustrisTNG, set CV: left out: the networks were trained on it"
 
 
 def test_networks_tested_on_other_simulations_are_not_paired(run, profile, tiny_params, tmp_path):
     """Twins of different size, each with a split of its own."""
     maps, _ = lognormal_maps(tiny_params[:20])
     write_suite_files(tmp_path, "Nbody_IllustrisTNG", maps, tiny_params[:20])
-    other = replace(profile, data_dir=str(tmp_path), epochs=1)
+    other = profile.replace(data_dir=str(tmp_path), epochs=1)
     twin = Run("t", "Nbody_IllustrisTNG", "none", "lite", 1, tmp_path / "runs")
     train_run(twin, other, device="cpu")
     tested = {"IllustrisTNG": study_suite("IllustrisTNG", profile)}
@@ -265,6 +306,8 @@ def test_the_table_shows_every_suite_and_set_at_hand(run, profile):
     by_box = found["mean"][:, 0].reshape(6, 15).mean(1)
     assert cv["simulation_scatter"]["Omega_m"]["value"] == pytest.approx(by_box.std())
     assert [x["varied"] for x in table["sets"]["1P"]] == ["Omega_m", "sigma_8", "A_SN1"]
+    (left_out,) = table["left_out"]
+    assert left_out.startswith("IllustrisTNG, set 1P: left out: curves of A_AGN1, A_SN2, A_AGN2:")
     what = [x["what"] for x in table["sets"]["EX"]]
     assert what == ["fiducial", "A_AGN1 = 100", "A_SN1 = 100", "no feedback"]
     found = cross_evaluate(run, "IllustrisTNG", set="EX")

@@ -10,7 +10,7 @@ import torch
 
 from cosmolib import tuning
 from cosmolib.inputs import prepare_data
-from cosmolib.runs import load_profile
+from cosmolib.profile import load_profile
 from cosmolib.suites import open_suite
 from cosmolib.tuning import (
     SEARCH_SPACE,
@@ -199,12 +199,33 @@ def test_workers_share_a_study(tmp_path, data, profile, one_thread):
         data, profile, storage=path, workers=2, progress=lines.append, **options
     )  # fmt: skip
     assert lines == []  # nobody died; the workers say their lines themselves
-    assert [t.state.name for t in study.trials] == ["COMPLETE"] * 4
+    assert 4 <= len(study.trials) <= 5  # each worker completes the trial that it began
+    assert {t.state.name for t in study.trials} == {"COMPLETE"}
     alone = run_study(data, profile, storage=tmp_path / "alone.journal", **options)
     settings, values = (
         {tuple(t.params.values()): t.value for t in s.trials} for s in (study, alone)
     )
-    assert settings == values
+    assert settings.items() >= values.items()
+
+
+@pytest.mark.parametrize(
+    "plugin", ["raise ValueError('no such map')", "import os\nos.kill(os.getpid(), 9)"]
+)
+def test_a_worker_that_fails_is_an_error_and_one_that_is_killed_is_not(
+    tmp_path, data, profile, fast, plugin
+):
+    """Workers are new processes: they load the plugins, and nothing else fails there."""
+    (tmp_path / "mine.py").write_text(plugin)
+    own, lines = profile.replace(plugins=[str(tmp_path / "mine.py")]), []
+    options = {"workers": 2, "n_trials": 2, "progress": lines.append}
+    if "kill" in plugin:
+        study = run_study(data, own, storage=tmp_path / "s.journal", **options)
+        assert len(finished_trials(study)) == 2
+        assert lines[:2] == [f"worker {i} of 2 was killed by signal 9; the others continue"
+                             for i in (1, 2)]  # fmt: skip
+    else:
+        with pytest.raises(ChildProcessError, match=r"worker [12] of 2: .*mine.py.*no such map"):
+            run_study(data, own, storage=tmp_path / "s.journal", **options)
 
 
 def test_every_worker_gets_a_gpu_in_turn(monkeypatch):
@@ -223,7 +244,8 @@ def test_every_worker_gets_a_gpu_in_turn(monkeypatch):
         def join(self):
             pass
 
-    context = SimpleNamespace(Process=Process)
+    queue = SimpleNamespace(empty=lambda: True)
+    context = SimpleNamespace(Process=Process, SimpleQueue=lambda: queue)
     monkeypatch.setattr(torch.multiprocessing, "get_context", lambda kind: context)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-a")
     tuning._start_workers(3, (None, None), {}, "cuda", None)

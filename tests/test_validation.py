@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from cosmolib import answers, cuts, runs, validation
+from cosmolib import answers, cuts, validation
 from cosmolib.evaluation import r2
 from cosmolib.inputs import normalise
+from cosmolib.profile import load_profile
 
 NAMES = np.array(["Omega_m", "sigma_8"])
 
@@ -75,8 +76,8 @@ def test_lognormal_and_gaussian_maps_have_one_ceiling():
 
 @pytest.fixture(scope="module")
 def profile():
-    return dataclasses.replace(
-        runs.load_profile("tiny"),
+    return load_profile(
+        "tiny",
         known_answer_hidden=8,
         known_answer_epochs=6,
         known_answer_max_lr=1e-2,
@@ -161,8 +162,8 @@ def test_a_network_that_has_seen_the_test_maps_is_caught(sound, profile, monkeyp
         )
 
     monkeypatch.setattr(validation, "known_answer_data", leaking)
-    still = dataclasses.replace(
-        profile, symmetries=False, shifts=False, known_answer_epochs=12, known_answer_hidden=12
+    still = profile.replace(
+        symmetries=False, shifts=False, known_answer_epochs=12, known_answer_hidden=12
     )
     learnt = validation.known_answer_test(known, still)
     assert any("above the ceiling" in fault for fault in validation.faults(learnt, exact))
@@ -172,7 +173,7 @@ def test_shuffled_labels_are_caught(sound, profile):
     known, _, exact = sound
     params = known.params.copy()
     params[: known.n_train] = np.random.default_rng(0).permutation(params[: known.n_train])
-    short = dataclasses.replace(profile, known_answer_epochs=2)
+    short = profile.replace(known_answer_epochs=2)
     learnt = validation.known_answer_test(dataclasses.replace(known, params=params), short)
     assert sum("misses the ceiling" in fault for fault in validation.faults(learnt, exact)) == 2
 
@@ -186,7 +187,7 @@ def test_wrong_error_bars_are_caught(sound, scale):
 
 def test_a_killed_training_goes_on(profile, tmp_path, monkeypatch):
     known = answers.known_answer(60, n_test=30, grid=16)
-    short = dataclasses.replace(profile, known_answer_epochs=3)
+    short = profile.replace(known_answer_epochs=3)
     whole = validation.known_answer_test(known, short)
     fit = validation.fit
 
@@ -211,7 +212,7 @@ def test_a_killed_training_goes_on(profile, tmp_path, monkeypatch):
 
 def test_a_planted_number_is_found_where_it_is(profile):
     """Cut and retrain places the signal; sigma_8, which is nowhere, is not found."""
-    short = dataclasses.replace(profile, planted_maps=1500, known_answer_hidden=4)
+    short = profile.replace(planted_maps=1500, known_answer_hidden=4)
     with pytest.MonkeyPatch.context() as patch:
         known = validation.known_answer
         patch.setattr(

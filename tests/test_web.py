@@ -1,7 +1,6 @@
 """The cosmic web of a map: classes, peaks, voids and distances, on fields where they are known."""
 
 import numpy as np
-import pytest
 from test_spectra import lognormal_maps
 
 from cosmolib.web import (
@@ -126,12 +125,6 @@ def test_distance_is_periodic():
     dy, dx = (np.minimum((a - c) % 16, (c - a) % 16) for a, c in ((y, 1), (x, 15)))
     np.testing.assert_allclose(distance[0], 0.5 * np.hypot(dy, dx))
     assert np.isinf(distance[1]).all()
-
-
-@pytest.mark.parametrize("function", [web_classes, density_peaks, void_centres, distance_to])
-def test_bad_shape(function):
-    with pytest.raises(ValueError, match=r"shape \(n, N, N\) or \(N, N\), found"):
-        function(np.ones((2, 4, 5), np.float32))
 
 
 def test_classes_have_names():

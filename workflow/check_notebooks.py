@@ -1,39 +1,47 @@
-"""Run the executed notebooks of a folder once more under nbval: ``check_notebooks.py FOLDER``.
+"""Run executed notebooks again under nbval: ``check_notebooks.py FOLDER [CORES]``.
 
 nbval has no parameters, so papermill injects them first and this checks its copies: every cell
 must run again without an error, and cells tagged ``nbval-check-output`` must print the same.
 """
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
 
-from run_notebook import configure_kernel
+from run_notebook import ROOT, configure_kernel
 
-ROOT = Path(__file__).resolve().parent.parent
+from cosmolib.files import exit_code
 
 
-def main(folder):
-    """Return pytest's exit code; 2 if there is nothing to check."""
+def check(options):
+    """Return pytest's exit code.
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder has no executed chapter.
+    """
+    folder = options.folder
     notebooks = sorted(Path(folder).resolve().glob("[0-9]*.ipynb"))
     notebooks = [path for path in notebooks if ".failed" not in path.name]
     if not notebooks:
-        print(f"error: {folder}: found no notebook, expected executed chapters", file=sys.stderr)
-        return 2
-    command = [sys.executable, "-m", "pytest", "-q", "--nbval-lax", "--nbval-cell-timeout=300"]
-    command += ["--nbval-current-env"]
+        raise FileNotFoundError(f"{folder}: found no notebook, expected executed chapters")
+    command = [sys.executable, "-m", "pytest", "-q", "-n", options.cores, "--dist", "loadfile"]
+    command += ["--nbval-lax", "--nbval-cell-timeout=300", "--nbval-current-env"]
     command += [f"--nbval-sanitize-with={ROOT / 'workflow' / 'nbval_sanitize.cfg'}"]
-    command += [
-        "-p",
-        "no:cacheprovider",
-        "-W",
-        "ignore",
-        f"--rootdir={folder}",
-        *map(str, notebooks),
-    ]
+    command += ["-p", "no:cacheprovider", "-W", "ignore", f"--rootdir={folder}"]
     configure_kernel()
-    return subprocess.run(command, check=False).returncode
+    return subprocess.run([*command, *map(str, notebooks)], check=False).returncode
+
+
+def main(arguments=None):
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", help="folder of executed chapters")
+    parser.add_argument("cores", nargs="?", default="2", help="processes (default: 2)")
+    return exit_code("error", check, parser.parse_args(arguments))
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main())

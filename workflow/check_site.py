@@ -14,6 +14,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from cosmolib.files import exit_code  # noqa: E402
+
 ALT = 40  # characters that the words for a figure have at least
 PAGE_BYTES = 3_000_000  # a page with its own pictures; and all that a first visit fetches
 BOOK_BYTES = 60_000_000
@@ -144,12 +149,12 @@ def main(arguments=None):
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("html", help="folder of the built site")
-    options = parser.parse_args(arguments)
-    try:
-        faults, report = check(options.html)
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_code("error", show, parser.parse_args(arguments).html)
+
+
+def show(html):
+    """Print the faults of a book; return whether there are any."""
+    faults, report = check(html)
     for line in faults:
         print(line)
     print(json.dumps({**report, "faults": len(faults)}))

@@ -11,6 +11,7 @@ from provenance_page import chapters_made  # noqa: E402
 
 from cosmolib import runs  # noqa: E402
 from cosmolib.inputs import study_suite  # noqa: E402
+from cosmolib.profile import load_profile  # noqa: E402
 
 QUOTED = re.compile(r"notebooks/(\d\d_\w+)\.ipynb::")  # a glued number names its chapter
 
@@ -21,7 +22,7 @@ def write(profile, pages, root="runs"):
     It has the command that made the book, the commit and the data, and for each chapter that the
     page quotes the commit and the seconds of its run.
     """
-    profile = runs.load_profile(profile)
+    profile = load_profile(profile)
     command = "make book" if profile.name == "demo" else f"make study PROFILE={profile.name}"
     data = {name: study_suite(name, profile).fingerprint for name in profile.suites}
     chapters = chapters_made(profile, root)

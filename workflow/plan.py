@@ -7,7 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from cosmolib.runs import load_profile  # noqa: E402
+from cosmolib.files import exit_code  # noqa: E402
+from cosmolib.profile import load_profile  # noqa: E402
 from cosmolib.standing import STATES, study_standing  # noqa: E402
 
 
@@ -15,19 +16,18 @@ def main(arguments=None):
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("profile", help="name of a file in configs/, or a path to one")
-    options = parser.parse_args(arguments)
-    try:
-        standings = study_standing(load_profile(options.profile))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_code("error", show, parser.parse_args(arguments).profile)
+
+
+def show(profile):
+    """Print a line for each run of a profile, and how many are in each state."""
+    standings = study_standing(load_profile(profile))
     for one in standings:
         state = one.state + (f": {one.detail}" if one.detail else "")
         print(f"{one.run.folder.as_posix():60}  {state}")
     counts = Counter(one.state for one in standings)
     said = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
     print(f"{len(standings)} runs: {said}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from cosmolib.files import read_json  # noqa: E402
-from cosmolib.runs import load_profile, short_commit  # noqa: E402
+from cosmolib.profile import load_profile  # noqa: E402
+from cosmolib.runs import short_commit  # noqa: E402
 from cosmolib.standing import study_standing  # noqa: E402
 
 

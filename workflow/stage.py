@@ -17,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from cosmolib.files import exit_code  # noqa: E402
 from cosmolib.locks import is_held  # noqa: E402
 from cosmolib.runs import short_commit  # noqa: E402
 
@@ -25,6 +26,21 @@ SUBTITLE = "R² of two parameters for each part of the map that a network may se
 BENCH = ROOT / "results" / "benchmarks" / "camels.json"  # of `make bench-camels`
 SPEED_BENCH = ROOT / "results" / "benchmarks" / "speed.json"  # of `make bench`
 ATTRIBUTION_BENCH = ROOT / "results" / "benchmarks" / "attribution.json"  # make bench-attribution
+ENTRANCE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="refresh" content="0; url=book/index.html">
+<title>Where in the cosmic web is the cosmology?</title>
+<link rel="icon" href="_static/logo.svg">
+<style>:root { color-scheme: light dark; }</style>
+</head>
+<body>
+<main><p>The book is at <a href="book/index.html">book/index.html</a>.</p></main>
+</body>
+</html>
+"""
 
 
 def collect(build, headline, profile):
@@ -49,7 +65,7 @@ def collect(build, headline, profile):
     for name in PROSE:
         shutil.copy2(ROOT / name, book / name)
     config = (ROOT / "_config.yml").read_text(encoding="utf-8")
-    text = address.staged_config(config, address.address())
+    text = address.staged_config(config)
     (book / "_config.yml").write_text(text, encoding="utf-8")
     shutil.copytree(ROOT / "book", book / "book", ignore=shutil.ignore_patterns("__pycache__"))
     static = book / "book" / "_static"
@@ -197,14 +213,13 @@ def build(folder, html):
     subprocess.CalledProcessError
         If jupyter-book warned or failed; its reports stay in ``folder/site``.
     """
-    from publish import redirect  # here, because `collect` needs nothing of it
-
     folder, html = Path(folder), Path(html)
     site = folder / "site"
     shutil.rmtree(site, ignore_errors=True)
     arguments = ["build", str(folder / "book"), "--path-output", str(site)]
     done = subprocess.run(
-        [str(Path(sys.executable).with_name("jupyter-book")), *arguments]
+        # Not the script jupyter-book: its first line cannot hold every path of an interpreter.
+        [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", *arguments]
         + ["--all", "--warningiserror", "--keep-going", "--quiet"],
         capture_output=True,
         text=True,
@@ -216,8 +231,7 @@ def build(folder, html):
         print(done.stdout, done.stderr, sep="\n", file=sys.stderr)
         done.check_returncode()
     # The folder's own address leads to the first page; jupyter-book's page for it has no title.
-    entrance = redirect("book/index.html", '<link rel="icon" href="_static/logo.svg">')
-    (site / "_build" / "html" / "index.html").write_text(entrance, encoding="utf-8")
+    (site / "_build" / "html" / "index.html").write_text(ENTRANCE, encoding="utf-8")
     shutil.rmtree(html, ignore_errors=True)
     html.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(site / "_build" / "html", html)
@@ -239,16 +253,12 @@ def main():
     options = parser.parse_args()
     try:
         if options.command == "collect":
-            collect(options.build, options.headline, options.profile)
-        else:
-            build(options.build, options.html)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+            given = options.build, options.headline, options.profile
+            return exit_code("error", collect, *given)
+        return exit_code("error", build, options.build, options.html)
     except subprocess.CalledProcessError as error:
         print(f"error: the book has warnings or failed ({error.returncode})", file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

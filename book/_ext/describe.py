@@ -46,7 +46,7 @@ def shorten(paragraph):
 def add(app, pagename, templatename, context, doctree):
     """Give a page its description, before sphinxext.opengraph looks for one."""
     if doctree:
-        text = describe(doctree) or f"{context['title']}. {app.config.ogp_site_name}"
+        text = describe(doctree) or f"{context['title']}. {app.config.html_title}"
         context["meta"] = {**(context.get("meta") or {}), "og:description": text}
         tag = f'<meta name="description" content="{html.escape(text)}" />\n'
         context["metatags"] = context.get("metatags", "") + tag

@@ -1,0 +1,411 @@
+"""Every public function of maps refuses what is no map, and takes what the package makes."""
+
+import copy
+import importlib
+import inspect
+import pkgutil
+from dataclasses import replace
+from functools import partial
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from test_cuts import lognormal_maps
+
+import cosmolib
+from cosmolib import (
+    arrays,
+    attribution,
+    cuts,
+    embedded,
+    evaluation,
+    explorer,
+    fields,
+    inputs,
+    interpretation,
+    observing,
+    planted,
+    plots,
+    plots_attribution,
+    plots_cuts,
+    plots_results,
+    posteriors,
+    sanity,
+    scaling,
+    spectra,
+    suites,
+    summaries,
+    training,
+    web,
+)  # fmt: skip
+from cosmolib.networks import build_network
+from cosmolib.profile import load_profile
+from cosmolib.runs import Run
+
+GRID, N = 16, 3
+MAPS = lognormal_maps(N, GRID)
+SCALED = (scaling.fit_scaling(MAPS).apply(MAPS) * 32).round() / 32  # exact in bfloat16
+BASELINE = torch.zeros(1, 1, GRID, GRID)
+SIMULATIONS = np.arange(N)
+EDGES = np.array([0.0, 1.0, 2.0])
+ALT = "a sentence that says what the picture shows"
+
+
+@pytest.fixture(scope="module")
+def network():
+    return build_network("lite", GRID, 1, 0.0, 2)
+
+
+def explored(values):
+    fig = plt.figure(figsize=(1, 1))
+    titles = [str(i) for i in range(len(MAPS))]
+    return explorer.attribution_explorer(
+        MAPS, {("a", "b", "c"): values}, titles, 25.0, (1e10, 1e13), fig, ALT
+    )
+
+
+def one(function):
+    """A function of one map, called with the map that holds the bad pixel."""
+
+    def of_one(maps):
+        if len(maps) == N:
+            maps = maps[1] if np.ndim(maps) == 3 and not isinstance(maps, list) else maps[1:2]
+        return function(maps)
+
+    return of_one
+
+
+def five(maps):
+    """As many maps as a simulation has."""
+    return 5 * maps if isinstance(maps, list) else np.repeat(maps, 5, 0) if len(maps) == N else maps
+
+
+# Function of one argument, and good maps for it. Networks are those of the fixture.
+DENSITIES = {
+    "cuts.apply_cut": lambda m: cuts.apply_cut(m, "kmax:3"),
+    "cuts.apply_cut none": lambda m: cuts.apply_cut(m, "none"),
+    "cuts.apply_cut above": lambda m: cuts.apply_cut(m, "above:1e12:random"),
+    "cuts.cut_mask": lambda m: cuts.cut_mask(m, "below:1e11"),
+    "cuts.fraction_cut": lambda m: cuts.fraction_cut(m, "below:1e11"),
+    "cuts.fraction_negative": cuts.fraction_negative,
+    "cuts.positive_range": cuts.positive_range,
+    "embedded.encode gravity": lambda m: embedded.encode(m, MAPS),
+    "embedded.encode": lambda m: embedded.encode(MAPS, m),
+    "explorer.attribution_explorer": explored,
+    "explorer.scales_explorer": one(
+        lambda m: explorer.scales_explorer(m, [1.0, 2.0], plt.figure(figsize=(1, 1)), ALT)
+    ),
+    "explorer.densities_explorer": one(
+        lambda m: explorer.densities_explorer(m, [0.0, 0.5], plt.figure(figsize=(1, 1)), ALT)
+    ),
+    "fields.underlying_gaussian": fields.underlying_gaussian,
+    "fields.shell_powers": fields.shell_powers,
+    "fields.exact_posterior": lambda m: fields.exact_posterior(m, points=5),
+    "observing.observe": lambda m: observing.observe(m, [("nomean", None)], 0, SIMULATIONS),
+    "planted.planted_pixels": lambda m: planted.planted_pixels("above", m),
+    "planted.planted_share": lambda m: planted.planted_share("above", m, MAPS),
+    "planted.planted_share maps": lambda m: planted.planted_share("above", MAPS, m),
+    "plots.density_image": one(lambda m: plots.density_image(plt.figure().subplots(), m)),
+    "plots.twin_gallery": lambda m: plots.twin_gallery(m, MAPS, "abc", ("Lite", "Nbody_Lite")),
+    "plots.scaled_pixels": lambda m: plots.scaled_pixels({"log": m}),
+    "plots_attribution.attribution_gallery": lambda m: plots_attribution.attribution_gallery(
+        MAPS, {"method": m}, "abc"
+    ),
+    "plots_cuts.cut_gallery": lambda m: plots_cuts.cut_gallery(m, ["none"] * N),
+    "plots_results.augmented": plots_results.augmented,
+    "scaling.Scaling.apply": scaling.Scaling("log", 11.0, 0.5).apply,
+    "scaling.Scaling.invert": scaling.Scaling("linear", 11.0, 0.5).invert,
+    "scaling.fit_scaling": scaling.fit_scaling,
+    "scaling.scale_in_place": lambda m: scaling.scale_in_place(copy.copy(m), "log", SIMULATIONS),
+    "spectra.power_spectrum": spectra.power_spectrum,
+    "spectra.cross_power": lambda m: spectra.cross_power(MAPS, m),
+    "spectra.pixel_pdf": lambda m: spectra.pixel_pdf(m, [10, 11, 12]),
+    "spectra.pixel_quantiles": lambda m: spectra.pixel_quantiles(m, 3),
+    "spectra.summary_statistics": spectra.summary_statistics,
+    "suites.write_suite": lambda m: suites.write_suite(
+        ".", "Own", five(m), np.ones((1, 6))
+    ),
+    "sanity.rank_correlation": lambda m: sanity.rank_correlation(MAPS, m),
+    "sanity.correlation": lambda m: sanity.correlation(m, MAPS),
+    "summaries.by_value": lambda m: summaries.by_value(m, MAPS, EDGES, SIMULATIONS),
+    "summaries.by_class": lambda m: summaries.by_class(m, MAPS > 0, SIMULATIONS),
+    "summaries.over_to_under": lambda m: summaries.over_to_under(MAPS, m, SIMULATIONS),
+    "summaries.region_share": lambda m: summaries.region_share(m, MAPS > 0, SIMULATIONS),
+    "summaries.region_sums": lambda m: summaries.region_sums(m, MAPS[:1] > 0),
+    "summaries.by_band": lambda m: summaries.by_band(m, MAPS, EDGES, SIMULATIONS),
+    "web.web_classes": web.web_classes,
+    "web.density_peaks": web.density_peaks,
+    "web.void_centres": web.void_centres,
+}  # fmt: skip
+SCALED_MAPS = {
+    "attribution.attribute": lambda net, m: attribution.attribute(net, m, "saliency", 0).values,
+    "attribution.attribute ig": lambda net, m: attribution.attribute(
+        net, m, "integrated_gradients", 1, baseline=BASELINE, n_steps=2
+    ).values,
+    "attribution.attribute baseline": lambda net, m: attribution.attribute(
+        net, SCALED, "gradient_shap", 1, baseline=m
+    ).values,
+    "attribution.occlude": lambda net, m: attribution.occlude(
+        net, m, attribution.patches(GRID, 8), 0, baseline=BASELINE
+    ),
+    "attribution.make_baseline": lambda net, m: attribution.make_baseline("blurred", m),
+    "attribution.make_baseline uniform": lambda net, m: attribution.make_baseline(
+        "uniform", m, scaling=scaling.Scaling("log", 11.0, 0.5)
+    ),
+    "attribution.make_baseline training": lambda net, m: attribution.make_baseline(
+        "void", SCALED, train_x=m
+    ),
+    "evaluation.predict": evaluation.predict,
+    "inputs.network_inputs": lambda net, m: inputs.network_inputs(m),
+    "posteriors.network_features": posteriors.network_features,
+    "sanity.moved_attributions": lambda net, m: sanity.moved_attributions(net, m, "saliency", 0)[
+        "mirrored, turned 90°"
+    ],
+    "sanity.replacement_curve": lambda net, m: sanity.replacement_curve(
+        net, m, MAPS, 0, baseline=BASELINE, fractions=[0.5]
+    ),
+    "sanity.replacement_curve order": lambda net, m: sanity.replacement_curve(
+        net, SCALED, m, 0, baseline=BASELINE, fractions=[0.5]
+    ),
+    "sanity.infidelity": lambda net, m: sanity.infidelity(
+        net, m, SCALED, "saliency", 0, baseline=BASELINE, patch=4, n_samples=2
+    ),
+    "sanity.infidelity values": lambda net, m: sanity.infidelity(
+        net, SCALED, m, "saliency", 0, baseline=BASELINE, patch=4, n_samples=2
+    ),
+    "sanity.sensitivity": lambda net, m: sanity.sensitivity(net, m, "saliency", 0, n_samples=1),
+    "training.run_network": lambda net, m: training.run_network(net, m)[0],
+}  # fmt: skip
+FLAGS = {  # functions of booleans or integers, and good values for them
+    "web.distance_to": (web.distance_to, MAPS > 1e11),
+    "attribution.occlude regions": (
+        lambda r: attribution.occlude(
+            build_network("lite", GRID, 1, 0.0, 2), SCALED, r, 0, baseline=BASELINE
+        ),
+        (MAPS > 1e11).astype(np.int64),
+    ),
+    "summaries.by_class classes": (
+        lambda r: summaries.by_class(MAPS, r, SIMULATIONS),
+        (MAPS > 1e11).astype(np.uint8),
+    ),
+    "summaries.region_share inside": (
+        lambda r: summaries.region_share(MAPS, r, SIMULATIONS),
+        MAPS > 1e11,
+    ),
+    "summaries.region_sums regions": (lambda r: summaries.region_sums(MAPS, r), MAPS > 1e11),
+}
+
+# What takes an argument of one of these names, and is no function of maps of a user's or hands them
+# on unchanged to functions above.
+NAMES = {
+    "maps", "x", "density", "values", "gravity", "feedback", "places", "quantity", "regions",
+    "a", "b", "inside", "classes", "scaled",
+}  # fmt: skip
+OTHERS = {
+    "arrays.checked_map", "arrays.checked_maps", "arrays.checked_numbers",  # the check itself
+    "arrays.one_per_map",
+    "networks.MomentNetwork.forward", "networks.O3.forward", "networks.Pooled.forward",
+    "networks.O3.features", "networks.Pooled.features",
+    "networks.folded", "training.augment", "devices.compiled",  # hot loops on checked batches
+    "scaling.transform", "scaling.signed_log",  # the same
+    "interpretation.occlusion", "interpretation.under_share",  # to `occlude` and `summaries`
+    "interpretation.against_retraining",
+    "evaluation.as_predictions", "inputs.cut_maps", "inputs.truth_of", "suites.read_maps",  # places
+    "simulate.power_3d", "simulate.feedback_displacement",  # meshes of a simulation of ours
+    "summaries.mean_estimate", "scores.average", "scores.paired_difference",  # numbers per map
+    "plots.quantile_groups", "plots.band", "plots_results.study_history",
+    "plots_results.study_slices", "plots_results.importances",
+    "plots_validation.planted_r2", "plots_validation.planted_attribution",
+}  # fmt: skip
+
+
+def test_the_tables_name_every_public_function_of_maps():
+    found = set()
+    for info in pkgutil.iter_modules(cosmolib.__path__):
+        module = importlib.import_module(f"cosmolib.{info.name}")
+        for name, thing in inspect.getmembers(module):
+            if name.startswith("_") or getattr(thing, "__module__", "") != module.__name__:
+                continue
+            parts = inspect.getmembers(thing, inspect.isfunction) if inspect.isclass(thing) else []
+            own = {name: thing} if inspect.isfunction(thing) else {}
+            own |= {f"{name}.{key}": part for key, part in parts if not key.startswith("_")}
+            for key, function in own.items():
+                if NAMES & inspect.signature(function).parameters.keys():
+                    found.add(f"{info.name}.{key}")
+    tested = {key.split()[0] for key in (*DENSITIES, *SCALED_MAPS, *FLAGS)}
+    assert found - OTHERS == tested
+    assert OTHERS <= found
+
+
+def spoilt(value):
+    def spoil(maps):
+        maps = maps.copy()
+        maps[1, 2, 3] = value
+        return maps
+
+    return spoil
+
+
+def masked(maps):
+    return np.ma.masked_greater(maps, maps.flat[0])
+
+
+PIXEL = r"in map [015], pixel \(2, 3\)"  # the only map of some functions, one of 15 of another
+BAD = {
+    "NaN": (spoilt(np.nan), f"found nan {PIXEL}, expected finite"),
+    "infinity": (spoilt(np.inf), f"found inf {PIXEL}, expected finite"),
+    "minus infinity": (spoilt(-np.inf), f"found -inf {PIXEL}, expected finite"),
+    "a mask": (masked, "found a masked array"),
+    "a list of masked maps": (lambda m: list(masked(m)), "found a masked array"),
+    "a mask of nothing": (np.ma.asarray, "found a masked array"),
+    "complex numbers": (lambda m: m.astype(complex), "found complex128"),
+    "objects": (lambda m: m.astype(object), "found object"),
+    "text": (lambda m: m.astype(str), "found <U"),
+    "integers": (lambda m: m.astype(np.int64), "found int64"),
+    "longer numbers": (lambda m: m.astype(np.longdouble), "found (float128|longdouble)"),
+}
+SHAPES = {
+    "oblong maps": (lambda m: m[..., :-1], r"found shape \(.*, 15\)"),
+    "one axis": (lambda m: m.ravel(), r"found shape \(768,\)"),
+    "two channels": (lambda m: np.stack([m, m], 1), r"found shape \(\d+, 2, 16, 16\)"),
+    "five axes": (lambda m: m[:, None, None], r"found shape \(\d+, 1, 1, 16, 16\)"),
+    "no map": (lambda m: m[:0], r"found shape \(0, 16, 16\)"),
+    "no pixel": (lambda m: m[:, :0, :0], r"found shape \(.*0, 0\)"),
+    "one pixel": (lambda m: m[:, :1, :1], r"found shape \(.*1, 1\)"),
+    "maps of different shapes": (lambda m: [m[0], m[1, :8]], "found arrays of different shapes"),
+}
+ANY_SHAPE = {  # pixels in any arrangement
+    "plots.scaled_pixels", "scaling.Scaling.invert",
+    "sanity.rank_correlation", "sanity.correlation",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*DENSITIES, *SCALED_MAPS])
+def test_what_is_no_map_is_refused(name, network, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    function = DENSITIES.get(name) or partial(SCALED_MAPS[name], network)
+    maps = MAPS if name in DENSITIES else SCALED
+    function(maps)  # what is one is not
+    for spoil, reason in (BAD if name in ANY_SHAPE else BAD | SHAPES).values():
+        plt.close("all")
+        spoilt_maps = spoil(maps)
+        with pytest.raises(ValueError, match=rf"\A\w.*: {reason}.*\Z"):
+            function(spoilt_maps)
+    plt.close("all")
+
+
+@pytest.mark.parametrize("name", FLAGS)
+@pytest.mark.parametrize("bad", ["masked", "float", "shape"])
+def test_flags_are_checked_as_well(name, bad):
+    function, good = FLAGS[name]
+    function(good)
+    spoil = {
+        "masked": (lambda r: np.ma.masked_array(r, r > 0), "masked array"),
+        "float": (lambda r: np.where(r, np.nan, 0), "found float64, expected"),
+        "shape": (lambda r: r[..., :-1], "found shape"),
+    }[bad]
+    with pytest.raises(ValueError, match=spoil[1]):
+        function(spoil[0](good))
+
+
+def test_a_quantity_may_be_infinite_but_not_unknown():
+    quantity = np.where(MAPS > 1e11, np.inf, 0.5)
+    found = summaries.by_value(MAPS, quantity, EDGES, SIMULATIONS)
+    assert found["fraction"][0] == pytest.approx((MAPS <= 1e11).mean())
+    quantity[2, 0, 1] = np.nan
+    with pytest.raises(ValueError, match=r"quantity: found nan in map 2, pixel \(0, 1\)"):
+        summaries.by_value(MAPS, quantity, EDGES, SIMULATIONS)
+
+
+def test_a_sum_that_overflows_is_no_bad_pixel():
+    maps = np.full((2, 4, 4), 3e38, np.float32)
+    assert arrays.checked_maps(maps)[0] is not None
+
+
+# -------------------------------------------------------------------- what the package itself makes
+FORMS = {
+    "float64": lambda m: m.astype(np.float64),
+    "float16": lambda m: m.astype(np.float16),
+    "big-endian": lambda m: m.astype(">f4"),
+    "read-only": lambda m: np.frombuffer(m.tobytes(), np.float32).reshape(m.shape),
+    "reversed": lambda m: m[::-1].copy()[::-1],
+    "list": list,
+    "channel": lambda m: m[:, None],
+    "tensor": torch.from_numpy,
+    "tensor with a gradient": lambda m: torch.from_numpy(m).requires_grad_(),
+    "float16 tensor": lambda m: torch.from_numpy(m).half(),
+    "bfloat16 tensor": lambda m: torch.from_numpy(m).bfloat16(),
+    "tensor with a channel": lambda m: torch.from_numpy(m)[:, None],
+}
+SAME = {  # function of scaled maps: the same numbers of every form
+    "power_spectrum": lambda net, m: spectra.power_spectrum(m, overdensity=True)[1],
+    "pixel_quantiles": lambda net, m: spectra.pixel_quantiles(m, 4),
+    "apply_cut": lambda net, m: cuts.apply_cut(m, "above:0.3:clamp").reshape(N, GRID, GRID),
+    "fraction_cut": lambda net, m: cuts.fraction_cut(m, "above:10"),
+    "web_classes": lambda net, m: web.web_classes(1 + 0 * arrays.checked_maps(m)[0]),
+    **{
+        name: SCALED_MAPS[name]
+        for name in (
+            "attribution.attribute", "attribution.attribute ig", "attribution.occlude",
+            "attribution.make_baseline", "posteriors.network_features", "training.run_network",
+            "sanity.replacement_curve", "sanity.infidelity",
+        )
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", SAME)
+def test_every_form_of_maps_gives_the_same(name, form, network):
+    expected, found = (np.asarray(SAME[name](network, m)) for m in (SCALED, FORMS[form](SCALED)))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6 * abs(expected).max())
+
+
+@pytest.mark.parametrize("shape", [(GRID, GRID), (N, GRID, GRID), (N, 1, GRID, GRID)])
+def test_results_have_the_shape_of_the_maps(shape):
+    maps = np.resize(MAPS, shape)
+    per_map = shape[:-2][:1]
+    assert cuts.apply_cut(maps, "kmax:3").shape == shape
+    assert cuts.apply_cut(maps, "white=0.3:above:1e12").shape == shape
+    assert cuts.cut_mask(maps, "above:1e12").shape == shape
+    assert web.web_classes(maps).shape == web.void_centres(maps).shape == shape
+    assert scaling.fit_scaling(maps).apply(maps).shape == shape
+    assert np.shape(cuts.fraction_cut(maps, "above:1e12")) == per_map
+    assert np.shape(cuts.fraction_negative(maps)) == per_map
+    k, power = spectra.power_spectrum(maps)
+    assert power.shape == (*per_map, len(k))
+    assert spectra.pixel_quantiles(maps, 4).shape == (*per_map, 4)
+    assert spectra.pixel_pdf(maps, [10, 11, 12]).shape == (*per_map, 2)
+
+
+def test_attributions_of_what_a_profile_stores(tiny_suite_dir, tmp_path):
+    """From a suite to attributions, as chapter 05 goes, in every kind of storage."""
+    found = {}
+    for storage in ("float32", "float16", "disk"):
+        changes = {"data_dir": str(tiny_suite_dir), "storage": storage, "ig_tolerance": 1.0}
+        profile = replace(load_profile("tiny"), **changes)
+        run = Run(storage, "Lite", "none", "lite", 1, tmp_path)
+        evaluation.train_run(run, profile)
+        subject = interpretation.load_subject(run, profile)
+        stored = inputs.prepare_data(inputs.study_suite("Lite", profile), profile).test_x
+        x = stored.part(slice(0, 3)) if storage == "disk" else stored[:3]
+        baseline = attribution.make_baseline("uniform", x, scaling=subject.scaling, train_x=stored)
+        options = {"baseline": baseline, "n_steps": 4}
+        values = attribution.attribute(
+            subject.network, x, "integrated_gradients", 0, **options
+        ).values
+        mean, _ = evaluation.predict(subject.network, x)
+        curve = sanity.replacement_curve(
+            subject.network, x, values, 0, baseline=baseline, fractions=[0.5]
+        )
+        explained = interpretation.explain(subject, "integrated_gradients", 0, profile).values
+        found[storage] = values, mean, curve, explained, spectra.power_spectrum(x)[1]
+        assert all(np.isfinite(part).all() for part in found[storage])
+        density = subject.scaling.invert(baseline)[:, 0, 0, 0]  # it starts at the right point
+        np.testing.assert_allclose(density, subject.scaling.invert(x).mean((1, 2, 3)), rtol=1e-3)
+    for half, disk, whole in zip(
+        *(found[key] for key in ("float16", "disk", "float32")), strict=True
+    ):
+        np.testing.assert_allclose(disk, whole, rtol=1e-3, atol=1e-4 * abs(whole).max())
+        assert half.shape == whole.shape  # trained on rounded maps: another network

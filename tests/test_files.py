@@ -1,0 +1,72 @@
+"""One line for an error: without passwords, colours or what does not help."""
+
+import pytest
+
+from cosmolib.files import exit_code, reason_of, redact
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("no address", "no address"),
+        ("postgresql://me@db:5432/x", "postgresql://me@db:5432/x"),
+        ("at postgresql://me:pw@db/x, http://h:80/", "at postgresql://me:***@db/x, http://h:80/"),
+        ("postgresql://:pw@db", "postgresql://:***@db"),
+        ("postgresql+psycopg://me:a@b:c/d@db/x", "postgresql+psycopg://me:***@db/x"),
+        ("postgresql://me@db/x?password=pw&a=1", "postgresql://me@db/x?password=***&a=1"),
+        ("db?sslpassword=pw;PWD=pw", "db?sslpassword=***;PWD=***"),
+        ("host=db password = pw user=me", "host=db password = *** user=me"),
+        ("https://me:pw@h/a and https://me:pw@h/b", "https://me:***@h/a and https://me:***@h/b"),
+    ],
+)
+def test_passwords_are_removed(text, clean):
+    assert redact(text) == clean
+
+
+def test_a_known_password_is_removed_wherever_it_stands():
+    address = "postgresql://me:s%40 x/1@db/x"
+    text = "failed for 's@ x/1' and 's%40 x/1' at postgresql://me:s%40 x/1@db/x"
+    assert redact(text, address) == "failed for '***' and '***' at postgresql://me:***@db/x"
+    assert redact("postgresql is up", "postgresql://postgres:sql@db/x") == "postgresql is up"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (KeyError("a"), "'a'"),
+        (EOFError(), "EOFError"),
+        (RuntimeError("\n  \x1b[1mfirst  line\x1b[0m\n\tmore"), "first line"),
+        (RuntimeError("at x://me:pw@h\nmore"), "at x://me:***@h"),
+        (RuntimeError("x" * 1000), "x" * 200),
+    ],
+)
+def test_a_reason_is_one_short_line(error, reason):
+    assert reason_of(error) == reason
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (None, 0, ""),
+        (ValueError("two\nlines at x://me:pw@h"), 2, "p: two lines at x://me:***@h\n"),
+        (FileNotFoundError(2, "No such file", "a"), 2, "p: [Errno 2] No such file: 'a'\n"),
+        (TimeoutError(), 2, "p: TimeoutError\n"),
+        (ModuleNotFoundError("x", name="camb.a"), 2,
+         "p: found no module 'camb.a', expected the extra: pip install -e '.[simulate]'\n"),
+        (KeyboardInterrupt(), 130, "p: stopped\n"),
+        (KeyboardInterrupt("go on"), 130, "p: stopped; go on\n"),
+        (ModuleNotFoundError("x", name="cosmolib.no"), None, None),
+        (TypeError("a bug"), None, None),
+    ],
+)  # fmt: skip
+def test_what_a_command_says_and_returns(capsys, error, code, said):
+    def command(value):
+        if error is not None:
+            raise error
+
+    if code is None:
+        with pytest.raises(type(error)):
+            exit_code("p", command, 1)
+    else:
+        assert exit_code("p", command, 1) == code
+        assert capsys.readouterr() == ("", said)

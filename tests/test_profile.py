@@ -1,0 +1,296 @@
+"""Profiles: YAML 1.2, checked as a whole, every fault in a line of its own."""
+
+import json
+import pickle
+import re
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+from cosmolib import plugins
+from cosmolib.files import parse_yaml, read_json, read_yaml, write_yaml
+from cosmolib.profile import Profile, load_profile
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+SHIPPED = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+TINY = read_yaml(CONFIGS / "tiny.yaml")
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write the profile tiny, changed, and return its path; `text` replaces whole lines."""
+
+    def write(drop=(), text=None, **changes):
+        path = tmp_path / "mine.yaml"
+        write_yaml(path, {k: v for k, v in (TINY | changes).items() if k not in drop})
+        for key, line in (text or {}).items():
+            old = path.read_text()
+            path.write_text(re.sub(rf"(?m)^{key}:.*$", f"{key}: {line}", old))
+            assert path.read_text() != old
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load_profile("tiny")
+
+
+def lines_of(*arguments, **overrides):
+    """The lines of the error that `load_profile` raises."""
+    with pytest.raises(ValueError, match=": ") as error:
+        load_profile(*arguments, **overrides)
+    return str(error.value).splitlines()
+
+
+# ------------------------------------------------------------------------------------------- files
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_profiles(name):
+    """They also are in canonical form, which one reads in the names of folders."""
+    path = CONFIGS / f"{name}.yaml"
+    profile = load_profile(name)
+    assert profile.name == name
+    values = read_yaml(path)
+    assert profile.model_dump() == values
+    jsonschema.validate(values, read_json(CONFIGS / "profile.schema.json"))
+    first = path.read_text().splitlines()[0]
+    assert first == "# yaml-language-server: $schema=profile.schema.json"
+
+
+def test_the_schema_is_that_of_the_model():
+    """CONTRIBUTING.md has the command that writes it."""
+    schema = Profile.model_json_schema()
+    assert read_json(CONFIGS / "profile.schema.json") == json.loads(json.dumps(schema))
+    assert schema["required"] == list(Profile.model_fields)  # no hidden default
+    assert all(len(entry["description"]) > 5 for entry in schema["properties"].values())
+    assert schema["properties"]["storage"]["enum"] == ["float32", "float16", "disk"]
+    assert schema["additionalProperties"] is False
+
+
+def test_a_profile_by_path_and_by_name(write, tmp_path, monkeypatch):
+    path = write(epochs=7)
+    expected = load_profile("tiny", epochs=7)
+    assert load_profile(path) == load_profile(str(path)) == expected
+    assert pickle.loads(pickle.dumps(expected)) == expected
+    (tmp_path / "configs").mkdir()
+    path.rename(tmp_path / "configs" / "2025.yaml")
+    monkeypatch.chdir(tmp_path)
+    # papermill and the workflow turn 2025 into a number
+    assert load_profile(2025) == load_profile("2025") == expected
+
+
+def test_missing_profile_lists_names(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"configs/dem\.yaml: found no.*demo, standard, t"):
+        load_profile("dem")
+    with pytest.raises(FileNotFoundError, match=r"nope\.yaml: found no such file"):
+        load_profile(tmp_path / "nope.yaml")
+
+
+# -------------------------------------------------------------------------------------------- YAML
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("10", 10), ("-1", -1), ("3e-3", 0.003), ("1.", 1.0), ("1.0E+2", 100.0), ("-.inf", -np.inf),
+        ("true", True), ("False", False), ("null", None), ("~", None), ("", None),
+        ("010", "010"), ("1:30", "1:30"), ("1_000", "1_000"), ("0x10", "0x10"), ("yes", "yes"),
+        ("off", "off"), ("2025-01-01", "2025-01-01"), ("'10'", "10"), ("=", "="), (".5", ".5"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("head", ["", "%YAML 1.1\n---\n"])
+def test_scalars_are_those_of_yaml_1_2(text, value, head, tmp_path):
+    found = parse_yaml(f"{head}key: {text}\n", "x.yaml")
+    assert found == {"key": value}
+    assert type(found["key"]) is type(value)
+    write_yaml(tmp_path / "x.yaml", {"a": [found], "b": {"c": 1e-20, "d": "é\n: #", "a": []}})
+    assert read_yaml(tmp_path / "x.yaml")["a"] == [found]
+    assert list(read_yaml(tmp_path / "x.yaml")["b"].values()) == [1e-20, "é\n: #", []]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "found a NoneType, expected a flat mapping"),
+        ("- a\n- b\n", "found a list, expected a flat mapping"),
+        ("a: [1\n", "line 2: found no valid YAML .expected ',' or ']'"),
+        ("a: 1\nb: 2\n# c\na: 3\n", 'line 4: found no valid YAML .*duplicate key "a"'),
+        ("a: 1\nb:\n  c: 1\n  c: 1\n", 'line 4: found no valid YAML .*duplicate key "c"'),
+        ("a: !!python/name:os.system x", "line 1: found no valid YAML"),
+        ("a: 1\n---\nb: 1\n", "line 2: found no valid YAML"),
+        ("a: " + "9" * 5000, "found no valid YAML"),
+        ("[" * 600, "found no valid YAML"),
+        (b"a: \xff", "found no valid YAML"),
+    ],
+)
+def test_a_file_that_is_no_mapping(tmp_path, text, said):
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    (line,) = lines_of(path)
+    assert re.match(rf"{re.escape(str(path))}: {said}", line)
+
+
+def test_a_byte_order_mark_is_no_key():
+    assert parse_yaml(b"\xef\xbb\xbfa: 1", "x") == {"a": 1}
+
+
+# -------------------------------------------------------------------------------------------- keys
+FAULTS = [
+    ({"name": "../elsewhere"}, "'name': found '../elsewhere', expected a folder name"),
+    *(({"name": name}, "'name': found .*, expected a folder name") for name in (
+        "", ".", "a..b", ".git", "-p", "a/b", "a\\b", "a b", "a:b", "é", "con", "NUL.txt", "x.",
+        "a\n", "a" * 101,
+    )),
+    *(({"name": name}, "'name': found .*, expected a valid string") for name in (1.5, True, None)),
+    ({"plugins": "mine.py"}, "'plugins': found 'mine.py', expected a valid list"),
+    ({"plugins": [1]}, "'plugins', entry 1: found 1, expected a valid string"),
+    ({"suites": []}, "'suites': found .., expected at least 1 item"),
+    ({"suites": ["Lite", "Lite"]}, "'suites': found 'Lite' more than once"),
+    ({"suites": ["Lite", "..\\x"]}, "'suites', entry 2: suite: found .*, expected one of Illus"),
+    ({"tuning_suite": "Litle"}, "'tuning_suite': suite: found 'Litle', expected one of Illus"),
+    ({"data_dir": 3}, "'data_dir': found 3, expected a valid string"),
+    ({"data_dir": ""}, "'data_dir': found '', expected at least 1 character"),
+    ({"field": "../../Mtot"}, "'field': found .*, expected letters and digits"),
+    ({"field": "HI"}, "'field': found 'HI', expected Mtot, as embedded"),
+    ({"set": "BE"}, "'set': found 'BE', expected LH or CV or 1P or EX, as embedded"),
+    ({"n_simulations": 2}, "'n_simulations': found 2, expected at least 3"),
+    ({"n_simulations": 1001}, "'n_simulations': found 1001, expected at most 1000"),
+    ({"n_simulations": "24"}, "'n_simulations': found '24', expected a valid integer"),
+    ({"tuning_simulations": 1001}, "'tuning_simulations': found 1001, expected at most 1000"),
+    ({"split_seed": 2**32}, "'split_seed': found 4294967296, expected less than 4294967296"),
+    ({"scaling": "sqrt"}, "'scaling': found 'sqrt', expected 'log', 'asinh' or 'linear'"),
+    ({"scaling_scope": "test"}, "'scaling_scope': found 'test', expected 'train' or 'file'"),
+    ({"cuts": "none"}, "'cuts': found 'none', expected a valid list"),
+    ({"cuts": ["kmax:4"]}, "'cuts': found no 'none' among them"),
+    ({"cuts": ["none", "../../none"]}, "'cuts', entry 2: cannot read cut '../../none'"),
+    ({"cuts": ["none", {"kmax": 4}]}, "'cuts', entry 2: found {'kmax': 4}, expected a valid str"),
+    ({"cuts": ["none", "above:1e12", "above:1e12:clamp"]}, "'cuts': found 'above:1e12:clamp' more"),
+    ({"cuts": ["none", "kmax:4", "kmax:4.0@linear"]}, "'cuts': found 'kmax:4' more than once"),
+    ({"controls": ["mask:kmax:4"]}, "'controls', entry 1: cannot read cut 'mask:kmax:4'"),
+    ({"architecture": "resnet"}, "'architecture': found 'resnet', expected one of o3, k4s2, lite"),
+    ({"targets": ["Omega_b"]}, "'targets', entry 1: found 'Omega_b', expected 'Omega_m', 'sigma_8"),
+    ({"targets": ["Omega_m", "Omega_m"]}, "'targets': found 'Omega_m' more than once"),
+    ({"targets": ["A_SN1"]}, "'targets': found .'A_SN1'., expected Omega_m or sigma_8 among them"),
+    ({"hidden": 2000}, "'hidden': found 2000, expected at most 1024"),
+    ({"dropout": "none"}, "'dropout': found 'none', expected a valid number"),
+    ({"dropout": float("nan")}, "'dropout': found nan, expected a finite number"),
+    ({"dropout": 1.0}, "'dropout': found 1.0, expected less than 1"),
+    ({"dropout": True}, "'dropout': found True, expected a valid number"),
+    ({"seeds": 1}, "'seeds': found 1, expected a valid list"),
+    ({"seeds": [1, "a"]}, "'seeds', entry 2: found 'a', expected a valid integer"),
+    ({"seeds": [-1]}, "'seeds', entry 1: found -1, expected at least 0"),
+    ({"attribution_seeds": [2, 1, 2]}, "'attribution_seeds': found 2 more than once"),
+    ({"epochs": "ten"}, "'epochs': found 'ten', expected a valid integer"),
+    ({"epochs": 1.5}, "'epochs': found 1.5, expected a valid integer"),
+    ({"epochs": True}, "'epochs': found True, expected a valid integer"),
+    ({"epochs": None}, "'epochs': found None, expected a valid integer"),
+    ({"epochs": 0}, "'epochs': found 0, expected at least 1"),
+    ({"batch_size": 1}, "'batch_size': found 1, expected at least 2"),
+    ({"max_lr": 0}, "'max_lr': found 0, expected greater than 0"),
+    ({"betas": [0.9]}, "'betas': found .0.9., expected at least 2 items"),
+    ({"betas": [0.9, 1]}, "'betas', entry 2: found 1, expected less than 1"),
+    ({"symmetries": 1}, "'symmetries': found 1, expected a valid boolean"),
+    ({"schedule": "cosine"}, "'schedule': found 'cosine', expected 'onecycle' or 'cyclic'"),
+    ({"compile": "fast"}, "'compile': found 'fast', expected 'auto', 'eager', 'compiled' or"),
+    ({"known_answer_architecture": "x"}, "'known_answer_architecture': found 'x', expected one of"),
+    *(({"known_answer_cuts": ["none", cut]}, "'known_answer_cuts', entry 2: found .*, expected n")
+      for cut in ("above:1e12", "kmax:4@log", "nomean:none", "white=1:kmax:4")),
+    ({"known_answer_cuts": ["kmax:4", "kmax:4.0"]}, "'known_answer_cuts': found 'kmax:4' more"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "said"), FAULTS, ids=[str(fault[0])[:40] for fault in FAULTS])
+def test_a_fault_is_one_line_with_the_key(tiny, changes, said):
+    with pytest.raises(ValueError, match=f"^profile tiny: key {said}[^\n]*$"):
+        tiny.replace(**changes)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "expected"),
+    [
+        ("epochs", "010", "integer"), ("epochs", "1_0", "integer"), ("epochs", "1:30", "integer"),
+        ("shifts", "yes", "boolean"), ("dropout", "0_0.1", "number"), ("name", "1e3", "string"),
+    ],
+)  # fmt: skip
+def test_text_that_other_versions_of_yaml_convert(write, key, text, expected):
+    (line,) = lines_of(write(text={key: text}))
+    assert re.search(rf"mine.yaml: key '{key}': found .*, expected a valid {expected}", line)
+
+
+def test_all_faults_at_once(write):
+    path = write(epochs=0, cuts=["none", "kmax"], suits=["Lite"], zz=1, drop=("seeds", "betas"))
+    lines = lines_of(path, hidden=0, hiden=3)
+    assert [line.partition(": ")[0] for line in lines] == [
+        str(path), f"override of {path}", str(path), str(path), str(path), f"override of {path}",
+        str(path),
+    ]  # fmt: skip
+    for line, said in zip(
+        lines,
+        (
+            "key 'cuts', entry 2: cannot read cut 'kmax'", "key 'hidden': found 0",
+            "key 'epochs': found 0", "unknown key 'suits', expected one of: suites",
+            "unknown key 'zz', expected one of: name, plugins,",
+            "unknown key 'hiden', expected one of: hidden",
+            "found no key seeds, betas, expected every profile key",
+        ),
+        strict=True,
+    ):  # fmt: skip
+        assert said in line
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("2025", "2025"), ("'2025'", "2025"), ("2025-01-01", "2025-01-01"), ("010", "010"),
+     ("1_0", "1_0"), ("v1.2=b", "v1.2=b"), ("yes", "yes"), ("a" * 100, "a" * 100)],
+)  # fmt: skip
+def test_names_that_look_like_numbers(write, text, name):
+    assert load_profile(write(text={"name": text})).name == name
+
+
+def test_cuts_are_kept_in_canonical_form(write):
+    path = write(
+        cuts=["none", "above:1e12", "kmax:4.0@linear", "below:delta=.5"],
+        controls=["mask:above:1.0e12", "white=0.30:above:2E11"], known_answer_cuts=["band:1.0,2"],
+    )  # fmt: skip
+    profile = load_profile(path)
+    assert profile.cuts == ["none", "above:1e12:clamp", "kmax:4", "below:delta=0.5:clamp"]
+    assert profile.controls == ["mask:above:1e12", "white=0.3:above:2e11:clamp"]
+    assert profile.known_answer_cuts == ["band:1,2"]
+    assert profile.replace(cuts=["none", "above:1e12"]).cuts == profile.cuts[:2]
+
+
+def test_values_that_are_good(write):
+    good = {"n_simulations": None, "max_lr": 1, "weight_decay": 0, "controls": [], "seeds": [0]}
+    profile = load_profile(write(**good))
+    assert {key: getattr(profile, key) for key in good} == good
+    assert type(profile.max_lr) is float
+    assert load_profile("tiny", n_simulations=None).n_simulations is None
+    # What is not embedded cannot be known before it is opened.
+    load_profile("tiny", data_dir="/cmd", field="HI", set="SB28", n_simulations=1024)
+    load_profile("tiny", suites=["Nbody_SIMBA"], field="Mcdm")
+
+
+def test_a_plugin_is_loaded_before_its_names_are_looked_up(write, tmp_path, monkeypatch):
+    for table in (plugins.SUITES, plugins.CUTS, plugins.NETWORKS, plugins.METHODS):
+        monkeypatch.setattr(table, "entries", {})
+    monkeypatch.setattr(plugins, "_loaded", {})
+    (tmp_path / "mine.py").write_text(
+        "from cosmolib.cuts import register_cut\n"
+        "from cosmolib.networks import register_network\n"
+        "from cosmolib.suites import register_suite\n"
+        "register_cut('smooth')(lambda maps, length: maps)\n"
+        "register_network('wide')(lambda size, hidden, dropout, n_parameters: None)\n"
+        "register_suite('Toy', [(0, 1)] * 6)\n"
+    )
+    own = {"suites": ["Toy", "Nbody_Toy"], "cuts": ["none", "smooth:1.0"], "architecture": "wide"}
+    path = write(plugins=["mine.py"], n_simulations=2000, **own)
+    assert len(lines_of(path, epochs=0)) == 1  # and no code is executed
+    assert not plugins.CUTS.entries
+    profile = load_profile(path)
+    assert profile.cuts == ["none", "smooth:1"]
+    assert profile.plugins == [str(tmp_path / "mine.py")]
+    lines = lines_of(path, cuts=["none", "rough:1", "smooth"], tuning_suite="Toys")
+    assert [line.partition("key ")[2][:22] for line in lines] == [
+        "'cuts', entry 2: canno", "'cuts', entry 3: canno", "'tuning_suite': suite:",
+    ]  # fmt: skip
