@@ -105,13 +105,8 @@ def redact(text: object, address: object = "") -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what an error of another package says: its first line, without colours or passwords.
-
-    Of a YAML error, whose first line only names the context, the problem and its place.
-    """
-    text = _ANSI.sub("", str(getattr(error, "problem", None) or error))
-    if mark := getattr(error, "problem_mark", None):
-        text = f"{text.splitlines()[0]}, line {mark.line + 1}, column {mark.column + 1}"
+    """Return what an error of another package says: first line, without colours or passwords."""
+    text = _ANSI.sub("", str(error))
     lines = [line for line in text.splitlines() if line.strip()] or [type(error).__name__]
     return redact(" ".join(lines[0].split()))[:200]
 
