@@ -27,7 +27,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cosmolib.devices import kept_memory
 from cosmolib.evaluation import predict
 from cosmolib.networks import folded
 from cosmolib.plugins import METHODS as REGISTERED
@@ -184,7 +183,7 @@ def attribute(
         )
         way = at_x - (at_baseline.mean() if method == "gradient_shap" else at_baseline)
     steps = None
-    with seeded(seed, device.type), _seeded_numpy(seed), kept_memory():
+    with seeded(seed, device.type), _seeded_numpy(seed):
         if method == "integrated_gradients":
             values, steps = _integrate(
                 forward, x, baseline, target, device, at_once, n_steps, tolerance, way
