@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from cosmolib.devices import choose_engine, compiled, kept_memory
+from cosmolib.devices import choose_engine, compiled
 from cosmolib.files import reason_of
 from cosmolib.identity import changes, digest, identity
 from cosmolib.inputs import BLOCK, Data, MapsOnDisk, network_inputs
@@ -196,7 +196,7 @@ def fit(
     seen = profile.epochs * math.prod(data.train_x.shape)
     engine = choose_engine(profile.precision, profile.compile, device, network, seen)
     history, best = [], None
-    with seeded(seed, device), kept_memory():
+    with seeded(seed, device):
         run = network
         if engine.compile != "eager":  # which needs no batch to try
             run, engine, seconds = compiled(
