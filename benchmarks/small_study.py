@@ -49,7 +49,7 @@ def snakemake(path, *arguments, target="runs", **options):
     """Start the workflow on a profile; return the process."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", "workflow/Snakefile", "--nolock"]
     command += ["--rerun-incomplete", "--quiet", "all", *arguments]
-    command += ["--config", f"profile={path}", "--", target]
+    command += ["--config", f"profile={path.relative_to(ROOT)}", "--", target]
     return subprocess.Popen(command, cwd=ROOT, **options)
 
 

@@ -2,10 +2,10 @@
 
 One flat module a step, each importing only those before it::
 
-    files -> plugins -> runs -> locks -> gpus -> states -> devices -> checksums -> embedded
-         -> formats -> suites -> checks -> download -> simulate -> observing
-         -> grammar -> cuts -> fields -> planted -> answers -> scaling -> spectra -> web -> lattice
-         -> shards -> inputs
+    files -> plugins -> identity -> runs -> locks -> gpus -> states -> devices -> checksums
+         -> embedded -> formats -> suites -> checks -> download -> simulate
+         -> observing -> grammar -> cuts -> fields -> planted -> answers -> scaling -> spectra
+         -> web -> lattice -> shards -> inputs
          -> networks -> training -> studies -> tuning -> scores -> evaluation -> standing
          -> baseline -> transfer -> attribution -> summaries -> sanity -> posteriors -> calibration
          -> claims -> controls -> results -> interpretation -> validation

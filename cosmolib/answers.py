@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,6 +38,15 @@ class KnownAnswer:
     def test(self) -> slice:
         """Test maps."""
         return slice(self.n_train + self.n_valid, None)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identify the maps in 16 hexadecimal digits: shape, parts, all parameters, 64 maps."""
+        digest = hashlib.sha256(f"{self.maps.shape} {self.n_train} {self.n_valid}".encode())
+        some = self.maps[:: max(1, len(self.maps) // 64)]
+        for array in (self.params, some):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
 
 
 def known_answer(

@@ -28,7 +28,6 @@ import numpy as np
 import torch
 
 from cosmolib.arrays import checked_maps
-from cosmolib.devices import kept_memory
 from cosmolib.evaluation import predict
 from cosmolib.inputs import network_inputs
 from cosmolib.networks import folded
@@ -185,7 +184,7 @@ def attribute(
         )
         way = at_x - (at_baseline.mean() if method == "gradient_shap" else at_baseline)
     steps = None
-    with seeded(seed, device.type), _seeded_numpy(seed), kept_memory():
+    with seeded(seed, device.type), _seeded_numpy(seed):
         if method == "integrated_gradients":
             values, steps = _integrate(
                 forward, x, baseline, target, device, at_once, n_steps, tolerance, way

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from cosmolib.evaluation import as_predictions, stored_predictions
-from cosmolib.grammar import Cut
+from cosmolib.grammar import folder_name
+from cosmolib.identity import identity
 from cosmolib.inputs import BLOCK, cut_maps, fill_range, study_split, truth_of
-from cosmolib.plugins import origins
 from cosmolib.profile import Profile
 from cosmolib.spectra import summary_statistics
 from cosmolib.suites import Suite, map_indices
@@ -77,14 +77,10 @@ def summary_baseline(suite: Suite, profile: Profile, cut="none") -> dict:
 
 
 def stored_baseline(suite, profile: Profile, cut: str, runs_dir: str | Path) -> dict:
-    """Predictions of the summary-statistics baseline, made once and kept beside the runs.
+    """Predictions of the summary-statistics baseline, made once and kept next to the runs.
 
-    They lie in ``<runs_dir>/<profile>/<suite>/<cut>/summary/predictions.npz`` and are made anew
-    when the data, the split, the targets or the function of a registered cut change.
+    They lie in ``<runs_dir>/<profile>/<suite>/<cut>/summary/predictions.npz``.
     """
-    keys = ("split_seed", "targets", "n_simulations", "train_simulations", "field", "set")
-    settings = {key: getattr(profile, key) for key in keys} | {"fingerprint": suite.fingerprint}
-    own = origins(suite=suite.name, cut=Cut.parse(cut).kind)
-    settings |= {"plugins": own} if own else {}
-    folder = Path(runs_dir) / profile.name / suite.name / cut / "summary"
-    return stored_predictions(folder, settings, lambda: summary_baseline(suite, profile, cut))
+    now = identity("baseline", profile, fingerprint=suite.fingerprint, suite=suite.name, cut=cut)
+    folder = Path(runs_dir) / profile.name / suite.name / folder_name(cut) / "summary"
+    return stored_predictions(folder, now, lambda: summary_baseline(suite, profile, cut))

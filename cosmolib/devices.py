@@ -10,13 +10,11 @@ stopwatch: the same study on the same machine takes the same path. `make bench` 
 
 from __future__ import annotations
 
-import ctypes
-import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,36 +24,11 @@ from cosmolib.profile import COMPILING, PRECISIONS
 # Pixels times epochs of a training from which compiling for a CPU pays: it costs about a minute and
 # saves some 0.3 microseconds a pixel (o3, two cores), which is 12 minutes here.
 WORTH_COMPILING = 2**31
-_KEPT = 2**30  # [bytes] of memory and in one tensor that the C library keeps in `kept_memory`
 
 
 def select_device() -> str:
     """Return "cuda" where there is one, else "cpu"."""
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-@contextmanager
-def kept_memory() -> Iterator[None]:
-    """Have the C library keep the memory of freed tensors for the next ones, inside the block.
-
-    glibc takes large tensors from the system, zeroed, and gives them back when they are freed: in a
-    training on a CPU that is every activation at every step, a tenth to half of its time. At the
-    end all that is free goes back. Without effect on other systems, and on GPUs.
-    """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if not hasattr(libc, "mallopt"):
-        yield
-        return
-    trim_threshold, mmap_threshold = -1, -3  # names of malloc.h
-    try:
-        libc.mallopt(trim_threshold, _KEPT)
-        libc.mallopt(mmap_threshold, _KEPT)
-        yield
-    finally:
-        libc.mallopt(trim_threshold, 2**26)  # what glibc goes up to by itself
-        libc.mallopt(mmap_threshold, 2**25)
-        if hasattr(libc, "malloc_trim"):
-            libc.malloc_trim(0)
 
 
 def in_parallel(function: Callable, items) -> list:

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from cosmolib.arrays import checked_maps
-from cosmolib.files import atomic_path, read_json, sha256, sweep, write_json
+from cosmolib.files import atomic_path, check_writable, read_json, sha256, sweep, write_json
 from cosmolib.locks import LOCK, held
 from cosmolib.runs import REPOSITORY
 
@@ -57,6 +57,12 @@ def embedded_suites():
 def embedded_sets():
     """Names of the sets of simulations that both embedded suites have."""
     return SETS
+
+
+def packed_files():
+    """Names of the files in ``data/lite/`` that the suites are expanded from."""
+    sets = [_read_manifest(DATA / MANIFEST, set)["chunks"] for set in SETS]
+    return [MANIFEST, *map(table_name, SETS), *(chunk["file"] for one in sets for chunk in one)]
 
 
 def table_name(set):
@@ -298,6 +304,8 @@ def expand(name, cache_dir=None, data=DATA, set="LH"):
         If the name or the set is not embedded, or a chunk is damaged.
     FileNotFoundError
         If the repository's ``data/lite`` is not there.
+    OSError
+        If the cache cannot be written: names the variable that moves it.
     """
     if name not in SUITES:
         raise ValueError(f"{name!r} is not embedded, expected one of {', '.join(SUITES)}")
@@ -314,6 +322,7 @@ def expand(name, cache_dir=None, data=DATA, set="LH"):
     folder = Path(cache_dir or cache_folder()) / f"{folder}-{packed['expanded']['Lite'][:12]}"
     done = [folder / suite / f"params_{set}_{suite}.txt" for suite in SUITES]
     if not all(path.exists() for path in done):
+        check_writable(folder, "COSMOLIB_CACHE")
         with held(folder / LOCK):  # a second process waits, and finds it done
             for suite in SUITES:
                 sweep(folder / suite)

@@ -8,8 +8,6 @@ be imported from here too.
 from __future__ import annotations
 
 import csv
-import hashlib
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -29,13 +27,12 @@ from cosmolib.files import (
     write_json,
     write_yaml,
 )
-from cosmolib.grammar import Cut
+from cosmolib.identity import changes, code, digest, identity
 from cosmolib.inputs import Data, denormalise, prepare_data, study_suite
 from cosmolib.locks import LOCK, held
 from cosmolib.networks import build_network, load_weights, published_network
-from cosmolib.plugins import origins
 from cosmolib.profile import WIDEST, Profile
-from cosmolib.runs import RUN_KEYS, Run, provenance
+from cosmolib.runs import Run, provenance
 from cosmolib.scaling import Scaling
 from cosmolib.scores import (
     SCORES,
@@ -63,9 +60,10 @@ __all__ = (
     "SCORES", "bias", "bootstrap", "chi2", "mean_sigma", "metrics", "paired_difference", "r2",
     "relative_error", "rmse", "simulation_average",
     "adopt_run", "adopted_name", "as_predictions", "load_run", "predict", "predict_test",
-    "predict_valid", "read_predictions", "stored_predictions", "train_run",
+    "predict_valid", "read_predictions", "run_changes", "stored_predictions", "train_run",
 )  # fmt: skip
 
+_FORWARD = ("networks", "scaling")  # modules that turn maps into predictions
 _ARRAYS = ("mean", "std", "truth", "simulation", "parameters")  # of a predictions.npz
 
 
@@ -147,29 +145,33 @@ def read_predictions(path: str | Path) -> dict:
     return arrays
 
 
-def stored_predictions(folder: str | Path, settings: dict, make: Callable[[], dict]) -> dict:
-    """Read ``folder/predictions.npz``, or make it where it is missing or of other settings.
+def stored_predictions(folder: str | Path, now: dict, make: Callable[[], dict]) -> dict:
+    """Read ``folder/predictions.npz``, or make it where it is missing or of another identity.
 
-    For predictions that are no run of a study: cheap ones, and those of known-answer maps.
+    For predictions that belong to no run of a study: summary statistics, and maps with a known
+    answer.
 
     Parameters
     ----------
     folder : path
-    settings : dict
-        All that the predictions hang on, as JSON takes it.
+    now : dict
+        What the predictions depend on, from `cosmolib.identity.identity`.
     make : callable
         Returns the predictions.
     """
     path = Path(folder) / "predictions.npz"
-    identity = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     if path.is_file():
         stored = read_predictions(path)
-        if str(stored.pop("identity", "")) == identity:
+        if str(stored.pop("identity", "")) == digest(now):
             return stored
     predictions = make()
-    with atomic_path(path) as temporary:
-        np.savez(temporary, **predictions, identity=np.array(identity))
+    _write_predictions(path, {**predictions, "identity": np.array(digest(now))})
     return predictions
+
+
+def _write_predictions(path, predictions):
+    with atomic_path(path) as temporary:
+        np.savez(temporary, **predictions)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -186,8 +188,10 @@ def train_run(
     """Do one run from its maps to its ``metrics.json``, or read that where it is done already.
 
     The folder fills in the order config.yaml, checkpoint.pt (removed at the end), history.csv,
-    weights.pt, predictions.npz, provenance.json, metrics.json. A run that was killed goes on from
-    its checkpoint. A run done with other settings or data than now is done anew.
+    provenance.json, weights.pt, predictions.npz, metrics.json. A run that was killed continues
+    after the last of them. What was made with another identity than the present one (settings,
+    data, code, packages: see `cosmolib.identity`) is removed and made again; other scores alone
+    are computed from the stored predictions.
 
     Parameters
     ----------
@@ -206,57 +210,57 @@ def train_run(
         As `metrics`, with ``best_epoch`` and ``valid_loss``.
     """
     suite = study_suite(run.suite, profile)
-    config = _config(run, profile, suite)
+    config = _config("training", run, profile, suite)
 
     def train():
         _train(run, profile, suite, config, device or select_device(), progress, data)
 
-    return _done_once(run, config, train, progress)
+    return _done_once(run, profile, config, train, progress)
 
 
-def _done_once(run, config, work, progress=None):
+def _done_once(run, profile, config, work, progress=None):
     """Do a run in a folder that is this process's own, unless it is done; return its metrics."""
-    if not _is_done(run, config):  # what is done needs no lock: its folder may be read-only
+    if _changes(run, profile, config):  # what is done needs no lock: its folder may be read-only
         with held(run.path(LOCK), progress=progress):
-            if not _is_done(run, config):  # by the process that was waited for
+            if _changes(run, profile, config):  # not done by the process that was waited for
                 _clear(run, config)
                 work()
     return read_json(run.path("metrics.json"))
 
 
 def _train(run, profile, suite, config, device, progress, data):
-    """Do a run, or what is left of it."""
-    started = time.perf_counter()
-    if data is None:
-        data = prepare_data(suite, profile, run.cut)
-    elif (data.suite, data.cut, data.fingerprint) != (run.suite, run.cut, suite.fingerprint):
-        raise ValueError(
-            f"{run.folder}: found data of {data.suite}, cut {data.cut}, expected {run.suite}, "
-            f"cut {run.cut}, of {suite.maps_path}"
-        )
-    _write_config(run, config, data)
-    with seeded(run.seed):
-        network = build_network(**config["network"])
-    # Trained, and killed before its metrics were written: the weights come after the history.
-    if run.path("weights.pt").is_file() and run.path("history.csv").is_file():
-        load_weights(network, run.path("weights.pt")).eval()
-        history = _read_history(run.path("history.csv"))
-    else:
-        history = fit(
-            network,
-            data,
-            profile,
-            seed=run.seed,
-            checkpoint=run.path("checkpoint.pt"),
-            device=device,
-            progress=progress,
-        )
-        _write_history(run.path("history.csv"), history)
-        write_state(run.path("weights.pt"), {k: v.cpu() for k, v in network.state_dict().items()})
-    best = min(history, key=lambda row: row["valid_loss"])
-    result = {"best_epoch": best["epoch"], "valid_loss": best["valid_loss"]}
-    training_seconds = sum(row["seconds"] for row in history)  # also those before a restart
-    _finish(run, profile, network, data, device, started, result, training_seconds=training_seconds)
+    """Do a run, or the part of it that is missing."""
+    made = [run.path(name).is_file() for name in ("history.csv", "provenance.json", "weights.pt")]
+    if not (all(made) and run.path("predictions.npz").is_file()):
+        started = time.perf_counter()
+        if data is None:
+            data = prepare_data(suite, profile, run.cut)
+        elif (data.suite, data.cut, data.fingerprint) != (run.suite, run.cut, suite.fingerprint):
+            raise ValueError(
+                f"{run.folder}: found data of {data.suite}, cut {data.cut}, expected {run.suite}, "
+                f"cut {run.cut}, of {suite.maps_path}"
+            )
+        with seeded(run.seed):
+            network = build_network(**config["network"])
+        if all(made):
+            load_weights(network, run.path("weights.pt")).eval()
+        else:
+            _write_config(run, config, data)
+            history = fit(
+                network,
+                data,
+                profile,
+                seed=run.seed,
+                checkpoint=run.path("checkpoint.pt"),
+                device=device,
+                progress=progress,
+            )
+            _write_history(run.path("history.csv"), history)
+            seconds = sum(row["seconds"] for row in history)  # also those before a restart
+            _write_weights(run, profile, config, network, device, started, training_seconds=seconds)
+        _write_predictions(run.path("predictions.npz"), predict_test(network, data, device))
+    best = min(_read_history(run.path("history.csv")), key=lambda row: row["valid_loss"])
+    _write_metrics(run, profile, best_epoch=best["epoch"], valid_loss=best["valid_loss"])
     run.path("checkpoint.pt").unlink(missing_ok=True)
 
 
@@ -271,15 +275,11 @@ def _write_history(path, history):
 
 
 def _read_history(path):
-    """Return the rows of a history.csv with the numbers that `_train` needs."""
+    """Return the epochs and validation losses of a history.csv."""
     try:
         with open(path, newline="", encoding="utf-8") as file:
             return [
-                {
-                    "epoch": int(row["epoch"]),
-                    "valid_loss": float(row["valid_loss"]),
-                    "seconds": float(row["seconds"]),
-                }
+                {"epoch": int(row["epoch"]), "valid_loss": float(row["valid_loss"])}
                 for row in csv.DictReader(file)
             ]
     except (ValueError, TypeError, KeyError, csv.Error):
@@ -328,12 +328,12 @@ def adopt_run(
     # The shapes are the file's; what else the profile says of training was not what made it.
     profile = profile.replace(architecture="o3", hidden=network.hidden, dropout=0.0)
     file = {"name": Path(weights_path).name, "sha256": sha256(weights_path)}
-    config = _config(run, profile, suite) | {"weights": file}
+    config = _config("pretrained", run, profile, suite, weights=file["sha256"])
 
     def adopt():
         _adopt(run, profile, suite, config, device or select_device(), network, file)
 
-    return _done_once(run, config, adopt)
+    return _done_once(run, profile, config, adopt)
 
 
 def _adopt(run, profile, suite, config, device, network, file):
@@ -341,10 +341,11 @@ def _adopt(run, profile, suite, config, device, network, file):
     # Few maps are predicted: none of the others is kept, whatever the profile keeps for training.
     data = prepare_data(suite, profile.replace(storage="disk"), run.cut)
     _write_config(run, config, data)
-    write_state(run.path("weights.pt"), {k: v.cpu() for k, v in network.state_dict().items()})
     outputs = run_network(network, data.valid_x, device=device)
-    result = {"best_epoch": None, "valid_loss": float(moment_loss(*outputs, data.valid_theta))}
-    _finish(run, profile, network, data, device, started, result, weights=file)
+    _write_weights(run, profile, config, network, device, started, weights=file)
+    _write_predictions(run.path("predictions.npz"), predict_test(network, data, device))
+    loss = float(moment_loss(*outputs, data.valid_theta))
+    _write_metrics(run, profile, best_epoch=None, valid_loss=loss)
 
 
 def _check_adoption(run, profile, suite, network, path):
@@ -365,46 +366,58 @@ def _check_adoption(run, profile, suite, network, path):
         )
 
 
-def _finish(run, profile, network, data, device, started, result, **made):
-    """Write what follows from a run's network and data, ``metrics.json`` last."""
-    predictions = predict_test(network, data, device)
-    with atomic_path(run.path("predictions.npz")) as temporary:
-        np.savez(temporary, **predictions)
+def _write_weights(run, profile, config, network, device, started, **made):
+    """Write the weights of a run, after the provenance that they have from then on."""
+    now = config["identity"]
     seconds = time.perf_counter() - started
-    made = provenance(profile, data.fingerprint, seconds, device, **made)
+    made = provenance(profile, now["fingerprint"], seconds, device, made_by=now["code"], **made)
     write_json(run.path("provenance.json"), made)
-    result = metrics(predictions, profile.bootstrap_samples, run.seed) | result
-    write_json(run.path("metrics.json"), result)
+    write_state(run.path("weights.pt"), {k: v.cpu() for k, v in network.state_dict().items()})
 
 
-def is_current(run: Run, profile: Profile, suite: Suite) -> bool:
-    """Whether a run is done with the settings that a profile and the data that a suite has now."""
-    return _is_done(run, _config(run, profile, suite))
+def _write_metrics(run, profile, **result):
+    """Write the scores of a run's predictions, with the identity of their own."""
+    predictions = read_predictions(run.path("predictions.npz"))
+    result |= metrics(predictions, profile.bootstrap_samples, run.seed)
+    write_json(run.path("metrics.json"), result | {"identity": identity("metrics", profile)})
 
 
-def _is_done(run, config):
-    """Whether a run is done as the configuration says."""
-    return run.complete and _same_run(_read_config(run), config)
+def run_changes(run: Run, profile: Profile, suite: Suite) -> list[str]:
+    """Say what differs between a complete run and one that would be trained now; [] if nothing."""
+    return _changes(run, profile, _config("training", run, profile, suite))
+
+
+def _changes(run, profile, config):
+    found = changes(_identity_of(run), config["identity"])
+    if not found and run.complete:
+        scored = read_json(run.path("metrics.json"))
+        scored = scored.get("identity") if isinstance(scored, dict) else None
+        found = changes(scored, identity("metrics", profile))
+    return found or ([] if run.complete else [f"{run.folder}: found no metrics.json"])
+
+
+def _identity_of(run):
+    return (_read_config(run) or {}).get("identity")
 
 
 def _clear(run, config):
-    """Remove what is left of a run with other settings, and what a killed process left."""
+    """Remove what a killed process left, and all results of a run of another identity."""
     sweep(run.folder)
-    if _same_run(_read_config(run), config):
-        return
-    # metrics.json first: what is gone must not be called complete
-    for name in ("metrics.json", "checkpoint.pt", "weights.pt", "history.csv", "predictions.npz"):
-        run.path(name).unlink(missing_ok=True)
+    if changes(_identity_of(run), config["identity"]):
+        # metrics.json first: what is gone must not be called complete
+        for name in ("metrics.json", "checkpoint.pt", "weights.pt", "history.csv",
+                     "predictions.npz", "provenance.json"):  # fmt: skip
+            run.path(name).unlink(missing_ok=True)
 
 
-def _config(run, profile, suite):
+def _config(kind, run, profile, suite, **settings):
     """What fixes a run."""
-    own = origins(suite=run.suite, cut=Cut.parse(run.cut).kind, network=run.architecture)
+    names = {key: getattr(run, key) for key in ("suite", "cut", "architecture", "seed")}
     return {
-        "run": {key: getattr(run, key) for key in ("suite", "cut", "architecture", "seed")},
+        "run": names,
         "profile": profile.model_dump(),
-        "fingerprint": suite.fingerprint,
         "box_size": suite.box_size,
+        "identity": identity(kind, profile, fingerprint=suite.fingerprint, **names, **settings),
         "network": {
             "name": run.architecture,
             "size": suite.grid,
@@ -412,21 +425,7 @@ def _config(run, profile, suite):
             "dropout": profile.dropout,
             "n_parameters": len(profile.targets),
         },
-        **({"plugins": own} if own else {}),
     }
-
-
-def _same_run(old, new):
-    def relevant(config):
-        return {
-            **{
-                key: config.get(key)
-                for key in ("run", "fingerprint", "network", "weights", "plugins")
-            },
-            "profile": {key: config["profile"].get(key) for key in RUN_KEYS},
-        }
-
-    return old is not None and relevant(old) == relevant(new)
 
 
 def _write_config(run, config, data):
@@ -442,11 +441,9 @@ def _read_config(run):
     if not path.is_file():
         return None
     config = read_yaml(path)
-    keys = {"run", "profile", "fingerprint", "network", "scaling", "value_range"}
+    keys = {"run", "profile", "identity", "network", "scaling", "value_range"}
     known = Profile.model_fields.keys()  # else made by another version
     whole = keys <= config.keys() and isinstance(config["profile"], dict)
-    if whole:
-        config["profile"].setdefault("plugins", [])  # in no run made before there were any
     return config if whole and known == config["profile"].keys() else None
 
 
@@ -456,17 +453,25 @@ def load_run(run: Run) -> tuple[torch.nn.Module, Scaling, dict]:
     Raises
     ------
     ValueError
-        The run is not complete, or a file of it is damaged: names it.
+        The run is not complete, a file of it is damaged, or its weights belong to other code of
+        networks, cuts or scaling than the present one: names it.
     """
     config = _read_config(run)
     if not run.complete or config is None:
         raise ValueError(f"{run.folder}: found no complete run, expected one: train it first")
     try:
+        stored = config["identity"]["code"]
+        other = [name for name, now in code(_FORWARD).items() if stored.get(name) != now]
         scaling = Scaling(**config["scaling"])
         if not max(config["network"]["hidden"], config["network"]["n_parameters"]) <= WIDEST:
             raise ValueError(f"network: found {config['network']}, expected no wider one than ours")
         with seeded(0):  # the initial weights are replaced: leave torch's state alone
             network = build_network(**config["network"])
-    except (TypeError, KeyError, ValueError) as error:
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise ValueError(f"{run.path('config.yaml')}: {error}") from None
+    if other:
+        raise ValueError(
+            f"{run.path('weights.pt')}: found weights made by other code of {', '.join(other)}, "
+            "expected the present one: train the run again"
+        )
     return load_weights(network, run.path("weights.pt")).eval(), scaling, config

@@ -13,6 +13,7 @@ import math
 import os
 import re
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,6 +63,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             if error.filename in (None, str(temporary)):  # a full disk does not say of what file
                 raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def check_writable(folder: str | Path, variable: str) -> None:
+    """Make a cache folder; raise OSError, naming the variable that moves it, if that fails."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        reason = f"{error.strerror}; set {variable} to a folder that can be written"
+        raise OSError(error.errno, reason, str(folder)) from None
 
 
 def _to_disk(path: Path) -> None:

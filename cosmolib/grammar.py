@@ -20,6 +20,7 @@ import numpy as np
 
 from cosmolib.observing import STEPS, check_steps, is_step
 from cosmolib.plugins import CUTS
+from cosmolib.runs import is_folder_name
 
 FOURIER_CUTS = ("kmax", "kmin", "band")
 DENSITY_CUTS = ("above", "below")
@@ -35,6 +36,10 @@ GRAMMAR = (
     "mask:above:T, mask:below:T; shuffle:above:T or shuffle:below:T, with a fill; before any of "
     "them white=S: or shot=N: (noise), then nomean:"
 )
+# A folder's name has letters, digits and ``. _ = -``: what every file system and shell tool takes.
+_MARKS = {"_": "__", ":": "_", ",": "--", "@": "-"}
+_TEXTS = {text: mark for mark, text in _MARKS.items()}
+_TEXT = re.compile("__|_|--|-(?=[a-z])")  # a minus is followed by a digit
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -156,6 +161,51 @@ class Cut:
         if self.kind == "kmin":
             return self.values[0], math.inf
         return self.values if self.kind == "band" else (0.0, math.inf)
+
+
+def folder_name(cut):
+    """Encode a cut as the name of a folder; `cut_of` is the inverse.
+
+    Parameters
+    ----------
+    cut : str or Cut
+
+    Returns
+    -------
+    str
+        Lower-case letters, digits and ``. _ = -``, at most 200 characters, such as
+        ``above_delta=3_clamp``; another name for every other cut.
+
+    Raises
+    ------
+    CutError
+        The text is no cut, or too long.
+
+    Examples
+    --------
+    >>> folder_name("kmax:4@log"), folder_name("band:2,8"), folder_name("above:delta=-0.5")
+    ('kmax_4-log', 'band_2--8', 'above_delta=-0.5_clamp')
+    """
+    text = str(Cut.parse(cut))
+    name = "".join(_MARKS.get(mark, mark) for mark in text)
+    name += "" if is_folder_name(name) else "-"  # a plugin's cut may be called "aux"
+    if not is_folder_name(name):
+        raise CutError(f"cut {text!r}: its folder name would have {len(name)} characters")
+    return name
+
+
+def cut_of(folder):
+    """Return the canonical string of the cut whose results are in a folder of this name.
+
+    Raises
+    ------
+    CutError
+        No cut has this folder name.
+    """
+    text = _TEXT.sub(lambda found: _TEXTS[found[0]], folder.removesuffix("-"))
+    if folder_name(text) != folder:
+        raise CutError(f"{folder!r} is not the folder name of a cut; {text!r} has another one")
+    return text
 
 
 def _parts(text):

@@ -97,7 +97,7 @@ def augmented(maps, box_size=BOX_SIZE):
     for i, (ax, density) in enumerate(zip(axes[0], maps, strict=True)):
         density_image(ax, density, box_size)
         ax.set_title("as it is" if i == 0 else f"augmented, {i}", fontsize=8)
-    return fig, axes
+    return fig, axes[0]
 
 
 def learning_curves(history):

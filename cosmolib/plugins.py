@@ -64,7 +64,10 @@ class Registry:
         """Give a name; ValueError where it is none, is among the package's ``own``, or is taken."""
         if not isinstance(name, str) or not self.pattern.fullmatch(name):
             raise ValueError(f"{self.kind}: found the name {name!r}, expected {self.said}")
-        taken = "cosmolib" if name in own else None
+        taken = "cosmolib" if name.lower() in map(str.lower, own) else None
+        # Names are folders, and some file systems do not tell Toy from TOY.
+        same = [key for key in self.entries if key.lower() == name.lower()]
+        taken = taken or next((f"{key!r}" for key in same if key != name), None)
         old = self.entries.get(name)
         if old is not None and (old.file, _loading) != (None, None):
             taken = old.file or "this session"
@@ -84,7 +87,7 @@ NETWORKS = Registry("architecture", *_SMALL)
 METHODS = Registry("method", *_SMALL)
 
 _loading: Path | None = None  # the file that is being executed
-_loaded: dict[Path, str] = {}  # files that were, and the SHA-256 of what was executed
+_loaded: dict[Path, bytes] = {}  # files that were, and what was executed
 
 
 def load_plugins(paths) -> None:
@@ -106,15 +109,15 @@ def _load(path):
     if not path.is_file():
         raise FileNotFoundError(f"{path}: found no such file, expected {_EXPECTED}")
     source = path.read_bytes()
-    digest = hashlib.sha256(source).hexdigest()
-    if _loaded.get(path) == digest:
+    if _loaded.get(path) == source:
         return
     tables = (SUITES, CUTS, NETWORKS, METHODS)
     before, outer = [table.entries for table in tables], _loading
     for table in tables:
         table.entries = {k: e for k, e in table.entries.items() if e.file != path}
     # Not by an import: its cache of compiled files goes by times, and the digest must be right.
-    module = types.ModuleType(f"cosmolib_plugin_{path.stem}_{digest[:8]}")
+    digest = hashlib.sha256(source).hexdigest()[:8]
+    module = types.ModuleType(f"cosmolib_plugin_{path.stem}_{digest}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # where dataclasses and pickle look for it
     try:
@@ -135,19 +138,25 @@ def _load(path):
         ) from error
     finally:
         _loading = outer
-    _loaded[path] = digest
+    _loaded[path] = source
 
 
 def described(path: str | Path) -> str:
     """Name of a plugin and the digest of what was executed of it, as provenance keeps it."""
-    return f"{Path(path).name} {_loaded.get(Path(path), 'not loaded')[:16]}"
+    source = _loaded.get(Path(path))
+    digest = "not loaded" if source is None else hashlib.sha256(source).hexdigest()[:16]
+    return f"{Path(path).name} {digest}"
 
 
-def origins(**names: str) -> list[str]:
-    """Say which files some names come from, each with the digest of its text; none for our own.
+def sources_of(paths) -> dict[str, bytes]:
+    """Return what was executed of some plugins, by their description."""
+    return {described(path): _loaded.get(Path(path), b"") for path in paths}
 
-    What a run hangs on beside its settings: where a cut's function is edited, the runs under this
-    cut are done anew, and no others.
+
+def origins(**names: str) -> dict[str, bytes]:
+    """Return the text of the files that define some names, as `sources_of`; none for our own.
+
+    Where a cut's function is edited, the runs under this cut are repeated, and no others.
 
     Parameters
     ----------
@@ -160,7 +169,7 @@ def origins(**names: str) -> list[str]:
         A name was given in this session only: what is kept must be possible to make again.
     """
     tables = {"suite": SUITES, "cut": CUTS, "network": NETWORKS, "method": METHODS}
-    found = set()
+    files = set()
     for kind, name in names.items():
         entry = tables[kind].entries.get(name.removeprefix("Nbody_"))  # of twins, the one name
         if entry is None:
@@ -170,8 +179,8 @@ def origins(**names: str) -> list[str]:
                 f"{tables[kind].kind} {name!r}: found it in this session only, expected it in a "
                 "file that the profile's key plugins names: a run must be possible to make again"
             )
-        found.add(described(entry.file))
-    return sorted(found)
+        files.add(entry.file)
+    return sources_of(files)
 
 
 def keywords_of(function, positional: int | None, offered) -> tuple[list[str], tuple[str, ...]]:

@@ -37,7 +37,7 @@ import numpy as np
 from cosmolib.baseline import stored_baseline
 from cosmolib.controls import pairs
 from cosmolib.embedded import embedded_suites
-from cosmolib.evaluation import read_predictions
+from cosmolib.evaluation import read_predictions, run_changes
 from cosmolib.formats import other_parameters
 from cosmolib.inputs import study_split, study_suite
 from cosmolib.plugins import SUITES
@@ -218,6 +218,10 @@ def results_table(
         for case, runs in found.items()
     }
     suites = {name: study_suite(name, profile) for name in {case[0] for case in found}}
+    if progress is not None:
+        for run in (run for runs in found.values() for run in runs):
+            if stale := run_changes(run, profile, suites[run.suite]):
+                progress(f"{run.folder}: stale: {'; '.join(stale)}")
     rows, control_rows = [], []
     for (name, cut), own in predictions.items():
         whole = predictions.get((name, "none"))

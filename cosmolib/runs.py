@@ -9,10 +9,9 @@ is either complete or seen to be incomplete.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import importlib.metadata
 import os
 import platform
+import re
 import reprlib
 import subprocess
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ import numpy as np
 
 from cosmolib import __version__
 from cosmolib.files import atomic_path, read_json, read_yaml, sha256, sweep, write_json
+from cosmolib.identity import code, digest, package_version
 from cosmolib.plugins import described
 
 if TYPE_CHECKING:
@@ -30,36 +30,30 @@ if TYPE_CHECKING:
 
 # A run's files are written and read by these, which can be imported from here too.
 __all__ = (
-    "REPOSITORY", "RUN_KEYS", "TRAINING_MODULES", "VERSIONS",
-    "Run", "is_folder_name", "provenance", "short_commit", "study_runs", "training_code",
+    "REPOSITORY", "VERSIONS",
+    "Run", "is_folder_name", "provenance", "short_commit", "study_runs",
     "atomic_path", "read_json", "read_yaml", "sha256", "sweep", "write_json",
 )  # fmt: skip
 
 REPOSITORY = Path(__file__).resolve().parents[1]  # holds configs/ in a clone
 
 
-# Keys of a profile that a single run hangs on: when one of them changes, the run is done anew.
-RUN_KEYS = (
-    "field", "set", "n_simulations", "train_simulations", "split_seed", "scaling", "scaling_scope",
-    "storage", "targets", "hidden", "dropout", "epochs", "batch_size", "max_lr", "weight_decay",
-    "betas", "schedule", "symmetries", "shifts", "precision", "compile",
-    "shuffle_labels", "bootstrap_samples",
-)  # fmt: skip
-# Modules that a training stands on: plots, attribution and claims train nothing anew.
-TRAINING_MODULES = (
-    "devices", "embedded", "formats", "suites", "observing", "grammar", "cuts", "scaling", "inputs",
-    "networks", "training", "scores", "evaluation",
-)  # fmt: skip
 VERSIONS = (
     "cosmolib", "python", "torch", "numpy", "scipy", "Pylians", "captum", "optuna", "snakemake",
 )  # fmt: skip
 
 
+_DEVICE = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]")  # reserved on Windows
+_FOLDER_NAME = """a folder name: none of / \\ < > : " | ? * { }, no dot or space at its end"""
+
+
 def is_folder_name(value) -> bool:
-    """Whether a text names a folder below another one, and no place elsewhere."""
-    if not isinstance(value, str) or value in ("", ".") or ".." in value or len(value) > 200:
+    """Whether every file system, also a Windows one, takes a text as the name of one folder."""
+    if not isinstance(value, str) or not value.isprintable() or len(value.encode()) > 200:
         return False
-    return value.isprintable() and not any(mark in value for mark in "/\\")
+    if value[-1:] in ("", ".", " ") or any(mark in value for mark in '/\\<>:"|?*{}'):
+        return False
+    return not _DEVICE.fullmatch(value.partition(".")[0].lower())
 
 
 # --------------------------------------------------------------------------------------------------
@@ -77,28 +71,37 @@ class Run:
 
     profile: str  # name of the profile
     suite: str
-    cut: str  # canonical string of the cut, used as a folder name as it is
+    cut: str  # its folder is named by `cosmolib.grammar.folder_name`
     architecture: str
     seed: int
     root: str | Path = "runs"
 
     def __post_init__(self):
-        for part in ("profile", "suite", "cut", "architecture"):
+        from cosmolib.grammar import CutError, folder_name  # which imports this module
+
+        for part in ("profile", "suite", "architecture"):
             value = getattr(self, part)
             if not is_folder_name(value):
                 raise ValueError(
-                    f"run: {part}: found {reprlib.repr(value)}, expected a folder name, no '/', "
-                    "'\\' or '..'"
+                    f"run: {part}: found {reprlib.repr(value)}, expected {_FOLDER_NAME}"
                 )
+        try:
+            folder_name(self.cut)
+        except CutError as error:
+            raise ValueError(
+                f"run: cut: found {reprlib.repr(self.cut)}, expected a cut: {error}"
+            ) from None
         seed = self.seed
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
             raise ValueError(f"run: seed: found {seed!r}, expected a whole number from 0")
 
     @property
     def folder(self) -> Path:
-        """``root/profile/suite/cut/architecture-s<seed>``."""
+        """``root/profile/suite/cut/architecture-s<seed>``, the cut as a folder name."""
+        from cosmolib.grammar import folder_name  # which imports this module
+
         leaf = f"{self.architecture}-s{self.seed}"
-        return Path(self.root) / self.profile / self.suite / self.cut / leaf
+        return Path(self.root) / self.profile / self.suite / folder_name(self.cut) / leaf
 
     def path(self, name: str) -> Path:
         """Path of the file ``name`` in the run's folder."""
@@ -130,26 +133,9 @@ def study_runs(profile: Profile, root: str | Path = "runs") -> list[Run]:
 # --------------------------------------------------------------------------------------------------
 # Provenance
 # --------------------------------------------------------------------------------------------------
-def training_code() -> str:
-    """Digest of the sources that a training's numbers hang on, 12 hexadecimal digits.
-
-    Also of uncommitted changes, which a commit does not tell apart.
-    """
-    digest = hashlib.sha256()
-    for name in TRAINING_MODULES:
-        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
-    return digest.hexdigest()[:12]
-
-
 def _version(distribution: str) -> str | None:
-    if distribution == "cosmolib":
-        return __version__
-    if distribution == "python":
-        return platform.python_version()
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    own = {"cosmolib": __version__, "python": platform.python_version()}
+    return own.get(distribution) or package_version(distribution)
 
 
 def _git(*arguments: str) -> str | None:
@@ -212,9 +198,12 @@ def provenance(
     data_fingerprint: str | None = None,
     seconds: float | None = None,
     device: str = "cpu",
+    made_by: dict | None = None,
     **extra,
 ) -> dict:
     """What made a result: versions, commit, code, time, machine kind, data and configuration.
+
+    To be recorded when the result is computed; nothing that is stored gets a new one.
 
     Names no host, user or path: of ``data_dir`` only the last folder is kept, of a plugin its name
     and the digest of its text.
@@ -229,6 +218,8 @@ def provenance(
         Wall-clock time taken [s].
     device
         As torch names it, "cpu" or "cuda".
+    made_by
+        Digests of the modules that were used, see `cosmolib.identity.code`; by default of all.
     **extra
         Anything else worth keeping, JSON-able.
     """
@@ -240,7 +231,7 @@ def provenance(
     return {
         "versions": {name: _version(name) for name in VERSIONS},
         "git": _git_state(),
-        "code": training_code(),
+        "code": digest(code() if made_by is None else made_by),
         "utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "device": str(device),

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cosmolib.evaluation import is_current
+from cosmolib.evaluation import run_changes
 from cosmolib.files import read_json
 from cosmolib.inputs import study_suite
 from cosmolib.locks import LOCK, is_held, owner
 from cosmolib.profile import Profile
-from cosmolib.runs import Run, provenance, study_runs
+from cosmolib.runs import Run, study_runs
 from cosmolib.states import read_state
 
 STATES = ("done", "stale", "at work", "interrupted", "not begun", "damaged")
-# Packages that the numbers of a training hang on; the others draw, search or explain.
-DECISIVE = ("python", "numpy", "scipy", "torch")
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,8 @@ class Standing:
     ----------
     run : Run
     state : str
-        One of `STATES`. "stale": done, but by other code, packages, data or settings than now.
+        One of `STATES`. "stale": done, but with another identity than now, see
+        `cosmolib.identity`.
     detail : str
         What is stale, who is at work, how far it came.
     made : dict or None
@@ -40,10 +39,9 @@ class Standing:
 
 def study_standing(profile: Profile, root="runs") -> list[Standing]:
     """Look at every run of a study; nothing is trained or changed."""
-    now = provenance()
     suites = {name: study_suite(name, profile) for name in dict.fromkeys(profile.suites)}
     return [
-        run_standing(run, _own(profile, run), suites[run.suite], now)
+        run_standing(run, _own(profile, run), suites[run.suite])
         for run in study_runs(profile, root)
     ]
 
@@ -52,16 +50,14 @@ def _own(profile, run):
     return profile if run.profile == profile.name else profile.shuffled
 
 
-def run_standing(run: Run, profile: Profile, suite, now: dict) -> Standing:
-    """Look at one run of a suite; ``now`` is the `provenance` of this moment."""
+def run_standing(run: Run, profile: Profile, suite) -> Standing:
+    """Look at one run of a suite."""
     if is_held(run.path(LOCK)):
         return Standing(run, "at work", owner(run.path(LOCK)))
     try:
         if run.complete:
             made = read_json(run.path("provenance.json"))
-            changes = _changes(made, now)
-            if not is_current(run, profile, suite):
-                changes.insert(0, "other settings or data")
+            changes = run_changes(run, profile, suite)
             return Standing(run, "stale" if changes else "done", "; ".join(changes), made)
         checkpoint = run.path("checkpoint.pt")
         if not checkpoint.is_file():
@@ -70,15 +66,3 @@ def run_standing(run: Run, profile: Profile, suite, now: dict) -> Standing:
         return Standing(run, "interrupted", f"after epoch {epochs} of {profile.epochs}")
     except (ValueError, OSError, KeyError, TypeError) as error:
         return Standing(run, "damaged", str(error))
-
-
-def _changes(made, now):
-    """What made a run and is another now."""
-    changes = [
-        f"{name} {made['versions'].get(name)}, now {now['versions'].get(name)}"
-        for name in DECISIVE
-        if made["versions"].get(name) != now["versions"].get(name)
-    ]
-    if made.get("code") != now["code"]:
-        changes.append("other code")
-    return changes

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 from cosmolib.files import reason_of, redact
 from cosmolib.locks import held, is_held
@@ -211,7 +212,7 @@ def _open_storage(storage, retry):
         _mend(storage, lock)
         return optuna.storages.JournalStorage(journal.JournalFileBackend(str(storage), lock))
     if not _is_address(storage):
-        return f"sqlite:///{storage}"
+        return f"sqlite:///file:{quote(str(storage))}?uri=true"  # a path may hold braces or a ?
     try:
         bad = "@" in (make_url(storage).host or "")  # the rest of a password with an "@" in it
     except (ValueError, ArgumentError):  # they quote parts of it

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import torch
 
-from cosmolib.devices import choose_engine, compiled, kept_memory
+from cosmolib.devices import choose_engine, compiled
 from cosmolib.files import reason_of
+from cosmolib.identity import changes, digest, identity
 from cosmolib.inputs import BLOCK, Data, MapsOnDisk, network_inputs
 from cosmolib.profile import Profile
 from cosmolib.states import read_state, write_state
@@ -28,11 +29,6 @@ from cosmolib.states import read_state, write_state
 # Pixels at once where no gradient is kept: 256 maps of 64 x 64, on a GPU 128 of 256 x 256.
 EVALUATION_PIXELS = 2**20
 EVALUATION_PIXELS_GPU = 2**23
-# What a checkpoint must share with the training that resumes from it.
-SETTINGS = (
-    "targets", "epochs", "batch_size", "max_lr", "weight_decay", "betas", "schedule",
-    "symmetries", "shifts",
-)  # fmt: skip
 _ADVICE = "; remove it to train anew"
 _PARTS = {"identity", "network", "optimiser", "random", "history", "best"}  # of a checkpoint
 
@@ -194,13 +190,13 @@ def fit(
         fused=True,  # one kernel for all weights
     )
     generator = torch.Generator().manual_seed(seed)
-    identity = _identity(network, data, profile, seed)
+    now = None if checkpoint is None else _identity(network, data, profile, seed)
     train_x, train_theta = _place(data.train_x, device), data.train_theta.to(device)
     batch = min(profile.batch_size, len(train_x))
     seen = profile.epochs * math.prod(data.train_x.shape)
     engine = choose_engine(profile.precision, profile.compile, device, network, seen)
     history, best = [], None
-    with seeded(seed, device), kept_memory():
+    with seeded(seed, device):
         run = network
         if engine.compile != "eager":  # which needs no batch to try
             run, engine, seconds = compiled(
@@ -209,7 +205,7 @@ def fit(
             if progress is not None:
                 progress(f"{engine}: compiled in {seconds:.0f} s")
         if checkpoint is not None and Path(checkpoint).is_file():
-            state = _read_checkpoint(checkpoint, identity)
+            state = _read_checkpoint(checkpoint, now)
             history, best = _resume(checkpoint, state, network, optimiser, generator, device)
         for epoch in range(len(history) + 1, profile.epochs + 1):
             started = time.perf_counter()
@@ -232,7 +228,7 @@ def fit(
             history.append({**row, "seconds": seconds, "engine": str(engine)})
             if checkpoint is not None:
                 state = {
-                    "identity": identity,
+                    "identity": now,
                     "network": network.state_dict(),
                     "optimiser": optimiser.state_dict(),
                     "random": _random_state(generator, device),
@@ -354,20 +350,20 @@ def _place(x, device):
 
 
 def _identity(network, data, profile, seed):
-    """What a checkpoint is a checkpoint of, as plain values."""
-    settings = {key: value for key, value in profile.model_dump().items() if key in SETTINGS}
-    return {
-        **settings,
-        "seed": seed,
-        "suite": data.suite,
-        "fingerprint": data.fingerprint,
-        "cut": data.cut,
-        "scaling": asdict(data.scaling),
-        "train_maps": len(data.train_x),
-        "labels": float(data.train_theta.double().cumsum(0).sum()),  # tells shuffled ones apart
-        "network": f"{type(network).__name__}, {sum(p.numel() for p in network.parameters())}",
-        "dropout": [m.p for m in network.modules() if isinstance(m, torch.nn.Dropout)],
-    }
+    """What a checkpoint is a checkpoint of."""
+    kind = type(network)
+    return identity(
+        "checkpoint",
+        profile,
+        fingerprint=data.fingerprint,
+        suite=data.suite,
+        cut=data.cut,
+        seed=seed,
+        scaling=asdict(data.scaling),
+        train_maps=len(data.train_x),
+        labels=float(data.train_theta.double().cumsum(0).sum()),  # tells shuffled ones apart
+        network=f"{kind.__module__}.{kind.__qualname__} {digest(repr(network))}",
+    )
 
 
 def _resume(path, state, network, optimiser, generator, device):
@@ -395,17 +391,14 @@ def _resume(path, state, network, optimiser, generator, device):
     return history, best
 
 
-def _read_checkpoint(path, identity):
+def _read_checkpoint(path, now):
     state = read_state(path, "checkpoint", f"one{_ADVICE}")
     found = state.get("identity")
     if not isinstance(found, dict) or not _PARTS <= state.keys():
         raise ValueError(
             f"{path}: found {reprlib.repr(sorted(map(str, state)))}, expected a checkpoint{_ADVICE}"
         )
-    for key, expected in identity.items():
-        if found.get(key) != expected:
-            raise ValueError(
-                f"{path}: {key}: found {reprlib.repr(found.get(key))}, expected {expected!r}: a "
-                f"checkpoint of another training{_ADVICE}"
-            )
+    different = changes(found, now)
+    if different:
+        raise ValueError(f"{path}: {different[0]}: a checkpoint of another training{_ADVICE}")
     return state

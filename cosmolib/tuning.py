@@ -23,9 +23,10 @@ import torch
 
 from cosmolib.files import redact
 from cosmolib.gpus import visible_gpus
+from cosmolib.identity import digest, identity
 from cosmolib.inputs import Data, prepare_data, study_suite
 from cosmolib.networks import build_network
-from cosmolib.plugins import load_plugins, origins
+from cosmolib.plugins import load_plugins
 from cosmolib.profile import Profile
 from cosmolib.studies import finished_trials, is_shared, open_study
 from cosmolib.suites import Suite
@@ -78,24 +79,19 @@ def default_storage(runs_dir: str | Path, profile: Profile, workers: int = 1) ->
 def prepare_search(profile: Profile, seed: int = 1) -> Search:
     """Prepare the uncut maps of a profile's ``tuning_suite`` and name the study after them.
 
-    The name holds what the trials are trained on and for how long, so that a change of either
-    begins a new study, and anything else goes on with the old one. So does the text of the plugins
-    that a suite or network comes from.
+    The name ends in a digest of all that the trials depend on (`cosmolib.identity`), so that a
+    change of it begins a new study; more trials continue the old one. Where the first trial has the
+    profile's own settings, these count too.
     """
     profile = profile.replace(n_simulations=profile.tuning_simulations or profile.n_simulations)
     suite = study_suite(profile.tuning_suite, profile)
     data = prepare_data(suite, profile, "none")
-    name = "-".join(
-        [
-            profile.architecture,
-            f"{profile.tuning_epochs}epochs",
-            f"{suite.n_simulations}simulations",
-            f"seed{seed}",
-            suite.fingerprint[:12],
-            *(own.split()[-1] for own in origins(suite=suite.name, network=profile.architecture)),
-        ]
-    )
-    return Search(suite, data, profile, name)
+    first = {key: getattr(profile, key) for key in SEARCH_SPACE} if _inside(profile) else None
+    now = identity(
+        "tuning", profile, fingerprint=suite.fingerprint, suite=suite.name,
+        architecture=profile.architecture, seed=seed, first=first,
+    )  # fmt: skip
+    return Search(suite, data, profile, f"{profile.architecture}-{suite.name}-{digest(now)}")
 
 
 def run_study(

@@ -28,20 +28,17 @@ from cosmolib.calibration import calibration_scores
 from cosmolib.cuts import EDGE_TOLERANCE, apply_cut
 from cosmolib.evaluation import predict_test, stored_predictions
 from cosmolib.fields import TARGETS, Posterior, shell_powers
-from cosmolib.grammar import Cut
+from cosmolib.grammar import Cut, folder_name
+from cosmolib.identity import digest, identity
 from cosmolib.inputs import Data, normalise
 from cosmolib.networks import build_network
 from cosmolib.planted import place as planted_place
 from cosmolib.planted import planted_share
-from cosmolib.plugins import origins
 from cosmolib.profile import Profile
 from cosmolib.results import as_text, r2_of
 from cosmolib.scaling import fit_scaling
 from cosmolib.scores import average, estimate, r2
 from cosmolib.training import fit, seeded
-
-# Modules whose code decides what a network learns of known-answer maps
-MADE_BY = ("observing", "cuts", "fields", "planted", "answers", "scaling", "networks", "training")
 
 # What a sound instrument keeps to, see `faults`
 R2_MISSED = 0.04  # R2 below the ceiling
@@ -90,7 +87,7 @@ def known_answer_data(known: KnownAnswer, cut="none") -> Data:
         value_range=None,
         suite=RANGES_OF,
         targets=TARGETS,
-        fingerprint=f"{known.kind} maps, seed {known.seed}",
+        fingerprint=known.fingerprint,
     )
 
 
@@ -118,7 +115,13 @@ def train_known(
     checkpoint : path, optional
         As in `cosmolib.training.fit`.
     """
-    profile = profile.replace(targets=list(TARGETS), **_recipe(profile))
+    profile = profile.replace(
+        targets=list(TARGETS),
+        epochs=profile.known_answer_epochs,
+        max_lr=profile.known_answer_max_lr,
+        batch_size=profile.known_answer_batch,
+        weight_decay=1e-3,
+    )
     data = known_answer_data(known, cut)
     with seeded(seed):
         network = build_network(
@@ -129,26 +132,7 @@ def train_known(
             len(TARGETS),
         )
     fit(network, data, profile, seed=seed, device=device, checkpoint=checkpoint)
-    if checkpoint is not None:
-        Path(checkpoint).unlink(missing_ok=True)
     return network, data
-
-
-def _recipe(profile):
-    return {
-        "epochs": profile.known_answer_epochs,
-        "max_lr": profile.known_answer_max_lr,
-        "batch_size": profile.known_answer_batch,
-        "weight_decay": 1e-3,
-    }
-
-
-def _code_digest():
-    """Digest of the modules that predictions hang on: a mended filter must train anew."""
-    digest = hashlib.sha256()
-    for name in MADE_BY:
-        digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
-    return digest.hexdigest()
 
 
 def known_answer_test(
@@ -170,8 +154,7 @@ def known_answer_test(
     device : str
     folder : path, optional
         Where checkpoint and predictions are kept: ``<folder>/<kind>/<cut>/``. What lies there is
-        read, if it was made with the same settings and code, and a training that was killed goes
-        on.
+        reused if its identity is the present one, see `cosmolib.identity`.
 
     Returns
     -------
@@ -179,28 +162,25 @@ def known_answer_test(
         As of `cosmolib.evaluation.predict_test`, each map its own simulation.
     """
     cut = str(Cut.parse(cut))
-    settings = {
-        "kind": known.kind,
-        "maps": [known.n_train, known.n_valid, *known.maps.shape],
-        "seeds": [known.seed, seed],
-        "cut": cut,
-        "network": [
-            profile.known_answer_architecture,
-            profile.known_answer_hidden,
-            *origins(network=profile.known_answer_architecture, cut=Cut.parse(cut).kind),
-        ],
-        "recipe": _recipe(profile),
-        "training": [profile.betas, profile.schedule, profile.symmetries, profile.shifts],
-        "code": _code_digest(),
-    }
-    place = None if folder is None else Path(folder) / known.kind / cut
+    place = None if folder is None else Path(folder) / known.kind / folder_name(cut)
+    if place is None:
+        return _learnt(known, profile, cut, seed, device)
+    now = identity(
+        "known_answer", profile, fingerprint=known.fingerprint, maps=known.kind, cut=cut,
+        architecture=profile.known_answer_architecture, seed=seed,
+    )  # fmt: skip
+    checkpoint = place / f"checkpoint-{digest(now)}.pt"  # of another identity: not found
+    found = stored_predictions(
+        place, now, lambda: _learnt(known, profile, cut, seed, device, checkpoint)
+    )
+    for path in place.glob("checkpoint*.pt"):
+        path.unlink()
+    return found
 
-    def make():
-        checkpoint = None if place is None else place / "checkpoint.pt"
-        network, data = train_known(known, profile, cut, seed, device, checkpoint)
-        return predict_test(network, data, device) | {"simulation": data.test_map}
 
-    return make() if place is None else stored_predictions(place, settings, make)
+def _learnt(known, profile, cut, seed, device, checkpoint=None):
+    network, data = train_known(known, profile, cut, seed, device, checkpoint)
+    return predict_test(network, data, device) | {"simulation": data.test_map}
 
 
 def as_predicted(posterior: Posterior, like: dict) -> dict:

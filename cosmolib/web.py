@@ -8,7 +8,7 @@ lies in front of it and behind.
 
 import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, maximum_filter
 
 from cosmolib.arrays import checked_maps
 from cosmolib.spectra import in_blocks
@@ -87,12 +87,10 @@ def density_peaks(maps, box_size=BOX_SIZE, smoothing=SMOOTHING, minimum=PEAK):
     stack, shape = checked_maps(maps)
     k2, _ = _wavenumbers(stack.shape[-1], box_size)
     smooth = _filtered(stack, torch.exp(-0.5 * k2 * smoothing**2))
-    peaks = smooth > minimum
-    for dy in (-1, 0, 1):
-        for dx in (-1, 0, 1):
-            if dy or dx:
-                peaks &= smooth > np.roll(smooth, (dy, dx), (1, 2))
-    return peaks.reshape(shape)
+    neighbours = np.ones((1, 3, 3), bool)
+    neighbours[0, 1, 1] = False
+    peaks = smooth > maximum_filter(smooth, footprint=neighbours, mode="wrap")
+    return (peaks & (smooth > minimum)).reshape(shape)
 
 
 def void_centres(maps, box_size=BOX_SIZE, radii=VOID_RADII, threshold=EMPTY):

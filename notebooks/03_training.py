@@ -27,7 +27,7 @@
 # [chapter 06](06_results.ipynb) is one execution of it, for example
 #
 # ```bash
-# papermill notebooks/03_training.ipynb out.ipynb -p suite Lite -p cut kmax:4
+# python workflow/run_notebook.py notebooks/03_training.ipynb out.ipynb -p suite Lite -p cut kmax:4
 # ```
 #
 # and leaves one folder, `runs/<profile>/<suite>/<cut>/<architecture>-s<seed>/`. A run that is

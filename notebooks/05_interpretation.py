@@ -29,7 +29,7 @@
 # or a state dict of the published code and the maps of one {term}`suite <Suite>` at $256^2$ pixels:
 #
 # ```bash
-# papermill notebooks/05_interpretation.ipynb out.ipynb \
+# python workflow/run_notebook.py notebooks/05_interpretation.ipynb out.ipynb \
 #     -p profile camels -p suite IllustrisTNG -p weights path/to/weights_41.pt
 # ```
 #

@@ -1,7 +1,5 @@
 """How a network is run: choices, compiling and its fall-back, batches, memory, threads."""
 
-import ctypes
-import sys
 import threading
 
 import numpy as np
@@ -9,7 +7,7 @@ import pytest
 import torch
 
 import cosmolib.devices as devices
-from cosmolib.devices import Engine, choose_engine, compiled, in_parallel, kept_memory
+from cosmolib.devices import Engine, choose_engine, compiled, in_parallel
 from cosmolib.inputs import prepare_data
 from cosmolib.networks import build_network
 from cosmolib.profile import load_profile
@@ -108,32 +106,6 @@ def test_what_cannot_be_compiled_runs_as_it_is(network, monkeypatch):
     assert run is network
     assert engine == Engine("cpu", "float32", "eager")
     assert all(torch.equal(before[name], value) for name, value in network.named_buffers())
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's own")
-def test_memory_is_kept_inside_and_set_back_outside(monkeypatch):
-    calls = []
-
-    class Library:
-        def mallopt(self, key, value):
-            calls.append((key, value))
-
-        def malloc_trim(self, pad):
-            calls.append("trim")
-
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: Library())
-
-    def fails():
-        with kept_memory():
-            assert calls == [(-1, 2**30), (-3, 2**30)]
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        fails()
-    assert calls[2:] == [(-1, 2**26), (-3, 2**25), "trim"]
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())  # another C library
-    with kept_memory():
-        pass
 
 
 def test_threads_share_the_work_in_order(monkeypatch):

@@ -231,17 +231,6 @@ def test_a_complete_run_is_not_done_again(finished, profile, monkeypatch):
     assert train_run(run, profile.replace(tuning_trials=99, cuts=["none"])) == result
 
 
-def test_a_run_of_other_settings_is_done_anew(finished, profile, tmp_path):
-    run = replace(finished[0], root=tmp_path, cut="none")
-    lines = []
-    first = train_run(run, profile, device="cpu", progress=lines.append)
-    assert len(lines) == 2
-    again = train_run(run, profile.replace(epochs=1), device="cpu", progress=lines.append)
-    assert len(lines) == 3
-    assert again != first
-    assert load_run(run)[2]["profile"]["epochs"] == 1
-
-
 def test_a_run_killed_between_epochs_goes_on(finished, profile, tmp_path):
     run = replace(finished[0], root=tmp_path)
 

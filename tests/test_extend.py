@@ -146,9 +146,9 @@ def test_a_run_of_them_all(study, tmp_path):
     assert metrics["n_maps"] == 30
     network, scaling, config = load_run(run)
     assert type(network).__name__ == "Pixels"
-    assert [text.split()[0] for text in config["plugins"]] == ["mine.py"]
+    assert [text.split()[0] for text in config["identity"]["sources"]] == ["mine.py"]
     made = read_json(run.path("provenance.json"))["config"]["plugins"]
-    assert config["plugins"][0] in made
+    assert config["identity"]["sources"][0] in made
     assert str(tmp_path) not in str(made)
     # What was predicted is of the smoothed maps.
     suite = study_suite("Toy", profile)
@@ -174,7 +174,7 @@ def test_an_edited_file_makes_its_own_runs_anew(study, tiny_suite_dir, tmp_path)
     for run in lite:
         train_run(run, profile)
     stored_baseline(study_suite("Lite", profile), profile, "smooth:1", tmp_path / "runs")
-    ridge = tmp_path / "runs" / "mine" / "Lite" / "smooth:1" / "summary" / "predictions.npz"
+    ridge = tmp_path / "runs" / "mine" / "Lite" / "smooth_1" / "summary" / "predictions.npz"
     before = [run.path("metrics.json").stat().st_mtime_ns for run in lite]
     first, name = read_predictions(ridge)["mean"], tuning.prepare_search(profile).name
 
@@ -183,7 +183,7 @@ def test_an_edited_file_makes_its_own_runs_anew(study, tiny_suite_dir, tmp_path)
     (tmp_path / "methods.py").write_text(BLOCKS[3] + "\n# a note\n")
     profile = load_profile(path, **of_lite)
     suite = study_suite("Lite", profile)
-    assert [evaluation.is_current(run, profile, suite) for run in lite] == [False, True]
+    assert [evaluation.run_changes(run, profile, suite) == [] for run in lite] == [False, True]
     for run in lite:
         train_run(run, profile)
     after = [run.path("metrics.json").stat().st_mtime_ns for run in lite]
@@ -320,19 +320,6 @@ def test_a_wrong_profile_runs_no_code(study):
     for wrong in ({"epochs": 0}, {"epoch": 1}, {"plugins": "mine.py"}, {"plugins": [1]}):
         with pytest.raises(ValueError, match="epoch|'plugins'.*expected"):
             load_profile(path, **wrong)
-
-
-def test_a_run_made_before_there_were_plugins_is_still_done(tiny_suite_dir, tmp_path):
-    profile = load_profile("tiny", data_dir=str(tiny_suite_dir))
-    run = Run("tiny", "Lite", "none", "lite", 1, tmp_path)
-    train_run(run, profile)
-    path = run.path("config.yaml")
-    config = read_yaml(path)
-    assert "plugins" not in config
-    del config["profile"]["plugins"]
-    write_yaml(path, config)
-    assert evaluation.is_current(run, profile, study_suite("Lite", profile))
-    assert load_run(run)[2]["profile"]["plugins"] == []
 
 
 def test_a_run_folder_runs_no_code(study, tmp_path):
@@ -485,9 +472,9 @@ def test_suites_that_are_refused(tmp_path):
     empty[17, 2, 3] = 0
     for wrong, reason in (
         ((maps[:29], params), r"maps of shape \(29, 8, 8\) for 2 rows"),
-        ((maps[:, :7], params), "maps of shape"),
+        ((maps[:, :7], params), "maps: found shape"),
         ((maps[0], params), "maps of shape"),
-        ((maps[:0], params[:0]), "for 0 rows"),
+        ((maps[:0], params[:0]), "maps: found shape"),
         ((maps, params[:, :5]), r"parameters of shape \(2, 5\), expected \(2, 6\)"),
         ((maps, params * np.nan), "finite"),
         ((empty, params), r"found 0.0 in map 17 \(simulation 1\), pixel \(2, 3\)"),

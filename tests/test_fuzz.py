@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 from cosmolib import checksums, embedded, evaluation, formats, locks, shards
 from cosmolib import results as results_module
 from cosmolib.files import parse_yaml, read_json, read_yaml, write_json, write_yaml
-from cosmolib.grammar import Cut
+from cosmolib.grammar import Cut, cut_of, folder_name
 from cosmolib.inputs import prepare_data
 from cosmolib.networks import build_network, load_published_weights, published_network
 from cosmolib.profile import load_profile
@@ -264,7 +264,8 @@ def test_cuts(text):
     cut = attempt("cut", lambda: Cut.parse(text))
     if cut is not None:
         assert Cut.parse(str(cut)) == cut  # its name reads back
-        assert is_folder_name(str(cut))  # and stays in its folder
+        assert is_folder_name(folder_name(cut))
+        assert cut_of(folder_name(cut)) == str(cut)
 
 
 folders = st.sampled_from(["demo", "Lite", "kmax:4", "above:delta=3:mean"]) | plain | st.text()
@@ -319,7 +320,7 @@ def test_profiles(folder, data):
     profile = attempt("profile (YAML)", lambda: load_profile(path), path)
     if profile is not None:
         assert is_folder_name(profile.name)
-        assert all(map(is_folder_name, profile.suites + profile.cuts + profile.controls))
+        assert all(map(is_folder_name, profile.suites))
     attempt("YAML", lambda: read_yaml(path), path)
     assert not TRAP.exists()
 

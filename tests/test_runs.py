@@ -1,5 +1,6 @@
 """Run folders, atomic writes, provenance."""
 
+import importlib.metadata
 import json
 import platform
 import subprocess
@@ -89,7 +90,8 @@ def test_sha256(tmp_path):
 # -------------------------------------------------------------------------------------------- runs
 def test_run_folder_and_completeness(tmp_path):
     run = Run("demo", "Lite", "above:delta=3:clamp", "o3", 2, root=tmp_path)
-    assert run.folder == tmp_path / "demo" / "Lite" / "above:delta=3:clamp" / "o3-s2"
+    assert run.folder == tmp_path / "demo" / "Lite" / "above_delta=3_clamp" / "o3-s2"
+    assert Run("demo", "Lite", "above:delta=3", "o3", 2, tmp_path).folder == run.folder
     assert not run.folder.exists()  # asking makes nothing
     write_json(run.path("history.json"), [])
     assert not run.complete
@@ -136,14 +138,14 @@ def test_provenance_is_json_and_private(tmp_path):
 
 
 def test_missing_package_is_null(monkeypatch):
-    real = runs.importlib.metadata.version
+    real = importlib.metadata.version
 
     def version(name):
         if name == "captum":
-            raise runs.importlib.metadata.PackageNotFoundError(name)
+            raise importlib.metadata.PackageNotFoundError(name)
         return real(name)
 
-    monkeypatch.setattr(runs.importlib.metadata, "version", version)
+    monkeypatch.setattr(importlib.metadata, "version", version)
     assert provenance()["versions"]["captum"] is None
 
 

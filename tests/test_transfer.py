@@ -240,7 +240,7 @@ def test_a_1p_set_of_camels_gives_curves_of_the_six_and_says_what_it_leaves_out(
     six = rows[:, :6] / [1, 1, 3.6, 1, 7.4, 20]
     _, maps = lognormal_maps(six, seed=5)
     np.savetxt(write_suite_files(tmp_path, "IllustrisTNG", maps, six, set="1P")[1], rows)
-    here = replace(profile, data_dir=str(tmp_path))
+    here = profile.replace(data_dir=str(tmp_path))
     lines = []
     curves = results.sets_table({"IllustrisTNG": [run]}, here, lines.append)["1P"]
     assert [curve["varied"] for curve in curves] == list(FIDUCIAL)

@@ -185,24 +185,6 @@ def test_wrong_error_bars_are_caught(sound, scale):
     assert sum("predicted over exact sigma" in fault for fault in found) == 2
 
 
-def test_what_was_made_is_read_and_other_settings_are_not(profile, tmp_path, monkeypatch):
-    known = answers.known_answer(60, n_test=30, grid=16)
-    short = profile.replace(known_answer_epochs=1)
-    made = validation.known_answer_test(known, short, "kmax:1", folder=tmp_path)
-    path = tmp_path / "gaussian" / "kmax:1" / "predictions.npz"
-    assert path.is_file()
-    assert sorted(x.name for x in path.parent.iterdir()) == ["predictions.npz"]
-    monkeypatch.setattr(validation, "train_known", None)
-    again = validation.known_answer_test(known, short, "kmax:1", folder=tmp_path)
-    for key, value in made.items():
-        np.testing.assert_array_equal(value, again[key])
-    with pytest.raises(TypeError):  # it would train
-        validation.known_answer_test(known, short, "kmax:1", seed=2, folder=tmp_path)
-    monkeypatch.setattr(validation, "MADE_BY", (*validation.MADE_BY[:-1], "scores"))
-    with pytest.raises(TypeError):  # other code
-        validation.known_answer_test(known, short, "kmax:1", folder=tmp_path)
-
-
 def test_a_killed_training_goes_on(profile, tmp_path, monkeypatch):
     known = answers.known_answer(60, n_test=30, grid=16)
     short = profile.replace(known_answer_epochs=3)

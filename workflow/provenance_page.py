@@ -36,7 +36,7 @@ def summary(profile, standings):
         "are here now."
         if not stale
         else f"**{stale} of {len(standings)} runs are not current**, see the column *state*. "
-        "Remove the folder of a stale run, and the next `make` trains it anew."
+        "The next `make` trains a stale run again."
     )
     platforms = " and ".join(dict.fromkeys(one["platform"] for one in made))
     hours = sum(one.get("training_seconds", one["seconds"] or 0) for one in made) / 3600

@@ -7,13 +7,13 @@ them never write one output at once, and where a machine has several GPUs each t
 """
 
 import argparse
+import ast
 import builtins
 import logging
 import os
 import re
 import sys
 import tempfile
-import time
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
@@ -23,16 +23,42 @@ sys.path.insert(0, str(ROOT))
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def check_parameters(notebook, names):
-    """Raise ValueError if the notebook has no parameter of one of these names."""
+def literal(path):
+    """Escape the braces of a path, in which papermill would insert parameters."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def read_parameters(notebook, texts):
+    """Convert texts to parameters, each of the type of its default value in the notebook.
+
+    (papermill would turn the name of the profile ``2025`` into a number.)
+
+    Raises
+    ------
+    ValueError
+        The notebook has no such parameter, or the text is not of its type.
+    """
     import papermill
 
-    known = list(papermill.inspect_notebook(str(notebook)))
-    unknown = [name for name in names if name not in known]
+    known = papermill.inspect_notebook(literal(notebook))
+    unknown = [name for name in texts if name not in known]
     if unknown:
         raise ValueError(
             f"{notebook}: no parameter {', '.join(map(repr, unknown))}; it has {', '.join(known)}"
         )
+    flags = {"true": True, "false": False}
+    kinds = {str: str, int: int, float: float, bool: lambda text: flags[text.lower()]}
+    values = {}
+    for name, text in texts.items():
+        default = ast.literal_eval(known[name]["default"])
+        try:
+            values[name] = kinds[type(default)](text)
+        except (KeyError, ValueError):
+            raise ValueError(
+                f"{notebook}: parameter {name!r}: found {text!r}, expected "
+                f"{type(default).__name__}, such as {default!r}"
+            ) from None
+    return values
 
 
 def execute(source, target, parameters):
@@ -48,7 +74,7 @@ def execute(source, target, parameters):
     Raises
     ------
     ValueError
-        For an unknown parameter, or if the target is the source.
+        If the target is the source.
     papermill.PapermillExecutionError
         If a cell fails; the copy with its traceback is kept as ``<target>.failed.ipynb``.
     """
@@ -57,14 +83,22 @@ def execute(source, target, parameters):
     source, target = Path(source).resolve(), Path(target).resolve()
     if source == target:
         raise ValueError(f"{source}: a notebook is never executed in place; name another output")
-    check_parameters(source, parameters)
     with held(target.with_name(f".{target.stem}.lock"), progress=print):
         _execute(source, target, parameters)
 
 
 def _execute(source, target, parameters):
     """Run a notebook whose target is this process's own."""
+    import ipykernel.kernelspec
+    import jupyter_client
     import papermill
+
+    class ThisInterpreter(jupyter_client.AsyncKernelManager):
+        """The kernel of this very Python, whatever kernel specs JUPYTER_PATH or a home holds."""
+
+        kernel_spec = jupyter_client.kernelspec.KernelSpec(
+            resource_dir=ipykernel.kernelspec.RESOURCES, **ipykernel.kernelspec.get_kernel_dict()
+        )
 
     for left in target.parent.glob(f".{target.stem}-*.ipynb"):  # by one that was killed
         left.unlink()
@@ -75,11 +109,12 @@ def _execute(source, target, parameters):
     temporary = Path(name)
     try:
         papermill.execute_notebook(
-            str(source),
-            str(temporary),
+            literal(source),
+            literal(temporary),
             parameters=parameters,
             cwd=str(ROOT),
             kernel_name="python3",
+            kernel_manager_class=ThisInterpreter,
             progress_bar=False,
         )
         os.replace(temporary, target)
@@ -98,28 +133,18 @@ def configure_kernel():
     """
     folder = ROOT / "build" / ".ipython" / "profile_default"
     folder.mkdir(parents=True, exist_ok=True)
+    line = f"import os; os.chdir({str(ROOT)!r}); del os"
     config = f"""c = get_config()
 c.IPKernelApp.log_level = 50
-c.InteractiveShellApp.exec_lines = ["import os; os.chdir({str(ROOT)!r}); del os"]
+c.InteractiveShellApp.exec_lines = [{line!r}]
 """
     path = folder / "ipython_kernel_config.py"
-    if not path.exists() or path.read_text() != config:
+    if not path.exists() or path.read_text(encoding="utf-8") != config:
         temporary = path.with_suffix(f".{os.getpid()}")
-        temporary.write_text(config)
+        temporary.write_text(config, encoding="utf-8")
         os.replace(temporary, path)
     os.environ["IPYTHONDIR"] = str(folder.parent)
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
-
-
-def parse_value(text):
-    """Turn ``"3"`` into 3 and ``"true"`` into True, as ``papermill -p`` does."""
-    import yaml
-
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:  # e.g. a cut with a colon and a space
-        return text
-    return value if isinstance(value, bool | int | float) else text
 
 
 def main(arguments=None):
@@ -139,19 +164,17 @@ def main(arguments=None):
     logging.getLogger("papermill").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")  # of its dependencies; the kernel is another process
 
-    parameters = {name: parse_value(value) for name, value in options.p}
-
     def run():
-        start = time.monotonic()
+        parameters = read_parameters(options.source, dict(options.p))
         alone = parameters.get("workers", 1) == 1  # else it shares out the devices by itself
         with one_gpu() if alone else nullcontext():
             execute(options.source, options.target, parameters)
-        print(f"{options.target}  {time.monotonic() - start:.0f} s")
 
     try:
         return exit_code("error", run)
     except papermill.PapermillExecutionError as error:
-        where = f"{options.source} failed in cell {error.exec_count}"
+        failed = Path(options.target).with_suffix(".failed.ipynb")
+        where = f"{options.source} failed in cell {error.exec_count} (kept as {failed})"
         kind = getattr(builtins, error.ename, Exception)
         if issubclass(kind, (ValueError, OSError, KeyboardInterrupt)):  # not a fault of the code
             said = redact(" ".join(error.evalue.split()) or "interrupted")

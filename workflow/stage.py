@@ -218,7 +218,8 @@ def build(folder, html):
     shutil.rmtree(site, ignore_errors=True)
     arguments = ["build", str(folder / "book"), "--path-output", str(site)]
     done = subprocess.run(
-        [str(Path(sys.executable).with_name("jupyter-book")), *arguments]
+        # Not the script jupyter-book: its first line cannot hold every path of an interpreter.
+        [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", *arguments]
         + ["--all", "--warningiserror", "--keep-going", "--quiet"],
         capture_output=True,
         text=True,

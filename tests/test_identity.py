@@ -1,0 +1,499 @@
+"""One identity: what recomputes each kind of stored result, and what does not."""
+
+import copy
+import functools
+import importlib.metadata
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cosmolib import baseline, evaluation, identity, networks, training, tuning, validation
+from cosmolib.answers import known_answer
+from cosmolib.files import read_json
+from cosmolib.inputs import prepare_data, study_suite
+from cosmolib.networks import build_network
+from cosmolib.plugins import load_plugins
+from cosmolib.profile import load_profile
+from cosmolib.runs import Run
+
+ROOT = Path(__file__).resolve().parent.parent
+SUITE = SimpleNamespace(name="Lite", fingerprint="f0", grid=32, n_simulations=24)
+
+
+def altered(profile, **changes):
+    """A profile with other values, unchecked."""
+    other = copy.copy(profile)
+    vars(other).update(changes)
+    return other
+
+
+@pytest.fixture(scope="module")
+def profile(tiny_suite_dir):
+    """Tiny, with settings inside the ranges that are searched, so that they are the first trial."""
+    return load_profile(
+        "tiny", data_dir=str(tiny_suite_dir), epochs=2, hidden=6, tuning_epochs=1, max_lr=0.003
+    )
+
+
+# --------------------------------------------------------------------------------------------------
+# The table: identities through the functions that store something
+# --------------------------------------------------------------------------------------------------
+def of_training(profile, monkeypatch, suite=SUITE, cut="kmax:4", seed=1):
+    run = Run("tiny", suite.name, cut, "lite", seed)
+    return evaluation._config("training", run, profile, suite)["identity"]
+
+
+def of_pretrained(profile, monkeypatch, suite=SUITE, cut="kmax:4", weights="w0"):
+    run = Run("tiny", suite.name, cut, "o3", 1)
+    return evaluation._config("pretrained", run, profile, suite, weights=weights)["identity"]
+
+
+def of_metrics(profile, monkeypatch):
+    return identity.identity("metrics", profile)
+
+
+def of_stored(monkeypatch, module, work):
+    kept = []
+    monkeypatch.setattr(module, "stored_predictions", lambda folder, now, make: kept.append(now))
+    work()
+    return kept[0]
+
+
+def of_baseline(profile, monkeypatch, suite=SUITE, cut="kmax:4"):
+    store = baseline.stored_baseline
+    return of_stored(monkeypatch, baseline, lambda: store(suite, profile, cut, "runs"))
+
+
+draw = functools.cache(known_answer)
+
+
+def of_known_answer(profile, monkeypatch, cut="kmax:1", seed=1, kind="gaussian", maps_seed=1):
+    known, test = draw(20, 5, 16, maps_seed, kind), validation.known_answer_test
+    work = lambda: test(known, profile, cut, seed, folder="no-such-folder")  # noqa: E731
+    return of_stored(monkeypatch, validation, work)
+
+
+def of_tuning(profile, monkeypatch, suite=SUITE, seed=1):
+    """All that is told apart is the name of the study."""
+    monkeypatch.setattr(tuning, "study_suite", lambda name, profile: suite)
+    monkeypatch.setattr(tuning, "prepare_data", lambda *_: None)
+    return tuning.prepare_search(profile, seed).name
+
+
+def of_checkpoint(profile, monkeypatch, seed=1, scaling=1.0, labels=1.0, slope=0.2):
+    monkeypatch.setattr(networks, "SLOPE", slope)
+    monkeypatch.setattr(training, "asdict", lambda scaling: {"mean": scaling})
+    theta = SimpleNamespace(double=lambda: np.full(3, labels))
+    data = SimpleNamespace(
+        suite="Lite", cut="none", fingerprint="f0", train_x=[0], train_theta=theta, scaling=scaling
+    )
+    return training._identity(build_network("lite", 32, 1), data, profile, seed)
+
+
+def of_chapter(profile, monkeypatch, name="02_cuts", fingerprint="f0"):
+    source = identity.notebook_source(ROOT / "notebooks" / f"{name}.ipynb")
+    return identity.identity("chapter", profile, fingerprint=fingerprint, sources=source)
+
+
+MAPS = "field set n_simulations train_simulations split_seed scaling_scope targets "
+INPUTS = MAPS + "scaling shuffle_labels "
+STEPS = "betas schedule symmetries shifts precision compile "
+SEARCHED = "max_lr weight_decay dropout hidden "
+CODE_OF_MAPS = "grammar cuts observing suites formats embedded devices inputs scaling "
+OTHERS = "plots plots_cuts claims controls cli download checks explorer files locks runs shards "
+# kind: its identity, the profile keys, the modules, some that do not count, packages, other options
+TABLE = {
+    "training": (
+        of_training, INPUTS + STEPS + SEARCHED + "storage epochs batch_size",
+        CODE_OF_MAPS + "networks training evaluation", OTHERS + "tuning scores baseline validation",
+        "numpy scipy torch", [{"cut": "kmax:5"}, {"seed": 2}],
+    ),
+    "checkpoint": (
+        of_checkpoint, STEPS + "targets epochs batch_size max_lr weight_decay",
+        CODE_OF_MAPS + "networks training", OTHERS + "tuning scores",
+        "numpy scipy torch", [{"seed": 2}, {"scaling": 2.0}, {"labels": 2.0}, {"slope": 0.01}],
+    ),
+    "pretrained": (
+        of_pretrained, INPUTS,
+        CODE_OF_MAPS + "networks evaluation", OTHERS + "scores tuning",
+        "numpy scipy torch", [{"cut": "kmax:5"}, {"weights": "w1"}],
+    ),
+    "metrics": (
+        of_metrics, "bootstrap_samples", "scores", OTHERS + "networks cuts",
+        "numpy scipy torch", [],
+    ),
+    "baseline": (
+        of_baseline, MAPS,
+        CODE_OF_MAPS + "baseline spectra", OTHERS + "networks training tuning scores",
+        "numpy scipy torch scikit-learn", [{"cut": "kmax:5"}],
+    ),
+    "known_answer": (
+        of_known_answer, STEPS + "known_answer_architecture known_answer_hidden "
+        "known_answer_epochs known_answer_batch known_answer_max_lr",
+        "grammar cuts observing suites scaling networks training fields answers planted validation",
+        OTHERS + "attribution results calibration tuning scores",
+        "numpy scipy torch",
+        [{"cut": "kmax:2"}, {"seed": 2}, {"kind": "lognormal"}, {"maps_seed": 2}],
+    ),
+    "tuning": (
+        of_tuning, INPUTS + STEPS + SEARCHED + "storage batch_size tuning_epochs architecture",
+        CODE_OF_MAPS + "networks training tuning studies", OTHERS + "scores evaluation baseline",
+        "numpy scipy torch optuna", [{"seed": 2}],
+    ),
+    "chapter": (
+        of_chapter, None, CODE_OF_MAPS.replace("inputs", "plots") + "runs spectra plots_cuts",
+        "claims results cli download interpretation",
+        "numpy scipy torch matplotlib", [{"name": "01_data"}, {"fingerprint": "f1"}],
+    ),
+}  # fmt: skip
+PATHS = {"data_dir", "plugins"}
+
+
+@pytest.fixture
+def edit(monkeypatch):
+    """Change the source of a module as it would be in a process that was started later."""
+
+    def change(name, text):
+        monkeypatch.setitem(identity._SOURCES, name, identity._SOURCES[name] + text.encode())
+
+    return change
+
+
+def other_value(key, value):
+    if key == "tuning_simulations":
+        return 12
+    if key in ("plugins", "data_dir"):
+        return [] if value == ["x"] else ["x"]
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, (int, float)):
+        return value * 1.5 + 1e-4 if isinstance(value, float) else value + 1
+    if isinstance(value, list):
+        return [*value[:-1], other_value("", value[-1])] if value else ["none"]
+    return {None: 7, "lite": "k4s2", "k4s2": "lite"}.get(value, f"{value}2")
+
+
+@pytest.mark.parametrize("kind", TABLE)
+def test_settings(kind, profile, monkeypatch):
+    """Each key of the profile recomputes a result, or does not."""
+    of, keys, _, _, _, options = TABLE[kind]
+    wanted = vars(profile).keys() - PATHS if keys is None else set(keys.split())
+    assert wanted <= vars(profile).keys()
+    if kind == "tuning":  # of its own number of simulations
+        wanted = wanted - {"n_simulations"} | {"tuning_simulations"}
+    before = of(profile, monkeypatch)
+    assert of(altered(profile), monkeypatch) == before
+    for key, value in vars(profile).items():
+        if (kind, key) == ("chapter", "plugins"):
+            continue  # their texts count, and this file does not exist
+        now = of(altered(profile, **{key: other_value(key, value)}), monkeypatch)
+        assert (now != before) == (key in wanted), f"{kind}: {key}"
+    for option in options:
+        assert of(profile, monkeypatch, **option) != before, option
+    if "suite" in of.__code__.co_varnames:
+        other = SimpleNamespace(**{**vars(SUITE), "fingerprint": "f1"})
+        assert of(profile, monkeypatch, suite=other) != before
+
+
+@pytest.mark.parametrize("kind", TABLE)
+def test_code(kind, profile, monkeypatch):
+    """A changed module recomputes what uses it; comments, docstrings and layout nothing."""
+    of, _, used, unused, _, _ = TABLE[kind]
+    before = of(profile, monkeypatch)
+    for names, text, counts in (
+        (used, "\nEXTRA = 1\n", True),
+        (unused, "\nEXTRA = 1\n", False),
+        (used, '\n# a comment\n\n"""A text."""\n\n\n', False),
+    ):
+        for name in names.split():
+            with monkeypatch.context() as patch:
+                patch.setitem(identity._SOURCES, name, identity._SOURCES[name] + text.encode())
+                assert (of(profile, monkeypatch) != before) == counts, f"{kind}: {name} {text!r}"
+
+
+@pytest.mark.parametrize("kind", TABLE)
+def test_versions(kind, profile, monkeypatch):
+    of, packages = TABLE[kind][0], TABLE[kind][4].split()
+    before, real = of(profile, monkeypatch), importlib.metadata.version
+    for package in (*packages, "papermill"):
+        with monkeypatch.context() as patch:
+            version = lambda name, p=package: "9.9" if name == p else real(name)  # noqa: E731
+            patch.setattr(importlib.metadata, "version", version)
+            assert (of(profile, monkeypatch) != before) == (package in packages), package
+
+
+def test_the_table_is_whole(profile):
+    """All that the code lists exists, and all kinds are tested."""
+    assert TABLE.keys() == identity.KINDS.keys()
+    for kind in identity.KINDS.values():
+        assert {*(kind.keys or ())} <= vars(profile).keys()
+        assert {*kind.modules, *kind.apart, *identity.PLUMBING} <= identity._SOURCES.keys()
+
+
+def test_imports_are_followed_by_name():
+    """Relative imports and names of the package itself would hide a module from `code`."""
+    import ast
+
+    for name, source in identity._SOURCES.items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ImportFrom):
+                assert node.level == 0, name
+                if node.module == "cosmolib":
+                    taken = {alias.name for alias in node.names} - {"__version__"}
+                    assert taken <= identity._SOURCES.keys(), name
+
+
+def test_equal_values_have_one_identity(profile):
+    def of(cut="above:1e12", seed=1, **changes):
+        return identity.identity("training", altered(profile, **changes), cut=cut, seed=seed)
+
+    assert of() == of("above:1000000000000:clamp", np.int64(1), weight_decay=profile.weight_decay)
+    assert of(max_lr=1) == of(max_lr=1.0) == json.loads(json.dumps(of(max_lr=1)))
+    assert of(betas=(0.5, 1.0)) == of(betas=[0.5, 1])
+    assert identity.digest({"a": 1, "b": (2.0,)}) == identity.digest({"b": [2], "a": 1.0})
+    assert of(targets=["sigma_8", "Omega_m"]) != of(targets=["Omega_m", "sigma_8"])
+
+
+def test_changes_are_named(profile, edit):
+    stored = identity.identity("training", profile, seed=1)
+    assert identity.changes(stored, stored) == []
+    for damaged in (None, 3, "x"):
+        assert identity.changes(damaged, stored) == [
+            "found no identity, expected that of a training"
+        ]
+    edit("grammar", "\nEXTRA = 1\n")
+    now = identity.identity("training", altered(profile, max_lr=0.1), seed=2)
+    assert identity.changes(stored, now) == [
+        "other code in grammar", "max_lr: found 0.003, expected 0.1", "seed: found 1, expected 2",
+    ]  # fmt: skip
+
+
+def test_plugins_count_by_text_and_imports(profile, tmp_path, edit, monkeypatch):
+    from cosmolib import plugins
+
+    monkeypatch.setattr(plugins, "_loaded", {})
+    monkeypatch.setattr(plugins.CUTS, "entries", {})
+    path = tmp_path / "mine.py"
+    text = "from cosmolib import web\nfrom cosmolib.cuts import register_cut\n"
+    text += "@register_cut('mine')\ndef mine(maps):\n    return maps\n"
+    path.write_text(text)
+    load_plugins([path])
+
+    def of(cut):
+        return identity.identity("training", profile, cut=cut)
+
+    before = {cut: of(cut) for cut in ("mine", "none")}
+    edit("web", "\nEXTRA = 1\n")
+    assert identity.changes(before["mine"], of("mine")) == ["other code in web"]
+    assert of("none") == before["none"]
+    path.write_text(text.replace("return maps", "return 2 * maps"))
+    assert identity.changes(before["mine"], of("mine")) == ["other code in web"]  # not executed yet
+    load_plugins([path])
+    assert len(identity.changes(before["mine"], of("mine"))) == 2
+    assert of("none") == before["none"]
+
+
+def test_a_notebook_counts_by_its_code(tmp_path):
+    def of(*cells):
+        path = tmp_path / "x.ipynb"
+        path.write_text(json.dumps({"cells": cells}))
+        return [*identity.notebook_source(path)]
+
+    cell = {"cell_type": "code", "source": ["a = 1"], "metadata": {}}
+    hidden = {"cell_type": "code", "source": ["b = 1"], "metadata": {"tags": ["remove-cell"]}}
+    prose = {"cell_type": "markdown", "source": ["# b"], "metadata": {}}
+    assert of(hidden, prose, {**cell, "source": ["a = 1  # one"]}) == of(cell)
+    assert of({**cell, "source": ["a = 2"]}) != of(cell)
+
+
+# --------------------------------------------------------------------------------------------------
+# Runs
+# --------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def finished(profile, tmp_path_factory):
+    run = Run("tiny", "Lite", "none", "lite", 1, tmp_path_factory.mktemp("runs"))
+    evaluation.train_run(run, profile)
+    return run
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """A copy of the finished run."""
+    copied = Run("tiny", "Lite", "none", "lite", 1, tmp_path)
+    shutil.copytree(finished.folder, copied.folder)
+    return copied
+
+
+def contents(run, *names):
+    return [run.path(name).read_bytes() for name in names]
+
+
+TRAINED = ("config.yaml", "history.csv", "weights.pt", "provenance.json")
+
+
+def test_other_scores_train_nothing(run, profile, monkeypatch):
+    before, metrics = contents(run, *TRAINED, "predictions.npz"), contents(run, "metrics.json")
+    monkeypatch.setattr(evaluation, "fit", None)
+    monkeypatch.setattr(evaluation, "predict_test", None)
+    more = altered(profile, bootstrap_samples=99)
+    suite = study_suite("Lite", profile)
+    assert "bootstrap_samples" in evaluation.run_changes(run, more, suite)[0]
+    evaluation.train_run(run, more)
+    assert contents(run, *TRAINED, "predictions.npz") == before
+    assert contents(run, "metrics.json") != metrics
+    assert evaluation.run_changes(run, more, suite) == []
+
+
+def test_provenance_is_that_of_the_training(run, profile, monkeypatch):
+    """Killed after the weights: what is completed later keeps what made them."""
+    shutil.rmtree(run.folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "predict_test", None)
+        with pytest.raises(TypeError):
+            evaluation.train_run(run, profile)
+    before = contents(run, *TRAINED)
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "fit", None)
+        patch.setattr(evaluation, "provenance", None)
+        evaluation.train_run(run, profile)
+    assert contents(run, *TRAINED) == before
+    made, stored = read_json(run.path("provenance.json")), evaluation._read_config(run)["identity"]
+    assert made["code"] == identity.digest(stored["code"])
+
+
+def test_weights_of_other_code_are_not_loaded(run, profile, edit):
+    edit("cli", "\nEXTRA = 1\n")
+    evaluation.load_run(run)
+    edit("networks", "\nEXTRA = 1\n")
+    with pytest.raises(ValueError, match=r"weights\.pt: found weights made by other code of netw"):
+        evaluation.load_run(run)
+
+
+@pytest.mark.parametrize("left", [("weights.pt", "history.csv"), ("checkpoint.pt",)])
+def test_what_other_code_left_is_trained_again(run, profile, edit, left, monkeypatch):
+    data = prepare_data(study_suite("Lite", profile), profile)
+    if left == ("checkpoint.pt",):
+        network = build_network("lite", 32, profile.hidden, profile.dropout, 2)
+        options = {"seed": 1, "checkpoint": run.path("checkpoint.pt")}
+        training.fit(network, data, altered(profile, epochs=1), **options)
+    for path in run.folder.iterdir():
+        if path.name not in ("config.yaml", "provenance.json", *left):
+            path.unlink()
+    edit("inputs", "\nEXTRA = 1\n")
+    epochs = []
+    evaluation.train_run(run, profile, progress=epochs.append)
+    assert len(epochs) == profile.epochs
+
+
+SEEN = """
+import sys
+from pathlib import Path
+from cosmolib import identity
+from cosmolib.evaluation import load_run, run_changes, train_run
+from cosmolib.files import read_json
+from cosmolib.inputs import study_suite
+from cosmolib.profile import load_profile
+from cosmolib.runs import Run
+
+assert Path(identity.__file__).parent == Path("cosmolib").resolve()
+profile = load_profile("tiny", data_dir=sys.argv[1], epochs=1)
+run = Run("tiny", "Lite", "none", "lite", 1)
+if run.complete:
+    print(*run_changes(run, profile, study_suite("Lite", profile)), sep="; ")
+    run.path("metrics.json").unlink()  # as Snakemake does before it repeats a job
+else:
+    print("new")
+again = train_run(run, profile)["valid_loss"]
+print(again, train_run(Run("tiny", "Lite", "none", "lite", 1, "fresh"), profile)["valid_loss"])
+source = Path("cosmolib/networks.py")
+source.write_text(source.read_text().replace("SLOPE = 0.2", "SLOPE = 0.01"))
+print(read_json(run.path("provenance.json"))["code"], identity.code(["networks"])["networks"])
+"""
+
+
+def test_seen_a_changed_network_is_trained_again(tmp_path, tiny_suite_dir):
+    """By two processes; the first edits the network when it has trained, and does not see it."""
+    for name in ("cosmolib", "configs"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    answers = []
+    for _ in range(2):
+        shutil.rmtree(tmp_path / "fresh", ignore_errors=True)
+        command = [sys.executable, "-c", SEEN, str(tiny_suite_dir)]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        said, losses, codes = done.stdout.splitlines()
+        answers.append((said, *losses.split(), *codes.split()))
+    first, second = answers
+    assert (first[0], second[0]) == ("new", "other code in networks")
+    assert first[1] == first[2] != second[1] == second[2]  # what a fresh folder gives
+    assert first[4] == identity.code(["networks"])["networks"] != second[4]
+    assert first[3] != second[3]
+
+
+# --------------------------------------------------------------------------------------------------
+# Other stores
+# --------------------------------------------------------------------------------------------------
+def test_seen_a_search_with_other_targets_is_another_study(tmp_path, profile, monkeypatch):
+    trained = []
+
+    def fit(network, data, profile, *, seed, device, epoch_callback):
+        trained.append(profile.targets)
+        epoch_callback({"epoch": 1, "valid_loss": float(len(profile.targets))})
+
+    monkeypatch.setattr(tuning, "fit", fit)
+    monkeypatch.setattr(tuning, "build_network", lambda *_: None)
+    best = []
+    for targets in (["Omega_m"], ["Omega_m", "sigma_8"], ["Omega_m"]):
+        search = tuning.prepare_search(altered(profile, targets=targets))
+        study = tuning.run_study(
+            search.data, search.profile, storage=tmp_path / "s.db", n_trials=2, name=search.name
+        )
+        best.append(study.best_value)
+    assert best == [1, 2, 1]
+    assert [len(targets) for targets in trained] == [1, 1, 2, 2]  # the first one was complete
+
+
+def test_more_trials_continue_a_study(profile, monkeypatch):
+    names = [
+        of_tuning(altered(profile, **changes), monkeypatch)
+        for changes in ({}, {"tuning_trials": 50}, {"max_lr": 1.0}, {"max_lr": 2.0})
+    ]
+    assert names[0] == names[1]  # the first trial has the profile's own settings,
+    assert names[2] == names[3] != names[0]  # unless they lie outside of the ranges
+
+
+def test_maps_with_a_known_answer_are_kept_by_their_identity(tmp_path, profile, monkeypatch, edit):
+    known, short = known_answer(60, 30, 16), altered(profile, known_answer_epochs=2)
+    learnt = lambda: validation.known_answer_test(known, short, "kmax:1", folder=tmp_path)  # noqa: E731
+    fit, epochs = validation.fit, []
+
+    def counted(*arguments, **options):
+        def count(row):
+            epochs.append(row["epoch"])
+            if row["epoch"] == stop:
+                raise KeyboardInterrupt
+
+        return fit(*arguments, **options, epoch_callback=count)
+
+    monkeypatch.setattr(validation, "fit", counted)
+    stop = 1
+    with pytest.raises(KeyboardInterrupt):
+        learnt()
+    stop = None
+    edit("fields", "\nEXTRA = 1\n")
+    made = learnt()
+    assert epochs == [1, 1, 2]  # the checkpoint of other code is not resumed from
+    folder = tmp_path / "gaussian" / "kmax:1"
+    assert [path.name for path in folder.iterdir()] == ["predictions.npz"]
+    again = learnt()
+    np.testing.assert_array_equal(made["mean"], again["mean"])
+    assert len(epochs) == 3
+    known.params[:20] = known.params[:20][::-1]  # the same kind, number and seed
+    learnt()
+    assert len(epochs) == 5

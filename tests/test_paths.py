@@ -1,0 +1,344 @@
+"""Paths, names and environments: odd folders, odd profiles, foreign kernels, unwritable homes."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_workflow import write_notebook
+
+from cosmolib import plugins
+from cosmolib.cuts import register_cut
+from cosmolib.embedded import expand, packed_files
+from cosmolib.grammar import Cut, CutError, cut_of, folder_name
+from cosmolib.plugins import SUITES, Registry
+from cosmolib.runs import is_folder_name
+from cosmolib.studies import open_study
+
+ROOT = Path(__file__).resolve().parent.parent
+ODD = """it's a "täst" {x} #1 & 100% ?"""  # pip itself cannot install below a folder with $name
+TEXTS = ["2025", "010", "true", "my study.yaml", """it's "x" #1 $y {z} ä.yaml"""]
+NOWHERE = "/dev/null/home"  # cannot be made, not even by root
+
+
+# ------------------------------------------------------------------------------- folders of cuts
+NAMES = ("smooth", "aux", "com1", "a_b", "a__b", "a_", "a__", "delta", "x1", "kmax_4")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    """Cuts of a plugin with awkward names: each takes 0, 1 or 2 numbers."""
+    before = plugins.CUTS.entries
+    plugins.CUTS.entries = {}
+    for index, name in enumerate(NAMES):
+        arguments = ["maps", "a", "b"][: index % 3 + 1]
+        register_cut(name)(eval(f"lambda {', '.join(arguments)}: maps"))
+    yield
+    plugins.CUTS.entries = before
+
+
+@pytest.mark.parametrize(
+    ("cut", "name"),
+    [
+        ("none", "none"),
+        ("kmax:10", "kmax_10"),
+        ("kmax:4@log", "kmax_4-log"),
+        ("band:0.5,8@delta", "band_0.5--8-delta"),
+        ("above:1e12", "above_1e12_clamp"),
+        ("above:delta=-0.5:mean", "above_delta=-0.5_mean"),
+        ("below:1e-5:random", "below_1e-5_random"),
+        ("mask:above:delta=3", "mask_above_delta=3"),
+        ("white=0.3:nomean:shuffle:below:1e11", "white=0.3_nomean_shuffle_below_1e11_clamp"),
+        ("smooth", "smooth"),
+        ("aux:1", "aux_1"),
+        ("com1:-1,-2.5", "com1_-1---2.5"),
+        ("a__b:2", "a____b_2"),
+    ],
+)
+def test_folder_of_a_cut(cut, name):
+    assert folder_name(cut) == name
+    assert cut_of(name) == str(Cut.parse(cut))
+
+
+def test_a_reserved_name_of_windows_is_no_folder():
+    plugins.CUTS.entries["nul"] = plugins.CUTS.entries["smooth"]
+    assert folder_name("nul") == "nul-"
+    assert cut_of("nul-") == "nul"
+
+
+@st.composite
+def any_cut(draw):
+    """A cut of the grammar, also with the registered names, in any of its spellings."""
+    numbers = st.floats(1e-12, 1e15).map(repr)
+    signed = st.floats(-1e15, 1e15).map(repr)
+    kind = draw(st.sampled_from(["none", "fourier", "density", "own", "own"]))
+    steps = draw(st.sampled_from(["", "nomean:", "white=", "shot="]))
+    steps += f"{draw(numbers)}:" if "=" in steps else ""
+    if kind == "none":
+        return steps + "none"
+    if kind == "fourier":
+        edges = sorted(draw(st.lists(st.floats(0, 1e6), min_size=2, max_size=2, unique=True)))
+        head = draw(st.sampled_from([f"kmax:{edges[1]!r}", "band:{!r},{!r}".format(*edges)]))
+        return steps + head + draw(st.sampled_from(["", "@log", "@delta", "@linear"]))
+    if kind == "density":
+        head = draw(st.sampled_from(["above:", "below:", "mask:above:", "shuffle:below:"]))
+        fill = "" if "mask" in head else draw(st.sampled_from(["", ":clamp", ":random", ":mean"]))
+        return steps + head + draw(st.sampled_from(["", "delta="])) + draw(numbers) + fill
+    name = draw(st.sampled_from(NAMES))
+    values = [draw(signed) for _ in range(NAMES.index(name) % 3)]
+    return steps + ":".join(filter(None, (name, ",".join(values))))
+
+
+@given(any_cut(), any_cut())
+def test_folders_are_one_to_one_and_portable(one, other):
+    name = folder_name(one)
+    assert cut_of(name) == str(Cut.parse(one))
+    assert re.fullmatch(r"[a-z][a-z0-9._=-]*[a-z0-9_-]", name)  # lower case: no two differ by it
+    assert is_folder_name(name)
+    assert (folder_name(other) == name) == (Cut.parse(other) == Cut.parse(one))
+
+
+@pytest.mark.parametrize(
+    "name", ["kmax:10", "kmax_10.0", "none-", "above_1e12", "", "../x", "KMAX_10"]
+)
+def test_no_folder_of_a_cut(name):
+    with pytest.raises(CutError):
+        cut_of(name)
+
+
+def test_a_cut_too_long_for_a_folder():
+    plugins.CUTS.entries["l" * 201] = plugins.CUTS.entries["smooth"]
+    with pytest.raises(CutError, match="characters"):
+        folder_name("l" * 201)
+
+
+def test_names_of_suites_differ_by_more_than_case():
+    table = Registry("suite", SUITES.pattern.pattern, SUITES.said)
+    table.add("Toy", 1)
+    for name in ("TOY", "lite"):
+        with pytest.raises(ValueError, match="found it taken"):
+            table.add(name, 1, own=("Lite",))
+
+
+# -------------------------------------------------------------------------- a clone in an odd place
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """The repository below a folder with an odd name, with what editors and systems leave in it."""
+    root = tmp_path_factory.mktemp("odd") / ODD / "clone"
+    for name in ("cosmolib", "workflow", "configs", "notebooks", "book", "results"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Makefile", "_config.yml", "_toc.yml", "CHANGELOG.md"):
+        shutil.copy2(ROOT / name, root / name)
+    (root / "data").symlink_to(ROOT / "data")
+    for left in ("cosmolib/.DS_Store", "cosmolib/.cuts.py.swp", "book/.DS_Store", "book/index.md~"):
+        (root / left).write_text("")
+    return root
+
+
+def run(root, *command, env=None, **options):
+    """Run a script of the clone."""
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=root, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False,
+        **options,
+    )  # fmt: skip
+
+
+def test_a_foreign_kernel_and_home_change_nothing(clone, tmp_path):
+    """A kernel spec on the search path names another Python; the home cannot be written."""
+    spec = {"argv": ["false", "{connection_file}"], "display_name": "x", "language": "python"}
+    kernel = tmp_path / "share" / "kernels" / "python3" / "kernel.json"
+    kernel.parent.mkdir(parents=True)
+    kernel.write_text(json.dumps(spec))
+    source = write_notebook(
+        tmp_path / f"{ODD}.ipynb",
+        "name = ''  # a profile\nn = 1  # a number\nflag = False  # a flag",
+        "import json, os, sys\nfrom cosmolib import files",
+        "print(json.dumps([sys.executable, os.getcwd(), files.__file__, name, n, flag]))",
+    )
+    env = {"JUPYTER_PATH": str(tmp_path / "share"), "JUPYTER_DATA_DIR": str(tmp_path / "share")}
+    target = tmp_path / ODD / "o.ipynb"
+    options = ["-p", "name", TEXTS[-1], "-p", "n", 7, "-p", "flag", "true"]
+    done = run(clone, "workflow/run_notebook.py", source, target, *options,
+               env={**env, "HOME": NOWHERE})  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    cells = json.loads(target.read_text(encoding="utf-8"))["cells"]
+    module = str(clone / "cosmolib" / "files.py")
+    assert json.loads("".join(cells[-1]["outputs"][0]["text"])) == [
+        sys.executable, str(clone), module, TEXTS[-1], 7, True,
+    ]  # fmt: skip
+
+
+def test_text_stays_text(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "workflow")
+    from run_notebook import read_parameters
+
+    source = write_notebook(tmp_path / "in.ipynb", "name = ''  # a profile\nx = 0.5  # a number")
+    for text in (*TEXTS, "1e3", "null", ""):
+        assert read_parameters(source, {"name": text, "x": "1e3"}) == {"name": text, "x": 1000.0}
+
+
+@pytest.mark.parametrize(("name", "text"), [("n", "many"), ("n", "1.5"), ("flag", "2")])
+def test_a_parameter_of_another_type(tmp_path, name, text):
+    source = write_notebook(tmp_path / "in.ipynb", "n = 1  # a number\nflag = False  # a flag")
+    done = run(ROOT, "workflow/run_notebook.py", source, tmp_path / "out.ipynb", "-p", name, text)
+    assert done.returncode == 2
+    assert re.fullmatch(
+        rf"error: .*in\.ipynb: parameter '{name}': found '{text}', expected (int|bool), .*\n",
+        done.stderr,
+    )
+
+
+@pytest.mark.parametrize("suffix", ["db", "journal"])
+def test_a_tuning_study_in_an_odd_place(tmp_path, suffix):
+    path = tmp_path / ODD / f"study.{suffix}"
+    path.parent.mkdir()
+    for _ in range(2):  # made, and found again
+        with open_study(path, "s", optuna.pruners.NopPruner()) as shared:
+            shared.run(1, lambda trial, place: trial.suggest_float("x", 0, 1))
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_what_nobody_reads_starts_no_job(clone):
+    done = run(clone, "-m", "snakemake", "--snakefile", "workflow/Snakefile", "--cores", "1",
+               "--nolock", "--dry-run", "--forceall", "--config", "profile=tiny")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "data/lite/lite-0000.xz" in done.stdout
+    for left in (".DS_Store", ".swp", "index.md~", "data/lite/README.md", "__pycache__"):
+        assert left not in done.stdout
+    known = {path.name for path in (ROOT / "data" / "lite").iterdir()}
+    spare = {"README.md", "PROVENANCE.md", "lattice.npz", "validation.json"}
+    assert set(packed_files()) == {name for name in known if name[0] != "."} - spare
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+@pytest.mark.parametrize("profile", TEXTS)
+def test_make_hands_over_what_it_was_given(clone, tmp_path, profile):
+    """A stand-in for the virtual environment's Python says how it was called."""
+    python = tmp_path / ODD / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    python.chmod(0o755)
+    (python.parents[1] / ".installed").touch()
+    for name in ("pyproject.toml", "constraints.txt"):
+        (clone / name).touch()
+        os.utime(clone / name, (0, 0))
+    variables = [f"VENV={python.parents[1]}", f"PROFILE={profile}", "STUDY=postgresql://a:$b&c@d/e"]
+    done = subprocess.run(["make", "-s", *variables, "CORES=3", "GPUS=0", "study"], cwd=clone,
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    assert done.stdout.splitlines() == [
+        "workflow/study.py", profile, "--workers", "1", "--study", "postgresql://a:$b&c@d/e", "--",
+        "--cores", "3",
+    ]  # fmt: skip
+
+
+# ------------------------------------------------------------------------------ progress, failures
+def study(root, profile, snakefile, *options, env=None):
+    """Run the workflow of a copy of the clone whose Snakefile is another one."""
+    snakefile += "rule validation:\n    output: touch('v')\n"  # it goes first
+    (root / "workflow" / "Snakefile").write_text(snakefile, encoding="utf-8")
+    return run(root, "workflow/study.py", profile, "--", "--cores", "2", *options, env=env)
+
+
+@pytest.fixture
+def toy(clone, tmp_path):
+    """A folder with the package and a workflow to be written."""
+    root = tmp_path / ODD
+    shutil.copytree(clone / "cosmolib", root / "cosmolib")
+    (root / "workflow").mkdir()
+    shutil.copy2(clone / "workflow" / "study.py", root / "workflow")
+    return root
+
+
+def test_progress_and_every_failure_with_its_reason(toy):
+    snakefile = """
+workdir: workflow.basedir
+print(ascii(config["profile"]))
+rule book:
+    input: expand("Lite/{cut}/o3-s1", cut=["kmax_4", "none"]), "b", "c", "d"
+rule training_run:
+    output: "{suite}/{cut}/{architecture}-s{seed}"
+    shell: "touch {output:q}"
+rule broken:
+    output: "b"
+    shell: "echo the reason >&2; exit 3"
+rule killed_job:
+    output: "c"
+    shell: "sh -c 'kill -9 $$'"
+rule forgetful:
+    output: "d"
+    shell: "true"
+"""
+    done = study(toy, "010", snakefile, "--keep-going", "--latency-wait", "0")
+    assert done.returncode == 1
+    assert done.stdout.startswith("'010'\n[")  # the profile, as the Snakefile gets it
+    assert re.search(
+        r"^\[\d/7\] Lite kmax:4 seed 1 \.\.\. less than a minute left$", done.stdout, flags=re.M
+    )
+    lines = done.stderr.splitlines()
+    for line in (
+        "the reason",
+        "error: broken: exit status 3",
+        "error: killed job: killed by SIGKILL",
+    ):
+        assert line in lines
+    assert "MissingOutputException in rule forgetful" in done.stderr
+    assert re.search(r"^error: failed: (broken, killed job|killed job, broken)$", lines[-1])
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("snakefile", "found"),
+    [
+        ("rule book:\n    output 'x'\n", "SyntaxError"),
+        ("raise OSError('the disk is gone')\n", "the disk is gone"),
+        ("import sys\nsys.exit('error: no such profile')\n", "error: no such profile"),
+        ("rule book:\n    input: 'missing.txt'\n", "missing.txt"),
+    ],
+)
+def test_a_broken_workflow_says_why(toy, snakefile, found):
+    done = study(toy, "demo", snakefile)
+    assert done.returncode == 1
+    assert found in done.stderr
+
+
+def test_an_odd_profile_reaches_the_command_of_a_job(toy):
+    snakefile = """
+workdir: workflow.basedir
+PROFILE_ARGUMENT = config["profile"]
+rule book:
+    output: touch("book")
+    shell: "printf '%s\\n' {PROFILE_ARGUMENT:q}"
+"""
+    done = study(toy, TEXTS[-1], snakefile)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert TEXTS[-1] in done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "less than a minute"), (29, "less than a minute"), (240, "4 min"), (7500, "2 h 5 min")],
+)
+def test_estimates_are_rounded(monkeypatch, seconds, text):
+    monkeypatch.syspath_prepend(ROOT / "workflow")
+    import study as runner
+
+    assert runner.duration(seconds) == text
+
+
+# --------------------------------------------------------------------------------- caches and homes
+def test_a_cache_that_cannot_be_written_names_its_variable(toy, monkeypatch):
+    monkeypatch.setenv("COSMOLIB_CACHE", NOWHERE)
+    with pytest.raises(OSError, match=f"set COSMOLIB_CACHE to a folder .*{NOWHERE}"):
+        expand("Lite")
+    env = {"XDG_CACHE_HOME": NOWHERE, "HOME": NOWHERE}
+    done = study(toy, "demo", "rule book:\n    input: []\n", env=env)
+    assert done.returncode == 2
+    assert re.fullmatch(rf"error: .*set XDG_CACHE_HOME to a folder .*{NOWHERE}.*\n", done.stderr)
