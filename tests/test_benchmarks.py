@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "benchmarks")]
 import attribution  # noqa: E402
 import camels  # noqa: E402
-import stage  # noqa: E402
+import tables  # noqa: E402
 
 SIMULATIONS = 6
 
@@ -189,7 +189,7 @@ def test_only_what_the_bench_wrote_is_removed(tmp_path):
 
 
 def test_the_table_of_the_book_is_of_the_full_size_alone(tmp_path):
-    assert camels.default_table((1000, 256)) == camels.TABLE == stage.BENCH
+    assert camels.default_table((1000, 256)) == camels.TABLE == tables.BENCHMARKS / "camels.json"
     assert camels.default_table((100, 256)).parent == ROOT / "build"
     table = tmp_path / "table.json"
     known = {"size": [6, 64], "hardware": camels.hardware(), "provenance": {"utc": "then"}}
@@ -241,6 +241,5 @@ def test_the_bench_of_attribution_writes_what_the_page_shows(tmp_path):
         assert row["maps"] == 4
     to_one_percent = rows[3]
     assert to_one_percent["complete"] >= 0.5
-    text = stage.attribution_table(out)
+    text = tables.attribution(json.loads(out.read_text()))
     assert f"| {to_one_percent['maps_per_second']:.1f} |" in text
-    assert "Not measured" in stage.attribution_table(tmp_path / "none.json")

@@ -13,6 +13,7 @@ from cosmolib.files import read_yaml
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "workflow"))
 import stage  # noqa: E402
+import tables  # noqa: E402
 
 PAGES = sorted((ROOT / "book").glob("*.md"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -157,7 +158,7 @@ def staged(tmp_path, monkeypatch):
         bench = tmp_path / "camels.json"
         if table is not None:
             bench.write_text(json.dumps(table))
-        monkeypatch.setattr(stage, "BENCH", bench)
+        monkeypatch.setattr(tables, "BENCHMARKS", tmp_path)
         stage.collect(tmp_path / "build", ROOT / "book" / "_static" / "headline.png", "tiny")
         return tmp_path / "build" / "book" / "book"
 
@@ -187,22 +188,20 @@ def test_the_bench_table_says_what_was_measured(staged):
     assert "on top: 2.48 times the file, or 5.50 GB with `storage: disk`" in text
 
 
-def test_the_bench_table_names_every_commit_and_a_part_of_it_will_do(tmp_path):
+def test_the_bench_table_names_every_commit_and_a_part_of_it_will_do():
     table = camels_rows(check=150.0)
     made = {"utc": "2026-02-03T00:00:00+00:00", "git": {"commit": "b" * 40, "dirty": True}}
     table["rows"].append({**table["rows"][0], "provenance": made})
-    path = tmp_path / "camels.json"
-    path.write_text(json.dumps(table))
-    text = stage.camels_table(path)
+    text = tables.camels(table)
     assert "2026-01-02 and 2026-02-03" in text
     assert f"commit {'a' * 12} and {'b' * 12} with changes." in text
     assert "times the file" not in text  # the chain was not measured
 
 
 def test_the_stored_bench_is_one_that_the_book_can_show():
-    bench = json.loads(stage.BENCH.read_text(encoding="utf-8"))
+    bench = json.loads((tables.BENCHMARKS / "camels.json").read_text(encoding="utf-8"))
     assert bench["size"] == [1000, 256]
-    lines = stage.camels_table(stage.BENCH).splitlines()
+    lines = tables.camels(bench).splitlines()
     assert len([line for line in lines if line.startswith("| ")]) == 1 + len(bench["rows"])
 
 

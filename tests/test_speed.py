@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "benchmarks")]
 import camels  # noqa: E402
 import reference  # noqa: E402
 import speed  # noqa: E402
-import speed_page  # noqa: E402
+import tables  # noqa: E402
 
 
 def test_the_plain_network_is_the_same_function():
@@ -132,9 +132,9 @@ def test_a_row_is_measured_and_shown(tmp_path, monkeypatch, capsys):
         for work, n, grid in speed.growth_points()
     ]
     table.write_text(json.dumps(found))
-    speed_page.write(table, tmp_path, tmp_path)
+    tables.write_benchmarks(tmp_path, tmp_path, tmp_path)
     text = (tmp_path / "speed.md").read_text()
-    asked = speed_page.TARGETS["cut"][row["floor"] is None]
+    asked = tables.TARGETS["cut"][row["floor"] is None]
     assert f"| {row['ratio']:.2f} | {asked:g} |" in text
     assert "| float32 | 1.50 | 0.900 (0.850 to 0.930) |" in text
     assert "not measured" in text
@@ -143,8 +143,10 @@ def test_a_row_is_measured_and_shown(tmp_path, monkeypatch, capsys):
 
 
 def test_without_a_table_the_page_says_so(tmp_path):
-    speed_page.write(tmp_path / "none.json", tmp_path, tmp_path)
-    assert "Not measured" in (tmp_path / "speed.md").read_text()
+    tables.write_benchmarks(tmp_path, tmp_path, tmp_path)
+    for name, (_, command) in tables.BENCHES.items():
+        text = (tmp_path / f"{name}.md").read_text()
+        assert text == f"*Not measured: `make {command}` makes this table.*\n"
 
 
 def test_the_rows_of_another_machine_are_dropped(tmp_path, monkeypatch):

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
 from cosmolib.evaluation import train_run
-from cosmolib.files import write_json
+from cosmolib.files import read_yaml, write_yaml
 from cosmolib.inputs import prepare_data, study_suite
 from cosmolib.locks import LOCK, held
 from cosmolib.networks import build_network
@@ -23,8 +22,7 @@ from cosmolib.training import fit
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "workflow"))
-import provenance_page  # noqa: E402
-import survival_page  # noqa: E402
+import tables  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +91,11 @@ def test_on_the_way(run, profile):
 
 
 def test_the_page_lists_every_run(run, profile, tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance_page, "load_profile", lambda name: profile)
+    monkeypatch.setattr(tables, "load_profile", lambda name: profile)
     write_json(
         tmp_path / "tiny" / "results" / "04_tuning.json", {"provenance": provenance(seconds=3)}
     )
-    provenance_page.write("tiny", tmp_path, tmp_path)
+    tables.write_provenance("tiny", tmp_path, tmp_path)
     text = (tmp_path / "provenance.md").read_text()
     made = json.loads(run.path("provenance.json").read_text())
     row = next(line for line in text.splitlines() if line.startswith("| Lite `none` lite seed 1 |"))
@@ -108,10 +106,10 @@ def test_the_page_lists_every_run(run, profile, tmp_path, monkeypatch):
     assert "| 04 tuning |" in text
     assert f"torch {made['versions']['torch']}" in text
 
-    config = yaml.safe_load(run.path("config.yaml").read_text())
+    config = read_yaml(run.path("config.yaml"))
     config["identity"]["code"]["networks"] = "0"
-    run.path("config.yaml").write_text(yaml.safe_dump(config))
-    provenance_page.write("tiny", tmp_path, tmp_path)
+    write_yaml(run.path("config.yaml"), config)
+    tables.write_provenance("tiny", tmp_path, tmp_path)
     assert "**stale**: other code in networks" in (tmp_path / "provenance.md").read_text()
 
 
@@ -151,15 +149,12 @@ CLUSTER = {
 
 
 def test_the_tables_of_survival(tmp_path):
-    survival_page.write(tmp_path, tmp_path)
-    for name, command in (("chaos", "chaos"), ("cluster", "bench-cluster"), ("fuzz", "fuzz")):
-        assert (tmp_path / f"{name}.md").read_text().startswith(f"*Not measured: `make {command}`")
     made = {"provenance": provenance()}
     write_json(tmp_path / "chaos.json", CHAOS | made)
     write_json(tmp_path / "cluster.json", CLUSTER | made)
     rows = [{"reader": "YAML", "inputs": 7, "refused": 5}]
     write_json(tmp_path / "fuzz.json", {"inputs": 7, "utc": "2026-01-01T00", "rows": rows})
-    survival_page.write(tmp_path, tmp_path)
+    tables.write_benchmarks(tmp_path, tmp_path, tmp_path)
     text = (tmp_path / "chaos.md").read_text()
     assert "| killed at | kernel | snakemake |" in text
     assert "| training | 2 |  |" in text

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from provenance_page import chapters_made  # noqa: E402
+from tables import chapters_made  # noqa: E402
 
 from cosmolib import runs  # noqa: E402
 from cosmolib.inputs import study_suite  # noqa: E402

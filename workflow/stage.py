@@ -19,13 +19,9 @@ sys.path.insert(0, str(ROOT))
 
 from cosmolib.files import exit_code  # noqa: E402
 from cosmolib.locks import is_held  # noqa: E402
-from cosmolib.runs import short_commit  # noqa: E402
 
 PROSE = ("_toc.yml", "CHANGELOG.md")
 SUBTITLE = "R² of two parameters for each part of the map that a network may see"
-BENCH = ROOT / "results" / "benchmarks" / "camels.json"  # of `make bench-camels`
-SPEED_BENCH = ROOT / "results" / "benchmarks" / "speed.json"  # of `make bench`
-ATTRIBUTION_BENCH = ROOT / "results" / "benchmarks" / "attribution.json"  # make bench-attribution
 ENTRANCE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -52,10 +48,8 @@ def collect(build, headline, profile):
     import address
     import colophon
     import pictures
-    import provenance_page
     import social_card
-    import speed_page
-    import survival_page
+    import tables
 
     build = Path(build)
     tidy(build)
@@ -72,14 +66,10 @@ def collect(build, headline, profile):
     shutil.copy2(headline, static / "headline.png")
     title = address.title(config)
     social_card.draw(headline, title, SUBTITLE, static / Path(address.CARD).name)
-    tables = book / "book" / "_tables"
-    tables.mkdir()
-    (tables / "camels.md").write_text(camels_table(BENCH), encoding="utf-8")
-    text = attribution_table(ATTRIBUTION_BENCH)
-    (tables / "attribution.md").write_text(text, encoding="utf-8")
-    speed_page.write(SPEED_BENCH, tables, static)
-    survival_page.write(BENCH.parent, tables)
-    provenance_page.write(profile, tables)
+    folder = book / "book" / "_tables"
+    folder.mkdir()
+    tables.write_benchmarks(folder, static)
+    tables.write_provenance(profile, folder)
     colophon.write(profile, book / "book")
     shutil.copytree(
         build / "notebooks", book / "notebooks", ignore=shutil.ignore_patterns(".*", "*.failed.*")
@@ -122,87 +112,6 @@ def tidy(build):
             for left in lock.parent.glob(f"{glob.escape(lock.name.removesuffix('.lock'))}-*.ipynb"):
                 left.unlink(missing_ok=True)
             lock.unlink(missing_ok=True)
-
-
-def attribution_table(path):
-    """Return the table of `make bench-attribution` as MyST text, or a line that there is none."""
-    if not Path(path).is_file():
-        return "*Not measured: `make bench-attribution` makes this table.*\n"
-    bench = json.loads(Path(path).read_text(encoding="utf-8"))
-    made = bench["provenance"]
-    lines = [
-        f"Maps of {bench['grid']} x {bench['grid']} pixels, on {bench['machine']}; "
-        f"{made['utc'][:10]}, commit {short_commit(made['git'])}.",
-        "",
-        "| attribution | plain loop [maps/s] | `attribute` [maps/s] | ratio | median error | "
-        "maps complete to 1 % |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
-    for row in bench["rows"]:
-        error = complete = ""
-        if "median_error" in row:
-            error = (
-                f"{100 * row['reference_median_error']:.2f} %, {100 * row['median_error']:.2f} %"
-            )
-            complete = f"{row['reference_complete']:.2f}, {row['complete']:.2f}"
-        lines.append(
-            f"| {row['work']} | {row['reference_maps_per_second']:.1f} | "
-            f"{row['maps_per_second']:.1f} | {row['ratio']:.1f} | {error} | {complete} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def camels_table(path):
-    """Return the table of `make bench-camels` as MyST text, or a line that says there is none."""
-    if not Path(path).is_file():
-        return "*Not measured: `make bench-camels` makes this table.*\n"
-    bench = json.loads(Path(path).read_text(encoding="utf-8"))
-    machine, size, rows = bench["hardware"], bench["file_bytes"], bench["rows"]
-    n, grid = bench["size"]
-    made = [row.get("provenance", bench["provenance"]) for row in rows]
-    days = " and ".join(sorted({one["utc"][:10] for one in made}))
-    commits = " and ".join(dict.fromkeys(short_commit(one["git"]) for one in made))
-    base = sum(row["base_mb"] for row in rows) / len(rows)
-    lines = [
-        f"A file of {15 * n} maps of {grid} x {grid} pixels, {size / 1e9:.2f} GB, made of tiled "
-        f"and perturbed *Lite* maps, on {machine['cores']} cores of {machine['cpu']} with "
-        f"{machine['memory_gb']:.0f} GB, {machine['gpu'] or 'no GPU'}; "
-        f"{days}, commit {commits}. "
-        f"Memory is the peak of a process of its own above the {base:.0f} MB of Python with torch; "
-        "seconds of training, evaluation and attribution are without the preparation of the maps.",
-        "",
-        "| stage | maps | seconds | peak [MB] | peak / file |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    lines += [
-        f"| {row['what']} | {row['maps']} | {row['seconds']:.1f} | {row['above_base_mb']:.0f} | "
-        f"{row['above_base_mb'] * 1e6 / size:.2f} |"
-        for row in rows
-    ]
-    summary = _camels_summary({row["stage"]: row["above_base_mb"] * 1e6 for row in rows}, size)
-    return "\n".join([*lines, *summary]) + "\n"
-
-
-def _camels_summary(peak, size):
-    """Say what the chain from file to first step takes, as far as it was measured."""
-    said = []
-    if "chain" in peak:
-        disk = ""
-        if "chain_disk" in peak:
-            disk = f" and {peak['chain_disk'] / 1e9:.2f} GB with `storage: disk`"
-        said.append(
-            "From the file to the first step at batch 8, with a cut file written on the way, a "
-            f"process needs {peak['chain'] / size:.2f} times the file with the maps in memory"
-            f"{disk}."
-        )
-    whole = peak.get("chain_128", peak.get("train"))
-    if whole and "train_disk" in peak:
-        said.append(
-            f"At the published batch of 128 the activations of `o3` on a CPU come on top: "
-            f"{whole / size:.2f} times the file, or {peak['train_disk'] / 1e9:.2f} GB with "
-            "`storage: disk`."
-        )
-    return ["", " ".join(said)] if said else []
 
 
 def build(folder, html):

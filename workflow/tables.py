@@ -1,0 +1,379 @@
+"""Tables of the book that are made from stored JSON: benchmarks, and what made every run."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from matplotlib.ticker import NullFormatter
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from cosmolib import plots  # noqa: E402
+from cosmolib.files import read_json  # noqa: E402
+from cosmolib.profile import load_profile  # noqa: E402
+from cosmolib.runs import short_commit  # noqa: E402
+from cosmolib.standing import study_standing  # noqa: E402
+
+BENCHMARKS = ROOT / "results" / "benchmarks"
+# What the project asks of two CPU cores and of one GPU of the H200 class, as ratios.
+TARGETS = {"train": (1.8, 8), "prepare": (3, 3), "cut": (15, 200), "ig": (1.5, 10)}
+GROWTH = {  # work: (title, by the number of maps)
+    "prepare": "open, scale, split, 256 x 256",
+    "cut": "kmax:10 from the file, 256 x 256",
+    "train": "epoch of the demo's network, 64 x 64",
+    "evaluate": "prediction, 64 x 64",
+}
+GROWTH_FIGURE = """
+```{figure} _static/growth.png
+:alt: Seconds and peak memory against the number of maps and against the size of a map, both \
+logarithmic, each beside a line of slope one.
+
+How cost grows. Left and middle: time and peak memory of a process against the number of maps; \
+right: time a map against its pixels, relative to 64 x 64. The dashed grey lines are linear.
+```
+"""
+
+
+def write_benchmarks(tables, figures, benchmarks=None):
+    """Write a file ``NAME.md`` per benchmark into ``tables``, ``growth.png`` into ``figures``."""
+    for name, (make, command) in BENCHES.items():
+        path = Path(benchmarks or BENCHMARKS, f"{name}.json")
+        text = f"*Not measured: `make {command}` makes this table.*"
+        if path.is_file():
+            text = make(result := read_json(path))
+            if "growth" in result:
+                plots.use_style()
+                fig, _ = growth(result["growth"])
+                fig.savefig(Path(figures, "growth.png"), dpi=200)
+                plt.close(fig)
+        Path(tables, f"{name}.md").write_text(text + "\n", encoding="utf-8")
+
+
+def write_provenance(profile, tables, root=ROOT / "runs"):
+    """Write ``provenance.md`` into the folder ``tables``."""
+    profile = load_profile(profile)
+    standings = study_standing(profile, root)
+    parts = [summary(profile, standings), runs(standings), chapters(profile, root)]
+    Path(tables, "provenance.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def table(heads, rows):
+    """Return a MyST table; a head that ends with ``:`` is a column of numbers, aligned right."""
+    rule = ["---:" if head.endswith(":") else "---" for head in heads]
+    lines = [f"| {' | '.join(head.rstrip(':') for head in heads)} |", f"|{'|'.join(rule)}|"]
+    return "\n".join(lines + [f"| {' | '.join(map(str, row))} |" for row in rows])
+
+
+# --------------------------------------------------------------------------------------------------
+# Benchmarks
+# --------------------------------------------------------------------------------------------------
+def camels(bench):
+    """Return seconds and memory of every stage on a full-size CMD file."""
+    machine, size, rows = bench["hardware"], bench["file_bytes"], bench["rows"]
+    n, grid = bench["size"]
+    made = [row.get("provenance", bench["provenance"]) for row in rows]
+    days = " and ".join(sorted({one["utc"][:10] for one in made}))
+    commits = " and ".join(dict.fromkeys(short_commit(one["git"]) for one in made))
+    base = sum(row["base_mb"] for row in rows) / len(rows)
+    peak = {row["stage"]: row["above_base_mb"] * 1e6 for row in rows}
+    text = (
+        f"A file of {15 * n} maps of {grid} x {grid} pixels, {size / 1e9:.2f} GB, made of tiled "
+        f"and perturbed *Lite* maps, on {machine['cores']} cores of {machine['cpu']} with "
+        f"{machine['memory_gb']:.0f} GB, {machine['gpu'] or 'no GPU'}; {days}, commit {commits}. "
+        f"Memory is the peak of a process of its own above the {base:.0f} MB of Python with torch; "
+        "seconds of training, evaluation and attribution are without the preparation of the maps."
+    )
+    text += "\n\n" + table(
+        ["stage", "maps:", "seconds:", "peak [MB]:", "peak / file:"],
+        [
+            [row["what"], row["maps"], f"{row['seconds']:.1f}", f"{row['above_base_mb']:.0f}",
+             f"{row['above_base_mb'] * 1e6 / size:.2f}"]
+            for row in rows
+        ],
+    )  # fmt: skip
+    said = []
+    if "chain" in peak:
+        disk = ""
+        if "chain_disk" in peak:
+            disk = f" and {peak['chain_disk'] / 1e9:.2f} GB with `storage: disk`"
+        said.append(
+            "From the file to the first step at batch 8, with a cut file written on the way, a "
+            f"process needs {peak['chain'] / size:.2f} times the file with the maps in memory"
+            f"{disk}."
+        )
+    whole = peak.get("chain_128", peak.get("train"))
+    if whole and "train_disk" in peak:
+        said.append(
+            "At the published batch of 128 the activations of `o3` on a CPU come on top: "
+            f"{whole / size:.2f} times the file, or {peak['train_disk'] / 1e9:.2f} GB with "
+            "`storage: disk`."
+        )
+    return "\n\n".join([text, " ".join(said)] if said else [text])
+
+
+def attribution(bench):
+    """Return maps per second of each attribution method, and how complete they are."""
+    rows = []
+    for row in bench["rows"]:
+        error = complete = ""
+        if "median_error" in row:
+            pair = row["reference_median_error"], row["median_error"]
+            error = ", ".join(f"{100 * one:.2f} %" for one in pair)
+            complete = f"{row['reference_complete']:.2f}, {row['complete']:.2f}"
+        speeds = row["reference_maps_per_second"], row["maps_per_second"], row["ratio"]
+        rows.append([row["work"], *(f"{speed:.1f}" for speed in speeds), error, complete])
+    heads = ["attribution", "plain loop [maps/s]:", "`attribute` [maps/s]:", "ratio:",
+             "median error:", "maps complete to 1 %:"]  # fmt: skip
+    return (
+        f"Maps of {bench['grid']} x {bench['grid']} pixels, on {bench['machine']}; "
+        f"{bench['provenance']['utc'][:10]}, commit {short_commit(bench['provenance']['git'])}."
+        f"\n\n{table(heads, rows)}"
+    )
+
+
+def speed(bench):
+    """Return ratios to the published recipe, scores of each precision, and the figure of growth."""
+    machine = bench["hardware"]
+    gpu = machine["gpu"] is not None
+    rows = []
+    for name, row in bench["rows"].items():
+        floor = reached = ""
+        if row["floor"]:
+            floor = f"{row['floor']['seconds']:.3g}"
+            reached = f"{100 * row['floor']['fraction']:.0f} %"
+        ours, other = row["ours"], row["reference"]
+        asked = f"{TARGETS[name][gpu]:g}" if name in TARGETS else ""
+        rows.append(
+            [row["work"], f"{ours['seconds']:.3g}", f"{other['seconds']:.3g}",
+             f"{row['ratio']:.2f}", asked, f"{ours['peak_mb']:.0f}, {other['peak_mb']:.0f}",
+             floor, reached]
+        )  # fmt: skip
+    heads = ["work", "ours [s]:", "reference [s]:", "ratio:", "asked for:",
+             "peak, ours and reference [MB]:", "floor [s]:", "reached:"]  # fmt: skip
+    demo = "not measured by this bench (`--only demo`)"
+    if "demo" in bench:
+        demo = f"{bench['demo']['seconds'] / 60:.1f} minutes"
+    parts = [
+        f"On {machine['gpu'] or 'no GPU'}, {machine['cores']} cores of {machine['cpu']}; "
+        f"{bench['provenance']['utc'][:10]}. Seconds are medians of both sides in turn. *Floor* is "
+        "the time that the counted operations and bytes would take at the machine's measured "
+        "rates.",
+        table(heads, rows),
+        f"The whole demo study: {demo}.",
+    ]
+    if not gpu:
+        parts.append(
+            "On a GPU: **not measured**. No GPU was at hand; `make bench` on a machine with one "
+            "writes the same table for it."
+        )
+    if "accuracy" in bench:
+        scores = "{r2:.3f} ({r2_low:.3f} to {r2_high:.3f})"
+        heads = ["the demo's network, uncut, seed 1", "an epoch [s]:", "$R^2$ of $\\Omega_m$:",
+                 "$R^2$ of $\\sigma_8$:"]  # fmt: skip
+        rows = [
+            [row["kind"], f"{row['epoch_seconds']:.2f}",
+             *(scores.format(**score) for score in row["scores"].values())]
+            for row in bench["accuracy"]
+        ]  # fmt: skip
+        parts += [table(heads, rows), "In brackets: 95 % intervals, simulations resampled."]
+    return "\n\n".join(parts) + (GROWTH_FIGURE if "growth" in bench else "")
+
+
+def growth(points):
+    """Draw cost against the number of maps and the size of a map; returns ``(fig, axes)``.
+
+    Parameters
+    ----------
+    points : list of dict
+        work, maps, grid, seconds, peak_mb.
+    """
+    fig, axes = plt.subplots(1, 3, figsize=(10.5, 3.7))
+    for i, (work, label) in enumerate(GROWTH.items()):
+        grid = 256 if work in ("prepare", "cut") else 64
+        chosen = sorted((p["maps"], p["seconds"], p["peak_mb"]) for p in points
+                        if p["work"] == work and p["grid"] == grid)  # fmt: skip
+        maps, seconds, peak = zip(*chosen, strict=True)
+        style = {"marker": plots.MARKERS[i], "linestyle": plots.LINE_STYLES[i], "color": f"C{i}"}
+        axes[0].plot(maps, seconds, label=label, **style)
+        axes[1].plot(maps, peak, **style)
+        axes[0].plot(maps, [seconds[-1] * n / maps[-1] for n in maps], "--", color="0.7", lw=0.8)
+    sizes = {"prepare": "open, scale, split", "cut": "kmax:10", "train_o3": "training step, o3"}
+    least = min(point["maps"] for point in points if point["work"] == "prepare")
+    for i, (work, label) in enumerate(sizes.items()):
+        chosen = sorted((p["grid"], p["seconds"] / p["maps"]) for p in points
+                        if p["work"] == work and p["maps"] in (least, 64))  # fmt: skip
+        grid, seconds = zip(*chosen, strict=True)
+        pixels = [n**2 for n in grid]
+        style = {"marker": plots.MARKERS[i], "linestyle": plots.LINE_STYLES[i]}
+        axes[2].plot(
+            pixels, [s / seconds[0] for s in seconds], label=label, color=f"C{i + 4}", **style
+        )
+        axes[2].plot(pixels, [n / pixels[0] for n in pixels], "--", color="0.7", lw=0.8)
+    for ax in axes:
+        ax.set(xscale="log", yscale="log")
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_minor_formatter(NullFormatter())
+    axes[0].set(xlabel="maps", ylabel="time [s]")
+    axes[1].set(xlabel="maps", ylabel="peak memory of the process [MB]")
+    axes[2].set(xlabel="pixels", ylabel="time a map, relative to 64 x 64")
+    axes[2].legend(fontsize="small")
+    axes[2].set_xticks([64**2, 128**2, 256**2], ["64 x 64", "128 x 128", "256 x 256"])
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    return fig, axes
+
+
+def chaos(result):
+    """Return the kills of a study by stage and process, and their consequences."""
+    who = sorted({row["who"] for row in result["rows"]})
+    works = sorted({row["work"] for row in result["rows"]})
+    kills = {(row["work"], row["who"]): row["kills"] for row in result["rows"]}
+    runs, chapters = f"of {result['runs']}", f"of {result['chapters']}"
+    after = {
+        "runs lost": f"{result['runs_lost']} {runs}",
+        "runs with the metrics of the study in peace": f"{result['runs_equal']} {runs}",
+        "runs trained a second time": result["runs_trained_twice"],
+        "chapters with the numbers of the study in peace": f"{result['chapters_equal']} {chapters}",
+        "corrupt files, looked for after every kill": result["corrupt_files"],
+        "temporary files left in the end": result["left_over_files"],
+    }
+    return "\n\n".join(
+        [
+            f"{result['kills']} kills in {result['seconds'] / 60:.0f} minutes, with "
+            f"{result['starts']} starts of the same command; in peace the study takes "
+            f"{result['seconds_in_peace'] / 60:.0f}. {_made(result)}",
+            table(
+                ["killed at", *(f"{name}:" for name in who)],
+                [[work, *(kills.get((work, name), "") for name in who)] for work in works],
+            ),
+            table(["afterwards", ":"], after.items()),
+            table(
+                ["step", "kills:", "files:", "bytes of an undisturbed one"],
+                [
+                    [row["what"], row["kills"], row["files"], "yes" if row["equal"] else "NO"]
+                    for row in result["steps"]
+                ],
+            ),
+        ]
+    )
+
+
+def cluster(result):
+    """Return what the rehearsal on two nodes did."""
+    nodes = ", ".join(f"{count} on {node}" for node, count in result["jobs_by_node"].items())
+    states = ", ".join(f"{count} {name.lower()}" for name, count in result["job_states"].items())
+    rows = {
+        "runs done": f"{result['done']} of {result['runs']}",
+        "with the metrics of this machine alone": result["equal"],
+        "jobs": f"{result['jobs']}: {nodes}",
+        "how they ended": states,
+        "node2 drained after": f"{result['drained_after_s']} s of {result['seconds']} s",
+        "jobs begun on it afterwards": result["begun_on_drained"],
+    }
+    return (
+        f"{result['slurm'].capitalize()}, two virtual nodes of one machine, {result['runs_a_job']} "
+        f"runs a job. {_made(result)}\n\n{table(['rehearsal', ':'], rows.items())}"
+    )
+
+
+def fuzz(result):
+    """Return the number of inputs that every reader was given."""
+    rows = [[row["reader"], row["inputs"], row["refused"]] for row in result["rows"]]
+    return (
+        f"{result['inputs']} inputs, {result['utc'][:10]}; none of them raised anything but our "
+        f"own error.\n\n{table(['reader', 'inputs:', 'refused:'], rows)}"
+    )
+
+
+def _made(result):
+    made = result["provenance"]
+    commit = short_commit(made["git"])
+    return f"Measured on {made['platform']}, {made['utc'][:10]}, commit {commit}."
+
+
+BENCHES = {  # file: what makes its table, and the command that measures it
+    "camels": (camels, "bench-camels"),
+    "attribution": (attribution, "bench-attribution"),
+    "speed": (speed, "bench"),
+    "chaos": (chaos, "chaos"),
+    "cluster": (cluster, "bench-cluster"),
+    "fuzz": (fuzz, "fuzz"),
+}
+
+
+# --------------------------------------------------------------------------------------------------
+# Provenance
+# --------------------------------------------------------------------------------------------------
+def summary(profile, standings):
+    """Return what all runs share, and how many do not stand any more."""
+    made = [one.made for one in standings if one.made]
+    if not made:
+        return f"No run of the profile `{profile.name}` is done."
+    versions = Counter(
+        ", ".join(f"{name} {version}" for name, version in one["versions"].items() if version)
+        for one in made
+    )
+    stale = sum(one.state != "done" for one in standings)
+    verdict = (
+        "**Every run is current**: made by the code, the packages, the data and the settings that "
+        "are here now."
+        if not stale
+        else f"**{stale} of {len(standings)} runs are not current**, see the column *state*. "
+        "Remove the folder of a stale run, and the next `make` trains it anew."
+    )
+    platforms = " and ".join(dict.fromkeys(one["platform"] for one in made))
+    hours = sum(one.get("training_seconds", one["seconds"] or 0) for one in made) / 3600
+    lines = [
+        f"{len(standings)} runs of the profile `{profile.name}`, {hours:.1f} hours of training in "
+        f"all, on {platforms}. {verdict}",
+        "",
+        "Packages: " + "; ".join(f"{text} ({n} runs)" for text, n in versions.most_common()) + ".",
+    ]
+    return "\n".join(lines)
+
+
+def runs(standings):
+    """Return a row per run."""
+    rows = []
+    for one in standings:
+        run, made = one.run, one.made
+        control = ", shuffled labels" if run.profile.endswith("-shuffled") else ""
+        name = f"{run.suite} `{run.cut}` {run.architecture} seed {run.seed}{control}"
+        cells = [""] * 6
+        if made is not None:
+            when, commit, code, _ = _origin(made)
+            seconds = made.get("training_seconds", made["seconds"])
+            data = _digest(made["data_fingerprint"])
+            cells = [when, commit, code, data, made["device"], f"{seconds:.0f}"]
+        state = one.state if one.state == "done" else f"**{one.state}**: {one.detail}"
+        rows.append([name, state, *cells])
+    return table(["run", "state", "made", "commit", "code", "data", "device", "seconds:"], rows)
+
+
+def chapters(profile, root):
+    """Return a row per chapter whose numbers were stored."""
+    rows = [
+        [f"{name[:2]} {name[3:].replace('_', ' ')}", *_origin(made)]
+        for name, made in chapters_made(profile, root).items()
+    ]
+    return table(["chapter", "made", "commit", "code", "seconds:"], rows)
+
+
+def _origin(made):
+    utc, seconds = made["utc"][:16].replace("T", " "), made["seconds"] or 0
+    return [utc, short_commit(made["git"]), _digest(made.get("code")), f"{seconds:.0f}"]
+
+
+def chapters_made(profile, root):
+    """Return the provenance of each chapter whose numbers were stored, by the name of its file."""
+    found = {}
+    for path in sorted(Path(root, profile.name, "results").glob("0*.json")):
+        table = read_json(path)
+        if isinstance(table, dict) and table.get("provenance"):
+            found[path.stem] = table["provenance"]
+    return found
+
+
+def _digest(text):
+    return f"`{text}`" if text else "unknown"
