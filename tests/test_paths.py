@@ -224,7 +224,7 @@ def test_make_hands_over_what_it_was_given(clone, tmp_path, profile):
     """A stand-in for the virtual environment's Python says how it was called."""
     python = tmp_path / ODD / "venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
-    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@" "$COSMOLIB_STUDY"\n')
     python.chmod(0o755)
     (python.parents[1] / ".installed").touch()
     for name in ("pyproject.toml", "constraints.txt"):
@@ -234,8 +234,8 @@ def test_make_hands_over_what_it_was_given(clone, tmp_path, profile):
     done = subprocess.run(["make", "-s", *variables, "CORES=3", "GPUS=0", "study"], cwd=clone,
                           capture_output=True, text=True, check=True)  # fmt: skip
     assert done.stdout.splitlines() == [
-        "workflow/study.py", profile, "--workers", "1", "--study", "postgresql://a:$b&c@d/e", "--",
-        "--cores", "3",
+        "workflow/study.py", profile, "--workers", "1", "--", "--cores", "3",
+        "postgresql://a:$b&c@d/e",
     ]  # fmt: skip
 
 
