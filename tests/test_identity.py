@@ -16,6 +16,7 @@ import pytest
 from cosmolib import baseline, evaluation, identity, networks, training, tuning, validation
 from cosmolib.answers import known_answer
 from cosmolib.files import read_json
+from cosmolib.grammar import folder_name
 from cosmolib.inputs import prepare_data, study_suite
 from cosmolib.networks import build_network
 from cosmolib.plugins import load_plugins
@@ -23,7 +24,7 @@ from cosmolib.profile import load_profile
 from cosmolib.runs import Run
 
 ROOT = Path(__file__).resolve().parent.parent
-SUITE = SimpleNamespace(name="Lite", fingerprint="f0", grid=32, n_simulations=24)
+SUITE = SimpleNamespace(name="Lite", fingerprint="f0", grid=32, n_simulations=24, box_size=25.0)
 
 
 def altered(profile, **changes):
@@ -165,18 +166,22 @@ def edit(monkeypatch):
     return change
 
 
+# Other values of the keys that take no number
+OTHER = {
+    "name": "tiny2", "plugins": ["x"], "suites": ["Lite"], "data_dir": "x", "field": "HI",
+    "set": "CV", "n_simulations": 23, "train_simulations": 7, "scaling": "asinh",
+    "storage": "disk", "scaling_scope": "file", "cuts": ["none"], "controls": [],
+    "architecture": "k4s2", "targets": ["Omega_m"], "seeds": [7], "betas": [0.5, 0.999],
+    "schedule": "cyclic", "precision": "bfloat16", "compile": "compiled",
+    "tuning_suite": "Nbody_Lite", "tuning_simulations": 12, "attribution_seeds": [7],
+    "known_answer_architecture": "lite", "known_answer_cuts": ["kmax:3"],
+}  # fmt: skip
+
+
 def other_value(key, value):
-    if key == "tuning_simulations":
-        return 12
-    if key in ("plugins", "data_dir"):
-        return [] if value == ["x"] else ["x"]
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, (int, float)):
-        return value * 1.5 + 1e-4 if isinstance(value, float) else value + 1
-    if isinstance(value, list):
-        return [*value[:-1], other_value("", value[-1])] if value else ["none"]
-    return {None: 7, "lite": "k4s2", "k4s2": "lite"}.get(value, f"{value}2")
+    if key in OTHER:
+        return OTHER[key]
+    return not value if isinstance(value, bool) else value * 2 + 1 if value else 0.5
 
 
 @pytest.mark.parametrize("kind", TABLE)
@@ -397,6 +402,7 @@ from pathlib import Path
 from cosmolib import identity
 from cosmolib.evaluation import load_run, run_changes, train_run
 from cosmolib.files import read_json
+from cosmolib.grammar import folder_name
 from cosmolib.inputs import study_suite
 from cosmolib.profile import load_profile
 from cosmolib.runs import Run
@@ -489,7 +495,7 @@ def test_maps_with_a_known_answer_are_kept_by_their_identity(tmp_path, profile, 
     edit("fields", "\nEXTRA = 1\n")
     made = learnt()
     assert epochs == [1, 1, 2]  # the checkpoint of other code is not resumed from
-    folder = tmp_path / "gaussian" / "kmax:1"
+    folder = tmp_path / "gaussian" / folder_name("kmax:1")
     assert [path.name for path in folder.iterdir()] == ["predictions.npz"]
     again = learnt()
     np.testing.assert_array_equal(made["mean"], again["mean"])
