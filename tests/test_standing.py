@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cosmolib.evaluation import train_run
-from cosmolib.files import read_yaml, write_yaml
+from cosmolib.files import read_yaml, write_json, write_yaml
 from cosmolib.inputs import prepare_data, study_suite
 from cosmolib.locks import LOCK, held
 from cosmolib.networks import build_network
