@@ -19,10 +19,8 @@ from pathlib import Path
 
 from cosmolib.locks import held, is_held
 
-HEARTBEAT, GRACE = (
-    15,
-    60,
-)  # [s] between two signs of life; without one until a worker counts as dead
+HEARTBEAT = 15  # [s] between two signs of life of a worker at a database
+GRACE = 60  # [s] without one, after which the worker counts as dead
 RETRIES = 3  # of one trial: settings that kill every worker are given up
 
 
