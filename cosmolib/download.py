@@ -94,6 +94,7 @@ def _verify(path, check, report):
     if state == "unknown":
         with suppress(OSError):  # a read-only folder
             checksums.record(path)
+            state = "recorded now"
     report(f"{path}: exists, SHA-256 {state}")
 
 

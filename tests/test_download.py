@@ -155,6 +155,7 @@ def test_both_files_come_open_and_are_verified_the_next_time(server, fetch, tmp_
     assert sum("exists, SHA-256 verified" in line for line in fetch.lines) == 2
     (tmp_path / SUITE / MANIFEST).unlink()
     fetch(url="http://127.0.0.1:9")
+    assert sum("exists, SHA-256 recorded now" in line for line in fetch.lines) == 2
     assert verify(maps) == "recorded"
 
 
