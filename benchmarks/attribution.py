@@ -6,9 +6,9 @@
 Reference: what a captum tutorial does. One map after the other, the network as it was trained, the
 method's own call; Integrated Gradients with captum's 50 Gauss-Legendre points, doubled and done
 anew while the relative completeness error is above the tolerance, at most three times. Ours:
-`cosmolib.attribution.attribute` on all maps, to the same tolerance. Both on the CPU with the same
-number of threads. The network has the size of the demo profile's and is trained for one epoch only.
-What is written is the median of the repeats, which alternate.
+`cosmolib.interpretation.attribution.attribute` on all maps, to the same tolerance. Both on the CPU
+with the same number of threads. The network has the size of the demo profile's and is trained for
+one epoch only. What is written is the median of the repeats, which alternate.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]  # also where cosmolib is
 
 from camels import hardware  # noqa: E402
 
-from cosmolib.attribution import attribute, make_baseline  # noqa: E402
-from cosmolib.inputs import prepare_data, study_suite  # noqa: E402
-from cosmolib.networks import build_network  # noqa: E402
-from cosmolib.profile import load_profile  # noqa: E402
-from cosmolib.runs import provenance, write_json  # noqa: E402
-from cosmolib.training import fit, seeded  # noqa: E402
+from cosmolib.interpretation.attribution import attribute, make_baseline  # noqa: E402
+from cosmolib.study.io import write_json  # noqa: E402
+from cosmolib.study.profile import load_profile  # noqa: E402
+from cosmolib.study.provenance import provenance  # noqa: E402
+from cosmolib.training.dataset import prepare_data, study_suite  # noqa: E402
+from cosmolib.training.fit import fit, seeded  # noqa: E402
+from cosmolib.training.networks import build_network  # noqa: E402
 
 TABLE = ROOT / "results" / "benchmarks" / "attribution.json"
 TARGETS = (0, 1)

@@ -31,9 +31,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # also where cosmolib is not installed
 
-from cosmolib.profile import load_profile  # noqa: E402
-from cosmolib.runs import atomic_path, provenance, read_json, write_json  # noqa: E402
-from cosmolib.suites import FIDUCIAL, MAPS_PER_SIMULATION, open_suite  # noqa: E402
+from cosmolib.data.suites import FIDUCIAL, MAPS_PER_SIMULATION, open_suite  # noqa: E402
+from cosmolib.study.io import atomic_path, read_json, write_json  # noqa: E402
+from cosmolib.study.profile import load_profile  # noqa: E402
+from cosmolib.study.provenance import provenance  # noqa: E402
 
 SUITE = "IllustrisTNG"
 STEPS = 20
@@ -123,7 +124,7 @@ def _profile(**changes):
 
 def _prepared(folder, storage, train_maps=None):
     """Inputs of the whole file; at most ``train_maps`` of them are shown, 32 validate."""
-    from cosmolib.inputs import prepare_data
+    from cosmolib.training.dataset import prepare_data
 
     data = prepare_data(open_suite(SUITE, data_dir=folder), _profile(storage=storage))
     if train_maps is None:
@@ -140,8 +141,8 @@ def _prepared(folder, storage, train_maps=None):
 
 
 def _network(folder):
-    from cosmolib.networks import build_network
-    from cosmolib.training import seeded
+    from cosmolib.training.fit import seeded
+    from cosmolib.training.networks import build_network
 
     profile = _profile()
     size = open_suite(SUITE, data_dir=folder).grid
@@ -150,7 +151,7 @@ def _network(folder):
 
 
 def _train(folder, storage, steps, batch):
-    from cosmolib.training import fit
+    from cosmolib.training.fit import fit
 
     data = _prepared(folder, storage, steps * batch)
     start = time.perf_counter()
@@ -173,7 +174,7 @@ def make(folder, out, size):
 
 def check(folder, out, size):
     """`cosmolib check`: read every pixel, compare with the table."""
-    from cosmolib.checks import check_path
+    from cosmolib.data.check import check_path
 
     (report,) = check_path(Path(folder) / SUITE / FILE)
     if report.problem:
@@ -183,7 +184,7 @@ def check(folder, out, size):
 
 def cut(folder, out, size):
     """Fourier cut kmax:10 to a new file."""
-    from cosmolib.inputs import write_cut_suite
+    from cosmolib.training.dataset import write_cut_suite
 
     return len(write_cut_suite(open_suite(SUITE, data_dir=folder), "kmax:10", out).maps)
 
@@ -218,7 +219,8 @@ def train_disk(folder, out, size):
 
 def evaluate(folder, out, size):
     """Predict the test maps from disk, with all scores and intervals."""
-    from cosmolib.evaluation import metrics, predict_test
+    from cosmolib.training.run import predict_test
+    from cosmolib.training.scores import metrics
 
     data = _prepared(folder, "disk")
     start = time.perf_counter()
@@ -228,7 +230,7 @@ def evaluate(folder, out, size):
 
 
 def _attribute(folder, count, method, **options):
-    from cosmolib import attribution
+    from cosmolib.interpretation import attribution
 
     x = _prepared(folder, "disk").test_x[:count]
     start = time.perf_counter()
@@ -304,10 +306,9 @@ def peak_mb():
 
 def run_stage(name, folder, out, size):
     """Run one stage in this process and return its row."""
-    import torch  # noqa: F401  part of the base
-
     import cosmolib.attribution
     import cosmolib.evaluation  # noqa: F401
+    import torch  # noqa: F401  part of the base
 
     base_mb = peak_mb()
     start, cpu = time.perf_counter(), time.process_time()

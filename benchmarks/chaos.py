@@ -8,7 +8,7 @@ takes one process of the workflow, chosen at random (snakemake, the notebook's r
 jupyter-book), or all of them, as a power cut does; then the same command is given again. After
 every kill every file is read. At the end all numbers must be those of the study in peace.
 
-Then `cosmolib simulate`, the expansion of the embedded suite, a cut suite and a download are each
+Then `python -m lite`, the expansion of the embedded suite, a cut suite and a download are each
 killed some times, and what they leave in the end must have the bytes of an undisturbed one.
 """
 
@@ -36,10 +36,10 @@ import psutil
 import torch
 from small_study import ROOT, clear, make_profile, results_of, runs_of, snakemake
 
-from cosmolib.evaluation import read_predictions
-from cosmolib.files import read_json, read_yaml, write_json
-from cosmolib.formats import map_file
-from cosmolib.runs import provenance
+from cosmolib.data.cmd_format import map_file
+from cosmolib.study.io import read_json, read_yaml, write_json
+from cosmolib.study.provenance import provenance
+from cosmolib.training.run import read_predictions
 
 TABLE = ROOT / "results" / "benchmarks" / "chaos.json"
 PEACE, WAR = "chaos-peace", "chaos"
@@ -53,9 +53,10 @@ WHO = {  # in the command line of a process: what it is called in the table
     "stage.py": "book build",
     "snakemake": "snakemake",
 }
-EXPAND = "from cosmolib.embedded import expand; expand('Lite', {folder!r})"
+EXPAND = "from cosmolib.data.lite import expand; expand('Lite', {folder!r})"
 CUT = (
-    "from cosmolib.suites import open_suite; from cosmolib.inputs import write_cut_suite; "
+    "from cosmolib.data.suites import open_suite; "
+    "from cosmolib.training.dataset import write_cut_suite; "
     "write_cut_suite(open_suite('Lite'), 'kmax:4', {folder!r})"
 )
 

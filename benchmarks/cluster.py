@@ -25,7 +25,8 @@ from pathlib import Path
 
 from small_study import ROOT, clear, make_profile, results_of, runs_of, snakemake
 
-from cosmolib.runs import provenance, write_json
+from cosmolib.study.io import write_json
+from cosmolib.study.provenance import provenance
 
 TABLE = ROOT / "results" / "benchmarks" / "cluster.json"
 NODES = ("node1", "node2")

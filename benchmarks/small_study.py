@@ -10,9 +10,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # also where cosmolib is not installed
 
-from cosmolib.files import read_json, read_yaml, write_yaml  # noqa: E402
-from cosmolib.profile import load_profile  # noqa: E402
-from cosmolib.runs import study_runs  # noqa: E402
+from cosmolib.study.io import read_json, read_yaml, write_yaml  # noqa: E402
+from cosmolib.study.profile import load_profile  # noqa: E402
+from cosmolib.study.run import study_runs  # noqa: E402
 
 # Two suites, two cuts, five seeds, and the control with shuffled labels: 21 runs of some seconds.
 CHANGES = {

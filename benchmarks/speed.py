@@ -32,17 +32,19 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]  # also where cosmolib is
 import camels  # noqa: E402
 import reference  # noqa: E402
 
-from cosmolib.attribution import attribute, make_baseline  # noqa: E402
-from cosmolib.cuts import apply_cut  # noqa: E402
-from cosmolib.devices import select_device  # noqa: E402
-from cosmolib.evaluation import metrics, predict_test  # noqa: E402
-from cosmolib.inputs import Data, cut_maps, prepare_data, study_suite  # noqa: E402
-from cosmolib.networks import build_network  # noqa: E402
-from cosmolib.profile import load_profile  # noqa: E402
-from cosmolib.runs import provenance, read_json, write_json  # noqa: E402
-from cosmolib.scaling import Scaling  # noqa: E402
-from cosmolib.suites import open_suite  # noqa: E402
-from cosmolib.training import fit, moment_loss, run_network, seeded  # noqa: E402
+from cosmolib.cuts.apply import apply_cut  # noqa: E402
+from cosmolib.data.scaling import Scaling  # noqa: E402
+from cosmolib.data.suites import open_suite  # noqa: E402
+from cosmolib.interpretation.attribution import attribute, make_baseline  # noqa: E402
+from cosmolib.study.io import read_json, write_json  # noqa: E402
+from cosmolib.study.profile import load_profile  # noqa: E402
+from cosmolib.study.provenance import provenance  # noqa: E402
+from cosmolib.training.dataset import Data, cut_maps, prepare_data, study_suite  # noqa: E402
+from cosmolib.training.devices import select_device  # noqa: E402
+from cosmolib.training.fit import fit, moment_loss, run_network, seeded  # noqa: E402
+from cosmolib.training.networks import build_network  # noqa: E402
+from cosmolib.training.run import predict_test  # noqa: E402
+from cosmolib.training.scores import metrics  # noqa: E402
 
 TABLE = ROOT / "results" / "benchmarks" / "speed.json"
 DEVICE = select_device()
@@ -371,7 +373,7 @@ def growth(work, n, size, folder):
         if suite is None:
             suite = _small_suite(Path(folder).parent / f"bench-{size}", n // 15, size)
         elif n < len(suite.maps):
-            from cosmolib.suites import subset
+            from cosmolib.data.suites import subset
 
             suite = subset(suite, n // 15)
         profile = load_profile("camels", n_simulations=None)

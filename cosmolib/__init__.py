@@ -1,27 +1,46 @@
 """Which parts of the cosmic web does a neural network get its cosmology from?
 
-One flat module a step, each importing only those before it::
+The sub-packages are the steps of the argument, and each imports only those before it: ``study`` and
+``data``, ``cuts``, ``training``; then ``tuning``, ``interpretation`` and ``results``; last
+``validation``. ``plots`` draws, and ``cli`` is the command line.
 
-    files -> plugins -> identity -> runs -> locks -> gpus -> states -> devices -> checksums
-         -> embedded -> formats -> suites -> checks -> download -> simulate
-         -> observing -> grammar -> cuts -> fields -> planted -> answers -> scaling -> spectra
-         -> web -> lattice -> shards -> inputs
-         -> networks -> training -> studies -> tuning -> scores -> evaluation -> standing
-         -> baseline -> transfer -> attribution -> summaries -> sanity -> posteriors -> calibration
-         -> claims -> controls -> results -> interpretation -> validation
-
-with the ``plots`` modules, ``explorer`` and ``cli`` outside the chain. Importing the package
-itself does no work and imports nothing: start from ``cosmolib.suites.open_suite("Lite")``.
+Examples
+--------
+>>> from cosmolib import apply_cut, open_suite
+>>> suite = open_suite("Lite")
+>>> apply_cut(suite.maps[:15], "kmax:4", box_size=suite.box_size).shape
+(15, 64, 64)
 """
+
+from importlib import import_module, metadata
+
+# Public names and the modules that define them. They are imported on first use, because torch takes
+# seconds and most commands do without it.
+_PUBLIC = {
+    "PARAMETERS": "data.cmd_format",
+    "Cut": "cuts.grammar",
+    "apply_cut": "cuts.apply",
+    "attribute": "interpretation.attribution",
+    "build_network": "training.networks",
+    "load_profile": "study.profile",
+    "load_published_weights": "training.networks",
+    "moment_loss": "training.fit",
+    "open_suite": "data.suites",
+    "split_simulations": "data.suites",
+}
+__all__ = sorted(_PUBLIC)  # noqa: PLE0605
 
 
 def __getattr__(name):
-    """Look up ``__version__`` when it is asked for."""
-    if name != "__version__":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib.metadata import PackageNotFoundError, version
+    if name == "__version__":
+        try:
+            return metadata.version("cosmic-web-interpretability")
+        except metadata.PackageNotFoundError:  # a clone that was never installed
+            return "0+unknown"
+    if name in _PUBLIC:
+        return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
-    try:
-        return version("cosmic-web-interpretability")
-    except PackageNotFoundError:  # a clone on the path that was never installed
-        return "0+unknown"
+
+def __dir__():
+    return [*globals(), *_PUBLIC]

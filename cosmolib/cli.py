@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-from cosmolib import __version__, checks
-from cosmolib.files import exit_code, redact
+from cosmolib import __version__
+from cosmolib.data import check as data_check
+from cosmolib.study.io import exit_code, redact
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of every subcommand; each sets ``run``, a function of the arguments."""
-    from cosmolib import download, shards  # here, so that importing cosmolib.cli stays light
+    from cosmolib.data import download  # here, so that importing cosmolib.cli stays light
 
     parser = argparse.ArgumentParser(
         prog="cosmolib", description="Fetch, check and make suites of maps in CMD's format."
@@ -56,13 +57,6 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("--set", help="only this set, e.g. LH (default: all)")
     check.set_defaults(run=_check)
 
-    simulation = commands.add_parser(
-        "simulate", help="simulate Lite again, or go on with it", description=shards.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    shards.add_arguments(simulation)
-    simulation.set_defaults(run=shards.run_from_args)
-
     search = commands.add_parser(
         "tune",
         help="work at the search for hyper-parameters of a profile, or go on with it",
@@ -86,24 +80,24 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _download(arguments: argparse.Namespace) -> None:
-    from cosmolib import download
+    from cosmolib.data import download
 
     options = {k: v for k, v in vars(arguments).items() if k not in ("command", "run")}
     download.download(**options, report=lambda line: print(redact(line), flush=True))
 
 
 def _tune(arguments: argparse.Namespace) -> None:
-    from cosmolib import tuning
-    from cosmolib.devices import select_device
-    from cosmolib.profile import load_profile
+    from cosmolib.study.profile import load_profile
+    from cosmolib.training.devices import select_device
+    from cosmolib.tuning import search as tuning_search
 
     given = {"data_dir": arguments.data_dir} if arguments.data_dir else {}
-    search = tuning.prepare_search(load_profile(arguments.profile, **given), arguments.seed)
-    tuning.run_study(
+    search = tuning_search.prepare_search(load_profile(arguments.profile, **given), arguments.seed)
+    tuning_search.run_study(
         search.data,
         search.profile,
         storage=arguments.storage
-        or tuning.default_storage(arguments.runs_dir, search.profile, arguments.workers),
+        or tuning_search.default_storage(arguments.runs_dir, search.profile, arguments.workers),
         n_trials=arguments.trials,
         seed=arguments.seed,
         name=search.name,
@@ -114,7 +108,7 @@ def _tune(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    reports = checks.check_path(arguments.path, suite=arguments.suite, set=arguments.set)
+    reports = data_check.check_path(arguments.path, suite=arguments.suite, set=arguments.set)
     print(*reports, sep="\n")
     problems = [report.problem for report in reports if report.problem]
     if problems:

@@ -52,12 +52,9 @@ import pandas as pd
 from IPython.display import Markdown
 from myst_nb import glue
 
-from cosmolib import plots, runs
-from cosmolib.inputs import study_split
-from cosmolib.profile import load_profile
-from cosmolib.scaling import fit_scaling
-from cosmolib.spectra import pixel_pdf, power_spectrum
-from cosmolib.suites import (
+from cosmolib.data.scaling import fit_scaling
+from cosmolib.data.spectra import pixel_pdf, power_spectrum
+from cosmolib.data.suites import (
     BOX_SIZE,
     MAPS_PER_SIMULATION,
     PARAMETERS,
@@ -68,10 +65,14 @@ from cosmolib.suites import (
     open_suite,
     subset,
 )
+from cosmolib.plots import style as plots_style
+from cosmolib.study import io, provenance
+from cosmolib.study.profile import load_profile
+from cosmolib.training.dataset import study_split
 
 K_LARGE = 0.5  # [h/Mpc] below it feedback should do nothing
 started = time.perf_counter()
-plots.use_style()
+plots_style.use_style()
 
 # %% tags=["hide-input"]
 config = load_profile(profile)
@@ -136,7 +137,7 @@ pd.DataFrame(
 # %% mystnb={"figure": {"name": "fig-parameter-space", "caption": "The parameters of the simulations and the part of the split that each belongs to. A latin hypercube fills every plane evenly, and no parameter predicts another."}, "image": {"alt": "Three scatter plots, Omega_m against sigma_8 and two planes of feedback parameters. Grey training points fill each plane evenly; orange validation and red test points are scattered among them."}} tags=["hide-input"]
 split = study_split(gravity, config)
 parts = {"train": split.train, "valid": split.valid, "test": split.test}
-fig, axes = plots.parameter_space(params, parts)
+fig, axes = plots_style.parameter_space(params, parts)
 
 # %% [markdown]
 # ## Look at maps
@@ -153,7 +154,7 @@ titles = [
     for om, s8, sn1 in params[nearest, :3]
 ]
 first_maps = [MAPS_PER_SIMULATION * i for i in nearest]
-fig, axes = plots.twin_gallery(
+fig, axes = plots_style.twin_gallery(
     gravity.maps[first_maps], feedback.maps[first_maps], titles, names, gravity.box_size
 )
 
@@ -185,7 +186,7 @@ for name, suite in suites.items():
     boxes[name] = slabs[name].reshape(n_simulations, 3, 5).mean(axis=2)
     checks.append(
         {
-            "suite": plots.suite_label(name),
+            "suite": plots_style.suite_label(name),
             "simulations": n_simulations,
             "pixels": suite.maps.size,
             "not finite": suite.maps.size - np.count_nonzero(np.isfinite(suite.maps)),
@@ -195,7 +196,7 @@ for name, suite in suites.items():
             "worst deviation of a box's mean": np.abs(boxes[name] - 1).max(),
         }
     )
-fig, axes = plots.mean_density(omega_m, slabs[names[0]], boxes[names[0]], names[0])
+fig, axes = plots_style.mean_density(omega_m, slabs[names[0]], boxes[names[0]], names[0])
 
 # %% tags=["hide-input"]
 checks = pd.DataFrame(checks).set_index("suite")
@@ -230,7 +231,7 @@ power = {}
 for name, suite in suites.items():
     k, values = power_spectrum(suite.maps, suite.box_size)
     power[name] = per_simulation(values)
-fig, axes = plots.by_cosmology(centres, pdf, k, power[names[0]], params)
+fig, axes = plots_style.by_cosmology(centres, pdf, k, power[names[0]], params)
 
 # %% [markdown]
 # ## Power against theory
@@ -252,8 +253,8 @@ fig, axes = plots.by_cosmology(centres, pdf, k, power[names[0]], params)
 # spectra of Lite are not predictions.
 
 # %% mystnb={"figure": {"name": "fig-power-3d", "caption": "Three-dimensional power spectrum of single Nbody_Lite boxes at redshift 0 (points) against linear theory (dotted) and HMcode2020 (dashed), and their ratio; the grey band is the central 68 % of boxes of all cosmologies. A box of 25 Mpc/h has few long waves, hence the scatter, and none longer than itself, hence the lack of non-linear power against an infinite universe."}, "image": {"alt": "Three columns, one a cosmology. Points of the measured power start near the dotted linear curve at small k, leave it upwards and run below the dashed HMcode curve, closest to it at large k. The ratios to HMcode below lie within a factor of a few of one, most of them below it."}} tags=["hide-input"]
-validation = runs.read_json(Path("data/lite/validation.json"))
-fig, axes = plots.power_3d(validation["power3d"], validation["power3d_mean"])
+validation = io.read_json(Path("data/lite/validation.json"))
+fig, axes = plots_style.power_3d(validation["power3d"], validation["power3d_mean"])
 
 # %% [markdown]
 # ## What the feedback proxy does
@@ -275,7 +276,7 @@ fig, axes = plots.power_3d(validation["power3d"], validation["power3d_mean"])
 
 # %% mystnb={"figure": {"name": "fig-feedback", "caption": "Power of Lite (feedback proxy) over that of Nbody_Lite (gravity only). Left: against scale, by thirds in the supernova amplitude, median and central 68 % of simulations. Right: at 5 h/Mpc against the supernova amplitude, each simulation, coloured by the range of the proxy A_SN2, and means of bins with their standard errors."}, "image": {"alt": "Left, the ratio is one at small k and falls with k, further for larger supernova amplitude. Right, the ratio at 5 h/Mpc falls with the supernova amplitude; at a given amplitude, simulations with a smaller A_SN2 lie lower."}} tags=["hide-input"]
 ratio = power[names[1]] / power[names[0]]
-fig, axes = plots.feedback_ratio(k, ratio, params, 5.0, names[::-1])
+fig, axes = plots_style.feedback_ratio(k, ratio, params, 5.0, names[::-1])
 
 # %% [markdown]
 # ## How much the particle lattice tells
@@ -294,7 +295,7 @@ fig, axes = plots.feedback_ratio(k, ratio, params, 5.0, names[::-1])
 # nothing.
 
 # %% mystnb={"figure": {"name": "fig-lattice", "caption": "Coefficient of determination per map of a ridge regression on the power spectrum of the log map, for maps made with other tracer lattices from the same simulations (Nbody_Lite); 95 % intervals from a bootstrap over simulations. The shaded interval is that of the shipped maps."}, "image": {"alt": "Two panels, Omega_m and sigma_8, each with a few horizontal error bars, one a tracer lattice. The shaded interval belongs to the first, the lattice that is shipped; the other points lie close to its centre."}} tags=["hide-input"]
-fig, axes = plots.lattice_check(validation["lattice"]["r2"])
+fig, axes = plots_style.lattice_check(validation["lattice"]["r2"])
 
 # %% [markdown]
 # ## Scale the pixels
@@ -313,7 +314,7 @@ train = map_indices(split.train)
 train_maps = feedback.maps[train]
 sample = train_maps[:: max(1, len(train_maps) // 500)]  # 500 maps draw a smooth histogram
 scalings = {kind: fit_scaling(train_maps, kind) for kind in ("log", "asinh", "linear")}
-fig, axes = plots.scaled_pixels({kind: s.apply(sample) for kind, s in scalings.items()})
+fig, axes = plots_style.scaled_pixels({kind: s.apply(sample) for kind, s in scalings.items()})
 
 # %% tags=["hide-input"]
 whole_file = fit_scaling(feedback.maps, "log")
@@ -321,7 +322,7 @@ log_train = scalings["log"]
 at_5 = ratio[:, np.argmin(np.abs(k - 5.0))]
 large_scale = ratio[:, k < K_LARGE].mean(axis=1)
 a_sn1 = params[:, PARAMETERS.index("A_SN1")]
-bin_means = np.array([at_5[rows].mean() for rows in plots.quantile_groups(a_sn1, 6)])
+bin_means = np.array([at_5[rows].mean() for rows in plots_style.quantile_groups(a_sn1, 6)])
 # ln(1 - ratio) = c + sum of exponents * ln(parameter)
 design = np.column_stack([np.ones(n_simulations), np.log(params)])
 suppression = np.log(np.clip(1 - at_5, 1e-4, None))
@@ -386,8 +387,8 @@ numbers = {
 }
 for key, value in numbers.items():
     glue(key, value, display=False)
-made = runs.provenance(config, feedback.fingerprint, time.perf_counter() - started)
-runs.write_json(
+made = provenance.provenance(config, feedback.fingerprint, time.perf_counter() - started)
+io.write_json(
     Path(runs_dir) / config.name / "results" / "01_data.json", {**numbers, "provenance": made}
 )
 
@@ -417,4 +418,4 @@ runs.write_json(
 # %% tags=["remove-input"]
 command = f"papermill notebooks/01_data.ipynb 01.ipynb -p profile {config.name}"
 data = {one.name: one.fingerprint for one in (feedback, gravity)}
-Markdown(runs.what_made([("Made", command, made)], data))
+Markdown(provenance.what_made([("Made", command, made)], data))

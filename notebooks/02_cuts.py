@@ -52,15 +52,18 @@ from IPython.display import HTML, Markdown
 from myst_nb import glue
 from scipy.stats import spearmanr
 
-from cosmolib import explorer, plots, plots_cuts, runs
-from cosmolib.cuts import apply_cut, fraction_cut, fraction_negative
-from cosmolib.profile import load_profile
-from cosmolib.scaling import fit_scaling
-from cosmolib.spectra import pixel_pdf, power_spectrum
-from cosmolib.suites import MAPS_PER_SIMULATION, mean_surface_density, open_suite, subset
+from book.explorer import explorer
+from cosmolib.cuts.apply import apply_cut, fraction_cut, fraction_negative
+from cosmolib.data.scaling import fit_scaling
+from cosmolib.data.spectra import pixel_pdf, power_spectrum
+from cosmolib.data.suites import MAPS_PER_SIMULATION, mean_surface_density, open_suite, subset
+from cosmolib.plots import cuts as plots_cuts
+from cosmolib.plots import style as plots_style
+from cosmolib.study import io, provenance
+from cosmolib.study.profile import load_profile
 
 started = time.perf_counter()
-plots.use_style()
+plots_style.use_style()
 
 # %% tags=["hide-input"]
 config = load_profile(profile)
@@ -305,7 +308,7 @@ for label, cut, kind in (
 ):
     sample = apply_cut(few[::3], cut, box_size=suite.box_size)
     seen[label] = fit_scaling(sample, kind).apply(sample)
-fig, axes = plots.scaled_pixels(seen)
+fig, axes = plots_style.scaled_pixels(seen)
 
 # %% tags=["hide-input"]
 low, high = np.log(pixel_range)
@@ -334,8 +337,8 @@ numbers = {
 }
 for key, value in numbers.items():
     glue(key, value, display=False)
-made = runs.provenance(config, suite.fingerprint, time.perf_counter() - started)
-runs.write_json(
+made = provenance.provenance(config, suite.fingerprint, time.perf_counter() - started)
+io.write_json(
     Path(runs_dir) / config.name / "results" / "02_cuts.json", {**numbers, "provenance": made}
 )
 
@@ -363,4 +366,4 @@ runs.write_json(
 
 # %% tags=["remove-input"]
 command = f"papermill notebooks/02_cuts.ipynb 02.ipynb -p profile {config.name}"
-Markdown(runs.what_made([("Made", command, made)], {suite.name: suite.fingerprint}))
+Markdown(provenance.what_made([("Made", command, made)], {suite.name: suite.fingerprint}))

@@ -63,20 +63,23 @@ import torch
 from IPython.display import Markdown
 from myst_nb import glue
 
-from cosmolib import plots, plots_results, runs
-from cosmolib.baseline import stored_baseline
-from cosmolib.cuts import apply_cut
-from cosmolib.evaluation import adopt_run, adopted_name, train_run
-from cosmolib.grammar import Cut
-from cosmolib.inputs import study_split, study_suite
-from cosmolib.networks import build_network, published_network
-from cosmolib.profile import load_profile
-from cosmolib.results import as_text, from_metrics, r2_of
-from cosmolib.suites import map_indices
-from cosmolib.training import augment
+from cosmolib.cuts.apply import apply_cut
+from cosmolib.cuts.grammar import Cut
+from cosmolib.data.suites import map_indices
+from cosmolib.plots import results as plots_results
+from cosmolib.plots import style as plots_style
+from cosmolib.results.baseline import stored_baseline
+from cosmolib.study import io, provenance
+from cosmolib.study import run as study_run
+from cosmolib.study.profile import load_profile
+from cosmolib.training.dataset import study_split, study_suite
+from cosmolib.training.fit import augment
+from cosmolib.training.networks import build_network, published_network
+from cosmolib.training.run import adopt_run, adopted_name, train_run
+from cosmolib.training.scores import as_text, from_metrics, r2_of
 
 started = time.perf_counter()
-plots.use_style()
+plots_style.use_style()
 
 # %% tags=["hide-input"]
 overrides = {"data_dir": data_dir} if data_dir else {}
@@ -87,7 +90,7 @@ config = config.shuffled if shuffle_labels else config
 architecture = "o3" if weights else architecture or config.architecture
 cut = str(Cut.parse(cut))
 study = adopted_name(config, weights) if weights else config.name
-run = runs.Run(study, suite, cut, architecture, seed, root=runs_dir)
+run = study_run.Run(study, suite, cut, architecture, seed, root=runs_dir)
 maps = study_suite(suite, config)
 split = study_split(maps, config)
 use = "for scale and baseline" if weights else "to train on"
@@ -165,7 +168,7 @@ if weights:
 else:
     metrics = train_run(run, config, progress=print)
     history = pd.read_csv(run.path("history.csv"))
-made = runs.read_json(run.path("provenance.json"))
+made = io.read_json(run.path("provenance.json"))
 
 # %% mystnb={"figure": {"name": "fig-learning-curves", "caption": "Moment loss of training maps (with augmentation and dropout) and of validation maps, and the learning rate, by epoch. The dotted line marks the epoch whose weights are kept."}, "image": {"alt": "Left, two lines of loss against epoch, circles for training and squares for validation maps, with a dotted vertical line at the lowest validation loss. Right, the learning rate against epoch on a logarithmic axis."}} tags=["hide-input"]
 if weights:
@@ -293,7 +296,7 @@ glue("training_device", str(made["device"]), display=False)
 # ## What made this page
 
 # %% tags=["remove-input"]
-now = runs.provenance(config, maps.fingerprint, time.perf_counter() - started)
+now = provenance.provenance(config, maps.fingerprint, time.perf_counter() - started)
 option = f" -p weights {made['weights']['name']}" if weights else ""
 option += " -p shuffle_labels True" * shuffle_labels
 command = (
@@ -301,4 +304,4 @@ command = (
     f"-p cut {cut} -p seed {seed}{option}"
 )
 steps = [("Judged" if weights else "Trained", command, made), ("Shown", command, now)]
-Markdown(runs.what_made(steps, {maps.name: maps.fingerprint}))
+Markdown(provenance.what_made(steps, {maps.name: maps.fingerprint}))

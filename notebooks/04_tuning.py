@@ -49,16 +49,19 @@ import pandas as pd
 from IPython.display import Markdown
 from myst_nb import glue
 
-from cosmolib import plots, plots_results, runs, tuning
-from cosmolib.devices import select_device
-from cosmolib.profile import load_profile
+from cosmolib.plots import results as plots_results
+from cosmolib.plots import style as plots_style
+from cosmolib.study import io, provenance
+from cosmolib.study.profile import load_profile
+from cosmolib.training.devices import select_device
+from cosmolib.tuning import search as tuning_search
 
 started = time.perf_counter()
-plots.use_style()
+plots_style.use_style()
 
 # %% tags=["hide-input"]
 config = load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
-search = tuning.prepare_search(config, seed)
+search = tuning_search.prepare_search(config, seed)
 
 # %% [markdown]
 # ## What is searched
@@ -83,7 +86,7 @@ pd.DataFrame(
             "scale": "logarithmic" if span.log else "linear",
             "profile": getattr(config, name),
         }
-        for name, span in tuning.SEARCH_SPACE.items()
+        for name, span in tuning_search.SEARCH_SPACE.items()
     ]
 ).set_index("hyper-parameter")
 
@@ -96,10 +99,10 @@ pd.DataFrame(
 # one study; a worker that dies leaves its settings to the others.
 
 # %% tags=["hide-input"]
-study = tuning.run_study(
+study = tuning_search.run_study(
     search.data,
     search.profile,
-    storage=tuning.default_storage(runs_dir, config, workers),
+    storage=tuning_search.default_storage(runs_dir, config, workers),
     n_trials=trials or None,
     seed=seed,
     name=search.name,
@@ -107,7 +110,7 @@ study = tuning.run_study(
     workers=workers,
     progress=print,
 )
-table = pd.DataFrame(tuning.study_table(study))
+table = pd.DataFrame(tuning_search.study_table(study))
 values, pruned = table["value"].to_numpy(float), table["pruned"].to_numpy(bool)
 
 # %% mystnb={"figure": {"name": "fig-study-history", "caption": "Validation loss of every trial in order, on Lite (feedback proxy) unless the profile names another suite. Circles: complete; crosses: pruned, at the last loss that they reported; line: the best so far; dashed: the profile's own settings, where they lie within the ranges."}, "image": {"alt": "Validation loss against trial number, blue circles for complete trials and grey crosses for pruned ones, with a red step line that falls to the lowest loss found so far."}} tags=["hide-input"]
@@ -124,8 +127,8 @@ fig, axes = plots_results.study_history(table["number"].to_numpy(), values, prun
 # range says that the range was too narrow, or that the hyper-parameter is not wanted.
 
 # %% mystnb={"figure": {"name": "fig-study-slices", "caption": "Validation loss against each hyper-parameter. Circles: complete trials; crosses: pruned; star: the best; dotted: the edges of the range. A red title marks an optimum within 5 % of an edge."}, "image": {"alt": "Four scatter plots of validation loss against learning rate, weight decay, dropout and width; dotted vertical lines mark the edges of each range and a red star the best trial."}} tags=["hide-input"]
-flags = tuning.boundary_flags(study)
-space = tuning.SEARCH_SPACE
+flags = tuning_search.boundary_flags(study)
+space = tuning_search.SEARCH_SPACE
 fig, axes = plots_results.study_slices(
     {name: table[name].to_numpy(float) for name in space},
     values,
@@ -136,7 +139,7 @@ fig, axes = plots_results.study_slices(
 )
 
 # %% mystnb={"figure": {"name": "fig-study-importances", "caption": "Share of the variance of the validation loss that each hyper-parameter explains over its range, from the complete trials."}, "image": {"alt": "Horizontal bars, one for each of the four hyper-parameters, whose lengths sum to one; the longest bar is on top."}} tags=["hide-input"]
-importances = tuning.importances(study)
+importances = tuning_search.importances(study)
 if importances:
     fig, axes = plots_results.importances(importances)
 else:
@@ -172,9 +175,9 @@ results = {
 }
 for key, value in results.items():
     glue(key, value, display=False)
-now = runs.provenance(config, search.suite.fingerprint, time.perf_counter() - started)
+now = provenance.provenance(config, search.suite.fingerprint, time.perf_counter() - started)
 now["trials_seconds"] = float(table["seconds"].sum())
-runs.write_json(
+io.write_json(
     Path(runs_dir) / config.name / "results" / "04_tuning.json",
     {**results, "importances": importances, "trials": table.to_dict("records"), "provenance": now},
 )
@@ -207,4 +210,4 @@ runs.write_json(
 # %% tags=["remove-input"]
 command = f"papermill notebooks/04_tuning.ipynb 04.ipynb -p profile {config.name}"
 data = {search.suite.name: search.suite.fingerprint}
-Markdown(runs.what_made([("Made", command, now)], data))
+Markdown(provenance.what_made([("Made", command, now)], data))

@@ -60,27 +60,13 @@ import pandas as pd
 from IPython.display import HTML, Markdown
 from myst_nb import glue
 
-from cosmolib import (
-    explorer,
-    interpretation,
-    plots,
-    plots_attribution,
-    plots_checks,
-    plots_validation,
-    plugins,
-    runs,
-    sanity,
-)
-from cosmolib.attribution import BASELINES, METHODS, takes_baseline
-from cosmolib.evaluation import adopt_run, adopted_name
-from cosmolib.grammar import Cut
-from cosmolib.interpretation import explain, load_subject
-from cosmolib.profile import load_profile
-from cosmolib.results import as_text
-from cosmolib.scores import as_estimate
-from cosmolib.suites import LABELS
-from cosmolib.summaries import by_band, by_class, by_value, mean_estimate, over_to_under
-from cosmolib.web import (
+from book.explorer import explorer
+from cosmolib.cuts.grammar import Cut
+from cosmolib.data.suites import LABELS
+from cosmolib.interpretation import experiments, sanity_checks
+from cosmolib.interpretation.attribution import BASELINES, METHODS, takes_baseline
+from cosmolib.interpretation.binned import by_band, by_class, by_value, mean_estimate, over_to_under
+from cosmolib.interpretation.cosmic_web import (
     COLLAPSE,
     EMPTY,
     PEAK,
@@ -91,9 +77,19 @@ from cosmolib.web import (
     void_centres,
     web_classes,
 )
+from cosmolib.interpretation.experiments import explain, load_subject
+from cosmolib.plots import attribution as plots_attribution
+from cosmolib.plots import sanity_checks as plots_sanity_checks
+from cosmolib.plots import style as plots_style
+from cosmolib.plots import validation as plots_validation
+from cosmolib.study import io, provenance, registry
+from cosmolib.study import run as study_run
+from cosmolib.study.profile import load_profile
+from cosmolib.training.run import adopt_run, adopted_name
+from cosmolib.training.scores import as_estimate, as_text
 
 started = time.perf_counter()
-plots.use_style()
+plots_style.use_style()
 
 # %% [markdown]
 # ## Maps and networks
@@ -115,7 +111,7 @@ shown = [suite] if suite else config.suites
 def run_of(name, cut="none", number=0, folder=study):
     """Run of a suite: of the training that is explained, or of another."""
     number = number or seed or config.seeds[0]
-    return runs.Run(folder, name, cut, architecture, number, runs_dir)
+    return study_run.Run(folder, name, cut, architecture, number, runs_dir)
 
 
 subjects = {}
@@ -175,9 +171,9 @@ found = {
     for t in targets
     for method in METHODS
 }
-part = interpretation.spread(len(main.x), config.attribution_check_maps)  # the maps of `few`
+part = experiments.spread(len(main.x), config.attribution_check_maps)  # the maps of `few`
 more = {"smooth_grad": None}  # for the checks; with the methods of the profile's plugins
-more |= {method: "mean_log" if takes_baseline(method) else None for method in plugins.METHODS}
+more |= {method: "mean_log" if takes_baseline(method) else None for method in registry.METHODS}
 name_of = {
     method: plots_attribution.METHOD_NAMES.get(method, method) for method in (*METHODS, *more)
 }
@@ -190,7 +186,7 @@ of_few = {
 }
 
 # %% mystnb={"figure": {"name": "fig-attribution-gallery", "caption": "Density and attribution of the predicted $\\Omega_m$ on three test maps of the suite with feedback (Lite: a proxy). Red raises the prediction, blue lowers it; each attribution map is scaled by its own 99 % quantile."}, "image": {"alt": "Rows of square maps. The first column is the density, bright knots and filaments; the others show red and blue pixels of signed attribution by Saliency, Integrated Gradients and GradientSHAP, in patterns that follow structures of the density to a different degree."}} tags=["hide-input"]
-rows = interpretation.spread(len(main.x), 3)
+rows = experiments.spread(len(main.x), 3)
 fig, axes = plots_attribution.attribution_gallery(
     main.maps[rows],
     {
@@ -244,7 +240,7 @@ still, _ = plots_attribution.attribution_gallery(
 alt = "Density of two maps and their attributions by three methods, the first choices of the menus"
 HTML(
     explorer.attribution_explorer(
-        gallery.maps, entries, titles, main.box_size, plots.DENSITY_RANGE, still, alt
+        gallery.maps, entries, titles, main.box_size, plots_style.DENSITY_RANGE, still, alt
     )
 )
 
@@ -274,7 +270,7 @@ fig, axes = plots_attribution.by_value(
 fig, axes = plots_attribution.by_value(
     edges,
     {
-        t: {plots.suite_label(n): binned[n, t, "integrated_gradients"] for n in shown}
+        t: {plots_style.suite_label(n): binned[n, t, "integrated_gradients"] for n in shown}
         for t in targets
     },
     fraction,
@@ -409,7 +405,7 @@ def shares(subject, values):
 
 
 where = {
-    (plots.suite_label(n), t, plots_attribution.METHOD_NAMES[m]): shares(
+    (plots_style.suite_label(n), t, plots_attribution.METHOD_NAMES[m]): shares(
         subjects[n], found[n, t, m].values
     )
     for n in shown
@@ -417,9 +413,11 @@ where = {
     for m in METHODS
 }
 where |= {
-    (plots.suite_label(feedback), f"standard deviation of {t}", "Integrated Gradients"): shares(
-        few, of_std[t].values
-    )
+    (
+        plots_style.suite_label(feedback),
+        f"standard deviation of {t}",
+        "Integrated Gradients",
+    ): shares(few, of_std[t].values)
     for t in targets
 }
 table = pd.DataFrame(
@@ -443,16 +441,17 @@ table  # noqa: B018  shown
 # %% tags=["hide-input"]
 by_baseline = {
     (method, b, t): of_few[t][method]
-    if b == interpretation.USUAL_BASELINE[method]
+    if b == experiments.USUAL_BASELINE[method]
     else explain(few, method, column[t], config, b).values
     for method in METHODS[1:]
     for b in BASELINES
     for t in targets
 }
-under = {key: interpretation.under_share(few, v, config) for key, v in by_baseline.items()}
+under = {key: experiments.under_share(few, v, config) for key, v in by_baseline.items()}
 like_first = {
     key: mean_estimate(
-        sanity.rank_correlation(values, by_baseline[key[0], "mean_log", key[2]]), *few_numbers
+        sanity_checks.rank_correlation(values, by_baseline[key[0], "mean_log", key[2]]),
+        *few_numbers,
     )
     for key, values in by_baseline.items()
 }
@@ -512,7 +511,7 @@ raised = {(n, t): found[n, t, "integrated_gradients"] for n in shown for t in ta
 pd.DataFrame(
     [
         {
-            "suite": plots.suite_label(n),
+            "suite": plots_style.suite_label(n),
             "parameter": t,
             "median error [%]": f"{100 * np.median(a.completeness):.2f}",
             "maps below the tolerance": f"{(a.completeness <= config.ig_tolerance).mean():.2f}",
@@ -551,10 +550,10 @@ for label in wanted:
         reason = "the network was trained elsewhere" if weights else "it has no complete run"
         print(f"Left out: {label}, because {reason}.")
 every = [*METHODS, *more]
-random = {t: interpretation.randomisation(few, every, column[t], config, others) for t in targets}
+random = {t: experiments.randomisation(few, every, column[t], config, others) for t in targets}
 
 # %% mystnb={"figure": {"name": "fig-randomisation", "caption": "Likeness of the attribution of $\\Omega_m$ to that of the trained network, as its stages are randomised from the answer to the input, and for other networks. Left: rank correlation of absolute attributions; right: correlation with their signs. Suite with feedback (Lite: a proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels of correlation against what was randomised last, from FC2 to the first block, then shuffled labels and other seeds. In the right panel the lines of all four methods fall to zero within three stages; in the left panel that of Integrated Gradients stays well above zero."}} tags=["hide-input"]
-fig, axes = plots_checks.cascade(
+fig, axes = plots_sanity_checks.cascade(
     random[targets[0]]["stages"],
     [random[targets[0]][key] for key in ("rank", "signed")],
     ["rank correlation of |attribution|", "correlation of attribution"],
@@ -572,11 +571,14 @@ compared = {
 names = list(compared[targets[0]])
 matrices = {
     t: np.array(
-        [[np.nanmean(sanity.rank_correlation(tables[a], tables[b])) for b in names] for a in names]
+        [
+            [np.nanmean(sanity_checks.rank_correlation(tables[a], tables[b])) for b in names]
+            for a in names
+        ]
     )
     for t, tables in compared.items()
 }
-fig, axes = plots_checks.agreement(
+fig, axes = plots_sanity_checks.agreement(
     names, list(matrices.values()), [f"of {LABELS[t]}" for t in targets]
 )
 
@@ -590,13 +592,11 @@ fig, axes = plots_checks.agreement(
 # averaged, what is of the grid cancels, and the share of what remains is another one.
 
 # %% tags=["hide-input"]
-moved = {
-    t: interpretation.under_moves(few.some(32), METHODS[:2], column[t], config) for t in targets
-}
+moved = {t: experiments.under_moves(few.some(32), METHODS[:2], column[t], config) for t in targets}
 
 # %% mystnb={"figure": {"name": "fig-equivariance", "caption": "Attribution of $\\Omega_m$ on turned, mirrored and shifted maps, moved back. Left: its correlation with that of the maps as they are. Right: its under-dense share; dotted: share of the pixels. Suite with feedback (Lite: a proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels with a row for each of eleven transformations. Left: correlations, one for the first row and for the shift by a quarter of the map, well below one for all others. Right: under-dense shares, nearly equal in all rows."}} tags=["hide-input"]
 panel = moved[targets[0]]
-fig, axes = plots_checks.transformations(
+fig, axes = plots_sanity_checks.transformations(
     panel["names"],
     [panel["correlation"], panel["under_share"]],
     ["correlation with the unmoved", "under-dense share"],
@@ -613,9 +613,9 @@ fig, axes = plots_checks.transformations(
 
 # %% mystnb={"figure": {"name": "fig-replacement", "caption": "Mean distance of the predicted $\\Omega_m$ from that of the whole map, as pixels are hidden (left) or shown (right), the first in each order first. Suite with feedback (Lite: a proxy)."}, "image": {"alt": "Two panels of distance against share of pixels. Left, lines rise from zero as pixels are hidden, fastest for the densest first and for Integrated Gradients; right, lines fall to zero as pixels are shown."}} tags=["hide-input"]
 steps = np.linspace(0, 1, 26)
-in_order = {t: interpretation.replacement(few, of_few[t], column[t], steps) for t in targets}
+in_order = {t: experiments.replacement(few, of_few[t], column[t], steps) for t in targets}
 curves = in_order[targets[0]]
-fig, axes = plots_checks.replacement(
+fig, axes = plots_sanity_checks.replacement(
     steps,
     {order: values.mean(0) for order, values in curves["deletion"].items()},
     {order: values.mean(0) for order, values in curves["insertion"].items()},
@@ -651,7 +651,7 @@ pd.DataFrame(
 # %% tags=["hide-input"]
 patch = grid // 8
 occluded = {
-    t: interpretation.occlusion(few, of_few[t]["integrated_gradients"], column[t], config, patch)
+    t: experiments.occlusion(few, of_few[t]["integrated_gradients"], column[t], config, patch)
     for t in targets
 }
 pd.DataFrame(
@@ -671,7 +671,7 @@ pd.DataFrame(
 ).set_index("parameter").rename_axis("correlation of occlusion with Integrated Gradients")
 
 # %% tags=["hide-input"]
-faithful = {t: interpretation.faithfulness(few, every, column[t], config) for t in targets}
+faithful = {t: experiments.faithfulness(few, every, column[t], config) for t in targets}
 pd.DataFrame(
     {
         (t, key): {name_of[row["method"]]: row[key] for row in rows}
@@ -729,15 +729,15 @@ else:
 # %% mystnb={"figure": {"name": "fig-attribution-retraining", "caption": "Attribution share of the pixels that a density cut hides, against the $R^2$ lost when the network is trained without them. Filled: first suite (Lite: with a feedback proxy); hollow: gravity only. Grey ticks: share of the pixels. Bars: 95 % over simulations."}, "image": {"alt": "Two scatter plots for Omega_m and sigma_8 of R2 lost against attribution share, a marker for each density cut and suite with error bars both ways, and a grey tick at the share of the pixels."}} tags=["hide-input"]
 retrained = []
 if not weights:
-    retrained = interpretation.against_retraining(
+    retrained = experiments.against_retraining(
         subjects,
         {(n, t): found[n, t, "integrated_gradients"].values for n in shown for t in targets},
         config,
         runs_dir,
     )
-agreement = {t: interpretation.rank_agreement(retrained, t) for t in targets}
+agreement = {t: experiments.rank_agreement(retrained, t) for t in targets}
 if retrained:
-    fig, axes = plots_checks.attribution_against_retraining(retrained, targets)
+    fig, axes = plots_sanity_checks.attribution_against_retraining(retrained, targets)
 else:
     reason = "the network was trained elsewhere" if weights else "no density cut has a complete run"
     print(f"Left out: {reason}.")
@@ -771,7 +771,7 @@ for short, t in (("om", "Omega_m"), ("s8", "sigma_8")):
     if known:
         spread_of = {m: [under[m, b, t]["value"] for b in BASELINES] for m in METHODS[1:]}
         every_share = [value for values in spread_of.values() for value in values]
-        label = plots.suite_label(feedback)
+        label = plots_style.suite_label(feedback)
         web = where[label, t, "Integrated Gradients"]
         twin = next((n for n in shown if n != feedback), None)
         signed = random[t]["signed"]["integrated_gradients"]
@@ -784,7 +784,9 @@ for short, t in (("om", "Omega_m"), ("s8", "sigma_8")):
         summary = {
             "ratio": web["over- to under-dense, a pixel"],
             "share": web["under-dense"],
-            "twin_share": where[plots.suite_label(twin), t, "Integrated Gradients"]["under-dense"]
+            "twin_share": where[plots_style.suite_label(twin), t, "Integrated Gradients"][
+                "under-dense"
+            ]
             if twin
             else None,
             "saliency_share": where[label, t, "Saliency"]["under-dense"],
@@ -832,7 +834,7 @@ for short, t in (("om", "Omega_m"), ("s8", "sigma_8")):
 most = f"{noise_levels[-1]:g}" if noise_levels else "not in this profile"
 glue("interpretation_noise_level", most, display=False)
 origin = f"{Path(weights).name} (trained elsewhere), on maps of" if weights else "trained on"
-glue("interpretation_network", f"{origin} {plots.suite_label(feedback)}", display=False)
+glue("interpretation_network", f"{origin} {plots_style.suite_label(feedback)}", display=False)
 glue("interpretation_maps", int(len(main.x)), display=False)
 glue("interpretation_simulations", int(count), display=False)
 errors = np.concatenate([a.completeness for a in raised.values()])
@@ -845,9 +847,9 @@ glue("interpretation_points", int(len(retrained)), display=False)
 
 # Claim 3 is judged by all suites of the profile: a part of them is kept apart.
 choice = f"-{suite}" if suite and not weights else ""
-fingerprint = runs.read_json(run_of(feedback).path("provenance.json"))["data_fingerprint"]
-now = runs.provenance(config, fingerprint, time.perf_counter() - started)
-runs.write_json(
+fingerprint = io.read_json(run_of(feedback).path("provenance.json"))["data_fingerprint"]
+now = provenance.provenance(config, fingerprint, time.perf_counter() - started)
+io.write_json(
     Path(runs_dir) / study / "results" / f"05_interpretation{choice}.json",
     {
         "suite": feedback,
@@ -871,7 +873,7 @@ for key, setting in {
     "collapse": COLLAPSE,
     "peak": PEAK,
     "empty": EMPTY,
-    "radius": sanity.NOISE_RADIUS,
+    "radius": sanity_checks.NOISE_RADIUS,
 }.items():
     glue(f"interpretation_{key}", setting, display=False)
 
@@ -946,4 +948,4 @@ for key, setting in {
 # %% tags=["remove-input"]
 asked = f" -p suite {suite}" * bool(suite) + f" -p weights {Path(weights).name}" * bool(weights)
 command = f"papermill notebooks/05_interpretation.ipynb 05.ipynb -p profile {config.name}{asked}"
-Markdown(runs.what_made([("Made", command, now)], {feedback: fingerprint}))
+Markdown(provenance.what_made([("Made", command, now)], {feedback: fingerprint}))

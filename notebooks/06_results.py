@@ -53,23 +53,21 @@ import pandas as pd
 from IPython.display import HTML, Markdown
 from myst_nb import glue
 
-from cosmolib import (
-    claims,
-    controls,
-    explorer,
-    plots,
-    plots_results,
-    plots_transfer,
-    plots_validation,
-    runs,
-)
-from cosmolib.grammar import Cut
-from cosmolib.inputs import study_suite
-from cosmolib.profile import load_profile
-from cosmolib.results import FILE_NAME, as_text, read_table, results_table
+from book.explorer import explorer
+from cosmolib.cuts.grammar import Cut
+from cosmolib.plots import generalisation as plots_generalisation
+from cosmolib.plots import results as plots_results
+from cosmolib.plots import style as plots_style
+from cosmolib.plots import validation as plots_validation
+from cosmolib.results import claims, controls
+from cosmolib.results.table import FILE_NAME, read_table, results_table
+from cosmolib.study import io, provenance
+from cosmolib.study.profile import load_profile
+from cosmolib.training.dataset import study_suite
+from cosmolib.training.scores import as_text
 
 started = time.perf_counter()
-plots.use_style()
+plots_style.use_style()
 pd.set_option("display.max_colwidth", None)
 
 # %% tags=["hide-input"]
@@ -88,7 +86,7 @@ table = results_table(config, runs_dir, progress=print)
 targets = [name for name in claims.COSMOLOGY if name in config.targets]
 headline, axes = plots_results.r2_by_cut(table["rows"], table["suites"], targets)
 folder = Path(runs_dir) / config.name / "results"
-with runs.atomic_path(folder / "headline.png") as temporary:
+with io.atomic_path(folder / "headline.png") as temporary:
     headline.savefig(temporary, dpi=200)
 
 # %% [markdown]
@@ -119,7 +117,11 @@ quantities = {
 alt = (
     "R2 of both parameters for every cut and suite, points with error bars, as in the first figure"
 )
-HTML(explorer.scores_explorer(table["rows"], targets, quantities, plots.suite_label, headline, alt))
+HTML(
+    explorer.scores_explorer(
+        table["rows"], targets, quantities, plots_style.suite_label, headline, alt
+    )
+)
 
 # %% tags=["hide-input", "full-width"]
 pd.DataFrame(
@@ -225,7 +227,7 @@ pd.DataFrame(
 # with their own, as one gets by preparing each suite by itself.
 
 # %% mystnb={"figure": {"name": "fig-cross-table", "caption": "$R^2$ per map and bias (prediction minus truth, in units of the mean predicted standard deviation) of uncut networks, by the suites that they were trained on → tested on. Lite (feedback proxy) and Nbody_Lite (gravity only) unless the profile names CMD. Bars: 95 % over simulations; $R^2$ below $-1$ lies off the axis."}, "image": {"alt": "Four panels: R2 at the left and bias at the right, for Omega_m above and sigma_8 below, with one row for each pair of training and test suite. Black circles for networks tested on their own suite, red diamonds and blue squares for the other suite with the two scalings, with horizontal error bars."}} tags=["hide-input"]
-fig, axes = plots_transfer.transfer_matrix(table["cross"], targets)
+fig, axes = plots_generalisation.transfer_matrix(table["cross"], targets)
 
 # %% tags=["hide-input", "full-width"]
 pd.DataFrame(
@@ -270,13 +272,13 @@ for sentence in table["left_out"]:
 
 # %% mystnb={"figure": {"name": "fig-cosmic-variance", "caption": "Predictions for boxes of one cosmology (set CV): each circle is the mean over the 15 maps of a box, the diamond the mean of all with the standard deviation that the network predicts for a single map; grey lines: the true values. Lite (feedback proxy) and Nbody_Lite (gravity only) unless the profile names CMD."}, "image": {"alt": "A scatter plot for each suite of predicted sigma_8 against predicted Omega_m. A cloud of small circles, one a box, lies around the crossing of two grey lines at the true cosmology, with a diamond and its error bars in the middle of the cloud."}} tags=["hide-input"]
 if table["sets"]["CV"] and len(targets) == 2:
-    fig, axes = plots_transfer.cosmic_variance(table["sets"]["CV"], targets)
+    fig, axes = plots_generalisation.cosmic_variance(table["sets"]["CV"], targets)
 else:
     print("Left out: the figure needs the set CV and networks that predict both parameters.")
 
 # %% mystnb={"figure": {"name": "fig-response", "caption": "Response to one parameter at a time (set 1P): predicted parameters, mean over the 15 maps with its standard error, against the varied one. Dashed: the truth. Lite (feedback proxy) and Nbody_Lite (gravity only) unless the profile names CMD."}, "image": {"alt": "Two rows of panels for predicted Omega_m and sigma_8, one column for each of the six varied parameters. The prediction rises along the dashed diagonal where its own parameter is varied and stays near the dashed horizontal line where another is; one line with error bars a suite."}} tags=["hide-input"]
 if table["sets"]["1P"]:
-    fig, axes = plots_transfer.response(table["sets"]["1P"], targets)
+    fig, axes = plots_generalisation.response(table["sets"]["1P"], targets)
 else:
     print("Left out: no suite has a set 1P with curves of the six parameters; reasons above.")
 
@@ -305,7 +307,7 @@ pd.DataFrame(
 
 # %% mystnb={"figure": {"name": "fig-extremes", "caption": "Extreme feedback (set EX): mean of prediction minus truth, in units of the mean predicted standard deviation. Bars: 95 % over the maps of the one simulation. Lite (feedback proxy) and Nbody_Lite (gravity only, the same in all four) unless the profile names CMD."}, "image": {"alt": "Two panels for Omega_m and sigma_8 with one row each for the fiducial model, AGN feedback times 100, supernova feedback times 100 and no feedback; one point with an error bar a suite, around a vertical line at zero."}} tags=["hide-input"]
 if table["sets"]["EX"]:
-    fig, axes = plots_transfer.extremes(table["sets"]["EX"], targets)
+    fig, axes = plots_generalisation.extremes(table["sets"]["EX"], targets)
 else:
     print("Left out: no suite has a set EX; reasons above.")
 
@@ -341,7 +343,7 @@ else:
 # %% [markdown]
 # ## The six claims
 #
-# The rules were written before the numbers and are part of the code (`cosmolib/claims.py`). A claim is
+# The rules were written before the numbers and are part of the code (`cosmolib/results/claims.py`). A claim is
 # supported if the whole 95 % interval of every deciding number lies on its side of the threshold;
 # otherwise it is not supported, and the reason says whether the numbers contradict it or leave it
 # open. The paper gives words, not thresholds, for "little", "minimal" and "consistent": these are
@@ -349,7 +351,7 @@ else:
 
 # %% tags=["hide-input"]
 attribution = folder / "05_interpretation.json"
-table["attribution"] = runs.read_json(attribution) if attribution.is_file() else None
+table["attribution"] = io.read_json(attribution) if attribution.is_file() else None
 if table["attribution"] is None:
     print(f"Left out: the numbers of chapter 05, because there is no {attribution}.")
 verdicts = claims.as_table(claims.judge(table))
@@ -447,7 +449,7 @@ glue("underdense_cut", under or missing, display=False)
 glue("overdense_cut", over or missing, display=False)
 glue("profile_name", config.name, display=False)
 glue("dataset", table["dataset"], display=False)
-glue("results_suite", plots.suite_label(feedback), display=False)
+glue("results_suite", plots_style.suite_label(feedback), display=False)
 glue("n_simulations", int(table["n_simulations"]), display=False)
 glue("n_train_simulations", int(table["n_train_simulations"]), display=False)
 glue("n_test_maps", int(table["n_test_maps"]), display=False)
@@ -489,14 +491,14 @@ glue("noise_highest", f"{white[-1]:g}" if white else missing, display=False)
 glue("verdict_counts", ", ".join(f"{n} {word}" for word, n in counts.items()), display=False)
 
 # %% tags=["remove-input"]
-now = runs.provenance(
+now = provenance.provenance(
     config, None, time.perf_counter() - started, runs=[row["cut"] for row in table["rows"]]
 )
 stored_table = {key: value for key, value in table.items() if key != "attribution"}
 if table["attribution"]:
     keys = ("suite", "method", "baselines")
     stored_table["attribution"] = {key: table["attribution"][key] for key in keys}
-runs.write_json(
+io.write_json(
     folder / FILE_NAME,
     {**stored_table, "claims": verdicts, "survives": survivors, "provenance": now},
 )
@@ -590,4 +592,4 @@ runs.write_json(
 # %% tags=["remove-input"]
 command = f"papermill notebooks/06_results.ipynb 06.ipynb -p profile {config.name}"
 data = {name: study_suite(name, config).fingerprint for name in config.suites}
-Markdown(runs.what_made([("Made", command, now)], data))
+Markdown(provenance.what_made([("Made", command, now)], data))

@@ -56,29 +56,25 @@ import pandas as pd
 from IPython.display import Markdown
 from myst_nb import glue
 
-from cosmolib import (
-    calibration,
-    planted,
-    plots,
-    plots_attribution,
-    plots_validation,
-    posteriors,
-    runs,
-    validation,
-)
-from cosmolib.answers import exact_answer, known_answer
-from cosmolib.attribution import METHODS
-from cosmolib.devices import select_device
-from cosmolib.evaluation import load_run, predict_valid, read_predictions, train_run
-from cosmolib.fields import TARGETS
-from cosmolib.inputs import prepare_data, study_suite
-from cosmolib.profile import load_profile
-from cosmolib.results import as_text, from_metrics, r2_of
-from cosmolib.suites import LABELS
-from cosmolib.validation import known_answer_test
+from cosmolib.data.suites import LABELS
+from cosmolib.interpretation.attribution import METHODS
+from cosmolib.plots import attribution as plots_attribution
+from cosmolib.plots import style as plots_style
+from cosmolib.plots import validation as plots_validation
+from cosmolib.study import io, provenance
+from cosmolib.study import run as study_run
+from cosmolib.study.profile import load_profile
+from cosmolib.training.dataset import prepare_data, study_suite
+from cosmolib.training.devices import select_device
+from cosmolib.training.run import load_run, predict_valid, read_predictions, train_run
+from cosmolib.training.scores import as_text, from_metrics, r2_of
+from cosmolib.validation import calibration, flow_posterior, injected_signals, known_posterior
+from cosmolib.validation.gaussian_fields import TARGETS
+from cosmolib.validation.known_posterior import known_answer_test
+from cosmolib.validation.mocks import exact_answer, known_answer
 
 started = time.perf_counter()
-plots.use_style()
+plots_style.use_style()
 
 # %% tags=["hide-input"]
 config = load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
@@ -97,7 +93,7 @@ folder = Path(runs_dir) / config.name / "known"
 
 # %% tags=["hide-input"]
 known = known_answer(config.known_answer_maps, test_maps, seed=seed)
-table = validation.against_exact(
+table = known_posterior.against_exact(
     known, config, config.known_answer_cuts, seed, device, folder, progress=print
 )
 
@@ -149,7 +145,7 @@ first = config.known_answer_cuts[0]
 learnt = known_answer_test(known, config, first, seed, device, folder)
 exact = exact_answer(known, first)
 fig, axes = plots_validation.sigma_against_exact(
-    learnt["std"], exact.std, names, validation.SIGMA_OFF
+    learnt["std"], exact.std, names, known_posterior.SIGMA_OFF
 )
 
 # %% [markdown]
@@ -158,7 +154,7 @@ fig, axes = plots_validation.sigma_against_exact(
 
 # %% tags=["hide-input", "full-width"]
 stored_path = Path(stored_dir) / "standard" / "07_known_answer.json"
-stored = runs.read_json(stored_path) if stored_path.is_file() else None
+stored = io.read_json(stored_path) if stored_path.is_file() else None
 if stored:
     print(
         f"stored: profile {stored['provenance']['config']['name']}, {stored['n_train']} maps, "
@@ -177,7 +173,7 @@ shown(stored["rows"]) if stored else "No stored table."
 
 # %% tags=["hide-input"]
 lognormal = known_answer(config.known_answer_maps, test_maps, seed=seed, kind="lognormal")
-log_table = validation.against_exact(
+log_table = known_posterior.against_exact(
     lognormal, config, ["none", "kmax:4@log", "kmax:4"], seed, device, folder, progress=print
 )
 
@@ -201,10 +197,10 @@ shown([row for row in log_table if row["ceiling"]])
 # is a false alarm.
 
 # %% tags=["hide-input"]
-places = list(planted.PLACES)
+places = list(injected_signals.PLACES)
 planted_found = {}
 for place in places:
-    planted_found[place] = validation.planted_test(place, config, seed, device, folder)
+    planted_found[place] = known_posterior.planted_test(place, config, seed, device, folder)
     parts = [f"{x['role']} {as_text(x['r2']['Omega_m'])}" for x in planted_found[place]["cases"]]
     print(f"{place}: {', '.join(parts)}")
 cases = [found["cases"] for found in planted_found.values()]
@@ -243,7 +239,7 @@ pd.DataFrame(
 # %% tags=["hide-input"]
 suite = config.suites[0]
 maps = study_suite(suite, config)
-run = runs.Run(config.name, suite, "none", config.architecture, config.seeds[0], runs_dir)
+run = study_run.Run(config.name, suite, "none", config.architecture, config.seeds[0], runs_dir)
 metrics = train_run(run, config)
 predictions = read_predictions(run.path("predictions.npz"))
 uncut_data = prepare_data(maps, config)
@@ -296,16 +292,18 @@ pd.DataFrame(
 # %% tags=["hide-input"]
 flow, flow_predictions = None, None
 x = {part: getattr(uncut_data, f"{part}_x") for part in ("train", "valid", "test")}
-features = {part: posteriors.network_features(uncut_network, maps_) for part, maps_ in x.items()}
+features = {
+    part: flow_posterior.network_features(uncut_network, maps_) for part, maps_ in x.items()
+}
 if importlib.util.find_spec("sbi") is None:
     print("sbi is not installed (pip install -e '.[posterior]'): this section is left out.")
 else:
-    flow = posteriors.fit_posterior(
+    flow = flow_posterior.fit_posterior(
         features["train"], uncut_data.train_theta, features["valid"], uncut_data.valid_theta,
         suite=suite, targets=uncut_data.targets, seed=seed, progress=print,
     )  # fmt: skip
     samples = flow.sample(features["test"], 500, seed=seed)  # (n, 500, P)
-    flow_predictions = posteriors.as_predictions(samples, predictions)
+    flow_predictions = flow_posterior.as_predictions(samples, predictions)
 
 # %% mystnb={"figure": {"name": "fig-corner", "caption": "Posteriors of three test maps (low, middle and high $\\Omega_m$) of the profile's first suite (Lite: with a feedback proxy): the flow's samples in blue, the moment network's Gaussian dashed, the truth in black."}, "image": {"alt": "Three small corner plots of sigma_8 against Omega_m. Blue regions of 68 and 95 percent are bent and cut off at the edges of the prior; dashed red ellipses of the moment network lie over them; a black cross marks the truth."}} tags=["hide-input"]
 pair = [uncut_data.targets.index(name) for name in TARGETS if name in uncut_data.targets]
@@ -327,8 +325,8 @@ flow_coverage = {}
 if flow is not None:
     samples_options = {"levels": levels, "n_bootstrap": config.bootstrap_samples}
     flow_coverage = {
-        "ranks": posteriors.rank_coverage(samples, predictions, **samples_options),
-        "TARP": {"all together": posteriors.tarp(samples, predictions, **samples_options)},
+        "ranks": flow_posterior.rank_coverage(samples, predictions, **samples_options),
+        "TARP": {"all together": flow_posterior.tarp(samples, predictions, **samples_options)},
     }
     fig, axes = plots_validation.coverage(levels, flow_coverage, LABELS)
 else:
@@ -387,7 +385,7 @@ worst = max(
 for kind, rows in of_kind.items():
     most = max((row["missed"][n] for row in rows for n in names), key=lambda x: x["value"])
     glue(f"validation_missed_{kind}", as_text(most, 3), display=False)
-glue("validation_missed_limit", validation.R2_MISSED, display=False)
+glue("validation_missed_limit", known_posterior.R2_MISSED, display=False)
 glue("validation_worst_parameter", worst[1].replace("_", " "), display=False)
 glue("validation_worst_cut", worst[0]["cut"], display=False)
 glue("validation_cuts", int(len(table)), display=False)
@@ -435,7 +433,7 @@ if flow is not None:
         f"{off[0]:.2f} [{off[1]:.2f}, {off[2]:.2f}]."
     )
 glue("validation_flow_tarp", sentence, display=False)
-glue("validation_suite", plots.suite_label(suite), display=False)
+glue("validation_suite", plots_style.suite_label(suite), display=False)
 for word, name in (("om", "Omega_m"), ("s8", "sigma_8")):
     for label, key in (("as predicted", "raw"), ("recalibrated", "new")):
         item = calibrated[label]
@@ -451,13 +449,13 @@ elif all(low <= 0 for low in highest):
 else:
     sentence = "At least one lies above zero: something leaks."
 glue("validation_leak", sentence, display=False)
-now = runs.provenance(config, maps.fingerprint, time.perf_counter() - started, device)
+now = provenance.provenance(config, maps.fingerprint, time.perf_counter() - started, device)
 results = Path(runs_dir) / config.name / "results"
-runs.write_json(
+io.write_json(
     results / "07_known_answer.json",
     {"n_train": known.n_train, "n_test": test_maps, "rows": table, "provenance": now},
 )
-runs.write_json(
+io.write_json(
     results / "07_validation.json",
     {
         "lognormal": log_table,
@@ -526,4 +524,4 @@ runs.write_json(
 
 # %% tags=["remove-input"]
 command = f"papermill notebooks/07_validation.ipynb 07.ipynb -p profile {config.name}"
-Markdown(runs.what_made([("Made", command, now)], {suite: maps.fingerprint}))
+Markdown(provenance.what_made([("Made", command, now)], {suite: maps.fingerprint}))

@@ -9,7 +9,7 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-from cosmolib.suites import (  # noqa: E402
+from cosmolib.data.suites import (  # noqa: E402
     MAPS_PER_SIMULATION,
     mean_surface_density,
     parameter_ranges,
@@ -78,9 +78,9 @@ def canvas():
     import matplotlib as mpl
     import matplotlib.pyplot as plt
 
-    from cosmolib import plots
+    from cosmolib.plots import style as plots_style
 
     with mpl.rc_context({"figure.dpi": 50}):
-        plots.use_style()
+        plots_style.use_style()
         yield
         plt.close("all")

@@ -24,7 +24,7 @@ import social_card  # noqa: E402
 import stage  # noqa: E402
 from check_site import Page  # noqa: E402
 
-from cosmolib.files import read_yaml  # noqa: E402
+from cosmolib.study.io import read_yaml  # noqa: E402
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

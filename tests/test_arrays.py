@@ -13,34 +13,38 @@ import torch
 from test_cuts import lognormal_maps
 
 import cosmolib
-from cosmolib import (
-    arrays,
-    attribution,
-    cuts,
-    embedded,
-    evaluation,
-    explorer,
-    fields,
-    inputs,
-    interpretation,
-    observing,
-    planted,
-    plots,
-    plots_attribution,
-    plots_cuts,
-    plots_results,
-    posteriors,
-    sanity,
-    scaling,
-    spectra,
-    suites,
-    summaries,
-    training,
-    web,
-)  # fmt: skip
-from cosmolib.networks import build_network
-from cosmolib.profile import load_profile
-from cosmolib.runs import Run
+from book.explorer import explorer  # fmt: skip
+from cosmolib.cuts import apply as cuts_apply  # fmt: skip
+from cosmolib.cuts import noise as cuts_noise  # fmt: skip
+from cosmolib.data import (
+    arrays,  # fmt: skip
+    scaling,  # fmt: skip
+    spectra,  # fmt: skip
+    suites,  # fmt: skip
+)
+from cosmolib.interpretation import (
+    attribution,  # fmt: skip
+    binned,  # fmt: skip
+    cosmic_web,  # fmt: skip
+    experiments,  # fmt: skip
+    sanity_checks,  # fmt: skip
+)
+from cosmolib.plots import attribution as plots_attribution  # fmt: skip
+from cosmolib.plots import cuts as plots_cuts  # fmt: skip
+from cosmolib.plots import results as plots_results  # fmt: skip
+from cosmolib.plots import style as plots_style  # fmt: skip
+from cosmolib.study.profile import load_profile
+from cosmolib.study.run import Run
+from cosmolib.training import dataset  # fmt: skip
+from cosmolib.training import fit as training_fit  # fmt: skip
+from cosmolib.training import run as training_run  # fmt: skip
+from cosmolib.training.networks import build_network
+from cosmolib.validation import (
+    flow_posterior,  # fmt: skip
+    gaussian_fields,  # fmt: skip
+    injected_signals,  # fmt: skip
+)
+from lite import pack  # fmt: skip
 
 GRID, N = 16, 3
 MAPS = lognormal_maps(N, GRID)
@@ -82,15 +86,15 @@ def five(maps):
 
 # Function of one argument, and good maps for it. Networks are those of the fixture.
 DENSITIES = {
-    "cuts.apply_cut": lambda m: cuts.apply_cut(m, "kmax:3"),
-    "cuts.apply_cut none": lambda m: cuts.apply_cut(m, "none"),
-    "cuts.apply_cut above": lambda m: cuts.apply_cut(m, "above:1e12:random"),
-    "cuts.cut_mask": lambda m: cuts.cut_mask(m, "below:1e11"),
-    "cuts.fraction_cut": lambda m: cuts.fraction_cut(m, "below:1e11"),
-    "cuts.fraction_negative": cuts.fraction_negative,
-    "cuts.positive_range": cuts.positive_range,
-    "embedded.encode gravity": lambda m: embedded.encode(m, MAPS),
-    "embedded.encode": lambda m: embedded.encode(MAPS, m),
+    "cuts.apply_cut": lambda m: cuts_apply.apply_cut(m, "kmax:3"),
+    "cuts.apply_cut none": lambda m: cuts_apply.apply_cut(m, "none"),
+    "cuts.apply_cut above": lambda m: cuts_apply.apply_cut(m, "above:1e12:random"),
+    "cuts.cut_mask": lambda m: cuts_apply.cut_mask(m, "below:1e11"),
+    "cuts.fraction_cut": lambda m: cuts_apply.fraction_cut(m, "below:1e11"),
+    "cuts.fraction_negative": cuts_apply.fraction_negative,
+    "cuts.positive_range": cuts_apply.positive_range,
+    "embedded.encode gravity": lambda m: pack.encode(m, MAPS),
+    "embedded.encode": lambda m: pack.encode(MAPS, m),
     "explorer.attribution_explorer": explored,
     "explorer.scales_explorer": one(
         lambda m: explorer.scales_explorer(m, [1.0, 2.0], plt.figure(figsize=(1, 1)), ALT)
@@ -98,16 +102,18 @@ DENSITIES = {
     "explorer.densities_explorer": one(
         lambda m: explorer.densities_explorer(m, [0.0, 0.5], plt.figure(figsize=(1, 1)), ALT)
     ),
-    "fields.underlying_gaussian": fields.underlying_gaussian,
-    "fields.shell_powers": fields.shell_powers,
-    "fields.exact_posterior": lambda m: fields.exact_posterior(m, points=5),
-    "observing.observe": lambda m: observing.observe(m, [("nomean", None)], 0, SIMULATIONS),
-    "planted.planted_pixels": lambda m: planted.planted_pixels("above", m),
-    "planted.planted_share": lambda m: planted.planted_share("above", m, MAPS),
-    "planted.planted_share maps": lambda m: planted.planted_share("above", MAPS, m),
-    "plots.density_image": one(lambda m: plots.density_image(plt.figure().subplots(), m)),
-    "plots.twin_gallery": lambda m: plots.twin_gallery(m, MAPS, "abc", ("Lite", "Nbody_Lite")),
-    "plots.scaled_pixels": lambda m: plots.scaled_pixels({"log": m}),
+    "fields.underlying_gaussian": gaussian_fields.underlying_gaussian,
+    "fields.shell_powers": gaussian_fields.shell_powers,
+    "fields.exact_posterior": lambda m: gaussian_fields.exact_posterior(m, points=5),
+    "observing.observe": lambda m: cuts_noise.observe(m, [("nomean", None)], 0, SIMULATIONS),
+    "planted.planted_pixels": lambda m: injected_signals.planted_pixels("above", m),
+    "planted.planted_share": lambda m: injected_signals.planted_share("above", m, MAPS),
+    "planted.planted_share maps": lambda m: injected_signals.planted_share("above", MAPS, m),
+    "plots.density_image": one(lambda m: plots_style.density_image(plt.figure().subplots(), m)),
+    "plots.twin_gallery": lambda m: plots_style.twin_gallery(
+        m, MAPS, "abc", ("Lite", "Nbody_Lite")
+    ),
+    "plots.scaled_pixels": lambda m: plots_style.scaled_pixels({"log": m}),
     "plots_attribution.attribution_gallery": lambda m: plots_attribution.attribution_gallery(
         MAPS, {"method": m}, "abc"
     ),
@@ -125,17 +131,17 @@ DENSITIES = {
     "suites.write_suite": lambda m: suites.write_suite(
         ".", "Own", five(m), np.ones((1, 6))
     ),
-    "sanity.rank_correlation": lambda m: sanity.rank_correlation(MAPS, m),
-    "sanity.correlation": lambda m: sanity.correlation(m, MAPS),
-    "summaries.by_value": lambda m: summaries.by_value(m, MAPS, EDGES, SIMULATIONS),
-    "summaries.by_class": lambda m: summaries.by_class(m, MAPS > 0, SIMULATIONS),
-    "summaries.over_to_under": lambda m: summaries.over_to_under(MAPS, m, SIMULATIONS),
-    "summaries.region_share": lambda m: summaries.region_share(m, MAPS > 0, SIMULATIONS),
-    "summaries.region_sums": lambda m: summaries.region_sums(m, MAPS[:1] > 0),
-    "summaries.by_band": lambda m: summaries.by_band(m, MAPS, EDGES, SIMULATIONS),
-    "web.web_classes": web.web_classes,
-    "web.density_peaks": web.density_peaks,
-    "web.void_centres": web.void_centres,
+    "sanity.rank_correlation": lambda m: sanity_checks.rank_correlation(MAPS, m),
+    "sanity.correlation": lambda m: sanity_checks.correlation(m, MAPS),
+    "summaries.by_value": lambda m: binned.by_value(m, MAPS, EDGES, SIMULATIONS),
+    "summaries.by_class": lambda m: binned.by_class(m, MAPS > 0, SIMULATIONS),
+    "summaries.over_to_under": lambda m: binned.over_to_under(MAPS, m, SIMULATIONS),
+    "summaries.region_share": lambda m: binned.region_share(m, MAPS > 0, SIMULATIONS),
+    "summaries.region_sums": lambda m: binned.region_sums(m, MAPS[:1] > 0),
+    "summaries.by_band": lambda m: binned.by_band(m, MAPS, EDGES, SIMULATIONS),
+    "web.web_classes": cosmic_web.web_classes,
+    "web.density_peaks": cosmic_web.density_peaks,
+    "web.void_centres": cosmic_web.void_centres,
 }  # fmt: skip
 SCALED_MAPS = {
     "attribution.attribute": lambda net, m: attribution.attribute(net, m, "saliency", 0).values,
@@ -155,29 +161,31 @@ SCALED_MAPS = {
     "attribution.make_baseline training": lambda net, m: attribution.make_baseline(
         "void", SCALED, train_x=m
     ),
-    "evaluation.predict": evaluation.predict,
-    "inputs.network_inputs": lambda net, m: inputs.network_inputs(m),
-    "posteriors.network_features": posteriors.network_features,
-    "sanity.moved_attributions": lambda net, m: sanity.moved_attributions(net, m, "saliency", 0)[
-        "mirrored, turned 90°"
-    ],
-    "sanity.replacement_curve": lambda net, m: sanity.replacement_curve(
+    "evaluation.predict": training_run.predict,
+    "inputs.network_inputs": lambda net, m: dataset.network_inputs(m),
+    "posteriors.network_features": flow_posterior.network_features,
+    "sanity.moved_attributions": lambda net, m: sanity_checks.moved_attributions(
+        net, m, "saliency", 0
+    )["mirrored, turned 90°"],
+    "sanity.replacement_curve": lambda net, m: sanity_checks.replacement_curve(
         net, m, MAPS, 0, baseline=BASELINE, fractions=[0.5]
     ),
-    "sanity.replacement_curve order": lambda net, m: sanity.replacement_curve(
+    "sanity.replacement_curve order": lambda net, m: sanity_checks.replacement_curve(
         net, SCALED, m, 0, baseline=BASELINE, fractions=[0.5]
     ),
-    "sanity.infidelity": lambda net, m: sanity.infidelity(
+    "sanity.infidelity": lambda net, m: sanity_checks.infidelity(
         net, m, SCALED, "saliency", 0, baseline=BASELINE, patch=4, n_samples=2
     ),
-    "sanity.infidelity values": lambda net, m: sanity.infidelity(
+    "sanity.infidelity values": lambda net, m: sanity_checks.infidelity(
         net, SCALED, m, "saliency", 0, baseline=BASELINE, patch=4, n_samples=2
     ),
-    "sanity.sensitivity": lambda net, m: sanity.sensitivity(net, m, "saliency", 0, n_samples=1),
-    "training.run_network": lambda net, m: training.run_network(net, m)[0],
+    "sanity.sensitivity": lambda net, m: sanity_checks.sensitivity(
+        net, m, "saliency", 0, n_samples=1
+    ),
+    "training.run_network": lambda net, m: training_fit.run_network(net, m)[0],
 }  # fmt: skip
 FLAGS = {  # functions of booleans or integers, and good values for them
-    "web.distance_to": (web.distance_to, MAPS > 1e11),
+    "web.distance_to": (cosmic_web.distance_to, MAPS > 1e11),
     "attribution.occlude regions": (
         lambda r: attribution.occlude(
             build_network("lite", GRID, 1, 0.0, 2), SCALED, r, 0, baseline=BASELINE
@@ -185,14 +193,14 @@ FLAGS = {  # functions of booleans or integers, and good values for them
         (MAPS > 1e11).astype(np.int64),
     ),
     "summaries.by_class classes": (
-        lambda r: summaries.by_class(MAPS, r, SIMULATIONS),
+        lambda r: binned.by_class(MAPS, r, SIMULATIONS),
         (MAPS > 1e11).astype(np.uint8),
     ),
     "summaries.region_share inside": (
-        lambda r: summaries.region_share(MAPS, r, SIMULATIONS),
+        lambda r: binned.region_share(MAPS, r, SIMULATIONS),
         MAPS > 1e11,
     ),
-    "summaries.region_sums regions": (lambda r: summaries.region_sums(MAPS, r), MAPS > 1e11),
+    "summaries.region_sums regions": (lambda r: binned.region_sums(MAPS, r), MAPS > 1e11),
 }
 
 # What takes an argument of one of these names, and is no function of maps of a user's or hands them
@@ -310,11 +318,11 @@ def test_flags_are_checked_as_well(name, bad):
 
 def test_a_quantity_may_be_infinite_but_not_unknown():
     quantity = np.where(MAPS > 1e11, np.inf, 0.5)
-    found = summaries.by_value(MAPS, quantity, EDGES, SIMULATIONS)
+    found = binned.by_value(MAPS, quantity, EDGES, SIMULATIONS)
     assert found["fraction"][0] == pytest.approx((MAPS <= 1e11).mean())
     quantity[2, 0, 1] = np.nan
     with pytest.raises(ValueError, match=r"quantity: found nan in map 2, pixel \(0, 1\)"):
-        summaries.by_value(MAPS, quantity, EDGES, SIMULATIONS)
+        binned.by_value(MAPS, quantity, EDGES, SIMULATIONS)
 
 
 def test_a_sum_that_overflows_is_no_bad_pixel():
@@ -340,9 +348,9 @@ FORMS = {
 SAME = {  # function of scaled maps: the same numbers of every form
     "power_spectrum": lambda net, m: spectra.power_spectrum(m, overdensity=True)[1],
     "pixel_quantiles": lambda net, m: spectra.pixel_quantiles(m, 4),
-    "apply_cut": lambda net, m: cuts.apply_cut(m, "above:0.3:clamp").reshape(N, GRID, GRID),
-    "fraction_cut": lambda net, m: cuts.fraction_cut(m, "above:10"),
-    "web_classes": lambda net, m: web.web_classes(1 + 0 * arrays.checked_maps(m)[0]),
+    "apply_cut": lambda net, m: cuts_apply.apply_cut(m, "above:0.3:clamp").reshape(N, GRID, GRID),
+    "fraction_cut": lambda net, m: cuts_apply.fraction_cut(m, "above:10"),
+    "web_classes": lambda net, m: cosmic_web.web_classes(1 + 0 * arrays.checked_maps(m)[0]),
     **{
         name: SCALED_MAPS[name]
         for name in (
@@ -365,13 +373,13 @@ def test_every_form_of_maps_gives_the_same(name, form, network):
 def test_results_have_the_shape_of_the_maps(shape):
     maps = np.resize(MAPS, shape)
     per_map = shape[:-2][:1]
-    assert cuts.apply_cut(maps, "kmax:3").shape == shape
-    assert cuts.apply_cut(maps, "white=0.3:above:1e12").shape == shape
-    assert cuts.cut_mask(maps, "above:1e12").shape == shape
-    assert web.web_classes(maps).shape == web.void_centres(maps).shape == shape
+    assert cuts_apply.apply_cut(maps, "kmax:3").shape == shape
+    assert cuts_apply.apply_cut(maps, "white=0.3:above:1e12").shape == shape
+    assert cuts_apply.cut_mask(maps, "above:1e12").shape == shape
+    assert cosmic_web.web_classes(maps).shape == cosmic_web.void_centres(maps).shape == shape
     assert scaling.fit_scaling(maps).apply(maps).shape == shape
-    assert np.shape(cuts.fraction_cut(maps, "above:1e12")) == per_map
-    assert np.shape(cuts.fraction_negative(maps)) == per_map
+    assert np.shape(cuts_apply.fraction_cut(maps, "above:1e12")) == per_map
+    assert np.shape(cuts_apply.fraction_negative(maps)) == per_map
     k, power = spectra.power_spectrum(maps)
     assert power.shape == (*per_map, len(k))
     assert spectra.pixel_quantiles(maps, 4).shape == (*per_map, 4)
@@ -385,20 +393,20 @@ def test_attributions_of_what_a_profile_stores(tiny_suite_dir, tmp_path):
         changes = {"data_dir": str(tiny_suite_dir), "storage": storage, "ig_tolerance": 1.0}
         profile = load_profile("tiny").replace(**changes)
         run = Run(storage, "Lite", "none", "lite", 1, tmp_path)
-        evaluation.train_run(run, profile)
-        subject = interpretation.load_subject(run, profile)
-        stored = inputs.prepare_data(inputs.study_suite("Lite", profile), profile).test_x
+        training_run.train_run(run, profile)
+        subject = experiments.load_subject(run, profile)
+        stored = dataset.prepare_data(dataset.study_suite("Lite", profile), profile).test_x
         x = stored.part(slice(0, 3)) if storage == "disk" else stored[:3]
         baseline = attribution.make_baseline("uniform", x, scaling=subject.scaling, train_x=stored)
         options = {"baseline": baseline, "n_steps": 4}
         values = attribution.attribute(
             subject.network, x, "integrated_gradients", 0, **options
         ).values
-        mean, _ = evaluation.predict(subject.network, x)
-        curve = sanity.replacement_curve(
+        mean, _ = training_run.predict(subject.network, x)
+        curve = sanity_checks.replacement_curve(
             subject.network, x, values, 0, baseline=baseline, fractions=[0.5]
         )
-        explained = interpretation.explain(subject, "integrated_gradients", 0, profile).values
+        explained = experiments.explain(subject, "integrated_gradients", 0, profile).values
         found[storage] = values, mean, curve, explained, spectra.power_spectrum(x)[1]
         assert all(np.isfinite(part).all() for part in found[storage])
         density = subject.scaling.invert(baseline)[:, 0, 0, 0]  # it starts at the right point

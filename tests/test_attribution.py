@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from cosmolib.attribution import attribute, make_baseline, occlude, patches
-from cosmolib.networks import build_network
-from cosmolib.scaling import Scaling
-from cosmolib.training import seeded
+from cosmolib.data.scaling import Scaling
+from cosmolib.interpretation.attribution import attribute, make_baseline, occlude, patches
+from cosmolib.training.fit import seeded
+from cosmolib.training.networks import build_network
 
 
 class Linear(nn.Module):

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cosmolib.checks import check_path
-from cosmolib.suites import open_suite
+from cosmolib.data.check import check_path
+from cosmolib.data.suites import open_suite
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "benchmarks")]

@@ -8,7 +8,7 @@ from pathlib import Path
 import jupytext
 import pytest
 
-from cosmolib.files import read_yaml
+from cosmolib.study.io import read_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "workflow"))
@@ -207,7 +207,7 @@ def test_the_stored_bench_is_one_that_the_book_can_show():
 
 def test_what_killed_runners_left_is_tidied(tmp_path):
     """Their working copies and locks; a lock that is held stays, and so does its copy."""
-    from cosmolib.locks import held
+    from cosmolib.study.locks import held
 
     folder = tmp_path / "runs" / "Lite" / "band:[2,8]"
     folder.mkdir(parents=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cosmolib import calibration
+from cosmolib.validation import calibration
 
 NAMES = np.array(["Omega_m", "sigma_8"])
 

@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from cosmolib import checksums
-from cosmolib.checksums import MANIFEST, record, verify
+from cosmolib.data import checksums
+from cosmolib.data.checksums import MANIFEST, record, verify
 
 URL = "https://example.org/maps.npy"
 

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 
-from cosmolib import claims
+from cosmolib.results import claims
 
 BOTH = claims.COSMOLOGY
 

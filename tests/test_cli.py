@@ -1,6 +1,5 @@
 """The command line: what it prints, where, and its exit code."""
 
-import argparse
 import os
 import re
 import subprocess
@@ -13,10 +12,13 @@ import pytest
 import torch
 
 import cosmolib
-from cosmolib import cli, download, shards, tuning
-from cosmolib.checks import check_path
-from cosmolib.profile import load_profile
-from cosmolib.studies import open_study
+from cosmolib import cli
+from cosmolib.data import download
+from cosmolib.data.check import check_path
+from cosmolib.study.profile import load_profile
+from cosmolib.tuning import search as tuning_search
+from cosmolib.tuning.shared_study import open_study
+from lite import __main__ as lite_main
 
 MAPS = "Maps_Mtot_Lite_LH_z=0.00.npy"
 
@@ -60,32 +62,14 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"cosmolib {cosmolib.__version__}\n"
 
 
-def test_simulate_gets_its_own_arguments(monkeypatch):
-    """The subcommand is that of shards: its parser, its function."""
-    seen = []
-    monkeypatch.setattr(shards, "run_from_args", seen.append)
-    monkeypatch.setattr(shards, "add_arguments", lambda parser: parser.add_argument("--rows"))
-    assert cli.main(["simulate", "--rows", "0:4"]) == 0
-    assert isinstance(seen[0], argparse.Namespace)
-    assert seen[0].rows == "0:4"
-
-
-def test_simulate_help(capsys):
-    with pytest.raises(SystemExit) as caught:
-        cli.main(["simulate", "--help"])
-    assert caught.value.code == 0
-    assert shards.__doc__.splitlines()[0] in capsys.readouterr().out
-
-
-def test_simulate_without_its_extra_says_what_to_install(monkeypatch, capsys):
+def test_simulating_without_its_extra_says_what_to_install(monkeypatch, capsys):
     def run(arguments):
         raise ModuleNotFoundError("No module named 'pysco'", name="pysco")
 
-    monkeypatch.setattr(shards, "run_from_args", run)
-    monkeypatch.setattr(shards, "add_arguments", lambda parser: None)
-    assert cli.main(["simulate"]) == 2
+    monkeypatch.setattr(lite_main.generate, "run_from_args", run)
+    assert lite_main.main(["--rows", "0:4"]) == 2
     assert capsys.readouterr().err == (
-        "cosmolib: found no module 'pysco', expected the extra: pip install -e '.[simulate]'\n"
+        "lite: found no module 'pysco', expected the extra: pip install -e '.[simulate]'\n"
     )
 
 
@@ -95,11 +79,11 @@ def search(monkeypatch):
     profile = load_profile("tiny", tuning_epochs=1)
     data = SimpleNamespace(train_x=torch.zeros(4, 1, 32, 32))
     found = SimpleNamespace(data=data, profile=profile, name="s")
-    monkeypatch.setattr(tuning, "prepare_search", lambda profile, seed: found)
-    monkeypatch.setattr(tuning, "fit", lambda *a, epoch_callback, **k: epoch_callback(
+    monkeypatch.setattr(tuning_search, "prepare_search", lambda profile, seed: found)
+    monkeypatch.setattr(tuning_search, "fit", lambda *a, epoch_callback, **k: epoch_callback(
         {"epoch": 1, "valid_loss": 0.0}
     ))  # fmt: skip
-    monkeypatch.setattr(tuning, "build_network", lambda *arguments: None)
+    monkeypatch.setattr(tuning_search, "build_network", lambda *arguments: None)
 
 
 def journal(path, *lines):
@@ -169,7 +153,7 @@ def test_a_database_without_its_driver_says_what_to_install(monkeypatch, capsys,
 
 
 def test_a_fault_of_the_package_keeps_its_traceback(monkeypatch):
-    monkeypatch.setattr(cli.checks, "check_path", lambda *a, **k: {}["missing"])
+    monkeypatch.setattr(cli.data_check, "check_path", lambda *a, **k: {}["missing"])
     with pytest.raises(KeyError):
         cli.main(["check", "."])
 

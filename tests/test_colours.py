@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex, to_rgb
 
-from cosmolib import explorer, plots, plots_cuts
+from book.explorer import explorer
+from cosmolib.plots import cuts as plots_cuts
+from cosmolib.plots import style as plots_style
 
 # Machado, Oliveira & Fernandes (2009), doi:10.1109/TVCG.2009.113, severity 1, on linear RGB.
 VISION = {
@@ -43,7 +45,7 @@ def closest(colours, vision):
 
 
 def cycle(*places):
-    path = Path(plots.__file__).with_name("book.mplstyle")
+    path = Path(plots_style.__file__).with_name("book.mplstyle")
     colours = mpl.rc_params_from_file(path, use_default_template=False)["axes.prop_cycle"]
     return [colours.by_key()["color"][place] for place in places]
 
@@ -51,10 +53,10 @@ def cycle(*places):
 PALETTES = {
     "suites": cycle(0, 2, 4),
     "methods": cycle(0, 1, 2),
-    "parts": list(plots.PART_COLOURS.values()),
+    "parts": list(plots_style.PART_COLOURS.values()),
     "explorer": explorer.SERIES,
     "cuts": plots_cuts.CUT_COLOURS[:4],  # a panel has four curves at most
-    "groups": plots.ordered_colours(3),
+    "groups": plots_style.ordered_colours(3),
     "signs": mpl.colormaps["RdBu_r"]([0.1, 0.5, 0.9]),
 }  # fmt: skip
 
@@ -69,7 +71,7 @@ def test_colours_side_by_side_can_be_told_apart(name, vision):
 
 @pytest.mark.parametrize("vision", VISION)
 def test_negative_pixels_are_no_density_of_the_map(vision):
-    (mark,) = lab([to_rgb(plots.NOT_POSITIVE)], vision)
+    (mark,) = lab([to_rgb(plots_style.NOT_POSITIVE)], vision)
     densities = lab(mpl.colormaps["inferno"](np.linspace(0, 1, 256))[:, :3], vision)
     assert np.linalg.norm(densities - mark, axis=1).min() > SEEN
 

@@ -3,7 +3,7 @@
 import pytest
 from test_claims import both, table
 
-from cosmolib import claims, controls
+from cosmolib.results import claims, controls
 
 SUITE = "IllustrisTNG"
 

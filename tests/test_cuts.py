@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cosmolib import arrays
-from cosmolib.cuts import Cut, apply_cut, cut_mask, fraction_cut, fraction_negative, positive_range
+from cosmolib.cuts.apply import apply_cut, cut_mask, fraction_cut, fraction_negative, positive_range
+from cosmolib.cuts.grammar import Cut
+from cosmolib.data import arrays
 
 FUNDAMENTAL = 2 * np.pi / 25.0  # [h/Mpc]
 DENSITY = [

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-import cosmolib.devices as devices
-from cosmolib.devices import Engine, choose_engine, compiled, in_parallel
-from cosmolib.inputs import prepare_data
-from cosmolib.networks import build_network
-from cosmolib.profile import load_profile
-from cosmolib.suites import open_suite, subset
-from cosmolib.training import _batches, augment, fit, moment_loss, run_network, seeded
+import cosmolib.training.devices as devices
+from cosmolib.data.arrays import in_parallel
+from cosmolib.data.suites import open_suite, subset
+from cosmolib.study.profile import load_profile
+from cosmolib.training.dataset import prepare_data
+from cosmolib.training.devices import Engine, choose_engine, compiled
+from cosmolib.training.fit import _batches, augment, fit, moment_loss, run_network, seeded
+from cosmolib.training.networks import build_network
 
 
 @pytest.fixture

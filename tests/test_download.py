@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from cosmolib import cli
-from cosmolib.checksums import MANIFEST, verify
-from cosmolib.download import download
-from cosmolib.suites import open_suite
+from cosmolib.data.checksums import MANIFEST, verify
+from cosmolib.data.download import download
+from cosmolib.data.suites import open_suite
 
 SUITE = "IllustrisTNG"
 MAPS = f"Maps_Mtot_{SUITE}_LH_z=0.00.npy"

@@ -5,9 +5,10 @@ import shutil
 import numpy as np
 import pytest
 
-from cosmolib import embedded
-from cosmolib.runs import read_json
-from cosmolib.suites import open_suite
+from cosmolib.data import lite
+from cosmolib.data.suites import open_suite
+from cosmolib.study.io import read_json
+from lite import pack
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +28,8 @@ def packed(twins, tmp_path):
         (source / suite).mkdir(parents=True)
         np.save(source / suite / f"Maps_Mtot_{suite}_LH_z=0.00.npy", maps)
     data.mkdir()
-    shutil.copy(embedded.DATA / embedded.TABLE, data)
-    embedded.pack(source, data)
+    shutil.copy(lite.DATA / lite.TABLE, data)
+    pack.pack(source, data)
     return source, data
 
 
@@ -40,18 +41,18 @@ def with_ex(packed, twins):
     feedback[7, 3, 3] = gravity[7, 3, 3] * 10**0.7
     for suite, maps in (("Nbody_Lite", gravity), ("Lite", feedback)):
         np.save(source / suite / f"Maps_Mtot_{suite}_EX_z=0.00.npy", maps)
-    shutil.copy(embedded.DATA / embedded.table_name("EX"), data)
-    embedded.pack(source, data, set="EX")
+    shutil.copy(lite.DATA / lite.table_name("EX"), data)
+    pack.pack(source, data, set="EX")
     return source, data
 
 
 def test_quantisation_is_as_fine_as_documented(twins):
-    gravity, feedback = embedded.decode(embedded.encode(*twins), 30, 16)
+    gravity, feedback = lite.decode(pack.encode(*twins), 30, 16)
     # a map's own factor shifts all of its pixels alike, so steps show as the spread in a map
     error = np.log10(gravity / twins[0])
-    assert np.ptp(error, axis=(1, 2)).max() <= float(embedded.STEP) * 1.001
+    assert np.ptp(error, axis=(1, 2)).max() <= float(lite.STEP) * 1.001
     error = np.log10(feedback / gravity) - np.log10(twins[1] / twins[0])
-    assert np.ptp(error, axis=(1, 2)).max() <= float(embedded.RATIO_STEP) * 1.001
+    assert np.ptp(error, axis=(1, 2)).max() <= float(lite.RATIO_STEP) * 1.001
     for found, true in ((gravity, twins[0]), (feedback, twins[1])):
         np.testing.assert_allclose(
             found.mean(axis=(1, 2), dtype=float), true.mean(axis=(1, 2), dtype=float), rtol=1e-6
@@ -60,7 +61,7 @@ def test_quantisation_is_as_fine_as_documented(twins):
 
 def test_predictor_is_inverted_exactly():
     levels = np.random.default_rng(0).integers(0, 256, size=(7, 9, 9), dtype=np.uint8)
-    np.testing.assert_array_equal(embedded._levels(embedded._residuals(levels)), levels)
+    np.testing.assert_array_equal(lite._levels(pack._residuals(levels)), levels)
 
 
 @pytest.mark.parametrize("bad", [0.0, -1e11, np.nan, np.inf, 1e20])
@@ -68,25 +69,25 @@ def test_maps_that_do_not_fit_are_refused(twins, bad):
     gravity = twins[0].copy()
     gravity[3, 4, 5] = bad
     with pytest.raises(ValueError, match="expected (0 to 255|finite numbers)"):
-        embedded.encode(gravity, twins[1])
+        pack.encode(gravity, twins[1])
 
 
 def test_expand_gives_cmd_files_once(packed, tmp_path):
     source, data = packed
-    folder = embedded.expand("Lite", tmp_path / "cache", data)
+    folder = lite.expand("Lite", tmp_path / "cache", data)
     suite = open_suite("Lite", data_dir=folder)
     assert suite.maps.shape == (30, 16, 16)
     assert suite.maps.dtype == np.float32
     assert suite.params[1].tolist() == [0.3026, 0.9394, 3.42001, 3.96137, 1.03311, 1.1607]
     stamp = suite.maps_path.stat().st_mtime_ns
-    assert embedded.expand("Lite", tmp_path / "cache", data) == folder
+    assert lite.expand("Lite", tmp_path / "cache", data) == folder
     assert suite.maps_path.stat().st_mtime_ns == stamp
 
 
 def test_packing_again_changes_no_file(packed):
     source, data = packed
     before = {path.name: path.stat().st_mtime_ns for path in data.glob("*.xz")}
-    embedded.pack(source, data)
+    pack.pack(source, data)
     assert {path.name: path.stat().st_mtime_ns for path in data.glob("*.xz")} == before
 
 
@@ -94,8 +95,8 @@ def test_expanded_maps_are_packed_without_a_second_loss(packed, tmp_path):
     """A longer suite begins with the expanded maps; their chunks stay as they are."""
     _, data = packed
     before = (data / "lite-0000.xz").read_bytes()
-    expanded = embedded.expand("Lite", tmp_path / "cache", data).parent
-    embedded.pack(expanded, data)
+    expanded = lite.expand("Lite", tmp_path / "cache", data).parent
+    pack.pack(expanded, data)
     assert (data / "lite-0000.xz").read_bytes() == before
 
 
@@ -106,80 +107,80 @@ def test_a_damaged_chunk_is_named_and_leaves_nothing(packed, tmp_path):
     blob[len(blob) // 2] ^= 1
     chunk.write_bytes(blob)
     with pytest.raises(ValueError, match=r"lite-0000.xz: damaged, SHA-256 is \w+, expected"):
-        embedded.expand("Lite", tmp_path / "cache", data)
+        lite.expand("Lite", tmp_path / "cache", data)
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
 def test_a_small_set_is_expanded_alone_and_as_packed(with_ex, tmp_path):
     source, data = with_ex
-    folder = embedded.expand("Lite", tmp_path / "cache", data, set="EX")
+    folder = lite.expand("Lite", tmp_path / "cache", data, set="EX")
     assert not list((tmp_path / "cache").rglob("*_LH_*"))
     suite = open_suite("Lite", data_dir=folder, set="EX")
     assert suite.maps.shape == (60, 16, 16)
     assert suite.params[:, 2:].tolist() == [[1] * 4, [1, 100, 1, 1], [100, 1, 1, 1], [0] * 4]
-    twin = embedded.expand("Nbody_Lite", tmp_path / "cache", data, set="EX")
+    twin = lite.expand("Nbody_Lite", tmp_path / "cache", data, set="EX")
     ratio = suite.maps / open_suite("Nbody_Lite", data_dir=twin, set="EX").maps
-    made = [np.load(source / name / f"Maps_Mtot_{name}_EX_z=0.00.npy") for name in embedded.SUITES]
+    made = [np.load(source / name / f"Maps_Mtot_{name}_EX_z=0.00.npy") for name in lite.SUITES]
     error = np.log10(ratio) - np.log10(made[0] / made[1])
-    assert np.ptp(error, axis=(1, 2)).max() <= float(embedded.RATIO_STEP) * 1.001
+    assert np.ptp(error, axis=(1, 2)).max() <= float(lite.RATIO_STEP) * 1.001
 
 
 def test_a_small_set_leaves_the_latin_hypercube_as_it_is(packed, twins, request, tmp_path):
     source, data = packed
     before = {path.name: path.read_bytes() for path in data.iterdir()}
-    folder = embedded.expand("Lite", tmp_path / "cache", data)
+    folder = lite.expand("Lite", tmp_path / "cache", data)
     request.getfixturevalue("with_ex")
-    manifest = read_json(data / embedded.MANIFEST)
+    manifest = read_json(data / lite.MANIFEST)
     assert list(manifest.pop("sets")) == ["EX"]
-    (tmp_path / "old.json").write_bytes(before[embedded.MANIFEST])
+    (tmp_path / "old.json").write_bytes(before[lite.MANIFEST])
     assert manifest == read_json(tmp_path / "old.json")
     assert (data / "lite-0000.xz").read_bytes() == before["lite-0000.xz"]
-    assert embedded.expand("Lite", tmp_path / "cache", data) == folder
+    assert lite.expand("Lite", tmp_path / "cache", data) == folder
     # and the other way round: a longer hypercube keeps the small sets
-    embedded.pack(source, data)
-    assert list(read_json(data / embedded.MANIFEST)["sets"]) == ["EX"]
+    pack.pack(source, data)
+    assert list(read_json(data / lite.MANIFEST)["sets"]) == ["EX"]
 
 
 def test_a_small_set_must_be_whole(with_ex):
     source, data = with_ex
-    for suite in embedded.SUITES:
+    for suite in lite.SUITES:
         path = source / suite / f"Maps_Mtot_{suite}_EX_z=0.00.npy"
         np.save(path, np.load(path)[:45])
     with pytest.raises(ValueError, match="found 3 simulations, expected 4, the rows of CosmoAstro"):
-        embedded.pack(source, data, set="EX")
+        pack.pack(source, data, set="EX")
 
 
 def test_unknown_and_absent_sets(packed, tmp_path):
     with pytest.raises(ValueError, match="set 'SB' is not embedded, expected one of LH, CV, 1P, E"):
-        embedded.expand("Lite", set="SB")
-    with pytest.raises(ValueError, match=r"manifest.json: found no set CV; `cosmolib simulate`"):
-        embedded.expand("Lite", tmp_path / "cache", packed[1], set="CV")
+        lite.expand("Lite", set="SB")
+    with pytest.raises(ValueError, match=r"manifest.json: found no set CV; `python -m lite`"):
+        lite.expand("Lite", tmp_path / "cache", packed[1], set="CV")
 
 
 def test_unknown_and_absent_suites(tmp_path):
     with pytest.raises(ValueError, match="'Heavy' is not embedded, expected one of Lite"):
-        embedded.expand("Heavy")
+        lite.expand("Heavy")
     with pytest.raises(FileNotFoundError, match="comes with a clone"):
-        embedded.expand("Lite", tmp_path, tmp_path / "nowhere")
+        lite.expand("Lite", tmp_path, tmp_path / "nowhere")
 
 
 def test_shipped_manifest_covers_every_chunk_and_is_small():
-    manifest = read_json(embedded.DATA / embedded.MANIFEST)
+    manifest = read_json(lite.DATA / lite.MANIFEST)
     sets = {"LH": manifest, **manifest["sets"]}
-    assert tuple(sets) == embedded.embedded_sets()
+    assert tuple(sets) == lite.embedded_sets()
     files = []
     for part in sets.values():
         assert sum(chunk["simulations"] for chunk in part["chunks"]) == part["simulations"]
         files += [chunk["file"] for chunk in part["chunks"]]
-    assert {path.name for path in embedded.DATA.glob("*.xz")} == set(files)
-    sizes = [(embedded.DATA / file).stat().st_size for file in files]
+    assert {path.name for path in lite.DATA.glob("*.xz")} == set(files)
+    sizes = [(lite.DATA / file).stat().st_size for file in files]
     assert max(sizes) < 40e6
     assert sum(sizes) < 45e6
 
 
 def test_the_shipped_hypercube_is_whole_and_keeps_its_cache_folder():
     """Another hash means another folder: everybody would expand 1000 simulations again."""
-    manifest = read_json(embedded.DATA / embedded.MANIFEST)
+    manifest = read_json(lite.DATA / lite.MANIFEST)
     assert manifest["simulations"] == 1000
     assert manifest["expanded"]["Lite"].startswith("7bc675f8da5c")
-    assert embedded.expand("Lite").parent.name == "lite-7bc675f8da5c"
+    assert lite.expand("Lite").parent.name == "lite-7bc675f8da5c"

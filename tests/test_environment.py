@@ -9,7 +9,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from cosmolib.files import read_yaml
+from cosmolib.study.io import read_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 CONDA_NAMES = {

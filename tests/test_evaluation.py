@@ -8,25 +8,23 @@ import pytest
 import torch
 from sklearn.metrics import r2_score
 
-from cosmolib import evaluation
-from cosmolib.baseline import summary_baseline
-from cosmolib.evaluation import (
+from cosmolib.data.suites import open_suite, split_simulations
+from cosmolib.results.baseline import summary_baseline
+from cosmolib.results.generalisation import cross_evaluate
+from cosmolib.study.io import read_json
+from cosmolib.study.profile import load_profile
+from cosmolib.study.run import Run
+from cosmolib.training import run as training_run
+from cosmolib.training.dataset import prepare_data
+from cosmolib.training.run import load_run, predict_test, read_predictions, train_run
+from cosmolib.training.scores import (
     SCORES,
     bootstrap,
-    load_run,
     metrics,
     paired_difference,
-    predict_test,
     r2,
-    read_predictions,
     simulation_average,
-    train_run,
 )
-from cosmolib.inputs import prepare_data
-from cosmolib.profile import load_profile
-from cosmolib.runs import Run, read_json
-from cosmolib.suites import open_suite, split_simulations
-from cosmolib.transfer import cross_evaluate
 
 
 def fake_predictions(n_simulations=40, noise=0.05, seed=0, sigma=None):
@@ -225,7 +223,7 @@ def test_cross_evaluation_on_its_own_suite_is_the_test(finished, profile):
 
 def test_a_complete_run_is_not_done_again(finished, profile, monkeypatch):
     run, result = finished
-    monkeypatch.setattr(evaluation, "fit", None)
+    monkeypatch.setattr(training_run, "fit", None)
     assert train_run(run, profile) == result
     # What the run does not hang on may change.
     assert train_run(run, profile.replace(tuning_trials=99, cuts=["none"])) == result

@@ -10,16 +10,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from cosmolib.cuts import apply_cut, cut_mask
-from cosmolib.explorer import (
+from book.explorer.explorer import (
     MAX_SIDE,
     attribution_explorer,
     densities_explorer,
     scales_explorer,
     scores_explorer,
 )
-from cosmolib.plots import DENSITY_RANGE
-from cosmolib.spectra import power_spectrum
+from cosmolib.cuts.apply import apply_cut, cut_mask
+from cosmolib.data.spectra import power_spectrum
+from cosmolib.plots.style import DENSITY_RANGE
 
 LIMITS = (1e10, 1e12)
 ALT = "Words of forty characters or more for who does not see it"

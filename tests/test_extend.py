@@ -10,32 +10,42 @@ import pytest
 import torch
 from torch import nn
 
-from cosmolib import cli, evaluation, plugins, tuning
-from cosmolib.attribution import attribute, make_baseline, register_method, takes_baseline
-from cosmolib.baseline import stored_baseline
-from cosmolib.cuts import Cut, apply_cut, cut_mask, register_cut
-from cosmolib.evaluation import load_run, predict, read_predictions, train_run
-from cosmolib.files import parse_yaml, read_yaml, write_yaml
-from cosmolib.inputs import prepare_data, study_suite
-from cosmolib.interpretation import explain, faithfulness, load_subject, randomisation
-from cosmolib.networks import MomentNetwork, Pooled, build_network, register_network
-from cosmolib.plots_results import cut_label
-from cosmolib.profile import load_profile
-from cosmolib.runs import Run, provenance, read_json
-from cosmolib.scaling import Scaling
-from cosmolib.suites import (
+from cosmolib import cli
+from cosmolib.cuts.apply import apply_cut, cut_mask, register_cut
+from cosmolib.cuts.grammar import Cut
+from cosmolib.data.scaling import Scaling
+from cosmolib.data.suites import (
     open_suite,
     parameter_ranges,
     read_maps,
     register_suite,
     write_suite,
 )
-from cosmolib.training import seeded
+from cosmolib.interpretation.attribution import (
+    attribute,
+    make_baseline,
+    register_method,
+    takes_baseline,
+)
+from cosmolib.interpretation.experiments import explain, faithfulness, load_subject, randomisation
+from cosmolib.plots.results import cut_label
+from cosmolib.results.baseline import stored_baseline
+from cosmolib.study import registry
+from cosmolib.study.io import parse_yaml, read_json, read_yaml, write_yaml
+from cosmolib.study.profile import load_profile
+from cosmolib.study.provenance import provenance
+from cosmolib.study.run import Run
+from cosmolib.training import run as training_run
+from cosmolib.training.dataset import prepare_data, study_suite
+from cosmolib.training.fit import seeded
+from cosmolib.training.networks import MomentNetwork, Pooled, build_network, register_network
+from cosmolib.training.run import load_run, predict, read_predictions, train_run
+from cosmolib.tuning import search as tuning_search
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "book" / "extend.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.S)
-TABLES = (plugins.SUITES, plugins.CUTS, plugins.NETWORKS, plugins.METHODS)
+TABLES = (registry.SUITES, registry.CUTS, registry.NETWORKS, registry.METHODS)
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +53,7 @@ def apart(monkeypatch):
     """Every test begins with empty tables and leaves none of its names behind."""
     for table in TABLES:
         monkeypatch.setattr(table, "entries", {})
-    monkeypatch.setattr(plugins, "_loaded", {})
+    monkeypatch.setattr(registry, "_loaded", {})
 
 
 @pytest.fixture
@@ -67,7 +77,7 @@ def study(tmp_path):
     path = tmp_path / "mine.yaml"
     write_yaml(path, values)
     profile = load_profile(path)
-    sys.modules[plugins.CUTS["smooth"].function.__module__].write_toy(tmp_path / "data")
+    sys.modules[registry.CUTS["smooth"].function.__module__].write_toy(tmp_path / "data")
     return path, profile
 
 
@@ -176,26 +186,27 @@ def test_an_edited_file_makes_its_own_runs_anew(study, tiny_suite_dir, tmp_path)
     stored_baseline(study_suite("Lite", profile), profile, "smooth:1", tmp_path / "runs")
     ridge = tmp_path / "runs" / "mine" / "Lite" / "smooth_1" / "summary" / "predictions.npz"
     before = [run.path("metrics.json").stat().st_mtime_ns for run in lite]
-    first, name = read_predictions(ridge)["mean"], tuning.prepare_search(profile).name
+    first, name = read_predictions(ridge)["mean"], tuning_search.prepare_search(profile).name
 
     text = (tmp_path / "mine.py").read_text()
     (tmp_path / "mine.py").write_text(text.replace("-0.5 *", "-2.0 *"))  # of the same length
     (tmp_path / "methods.py").write_text(BLOCKS[3] + "\n# a note\n")
     profile = load_profile(path, **of_lite)
     suite = study_suite("Lite", profile)
-    assert [evaluation.run_changes(run, profile, suite) == [] for run in lite] == [False, True]
+    assert [training_run.run_changes(run, profile, suite) == [] for run in lite] == [False, True]
     for run in lite:
         train_run(run, profile)
     after = [run.path("metrics.json").stat().st_mtime_ns for run in lite]
     assert [a == b for a, b in zip(after, before, strict=True)] == [False, True]
     stored_baseline(suite, profile, "smooth:1", tmp_path / "runs")
     assert not np.array_equal(read_predictions(ridge)["mean"], first)
-    assert tuning.prepare_search(profile).name != name  # of the network `pixels`
+    assert tuning_search.prepare_search(profile).name != name  # of the network `pixels`
 
 
 def test_another_process_knows_them_by_the_profile(study):
     """As a notebook that papermill runs; without the profile it knows nothing."""
-    code = "import sys; from cosmolib.cuts import Cut; from cosmolib.profile import load_profile\n"
+    code = "import sys; from cosmolib.cuts.grammar import Cut\n"
+    code += "from cosmolib.study.profile import load_profile\n"
     code += "if len(sys.argv) > 1: load_profile(sys.argv[1])\nprint(Cut.parse('smooth:1.0'))"
     options = {"capture_output": True, "text": True, "cwd": ROOT}
     told = subprocess.run([sys.executable, "-c", code, str(study[0])], **options, check=True)
@@ -206,9 +217,9 @@ def test_another_process_knows_them_by_the_profile(study):
 
 def test_a_tuning_worker_knows_them(study, tmp_path):
     _, profile = study
-    search = tuning.prepare_search(profile)
+    search = tuning_search.prepare_search(profile)
     said = []
-    tuning.run_study(
+    tuning_search.run_study(
         search.data, search.profile, storage=tmp_path / "study.journal", n_trials=2, workers=2,
         progress=said.append,
     )  # fmt: skip
@@ -259,23 +270,23 @@ def test_names_of_ours_are_taken_and_others_refused(kind):
 
 def test_a_name_belongs_to_the_file_that_gave_it(tmp_path):
     one, two = tmp_path / "one.py", tmp_path / "two.py"
-    text = "from cosmolib.cuts import register_cut\n"
+    text = "from cosmolib.cuts.apply import register_cut\n"
     text += "@register_cut('mine')\ndef mine(maps):\n    return 2 * maps\n"
     one.write_text(text)
     two.write_text(text)
-    plugins.load_plugins([one, one])
+    registry.load_plugins([one, one])
     maps = np.ones((1, 4, 4), np.float32)
     assert apply_cut(maps, "mine").max() == 2
     with pytest.raises(ValueError, match=r"two\.py: .*line 2.*'mine': found it taken by .*one\.py"):
-        plugins.load_plugins([two])
+        registry.load_plugins([two])
     with pytest.raises(ValueError, match=r"taken by .*one\.py"):
         register_cut("mine")(lambda maps: maps)
     one.write_text(text.replace("2 * maps", "3 * maps"))
-    plugins.load_plugins([one])  # changed: executed again
+    registry.load_plugins([one])  # changed: executed again
     assert apply_cut(maps, "mine").max() == 3
     one.write_text(text + text.split("\n", 1)[1])
     with pytest.raises(ValueError, match=r"one\.py: .*line 5.*taken by .*one\.py"):
-        plugins.load_plugins([one])  # twice in one file
+        registry.load_plugins([one])  # twice in one file
     assert apply_cut(maps, "mine").max() == 3  # what stood before still stands
 
 
@@ -329,10 +340,10 @@ def test_a_run_folder_runs_no_code(study, tmp_path):
     train_run(run, profile)
     for table in TABLES:
         table.entries = {}
-    plugins._loaded.clear()
+    registry._loaded.clear()
     with pytest.raises(ValueError, match=r"config\.yaml: architecture: found 'pixels', expected"):
         load_run(run)
-    assert not plugins._loaded
+    assert not registry._loaded
 
 
 def test_provenance_of_a_profile_without_plugins():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cosmolib.files import exit_code, reason_of, redact
+from cosmolib.study.io import exit_code, reason_of, redact
 
 
 @pytest.mark.parametrize(

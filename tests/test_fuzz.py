@@ -26,16 +26,28 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cosmolib import checksums, embedded, evaluation, formats, locks, shards
-from cosmolib import results as results_module
-from cosmolib.files import parse_yaml, read_json, read_yaml, write_json, write_yaml
-from cosmolib.grammar import Cut, cut_of, folder_name
-from cosmolib.inputs import prepare_data
-from cosmolib.networks import build_network, load_published_weights, published_network
-from cosmolib.profile import load_profile
-from cosmolib.runs import REPOSITORY, Run, is_folder_name
-from cosmolib.suites import open_suite
-from cosmolib.training import _read_checkpoint, fit
+from cosmolib.cuts.grammar import Cut, cut_of, folder_name
+from cosmolib.data import checksums, cmd_format
+from cosmolib.data import lite as data_lite
+from cosmolib.data.suites import open_suite
+from cosmolib.results import table as results_module
+from cosmolib.study import locks
+from cosmolib.study.io import (
+    REPOSITORY,
+    is_folder_name,
+    parse_yaml,
+    read_json,
+    read_yaml,
+    write_json,
+    write_yaml,
+)
+from cosmolib.study.profile import load_profile
+from cosmolib.study.run import Run
+from cosmolib.training import run as training_run
+from cosmolib.training.dataset import prepare_data
+from cosmolib.training.fit import _read_checkpoint, fit
+from cosmolib.training.networks import build_network, load_published_weights, published_network
+from lite import generate
 
 EXAMPLES = int(os.environ.get("COSMOLIB_FUZZ_EXAMPLES", 550))  # a reader
 TABLE = os.environ.get("COSMOLIB_FUZZ_TABLE")
@@ -190,7 +202,7 @@ def npy_files(draw):
 def test_maps(folder, data):
     path = folder / "Maps_Mtot_Lite_LH_z=0.00.npy"
     path.write_bytes(data)
-    maps = attempt(".npy of maps", lambda: formats.map_file(path), path)
+    maps = attempt(".npy of maps", lambda: cmd_format.map_file(path), path)
     if maps is not None:
         assert maps.dtype == np.float32
         assert float(maps[-1, -1, -1]) == maps[-1, -1, -1] or np.isnan(maps[-1, -1, -1])
@@ -199,7 +211,7 @@ def test_maps(folder, data):
 @fuzz(npy_files(), st.integers(0, 2**40))
 def test_the_head_of_a_download(data, total):
     for size in (len(data), total):
-        reader = partial(formats.check_header, io.BytesIO(data[:200]), size, "url")
+        reader = partial(cmd_format.check_header, io.BytesIO(data[:200]), size, "url")
         attempt("first bytes of a download", reader, "url")
 
 
@@ -221,13 +233,13 @@ tables = lines.map(lambda t: t.encode("utf-8", "surrogatepass")) | edits.map(
 def test_parameter_tables(folder, data):
     path = folder / "params_LH_Lite.txt"
     path.write_bytes(data)
-    table = attempt("table of parameters", lambda: formats.read_params(path, "Lite"), path)
+    table = attempt("table of parameters", lambda: cmd_format.read_params(path, "Lite"), path)
     if table is not None:
         assert table.params.shape == (len(table.lines), 6)
         assert np.isfinite(table.params).all()
 
 
-SHARDS = {"settings": asdict(shards.SETTINGS), "proxy": asdict(shards.PROXY)}
+SHARDS = {"settings": asdict(generate.SETTINGS), "proxy": asdict(generate.PROXY)}
 SEEDS = (
     b"#Name Omega_m sigma_8 A_SN1 A_AGN1 A_SN2 A_AGN2 seed\n"
     + b"LH_0 .3 .8 1 1 1 1 5\nLH_1 .3 .8 1 1 1 1 5\n"
@@ -238,7 +250,7 @@ SEEDS = (
 def test_tables_of_simulations(folder, data):
     path = folder / "CosmoAstroSeed.txt"
     path.write_bytes(data)
-    found = attempt("table of simulations", lambda: shards.read_table(path), path)
+    found = attempt("table of simulations", lambda: generate.read_table(path), path)
     if found is not None:
         assert found[0].shape == (len(found[1]), 6)
 
@@ -345,14 +357,14 @@ texts = st.one_of(
 @fuzz(texts)
 def test_small_json_files(folder, data):
     maps = folder / "json" / "Maps_Mtot_Lite_LH_z=0.00.npy"
-    note = formats.cut_note(maps)
+    note = cmd_format.cut_note(maps)
     note.parent.mkdir(exist_ok=True)
     note.write_bytes(data)
-    attempt("note of a cut", lambda: formats.cut_of(maps), note)
+    attempt("note of a cut", lambda: cmd_format.cut_of(maps), note)
     attempt("JSON", lambda: read_json(note), note)
     attempt("results table", lambda: results_module.read_table(note), note)
     assert isinstance(attempt("lock file", lambda: locks.owner(note)), str)
-    shard_settings = lambda: shards._keep_to_settings(note, shards.SETTINGS, shards.PROXY)  # noqa: E731
+    shard_settings = lambda: generate._keep_to_settings(note, generate.SETTINGS, generate.PROXY)  # noqa: E731
     attempt("settings of shards", shard_settings, note)
     note.write_bytes(json_bytes(SHARDS) + data[:1])
     attempt("settings of shards", shard_settings, note)
@@ -378,7 +390,7 @@ def shipped(folder):
     data = folder / "lite"
     data.mkdir()
     for name in ("ex-0000.xz", "CosmoAstroSeed_Lite_EX.txt", "manifest.json"):
-        shutil.copy(embedded.DATA / name, data / name)
+        shutil.copy(data_lite.DATA / name, data / name)
     return data
 
 
@@ -389,8 +401,8 @@ def shipped(folder):
     | st.tuples(st.sampled_from(["simulations", "grid", "chunks", "expanded"]), plain)
 )
 def test_the_embedded_archive(folder, shipped, change):
-    manifest = json.loads((embedded.DATA / "manifest.json").read_text())
-    archive = (embedded.DATA / "ex-0000.xz").read_bytes()
+    manifest = json.loads((data_lite.DATA / "manifest.json").read_text())
+    archive = (data_lite.DATA / "ex-0000.xz").read_bytes()
     packed = manifest["sets"]["EX"]
     if isinstance(change, list) and change and isinstance(change[0], tuple):
         archive = broken(archive, change)
@@ -404,25 +416,25 @@ def test_the_embedded_archive(folder, shipped, change):
     (shipped / "ex-0000.xz").write_bytes(archive)
     cache = folder / "cache"
     shutil.rmtree(cache, ignore_errors=True)
-    read = lambda: embedded.expand("Lite", cache, shipped, "EX")  # noqa: E731
+    read = lambda: data_lite.expand("Lite", cache, shipped, "EX")  # noqa: E731
     if attempt("embedded archive", read, shipped) is not None:
-        maps = formats.map_file(cache / next(cache.glob("*/Lite/*.npy")))
+        maps = cmd_format.map_file(cache / next(cache.glob("*/Lite/*.npy")))
         assert maps.shape == (60, 64, 64)
 
 
 def test_a_chunk_is_read_only_after_its_checksum(folder, shipped, monkeypatch):
     """What was tampered with is never decompressed; a name cannot lead out of the folder."""
-    manifest = json.loads((embedded.DATA / "manifest.json").read_text())
+    manifest = json.loads((data_lite.DATA / "manifest.json").read_text())
     (shipped / "manifest.json").write_text(json.dumps(manifest))
     (shipped / "ex-0000.xz").write_bytes(lzma.compress(bytes(100)))
-    monkeypatch.setattr(embedded, "decode", None)
+    monkeypatch.setattr(lite, "decode", None)
     with pytest.raises(ValueError, match=r"ex-0000.xz: damaged, SHA-256"):
-        embedded.expand("Lite", folder / "cache2", shipped, "EX")
+        data_lite.expand("Lite", folder / "cache2", shipped, "EX")
     manifest["sets"]["EX"]["chunks"][0]["file"] = "../secret"
-    (folder / "secret").write_bytes((embedded.DATA / "ex-0000.xz").read_bytes())
+    (folder / "secret").write_bytes((data_lite.DATA / "ex-0000.xz").read_bytes())
     (shipped / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ValueError, match=r"manifest.json: found .*\.\./secret"):
-        embedded.expand("Lite", folder / "cache2", shipped, "EX")
+        data_lite.expand("Lite", folder / "cache2", shipped, "EX")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -437,7 +449,7 @@ def run(tiny_suite_dir, folder):
     """A finished run, and a checkpoint of its training."""
     profile = load_profile("tiny", data_dir=str(tiny_suite_dir))
     run = Run("tiny", "Lite", "none", "lite", 1, folder / "runs")
-    evaluation.train_run(run, profile)
+    training_run.train_run(run, profile)
     suite = open_suite("Lite", tiny_suite_dir)
     data = prepare_data(suite, profile)
     path = folder / "checkpoint.pt"
@@ -549,11 +561,11 @@ def test_run_folders(folder, run, name, changes, value, whole):
         path.write_bytes(json_bytes(value))
     else:
         path.write_bytes(broken(path.read_bytes(), changes))
-    found = attempt("folder of a run", lambda: evaluation.load_run(other), other.folder)
+    found = attempt("folder of a run", lambda: training_run.load_run(other), other.folder)
     if found is not None:
         assert found[0](torch.zeros(1, 1, 32, 32))[0].shape == (1, 2)
     path = other.path("predictions.npz")
-    found = attempt("predictions", lambda: evaluation.read_predictions(path), path)
+    found = attempt("predictions", lambda: training_run.read_predictions(path), path)
     if found is not None:
         assert found["mean"].shape == found["truth"].shape
 
@@ -566,8 +578,8 @@ def test_no_pickle_is_executed(folder):
     np.savez(arrays, mean=np.array([Trap(trap)], dtype=object))
     torch.save({"C01.weight": Trap(trap)}, weights)
     for reader, path in (
-        (formats.map_file, maps),
-        (evaluation.read_predictions, arrays),
+        (cmd_format.map_file, maps),
+        (training_run.read_predictions, arrays),
         (published_network, weights),
     ):
         with pytest.raises(ValueError, match=re.escape(str(path))):

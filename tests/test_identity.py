@@ -13,15 +13,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cosmolib import baseline, evaluation, identity, networks, training, tuning, validation
-from cosmolib.answers import known_answer
-from cosmolib.files import read_json
-from cosmolib.grammar import folder_name
-from cosmolib.inputs import prepare_data, study_suite
-from cosmolib.networks import build_network
-from cosmolib.plugins import load_plugins
-from cosmolib.profile import load_profile
-from cosmolib.runs import Run
+from cosmolib.cuts.grammar import folder_name
+from cosmolib.results import baseline
+from cosmolib.study import identity
+from cosmolib.study.io import read_json
+from cosmolib.study.profile import load_profile
+from cosmolib.study.registry import load_plugins
+from cosmolib.study.run import Run
+from cosmolib.training import fit as training_fit
+from cosmolib.training import networks
+from cosmolib.training import run as training_run
+from cosmolib.training.dataset import prepare_data, study_suite
+from cosmolib.training.networks import build_network
+from cosmolib.tuning import search as tuning_search
+from cosmolib.validation import known_posterior
+from cosmolib.validation.mocks import known_answer
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITE = SimpleNamespace(name="Lite", fingerprint="f0", grid=32, n_simulations=24, box_size=25.0)
@@ -47,12 +53,12 @@ def profile(tiny_suite_dir):
 # --------------------------------------------------------------------------------------------------
 def of_training(profile, monkeypatch, suite=SUITE, cut="kmax:4", seed=1):
     run = Run("tiny", suite.name, cut, "lite", seed)
-    return evaluation._config("training", run, profile, suite)["identity"]
+    return training_run._config("training", run, profile, suite)["identity"]
 
 
 def of_pretrained(profile, monkeypatch, suite=SUITE, cut="kmax:4", weights="w0"):
     run = Run("tiny", suite.name, cut, "o3", 1)
-    return evaluation._config("pretrained", run, profile, suite, weights=weights)["identity"]
+    return training_run._config("pretrained", run, profile, suite, weights=weights)["identity"]
 
 
 def of_metrics(profile, monkeypatch):
@@ -75,26 +81,26 @@ draw = functools.cache(known_answer)
 
 
 def of_known_answer(profile, monkeypatch, cut="kmax:1", seed=1, kind="gaussian", maps_seed=1):
-    known, test = draw(20, 5, 16, maps_seed, kind), validation.known_answer_test
+    known, test = draw(20, 5, 16, maps_seed, kind), known_posterior.known_answer_test
     work = lambda: test(known, profile, cut, seed, folder="no-such-folder")  # noqa: E731
-    return of_stored(monkeypatch, validation, work)
+    return of_stored(monkeypatch, known_posterior, work)
 
 
 def of_tuning(profile, monkeypatch, suite=SUITE, seed=1):
     """All that is told apart is the name of the study."""
-    monkeypatch.setattr(tuning, "study_suite", lambda name, profile: suite)
-    monkeypatch.setattr(tuning, "prepare_data", lambda *_: None)
-    return tuning.prepare_search(profile, seed).name
+    monkeypatch.setattr(tuning_search, "study_suite", lambda name, profile: suite)
+    monkeypatch.setattr(tuning_search, "prepare_data", lambda *_: None)
+    return tuning_search.prepare_search(profile, seed).name
 
 
 def of_checkpoint(profile, monkeypatch, seed=1, scaling=1.0, labels=1.0, slope=0.2):
     monkeypatch.setattr(networks, "SLOPE", slope)
-    monkeypatch.setattr(training, "asdict", lambda scaling: {"mean": scaling})
+    monkeypatch.setattr(training_fit, "asdict", lambda scaling: {"mean": scaling})
     theta = SimpleNamespace(double=lambda: np.full(3, labels))
     data = SimpleNamespace(
         suite="Lite", cut="none", fingerprint="f0", train_x=[0], train_theta=theta, scaling=scaling
     )
-    return training._identity(build_network("lite", 32, 1), data, profile, seed)
+    return training_fit._identity(build_network("lite", 32, 1), data, profile, seed)
 
 
 def of_chapter(profile, monkeypatch, name="02_cuts", fingerprint="f0"):
@@ -106,50 +112,63 @@ MAPS = "field set n_simulations train_simulations split_seed scaling_scope targe
 INPUTS = MAPS + "scaling shuffle_labels "
 STEPS = "betas schedule symmetries shifts precision compile "
 SEARCHED = "max_lr weight_decay dropout hidden "
-CODE_OF_MAPS = "grammar cuts observing suites formats embedded devices inputs scaling "
-OTHERS = "plots plots_cuts claims controls cli download checks explorer files locks runs shards "
+CODE_OF_MAPS = (
+    "cuts.grammar cuts.apply cuts.noise data.suites data.cmd_format data.lite training.dataset "
+    "data.scaling data.arrays "
+)
+OTHERS = (
+    "plots.style plots.cuts results.claims results.controls cli data.download data.check "
+    "study.io study.locks study.run "
+)
 # kind: its identity, the profile keys, the modules, some that do not count, packages, other options
 TABLE = {
     "training": (
         of_training, INPUTS + STEPS + SEARCHED + "storage epochs batch_size",
-        CODE_OF_MAPS + "networks training evaluation", OTHERS + "tuning scores baseline validation",
+        CODE_OF_MAPS + "training.networks training.fit training.run", OTHERS
+        + "tuning.search training.scores results.baseline validation.known_posterior",
         "numpy scipy torch", [{"cut": "kmax:5"}, {"seed": 2}],
     ),
     "checkpoint": (
         of_checkpoint, STEPS + "targets epochs batch_size max_lr weight_decay",
-        CODE_OF_MAPS + "networks training", OTHERS + "tuning scores",
+        CODE_OF_MAPS + "training.networks training.fit", OTHERS + "tuning.search training.scores",
         "numpy scipy torch", [{"seed": 2}, {"scaling": 2.0}, {"labels": 2.0}, {"slope": 0.01}],
     ),
     "pretrained": (
         of_pretrained, INPUTS,
-        CODE_OF_MAPS + "networks evaluation", OTHERS + "scores tuning",
+        CODE_OF_MAPS + "training.networks training.run", OTHERS + "training.scores tuning.search",
         "numpy scipy torch", [{"cut": "kmax:5"}, {"weights": "w1"}],
     ),
     "metrics": (
-        of_metrics, "bootstrap_samples", "scores", OTHERS + "networks cuts",
+        of_metrics, "bootstrap_samples", "training.scores", OTHERS + "training.networks cuts.apply",
         "numpy scipy torch", [],
     ),
     "baseline": (
         of_baseline, MAPS,
-        CODE_OF_MAPS + "baseline spectra", OTHERS + "networks training tuning scores",
+        CODE_OF_MAPS + "results.baseline data.spectra",
+        OTHERS + "training.networks training.fit tuning.search training.scores",
         "numpy scipy torch scikit-learn", [{"cut": "kmax:5"}],
     ),
     "known_answer": (
         of_known_answer, STEPS + "known_answer_architecture known_answer_hidden "
         "known_answer_epochs known_answer_batch known_answer_max_lr",
-        "grammar cuts observing suites scaling networks training fields answers planted validation",
-        OTHERS + "attribution results calibration tuning scores",
+        "cuts.grammar cuts.apply cuts.noise data.suites data.scaling training.networks "
+        "training.fit validation.gaussian_fields validation.mocks validation.injected_signals "
+        "validation.known_posterior",
+        OTHERS + "interpretation.attribution results.table validation.calibration tuning.search "
+        "training.scores",
         "numpy scipy torch",
         [{"cut": "kmax:2"}, {"seed": 2}, {"kind": "lognormal"}, {"maps_seed": 2}],
     ),
     "tuning": (
         of_tuning, INPUTS + STEPS + SEARCHED + "storage batch_size tuning_epochs architecture",
-        CODE_OF_MAPS + "networks training tuning studies", OTHERS + "scores evaluation baseline",
+        CODE_OF_MAPS + "training.networks training.fit tuning.search tuning.shared_study",
+        OTHERS + "training.scores training.run results.baseline",
         "numpy scipy torch optuna", [{"seed": 2}],
     ),
     "chapter": (
-        of_chapter, None, CODE_OF_MAPS.replace("inputs", "plots") + "runs spectra plots_cuts",
-        "claims results cli download interpretation",
+        of_chapter, None, CODE_OF_MAPS.replace("training.dataset", "plots.style") + "study.run "
+        "data.spectra plots.cuts",
+        "results.claims results.table cli data.download interpretation.experiments",
         "numpy scipy torch matplotlib", [{"name": "01_data"}, {"fingerprint": "f1"}],
     ),
 }  # fmt: skip
@@ -272,20 +291,23 @@ def test_changes_are_named(profile, edit):
         assert identity.changes(damaged, stored) == [
             "found no identity, expected that of a training"
         ]
-    edit("grammar", "\nEXTRA = 1\n")
+    edit("cuts.grammar", "\nEXTRA = 1\n")
     now = identity.identity("training", altered(profile, max_lr=0.1), seed=2)
     assert identity.changes(stored, now) == [
-        "other code in grammar", "max_lr: found 0.003, expected 0.1", "seed: found 1, expected 2",
-    ]  # fmt: skip
+        "other code in cuts.grammar",
+        "max_lr: found 0.003, expected 0.1",
+        "seed: found 1, expected 2",
+    ]
 
 
 def test_plugins_count_by_text_and_imports(profile, tmp_path, edit, monkeypatch):
-    from cosmolib import plugins
+    from cosmolib.study import registry
 
-    monkeypatch.setattr(plugins, "_loaded", {})
-    monkeypatch.setattr(plugins.CUTS, "entries", {})
+    monkeypatch.setattr(registry, "_loaded", {})
+    monkeypatch.setattr(registry.CUTS, "entries", {})
     path = tmp_path / "mine.py"
-    text = "from cosmolib import web\nfrom cosmolib.cuts import register_cut\n"
+    text = "from cosmolib.interpretation import cosmic_web\n"
+    text += "from cosmolib.cuts.apply import register_cut\n"
     text += "@register_cut('mine')\ndef mine(maps):\n    return maps\n"
     path.write_text(text)
     load_plugins([path])
@@ -294,11 +316,15 @@ def test_plugins_count_by_text_and_imports(profile, tmp_path, edit, monkeypatch)
         return identity.identity("training", profile, cut=cut)
 
     before = {cut: of(cut) for cut in ("mine", "none")}
-    edit("web", "\nEXTRA = 1\n")
-    assert identity.changes(before["mine"], of("mine")) == ["other code in web"]
+    edit("interpretation.cosmic_web", "\nEXTRA = 1\n")
+    assert identity.changes(before["mine"], of("mine")) == [
+        "other code in interpretation.cosmic_web"
+    ]
     assert of("none") == before["none"]
     path.write_text(text.replace("return maps", "return 2 * maps"))
-    assert identity.changes(before["mine"], of("mine")) == ["other code in web"]  # not executed yet
+    assert identity.changes(before["mine"], of("mine")) == [
+        "other code in interpretation.cosmic_web"
+    ]  # not executed yet
     load_plugins([path])
     assert len(identity.changes(before["mine"], of("mine"))) == 2
     assert of("none") == before["none"]
@@ -323,7 +349,7 @@ def test_a_notebook_counts_by_its_code(tmp_path):
 @pytest.fixture(scope="module")
 def finished(profile, tmp_path_factory):
     run = Run("tiny", "Lite", "none", "lite", 1, tmp_path_factory.mktemp("runs"))
-    evaluation.train_run(run, profile)
+    training_run.train_run(run, profile)
     return run
 
 
@@ -344,40 +370,43 @@ TRAINED = ("config.yaml", "history.csv", "weights.pt", "provenance.json")
 
 def test_other_scores_train_nothing(run, profile, monkeypatch):
     before, metrics = contents(run, *TRAINED, "predictions.npz"), contents(run, "metrics.json")
-    monkeypatch.setattr(evaluation, "fit", None)
-    monkeypatch.setattr(evaluation, "predict_test", None)
+    monkeypatch.setattr(training_run, "fit", None)
+    monkeypatch.setattr(training_run, "predict_test", None)
     more = altered(profile, bootstrap_samples=99)
     suite = study_suite("Lite", profile)
-    assert "bootstrap_samples" in evaluation.run_changes(run, more, suite)[0]
-    evaluation.train_run(run, more)
+    assert "bootstrap_samples" in training_run.run_changes(run, more, suite)[0]
+    training_run.train_run(run, more)
     assert contents(run, *TRAINED, "predictions.npz") == before
     assert contents(run, "metrics.json") != metrics
-    assert evaluation.run_changes(run, more, suite) == []
+    assert training_run.run_changes(run, more, suite) == []
 
 
 def test_provenance_is_that_of_the_training(run, profile, monkeypatch):
     """Killed after the weights: what is completed later keeps what made them."""
     shutil.rmtree(run.folder)
     with monkeypatch.context() as patch:
-        patch.setattr(evaluation, "predict_test", None)
+        patch.setattr(training_run, "predict_test", None)
         with pytest.raises(TypeError):
-            evaluation.train_run(run, profile)
+            training_run.train_run(run, profile)
     before = contents(run, *TRAINED)
     with monkeypatch.context() as patch:
-        patch.setattr(evaluation, "fit", None)
-        patch.setattr(evaluation, "provenance", None)
-        evaluation.train_run(run, profile)
+        patch.setattr(training_run, "fit", None)
+        patch.setattr(training_run, "provenance", None)
+        training_run.train_run(run, profile)
     assert contents(run, *TRAINED) == before
-    made, stored = read_json(run.path("provenance.json")), evaluation._read_config(run)["identity"]
+    made, stored = (
+        read_json(run.path("provenance.json")),
+        training_run._read_config(run)["identity"],
+    )
     assert made["code"] == identity.digest(stored["code"])
 
 
 def test_weights_of_other_code_are_not_loaded(run, profile, edit):
     edit("cli", "\nEXTRA = 1\n")
-    evaluation.load_run(run)
-    edit("networks", "\nEXTRA = 1\n")
-    with pytest.raises(ValueError, match=r"weights\.pt: found weights made by other code of netw"):
-        evaluation.load_run(run)
+    training_run.load_run(run)
+    edit("training.networks", "\nEXTRA = 1\n")
+    with pytest.raises(ValueError, match=r"weights\.pt: found weights made by other code of training.netw"):
+        training_run.load_run(run)
 
 
 @pytest.mark.parametrize("left", [("weights.pt", "history.csv"), ("checkpoint.pt",)])
@@ -386,28 +415,28 @@ def test_what_other_code_left_is_trained_again(run, profile, edit, left, monkeyp
     if left == ("checkpoint.pt",):
         network = build_network("lite", 32, profile.hidden, profile.dropout, 2)
         options = {"seed": 1, "checkpoint": run.path("checkpoint.pt")}
-        training.fit(network, data, altered(profile, epochs=1), **options)
+        training_fit.fit(network, data, altered(profile, epochs=1), **options)
     for path in run.folder.iterdir():
         if path.name not in ("config.yaml", "provenance.json", *left):
             path.unlink()
-    edit("inputs", "\nEXTRA = 1\n")
+    edit("training.dataset", "\nEXTRA = 1\n")
     epochs = []
-    evaluation.train_run(run, profile, progress=epochs.append)
+    training_run.train_run(run, profile, progress=epochs.append)
     assert len(epochs) == profile.epochs
 
 
 SEEN = """
 import sys
 from pathlib import Path
-from cosmolib import identity
-from cosmolib.evaluation import load_run, run_changes, train_run
-from cosmolib.files import read_json
-from cosmolib.grammar import folder_name
-from cosmolib.inputs import study_suite
-from cosmolib.profile import load_profile
-from cosmolib.runs import Run
+from cosmolib.study import identity
+from cosmolib.training.run import load_run, run_changes, train_run
+from cosmolib.study.io import read_json
+from cosmolib.cuts.grammar import folder_name
+from cosmolib.training.dataset import study_suite
+from cosmolib.study.profile import load_profile
+from cosmolib.study.run import Run
 
-assert Path(identity.__file__).parent == Path("cosmolib").resolve()
+assert Path(identity.__file__).parent == Path("cosmolib/study").resolve()
 profile = load_profile("tiny", data_dir=sys.argv[1], epochs=1)
 run = Run("tiny", "Lite", "none", "lite", 1)
 if run.complete:
@@ -417,9 +446,9 @@ else:
     print("new")
 again = train_run(run, profile)["valid_loss"]
 print(again, train_run(Run("tiny", "Lite", "none", "lite", 1, "fresh"), profile)["valid_loss"])
-source = Path("cosmolib/networks.py")
+source = Path("cosmolib/training/networks.py")
 source.write_text(source.read_text().replace("SLOPE = 0.2", "SLOPE = 0.01"))
-print(read_json(run.path("provenance.json"))["code"], identity.code(["networks"])["networks"])
+print(read_json(run.path("provenance.json"))["code"], identity.code(["training.networks"])["training.networks"])
 """
 
 
@@ -436,9 +465,9 @@ def test_seen_a_changed_network_is_trained_again(tmp_path, tiny_suite_dir):
         said, losses, codes = done.stdout.splitlines()
         answers.append((said, *losses.split(), *codes.split()))
     first, second = answers
-    assert (first[0], second[0]) == ("new", "other code in networks")
+    assert (first[0], second[0]) == ("new", "other code in training.networks")
     assert first[1] == first[2] != second[1] == second[2]  # what a fresh folder gives
-    assert first[4] == identity.code(["networks"])["networks"] != second[4]
+    assert first[4] == identity.code(["training.networks"])["training.networks"] != second[4]
     assert first[3] != second[3]
 
 
@@ -452,12 +481,12 @@ def test_seen_a_search_with_other_targets_is_another_study(tmp_path, profile, mo
         trained.append(profile.targets)
         epoch_callback({"epoch": 1, "valid_loss": float(len(profile.targets))})
 
-    monkeypatch.setattr(tuning, "fit", fit)
-    monkeypatch.setattr(tuning, "build_network", lambda *_: None)
+    monkeypatch.setattr(tuning_search, "fit", fit)
+    monkeypatch.setattr(tuning_search, "build_network", lambda *_: None)
     best = []
     for targets in (["Omega_m"], ["Omega_m", "sigma_8"], ["Omega_m"]):
-        search = tuning.prepare_search(altered(profile, targets=targets))
-        study = tuning.run_study(
+        search = tuning_search.prepare_search(altered(profile, targets=targets))
+        study = tuning_search.run_study(
             search.data, search.profile, storage=tmp_path / "s.db", n_trials=2, name=search.name
         )
         best.append(study.best_value)
@@ -476,8 +505,8 @@ def test_more_trials_continue_a_study(profile, monkeypatch):
 
 def test_maps_with_a_known_answer_are_kept_by_their_identity(tmp_path, profile, monkeypatch, edit):
     known, short = known_answer(60, 30, 16), altered(profile, known_answer_epochs=2)
-    learnt = lambda: validation.known_answer_test(known, short, "kmax:1", folder=tmp_path)  # noqa: E731
-    fit, epochs = validation.fit, []
+    learnt = lambda: known_posterior.known_answer_test(known, short, "kmax:1", folder=tmp_path)  # noqa: E731
+    fit, epochs = known_posterior.fit, []
 
     def counted(*arguments, **options):
         def count(row):
@@ -487,12 +516,12 @@ def test_maps_with_a_known_answer_are_kept_by_their_identity(tmp_path, profile, 
 
         return fit(*arguments, **options, epoch_callback=count)
 
-    monkeypatch.setattr(validation, "fit", counted)
+    monkeypatch.setattr(known_posterior, "fit", counted)
     stop = 1
     with pytest.raises(KeyboardInterrupt):
         learnt()
     stop = None
-    edit("fields", "\nEXTRA = 1\n")
+    edit("validation.gaussian_fields", "\nEXTRA = 1\n")
     made = learnt()
     assert epochs == [1, 1, 2]  # the checkpoint of other code is not resumed from
     folder = tmp_path / "gaussian" / folder_name("kmax:1")

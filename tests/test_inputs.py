@@ -11,13 +11,20 @@ import numpy as np
 import pytest
 import torch
 
-from cosmolib import inputs, suites
-from cosmolib.cuts import apply_cut
-from cosmolib.inputs import MapsOnDisk, denormalise, normalise, prepare_data, write_cut_suite
-from cosmolib.networks import build_network
-from cosmolib.profile import load_profile
-from cosmolib.suites import map_indices, open_suite, read_maps, split_simulations, subset
-from cosmolib.training import fit, run_network, seeded
+from cosmolib.cuts.apply import apply_cut
+from cosmolib.data import suites
+from cosmolib.data.suites import map_indices, open_suite, read_maps, split_simulations, subset
+from cosmolib.study.profile import load_profile
+from cosmolib.training import dataset
+from cosmolib.training.dataset import (
+    MapsOnDisk,
+    denormalise,
+    normalise,
+    prepare_data,
+    write_cut_suite,
+)
+from cosmolib.training.fit import fit, run_network, seeded
+from cosmolib.training.networks import build_network
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -79,7 +86,7 @@ def test_every_map_has_its_own_parameters(suite, data, profile):
 def test_random_fills_do_not_depend_on_the_part_or_block(suite, profile, monkeypatch):
     cut = "below:2e11:random"
     whole = prepare_data(suite, profile, cut)
-    monkeypatch.setattr(inputs, "BLOCK", 7)
+    monkeypatch.setattr(dataset, "BLOCK", 7)
     parts = prepare_data(suite, profile, cut)
     assert torch.equal(whole.train_x, parts.train_x)
     assert torch.equal(whole.test_x, parts.test_x)
@@ -157,9 +164,10 @@ def test_every_pixel_that_is_trained_on_is_checked(suite, profile, tmp_path, mon
 MEMORY = """
 import sys
 import numpy as np, torch
-from cosmolib import inputs, suites
-from cosmolib.cuts import apply_cut
-from cosmolib.profile import load_profile
+from cosmolib.data import suites
+from cosmolib.training import dataset
+from cosmolib.cuts.apply import apply_cut
+from cosmolib.study.profile import load_profile
 
 def peak():  # of this program: ru_maxrss would remember the process that started it
     status = open("/proc/self/status").read()
@@ -169,8 +177,8 @@ profile = load_profile("camels", storage=sys.argv[2], n_simulations=None)
 apply_cut(np.ones((2, 256, 256), np.float32), "kmax:10")  # the library's own workspace
 base = peak()
 suite = suites.open_suite("IllustrisTNG", data_dir=sys.argv[1])
-inputs.write_cut_suite(suite, "kmax:10", sys.argv[1] + "/cut")
-data = inputs.prepare_data(suite, profile)
+dataset.write_cut_suite(suite, "kmax:10", sys.argv[1] + "/cut")
+data = dataset.prepare_data(suite, profile)
 data.train_x[:128]
 print((peak() - base) / suite.maps.nbytes, peak() - base)
 """
@@ -202,7 +210,7 @@ def test_a_file_is_never_in_memory_more_than_once(tmp_path, storage, limit):
 # -------------------------------------------------------------------------------- cutting to a file
 @pytest.mark.parametrize("cut", ["kmax:2", "kmin:1@log", "above:3e11:clamp", "below:2e11:random"])
 def test_a_cut_file_holds_what_apply_cut_gives(suite, profile, tmp_path, cut, monkeypatch):
-    monkeypatch.setattr(inputs, "BLOCK", 50)
+    monkeypatch.setattr(dataset, "BLOCK", 50)
     written = write_cut_suite(suite, cut, tmp_path)
     assert written.maps_path == tmp_path / "Lite" / suite.maps_path.name
     np.testing.assert_array_equal(written.maps, apply_cut(suite.maps, cut))
@@ -233,17 +241,17 @@ def test_raw_maps_are_never_overwritten_nor_cut_twice(suite, tmp_path):
 
 KILLED = """
 import os, signal, sys
-from cosmolib import inputs
-from cosmolib.suites import open_suite
-inputs.BLOCK = 50
-cut_maps, calls = inputs.cut_maps, []
+from cosmolib.training import dataset
+from cosmolib.data.suites import open_suite
+dataset.BLOCK = 50
+cut_maps, calls = dataset.cut_maps, []
 def counted(*arguments):
     calls.append(1)
     if len(calls) == 4:
         os.kill(os.getpid(), signal.SIGKILL)
     return cut_maps(*arguments)
-inputs.cut_maps = counted
-inputs.write_cut_suite(open_suite("Lite", data_dir=sys.argv[1]), "kmax:2", sys.argv[2])
+dataset.cut_maps = counted
+dataset.write_cut_suite(open_suite("Lite", data_dir=sys.argv[1]), "kmax:2", sys.argv[2])
 """
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from cosmolib import interpretation
-from cosmolib.evaluation import train_run
-from cosmolib.interpretation import (
+from cosmolib.data.scaling import Scaling
+from cosmolib.interpretation import experiments
+from cosmolib.interpretation.experiments import (
     Subject,
     against_retraining,
     baseline_of,
@@ -23,11 +23,12 @@ from cosmolib.interpretation import (
     under_moves,
     under_share,
 )
-from cosmolib.networks import build_network
-from cosmolib.profile import load_profile
-from cosmolib.runs import Run, read_json
-from cosmolib.scaling import Scaling
-from cosmolib.training import seeded
+from cosmolib.study.io import read_json
+from cosmolib.study.profile import load_profile
+from cosmolib.study.run import Run
+from cosmolib.training.fit import seeded
+from cosmolib.training.networks import build_network
+from cosmolib.training.run import train_run
 
 GRID = 32
 
@@ -156,4 +157,4 @@ def test_rank_agreement_knows_order_and_doubt():
     doubtful = rank_agreement([row(*point, 0.5) for point in points], "Omega_m")
     assert doubtful["low"] < 0
     assert rank_agreement([], "Omega_m")["value"] is None
-    assert interpretation.USUAL_BASELINE["integrated_gradients"] == "mean_log"
+    assert experiments.USUAL_BASELINE["integrated_gradients"] == "mean_log"

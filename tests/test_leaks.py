@@ -7,15 +7,16 @@ import pytest
 import torch
 from conftest import lognormal_maps, write_suite_files
 
-from cosmolib.baseline import summary_baseline
-from cosmolib.evaluation import predict_test, r2, train_run
-from cosmolib.inputs import prepare_data
-from cosmolib.networks import build_network
-from cosmolib.profile import load_profile
-from cosmolib.runs import Run
-from cosmolib.scaling import fit_scaling
-from cosmolib.suites import map_indices, open_suite, parameter_ranges, split_simulations
-from cosmolib.training import fit, seeded
+from cosmolib.data.scaling import fit_scaling
+from cosmolib.data.suites import map_indices, open_suite, parameter_ranges, split_simulations
+from cosmolib.results.baseline import summary_baseline
+from cosmolib.study.profile import load_profile
+from cosmolib.study.run import Run
+from cosmolib.training.dataset import prepare_data
+from cosmolib.training.fit import fit, seeded
+from cosmolib.training.networks import build_network
+from cosmolib.training.run import predict_test, train_run
+from cosmolib.training.scores import r2
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from cosmolib import embedded, lattice, shards
-from cosmolib.runs import read_json
-from cosmolib.spectra import power_spectrum
-from cosmolib.suites import mean_surface_density, open_suite
+from cosmolib.data import lite
+from cosmolib.data.spectra import power_spectrum
+from cosmolib.data.suites import mean_surface_density, open_suite
+from cosmolib.study.io import read_json
+from lite import generate, validate
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def _mass_error(suite):
 
 
 def test_maps_follow_camels_table(twins):
-    params, _ = shards.read_table(embedded.DATA / embedded.TABLE)
+    params, _ = generate.read_table(lite.DATA / lite.TABLE)
     for suite in twins:
         assert suite.n_simulations >= 400
         np.testing.assert_array_equal(suite.params, params[: suite.n_simulations])
@@ -73,17 +74,17 @@ def test_suppression_grows_with_a_sn1(twins, ratio):
 
 def test_the_particle_lattice_carries_no_information():
     """Another tracer lattice changes R2 of a ridge by less than R2's bootstrap error."""
-    with np.load(embedded.DATA / "lattice.npz", allow_pickle=False) as stored:
+    with np.load(lite.DATA / "lattice.npz", allow_pickle=False) as stored:
         spectra = {name: stored[name] for name in ("shipped", "finer", "shifted")}
         params = stored["params"]
-    report = lattice.lattice_check(spectra, params[:, :2])
+    report = validate.lattice_check(spectra, params[:, :2])
     for parameter, (_, low, high) in report["r2"]["shipped"].items():
         for name, changes in report["difference"].items():
             assert abs(changes[parameter][0]) < (high - low) / 2, (parameter, name)
-    assert read_json(embedded.DATA / "validation.json")["lattice"]["simulations"] == len(params)
+    assert read_json(lite.DATA / "validation.json")["lattice"]["simulations"] == len(params)
 
 
-SMALL_SETS = [name for name in embedded.embedded_sets() if name != "LH"]
+SMALL_SETS = [name for name in lite.embedded_sets() if name != "LH"]
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ def small():
 
 @pytest.mark.parametrize("name", SMALL_SETS)
 def test_small_sets_follow_their_tables_and_keep_mass(small, name):
-    params, _ = shards.read_table(embedded.DATA / embedded.table_name(name))
+    params, _ = generate.read_table(lite.DATA / lite.table_name(name))
     for suite in small[name][:2]:
         np.testing.assert_array_equal(suite.params, params)
         assert suite.maps.shape[1:] == (64, 64)

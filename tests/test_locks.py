@@ -7,12 +7,12 @@ import sys
 import filelock
 import pytest
 
-from cosmolib import locks
-from cosmolib.locks import Busy, held, is_held, owner
+from cosmolib.study import locks
+from cosmolib.study.locks import Busy, held, is_held, owner
 
 HOLDER = """
 import sys, time
-from cosmolib.locks import held
+from cosmolib.study.locks import held
 with held(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cosmolib.networks import (
+from cosmolib.training.networks import (
     ARCHITECTURES,
     build_network,
     count_parameters,

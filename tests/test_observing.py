@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from test_cuts import lognormal_maps
 
-from cosmolib.cuts import Cut, apply_cut, cut_mask
-from cosmolib.inputs import prepare_data, scaling_kind
-from cosmolib.observing import REFERENCE_DENSITY
-from cosmolib.profile import load_profile
-from cosmolib.suites import mean_surface_density, open_suite
+from cosmolib.cuts.apply import apply_cut, cut_mask
+from cosmolib.cuts.grammar import Cut
+from cosmolib.cuts.noise import REFERENCE_DENSITY
+from cosmolib.data.suites import mean_surface_density, open_suite
+from cosmolib.study.profile import load_profile
+from cosmolib.training.dataset import prepare_data, scaling_kind
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_workflow import write_notebook
 
-from cosmolib import plugins
-from cosmolib.cuts import register_cut
-from cosmolib.embedded import expand, packed_files
-from cosmolib.grammar import Cut, CutError, cut_of, folder_name
-from cosmolib.plugins import SUITES, Registry
-from cosmolib.runs import is_folder_name
-from cosmolib.studies import open_study
+from cosmolib.cuts.apply import register_cut
+from cosmolib.cuts.grammar import Cut, CutError, cut_of, folder_name
+from cosmolib.data.lite import expand, packed_files
+from cosmolib.study import registry
+from cosmolib.study.io import is_folder_name
+from cosmolib.study.registry import SUITES, Registry
+from cosmolib.tuning.shared_study import open_study
 
 ROOT = Path(__file__).resolve().parent.parent
 ODD = """it's a "täst" {x} #1 & 100% ?"""  # pip itself cannot install below a folder with $name
@@ -35,13 +35,13 @@ NAMES = ("smooth", "aux", "com1", "a_b", "a__b", "a_", "a__", "delta", "x1", "km
 @pytest.fixture(scope="module", autouse=True)
 def registered():
     """Cuts of a plugin with awkward names: each takes 0, 1 or 2 numbers."""
-    before = plugins.CUTS.entries
-    plugins.CUTS.entries = {}
+    before = registry.CUTS.entries
+    registry.CUTS.entries = {}
     for index, name in enumerate(NAMES):
         arguments = ["maps", "a", "b"][: index % 3 + 1]
         register_cut(name)(eval(f"lambda {', '.join(arguments)}: maps"))
     yield
-    plugins.CUTS.entries = before
+    registry.CUTS.entries = before
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_folder_of_a_cut(cut, name):
 
 
 def test_a_reserved_name_of_windows_is_no_folder():
-    plugins.CUTS.entries["nul"] = plugins.CUTS.entries["smooth"]
+    registry.CUTS.entries["nul"] = registry.CUTS.entries["smooth"]
     assert folder_name("nul") == "nul-"
     assert cut_of("nul-") == "nul"
 
@@ -114,7 +114,7 @@ def test_no_folder_of_a_cut(name):
 
 
 def test_a_cut_too_long_for_a_folder():
-    plugins.CUTS.entries["l" * 201] = plugins.CUTS.entries["smooth"]
+    registry.CUTS.entries["l" * 201] = registry.CUTS.entries["smooth"]
     with pytest.raises(CutError, match="characters"):
         folder_name("l" * 201)
 
@@ -160,7 +160,7 @@ def test_a_foreign_kernel_and_home_change_nothing(clone, tmp_path):
     source = write_notebook(
         tmp_path / f"{ODD}.ipynb",
         "name = ''  # a profile\nn = 1  # a number\nflag = False  # a flag",
-        "import json, os, sys\nfrom cosmolib import files",
+        "import json, os, sys\nfrom cosmolib.study import io as files",
         "print(json.dumps([sys.executable, os.getcwd(), files.__file__, name, n, flag]))",
     )
     env = {"JUPYTER_PATH": str(tmp_path / "share"), "JUPYTER_DATA_DIR": str(tmp_path / "share")}

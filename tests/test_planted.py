@@ -3,9 +3,15 @@
 import numpy as np
 import pytest
 
-from cosmolib.cuts import apply_cut
-from cosmolib.observing import REFERENCE_DENSITY
-from cosmolib.planted import PLACES, place, planted_maps, planted_pixels, planted_share
+from cosmolib.cuts.apply import apply_cut
+from cosmolib.cuts.noise import REFERENCE_DENSITY
+from cosmolib.validation.injected_signals import (
+    PLACES,
+    place,
+    planted_maps,
+    planted_pixels,
+    planted_share,
+)
 
 ENDS = (0.1, 0.3, 0.5)
 

@@ -8,7 +8,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from cosmolib import plots, plots_cuts
+from cosmolib.plots import cuts as plots_cuts
+from cosmolib.plots import style as plots_style
 
 RNG = np.random.default_rng(5)
 SIMULATIONS, GRID, MODES = 12, 16, 8
@@ -20,7 +21,7 @@ PARAMS = np.column_stack([np.linspace(0.1, 0.5, SIMULATIONS), RNG.uniform(0.25, 
 def style():
     """Every test draws in the book's style and closes what it drew."""
     with plt.style.context("default"):
-        plots.use_style()
+        plots_style.use_style()
         yield
     plt.close("all")
 
@@ -47,24 +48,24 @@ ENTRY = {
 }
 BOXES = {"k": K, "measured_over_hmcode": {"q16": noise(MODES), "q84": noise(MODES)}}
 FIGURES = {
-    "parameter_space": lambda: plots.parameter_space(PARAMS, parts()),
-    "twin_gallery": lambda: plots.twin_gallery(
+    "parameter_space": lambda: plots_style.parameter_space(PARAMS, parts()),
+    "twin_gallery": lambda: plots_style.twin_gallery(
         density(), density(), list("abcd"), ("Nbody_Lite", "Lite")
     ),
-    "mean_density": lambda: plots.mean_density(
+    "mean_density": lambda: plots_style.mean_density(
         PARAMS[:, 0], noise(SIMULATIONS, 15), noise(SIMULATIONS, 3), "Lite"
     ),
-    "by_cosmology": lambda: plots.by_cosmology(
+    "by_cosmology": lambda: plots_style.by_cosmology(
         np.linspace(10, 13, 5), noise(SIMULATIONS, 5), K, noise(SIMULATIONS, MODES), PARAMS
     ),
-    "power_3d": lambda: plots.power_3d([ENTRY, ENTRY], BOXES),
-    "feedback_ratio": lambda: plots.feedback_ratio(
+    "power_3d": lambda: plots_style.power_3d([ENTRY, ENTRY], BOXES),
+    "feedback_ratio": lambda: plots_style.feedback_ratio(
         K, noise(SIMULATIONS, MODES), PARAMS, 5.0, ("Lite", "Nbody_Lite")
     ),
-    "lattice_check": lambda: plots.lattice_check(
+    "lattice_check": lambda: plots_style.lattice_check(
         {name: {"Omega_m": (0.7, 0.6, 0.8), "sigma_8": (0.5, 0.4, 0.6)} for name in "ab"}
     ),
-    "scaled_pixels": lambda: plots.scaled_pixels({"log": noise(99), "linear": noise(9, 9)}),
+    "scaled_pixels": lambda: plots_style.scaled_pixels({"log": noise(99), "linear": noise(9, 9)}),
     "cut_gallery": lambda: plots_cuts.cut_gallery(density(5), ["none", "mask:above:1e12", *"xyz"]),
     "cut_spectra": lambda: plots_cuts.cut_spectra(
         K, {"Fourier": {"kmax:4": noise(SIMULATIONS, MODES)}}
@@ -101,7 +102,7 @@ def test_every_public_figure_is_tested():
     helpers |= {"scale_bar", "band", "log_ticks"}
     public = {
         name
-        for module in (plots, plots_cuts)
+        for module in (plots_style, plots_cuts)
         for name, value in vars(module).items()
         if callable(value) and getattr(value, "__module__", "") == module.__name__
     }
@@ -115,19 +116,21 @@ def test_one_density_norm_and_negative_pixels_are_marked():
     _, axes = plots_cuts.cut_gallery(maps, ["none", "kmax:4"], columns=2)
     images = [ax.images[0] for ax in axes.flat]
     for image in images:
-        assert (image.norm.vmin, image.norm.vmax) == plots.DENSITY_RANGE
+        assert (image.norm.vmin, image.norm.vmax) == plots_style.DENSITY_RANGE
     shown = images[1].to_rgba(images[1].get_array())
-    marked = np.all(np.isclose(shown[..., :3], mpl.colors.to_rgb(plots.NOT_POSITIVE)), axis=-1)
+    marked = np.all(
+        np.isclose(shown[..., :3], mpl.colors.to_rgb(plots_style.NOT_POSITIVE)), axis=-1
+    )
     np.testing.assert_array_equal(marked, maps[1] <= 0)
 
 
 def test_quantile_groups_are_ordered_and_complete():
     values = RNG.normal(size=50)
-    groups = plots.quantile_groups(values, 4)
+    groups = plots_style.quantile_groups(values, 4)
     assert sorted(np.concatenate(groups)) == list(range(50))
     for low, high in zip(groups, groups[1:], strict=False):
         assert values[low].max() <= values[high].min()
-    assert len(plots.quantile_groups(values[:2], 6)) == 2  # no empty group
+    assert len(plots_style.quantile_groups(values[:2], 6)) == 2  # no empty group
 
 
 def test_feedback_ratio_bins_show_the_means():
@@ -135,7 +138,9 @@ def test_feedback_ratio_bins_show_the_means():
     amplitude = np.linspace(0.25, 4, 60)
     params = np.ones((60, 6)) * amplitude[:, None] ** (np.arange(6) == 2)
     ratio = np.tile((1 - 0.2 * amplitude)[:, None], (1, MODES))
-    _, (_, right) = plots.feedback_ratio(K, ratio, params, 5.0, ("Lite", "Nbody_Lite"), n_bins=6)
+    _, (_, right) = plots_style.feedback_ratio(
+        K, ratio, params, 5.0, ("Lite", "Nbody_Lite"), n_bins=6
+    )
     line, _, (bars,) = right.containers[0]
     x, y = (np.asarray(values, float) for values in line.get_data())
     np.testing.assert_allclose(y, 1 - 0.2 * x)
@@ -154,8 +159,8 @@ def test_cut_spectra_shows_removed_power_at_the_edge_not_as_a_gap():
 
 
 def test_the_proxy_is_called_a_proxy():
-    assert "proxy" in plots.suite_label("Lite")
-    assert "proxy" not in plots.suite_label("IllustrisTNG")
-    assert "gravity only" in plots.suite_label("Nbody_Lite")
-    _, axes = plots.twin_gallery(density(1), density(1), ["a"], ("Nbody_Lite", "Lite"))
+    assert "proxy" in plots_style.suite_label("Lite")
+    assert "proxy" not in plots_style.suite_label("IllustrisTNG")
+    assert "gravity only" in plots_style.suite_label("Nbody_Lite")
+    _, axes = plots_style.twin_gallery(density(1), density(1), ["a"], ("Nbody_Lite", "Lite"))
     assert "proxy" in axes[1, 0].get_ylabel()

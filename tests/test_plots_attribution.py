@@ -8,7 +8,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from cosmolib import plots, plots_attribution, plots_checks
+from cosmolib.plots import attribution as plots_attribution
+from cosmolib.plots import sanity_checks as plots_sanity_checks
+from cosmolib.plots import style as plots_style
 
 PARAMETERS = ["Omega_m", "sigma_8"]
 BINS = np.array([[0.5, 0.4, 0.6], [1.5, 1.4, 1.6]])
@@ -19,7 +21,7 @@ UNKNOWN = {"value": 0.2, "low": None, "high": None}
 @pytest.fixture(autouse=True)
 def style():
     with plt.style.context("default"):
-        plots.use_style()
+        plots_style.use_style()
         yield
     plt.close("all")
 
@@ -88,18 +90,18 @@ def test_completeness():
 
 def test_checks():
     methods = {"saliency": [ESTIMATE, UNKNOWN], "smooth_grad": [UNKNOWN, None]}
-    axes = draw(plots_checks.cascade(["FC2", "seed 2"], [methods, methods], ["a", "b"]))
+    axes = draw(plots_sanity_checks.cascade(["FC2", "seed 2"], [methods, methods], ["a", "b"]))
     np.testing.assert_allclose(heights(axes[1])[0], [0.4, 0.2])
     assert [t.get_text() for t in axes[0].get_xticklabels()] == ["FC2", "seed 2"]
     matrix = np.array([[1.0, 0.25], [0.25, 1.0]])
-    axes = draw(plots_checks.agreement(["a", "b"], [matrix, matrix], ["one", "two"]))
+    axes = draw(plots_sanity_checks.agreement(["a", "b"], [matrix, matrix], ["one", "two"]))
     assert [t.get_text() for t in axes[0].texts] == ["1.00", "0.25", "0.25", "1.00"]
     axes = draw(
-        plots_checks.transformations(["a", "b"], [methods, methods], ["x", "y"], [None, 0.5])
+        plots_sanity_checks.transformations(["a", "b"], [methods, methods], ["x", "y"], [None, 0.5])
     )
     assert axes[0].get_ylim() == (1.5, -0.5)
     curves = {"random": np.array([0.0, 0.5]), "saliency": np.array([0.0, 1.0])}
-    axes = draw(plots_checks.replacement(np.array([0.0, 1.0]), curves, curves, "distance"))
+    axes = draw(plots_sanity_checks.replacement(np.array([0.0, 1.0]), curves, curves, "distance"))
     np.testing.assert_allclose(axes[1].lines[1].get_ydata(), [0.0, 1.0])
 
 
@@ -115,7 +117,7 @@ def test_against_retraining():
         for suite in ("Lite", "Nbody_Lite")
         for cut in ("above:delta=0:clamp", "below:delta=0:clamp")
     ]
-    axes = draw(plots_checks.attribution_against_retraining(rows, PARAMETERS))
+    axes = draw(plots_sanity_checks.attribution_against_retraining(rows, PARAMETERS))
     found = [bars[0] for bars in axes[0].containers]
     assert [(float(p.get_xdata()[0]), float(p.get_ydata()[0])) for p in found] == [(0.4, 0.2)] * 4
     assert [p.get_markerfacecolor() == "white" for p in found] == [False, False, True, True]

@@ -4,7 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from cosmolib import plots, plots_results
+from cosmolib.plots import results as plots_results
+from cosmolib.plots import style as plots_style
 
 PARAMETERS = ["Omega_m", "sigma_8"]
 SUITES = ["Lite", "Nbody_Lite"]
@@ -40,7 +41,7 @@ def draw(figure):
 
 def xy(ax):
     """All points of an axis' lines with a marker of the book (the caps of bars have others)."""
-    lines = [line for line in ax.get_lines() if line.get_marker() in plots.MARKERS]
+    lines = [line for line in ax.get_lines() if line.get_marker() in plots_style.MARKERS]
     return np.array([point for line in lines for point in line.get_xydata()])
 
 

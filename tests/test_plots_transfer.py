@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from test_plots_results import PARAMETERS, SUITES, draw, estimate
 
-from cosmolib import plots_transfer
+from cosmolib.plots import generalisation as plots_generalisation
 
 pytestmark = pytest.mark.usefixtures("canvas")
 
@@ -27,13 +27,13 @@ def test_transfer_matrix_names_both_suites(older):
             for x in cross
             if x["scaling"] == "trained"
         ]
-    fig, axes = draw(plots_transfer.transfer_matrix(cross, PARAMETERS))
+    fig, axes = draw(plots_generalisation.transfer_matrix(cross, PARAMETERS))
     labels = [text.get_text() for text in axes[0, 0].get_yticklabels()]
     assert labels[1] == "Lite → Nbody_Lite"
     assert len(labels) == 4
     assert len(fig.legends[0].get_texts()) == (2 if older else 3)
     cross[0]["r2"] = each(-6000)
-    _, axes = draw(plots_transfer.transfer_matrix(cross, PARAMETERS))
+    _, axes = draw(plots_generalisation.transfer_matrix(cross, PARAMETERS))
     assert axes[0, 0].get_xlim() == (-1.05, 1.05)  # one bad case leaves the others readable
 
 
@@ -43,7 +43,7 @@ def test_cosmic_variance_shows_every_box():
         {"suite": s, "targets": PARAMETERS, "truth": [0.3, 0.8], "mean": mean, "sigma": each(0.05)}
         for s in SUITES
     ]
-    _, axes = draw(plots_transfer.cosmic_variance(tables, PARAMETERS))
+    _, axes = draw(plots_generalisation.cosmic_variance(tables, PARAMETERS))
     assert len(axes) == 2
     np.testing.assert_allclose(axes[0].lines[0].get_xydata(), mean)
 
@@ -55,7 +55,7 @@ def test_response_has_a_column_for_each_varied_parameter():
         for s in SUITES
         for v in ("Omega_m", "A_SN1")
     ]  # fmt: skip
-    _, axes = draw(plots_transfer.response(curves, PARAMETERS))
+    _, axes = draw(plots_generalisation.response(curves, PARAMETERS))
     assert axes.shape == (2, 2)
     assert [ax.get_xscale() for ax in axes[1]] == ["linear", "log"]
     assert "SN1" in axes[1, 1].get_xlabel()
@@ -75,7 +75,7 @@ def test_extremes_are_named():
         for s in SUITES
         for what in ("fiducial", "A_SN1 = 100")
     ]
-    _, axes = draw(plots_transfer.extremes(rows, PARAMETERS))
+    _, axes = draw(plots_generalisation.extremes(rows, PARAMETERS))
     labels = [text.get_text() for text in axes[0].get_yticklabels()]
     assert labels[0] == "fiducial"
     assert labels[1].endswith("= 100")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from test_plots_results import PARAMETERS, draw, estimate
 
-from cosmolib import plots_results, plots_validation
+from cosmolib.plots import results as plots_results
+from cosmolib.plots import validation as plots_validation
 
 pytestmark = pytest.mark.usefixtures("canvas")
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from cosmolib import posteriors
-from cosmolib.inputs import normalise
-from cosmolib.networks import build_network
-from cosmolib.suites import parameter_ranges
-from cosmolib.training import run_network
+from cosmolib.data.suites import parameter_ranges
+from cosmolib.training.dataset import normalise
+from cosmolib.training.fit import run_network
+from cosmolib.training.networks import build_network
+from cosmolib.validation import flow_posterior
 
 LEVELS = np.array([0.2, 0.5, 0.6827, 0.9])
 NAMES = np.array(["Omega_m", "sigma_8"])
@@ -28,8 +28,8 @@ def gaussian(scale=1.0, shift=0.0, m=2000, n=200):
 
 def test_right_posteriors_have_nominal_coverage():
     samples, predictions = gaussian()
-    found = posteriors.rank_coverage(samples, predictions, LEVELS, 200)
-    for table in (*found.values(), posteriors.tarp(samples, predictions, LEVELS, 200)):
+    found = flow_posterior.rank_coverage(samples, predictions, LEVELS, 200)
+    for table in (*found.values(), flow_posterior.tarp(samples, predictions, LEVELS, 200)):
         np.testing.assert_allclose(table[:, 0], LEVELS, atol=0.04)
         assert (table[:, 1] <= table[:, 0]).all()
         assert (table[:, 0] <= table[:, 2]).all()
@@ -38,20 +38,20 @@ def test_right_posteriors_have_nominal_coverage():
 @pytest.mark.parametrize(("scale", "sign"), [(0.6, -1), (1.6, 1)])
 def test_wrong_widths_are_seen(scale, sign):
     samples, predictions = gaussian(scale)
-    ranks = posteriors.rank_coverage(samples, predictions, [0.6827], 200)
+    ranks = flow_posterior.rank_coverage(samples, predictions, [0.6827], 200)
     for table in ranks.values():
         assert sign * (table[0, 0] - 0.6827) > 0.1
         assert not table[0, 1] < 0.6827 < table[0, 2]
-    tarp = posteriors.tarp(samples, predictions, [0.1, 0.9], 200)
+    tarp = flow_posterior.tarp(samples, predictions, [0.1, 0.9], 200)
     # Too narrow: the truth is nearer or farther than nearly all samples too often.
     assert sign * (tarp[1, 0] - tarp[0, 0] - 0.8) > 0.05
 
 
 def test_a_bias_is_seen():
     samples, predictions = gaussian(shift=1.5)
-    for table in posteriors.rank_coverage(samples, predictions, [0.6827], 200).values():
+    for table in flow_posterior.rank_coverage(samples, predictions, [0.6827], 200).values():
         assert table[0, 0] < 0.55
-    tarp = posteriors.tarp(samples, predictions, LEVELS, 200)
+    tarp = flow_posterior.tarp(samples, predictions, LEVELS, 200)
     assert np.abs(tarp[:, 0] - LEVELS).max() > 0.08
 
 
@@ -60,7 +60,7 @@ def test_features_are_what_the_last_layer_sees():
         torch.manual_seed(0)
         network = build_network("lite", 16, 2, 0.3, 2)
         x = torch.randn(5, 1, 16, 16)
-    found = posteriors.network_features(network, x)
+    found = flow_posterior.network_features(network, x)
     assert not network.training
     mean, root = network.FC2(torch.from_numpy(found)).chunk(2, dim=1)
     expected = run_network(network, x)
@@ -83,7 +83,7 @@ def fitted():
     pytest.importorskip("sbi")
     features, theta, _ = problem()
     state = torch.get_rng_state()
-    flow = posteriors.fit_posterior(
+    flow = flow_posterior.fit_posterior(
         features[:2000], theta[:2000], features[2000:2400], theta[2000:2400],
         suite="Lite", targets=NAMES, seed=3, max_epochs=80,
     )  # fmt: skip
@@ -107,9 +107,9 @@ def test_the_flow_finds_a_correlated_posterior(fitted):
     np.testing.assert_allclose(found, expected, rtol=0.3)
     assert found[0, 1] / np.sqrt(found[0, 0] * found[1, 1]) == pytest.approx(-0.9, abs=0.08)
     predictions = {"truth": physical[2400:], "simulation": np.arange(600), "parameters": NAMES}
-    tarp = posteriors.tarp(samples, predictions, LEVELS, 100)
+    tarp = flow_posterior.tarp(samples, predictions, LEVELS, 100)
     np.testing.assert_allclose(tarp[:, 0], LEVELS, atol=0.08)
-    moments = posteriors.as_predictions(samples, predictions)
+    moments = flow_posterior.as_predictions(samples, predictions)
     pull = (moments["mean"] - physical[2400:]) / moments["std"]
     np.testing.assert_allclose((pull**2).mean(0), 1, atol=0.25)
 
@@ -119,7 +119,7 @@ def test_the_flow_is_seeded_and_writes_nothing(fitted, tmp_path, monkeypatch):
     features, theta, _ = problem(300)
     pairs = (features[:200], theta[:200], features[200:], theta[200:])
     twice = [
-        posteriors.fit_posterior(*pairs, suite="Lite", targets=NAMES, seed=s, max_epochs=2)
+        flow_posterior.fit_posterior(*pairs, suite="Lite", targets=NAMES, seed=s, max_epochs=2)
         for s in (5, 5, 6)
     ]
     drawn = [flow.sample(features[:3], 20, seed=1) for flow in twice]
@@ -131,14 +131,14 @@ def test_the_flow_is_seeded_and_writes_nothing(fitted, tmp_path, monkeypatch):
 def test_validation_pairs_stop_the_training(fitted):
     losses = [row["valid_loss"] for row in fitted.history]
     assert len(losses) < 80  # stopped
-    assert np.argmin(losses) == len(losses) - 1 - posteriors.PATIENCE
+    assert np.argmin(losses) == len(losses) - 1 - flow_posterior.PATIENCE
 
 
 def test_a_missing_sbi_is_one_clear_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "sbi.neural_nets.net_builders", None)
     features, theta, _ = problem(20)
     with pytest.raises(ImportError, match=r"pip install -e '.\[posterior\]'"):
-        posteriors.fit_posterior(
+        flow_posterior.fit_posterior(
             features, theta, features, theta, suite="Lite", targets=NAMES, seed=0
         )
 
@@ -146,6 +146,6 @@ def test_a_missing_sbi_is_one_clear_error(monkeypatch):
 def test_features_must_fit_their_parameters(fitted):
     features, theta, _ = problem(20)
     with pytest.raises(ValueError, match="10 rows of parameters"):
-        posteriors.fit_posterior(
+        flow_posterior.fit_posterior(
             features, theta[:10], features, theta, suite="Lite", targets=NAMES, seed=0
         )

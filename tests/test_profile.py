@@ -9,9 +9,9 @@ import jsonschema
 import numpy as np
 import pytest
 
-from cosmolib import plugins
-from cosmolib.files import parse_yaml, read_json, read_yaml, write_yaml
-from cosmolib.profile import Profile, load_profile
+from cosmolib.study import registry
+from cosmolib.study.io import parse_yaml, read_json, read_yaml, write_yaml
+from cosmolib.study.profile import Profile, load_profile
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 SHIPPED = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
@@ -230,7 +230,7 @@ def test_all_faults_at_once(write):
         (
             "key 'cuts', entry 2: cannot read cut 'kmax'", "key 'hidden': found 0",
             "key 'epochs': found 0", "unknown key 'suits', expected one of: suites",
-            "unknown key 'zz', expected one of: name, plugins,",
+            "unknown key 'zz', expected one of: name, registry,",
             "unknown key 'hiden', expected one of: hidden",
             "found no key seeds, betas, expected every profile key",
         ),
@@ -272,13 +272,13 @@ def test_values_that_are_good(write):
 
 
 def test_a_plugin_is_loaded_before_its_names_are_looked_up(write, tmp_path, monkeypatch):
-    for table in (plugins.SUITES, plugins.CUTS, plugins.NETWORKS, plugins.METHODS):
+    for table in (registry.SUITES, registry.CUTS, registry.NETWORKS, registry.METHODS):
         monkeypatch.setattr(table, "entries", {})
-    monkeypatch.setattr(plugins, "_loaded", {})
+    monkeypatch.setattr(registry, "_loaded", {})
     (tmp_path / "mine.py").write_text(
-        "from cosmolib.cuts import register_cut\n"
-        "from cosmolib.networks import register_network\n"
-        "from cosmolib.suites import register_suite\n"
+        "from cosmolib.cuts.apply import register_cut\n"
+        "from cosmolib.training.networks import register_network\n"
+        "from cosmolib.data.suites import register_suite\n"
         "register_cut('smooth')(lambda maps, length: maps)\n"
         "register_network('wide')(lambda size, hidden, dropout, n_parameters: None)\n"
         "register_suite('Toy', [(0, 1)] * 6)\n"
@@ -286,7 +286,7 @@ def test_a_plugin_is_loaded_before_its_names_are_looked_up(write, tmp_path, monk
     own = {"suites": ["Toy", "Nbody_Toy"], "cuts": ["none", "smooth:1.0"], "architecture": "wide"}
     path = write(plugins=["mine.py"], n_simulations=2000, **own)
     assert len(lines_of(path, epochs=0)) == 1  # and no code is executed
-    assert not plugins.CUTS.entries
+    assert not registry.CUTS.entries
     profile = load_profile(path)
     assert profile.cuts == ["none", "smooth:1"]
     assert profile.plugins == [str(tmp_path / "mine.py")]

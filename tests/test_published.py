@@ -15,21 +15,16 @@ import torch
 from conftest import lognormal_maps, write_suite_files
 from torch import nn
 
-from cosmolib import evaluation
-from cosmolib.evaluation import (
-    adopt_run,
-    adopted_name,
-    load_run,
-    read_predictions,
-    train_run,
-)
-from cosmolib.inputs import prepare_data
-from cosmolib.networks import build_network, load_published_weights, published_network
-from cosmolib.profile import load_profile
-from cosmolib.runs import Run, read_json, sha256
-from cosmolib.suites import open_suite, parameter_ranges
-from cosmolib.training import moment_loss
-from cosmolib.transfer import cross_evaluate
+from cosmolib.data.suites import open_suite, parameter_ranges
+from cosmolib.results.generalisation import cross_evaluate
+from cosmolib.study.io import read_json, sha256
+from cosmolib.study.profile import load_profile
+from cosmolib.study.run import Run
+from cosmolib.training import run as training_run
+from cosmolib.training.dataset import prepare_data
+from cosmolib.training.fit import moment_loss
+from cosmolib.training.networks import build_network, load_published_weights, published_network
+from cosmolib.training.run import adopt_run, adopted_name, load_run, read_predictions, train_run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -278,7 +273,7 @@ def test_adopting_twice_does_nothing_and_another_file_starts_anew(adopted, profi
     path, run, result = adopted
     before = stamps(run)
     with monkeypatch.context() as patch:
-        patch.setattr(evaluation, "predict_test", None)
+        patch.setattr(training_run, "predict_test", None)
         assert adopt_run(run, profile, path) == result
     assert stamps(run) == before
     save(as_trained(build_network("o3", 32, 3, 0.0, 2), seed=1), path)  # of the same name

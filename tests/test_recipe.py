@@ -5,13 +5,13 @@ import pytest
 import torch
 from conftest import lognormal_maps, write_suite_files
 
-from cosmolib.cuts import apply_cut
-from cosmolib.inputs import prepare_data, write_cut_suite
-from cosmolib.networks import build_network, count_parameters
-from cosmolib.profile import load_profile
-from cosmolib.suites import open_suite, parameter_ranges, split_simulations
-from cosmolib.training import augment, learning_rate
-from cosmolib.tuning import SEARCH_SPACE, _inside
+from cosmolib.cuts.apply import apply_cut
+from cosmolib.data.suites import open_suite, parameter_ranges, split_simulations
+from cosmolib.study.profile import load_profile
+from cosmolib.training.dataset import prepare_data, write_cut_suite
+from cosmolib.training.fit import augment, learning_rate
+from cosmolib.training.networks import build_network, count_parameters
+from cosmolib.tuning.search import SEARCH_SPACE, _inside
 
 SUITE = "IllustrisTNG"
 SIMULATIONS, GRID = 40, 64

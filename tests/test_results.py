@@ -5,9 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cosmolib import baseline, results, runs
-from cosmolib.evaluation import r2
-from cosmolib.profile import load_profile
+from cosmolib.results import baseline
+from cosmolib.results import table as results_table
+from cosmolib.study import io
+from cosmolib.study import run as study_run
+from cosmolib.study.profile import load_profile
+from cosmolib.training import scores
+from cosmolib.training.scores import r2
 
 NAMES = ["Omega_m", "sigma_8"]
 
@@ -39,10 +43,10 @@ def study(profile, tmp_path, monkeypatch):
     for name in profile.suites:
         for cut, error in noise.items():
             for seed in profile.seeds[: 1 if cut.startswith("mask") else 2]:
-                run = runs.Run(profile.name, name, cut, profile.architecture, seed, tmp_path)
+                run = study_run.Run(profile.name, name, cut, profile.architecture, seed, tmp_path)
                 run.folder.mkdir(parents=True)
                 np.savez(run.path("predictions.npz"), **predictions(error, seed))
-                runs.write_json(run.path("metrics.json"), {})
+                io.write_json(run.path("metrics.json"), {})
     calls = []
 
     def ridge(suite, profile, cut):
@@ -55,11 +59,11 @@ def study(profile, tmp_path, monkeypatch):
         )
 
     monkeypatch.setattr(baseline, "summary_baseline", ridge)
-    monkeypatch.setattr(results, "study_suite", suite)
+    monkeypatch.setattr(results_table, "study_suite", suite)
     monkeypatch.setattr(
-        results, "cross_evaluate", lambda run, other, scaling: predictions(0.15, run.seed)
+        results_table, "cross_evaluate", lambda run, other, scaling: predictions(0.15, run.seed)
     )
-    monkeypatch.setattr(results, "suites_at_hand", lambda *_: [])
+    monkeypatch.setattr(results_table, "suites_at_hand", lambda *_: [])
     return SimpleNamespace(folder=tmp_path, calls=calls)
 
 
@@ -71,23 +75,23 @@ def row(table, suite, cut):
 def test_r2_of_is_the_mean_over_seeds_and_differences_are_paired():
     a, b = [predictions(0.05, s) for s in (1, 2)], [predictions(0.1, 3)]
     scores = [r2(x["mean"], None, x["truth"]) for x in (*a, *b)]
-    alone = results.r2_of(a, n_bootstrap=300)
-    paired = results.r2_of(a, b, n_bootstrap=300)
+    alone = scores.r2_of(a, n_bootstrap=300)
+    paired = scores.r2_of(a, b, n_bootstrap=300)
     for p, name in enumerate(NAMES):
         assert alone[name]["value"] == pytest.approx((scores[0][p] + scores[1][p]) / 2)
         assert paired[name]["value"] == pytest.approx(alone[name]["value"] - scores[2][p])
         assert alone[name]["low"] < alone[name]["value"] < alone[name]["high"]
-    same = results.r2_of(a, a, n_bootstrap=50)
+    same = scores.r2_of(a, a, n_bootstrap=50)
     assert all(end == 0 for entry in same.values() for end in entry.values())
 
 
 def test_a_bias_in_sigma_does_not_hang_on_the_surest_map():
     found = predictions(0.1)
     options = {"n_bootstrap": 50}
-    before = results.bias_of([found], in_sigma=True, **options)["sigma_8"]
+    before = scores.bias_of([found], in_sigma=True, **options)["sigma_8"]
     found["std"] = found["std"].copy()
     found["std"][0] = 1e-9
-    after = results.bias_of([found], in_sigma=True, **options)["sigma_8"]
+    after = scores.bias_of([found], in_sigma=True, **options)["sigma_8"]
     assert before["value"] == pytest.approx((found["mean"] - found["truth"])[:, 1].mean() / 0.1)
     assert all(after[key] == pytest.approx(before[key], rel=0.1) for key in before)
 
@@ -97,11 +101,11 @@ def test_other_test_maps_are_refused(key):
     other = predictions(0.1)
     other[key] = other[key][::-1].copy()
     with pytest.raises(ValueError, match=key):
-        results.r2_of([predictions(0.1)], [other], n_bootstrap=10)
+        scores.r2_of([predictions(0.1)], [other], n_bootstrap=10)
 
 
 def test_the_table_has_every_case_and_its_controls(profile, study):
-    table = results.results_table(profile, study.folder)
+    table = results_table.results_table(profile, study.folder)
     assert len(table["rows"]) == 8
     assert table["n_runs"] == 14
     assert table["dataset"] == "Lite"
@@ -135,14 +139,14 @@ def test_the_table_has_every_case_and_its_controls(profile, study):
         assert in_sigma["value"] == pytest.approx(bias["value"] / noise)
         assert bias["low"] < bias["value"] < bias["high"]
     assert table["sets"] == {"CV": [], "1P": [], "EX": []}
-    runs.write_json(study.folder / "table.json", table)
-    assert results.read_table(study.folder / "table.json") == table
+    io.write_json(study.folder / "table.json", table)
+    assert results_table.read_table(study.folder / "table.json") == table
 
 
 def test_controls_are_of_the_first_suite_and_no_rows(profile, study):
     controls = ["mask:above:delta=0"]
     profile = profile.replace(cuts=profile.cuts[:3], controls=controls)
-    table = results.results_table(profile, study.folder)
+    table = results_table.results_table(profile, study.folder)
     assert [(x["suite"], x["cut"]) for x in table["control_rows"]] == [("Lite", controls[0])]
     assert "baseline" not in table["control_rows"][0]
     assert len(table["rows"]) == 6
@@ -155,39 +159,39 @@ def test_seeds_are_a_second_source_of_error():
     apart = [same[0], predictions(0.12, 2, n=200)]
     widths = []
     for case in (same, apart):
-        found = results.r2_of(case, n_bootstrap=400)["sigma_8"]
+        found = scores.r2_of(case, n_bootstrap=400)["sigma_8"]
         widths.append(found["high"] - found["low"])
-    scores = [r2(x["mean"], None, x["truth"])[1] for x in apart]
+    values = [r2(x["mean"], None, x["truth"])[1] for x in apart]
     assert widths[1] > 3 * widths[0]
-    assert widths[1] > 0.8 * abs(scores[0] - scores[1])
-    paired = results.r2_of(apart, list(apart), n_bootstrap=400)["sigma_8"]
+    assert widths[1] > 0.8 * abs(values[0] - values[1])
+    paired = scores.r2_of(apart, list(apart), n_bootstrap=400)["sigma_8"]
     assert paired["value"] == 0
     assert paired["low"] < -0.01 < 0.01 < paired["high"]  # each case draws its own seeds
-    itself = results.r2_of(apart, apart, n_bootstrap=400)["sigma_8"]
+    itself = scores.r2_of(apart, apart, n_bootstrap=400)["sigma_8"]
     assert itself == {"value": 0, "low": 0, "high": 0}
 
 
 def test_the_baseline_is_made_once_for_the_same_data(profile, study):
-    results.results_table(profile, study.folder)
-    results.results_table(profile, study.folder)
+    results_table.results_table(profile, study.folder)
+    results_table.results_table(profile, study.folder)
     assert len(study.calls) == 8
-    results.results_table(profile.replace(split_seed=2), study.folder)
+    results_table.results_table(profile.replace(split_seed=2), study.folder)
     assert len(study.calls) == 16
 
 
 def test_a_study_without_uncut_runs_names_what_is_missing(profile, study, tmp_path):
     with pytest.raises(ValueError, match="none/lite-s"):
-        results.results_table(profile, tmp_path / "elsewhere")
+        results_table.results_table(profile, tmp_path / "elsewhere")
 
 
 def test_another_json_is_no_results_table(tmp_path):
-    runs.write_json(tmp_path / "x.json", {"schema": 99})
+    io.write_json(tmp_path / "x.json", {"schema": 99})
     with pytest.raises(ValueError, match="found schema 99"):
-        results.read_table(tmp_path / "x.json")
+        results_table.read_table(tmp_path / "x.json")
 
 
 def test_estimates_as_text():
-    scores = {"r2": 0.5, "r2_low": None, "r2_high": None}
-    assert results.as_text(results.from_metrics(scores, "r2")) == "0.50"
-    assert results.as_text({"value": None, "low": None, "high": None}) == "not defined"
-    assert results.as_text({"value": 1, "low": 0.5, "high": 1.5}, 1) == "1.0 [0.5, 1.5]"
+    entry = {"r2": 0.5, "r2_low": None, "r2_high": None}
+    assert scores.as_text(scores.from_metrics(entry, "r2")) == "0.50"
+    assert scores.as_text({"value": None, "low": None, "high": None}) == "not defined"
+    assert scores.as_text({"value": 1, "low": 0.5, "high": 1.5}, 1) == "1.0 [0.5, 1.5]"

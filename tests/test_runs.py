@@ -8,9 +8,14 @@ import subprocess
 import numpy as np
 import pytest
 
-from cosmolib import runs
-from cosmolib.profile import load_profile
-from cosmolib.runs import Run, atomic_path, provenance, read_json, write_json
+import cosmolib
+from cosmolib.study import io
+from cosmolib.study import provenance as provenance_module
+from cosmolib.study import run as study_run
+from cosmolib.study.io import atomic_path, read_json, write_json
+from cosmolib.study.profile import load_profile
+from cosmolib.study.provenance import provenance
+from cosmolib.study.run import Run
 
 
 # ---------------------------------------------------------------------------------- atomic writes
@@ -84,7 +89,7 @@ def test_unwritable_object_keeps_the_old_file(tmp_path):
 def test_sha256(tmp_path):
     path = tmp_path / "abc"
     path.write_bytes(b"abc")  # FIPS 180-2, appendix B.1
-    assert runs.sha256(path).startswith("ba7816bf8f01cfea414140de5dae2223")
+    assert io.sha256(path).startswith("ba7816bf8f01cfea414140de5dae2223")
 
 
 # -------------------------------------------------------------------------------------------- runs
@@ -127,7 +132,7 @@ def test_provenance_is_json_and_private(tmp_path):
     record = provenance(profile, "abc", 1.234, device="cpu", note="x")
     write_json(tmp_path / "provenance.json", record)
     assert read_json(tmp_path / "provenance.json") == record
-    assert record["versions"]["cosmolib"] == runs.__version__
+    assert record["versions"]["cosmolib"] == cosmolib.__version__
     assert record["versions"]["numpy"] == np.__version__
     assert record["config"]["data_dir"] == "CMD"
     assert record["config"]["epochs"] == profile.epochs
@@ -160,7 +165,7 @@ def test_git_state(tmp_path, monkeypatch):
         )  # fmt: skip
         return done.stdout.strip()
 
-    monkeypatch.setattr(runs, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(provenance_module, "REPOSITORY", tmp_path)
     assert provenance()["git"] is None  # no repository yet
     git("init", "-q")
     assert provenance()["git"] is None  # no commit yet
@@ -172,5 +177,5 @@ def test_git_state(tmp_path, monkeypatch):
     assert provenance()["git"]["dirty"] is True
     inner = tmp_path / "site-packages"
     inner.mkdir()
-    monkeypatch.setattr(runs, "REPOSITORY", inner)
+    monkeypatch.setattr(provenance_module, "REPOSITORY", inner)
     assert provenance()["git"] is None

@@ -6,9 +6,8 @@ import torch
 from test_attribution import Linear
 from torch import nn
 
-from cosmolib.attribution import attribute, make_baseline
-from cosmolib.networks import build_network
-from cosmolib.sanity import (
+from cosmolib.interpretation.attribution import attribute, make_baseline
+from cosmolib.interpretation.sanity_checks import (
     cascade,
     correlation,
     infidelity,
@@ -18,7 +17,8 @@ from cosmolib.sanity import (
     sensitivity,
     transformations,
 )
-from cosmolib.training import seeded
+from cosmolib.training.fit import seeded
+from cosmolib.training.networks import build_network
 
 GRID = 16
 

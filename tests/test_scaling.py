@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from test_cuts import lognormal_maps
 
-from cosmolib import formats
-from cosmolib import scaling as scaling_module
-from cosmolib.cuts import apply_cut
-from cosmolib.scaling import Scaling, fit_scaling, mean_and_std
+from cosmolib.cuts.apply import apply_cut
+from cosmolib.data import cmd_format
+from cosmolib.data import scaling as scaling_module
+from cosmolib.data.scaling import Scaling, fit_scaling, mean_and_std
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ FIELDS = {
     "Mcdm": (1e9, 1e15, False), "Vcdm": (1.0, 1e3, False), "Mstar": (1e4, 1e14, True),
     "Mtot": (1e9, 1e15, False),
 }  # fmt: skip
-assert FIELDS.keys() == set(formats.FIELDS)
+assert FIELDS.keys() == set(cmd_format.FIELDS)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ import time
 import numpy as np
 import pytest
 
-from cosmolib import embedded, lattice, shards
-from cosmolib.suites import FIDUCIAL, open_suite, parameter_ranges
+from cosmolib.data import lite
+from cosmolib.data.suites import FIDUCIAL, open_suite, parameter_ranges
+from lite import generate, validate
 
-TABLE = embedded.DATA / embedded.TABLE
+TABLE = lite.DATA / lite.TABLE
 
 
 def fake_simulation(params, seed, settings=None, proxy=None, variants=()):
@@ -34,7 +35,7 @@ def fake_simulation(params, seed, settings=None, proxy=None, variants=()):
 
 @pytest.fixture
 def fake(monkeypatch):
-    monkeypatch.setattr(shards, "simulate_one", fake_simulation)
+    monkeypatch.setattr(generate, "simulate_one", fake_simulation)
 
 
 def quiet(line):
@@ -42,7 +43,7 @@ def quiet(line):
 
 
 def test_read_table_is_the_camels_table():
-    params, seeds = shards.read_table(TABLE)
+    params, seeds = generate.read_table(TABLE)
     assert params.shape == (1000, 6)
     assert params[0].tolist() == [0.309, 0.979, 3.11234, 1.12194, 0.6685, 0.53182]
     assert seeds[:3].tolist() == [0, 1, 2]
@@ -52,30 +53,30 @@ def test_read_table_names_the_bad_row(tmp_path):
     path = tmp_path / "table.txt"
     path.write_text("#Name\nLH_0 0.3 0.8 1 1 1 1 0\nLH_1 0.3 0.8\n")
     with pytest.raises(ValueError, match=r"table.txt: line 3: found 3 columns, expected 8"):
-        shards.read_table(path)
+        generate.read_table(path)
 
 
 def test_a_missing_table_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nope.txt: found no such file, expected CAMELS"):
-        shards.simulate_shards(tmp_path / "shards", tmp_path / "nope.txt", [0])
+        generate.simulate_shards(tmp_path / "shards", tmp_path / "nope.txt", [0])
     assert not (tmp_path / "shards").exists()
 
 
 @pytest.mark.parametrize(("name", "rows"), [("CV", 27), ("1P", 25), ("EX", 4)])
 def test_tables_of_the_small_sets(name, rows):
     """Shipped as `set_table` writes them, and with phases that the hypercube does not have."""
-    path = embedded.DATA / embedded.table_name(name)
-    assert path.read_text() == shards.set_table(name)
-    params, seeds = shards.read_table(path)
+    path = lite.DATA / lite.table_name(name)
+    assert path.read_text() == generate.set_table(name)
+    params, seeds = generate.read_table(path)
     assert params.shape == (rows, 6)
     assert params[0].tolist() == list(FIDUCIAL.values())
-    others = [embedded.DATA / embedded.table_name(s) for s in embedded.SETS if s != name]
-    assert not set(seeds) & set(np.concatenate([shards.read_table(p)[1] for p in others]))
+    others = [lite.DATA / lite.table_name(s) for s in lite.SETS if s != name]
+    assert not set(seeds) & set(np.concatenate([generate.read_table(p)[1] for p in others]))
     assert len(set(seeds)) == (27 if name == "CV" else 1)
 
 
 def test_1p_varies_one_parameter_at_a_time_over_its_range():
-    params, _ = shards.read_table(embedded.DATA / embedded.table_name("1P"))
+    params, _ = generate.read_table(lite.DATA / lite.table_name("1P"))
     changed = params != params[0]
     assert changed.sum(axis=1).tolist() == [0] + [1] * 24
     assert changed.argmax(axis=1)[1:].tolist() == np.repeat(np.arange(6), 4).tolist()
@@ -86,53 +87,53 @@ def test_1p_varies_one_parameter_at_a_time_over_its_range():
 
 def test_an_unknown_set_is_refused():
     with pytest.raises(ValueError, match="set 'BE': expected one of CV, 1P, EX"):
-        shards.set_table("BE")
+        generate.set_table("BE")
 
 
 def test_a_small_set_has_its_own_names(fake, tmp_path):
-    folder, table = tmp_path / "shards", embedded.DATA / embedded.table_name("EX")
+    folder, table = tmp_path / "shards", lite.DATA / lite.table_name("EX")
     lines = []
-    made = shards.simulate_shards(folder, table, range(4), set="EX", progress=lines.append)
+    made = generate.simulate_shards(folder, table, range(4), set="EX", progress=lines.append)
     assert made == 4
-    assert shards.count_shards(folder) == 0  # none of LH
+    assert generate.count_shards(folder) == 0  # none of LH
     assert lines[3].startswith("EX_3: ")
-    assert shards.assemble(folder, tmp_path / "suite", set="EX") == 4
+    assert generate.assemble(folder, tmp_path / "suite", set="EX") == 4
     suite = open_suite("Nbody_Lite", data_dir=tmp_path / "suite", set="EX")
     assert suite.params_path.name == "params_EX_Nbody_Lite.txt"
-    np.testing.assert_array_equal(suite.params, shards.read_table(table)[0])
+    np.testing.assert_array_equal(suite.params, generate.read_table(table)[0])
 
 
 def test_simulate_reads_the_table_of_its_set():
     parser = argparse.ArgumentParser()
-    shards.add_arguments(parser)
+    generate.add_arguments(parser)
     with pytest.raises(ValueError, match=r"--rows 3:30: expected within 0:25, .*Lite_1P.txt"):
-        shards.run_from_args(parser.parse_args(["--set", "1P", "--rows", "3:30"]))
+        generate.run_from_args(parser.parse_args(["--set", "1P", "--rows", "3:30"]))
     with pytest.raises(ValueError, match="--go-on: found --set CV, expected LH"):
-        shards.run_from_args(parser.parse_args(["--set", "CV", "--go-on"]))
+        generate.run_from_args(parser.parse_args(["--set", "CV", "--go-on"]))
     with pytest.raises(ValueError, match="--rows '5': expected first:last"):
-        shards.run_from_args(parser.parse_args(["--rows", "5"]))
-    assert list(shards._rows(None, embedded.DATA / embedded.table_name("EX"))) == [0, 1, 2, 3]
+        generate.run_from_args(parser.parse_args(["--rows", "5"]))
+    assert list(generate._rows(None, lite.DATA / lite.table_name("EX"))) == [0, 1, 2, 3]
 
 
 def test_shards_resume_and_assemble_in_row_order(fake, tmp_path):
     folder = tmp_path / "shards"
-    assert shards.simulate_shards(folder, TABLE, [2, 0], progress=quiet) == 2
-    assert shards.simulate_shards(folder, TABLE, range(4), progress=quiet) == 2
-    assert shards.assemble(folder, tmp_path / "suite") == 4
+    assert generate.simulate_shards(folder, TABLE, [2, 0], progress=quiet) == 2
+    assert generate.simulate_shards(folder, TABLE, range(4), progress=quiet) == 2
+    assert generate.assemble(folder, tmp_path / "suite") == 4
     suite = open_suite("Lite", data_dir=tmp_path / "suite")
-    params, _ = shards.read_table(TABLE)
+    params, _ = generate.read_table(TABLE)
     np.testing.assert_array_equal(suite.params, params[:4])
     expected = fake_simulation(params[3], 3)["hydro"]
     np.testing.assert_array_equal(suite.maps[45:60], expected)
 
 
 def test_a_claimed_row_is_left_to_its_owner(fake, tmp_path):
-    path = shards.shard_path(tmp_path, 0)
+    path = generate.shard_path(tmp_path, 0)
     with open(path.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         # flock belongs to the open file, so a second open of the same process also waits
-        assert shards.simulate_shards(tmp_path, TABLE, [0], progress=quiet) == 0
-    assert shards.simulate_shards(tmp_path, TABLE, [0], progress=quiet) == 1
+        assert generate.simulate_shards(tmp_path, TABLE, [0], progress=quiet) == 0
+    assert generate.simulate_shards(tmp_path, TABLE, [0], progress=quiet) == 1
 
 
 def _work_slowly(folder, started):
@@ -140,8 +141,8 @@ def _work_slowly(folder, started):
         started.set()
         time.sleep(60)
 
-    shards.simulate_one = slow
-    shards.simulate_shards(folder, TABLE, [0], progress=quiet)
+    generate.simulate_one = slow
+    generate.simulate_shards(folder, TABLE, [0], progress=quiet)
 
 
 def test_a_killed_process_leaves_nothing_half_done(fake, tmp_path):
@@ -153,42 +154,42 @@ def test_a_killed_process_leaves_nothing_half_done(fake, tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert not list(tmp_path.glob("*.npz"))
-    assert shards.simulate_shards(tmp_path, TABLE, [0], progress=quiet) == 1
+    assert generate.simulate_shards(tmp_path, TABLE, [0], progress=quiet) == 1
     assert {path.name for path in tmp_path.iterdir()} == {"LH_0000.npz", "settings.json"}
 
 
 def test_a_suite_grows_where_the_shipped_one_ends(fake, tmp_path):
-    shards.simulate_shards(tmp_path / "first", TABLE, range(2), progress=quiet)
-    shards.assemble(tmp_path / "first", tmp_path / "shipped")
-    shards.simulate_shards(tmp_path / "more", TABLE, [2], progress=quiet)
-    count = shards.assemble(tmp_path / "more", tmp_path / "grown", begin=tmp_path / "shipped")
+    generate.simulate_shards(tmp_path / "first", TABLE, range(2), progress=quiet)
+    generate.assemble(tmp_path / "first", tmp_path / "shipped")
+    generate.simulate_shards(tmp_path / "more", TABLE, [2], progress=quiet)
+    count = generate.assemble(tmp_path / "more", tmp_path / "grown", begin=tmp_path / "shipped")
     assert count == 3
     before = open_suite("Lite", data_dir=tmp_path / "shipped")
     after = open_suite("Lite", data_dir=tmp_path / "grown")
     np.testing.assert_array_equal(after.maps[:30], before.maps)
     np.testing.assert_array_equal(after.maps[30:], fake_simulation(after.params[2], 2)["hydro"])
-    np.testing.assert_array_equal(after.params, shards.read_table(TABLE)[0][:3])
+    np.testing.assert_array_equal(after.params, generate.read_table(TABLE)[0][:3])
 
 
 def test_settings_do_not_mix_in_one_folder(fake, tmp_path):
-    shards.simulate_shards(tmp_path, TABLE, [0], progress=quiet)
-    other = dataclasses.replace(shards.SETTINGS, courant=4.0)
+    generate.simulate_shards(tmp_path, TABLE, [0], progress=quiet)
+    other = dataclasses.replace(generate.SETTINGS, courant=4.0)
     with pytest.raises(ValueError, match=r"settings.json: found courant = 1.0 .* expected 4.0"):
-        shards.simulate_shards(tmp_path, TABLE, [1], settings=other, progress=quiet)
-    assert not shards.shard_path(tmp_path, 1).exists()
+        generate.simulate_shards(tmp_path, TABLE, [1], settings=other, progress=quiet)
+    assert not generate.shard_path(tmp_path, 1).exists()
 
 
 def test_assemble_names_the_missing_shard(fake, tmp_path):
-    shards.simulate_shards(tmp_path, TABLE, [0, 2], progress=quiet)
+    generate.simulate_shards(tmp_path, TABLE, [0, 2], progress=quiet)
     with pytest.raises(FileNotFoundError, match="LH_0001.npz: no such shard"):
-        shards.assemble(tmp_path, tmp_path / "out", count=3)
+        generate.assemble(tmp_path, tmp_path / "out", count=3)
     assert not (tmp_path / "out").exists()
-    assert shards.assemble(tmp_path, tmp_path / "out") == 1
+    assert generate.assemble(tmp_path, tmp_path / "out") == 1
 
 
 def test_rows_outside_of_the_table_are_refused(fake, tmp_path):
     with pytest.raises(ValueError, match="row 1000 asked for, the table has 1000 rows"):
-        shards.simulate_shards(tmp_path, TABLE, [1000], progress=quiet)
+        generate.simulate_shards(tmp_path, TABLE, [1000], progress=quiet)
 
 
 def test_lattice_check_sees_a_lattice_that_tells_more():
@@ -199,7 +200,7 @@ def test_lattice_check_sees_a_lattice_that_tells_more():
     clean = 10 ** (
         0.2 * noise + cosmology[:, None, :1] + [0, 0, 0, 1, 1, 1] * cosmology[:, None, 1:]
     )
-    report = lattice.lattice_check({"shipped": signal, "same": signal, "leaky": clean}, cosmology)
+    report = validate.lattice_check({"shipped": signal, "same": signal, "leaky": clean}, cosmology)
     assert report["difference"]["same"]["Omega_m"] == [0, 0, 0]
     gain, low, _ = report["difference"]["leaky"]["Omega_m"]
     assert gain > 0.1

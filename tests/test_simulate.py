@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cosmolib import embedded, shards, simulate
-from cosmolib.suites import BOX_SIZE
+from cosmolib.data import lite
+from cosmolib.data.suites import BOX_SIZE
+from lite import generate, simulate
 
 REDUCED = Path(__file__).parent / "data" / "reduced_LH_0.npz"
 SMALL = simulate.SimulationSettings(particles=16, mesh=32, grid=16)
@@ -140,18 +141,18 @@ def test_rows_that_differ_in_feedback_only_share_their_particles():
 @needs_pylians
 def test_reduced_simulation_is_made_again(tmp_path):
     """The whole chain at 16^3 particles gives the maps that were stored when Lite was made."""
-    made = shards.simulate_shards(
-        tmp_path, embedded.DATA / embedded.TABLE, [0], settings=SMALL, progress=lambda line: None
+    made = generate.simulate_shards(
+        tmp_path, lite.DATA / lite.TABLE, [0], settings=SMALL, progress=lambda line: None
     )
     assert made == 1
-    with np.load(shards.shard_path(tmp_path, 0)) as found, np.load(REDUCED) as stored:
+    with np.load(generate.shard_path(tmp_path, 0)) as found, np.load(REDUCED) as stored:
         assert found["params"][:2].tolist() == [0.309, 0.979]
         for name in ("nbody", "hydro"):
             difference = np.log10(found[name] / stored[name])
             assert np.abs(difference).max() < 0.02, name  # rounding, grown by 100 steps
         assert not np.array_equal(found["nbody"], found["hydro"])
     # a second call finds the shard and does nothing
-    again = shards.simulate_shards(
-        tmp_path, embedded.DATA / embedded.TABLE, [0], settings=SMALL, progress=lambda line: None
+    again = generate.simulate_shards(
+        tmp_path, lite.DATA / lite.TABLE, [0], settings=SMALL, progress=lambda line: None
     )
     assert again == 0

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from cosmolib import spectra
-from cosmolib.cuts import apply_cut
-from cosmolib.spectra import (
+from cosmolib.cuts.apply import apply_cut
+from cosmolib.data import spectra
+from cosmolib.data.spectra import (
     cross_power,
     pixel_pdf,
     pixel_quantiles,

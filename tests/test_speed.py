@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from cosmolib.attribution import attribute, make_baseline
-from cosmolib.cuts import apply_cut
-from cosmolib.inputs import prepare_data
-from cosmolib.networks import build_network
-from cosmolib.profile import load_profile
-from cosmolib.suites import open_suite
-from cosmolib.training import moment_loss, seeded
+from cosmolib.cuts.apply import apply_cut
+from cosmolib.data.suites import open_suite
+from cosmolib.interpretation.attribution import attribute, make_baseline
+from cosmolib.study.profile import load_profile
+from cosmolib.training.dataset import prepare_data
+from cosmolib.training.fit import moment_loss, seeded
+from cosmolib.training.networks import build_network
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "benchmarks")]

@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cosmolib.evaluation import train_run
-from cosmolib.files import read_yaml, write_json, write_yaml
-from cosmolib.inputs import prepare_data, study_suite
-from cosmolib.locks import LOCK, held
-from cosmolib.networks import build_network
-from cosmolib.profile import load_profile
-from cosmolib.runs import Run, provenance, study_runs
-from cosmolib.standing import run_standing
-from cosmolib.training import fit
+from cosmolib.study.io import read_yaml, write_json, write_yaml
+from cosmolib.study.locks import LOCK, held
+from cosmolib.study.profile import load_profile
+from cosmolib.study.provenance import provenance
+from cosmolib.study.run import Run, study_runs
+from cosmolib.training.dataset import prepare_data, study_suite
+from cosmolib.training.fit import fit
+from cosmolib.training.networks import build_network
+from cosmolib.training.run import train_run
+from workflow.standing import run_standing
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "workflow"))
@@ -107,10 +108,10 @@ def test_the_page_lists_every_run(run, profile, tmp_path, monkeypatch):
     assert f"torch {made['versions']['torch']}" in text
 
     config = read_yaml(run.path("config.yaml"))
-    config["identity"]["code"]["networks"] = "0"
+    config["identity"]["code"]["training.networks"] = "0"
     write_yaml(run.path("config.yaml"), config)
     tables.write_provenance("tiny", tmp_path, tmp_path)
-    assert "**stale**: other code in networks" in (tmp_path / "provenance.md").read_text()
+    assert "**stale**: other code in training.networks" in (tmp_path / "provenance.md").read_text()
 
 
 def test_the_plan_counts(tiny_suite_dir, tmp_path, profile):

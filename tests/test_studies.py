@@ -12,9 +12,9 @@ from pathlib import Path
 import optuna
 import pytest
 
-from cosmolib import studies
-from cosmolib.locks import Busy, held
-from cosmolib.studies import finished_trials, is_shared, open_study
+from cosmolib.study.locks import Busy, held
+from cosmolib.tuning import shared_study
+from cosmolib.tuning.shared_study import finished_trials, is_shared, open_study
 
 TRIALS = 40
 # A worker whose trainings take a moment and have a known loss; its heart beats fast.
@@ -22,10 +22,10 @@ WORKER = """
 import os, signal, sys, time
 from types import SimpleNamespace
 import torch
-from cosmolib import studies, tuning
-from cosmolib.profile import load_profile
+from cosmolib.tuning import search as tuning_search, shared_study
+from cosmolib.study.profile import load_profile
 
-studies.HEARTBEAT, studies.GRACE = 1, 3
+shared_study.HEARTBEAT, shared_study.GRACE = 1, 3
 
 trials = []
 
@@ -37,10 +37,10 @@ def fit(network, data, profile, *, seed, device, epoch_callback):
             os.kill(os.getpid(), signal.SIGKILL)
         epoch_callback({"epoch": epoch, "valid_loss": profile.dropout + 1 / epoch})
 
-tuning.fit, tuning.build_network = fit, lambda *arguments: None
+tuning_search.fit, tuning_search.build_network = fit, lambda *arguments: None
 data = SimpleNamespace(train_x=torch.zeros(4, 1, 32, 32))
 profile = load_profile("tiny", tuning_epochs=3)
-tuning.run_study(data, profile, storage=sys.argv[1], n_trials=int(sys.argv[2]))
+tuning_search.run_study(data, profile, storage=sys.argv[1], n_trials=int(sys.argv[2]))
 """
 
 
@@ -155,13 +155,13 @@ def value(trial, place):
 
 def test_settings_that_kill_every_worker_are_given_up(tmp_path):
     with open_study(tmp_path / "s.db", "s", optuna.pruners.NopPruner()) as shared:
-        for _ in range(studies.RETRIES + 1):
+        for _ in range(shared_study.RETRIES + 1):
             trial = shared.study.ask()  # and the worker dies with it
             trial.suggest_float("x", 0, 1)
             shared.retry_dead()
         states = [t.state.name for t in shared.study.trials]
         settings = {t.params["x"] for t in shared.study.trials}
-    assert states == ["FAIL"] * (studies.RETRIES + 1)  # nothing waits
+    assert states == ["FAIL"] * (shared_study.RETRIES + 1)  # nothing waits
     assert len(settings) == 1
 
 

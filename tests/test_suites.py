@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from conftest import TINY_GRID, TINY_SIMULATIONS, write_suite_files
 
-from cosmolib import plugins, suites
-from cosmolib.checks import check_suite
-from cosmolib.formats import camels_columns, other_parameters
-from cosmolib.inputs import write_cut_suite
-from cosmolib.suites import (
+from cosmolib.data import suites
+from cosmolib.data.check import check_suite
+from cosmolib.data.cmd_format import camels_columns, other_parameters
+from cosmolib.data.suites import (
     FIDUCIAL,
     PARAMETERS,
     map_indices,
@@ -26,6 +25,8 @@ from cosmolib.suites import (
     subset,
     write_suite,
 )
+from cosmolib.study import registry
+from cosmolib.training.dataset import write_cut_suite
 
 MAPS = "Maps_Mtot_Lite_LH_z=0.00.npy"
 FIDUCIAL_ROW = [list(FIDUCIAL.values())]
@@ -101,7 +102,7 @@ def test_environment_names_the_folder(tmp_path, monkeypatch):
 
 def test_lite_needs_no_folder(tiny_suite_dir, tmp_path, monkeypatch):
     """The Lite names come from the repository, whatever the environment says."""
-    embedded = pytest.importorskip("cosmolib.embedded")
+    embedded = pytest.importorskip("cosmolib.data.lite")
     monkeypatch.setenv("COSMOLIB_DATA", str(tmp_path / "nowhere"))
     monkeypatch.setattr(embedded, "expand", lambda name, set: tiny_suite_dir)
     assert open_suite("Nbody_Lite").maps_path.parent == tiny_suite_dir
@@ -476,7 +477,7 @@ def test_the_box_belongs_to_suite_and_set(tmp_path, case):
 
 def test_a_box_is_kept_with_the_files(tmp_path, monkeypatch):
     """By what writes a suite, by what writes it under a cut, and in the fingerprint."""
-    monkeypatch.setattr(plugins.SUITES, "entries", {})
+    monkeypatch.setattr(registry.SUITES, "entries", {})
     maps = np.full((15, 4, 4), mean_surface_density(0.3, 50.0))
     suite = write_suite(tmp_path / "a", "Toy", maps, FIDUCIAL_ROW, box_size=50.0)
     assert suite.box_size == write_cut_suite(suite, "kmax:1", tmp_path / "b").box_size == 50.0
@@ -558,7 +559,7 @@ def test_maps_of_simulations_and_back():
 def test_opening_needs_no_heavy_package():
     """A bare machine with torch can read data: nothing else is pulled in."""
     code = (
-        "import sys, cosmolib.runs, cosmolib.suites;"
+        "import sys, cosmolib.study.run, cosmolib.data.suites;"
         "heavy = {'torch', 'MAS_library', 'pysco', 'captum', 'optuna', 'matplotlib', 'sklearn',"
         " 'camb', 'scipy'};"
         "print(sorted(heavy & set(sys.modules)))"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cosmolib.summaries import (
+from cosmolib.interpretation.binned import (
     by_band,
     by_class,
     by_value,

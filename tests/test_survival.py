@@ -17,19 +17,19 @@ import numpy as np
 import pytest
 import torch
 
-from cosmolib import evaluation
-from cosmolib.evaluation import load_run, read_predictions, train_run
-from cosmolib.files import atomic_path, sweep, write_json
-from cosmolib.locks import LOCK, held
-from cosmolib.profile import load_profile
-from cosmolib.runs import Run
+from cosmolib.study.io import atomic_path, sweep, write_json
+from cosmolib.study.locks import LOCK, held
+from cosmolib.study.profile import load_profile
+from cosmolib.study.run import Run
+from cosmolib.training import run as training_run
+from cosmolib.training.run import load_run, read_predictions, train_run
 
 # A training of some seconds in a process of its own, which says every epoch.
 TRAIN = """
 import sys, torch
-from cosmolib.evaluation import train_run
-from cosmolib.profile import load_profile
-from cosmolib.runs import Run
+from cosmolib.training.run import train_run
+from cosmolib.study.profile import load_profile
+from cosmolib.study.run import Run
 torch.set_num_threads(1)
 data, root, epochs = sys.argv[1:]
 profile = load_profile("tiny", data_dir=data, epochs=int(epochs), dropout=0.2, batch_size=8)
@@ -97,7 +97,7 @@ def test_kills_at_any_step_change_nothing(tiny_suite_dir, tmp_path, quiet):
 def test_a_kill_between_weights_and_metrics_trains_nothing(tmp_path, quiet, profile, monkeypatch):
     run = replace(quiet, root=tmp_path)
     shutil.copytree(quiet.folder, run.folder)
-    monkeypatch.setattr(evaluation, "fit", None)  # would fail
+    monkeypatch.setattr(training_run, "fit", None)  # would fail
     for missing in (["metrics.json"], ["metrics.json", "provenance.json", "predictions.npz"]):
         for name in missing:
             run.path(name).unlink()
@@ -132,7 +132,7 @@ def test_two_processes_on_one_run_folder(tiny_suite_dir, tmp_path, quiet, profil
     first.stdout.readline()  # at work
     lines = []
     for work in ("fit", "prepare_data"):  # the second does nothing: it waits, and reads
-        monkeypatch.setattr(evaluation, work, None)
+        monkeypatch.setattr(training_run, work, None)
     train_run(run_of(tmp_path), profile, progress=lines.append)
     assert first.wait() == 0
     first.stdout.close()
@@ -146,7 +146,7 @@ def test_a_clock_that_was_set_back_trains_nothing(tmp_path, quiet, profile, monk
     shutil.copytree(quiet.folder, run.folder)
     for path in run.folder.iterdir():
         os.utime(path, (2**32, 2**32))  # the year 2106
-    monkeypatch.setattr(evaluation, "fit", None)
+    monkeypatch.setattr(training_run, "fit", None)
     assert train_run(run, profile) == json.loads(quiet.path("metrics.json").read_text())
 
 

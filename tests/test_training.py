@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from cosmolib import training
-from cosmolib.inputs import prepare_data
-from cosmolib.networks import build_network
-from cosmolib.profile import load_profile
-from cosmolib.suites import PARAMETERS, open_suite
-from cosmolib.training import augment, fit, learning_rate, moment_loss, seeded
+from cosmolib.data.suites import PARAMETERS, open_suite
+from cosmolib.study.profile import load_profile
+from cosmolib.training import fit as training_fit
+from cosmolib.training.dataset import prepare_data
+from cosmolib.training.fit import augment, fit, learning_rate, moment_loss, seeded
+from cosmolib.training.networks import build_network
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_the_best_validation_epoch_is_kept(data, profile):
     history = fit(network, data, wild, seed=1)
     losses = [row["valid_loss"] for row in history]
     assert losses[-1] > min(losses)
-    mean, std = training.run_network(network, data.valid_x)
+    mean, std = training_fit.run_network(network, data.valid_x)
     assert float(moment_loss(mean, std, data.valid_theta)) == pytest.approx(min(losses), rel=1e-6)
     assert not network.training
 
@@ -173,19 +173,19 @@ def test_a_seed_fixes_everything_and_leaves_torch_alone(data, profile):
 KILLED = """
 import os, signal, sys
 import torch
-from cosmolib import inputs, training
-from cosmolib.networks import build_network
-from cosmolib.profile import load_profile
-from cosmolib.suites import open_suite
+from cosmolib.training import dataset, fit as training_fit
+from cosmolib.training.networks import build_network
+from cosmolib.study.profile import load_profile
+from cosmolib.data.suites import open_suite
 
 folder, checkpoint = sys.argv[1:]
 torch.set_num_threads(1)
 profile = load_profile("tiny", epochs=3, dropout=0.2)
-data = inputs.prepare_data(open_suite("Lite", data_dir=folder), profile)
-with training.seeded(1):
+data = dataset.prepare_data(open_suite("Lite", data_dir=folder), profile)
+with training_fit.seeded(1):
     network = build_network("lite", 32, 1, 0.2, 2)
 steps = 0
-augment = training.augment
+augment = training_fit.augment
 
 def killed_in_the_second_epoch(*arguments):
     global steps
@@ -194,8 +194,8 @@ def killed_in_the_second_epoch(*arguments):
         os.kill(os.getpid(), signal.SIGKILL)
     return augment(*arguments)
 
-training.augment = killed_in_the_second_epoch
-training.fit(network, data, profile, seed=1, checkpoint=checkpoint)
+training_fit.augment = killed_in_the_second_epoch
+training_fit.fit(network, data, profile, seed=1, checkpoint=checkpoint)
 """
 
 

@@ -7,14 +7,14 @@ import pytest
 from conftest import TINY_GRID, lognormal_maps, write_suite_files
 from test_suites import camels_1p
 
-from cosmolib import results
-from cosmolib.evaluation import load_run, read_predictions, train_run
-from cosmolib.formats import camels_columns, other_parameters
-from cosmolib.inputs import study_split, study_suite
-from cosmolib.profile import load_profile
-from cosmolib.runs import Run
-from cosmolib.suites import FIDUCIAL, open_suite, split_simulations
-from cosmolib.transfer import cross_evaluate, describe, fiducial_rows, responses
+from cosmolib.data.cmd_format import camels_columns, other_parameters
+from cosmolib.data.suites import FIDUCIAL, open_suite, split_simulations
+from cosmolib.results import table as results_table
+from cosmolib.results.generalisation import cross_evaluate, describe, fiducial_rows, responses
+from cosmolib.study.profile import load_profile
+from cosmolib.study.run import Run
+from cosmolib.training.dataset import study_split, study_suite
+from cosmolib.training.run import load_run, read_predictions, train_run
 
 NAMES = ["Omega_m", "sigma_8"]
 FIDUCIAL_ROW = list(FIDUCIAL.values())
@@ -218,8 +218,8 @@ def test_what_does_not_compare_is_left_out_and_said_so(run, profile, folder, tmp
     here = profile.replace(data_dir=str(tmp_path))
     lines = []
     studied = {"IllustrisTNG": study_suite("IllustrisTNG", here)}
-    assert list(results.suites_to_test(studied, here, lines.append)) == ["IllustrisTNG"]
-    sets = results.sets_table({"IllustrisTNG": [run]}, here, lines.append)
+    assert list(results_table.suites_to_test(studied, here, lines.append)) == ["IllustrisTNG"]
+    sets = results_table.sets_table({"IllustrisTNG": [run]}, here, lines.append)
     assert sets["CV"] == []
     assert len(sets["EX"]) == 4
     reasons = dict(line.split(": left out: ") for line in lines)
@@ -242,7 +242,7 @@ def test_a_1p_set_of_camels_gives_curves_of_the_six_and_says_what_it_leaves_out(
     np.savetxt(write_suite_files(tmp_path, "IllustrisTNG", maps, six, set="1P")[1], rows)
     here = profile.replace(data_dir=str(tmp_path))
     lines = []
-    curves = results.sets_table({"IllustrisTNG": [run]}, here, lines.append)["1P"]
+    curves = results_table.sets_table({"IllustrisTNG": [run]}, here, lines.append)["1P"]
     assert [curve["varied"] for curve in curves] == list(FIDUCIAL)
     assert curves[2]["values"] == pytest.approx([0.25, 0.625, 1, 2.5, 4])
     found = cross_evaluate(run, open_suite("IllustrisTNG", tmp_path, set="1P"))
@@ -258,8 +258,8 @@ def test_a_1p_set_of_camels_gives_curves_of_the_six_and_says_what_it_leaves_out(
 
 def test_the_set_that_was_trained_on_is_no_other_set(run, profile):
     uncut, lines = {"IllustrisTNG": [run]}, []
-    assert results.sets_table(uncut, profile)["CV"] != []
-    assert results.sets_table(uncut, profile.replace(set="CV"), lines.append)["CV"] == []
+    assert results_table.sets_table(uncut, profile)["CV"] != []
+    assert results_table.sets_table(uncut, profile.replace(set="CV"), lines.append)["CV"] == []
     assert lines[0] == "IllustrisTNG, set CV: left out: the networks were trained on it"
 
 
@@ -273,7 +273,7 @@ def test_networks_tested_on_other_simulations_are_not_paired(run, profile, tiny_
     tested = {"IllustrisTNG": study_suite("IllustrisTNG", profile)}
     tested["Nbody_IllustrisTNG"] = study_suite("Nbody_IllustrisTNG", other)
     uncut = {"IllustrisTNG": [run], "Nbody_IllustrisTNG": [twin]}
-    table = results.transfer_matrix(uncut, tested, profile)
+    table = results_table.transfer_matrix(uncut, tested, profile)
     assert len(table) == 6
     for entry in table:
         own = entry["trained"] == entry["tested"]
@@ -284,7 +284,7 @@ def test_networks_tested_on_other_simulations_are_not_paired(run, profile, tiny_
 
 def test_the_table_shows_every_suite_and_set_at_hand(run, profile):
     """Also suites that no network was trained on."""
-    table = results.results_table(profile, run.root)
+    table = results_table.results_table(profile, run.root)
     pairs = [(x["trained"], x["tested"], x["scaling"]) for x in table["cross"]]
     assert sorted(pairs) == [
         ("IllustrisTNG", "Astrid", "tested"),

@@ -8,11 +8,11 @@ import optuna
 import pytest
 import torch
 
-from cosmolib import tuning
-from cosmolib.inputs import prepare_data
-from cosmolib.profile import load_profile
-from cosmolib.suites import open_suite
-from cosmolib.tuning import (
+from cosmolib.data.suites import open_suite
+from cosmolib.study.profile import load_profile
+from cosmolib.training.dataset import prepare_data
+from cosmolib.tuning import search as tuning_search
+from cosmolib.tuning.search import (
     SEARCH_SPACE,
     boundary_flags,
     finished_trials,
@@ -41,8 +41,8 @@ def fast(monkeypatch):
             loss = abs(profile.dropout - 0.3) + 0.01 * profile.hidden + 1 / epoch
             epoch_callback({"epoch": epoch, "valid_loss": loss})
 
-    monkeypatch.setattr(tuning, "fit", fit)
-    monkeypatch.setattr(tuning, "build_network", lambda *arguments: None)
+    monkeypatch.setattr(tuning_search, "fit", fit)
+    monkeypatch.setattr(tuning_search, "build_network", lambda *arguments: None)
 
 
 def test_search_space_is_the_published_one():
@@ -73,7 +73,7 @@ def test_a_killed_study_finds_what_it_would_have_found(tmp_path, data, profile, 
     whole = run_study(data, profile, storage=tmp_path / "whole.db", n_trials=12, seed=3)
 
     done = 0
-    fit = tuning.fit
+    fit = tuning_search.fit
 
     def killed(*arguments, **options):
         nonlocal done
@@ -82,19 +82,19 @@ def test_a_killed_study_finds_what_it_would_have_found(tmp_path, data, profile, 
             raise KeyboardInterrupt
         fit(*arguments, **options)
 
-    monkeypatch.setattr(tuning, "fit", killed)
+    monkeypatch.setattr(tuning_search, "fit", killed)
     path = tmp_path / "killed.db"
     with pytest.raises(KeyboardInterrupt):
         run_study(data, profile, storage=path, n_trials=12, seed=3)
     # A process that is killed outright leaves its trial running.
     study = optuna.load_study(study_name="tuning", storage=f"sqlite:///{path}")
     study.ask()
-    monkeypatch.setattr(tuning, "fit", fit)
+    monkeypatch.setattr(tuning_search, "fit", fit)
     resumed = run_study(data, profile, storage=path, n_trials=12, seed=3)
     assert [t.params for t in finished_trials(resumed)] == [t.params for t in whole.trials]
     assert [t.state.name for t in resumed.trials].count("FAIL") == 2
 
-    monkeypatch.setattr(tuning, "fit", None)  # complete: nothing is trained any more
+    monkeypatch.setattr(tuning_search, "fit", None)  # complete: nothing is trained any more
     again = run_study(data, profile, storage=path, n_trials=12, seed=3)
     assert len(finished_trials(again)) == 12
     with sqlite3.connect(path) as database:
@@ -148,7 +148,7 @@ def test_a_training_that_diverges_is_pruned(tmp_path, data, profile, fast, monke
     def diverge(*arguments, **options):
         raise FloatingPointError("epoch 1: found a loss of nan")
 
-    monkeypatch.setattr(tuning, "fit", diverge)
+    monkeypatch.setattr(tuning_search, "fit", diverge)
     study = run_study(data, profile, storage=tmp_path / "s.db", n_trials=2)
     assert [row["value"] for row in study_table(study)] == [None, None]
     assert study.trials[0].user_attrs["diverged"] == "epoch 1: found a loss of nan"
@@ -248,7 +248,7 @@ def test_every_worker_gets_a_gpu_in_turn(monkeypatch):
     context = SimpleNamespace(Process=Process, SimpleQueue=lambda: queue)
     monkeypatch.setattr(torch.multiprocessing, "get_context", lambda kind: context)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-a")
-    tuning._start_workers(3, (None, None), {}, "cuda", None)
+    tuning_search._start_workers(3, (None, None), {}, "cuda", None)
     assert seen == ["2", "GPU-a", "2"]
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "2,GPU-a"
 

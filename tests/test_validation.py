@@ -6,18 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from cosmolib import answers, cuts, validation
-from cosmolib.evaluation import r2
-from cosmolib.inputs import normalise
-from cosmolib.profile import load_profile
+from cosmolib.cuts import apply as cuts_apply
+from cosmolib.study.profile import load_profile
+from cosmolib.training.dataset import normalise
+from cosmolib.training.scores import r2
+from cosmolib.validation import known_posterior, mocks
 
 NAMES = np.array(["Omega_m", "sigma_8"])
 
 
 def test_known_answer_maps_are_in_one_part_each():
-    known = answers.known_answer(60, n_test=30, grid=16)
+    known = mocks.known_answer(60, n_test=30, grid=16)
     assert known.maps.shape == (60 + 20 + 30, 16, 16)
-    data = validation.known_answer_data(known, "kmax:1")
+    data = known_posterior.known_answer_data(known, "kmax:1")
     parts = [set(x) for x in (data.train_simulation, data.valid_simulation, data.test_simulation)]
     assert [len(part) for part in parts] == [60, 20, 30]
     assert len(set.union(*parts)) == 110
@@ -30,9 +31,9 @@ def test_known_answer_maps_are_in_one_part_each():
 
 @pytest.mark.parametrize("cut", ["above:delta=0", "kmax:4@log", "nomean:none"])
 def test_cuts_of_overdensity_that_have_no_meaning_are_refused(cut):
-    known = answers.known_answer(20, n_test=10, grid=16)
+    known = mocks.known_answer(20, n_test=10, grid=16)
     with pytest.raises(ValueError, match="expected 'none'"):
-        validation.known_answer_data(known, cut)
+        known_posterior.known_answer_data(known, cut)
 
 
 @pytest.mark.parametrize(
@@ -41,31 +42,31 @@ def test_cuts_of_overdensity_that_have_no_meaning_are_refused(cut):
      ("gaussian", "kmax:1@log"), ("above", "none"), ("mean", "kmax:1")],
 )  # fmt: skip
 def test_answers_that_are_not_known_are_refused(kind, cut):
-    known = answers.known_answer(20, n_test=5, grid=16, kind=kind)
+    known = mocks.known_answer(20, n_test=5, grid=16, kind=kind)
     with pytest.raises(ValueError, match="is not known"):
-        answers.exact_answer(known, cut)
+        mocks.exact_answer(known, cut)
 
 
 def test_unknown_kinds_are_refused():
     with pytest.raises(ValueError, match="found 'cosmic', expected one of gaussian, lognormal"):
-        answers.known_answer(20, kind="cosmic")
+        mocks.known_answer(20, kind="cosmic")
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "lognormal"])
 @pytest.mark.parametrize("cut", ["none", "kmax:1", "kmin:1", "band:0.6,1.3"])
 def test_the_exact_answer_is_calibrated_and_its_setup_sound(kind, cut):
     cut += "@log" if kind == "lognormal" and cut != "none" else ""
-    known = answers.known_answer(20, n_test=400, grid=16, seed=2, kind=kind)
-    posterior = answers.exact_answer(known, cut)
+    known = mocks.known_answer(20, n_test=400, grid=16, seed=2, kind=kind)
+    posterior = mocks.exact_answer(known, cut)
     truth = known.params[known.test]
     pull = (posterior.mean - truth) / posterior.std
     np.testing.assert_allclose((pull**2).mean(0), 1, atol=0.2)
-    assert validation.setup_faults(known, cut) == []
+    assert known_posterior.setup_faults(known, cut) == []
 
 
 def test_lognormal_and_gaussian_maps_have_one_ceiling():
     found = [
-        answers.exact_answer(answers.known_answer(20, 50, 16, seed=2, kind=kind), cut)
+        mocks.exact_answer(mocks.known_answer(20, 50, 16, seed=2, kind=kind), cut)
         for kind, cut in (("gaussian", "kmax:1"), ("lognormal", "kmax:1@log"))
     ]
     np.testing.assert_allclose(found[0].mean, found[1].mean, rtol=1e-3)
@@ -87,9 +88,9 @@ def profile():
 @pytest.fixture(scope="module")
 def sound(profile):
     """A trained instrument on small maps, and the exact answer."""
-    known = answers.known_answer(16000, n_test=500, grid=16)
-    learnt = validation.known_answer_test(known, profile)
-    return known, learnt, validation.as_predicted(answers.exact_answer(known), learnt)
+    known = mocks.known_answer(16000, n_test=500, grid=16)
+    learnt = known_posterior.known_answer_test(known, profile)
+    return known, learnt, known_posterior.as_predicted(mocks.exact_answer(known), learnt)
 
 
 def test_a_sound_instrument_reaches_the_ceiling_and_has_no_faults(sound):
@@ -100,8 +101,8 @@ def test_a_sound_instrument_reaches_the_ceiling_and_has_no_faults(sound):
     assert (scores["exact"] > 0.3).all()
     assert (scores["learnt"] < scores["exact"] + 0.02).all()
     assert (scores["learnt"] > scores["exact"] - 0.04).all()
-    assert validation.faults(learnt, exact) == []
-    for ratio in validation.sigma_ratio(learnt, exact).values():
+    assert known_posterior.faults(learnt, exact) == []
+    for ratio in known_posterior.sigma_ratio(learnt, exact).values():
         assert ratio["low"] < ratio["median"] < ratio["high"]
         assert ratio["median"] == pytest.approx(1, abs=0.1)
         assert ratio["within"] > 0.5
@@ -110,33 +111,35 @@ def test_a_sound_instrument_reaches_the_ceiling_and_has_no_faults(sound):
 @pytest.mark.parametrize("box_size", [20.0, 30.0])
 def test_a_wrong_box_is_caught(box_size):
     # On the grid of Lite: on few pixels another box looks like another amplitude.
-    known = answers.known_answer(20, n_test=400, seed=1)
+    known = mocks.known_answer(20, n_test=400, seed=1)
     like = {
         "truth": known.params[known.test],
         "simulation": np.arange(400),
         "parameters": NAMES,
     }
     right, wrong = (
-        validation.as_predicted(answers.exact_answer(known, box_size=size), like)
+        known_posterior.as_predicted(mocks.exact_answer(known, box_size=size), like)
         for size in (25.0, box_size)
     )
-    assert validation.faults(right, right) == []
-    assert any("of the exact posterior is" in fault for fault in validation.faults(right, wrong))
+    assert known_posterior.faults(right, right) == []
+    assert any(
+        "of the exact posterior is" in fault for fault in known_posterior.faults(right, wrong)
+    )
 
 
 @pytest.mark.parametrize("cut", ["kmax:1", "kmin:1", "band:0.6,1.3"])
 @pytest.mark.parametrize("shift", [-1, 1])
 def test_a_filter_off_by_one_mode_is_caught(cut, shift, monkeypatch):
-    known = answers.known_answer(20, n_test=20, grid=16)
-    assert validation.setup_faults(known, cut) == []
-    kept = cuts._modes_kept
+    known = mocks.known_answer(20, n_test=20, grid=16)
+    assert known_posterior.setup_faults(known, cut) == []
+    kept = cuts_apply._modes_kept
 
     def shifted(grid, cut, box_size):
         edges = tuple(edge + shift * 2 * np.pi / box_size for edge in cut.values)
         return kept(grid, dataclasses.replace(cut, values=edges), box_size)
 
-    monkeypatch.setattr(cuts, "_modes_kept", shifted)
-    assert validation.setup_faults(known, cut) == [
+    monkeypatch.setattr(cuts_apply, "_modes_kept", shifted)
+    assert known_posterior.setup_faults(known, cut) == [
         f"cut {cut!r} keeps other modes than its name says"
     ]
 
@@ -145,13 +148,13 @@ def test_maps_in_two_parts_are_caught(sound):
     known, _, _ = sound
     maps = known.maps.copy()
     maps[3] = maps[-1]
-    (fault,) = validation.setup_faults(dataclasses.replace(known, maps=maps))
+    (fault,) = known_posterior.setup_faults(dataclasses.replace(known, maps=maps))
     assert fault.startswith("1 maps are in more than one")
 
 
 def test_a_network_that_has_seen_the_test_maps_is_caught(sound, profile, monkeypatch):
     known, _, exact = sound
-    honest = validation.known_answer_data
+    honest = known_posterior.known_answer_data
 
     def leaking(known, cut="none"):
         data = honest(known, cut)
@@ -161,12 +164,12 @@ def test_a_network_that_has_seen_the_test_maps_is_caught(sound, profile, monkeyp
             data, train_x=x, train_theta=theta, valid_x=x[:500], valid_theta=theta[:500]
         )
 
-    monkeypatch.setattr(validation, "known_answer_data", leaking)
+    monkeypatch.setattr(known_posterior, "known_answer_data", leaking)
     still = profile.replace(
         symmetries=False, shifts=False, known_answer_epochs=12, known_answer_hidden=12
     )
-    learnt = validation.known_answer_test(known, still)
-    assert any("above the ceiling" in fault for fault in validation.faults(learnt, exact))
+    learnt = known_posterior.known_answer_test(known, still)
+    assert any("above the ceiling" in fault for fault in known_posterior.faults(learnt, exact))
 
 
 def test_shuffled_labels_are_caught(sound, profile):
@@ -174,22 +177,24 @@ def test_shuffled_labels_are_caught(sound, profile):
     params = known.params.copy()
     params[: known.n_train] = np.random.default_rng(0).permutation(params[: known.n_train])
     short = profile.replace(known_answer_epochs=2)
-    learnt = validation.known_answer_test(dataclasses.replace(known, params=params), short)
-    assert sum("misses the ceiling" in fault for fault in validation.faults(learnt, exact)) == 2
+    learnt = known_posterior.known_answer_test(dataclasses.replace(known, params=params), short)
+    assert (
+        sum("misses the ceiling" in fault for fault in known_posterior.faults(learnt, exact)) == 2
+    )
 
 
 @pytest.mark.parametrize("scale", [0.8, 1.25])
 def test_wrong_error_bars_are_caught(sound, scale):
     _, learnt, exact = sound
-    found = validation.faults({**learnt, "std": learnt["std"] * scale}, exact)
+    found = known_posterior.faults({**learnt, "std": learnt["std"] * scale}, exact)
     assert sum("predicted over exact sigma" in fault for fault in found) == 2
 
 
 def test_a_killed_training_goes_on(profile, tmp_path, monkeypatch):
-    known = answers.known_answer(60, n_test=30, grid=16)
+    known = mocks.known_answer(60, n_test=30, grid=16)
     short = profile.replace(known_answer_epochs=3)
-    whole = validation.known_answer_test(known, short)
-    fit = validation.fit
+    whole = known_posterior.known_answer_test(known, short)
+    fit = known_posterior.fit
 
     def killed(*args, **options):
         def stop(row):
@@ -198,14 +203,16 @@ def test_a_killed_training_goes_on(profile, tmp_path, monkeypatch):
 
         return fit(*args, **options, epoch_callback=stop)
 
-    monkeypatch.setattr(validation, "fit", killed)
+    monkeypatch.setattr(known_posterior, "fit", killed)
     with pytest.raises(KeyboardInterrupt):
-        validation.known_answer_test(known, short, folder=tmp_path)
+        known_posterior.known_answer_test(known, short, folder=tmp_path)
     epochs = []
     monkeypatch.setattr(
-        validation, "fit", lambda *a, **o: fit(*a, **o, epoch_callback=lambda r: epochs.append(r))
+        known_posterior,
+        "fit",
+        lambda *a, **o: fit(*a, **o, epoch_callback=lambda r: epochs.append(r)),
     )
-    resumed = validation.known_answer_test(known, short, folder=tmp_path)
+    resumed = known_posterior.known_answer_test(known, short, folder=tmp_path)
     assert [row["epoch"] for row in epochs] == [3]
     np.testing.assert_array_equal(resumed["mean"], whole["mean"])
 
@@ -214,11 +221,11 @@ def test_a_planted_number_is_found_where_it_is(profile):
     """Cut and retrain places the signal; sigma_8, which is nowhere, is not found."""
     short = profile.replace(planted_maps=1500, known_answer_hidden=4)
     with pytest.MonkeyPatch.context() as patch:
-        known = validation.known_answer
+        known = known_posterior.known_answer
         patch.setattr(
-            validation, "known_answer", lambda *a, **o: known(*a, **o, grid=32)
+            known_posterior, "known_answer", lambda *a, **o: known(*a, **o, grid=32)
         )  # quarter of the pixels, quarter of the time
-        found = validation.planted_test("below", short, n_test=200, n_explained=8)
+        found = known_posterior.planted_test("below", short, n_test=200, n_explained=8)
     r2_of = {case["role"]: case["r2"] for case in found["cases"]}
     assert r2_of["whole"]["Omega_m"]["low"] > 0.7
     assert r2_of["spared"]["Omega_m"]["low"] > 0.7

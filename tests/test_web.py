@@ -3,7 +3,7 @@
 import numpy as np
 from test_spectra import lognormal_maps
 
-from cosmolib.web import (
+from cosmolib.interpretation.cosmic_web import (
     VOID_RADII,
     WEB_CLASSES,
     density_peaks,

@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from cosmolib.profile import load_profile
+from cosmolib.study.profile import load_profile
 
 ROOT = Path(__file__).resolve().parent.parent
 PROFILES = ["tiny", "demo", "uncut", "standard", "camels"]

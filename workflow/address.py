@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from cosmolib.files import atomic_path, exit_code, parse_yaml  # noqa: E402
+from cosmolib.study.io import atomic_path, exit_code, parse_yaml  # noqa: E402
 
 CONFIG = ROOT / "_config.yml"
 CARD = "_static/social.png"  # in the site; workflow/social_card.py draws it

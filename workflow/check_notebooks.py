@@ -11,7 +11,7 @@ from pathlib import Path
 
 from run_notebook import ROOT, configure_kernel
 
-from cosmolib.files import exit_code
+from cosmolib.study.io import exit_code
 
 
 def check(options):

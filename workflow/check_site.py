@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from cosmolib.files import exit_code  # noqa: E402
+from cosmolib.study.io import exit_code  # noqa: E402
 
 ALT = 40  # characters that the words for a figure have at least
 PAGE_BYTES = 3_000_000  # a page with its own pictures; and all that a first visit fetches

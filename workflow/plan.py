@@ -7,9 +7,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from cosmolib.files import exit_code  # noqa: E402
-from cosmolib.profile import load_profile  # noqa: E402
-from cosmolib.standing import STATES, study_standing  # noqa: E402
+from cosmolib.study.io import exit_code  # noqa: E402
+from cosmolib.study.profile import load_profile  # noqa: E402
+from workflow.standing import STATES, study_standing  # noqa: E402
 
 
 def main(arguments=None):

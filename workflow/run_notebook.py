@@ -78,7 +78,7 @@ def execute(source, target, parameters):
     papermill.PapermillExecutionError
         If a cell fails; the copy with its traceback is kept as ``<target>.failed.ipynb``.
     """
-    from cosmolib.locks import held
+    from cosmolib.study.locks import held
 
     source, target = Path(source).resolve(), Path(target).resolve()
     if source == target:
@@ -158,8 +158,8 @@ def main(arguments=None):
     import nbclient
     import papermill
 
-    from cosmolib.files import exit_code, redact
-    from cosmolib.gpus import one_gpu
+    from cosmolib.study.io import exit_code, redact
+    from cosmolib.training.gpus import one_gpu
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")  # of its dependencies; the kernel is another process

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from cosmolib.files import atomic_path  # noqa: E402
+from cosmolib.study.io import atomic_path  # noqa: E402
 
 SIZE = (1200, 630)  # pixels: what the services that show it ask for
 TEXT = 310  # pixels of the column of text on the left

@@ -17,8 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from cosmolib.files import exit_code  # noqa: E402
-from cosmolib.locks import is_held  # noqa: E402
+from cosmolib.study.io import exit_code  # noqa: E402
+from cosmolib.study.locks import is_held  # noqa: E402
 
 PROSE = ("_toc.yml", "CHANGELOG.md")
 SUBTITLE = "R² of two parameters for each part of the map that a network may see"

@@ -24,8 +24,8 @@ SNAKEFILE = Path(__file__).resolve().with_name("Snakefile")
 ROOT = SNAKEFILE.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from cosmolib.files import check_writable, write_json  # noqa: E402
-from cosmolib.grammar import cut_of  # noqa: E402
+from cosmolib.cuts.grammar import cut_of  # noqa: E402
+from cosmolib.study.io import check_writable, write_json  # noqa: E402
 
 OUTCOME = re.compile(r"(?:exit status (\d+)|<Signals\.(\w+): \d+>)\.?\s*$")
 

@@ -10,11 +10,11 @@ from matplotlib.ticker import NullFormatter
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from cosmolib import plots  # noqa: E402
-from cosmolib.files import read_json  # noqa: E402
-from cosmolib.profile import load_profile  # noqa: E402
-from cosmolib.runs import short_commit  # noqa: E402
-from cosmolib.standing import study_standing  # noqa: E402
+from cosmolib.plots import style as plots_style  # noqa: E402
+from cosmolib.study.io import read_json  # noqa: E402
+from cosmolib.study.profile import load_profile  # noqa: E402
+from cosmolib.study.provenance import short_commit  # noqa: E402
+from workflow.standing import study_standing  # noqa: E402
 
 BENCHMARKS = ROOT / "results" / "benchmarks"
 # What the project asks of two CPU cores and of one GPU of the H200 class, as ratios.
@@ -44,7 +44,7 @@ def write_benchmarks(tables, figures, benchmarks=None):
         if path.is_file():
             text = make(result := read_json(path))
             if "growth" in result:
-                plots.use_style()
+                plots_style.use_style()
                 fig, _ = growth(result["growth"])
                 fig.savefig(Path(figures, "growth.png"), dpi=200)
                 plt.close(fig)
@@ -195,7 +195,11 @@ def growth(points):
         chosen = sorted((p["maps"], p["seconds"], p["peak_mb"]) for p in points
                         if p["work"] == work and p["grid"] == grid)  # fmt: skip
         maps, seconds, peak = zip(*chosen, strict=True)
-        style = {"marker": plots.MARKERS[i], "linestyle": plots.LINE_STYLES[i], "color": f"C{i}"}
+        style = {
+            "marker": plots_style.MARKERS[i],
+            "linestyle": plots_style.LINE_STYLES[i],
+            "color": f"C{i}",
+        }
         axes[0].plot(maps, seconds, label=label, **style)
         axes[1].plot(maps, peak, **style)
         axes[0].plot(maps, [seconds[-1] * n / maps[-1] for n in maps], "--", color="0.7", lw=0.8)
@@ -206,7 +210,7 @@ def growth(points):
                         if p["work"] == work and p["maps"] in (least, 64))  # fmt: skip
         grid, seconds = zip(*chosen, strict=True)
         pixels = [n**2 for n in grid]
-        style = {"marker": plots.MARKERS[i], "linestyle": plots.LINE_STYLES[i]}
+        style = {"marker": plots_style.MARKERS[i], "linestyle": plots_style.LINE_STYLES[i]}
         axes[2].plot(
             pixels, [s / seconds[0] for s in seconds], label=label, color=f"C{i + 4}", **style
         )

@@ -2,7 +2,7 @@
 
 from docutils import nodes
 
-# The first words of a verdict of cosmolib.claims, and the badge's class in book.css.
+# The first words of a verdict of cosmolib.results.claims, and the badge's class in book.css.
 BADGES = {"not supported": "refuted", "supported": "supported", "not testable": "untestable"}
 
 

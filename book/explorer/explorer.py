@@ -1,0 +1,370 @@
+"""Pictures to explore: HTML elements that need no kernel, no network and no other file.
+
+Each holds its maps and numbers as data; ``explorer.js`` draws them and answers the controls. All
+that is shown was computed in Python, by the functions that the chapters use. Without a script, and
+on paper, the element is a still picture with its text.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+
+from cosmolib.cuts.apply import apply_cut, cut_mask, fraction_cut, fraction_negative
+from cosmolib.data.arrays import checked_map, checked_maps
+from cosmolib.data.spectra import power_spectrum
+from cosmolib.data.suites import BOX_SIZE
+from cosmolib.plots.style import DENSITY_RANGE, NOT_POSITIVE
+
+MAX_SIDE = 64  # pixels: larger maps are averaged down, so that the page stays light
+MIN_ALT = 40  # characters of the text of a still picture
+COLOUR = "#3f90da"  # of what is left, of what is cut; the first of the book's colours
+SERIES = ("#3f90da", "#bd1f01", "#832db6", "#ffa90e")  # suites, in the figures' order
+FOLDER = Path(__file__).parent
+
+
+def attribution_explorer(
+    density, entries, titles, box_size, limits, still, alt, name="attribution-explorer"
+) -> str:
+    """Return a gallery of maps and attributions by parameter, method and baseline.
+
+    Parameters
+    ----------
+    density : (m, N, N)
+        Maps [(Msun/h)/(Mpc/h)^2].
+    entries : dict of (str, str, str) to (m, N, N)
+        Signed attributions by parameter, method and baseline, as the menus name them.
+    titles : list of str
+        One a map.
+    box_size : float
+        [Mpc/h]
+    limits : (float, float)
+        Densities at the ends of the colours.
+    still : matplotlib Figure
+        Shown where no script runs, and on paper.
+    alt : str
+        What the still picture shows.
+    name : str
+        Of the element, unique on its page.
+
+    Returns
+    -------
+    str
+        HTML; about N^2 bytes a map and a third, for each entry; N is at most `MAX_SIDE`.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, or too short an `alt`.
+    """
+    density = _small(density, "density")
+    tables = []
+    for (parameter, method, baseline), values in entries.items():
+        values = _small(values, method)
+        if values.shape != density.shape or len(titles) != len(density):
+            raise ValueError(
+                f"{method}: found {values.shape} attributions and {len(titles)} titles, "
+                f"expected those of maps {density.shape}"
+            )
+        scales = np.quantile(np.abs(values), 0.99, axis=(1, 2))
+        scaled = values / np.where(scales > 0, scales, 1)[:, None, None]
+        tables.append(
+            {
+                "parameter": parameter,
+                "method": method,
+                "baseline": baseline,
+                "scales": [float(f"{scale:.3g}") for scale in scales],
+                "values": [_bytes((one + 1) / 2) for one in scaled],
+            }
+        )
+    data = {
+        "kind": "attribution",
+        "grid": density.shape[-1],
+        "box": float(box_size),
+        "low": float(np.log10(limits[0])),
+        "high": float(np.log10(limits[1])),
+        "titles": list(titles),
+        "density": [_bytes(_relative(one, limits)) for one in density],
+        "entries": tables,
+        "lut": {"density": _colours("inferno"), "values": _colours("RdBu_r")},
+    }
+    controls = "".join(_select(key, key) for key in ("map", "parameter", "method", "baseline"))
+    pictures = _map("density", "density, log scale", "densities", map(_power_of_ten, limits))
+    pictures += _map("values", "attribution / its 99 % quantile", "signs", ("−1", "1"))
+    hint = "Point at a pixel, or move over a map with the arrow keys."
+    return _element(name, data, controls, pictures, hint, still, alt)
+
+
+def scales_explorer(
+    density, edges, still, alt, box_size=BOX_SIZE, limits=DENSITY_RANGE, name="scales-explorer"
+) -> str:
+    """Return one map under a sharp low-pass filter, with a slider for k_max and its spectrum.
+
+    Parameters
+    ----------
+    density : (N, N)
+        Map [(Msun/h)/(Mpc/h)^2].
+    edges : sequence of float
+        Values of k_max [h/Mpc] on the slider, rising.
+    still, alt, box_size, limits, name
+        As in `attribution_explorer`.
+
+    Notes
+    -----
+    Every position is the map of ``apply_cut(density, "kmax:...")``, its spectrum `power_spectrum`
+    relative to the mean of the map; a filter leaves that mean alone.
+    """
+    density = checked_map(density, "density")
+    names = [f"kmax:{edge:.3g}" for edge in edges]
+    cuts = np.stack([apply_cut(density, cut, box_size=box_size) for cut in names])
+    k, before = power_spectrum(density, box_size)
+    after = power_spectrum(cuts, box_size)[1]
+    variance = cuts.var(axis=(1, 2), dtype=np.float64) / density.var(dtype=np.float64)
+    texts = [
+        f"Scales with k below {edge:.3g} h/Mpc: {share:.1%} of the map's variance is left, "
+        f"{negative:.1%} of its pixels are negative."
+        for edge, share, negative in zip(edges, variance, fraction_negative(cuts), strict=True)
+    ]
+    data = {
+        "kind": "scales",
+        "grid": _small(cuts).shape[-1],
+        "edges": [float(f"{edge:.3g}") for edge in edges],
+        "names": names,
+        "texts": texts,
+        "frames": [_bytes(_relative(one, limits), marked=one <= 0) for one in _small(cuts)],
+        "spectrum": {
+            "k": _rounded(k),
+            "before": _rounded(before.ravel()),
+            "after": [_rounded(one) for one in after],
+        },
+        "colour": COLOUR,
+        "lut": _colours("inferno", marked=NOT_POSITIVE),
+    }
+    controls = _slider("largest wavenumber kept, k_max", len(names), len(names) // 2)
+    pictures = _map("map", "density, log scale; turquoise: negative", "densities",
+                    map(_power_of_ten, limits))  # fmt: skip
+    pictures += _chart("spectrum", "power spectrum, before (dashed) and after")
+    return _element(name, data, controls, pictures, "", still, alt)
+
+
+def densities_explorer(
+    density, edges, still, alt, box_size=BOX_SIZE, limits=DENSITY_RANGE, name="densities-explorer"
+) -> str:
+    """Return one map with a slider for a density threshold: the pixels cut, and the PDF.
+
+    Parameters
+    ----------
+    density : (N, N)
+        Map [(Msun/h)/(Mpc/h)^2].
+    edges : sequence of float
+        log10(1 + delta) of the thresholds on the slider and of the bins of the PDF, rising.
+    still, alt, limits, name
+        As in `attribution_explorer`.
+
+    Notes
+    -----
+    The pixels are those of ``cut_mask(density, "above:delta=...")`` and of ``below``. Of maps that
+    are averaged down for the page, a pixel counts as cut where most of it is.
+    """
+    density = checked_map(density, "density")
+    thresholds = [f"{10**edge - 1:.4g}" for edge in edges]
+    edges = np.log10([1 + float(value) for value in thresholds])  # bins end where they do
+    mass = density.astype(np.float64) / density.sum(dtype=np.float64)
+    masks = {
+        side: np.stack([cut_mask(density, f"{side}:delta={value}") for value in thresholds])
+        for side in ("above", "below")
+    }
+    relative = density / density.mean(dtype=np.float64)
+    counts, _ = np.histogram(np.log10(np.maximum(relative, 1e-9)), edges)
+    sides = []
+    for side, sign in (("above", ">"), ("below", "<")):
+        names = [f"{side}:delta={value}" for value in thresholds]
+        texts = [
+            f"Overdensity {sign} {value}: {float(fraction_cut(density, cut)):.1%} of the pixels "
+            f"and {mass[mask].sum():.1%} of the mass are cut."
+            for value, cut, mask in zip(thresholds, names, masks[side], strict=True)
+        ]
+        title = f"pixels {side} the threshold"
+        sides.append({"title": title, "names": names, "texts": texts})
+    shown = _small(density[None])[0]
+    passed = np.round(_small(masks["above"]).clip(0, 1)).sum(axis=0)
+    data = {
+        "kind": "densities",
+        "grid": shown.shape[-1],
+        "levels": _bytes(_relative(shown, limits), marked=np.zeros(shown.shape, bool)),
+        "passed": base64.b64encode(passed.astype(np.uint8).tobytes()).decode(),
+        "edges": _rounded(edges),
+        "pdf": counts.tolist(),
+        "sides": sides,
+        "colour": NOT_POSITIVE,
+        "lut": _colours("inferno", marked=NOT_POSITIVE),
+    }
+    controls = _select("side", "cut") + _slider("threshold", len(edges), len(edges) // 2)
+    pictures = _map("map", "density, log scale; turquoise: cut", "densities",
+                    map(_power_of_ten, limits))  # fmt: skip
+    pictures += _chart("pdf", "pixels by density; filled: cut")
+    return _element(name, data, controls, pictures, "", still, alt)
+
+
+def scores_explorer(
+    rows, parameters, quantities, labels, still, alt, name="scores-explorer"
+) -> str:
+    """Return R2 against cut for every suite; a point says its interval when pointed at or focused.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Of the results table: ``suite``, ``cut`` and estimates by parameter under each quantity.
+    parameters : list of str
+    quantities : dict of str to str
+        Keys of the rows and how the menu calls them.
+    labels : callable
+        Name of a suite as a reader knows it.
+    still, alt, name
+        As in `attribution_explorer`.
+    """
+    table = []
+    for row in rows:
+        kept = {"suite": labels(row["suite"]), "cut": row["cut"]}
+        for key in quantities:
+            found = {one: (row.get(key) or {}).get(one) for one in parameters}
+            kept[key] = {one: _limits(value) for one, value in found.items() if _limits(value)}
+        table.append(kept)
+    data = {
+        "kind": "scores",
+        "rows": table,
+        "parameters": list(parameters),
+        "quantities": [{"key": key, "label": label} for key, label in quantities.items()],
+        "colours": SERIES,
+    }
+    controls = _select("quantity", "quantity") + _select("parameter", "parameter")
+    pictures = _chart("chart", '<span data-key="legend"></span>', "whole")
+    hint = "Point at a point, or enter the chart with Tab and move with the arrow keys."
+    return _element(name, data, controls, pictures, hint, still, alt)
+
+
+def _limits(estimate):
+    """[value], or [value, low, high], or None where nothing was measured."""
+    if not estimate or estimate.get("value") is None:
+        return None
+    found = [estimate["value"], estimate.get("low"), estimate.get("high")]
+    return [round(float(one), 4) for one in (found if None not in found else found[:1])]
+
+
+# --------------------------------------------------------------------------------------------------
+# Parts of an element
+# --------------------------------------------------------------------------------------------------
+def _element(name, data, controls, pictures, hint, still, alt):
+    """Put data, controls, pictures, still picture and script into one element."""
+    if len(alt) < MIN_ALT:
+        raise ValueError(f"alt {alt!r}: found {len(alt)} characters, expected {MIN_ALT} or more")
+    text = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")  # may not end the script
+    script = (FOLDER / "explorer.js").read_text(encoding="utf-8")
+    style = (FOLDER / "explorer.css").read_text(encoding="utf-8")
+    return f"""
+<div class="explorer" id="{html.escape(name)}">
+<style>{style}</style>
+<div class="still"><img src="{_picture(still)}" alt="{html.escape(alt)}"></div>
+<div class="live">
+<div class="controls">{controls}</div>
+<div class="pictures">{pictures}</div>
+<output aria-live="polite">{hint}</output>
+</div>
+<script type="application/json">{text}</script>
+<script>
+({script})(document.getElementById({json.dumps(name)}));
+</script>
+</div>
+"""
+
+
+def _select(key, label):
+    return f'<label>{label}<select data-key="{key}"></select></label>'
+
+
+def _slider(label, n, start):
+    return (
+        f'<label class="wide">{label}<input type="range" data-key="step" min="0" max="{n - 1}" '
+        f'step="1" value="{start}"></label>'
+    )
+
+
+def _map(key, caption, bar, ends):
+    low, high = ends
+    focus = 'tabindex="0" ' if key in ("density", "values") else ""
+    return (
+        f'<figure><canvas data-key="{key}" role="img" {focus}aria-label="{key}"></canvas>'
+        f'<figcaption>{caption} <span class="bar"><span>{low}</span><canvas data-key="{bar}" '
+        f'aria-hidden="true"></canvas><span>{high}</span></span></figcaption></figure>'
+    )
+
+
+def _chart(key, caption, kind="chart"):
+    # A chart whose points can be focused is a group; another is one picture.
+    role = "group" if kind == "whole" else "img"
+    return (
+        f'<figure class="{kind}"><svg data-key="{key}" role="{role}" aria-label="{key}"></svg>'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def _picture(figure):
+    """A figure as a data address, in a palette: half the bytes, and no difference to be seen."""
+    from PIL import Image  # of matplotlib
+
+    with io.BytesIO() as buffer:
+        figure.savefig(buffer, format="png", dpi=110)
+        image = Image.open(buffer).convert("RGB").quantize(256)
+    plt.close(figure)
+    with io.BytesIO() as buffer:
+        image.save(buffer, format="PNG", optimize=True)
+        return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _small(maps, name="maps"):
+    """Average maps down to `MAX_SIDE` pixels a side, the last row first."""
+    maps = checked_maps(maps, name, "bf")[0].astype(np.float64)
+    factor = -(-maps.shape[-1] // MAX_SIDE)
+    side = maps.shape[-1] // factor
+    maps = maps[:, : side * factor, : side * factor]
+    # As in the figures, the first index runs upwards; the bytes of an image run down.
+    return maps.reshape(len(maps), side, factor, side, factor).mean((2, 4))[:, ::-1]
+
+
+def _relative(density, limits):
+    """Logarithm of a density, 0 and 1 at the limits."""
+    low, high = np.log10(limits)
+    return (np.log10(np.maximum(density, limits[0])) - low) / (high - low)
+
+
+def _bytes(values, marked=None):
+    """0 to 1 as base64 of one byte a pixel; where pixels can be `marked`, 255 is kept for them."""
+    top = 255 if marked is None else 254
+    levels = np.round(np.clip(values, 0, 1) * top).astype(np.uint8)
+    if marked is not None:
+        levels[marked] = 255
+    return base64.b64encode(levels.tobytes()).decode()
+
+
+def _rounded(values):
+    return [float(f"{value:.4g}") for value in values]
+
+
+def _power_of_ten(value):
+    digits, exponent = f"{value:.0e}".split("e")
+    return f"{digits} · 10<sup>{int(exponent)}</sup>"
+
+
+def _colours(name, marked=None):
+    table = matplotlib.colormaps[name](np.arange(256))[:, :3]
+    if marked is not None:
+        table[:255] = matplotlib.colormaps[name](np.linspace(0, 1, 255))[:, :3]
+        table[255] = matplotlib.colors.to_rgb(marked)
+    return _bytes(table)

@@ -1,0 +1,1 @@
+"""Cuts: which part of a map a network may see."""

@@ -1,0 +1,391 @@
+"""Cuts: which part of the matter map the network is allowed to see, and how the rest is hidden.
+
+A cut is named by one string, in the grammar of `cosmolib.cuts.grammar`.
+
+Published (arXiv:2504.17839 and its code): ``kmax`` on the linear map, absolute density thresholds,
+clamp and random fills. The overdensity thresholds, the other filtered fields, the mean fill, the
+two controls and the steps are ours: they separate cosmology from what the cut itself leaks.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+
+from cosmolib.cuts.grammar import OWN_WORDS, Cut, CutError
+from cosmolib.cuts.noise import observed
+from cosmolib.data.arrays import checked_maps, map_blocks, mode_numbers, one_per_map
+from cosmolib.study.registry import CUTS, keywords_of
+
+# A mask map is 1 where a pixel was kept and 10 where it was cut. Not 0 and 1: the published log
+# scaling sends both of these to 0. The log10 of a mask map is the 0/1 mask itself.
+MASK_KEPT, MASK_CUT = 1.0, 10.0
+
+# A mode whose |k| equals an edge to this relative precision lies on the edge, whatever the
+# rounding: on kmax it is cut, on kmin it is kept (Pylians' kmin <= k < kmax).
+EDGE_TOLERANCE = 1e-6
+
+GPU_BLOCK_PIXELS = 2**25  # worked on at once in Fourier cuts on a GPU
+
+
+# --------------------------------------------------------------------------------------------------
+# Cuts of a user's own
+# --------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Registered:
+    """The function of a cut, what its numbers are called, and what else it asks for."""
+
+    function: Callable
+    numbers: tuple[str, ...]
+    asked: tuple[str, ...]
+
+
+def register_cut(name: str):
+    """Give a function of maps a name in the grammar: a decorator.
+
+    ``@register_cut("smooth")`` over ``def smooth(maps, length, *, box_size)`` makes the cut
+    ``smooth:LENGTH``, for `apply_cut`, for a profile and for whatever else takes a cut; steps such
+    as ``nomean:`` go before it. It hides no pixels by a mask, so that it has no fills and no
+    controls.
+
+    Parameters
+    ----------
+    name : str
+        Small letters, digits and _.
+
+    Returns
+    -------
+    callable
+        Takes, and gives back, a function of maps (b, N, N), which are its own to change, and of the
+        cut's numbers; it returns maps of the same shape, finite. A map must be cut alike whatever
+        lies beside it in its block. After ``*`` the function may ask for ``box_size`` [Mpc/h] and,
+        to draw numbers, for ``seed`` and ``indices`` (b,), the place of each map in its suite.
+        Several threads may call it at once.
+
+    Raises
+    ------
+    ValueError
+        The name is none or taken (see `cosmolib.study.registry`), or the function asks for
+        something else.
+    """
+
+    def register(function):
+        (_, *numbers), asked = keywords_of(function, None, ("box_size", "seed", "indices"))
+        CUTS.add(name, _Registered(function, tuple(map(str.upper, numbers)), asked), own=OWN_WORDS)
+        return function
+
+    return register
+
+
+def _apply_registered(stack, cut, **offered):
+    """Return maps (n, N, N) under a registered cut, block by block."""
+    own = CUTS[cut.kind]
+    out = np.empty(stack.shape, stack.dtype)
+    for block in map_blocks(stack):
+        pixels = np.array(stack[block], order="C")
+        options = {key: offered[key] for key in own.asked}
+        if "indices" in options:
+            options["indices"] = options["indices"][block]
+        found = np.asanyarray(own.function(pixels, *cut.values, **options))
+        masked = "masked " * np.ma.isMaskedArray(found)
+        if found.shape != stack[block].shape or found.dtype.kind not in "fiu" or masked:
+            raise CutError(
+                f"cut {str(cut)!r}: found {masked}{found.dtype} of shape {found.shape} from its "
+                f"function, expected maps of shape {stack[block].shape}"
+            )
+        with np.errstate(over="ignore"):  # seen in the next line
+            out[block] = found
+        if not np.isfinite(out[block]).all():
+            bad = np.count_nonzero(~np.isfinite(out[block]))
+            raise CutError(f"cut {str(cut)!r}: found {bad} pixels from its function not finite")
+    return out
+
+
+def apply_cut(
+    maps,
+    cut,
+    *,
+    box_size=25.0,
+    seed=0,
+    value_range=None,
+    indices=None,
+    backend="torch",
+    device="cpu",
+):
+    """Apply a cut to maps of surface density; the input is left as it is.
+
+    Fourier cuts keep the modes kmin <= k < kmax **and always the mean of the map** (k = 0), as
+    Pylians does: a ``kmin`` cut does not hide Omega_m's monopole. ``@log`` filters the log10 of the
+    map and gives 10**(...) back, always positive. ``@delta`` filters Sigma/mean - 1 and gives
+    mean * (1 + ...) back: the filter is linear, so this equals ``@linear`` to rounding and has the
+    same negative pixels. A filter that keeps every mode of the grid gives an exact copy.
+
+    Density cuts replace pixels strictly above or below the threshold. A ``mask`` map is 1 where a
+    pixel was kept and 10 where it was cut, so that its log10 is the mask.
+
+    Steps before the cut (`cosmolib.cuts.noise.observe`) come first: a noisy map is cut by what it
+    shows. A cut of `register_cut` is what its function returns.
+
+    Parameters
+    ----------
+    maps : array or tensor, shape (N, N), (n, N, N) or (n, 1, N, N), floating-point
+        Surface density [(Msun/h)/(Mpc/h)^2]; may be a memory map. Worked on in blocks.
+    cut : str or Cut
+    box_size : float
+        Side of the maps [Mpc/h].
+    seed : int
+        Of random fills, shuffles and noise. Each map has its own stream, so that a map is cut in
+        the same way whatever the batch, and index-matched twins alike.
+    value_range : (float, float), optional
+        Range of random fills; by default the extremes of the positive pixels of `maps`, as
+        published. Give it (see `positive_range`) where maps are cut in parts.
+    indices : (n,) ints, optional
+        Place of each map in its suite, for the random streams; by default 0 ... n - 1.
+    backend : {"torch", "pylians"}
+        Of Fourier cuts: torch.fft in double precision, or the published call of Pylians in single
+        precision. They agree to 1e-5 of the standard deviation of the field that is filtered; on
+        maps with a pixel some 50 standard deviations high this is 3 units in its last place.
+    device : str
+        Where torch takes its transforms; the maps come from and go to memory in any case.
+
+    Returns
+    -------
+    array
+        New, C-contiguous, same shape and dtype as `maps` (float32 for float16).
+
+    Raises
+    ------
+    ValueError
+        Where the cut cannot be read or the maps, range or indices do not fit; a pixel is not finite
+        or the maps are masked (see `cosmolib.data.arrays.checked_maps`).
+    """
+    stack, shape = checked_maps(maps)
+    return cut_stack(
+        stack, cut, box_size=box_size, seed=seed, value_range=value_range, indices=indices,
+        backend=backend, device=device,
+    ).reshape(shape)  # fmt: skip
+
+
+def cut_stack(stack, cut, *, box_size, seed, value_range, indices, backend, device):
+    """Apply a cut to maps (n, N, N) that were checked already; see `apply_cut`."""
+    cut = Cut.parse(cut)
+    if backend not in ("torch", "pylians"):
+        raise ValueError(f"unknown backend {backend!r}, expected 'torch' or 'pylians'")
+    if cut.is_identity:
+        return np.array(stack, order="C")
+    if cut.fill == "random":
+        low, high = np.log10(_checked_range(value_range, stack))
+    indices = _stream_indices(indices, len(stack))
+    stack = observed(stack, cut.before, seed, indices) if cut.before else stack
+    if cut.kind == "none":
+        return stack
+    if cut.is_fourier:
+        return _filter(stack, cut, box_size, backend, device)
+    if cut.kind in CUTS:
+        return _apply_registered(stack, cut, box_size=box_size, seed=seed, indices=indices)
+    out = np.empty(stack.shape, stack.dtype)
+    for block in map_blocks(stack):
+        pixels = np.ascontiguousarray(stack[block])
+        mean, threshold = _mean_and_threshold(pixels, cut)
+        hidden = _mask(pixels, cut, threshold, seed, indices[block])
+        if cut.control == "mask":
+            fill = np.full((len(pixels), 1, 1), MASK_CUT, stack.dtype)
+            pixels = np.full_like(pixels, MASK_KEPT)
+        elif cut.fill == "clamp":
+            fill = threshold
+        elif cut.fill == "mean":
+            fill = mean
+        else:
+            uniform = _uniform(seed, indices[block], pixels.shape[1:], stream=0)
+            fill = (10 ** (low + (high - low) * uniform)).astype(stack.dtype)
+        out[block] = np.where(hidden, fill, pixels)
+    return out
+
+
+def cut_mask(maps, cut, *, seed=0, indices=None):
+    """Return which pixels a density cut replaces, a bool array of the shape of `maps`.
+
+    With ``shuffle`` these are the random places (`seed` and `indices` as in `apply_cut`). All False
+    for ``none``; a Fourier cut works on modes, not pixels, and raises ValueError, as one of
+    `register_cut` does.
+    """
+    cut = Cut.parse(cut)
+    stack, shape = checked_maps(maps)
+    if cut.kind in CUTS:
+        raise ValueError(f"cut {str(cut)!r} is a function of the map and has no mask of pixels")
+    if cut.is_fourier:
+        raise ValueError(f"cut {str(cut)!r} works on Fourier modes and has no mask of pixels")
+    hidden = np.zeros(stack.shape, bool)
+    if cut.is_density:
+        indices = _stream_indices(indices, len(stack))
+        stack = observed(stack, cut.before, seed, indices) if cut.before else stack
+        for block in map_blocks(stack):
+            pixels = np.ascontiguousarray(stack[block])
+            _, threshold = _mean_and_threshold(pixels, cut)
+            hidden[block] = _mask(pixels, cut, threshold, seed, indices[block])
+    return hidden.reshape(shape)
+
+
+def fraction_cut(maps, cut):
+    """Return the fraction of pixels that a density cut replaces, for each map: (n,) or a float."""
+    hidden = cut_mask(maps, cut)
+    return one_per_map(hidden.reshape(-1, *hidden.shape[-2:]).mean(axis=(1, 2)), hidden.shape)
+
+
+def fraction_negative(maps):
+    """Return the fraction of negative pixels of each map, (n,) or a float.
+
+    A sharp filter of the linear map makes them; the published signed log sends them far away.
+    """
+    stack, shape = checked_maps(maps)
+    fraction = np.zeros(len(stack))
+    for block in map_blocks(stack):
+        fraction[block] = (stack[block] < 0).mean(axis=(1, 2))
+    return one_per_map(fraction, shape)
+
+
+def positive_range(maps):
+    """Return the smallest and largest positive pixel, the published range of random fills."""
+    return _positive_range(checked_maps(maps)[0])
+
+
+def _positive_range(stack):
+    low, high = math.inf, -math.inf
+    for block in map_blocks(stack):
+        pixels = stack[block]
+        low = min(low, float(np.min(pixels, where=pixels > 0, initial=math.inf)))
+        high = max(high, float(np.max(pixels)))
+    return low, high
+
+
+def _filter(stack, cut, box_size, backend, device):
+    """Fourier cut of (n, N, N) maps, the field filtered and given back as `apply_cut` says."""
+    if not (math.isfinite(box_size) and box_size > 0):
+        raise ValueError(f"box_size must be positive [Mpc/h], found {box_size}")
+    kept = _modes_kept(stack.shape[-1], cut, box_size)
+    if backend == "torch" and kept.all():
+        return np.array(stack, order="C")
+    if backend == "pylians":
+        smooth = partial(_filter_pylians, window=_pylians_window(stack.shape[-1], cut, box_size))
+    else:
+        columns = int(np.flatnonzero(kept.any(0))[-1]) + 1  # none is kept beyond
+        smooth = partial(_filter_torch, kept=torch.from_numpy(kept[:, :columns]).to(device))
+    # Torch wants them writeable and in the machine's own byte order.
+    dtype = stack.dtype.newbyteorder("=") if cut.field == "linear" else np.float64
+    out = np.empty(stack.shape, stack.dtype)
+    pixels = None if torch.device(device).type == "cpu" else GPU_BLOCK_PIXELS
+    for block in map_blocks(stack, pixels):
+        field = np.array(stack[block], dtype, order="C")
+        if cut.field == "linear":
+            out[block] = smooth(field)
+            continue
+        if cut.field == "log":
+            if not (field > 0).all():
+                raise ValueError(
+                    f"cut {str(cut)!r} filters the log of the map, but "
+                    f"{np.count_nonzero(~(field > 0))} pixels are not positive"
+                )
+            field = np.log10(field)
+        mean = field.mean(axis=(1, 2), keepdims=True)
+        if cut.field == "delta":
+            if not (mean > 0).all():
+                raise ValueError(f"cut {str(cut)!r} needs maps of positive mean")
+            out[block] = mean * (1 + smooth(field / mean - 1))
+        else:
+            # The mean is kept in any case; without it single precision does better.
+            out[block] = 10 ** (mean + smooth(field - mean))
+    return out
+
+
+def _edges(cut):
+    """Edges of the modes kept [h/Mpc], lowered so that a mode on one does not hang on rounding."""
+    return tuple(edge * (1 - EDGE_TOLERANCE) for edge in cut.k_range)
+
+
+def _modes_kept(grid, cut, box_size):
+    """Which modes (N, N//2 + 1) of a real transform are kept."""
+    k = 2 * np.pi / box_size * np.hypot(*mode_numbers(grid))  # [h/Mpc]
+    kmin, kmax = _edges(cut)
+    kept = (k >= kmin) & (k < kmax)
+    kept[0, 0] = True
+    return kept
+
+
+def _filter_torch(field, kept):
+    """Filter fields (B, N, N) in one batch, in double precision; the result has their own.
+
+    Columns of modes beyond those of ``kept`` (N, columns) are dropped between the two axes.
+    """
+    field = torch.from_numpy(field).to(kept.device)
+    modes = torch.fft.rfft(field.double())[..., : kept.shape[1]]
+    modes = torch.fft.fft(modes, dim=1) * kept
+    smooth = torch.fft.irfft(torch.fft.ifft(modes, dim=1), n=field.shape[-1])
+    return smooth.to(field.dtype).cpu().numpy()
+
+
+def _pylians_window(grid, cut, box_size):
+    import smoothing_library
+
+    kmin, kmax = _edges(cut)
+    kmax = min(kmax, 2 * np.pi / box_size * grid)  # finite, beyond the corner of the grid
+    return smoothing_library.FT_filter_2D(box_size, 0.0, grid, "Top-Hat-k", 1, kmin, kmax)
+
+
+def _filter_pylians(field, window):
+    """Filter fields (B, N, N) one by one with the published call; Pylians is single precision."""
+    import smoothing_library
+
+    return np.stack(
+        [smoothing_library.field_smoothing_2D(one, window, 1) for one in field.astype(np.float32)]
+    )
+
+
+def _mean_and_threshold(pixels, cut):
+    """Mean of each map and its threshold, both (B, 1, 1) in the precision of the maps."""
+    mean = pixels.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
+    threshold = (1 + cut.threshold) * mean if cut.overdensity else np.full_like(mean, cut.threshold)
+    return mean.astype(pixels.dtype), threshold.astype(pixels.dtype)
+
+
+def _mask(pixels, cut, threshold, seed, indices):
+    """Return which pixels (B, N, N) are cut; the threshold itself is kept."""
+    hidden = pixels > threshold if cut.kind == "above" else pixels < threshold
+    if cut.control != "shuffle":
+        return hidden
+    # Draw a number for each pixel and cut the smallest: a smaller cut is part of a larger.
+    draws = _uniform(seed, indices, pixels.shape[1:], stream=1)
+    ordered = np.sort(draws.reshape(len(draws), -1), axis=1)
+    ordered = np.append(ordered, np.ones((len(draws), 1)), axis=1)
+    count = hidden.sum(axis=(1, 2))
+    return draws < np.take_along_axis(ordered, count[:, None], axis=1)[:, :, None]
+
+
+def _uniform(seed, indices, shape, stream):
+    """Uniform numbers (B, *shape) in [0, 1), of each map's own stream."""
+    return np.stack(
+        [np.random.default_rng([seed, index, stream]).random(shape) for index in indices]
+    )
+
+
+def _checked_range(value_range, stack):
+    """Check the range of random fills, or take it from the maps."""
+    low, high = _positive_range(stack) if value_range is None else map(float, value_range)
+    if not 0 < low <= high < math.inf:
+        raise ValueError(f"random fills need a range 0 < low <= high, found ({low}, {high})")
+    return low, high
+
+
+def _stream_indices(indices, count):
+    """Check the places of the maps in their suite, or number them."""
+    indices = np.arange(count) if indices is None else np.atleast_1d(indices)
+    if indices.shape != (count,) or indices.dtype.kind not in "iu":
+        raise ValueError(
+            f"indices must be {count} integers, one per map, found {indices.dtype} of "
+            f"shape {indices.shape}"
+        )
+    if (indices < 0).any():
+        raise ValueError(f"indices must not be negative, found {indices.min()}")
+    return indices

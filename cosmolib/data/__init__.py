@@ -1,0 +1,1 @@
+"""Suites of maps in CMD's format: files, tables, checks, transforms and summary statistics."""

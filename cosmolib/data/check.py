@@ -1,0 +1,197 @@
+"""What a file of CMD is, whether it is whole, and the first thing that is wrong with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+
+from cosmolib.data import checksums
+from cosmolib.data.cmd_format import (
+    FILE_NAME,
+    MAPS_PER_SIMULATION,
+    PARAMETERS,
+    POSITIVE_FIELDS,
+    SIMULATIONS,
+    TABLE_NAME,
+    find,
+    layout_of,
+    other_parameters,
+    table_names,
+)
+from cosmolib.data.suites import (
+    Suite,
+    blocks_of_maps,
+    mean_surface_density,
+    off_fiducial,
+    open_files,
+    read_table,
+)
+
+MASS_TOLERANCE = 0.05  # a box keeps its mass; table and maps that do not match miss by far more
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """One file that was checked."""
+
+    path: Path
+    what: str  # what it is, by its name
+    found: str  # what it holds; empty where it could not be read
+    problem: str | None  # the first thing that is wrong, None if nothing is
+
+    def __str__(self):
+        whole = "whole, nothing wrong found" if self.problem is None else "NOT usable"
+        return "\n".join(filter(None, (f"{self.path}", f"  {self.what}", self.found, f"  {whole}")))
+
+
+def check_suite(suite: Suite) -> str:
+    """Read every pixel of a suite and report what it holds.
+
+    Besides the values, the mass is checked: a simulation's mean map of total matter must be
+    `mean_surface_density` of its row, within 5 % in the median. Rows in another order, or maps in
+    other units, fail.
+
+    Raises
+    ------
+    ValueError
+        Non-finite pixels, zero or negative ones in matter, or maps that do not fit the parameters.
+    """
+    low, high, total, squares, means = np.inf, -np.inf, 0.0, 0.0, []
+    positive = suite.field in POSITIVE_FIELDS and suite.cut == "none"
+    for block in blocks_of_maps(suite):
+        low, high = min(low, block.min()), max(high, block.max())
+        per_map = block.mean(axis=(1, 2), dtype=np.float64)  # (b,)
+        means.append(per_map.reshape(-1, MAPS_PER_SIMULATION).mean(axis=1))
+        if positive:
+            logs = np.log10(block)
+            total += logs.sum(dtype=np.float64)
+            squares += np.einsum("ijk,ijk->", logs, logs, dtype=np.float64)
+    n, grid = len(suite.maps), suite.grid
+    lines = [
+        f"  {n} maps of {grid} x {grid} pixels, float32: {suite.n_simulations} simulations"
+        f"{_of_cmd(suite.set, suite.n_simulations)}",
+        f"  box {suite.box_size:g} Mpc/h, pixel {suite.box_size / grid:.4g} Mpc/h",
+        f"  pixels from {low:.4g} to {high:.4g}",
+    ]
+    if positive:
+        mean = total / suite.maps.size
+        std = math.sqrt(max(squares / suite.maps.size - mean**2, 0.0))
+        lines.append(f"  log10 of the pixels: mean {mean:.4f}, standard deviation {std:.4f}")
+    if suite.cut != "none":
+        lines.append(f"  cut from the raw maps: {suite.cut}")
+    lines += _parameter_lines(suite.params, suite.others)
+    if suite.field == "Mtot" and suite.cut == "none":
+        deviation = np.abs(
+            np.concatenate(means) / mean_surface_density(suite.params[:, 0], suite.box_size) - 1
+        )  # (n,)
+        if not np.median(deviation) <= MASS_TOLERANCE:
+            raise ValueError(
+                f"{suite.maps_path}: found simulations whose mean density is off by "
+                f"{np.median(deviation):.0%} (median), expected Omega_m x "
+                f"{mean_surface_density(1, suite.box_size):.4g} (Msun/h)/(Mpc/h)^2 within "
+                f"{MASS_TOLERANCE:.0%}: "
+                f"other units, or not the rows of {suite.params_path.name}"
+            )
+        lines.append(f"  mean density against Omega_m: within {deviation.max():.2g} of it")
+    lines.append(f"  parameters {suite.params_path}")
+    lines.append(f"  fingerprint {suite.fingerprint}")
+    return "\n".join(lines)
+
+
+def _of_cmd(set: str, n: int) -> str:
+    whole = SIMULATIONS.get(set)
+    return "" if whole in (None, n) else f" (CMD's own {set} has {whole})"
+
+
+def _parameter_lines(params, others) -> list[str]:
+    lines = [f"  table of {layout_of(others)}"]
+    if others is not None:
+        varied = off_fiducial(params, others)[:, len(PARAMETERS) :]  # (n, 22)
+        names = [name for name, any_ in zip(other_parameters(), varied.any(0), strict=True) if any_]
+        lines.append(
+            f"  {varied.any(1).sum()} simulations vary others than the six: {', '.join(names)}"
+        )
+    return lines + [
+        f"  {name:8s} {column.min():.4g} to {column.max():.4g}"
+        for name, column in zip(PARAMETERS, params.T, strict=True)
+    ]
+
+
+def check_path(path: str | Path, suite: str | None = None, set: str | None = None) -> list[Report]:
+    """Check a file of CMD, or all those in a folder.
+
+    Parameters
+    ----------
+    path
+        A file of maps, its table beside it or one folder up; a table; or a folder in one of CMD's
+        layouts. A file that was downloaded must still have its SHA-256.
+    suite, set
+        Of a folder, only the files of this suite and set.
+
+    Returns
+    -------
+    list of Report
+        One a file. A bad one does not keep the others from being checked.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is nothing to check.
+    """
+    path = Path(path)
+    if path.is_file() and not (path.name.startswith("Maps_") and path.suffix == ".npy"):
+        return [_check_other(path)]
+    found = [path] if path.is_file() else sorted(path.rglob("Maps_*.npy"))
+    named = [(file, FILE_NAME.fullmatch(file.name)) for file in found]
+    wanted = [
+        (file, match)
+        for file, match in named
+        if match and suite in (None, match["name"]) and set in (None, match["set"])
+    ]
+    if not wanted:
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: found no such file, expected CMD maps or a folder")
+        form = f"Maps_<field>_{suite or '<suite>'}_{set or '<set>'}_z=0.00.npy"
+        state = f"{len(found)} file(s) of other names" if found else "no maps"
+        raise FileNotFoundError(f"{path}: found {state}, expected {form}")
+    return [_check_maps(file, **match.groupdict()) for file, match in wanted]
+
+
+def _check_maps(path: Path, field: str, name: str, set: str) -> Report:
+    what = f"maps of field {field}, suite {name}, set {set}, z = 0"
+    try:
+        tables = table_names(name, set)
+        siblings = [path.parent, path.parent.parent]
+        siblings.append(path.parent.parent / name.removeprefix("Nbody_"))  # of the twin
+        table = find(siblings, tables, f"{name} parameters")
+        found = check_suite(open_files(path, table, name, field, set))
+        for file in (path, table):
+            if checksums.verify(file, full=True) == "verified":
+                found += f"\n  SHA-256 as downloaded: {file.name}"
+    except (ValueError, OSError) as error:
+        return Report(path, what, "", " ".join(str(error).split()))
+    return Report(path, what, found, None)
+
+
+def _check_other(path: Path) -> Report:
+    """Check a file that is not called maps: a table, or nothing of ours."""
+    match = TABLE_NAME.fullmatch(path.name)
+    if not match:
+        expected = "Maps_<field>_<suite>_<set>_z=0.00.npy or params_<set>_<suite>.txt"
+        state = "an unfinished download" if path.suffix == ".part" else "another name"
+        return Report(path, "unknown", "", f"{path}: found {state}, expected {expected}")
+    name, set = match["name"], match["set"] or "LH"
+    what = f"parameters of suite {name}, set {set}"
+    try:
+        table = read_table(path, name, set)
+        count = len(table.params)
+        lines = [f"  {count} simulations{_of_cmd(set, count)}"]
+        lines += _parameter_lines(table.params, table.others)
+        if checksums.verify(path, full=True) == "verified":
+            lines.append("  SHA-256 as downloaded")
+    except (ValueError, OSError) as error:
+        return Report(path, what, "", " ".join(str(error).split()))
+    return Report(path, what, "\n".join(lines), None)

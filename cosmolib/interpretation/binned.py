@@ -1,0 +1,248 @@
+"""Summaries of attributions: how much of them lies where, with error bars over simulations.
+
+What is summed is the absolute attribution of each pixel, relative to the mean pixel or to the whole
+of it, so that chance is 1 or the share of the pixels. Intervals hold 95 % and resample whole
+simulations: the maps of one are not independent.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cosmolib.data.arrays import checked_maps
+from cosmolib.data.spectra import cross_power
+from cosmolib.data.suites import BOX_SIZE
+from cosmolib.interpretation.cosmic_web import WEB_CLASSES
+from cosmolib.training.scores import as_estimate, average, bootstrap
+
+
+def by_value(values, quantity, edges, simulations, n_bootstrap=1000, seed=0) -> dict:
+    """Sum attributions up in bins of a quantity that each pixel has: its density, a distance.
+
+    Parameters
+    ----------
+    values : (n, N, N)
+        Attributions.
+    quantity : (n, N, N)
+        In the units of `edges`.
+    edges : (nb + 1,)
+        Ascending; a bin holds its lower edge. Pixels outside belong to no bin, but to the totals.
+    simulations : (n,) int
+        Simulation of each map.
+
+    Returns
+    -------
+    dict
+        ``edges``; ``fraction`` (nb,): share of the pixels; ``per_pixel`` (nb, 3): mean absolute
+        attribution of the bin's pixels, in units of the mean over all pixels, so that 1 is chance;
+        ``signed_per_pixel`` (nb, 3): the same with signs, in the same units; ``share`` (nb, 3): of
+        the summed absolute attribution. Columns are value, low, high; NaN for an empty bin.
+    """
+    edges = _ascending(edges)
+    quantity, _ = checked_maps(quantity, "quantity", infinite=True)  # as a distance to nothing
+    bins = np.searchsorted(edges, quantity, side="right") - 1  # -1 and nb lie outside
+    found = _by_bin(values, bins, len(edges) - 1, simulations, n_bootstrap, seed)
+    return {"edges": edges, **found}
+
+
+def by_class(values, classes, simulations, n_bootstrap=1000, seed=0) -> dict:
+    """Sum attributions by class of the cosmic web, see `cosmic_web.WEB_CLASSES`.
+
+    Parameters
+    ----------
+    values : (n, N, N)
+    classes : (n, N, N) int
+        Of `cosmolib.interpretation.cosmic_web.web_classes`.
+    simulations : (n,) int
+
+    Returns
+    -------
+    dict
+        ``names`` and, for each class, what `by_value` gives for a bin.
+    """
+    found = _by_bin(values, classes, len(WEB_CLASSES), simulations, n_bootstrap, seed)
+    return {"names": WEB_CLASSES, **found}
+
+
+def over_to_under(values, overdensity, simulations, n_bootstrap=1000, seed=0) -> dict:
+    """Compare overdense (delta >= 0) with underdense pixels.
+
+    Parameters
+    ----------
+    values : (n, N, N)
+    overdensity : (n, N, N)
+        delta, from -1.
+    simulations : (n,) int
+
+    Returns
+    -------
+    dict
+        ``over_to_under_per_pixel``: ratio of the mean absolute attributions; ``under_share``: share
+        of the underdense pixels in the sum. Each {"value", "low", "high"}, None if undefined.
+    """
+    bins = (checked_maps(overdensity, "overdensity")[0] >= 0).astype(int)
+    sums = [table[:, :2] for table in _sums(values, bins, 2)]  # nothing lies outside
+
+    def ratio(absolute, signed, count, weights):
+        under, over = np.moveaxis((weights @ absolute) / (weights @ count), -1, 0)
+        return over / under
+
+    def share(absolute, signed, count, weights):
+        total = weights @ absolute
+        return total[..., 0] / total.sum(-1)
+
+    result = {}
+    for key, statistic in (("over_to_under_per_pixel", ratio), ("under_share", share)):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value = statistic(*sums, weights=np.ones((1, len(bins))))[0]
+            low, high = bootstrap(statistic, sums, simulations, n_bootstrap, seed)
+        ends = {"value": value, "low": low, "high": high}
+        result[key] = {end: float(x) if np.isfinite(x) else None for end, x in ends.items()}
+    return result
+
+
+def region_share(values, inside, simulations, n_bootstrap=1000, seed=0) -> dict:
+    """Share of the absolute attribution that lies in some pixels, as an estimate.
+
+    Parameters
+    ----------
+    values : (n, N, N)
+    inside : (n, N, N) bool
+    simulations : (n,) int
+
+    Returns
+    -------
+    dict
+        ``value``, ``low``, ``high``; and ``chance``: the share of the pixels.
+    """
+    found = _by_bin(values, inside, 2, simulations, n_bootstrap, seed)
+    return as_estimate(found["share"][1]) | {"chance": float(found["fraction"][1])}
+
+
+def region_sums(values, regions) -> np.ndarray:
+    """Signed attribution of each region of each map, (n, R): what `attribution.occlude` tests.
+
+    Parameters
+    ----------
+    values : (n, N, N)
+    regions : (1 or n, N, N) int
+        From 0; below zero in none.
+    """
+    values, _ = checked_maps(values, "attributions")
+    regions = np.broadcast_to(checked_maps(regions, "regions", "biu")[0], values.shape)
+    return _sums(values, regions, int(regions.max()) + 1)[1][:, :-1]
+
+
+def by_band(values, field, edges, simulations, box_size=BOX_SIZE, n_bootstrap=1000, seed=0) -> dict:
+    """Power of attribution maps by Fourier band, and their coherence with the field.
+
+    Parameters
+    ----------
+    values : (n, N, N)
+        Signed attributions.
+    field : (n, N, N)
+        What they may follow: the scaled log-density.
+    edges : (nb + 1,)
+        Of k [h/Mpc], ascending; a band holds its lower edge.
+    simulations : (n,) int
+    box_size : float
+        [Mpc/h]
+
+    Returns
+    -------
+    dict
+        ``edges``; ``fraction`` (nb,): share of the modes; ``field_share`` (nb,): of the field's
+        power; ``share`` (nb, 3): of the attribution's power, each map counted alike whatever its
+        strength; ``coherence`` (nb, 3): cross power over the root of both powers, from -1 to 1.
+        Columns are value, low, high; NaN for a band without modes.
+    """
+    edges = _ascending(edges)
+    tables = []
+    for a, b in ((values, values), (field, field), (values, field)):
+        k, power, modes = cross_power(a, b, box_size)
+        band = np.searchsorted(edges, k, side="right") - 1
+        inside = band == np.arange(len(edges) - 1)[:, None]  # (nb, nk)
+        tables.append(power @ inside.T)
+        whole = power.sum(1, keepdims=True)
+        tables[-1] = np.concatenate([tables[-1], whole], 1)  # (n, nb + 1)
+    strength = np.sqrt(np.maximum(tables[0][:, -1:], np.finfo(float).tiny))
+    own, of_field, cross = tables[0] / strength**2, tables[1], tables[2] / strength
+
+    def statistic(own, of_field, cross, weights):
+        a, f, x = (weights @ table for table in (own, of_field, cross))  # (S, nb + 1)
+        both = np.stack([a / a[:, -1:], x / np.sqrt(a * f)], -1)  # (S, nb + 1, 2)
+        return np.where((a > 0)[..., None], both, np.nan)[:, :-1]
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = statistic(own, of_field, cross, weights=np.ones((1, len(own))))[0]
+        low, high = bootstrap(statistic, (own, of_field, cross), simulations, n_bootstrap, seed)
+    found = np.stack([value, low, high], -1)  # (nb, 2, 3)
+    summed = of_field.sum(0)
+    return {
+        "edges": edges,
+        "fraction": inside @ modes / modes.sum(),
+        "field_share": summed[:-1] / summed[-1],
+        "share": found[:, 0],
+        "coherence": found[:, 1],
+    }
+
+
+def mean_estimate(values, simulations, n_bootstrap=1000, seed=0) -> dict:
+    """Mean of one number a map, as an estimate; maps without the number (NaN) do not count."""
+    values = np.asarray(values, float)
+    known = np.isfinite(values)
+    if not known.any():
+        return as_estimate([np.nan] * 3)
+    values, simulations = values[known][:, None], np.asarray(simulations)[known]
+    low, high = bootstrap(average, [values], simulations, n_bootstrap, seed)
+    return as_estimate([values.mean(), low[0], high[0]])
+
+
+def _sums(values, bins, n_bins):
+    """Sums over the pixels of each map and bin, (n, nb + 1) each, the last column the outside.
+
+    Absolute attribution, signed attribution, number of pixels.
+    """
+    values = checked_maps(values, "attributions")[0].astype(np.float64)
+    bins = checked_maps(bins, "regions", "biu")[0].astype(int)
+    bins = np.where((bins >= 0) & (bins < n_bins), bins, n_bins)
+    if values.shape != bins.shape:
+        raise ValueError(
+            f"attributions: found shapes {values.shape} and {bins.shape}, expected (n, N, N) twice"
+        )
+    n, width = len(values), n_bins + 1
+    place = (bins.reshape(n, -1) + width * np.arange(n)[:, None]).ravel()
+    return [
+        np.bincount(place, None if w is None else w.ravel(), n * width).reshape(n, width)
+        for w in (np.abs(values), values, None)
+    ]
+
+
+def _by_bin(values, bins, n_bins, simulations, n_bootstrap, seed):
+    absolute, signed, count = _sums(values, bins, n_bins)
+
+    def statistic(absolute, signed, count, weights):
+        a, s, c = (weights @ table for table in (absolute, signed, count))  # (S, nb + 1)
+        total = a.sum(-1, keepdims=True)
+        mean = total / c.sum(-1, keepdims=True)
+        per_bin = np.stack([a / c / mean, s / c / mean, a / total], -1)  # (S, nb + 1, 3)
+        return per_bin[:, :-1]
+
+    tables = (absolute, signed, count)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = statistic(*tables, weights=np.ones((1, len(absolute))))[0]
+        low, high = bootstrap(statistic, tables, simulations, n_bootstrap, seed)
+    found = np.stack([value, low, high], -1)  # (nb, 3 summaries, 3)
+    return {
+        "fraction": count.sum(0)[:-1] / count.sum(),
+        "per_pixel": found[:, 0],
+        "signed_per_pixel": found[:, 1],
+        "share": found[:, 2],
+    }
+
+
+def _ascending(edges):
+    edges = np.asarray(edges, float)
+    if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
+        raise ValueError(f"edges: found {edges}, expected at least two, ascending")
+    return edges

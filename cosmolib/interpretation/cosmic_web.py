@@ -1,0 +1,190 @@
+"""The cosmic web of a map: its classes, its density peaks, its voids, and the way to them.
+
+All functions take maps (N, N), (n, N, N) or (n, 1, N, N) of surface density [(Msun/h)/(Mpc/h)^2] of
+periodic boxes, as `cosmolib.data.arrays.checked_maps` checks them. What they find are structures of
+a slab seen in projection, not those of the 3-D web: a "void" is where the slab is empty, whatever
+lies in front of it and behind.
+"""
+
+import numpy as np
+import torch
+from scipy.ndimage import distance_transform_edt, maximum_filter
+
+from cosmolib.data.arrays import checked_maps
+from cosmolib.data.spectra import in_blocks
+from cosmolib.data.suites import BOX_SIZE
+
+WEB_CLASSES = ("void", "filament", "halo")  # codes 0, 1, 2 of `web_classes`
+SMOOTHING = 0.5  # [Mpc/h] of the density before classes and peaks are found
+COLLAPSE = 0.4  # eigenvalue of the tidal tensor above which matter collapses along an axis
+PEAK = 2.0  # overdensity that a peak exceeds
+EMPTY = -0.5  # mean overdensity of a void's disc, at most
+VOID_RADII = (5.0, 4.0, 3.0, 2.5, 2.0, 1.5, 1.0)  # that are tried [Mpc/h]
+
+
+def web_classes(maps, box_size=BOX_SIZE, smoothing=SMOOTHING, threshold=COLLAPSE):
+    """Cosmic-web class of each pixel, by the tidal tensor of the projected density (a 2-D T-web).
+
+    The overdensity of each map is smoothed with a Gaussian and the Poisson equation
+    laplacian(phi) = delta solved on the periodic map. A pixel is a void, filament or halo when 0, 1
+    or 2 eigenvalues of the Hessian of phi exceed `threshold`, that is when matter collapses on it
+    along as many axes (Hahn et al. 2007, arXiv:astro-ph/0610280; threshold above zero:
+    Forero-Romero et al. 2009, arXiv:0809.4135). The eigenvalues add up to the smoothed delta.
+    These are classes of a 5 Mpc/h slab seen in projection, not of the 3-D web.
+
+    Parameters
+    ----------
+    maps : array, shape (N, N), (n, N, N) or (n, 1, N, N)
+    box_size : float
+        Side of the maps [Mpc/h].
+    smoothing : float
+        Standard deviation of the Gaussian [Mpc/h].
+    threshold : float
+        On the eigenvalues, which are overdensities.
+
+    Returns
+    -------
+    uint8 array, shape of `maps`
+        Index into `WEB_CLASSES`.
+    """
+    stack, shape = checked_maps(maps)
+    grid = stack.shape[-1]
+    k2, mixed = _wavenumbers(grid, box_size)
+    kx2, ky2 = k2[:, :1].clone(), k2[:1].clone()
+    smooth = torch.exp(-0.5 * k2 * smoothing**2)
+    k2[0, 0] = 1.0
+    classes = np.empty(stack.shape, np.uint8)
+    for block in in_blocks(stack):
+        modes = _overdensity_modes(stack[block]) * smooth / k2
+        modes[:, 0, 0] = 0
+        xx, yy, xy = (
+            torch.fft.irfft2(modes * factor, s=(grid, grid)) for factor in (kx2, ky2, mixed)
+        )
+        centre, radius = (xx + yy) / 2, torch.hypot((xx - yy) / 2, xy)
+        count = (centre - radius > threshold).to(torch.uint8) + (centre + radius > threshold)
+        classes[block] = count.numpy()
+    return classes.reshape(shape)
+
+
+def density_peaks(maps, box_size=BOX_SIZE, smoothing=SMOOTHING, minimum=PEAK):
+    """Find the peaks of each map: local maxima of the smoothed overdensity.
+
+    Parameters
+    ----------
+    maps : array, shape (N, N), (n, N, N) or (n, 1, N, N)
+    box_size : float
+        Side of the maps [Mpc/h].
+    smoothing : float
+        Standard deviation of the Gaussian [Mpc/h].
+    minimum : float
+        Overdensity that a peak must have when smoothed.
+
+    Returns
+    -------
+    bool array, shape of `maps`
+        True at the pixel of each peak, which is higher than its eight neighbours.
+    """
+    stack, shape = checked_maps(maps)
+    k2, _ = _wavenumbers(stack.shape[-1], box_size)
+    smooth = _filtered(stack, torch.exp(-0.5 * k2 * smoothing**2))
+    neighbours = np.ones((1, 3, 3), bool)
+    neighbours[0, 1, 1] = False
+    peaks = smooth > maximum_filter(smooth, footprint=neighbours, mode="wrap")
+    return (peaks & (smooth > minimum)).reshape(shape)
+
+
+def void_centres(maps, box_size=BOX_SIZE, radii=VOID_RADII, threshold=EMPTY):
+    """Find the circular voids of each map and return their radii at their centres.
+
+    The spherical-overdensity finder of Banerjee & Dalal (arXiv:1606.06167), which Pylians has for
+    3-D fields, on a 2-D one: the overdensity is averaged over discs, the largest first; the pixels
+    below the threshold become centres, the emptiest first, where their disc overlaps none that was
+    found before.
+
+    Parameters
+    ----------
+    maps : array, shape (N, N), (n, N, N) or (n, 1, N, N)
+    box_size : float
+        Side of the maps [Mpc/h].
+    radii : sequence of float
+        That are tried [Mpc/h].
+    threshold : float
+        Mean overdensity in the disc of a void, at most.
+
+    Returns
+    -------
+    float32 array, shape of `maps`
+        Radius [Mpc/h] at the centre of each void, 0 elsewhere.
+    """
+    stack, shape = checked_maps(maps)
+    grid = stack.shape[-1]
+    side = np.minimum(np.arange(grid), grid - np.arange(grid)) * box_size / grid
+    distance = np.hypot(side[:, None], side)  # from the first pixel, periodic
+    found = np.zeros(stack.shape, np.float32)
+    voids = [[] for _ in stack]  # pixel and radius of each
+    for radius in sorted(radii, reverse=True):
+        disc = distance <= radius
+        window = torch.fft.rfft2(torch.from_numpy(disc / disc.sum()))
+        mean = _filtered(stack, window).reshape(len(stack), -1)
+        for one, values in enumerate(mean):
+            taken = np.zeros((grid, grid), bool)
+            for place, size in voids[one]:
+                taken |= np.roll(distance, place, (0, 1)) < radius + size
+            centres = np.flatnonzero(values < threshold)
+            for flat in centres[np.argsort(values[centres], kind="stable")]:
+                place = divmod(int(flat), grid)
+                if not taken[place]:
+                    voids[one].append((place, radius))
+                    found[one][place] = radius
+                    taken |= np.roll(distance, place, (0, 1)) < 2 * radius
+    return found.reshape(shape)
+
+
+def distance_to(places, box_size=BOX_SIZE):
+    """Distance of each pixel to the nearest of some pixels of its periodic map.
+
+    Parameters
+    ----------
+    places : bool array, shape (N, N), (n, N, N) or (n, 1, N, N)
+    box_size : float
+        [Mpc/h]
+
+    Returns
+    -------
+    float64 array, shape of `places`
+        [Mpc/h]; infinite on a map without any.
+    """
+    stack, shape = checked_maps(places, "places", "b")
+    grid = stack.shape[-1]
+    pad = (grid + 1) // 2  # no pixel is farther than half a box along an axis
+    out = np.full(stack.shape, np.inf)
+    for one, mask in enumerate(stack):
+        if mask.any():
+            around = np.pad(mask, pad, mode="wrap")
+            out[one] = distance_transform_edt(~around)[pad : pad + grid, pad : pad + grid]
+    return (out * box_size / grid).reshape(shape)
+
+
+def _wavenumbers(grid, box_size):
+    """|k|^2 and k_x k_y of the modes of a real transform, (N, N//2 + 1) each [(h/Mpc)^2]."""
+    kx = torch.from_numpy(2 * np.pi * np.fft.fftfreq(grid, box_size / grid))[:, None]
+    ky = torch.from_numpy(2 * np.pi * np.fft.rfftfreq(grid, box_size / grid))[None]
+    # On the Nyquist lines of an even grid the sign of k is not defined: no mixed derivative there.
+    defined = (kx.abs() < kx.abs().max()) & (ky < ky.max()) | (grid % 2 == 1)
+    return kx**2 + ky**2, torch.where(defined, kx * ky, 0)
+
+
+def _overdensity_modes(stack):
+    """Transform of the overdensity of maps (n, N, N)."""
+    field = torch.from_numpy(stack.astype(np.float64, order="C"))
+    mean = field.mean(dim=(1, 2), keepdim=True)
+    return torch.fft.rfft2(field / torch.where(mean == 0, 1.0, mean) - 1)
+
+
+def _filtered(stack, window):
+    """Overdensity of maps (n, N, N) times a window of their modes, in float64."""
+    out = np.empty(stack.shape)
+    for block in in_blocks(stack):
+        modes = _overdensity_modes(stack[block]) * window
+        out[block] = torch.fft.irfft2(modes, s=stack.shape[1:]).numpy()
+    return out

@@ -1,0 +1,334 @@
+"""Sanity checks of attributions: does a map of them tell of the network, or only of the picture?
+
+An attribution that looks right need not be. Each check has a number that a bad method would fail:
+
+- *Randomisation* (Adebayo et al., arXiv:1810.03292): a network with random weights, or trained on
+  shuffled labels, has learnt nothing; its attributions should not resemble those of a trained one.
+- *Equivariance*: a turned, mirrored or shifted map should give the same attributions, moved alike.
+- *Deletion and insertion* (Petsiuk et al., arXiv:1806.07421): hiding the pixels of the largest
+  attribution first should move the prediction faster than hiding pixels at random, or the densest.
+- *Infidelity and sensitivity* (Yeh et al., arXiv:1901.09392): does the attribution of a patch say
+  what hiding it does, and how far does it move under noise that a reader cannot see?
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+
+from cosmolib.data.arrays import checked_maps, checked_numbers
+from cosmolib.interpretation.attribution import OUTPUTS, attribute, takes_baseline
+from cosmolib.training.dataset import network_inputs
+from cosmolib.training.fit import seeded
+from cosmolib.training.networks import folded
+
+NOISE_RADIUS = 0.02  # noise of the sensitivity, in standard deviations of the scaled map
+
+
+def rank_correlation(a, b) -> np.ndarray:
+    """Spearman's rank correlation of the absolute attributions of each map.
+
+    Parameters
+    ----------
+    a, b : (n, N, N)
+
+    Returns
+    -------
+    (n,) float64
+        1 if both put the pixels in the same order, 0 if they have nothing in common; NaN for a map
+        on which one of them is the same everywhere.
+    """
+    return _correlation(*(rankdata(np.abs(v), axis=1) for v in map(_rows, (a, b))))
+
+
+def correlation(a, b) -> np.ndarray:
+    """Pearson's correlation of the signed attributions of each map, (n,)."""
+    return _correlation(*map(_rows, (a, b)))
+
+
+def _rows(values):
+    """Attributions as (n, pixels)."""
+    values = checked_numbers(values, "attributions").astype(np.float64)
+    if values.ndim < 2:
+        raise ValueError(f"attributions: found shape {values.shape}, expected (n, N, N)")
+    return values.reshape(len(values), -1)
+
+
+def _correlation(a, b):
+    if a.shape != b.shape:
+        raise ValueError(f"attributions: found shapes {a.shape} and {b.shape}, expected equal ones")
+    a, b = (v - v.mean(1, keepdims=True) for v in (a, b))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))
+
+
+# --------------------------------------------------------------------------------------------------
+# Randomisation
+# --------------------------------------------------------------------------------------------------
+def cascade(
+    network: torch.nn.Module, fresh: torch.nn.Module
+) -> Iterator[tuple[str, torch.nn.Module]]:
+    """Randomise a trained network from its answer down to its input, stage by stage.
+
+    Parameters
+    ----------
+    network, fresh : torch.nn.Module
+        Trained, and of the same architecture with its initial weights. Both are left as they are.
+
+    Yields
+    ------
+    name : str
+        Stage that was randomised last; all that come after it are random as well. The stages are
+        `MomentNetwork.stages`, or the single layers of any other network.
+    network : torch.nn.Module
+        A copy of its own.
+    """
+    names = getattr(network, "stages", None) or {
+        name: [name]
+        for name, module in network.named_modules()
+        if next(module.parameters(recurse=False), None) is not None
+    }
+    mixed = copy.deepcopy(network)
+    for stage, layers in reversed(names.items()):
+        for layer in layers:
+            # Layer by layer: a normalisation brings its running mean and variance along.
+            state = fresh.get_submodule(layer).state_dict()
+            mixed.get_submodule(layer).load_state_dict(state)
+        yield stage, copy.deepcopy(mixed)
+
+
+# --------------------------------------------------------------------------------------------------
+# Equivariance
+# --------------------------------------------------------------------------------------------------
+def transformations(grid: int) -> dict[str, tuple[Callable, Callable]]:
+    """Return the eight symmetries of the square and some periodic shifts, by name.
+
+    Each is a pair, there and back, of functions of a tensor (..., N, N). Shifts are by one pixel,
+    by an odd vector, and by a quarter of the map. The first one leaves everything in its place.
+    """
+
+    def turn(k, mirrored):
+        def there(x):
+            return torch.rot90(x.flip(-1) if mirrored else x, k, (-2, -1))
+
+        def back(x):
+            x = torch.rot90(x, -k, (-2, -1))
+            return x.flip(-1) if mirrored else x
+
+        return there, back
+
+    def shift(dy, dx):
+        return tuple(
+            lambda x, sign=sign: torch.roll(x, (sign * dy, sign * dx), (-2, -1)) for sign in (1, -1)
+        )
+
+    found = {
+        f"{'mirrored, ' * mirrored}turned {90 * k}°": turn(k, mirrored)
+        for mirrored in (False, True)
+        for k in range(4)
+    }
+    quarter = grid // 4
+    return found | {
+        f"shifted {dy}, {dx}": shift(dy, dx) for dy, dx in ((1, 0), (3, 5), (quarter, quarter))
+    }
+
+
+def moved_attributions(
+    network: torch.nn.Module, x: torch.Tensor, method: str, target: int, **options
+) -> dict[str, np.ndarray]:
+    """Attribute maps that were turned, mirrored or shifted, and move the attributions back.
+
+    The first entry is of the maps as they are; a method and network that are equivariant give the
+    same for all. Their mean is less of the network's own grid (its strides), more of the map.
+
+    Parameters
+    ----------
+    network, x, method, target, **options
+        As for `cosmolib.interpretation.attribution.attribute`. The baseline is moved with the maps.
+
+    Returns
+    -------
+    dict of str to (B, N, N)
+        By the names of `transformations`.
+    """
+    baseline = options.pop("baseline", None)
+    x = network_inputs(x)
+    baseline = None if baseline is None else network_inputs(baseline, "baseline")
+    found = {}
+    for name, (there, back) in transformations(x.shape[-1]).items():
+        moved = None if baseline is None else there(baseline)
+        values = attribute(network, there(x), method, target, baseline=moved, **options).values
+        found[name] = back(torch.from_numpy(values)).numpy()
+    return found
+
+
+# --------------------------------------------------------------------------------------------------
+# Deletion and insertion
+# --------------------------------------------------------------------------------------------------
+@torch.no_grad()
+def replacement_curve(
+    network: torch.nn.Module,
+    x: torch.Tensor,
+    order,
+    target: int,
+    *,
+    baseline: torch.Tensor,
+    fractions,
+    insertion: bool = False,
+    output: str = "mean",
+) -> np.ndarray:
+    """How far the output is from that of the whole map, as pixels of a map are replaced in order.
+
+    Parameters
+    ----------
+    network, x, target, output
+        As in `cosmolib.interpretation.attribution.attribute`.
+    order : (B, N, N)
+        The pixel of the largest value goes first.
+    baseline : (1 or B, 1, N, N)
+        What takes the place of a pixel.
+    fractions : (F,)
+        Of the pixels that are replaced (deletion) or are there (insertion), from 0 to 1.
+    insertion : bool
+        Start from the baseline and put the pixels of the map in.
+
+    Returns
+    -------
+    (B, F) float64
+        |f - f(x)|, in units of the normalised parameter.
+    """
+    x, baseline = network_inputs(x), network_inputs(baseline, "baseline")
+    device = next(network.parameters()).device
+    fast, column = folded(network, x[:1].to(device)), OUTPUTS.index(output)
+    order, _ = checked_maps(order, "order")
+    if order.shape != x[:, 0].shape:
+        raise ValueError(f"order: found shape {order.shape}, expected {tuple(x[:, 0].shape)}")
+    order = order.astype(np.float64).reshape(len(x), -1)
+    rank = np.empty(order.shape, np.int64)
+    np.put_along_axis(rank, np.argsort(-order, 1, kind="stable"), np.arange(order.shape[1]), 1)
+    rank = torch.from_numpy(rank).view(x.shape)
+    edges = torch.as_tensor(np.asarray(fractions, float) * order.shape[1]).view(-1, 1, 1, 1)
+    found = np.empty((len(x), len(edges)))
+    for one, (a, b, r) in enumerate(zip(x, baseline.expand(len(x), -1, -1, -1), rank, strict=True)):
+        chosen = r[None] < edges  # (F, 1, N, N)
+        maps = torch.where(chosen, a, b) if insertion else torch.where(chosen, b, a)
+        both = fast(torch.cat([maps, a[None]]).to(device))[column][:, target].double().cpu()
+        found[one] = (both[:-1] - both[-1]).abs()
+    return found
+
+
+# --------------------------------------------------------------------------------------------------
+# Infidelity and sensitivity
+# --------------------------------------------------------------------------------------------------
+def infidelity(
+    network: torch.nn.Module,
+    x: torch.Tensor,
+    values,
+    method: str,
+    target: int,
+    *,
+    baseline: torch.Tensor,
+    patch: int,
+    n_samples: int = 20,
+    output: str = "mean",
+    seed: int = 0,
+) -> np.ndarray:
+    """Mean squared error of what attributions say of hidden patches, relative to saying nothing.
+
+    Captum's infidelity with random squares that are replaced by the baseline. For methods with a
+    baseline a patch should change the output by the sum of its attribution; for gradients by the
+    gradient times the change.
+
+    Parameters
+    ----------
+    network, x, method, target, output
+        As in `cosmolib.interpretation.attribution.attribute`.
+    values : (B, N, N)
+        Attributions of the method.
+    baseline : (1 or B, 1, N, N)
+        What a hidden patch shows.
+    patch : int
+        Side of the squares [pixels].
+    n_samples : int
+        Squares for each map.
+    seed : int
+
+    Returns
+    -------
+    (B,) float64
+        0 is perfect, 1 as good as an attribution of zero everywhere.
+    """
+    from captum.metrics import infidelity as of_captum
+
+    device = next(network.parameters()).device
+    x, baseline = network_inputs(x).to(device), network_inputs(baseline, "baseline").to(device)
+    fast, column, baseline = folded(network, x[:1]), OUTPUTS.index(output), baseline.expand_as(x)
+    grid = x.shape[-1]
+    place = torch.arange(grid, device=device)
+
+    def hide(maps, baselines):
+        corner = torch.randint(grid, (2, len(maps), 1), device=device)
+        rows, columns = ((place - edge) % grid < patch for edge in corner)  # (n, N): periodic
+        inside = (rows[:, :, None] & columns[:, None])[:, None]
+        way = maps - baselines
+        return (1.0 if takes_baseline(method) else way) * inside, maps - way * inside
+
+    def error(attributions):
+        with seeded(seed, device.type):
+            found = of_captum(
+                lambda maps: fast(maps)[column], hide, x, attributions,
+                baselines=baseline, target=target, n_perturb_samples=n_samples,
+                max_examples_per_batch=min(max(len(x), 32), len(x) * n_samples),
+            )  # fmt: skip
+        return found.detach().double().cpu().numpy()
+
+    values = network_inputs(values, "attributions").to(device)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return error(values) / error(torch.zeros_like(values))
+
+
+def sensitivity(
+    network: torch.nn.Module,
+    x: torch.Tensor,
+    method: str,
+    target: int,
+    *,
+    radius: float = NOISE_RADIUS,
+    n_samples: int = 4,
+    seed: int = 0,
+    **options,
+) -> np.ndarray:
+    """Largest relative change of an attribution under small uniform noise: captum's own measure.
+
+    Parameters
+    ----------
+    network, x, method, target, **options
+        As for `cosmolib.interpretation.attribution.attribute`; a baseline of one map, or of a
+        distribution.
+    radius : float
+        Of the noise, in units of the scaled input.
+    n_samples : int
+        Noises for each map.
+    seed : int
+
+    Returns
+    -------
+    (B,) float64
+        max ||A(x + noise) - A(x)|| / ||A(x)||. Of a method that draws, part of it is its own noise.
+    """
+    from captum.metrics import sensitivity_max
+
+    def explain(maps, **_):
+        maps = maps[0] if isinstance(maps, tuple) else maps  # captum asks in both ways
+        values = attribute(network, maps, method, target, seed=seed, **options).values
+        return (torch.from_numpy(values)[:, None],)
+
+    with seeded(seed, next(network.parameters()).device.type):
+        found = sensitivity_max(
+            explain, network_inputs(x), perturb_radius=radius, n_perturb_samples=n_samples
+        )
+    return found.double().numpy()

@@ -1,0 +1,294 @@
+"""One identity for everything that is stored: what a result depends on, and whether it still holds.
+
+Weights, checkpoints, predictions, metrics, tuning studies and the jobs of the workflow are kept
+together with their `identity`, and are reused only while `changes` finds no difference from the
+present one. `KINDS` is the only place that lists what each kind of result depends on.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.metadata
+import json
+import reprlib
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from cosmolib.study.registry import origins, sources_of
+
+_PACKAGE = __name__.split(".")[0]
+_PUBLIC = sys.modules[_PACKAGE]._PUBLIC  # modules of the names that the package itself exports
+_ROOT = Path(sys.modules[_PACKAGE].__file__).parent
+
+
+def _module_name(path: Path) -> str:
+    parts = path.relative_to(_ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+# Read once, when this process imports the package: a file that is edited while a notebook or a
+# training runs must not lend its digest to results of the code before.
+_SOURCES = {_module_name(path): path.read_bytes() for path in _ROOT.rglob("*.py")}
+
+# Modules that store, lock, name and describe, and determine no number; all others count.
+PLUMBING = (
+    "data.checksums", "study.identity", "study.io", "study.locks", "study.profile",
+    "study.provenance", "study.registry", "study.run", "study.state_dicts", "training.gpus",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What one kind of stored result depends on, besides its own names and data."""
+
+    keys: tuple[str, ...] | None  # of the profile; None: all but paths
+    modules: tuple[str, ...]  # whose code it uses, with everything that they import ...
+    apart: tuple[str, ...] = ()  # ... except through these and `PLUMBING`
+    packages: tuple[str, ...] = ("numpy", "scipy", "torch")
+
+
+_MAPS = (
+    "field", "set", "n_simulations", "train_simulations", "split_seed", "scaling_scope", "targets",
+)  # fmt: skip
+_INPUTS = (*_MAPS, "scaling", "shuffle_labels")
+_STEPS = ("betas", "schedule", "symmetries", "shifts", "precision", "compile")
+_PATHS = ("data_dir", "plugins")  # where things are; the data and the plugins' texts count instead
+
+KINDS = {
+    # weights, history and predictions of a run
+    "training": Kind(
+        (*_INPUTS, *_STEPS, "storage", "hidden", "dropout", "epochs", "batch_size", "max_lr",
+         "weight_decay"),
+        ("training.run",),
+        apart=("training.scores",),
+    ),
+    # a training that was interrupted; its maps and its network are compared by themselves
+    "checkpoint": Kind(
+        (*_STEPS, "targets", "epochs", "batch_size", "max_lr", "weight_decay"),
+        ("training.fit", "training.networks"),
+    ),
+    # predictions of a network that was trained elsewhere
+    "pretrained": Kind(_INPUTS, ("training.run",), apart=("training.scores",)),
+    # the scores of a run's predictions
+    "metrics": Kind(("bootstrap_samples",), ("training.scores",)),
+    # predictions from summary statistics
+    "baseline": Kind(
+        _MAPS,
+        ("results.baseline",),
+        apart=("training.networks", "training.scores", "training.fit"),
+        packages=("numpy", "scipy", "torch", "scikit-learn"),
+    ),
+    # predictions of a network on maps whose posterior is known, or whose signal was injected
+    "known_answer": Kind(
+        (*_STEPS, "known_answer_hidden", "known_answer_epochs", "known_answer_batch",
+         "known_answer_max_lr"),
+        ("validation.known_posterior",),
+        apart=("interpretation.attribution", "validation.calibration", "results.table",
+               "training.scores"),
+    ),
+    # trials of one objective; what they search is no part of it
+    "tuning": Kind(
+        (*_INPUTS, *_STEPS, "storage", "batch_size", "tuning_epochs"),
+        ("tuning.search",),
+        packages=("numpy", "scipy", "torch", "optuna"),
+    ),
+    # an executed notebook: the modules are those that it imports
+    "chapter": Kind(
+        None,
+        PLUMBING,
+        packages=("numpy", "scipy", "torch", "scikit-learn", "optuna", "captum", "matplotlib"),
+    ),
+}  # fmt: skip
+
+
+def identity(
+    kind: str,
+    profile,
+    *,
+    fingerprint=None,
+    suite: str | None = None,
+    cut=None,
+    architecture: str | None = None,
+    sources: Mapping[str, str | bytes] | None = None,
+    **settings,
+) -> dict:
+    """Describe everything that a stored result depends on, in plain values.
+
+    Parameters
+    ----------
+    kind : str
+        One of `KINDS`.
+    profile : Profile
+        The values of the kind's keys are taken from it.
+    fingerprint
+        Of the data that the result was made from, such as ``Suite.fingerprint``.
+    suite, cut, architecture : str, optional
+        Names that the result belongs to. The texts of the plugins that define them count.
+    sources : mapping, optional
+        Code outside the package that the result uses, by a name that identifies its text, see
+        `notebook_source`.
+    **settings
+        What else it depends on, such as a seed.
+
+    Raises
+    ------
+    ValueError
+        A name is registered in this session only, see `cosmolib.study.registry.origins`.
+    """
+    uses = KINDS[kind]
+    keys = [key for key in vars(profile) if key not in _PATHS] if uses.keys is None else uses.keys
+    result = {"kind": kind, "fingerprint": fingerprint} | settings
+    result |= {key: getattr(profile, key) for key in keys}
+    names = {"suite": suite, "network": architecture}
+    if cut is not None:
+        from cosmolib.cuts.grammar import Cut  # here, because its imports end in this module
+
+        cut = Cut.parse(cut)
+        names["cut"] = cut.kind
+        result["cut"] = str(cut)
+    result |= {k: v for k, v in (("suite", suite), ("architecture", architecture)) if v is not None}
+    sources = origins(**{k: v for k, v in names.items() if v is not None}) | dict(sources or {})
+    if uses.keys is None:
+        sources |= sources_of(profile.plugins)
+    modules = {*uses.modules}.union(*(_imports(ast.parse(text)) for text in sources.values()))
+    result |= {"sources": sorted(sources), "code": code(modules, {*PLUMBING, *uses.apart})}
+    return _canonical(result | {name: package_version(name) for name in uses.packages})
+
+
+def changes(stored, now: dict) -> list[str]:
+    """Say what differs between the identity of a stored result and the present one; [] if nothing.
+
+    Parameters
+    ----------
+    stored
+        An identity as it was read; anything else counts as changed.
+    now : dict
+        From `identity`.
+    """
+    if not isinstance(stored, dict):
+        return [f"found no identity, expected that of a {now['kind']}"]
+    stored, found = _canonical(stored), []
+    for key in sorted({*stored, *now}, key=str):
+        old, new = stored.get(key), now.get(key)
+        if _text(old) == _text(new):
+            continue
+        if key == "code" and isinstance(old, dict):
+            modules = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+            found.append(f"other code in {', '.join(modules)}")
+        else:
+            found.append(f"{key}: found {reprlib.repr(old)}, expected {reprlib.repr(new)}")
+    return found
+
+
+def digest(value) -> str:
+    """Return 16 hexadecimal digits of plain values, whatever the order of their keys.
+
+    The first is a letter: YAML reads 1234e5678 as a number.
+    """
+    return hashlib.sha256(_text(_canonical(value)).encode()).hexdigest().lstrip("0123456789")[:16]
+
+
+def _text(value):
+    return json.dumps(value, sort_keys=True, default=repr)
+
+
+def _canonical(value):
+    """Return plain values such that what is equal has one text: 1 for 1.0, lists for tuples."""
+    if isinstance(value, Mapping):
+        return {str(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(item) for item in value]
+    if hasattr(value, "item"):  # of numpy
+        value = value.item()
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# --------------------------------------------------------------------------------------------------
+# Code and packages
+# --------------------------------------------------------------------------------------------------
+def code(modules: Iterable[str] | None = None, apart: Iterable[str] = PLUMBING) -> dict[str, str]:
+    """Return a digest of each module and of all that they import from the package, by name.
+
+    Comments, docstrings and layout do not count.
+
+    Parameters
+    ----------
+    modules : iterable of str, optional
+        Without the package's name; by default all.
+    apart : iterable of str
+        Modules that neither count nor are followed, unless they are among ``modules``.
+    """
+    waiting, found = list(_SOURCES if modules is None else modules), {}
+    apart = {*apart}.difference(waiting)
+    while waiting:
+        name = waiting.pop()
+        if name not in found and name not in apart:
+            found[name], imported = _module(_SOURCES[name])
+            waiting += imported
+    return dict(sorted(found.items()))
+
+
+@cache
+def _module(source):
+    """Return the digest of a module and the modules that it imports."""
+    tree = ast.parse(source)
+    return _code_digest(tree), sorted(_imports(tree))
+
+
+def _code_digest(tree):
+    for node in ast.walk(tree):
+        if isinstance(body := getattr(node, "body", None), list):
+            node.body = [line for line in body if not _is_text(line)] or [ast.Pass()]
+    return digest(ast.unparse(tree))
+
+
+def _is_text(line):
+    """Whether a statement is a string alone, as a docstring is."""
+    return (
+        isinstance(line, ast.Expr)
+        and isinstance(line.value, ast.Constant)
+        and isinstance(line.value.value, str)
+    )
+
+
+def _imports(tree) -> set[str]:
+    """Return the package's modules that some code imports, also inside its functions."""
+    found = set()
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for package, *parts in (name.split(".") for name in names):
+            if package != _PACKAGE or "__version__" in parts:
+                continue
+            if parts and parts[0] in _PUBLIC:
+                parts = _PUBLIC[parts[0]].split(".")
+            ends = range(len(parts), 0, -1)
+            modules = [".".join(parts[:end]) for end in ends if ".".join(parts[:end]) in _SOURCES]
+            found.update(modules[:1] or _SOURCES)  # a name of the package itself: from anywhere
+    return found
+
+
+def notebook_source(path: str | Path) -> dict[str, str]:
+    """Return the code of a notebook, named by the file and a digest, as `identity` takes it.
+
+    Prose does not count, nor does a cell that is hidden from the book.
+    """
+    cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
+    shown = [cell for cell in cells if "remove-cell" not in cell["metadata"].get("tags", [])]
+    text = "\n".join("".join(cell["source"]) for cell in shown if cell["cell_type"] == "code")
+    return {f"{Path(path).stem} {_code_digest(ast.parse(text))}": text}
+
+
+def package_version(name: str) -> str | None:
+    """Version of an installed distribution, None where there is none."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,270 @@
+"""Files: written whole or not at all, read with one clear error; errors in one line.
+
+Everything that the project writes goes to a temporary name first, so that a process killed at any
+moment leaves the old file or the new one, never half of either.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import re
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml.resolver import VersionedResolver
+
+_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{12}(\.\w+)?")  # of `atomic_path`
+REPOSITORY = Path(__file__).resolve().parents[2]  # holds configs/ in a clone
+_DEVICE = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]")  # reserved on Windows
+FOLDER_NAME = """a folder name: none of / \\ < > : " | ? * { }, no dot or space at its end"""
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+# After the user's name in an address, up to its last "@"; and as a key of its query.
+_PASSWORD = re.compile(r"(:/+[^\s:/@]*:)\S*@")
+_QUERY = re.compile(r"((?:pass\w*|pwd|secret|token)\s*=\s*)[^\s&;'\"]+", re.IGNORECASE)
+EXTRAS = {"pysco": "simulate", "camb": "simulate", "playwright": "dev", "papermill": "dev"}
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` and move it there when the block ends well.
+
+    Parent folders are made. If the block raises, the temporary file is removed and whatever stood
+    at ``path`` before still stands. The temporary name keeps the suffix of ``path``, because
+    ``numpy.save`` and others append one that they miss.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "new" / "ones.npy"
+    >>> with atomic_path(target) as temporary:
+    ...     np.save(temporary, np.ones(3))
+    >>> np.load(target).sum()
+    np.float64(3.0)
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A hidden name of its own, so that two processes that write one file never share a half of it.
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}{path.suffix}")
+    try:
+        yield temporary
+        _to_disk(temporary)
+        os.replace(temporary, path)
+    except BaseException as error:  # also KeyboardInterrupt: no partial output is left
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None:
+            if error.filename in (None, str(temporary)):  # a full disk does not say of what file
+                raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+def check_writable(folder: str | Path, variable: str) -> None:
+    """Make a cache folder; raise OSError, naming the variable that moves it, if that fails."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        reason = f"{error.strerror}; set {variable} to a folder that can be written"
+        raise OSError(error.errno, reason, str(folder)) from None
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file's bytes are on the disk: its name must not outlive them in a power cut."""
+    if path.is_file():
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def redact(text: object, address: object = "") -> str:
+    """Replace passwords in a text by ``***``.
+
+    Parameters
+    ----------
+    text
+        Anything; addresses in it lose their passwords.
+    address
+        An address whose password is removed wherever it stands, quoted for URLs or not. It may
+        contain spaces and unquoted "@" and "/".
+    """
+    text = str(text)
+    if known := re.search(r":/+[^:/@]*:(.+)@", str(address), flags=re.DOTALL):
+        for secret in {known[1], unquote(known[1])}:
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
+    return _QUERY.sub(r"\1***", _PASSWORD.sub(r"\1***@", text))
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what an error of another package says: first line, without colours or passwords."""
+    text = _ANSI.sub("", str(error))
+    lines = [line for line in text.splitlines() if line.strip()] or [type(error).__name__]
+    return redact(" ".join(lines[0].split()))[:200]
+
+
+def exit_code(program: str, function: Callable, *arguments) -> int:
+    """Call a command; return its exit code, with one line on stderr if it failed.
+
+    Failures of the input or the machine (``ValueError``, ``OSError``, a missing extra) return 2, an
+    interruption 130, as a shell has it. Any other exception is a fault of this package: it
+    propagates with its traceback.
+
+    Parameters
+    ----------
+    program : str
+        Begins the line.
+    function : callable
+        Called with ``arguments``; returns an exit code, or None for 0.
+    """
+    try:
+        return int(function(*arguments) or 0)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get(str(error.name).split(".")[0])
+        if extra is None:
+            raise
+        said = f"found no module {error.name!r}, expected the extra: pip install -e '.[{extra}]'"
+    except (ValueError, OSError) as error:
+        said = " ".join(_ANSI.sub("", redact(error)).split()) or type(error).__name__
+    except KeyboardInterrupt as stop:
+        print(f"{program}: stopped; {redact(stop)}".removesuffix("; "), file=sys.stderr)
+        return 130
+    print(f"{program}: {said}", file=sys.stderr)
+    return 2
+
+
+def sweep(folder: str | Path) -> int:
+    """Remove the temporary files that killed processes left in a folder; return how many.
+
+    Only for one that nobody else writes to now: see `cosmolib.study.locks`.
+    """
+    left = [path for path in Path(folder).glob(".*") if _TEMPORARY.fullmatch(path.name)]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return len(left)
+
+
+def _plain(obj):
+    """Turn numpy, path and dataclass values into what JSON holds; NaN and infinities into null."""
+    if dataclasses.is_dataclass(obj) and not isinstance(obj, type):
+        obj = dataclasses.asdict(obj)
+    if isinstance(obj, dict):
+        return {str(key): _plain(value) for key, value in obj.items()}
+    if isinstance(obj, (list, tuple)):
+        return [_plain(value) for value in obj]
+    if isinstance(obj, (np.ndarray, np.generic)):
+        return _plain(obj.tolist())
+    if isinstance(obj, Path):
+        return str(obj)
+    if isinstance(obj, float) and not math.isfinite(obj):
+        return None
+    return obj
+
+
+def write_json(path: str | Path, obj) -> None:
+    """Write ``obj`` to ``path`` atomically, as strict JSON that any reader takes.
+
+    Numpy scalars and arrays become numbers and lists. NaN and infinities, which JSON lacks, become
+    ``null``: a statistic that is undefined is then read back as ``None``.
+    """
+    text = json.dumps(_plain(obj), indent=1, allow_nan=False, ensure_ascii=False)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: str | Path):
+    """Read a JSON file; ``ValueError`` names the file if it is not one."""
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # of decoding, of JSON, or nested too deep
+        raise ValueError(
+            f"{path}: found no valid JSON ({reason_of(error)}), expected a JSON file"
+        ) from None
+
+
+class _Scalars(VersionedResolver):
+    """Plain scalars as YAML 1.2's JSON schema has them, whatever version a file names.
+
+    A number is what looks like one in JSON: 010, 1:30, 1_000, yes and 2025-01-01 are text.
+    """
+
+    processing_version = (1, 2)
+    versioned_resolver = {  # by first character; None: any
+        None: [
+            (f"tag:yaml.org,2002:{kind}", re.compile(rf"(?:{pattern})\Z"))
+            for kind, pattern in (
+                ("null", "|~|null|Null|NULL"),
+                ("bool", "true|True|TRUE|false|False|FALSE"),
+                ("int", "-?(0|[1-9][0-9]*)"),
+                ("float", r"-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?|-?\.inf|\.nan"),
+            )
+        ]
+    }
+
+
+def _yaml():
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Resolver, yaml.default_flow_style = _Scalars, False
+    yaml.sort_base_mapping_type_on_output = False
+    return yaml
+
+
+def write_yaml(path: str | Path, obj) -> None:
+    """Write plain ``obj`` to ``path`` atomically, as YAML that `read_yaml` reads back the same."""
+    with atomic_path(path) as temporary:
+        _yaml().dump(obj, temporary)
+
+
+def read_yaml(path: str | Path) -> dict:
+    """Read a YAML file; see `parse_yaml`."""
+    return parse_yaml(Path(path).read_bytes(), path)
+
+
+def parse_yaml(text: str | bytes, source: str | Path) -> dict:
+    """Read YAML 1.2 that is a mapping; no tag in it makes an object.
+
+    Raises
+    ------
+    ValueError
+        It is something else, or has a key twice: names ``source``, its file, and the line.
+    """
+    try:
+        values = _yaml().load(text)
+    except (YAMLError, ValueError, TypeError, RecursionError) as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        where = "" if line is None else f"line {line + 1}: "
+        reason = reason_of(getattr(error, "problem", None) or error)
+        raise ValueError(
+            f"{source}: {where}found no valid YAML ({reason}), expected flat keys, each once"
+        ) from None
+    if not isinstance(values, dict):
+        kind = type(values).__name__
+        raise ValueError(f"{source}: found a {kind}, expected a flat mapping of keys to values")
+    return values
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_folder_name(value) -> bool:
+    """Whether every file system, also a Windows one, takes a text as the name of one folder."""
+    if not isinstance(value, str) or not value.isprintable() or len(value.encode()) > 200:
+        return False
+    if value[-1:] in ("", ".", " ") or any(mark in value for mark in '/\\<>:"|?*{}'):
+        return False
+    return not _DEVICE.fullmatch(value.partition(".")[0].lower())

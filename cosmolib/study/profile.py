@@ -1,0 +1,360 @@
+"""The settings of a study: one flat YAML file, checked as a whole before anything is computed."""
+
+from __future__ import annotations
+
+import re
+import reprlib
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+from cosmolib.cuts.grammar import Cut
+from cosmolib.data.cmd_format import PARAMETERS, SIMULATIONS
+from cosmolib.data.lite import embedded_sets, embedded_suites
+from cosmolib.data.suites import parameter_ranges
+from cosmolib.study.io import REPOSITORY, read_yaml
+from cosmolib.study.registry import NETWORKS, load_plugins
+
+# Choices that modules with torch share; importing this one stays light.
+ARCHITECTURES = ("o3", "k4s2", "lite")  # the package's own
+PRECISIONS = ("auto", "float32", "bfloat16")
+COMPILING = ("auto", "eager", "compiled", "graphs")
+WIDEST = 1024  # hidden width; a stored network that asks for more is refused as damaged
+
+# A folder name on every file system: no hidden file, no option of a command, no DOS device.
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9]([A-Za-z0-9_.=-]{0,98}[A-Za-z0-9_=-])?")
+
+
+# --------------------------------------------------------------------------------------------------
+# Types: what one value may be
+# --------------------------------------------------------------------------------------------------
+def _as_text(value):
+    return str(value) if type(value) is int else value  # name: 2025
+
+
+def _name(text: str) -> str:
+    if _DEVICE.fullmatch(text) or not _NAME.fullmatch(text):
+        raise ValueError(
+            f"found {reprlib.repr(text)}, expected a folder name: at most 100 letters, digits, "
+            "'_', '.', '=' and '-'; a letter or digit first; no '..', last '.' or device ('con')"
+        )
+    return text
+
+
+def _word(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,50}", text):
+        raise ValueError(
+            f"found {reprlib.repr(text)}, expected letters and digits, as in CMD's names"
+        )
+    return text
+
+
+def _of_plugins(check: Callable[[str], str]) -> AfterValidator:
+    """Check a name that a plugin may register, unless plugins are still to be loaded."""
+
+    def validate(text: str, info: ValidationInfo) -> str:
+        return text if info.context == "before plugins" else check(text)
+
+    return AfterValidator(validate)
+
+
+def _suite(text: str) -> str:
+    parameter_ranges(text)
+    return text
+
+
+def _cut(text: str) -> str:
+    return str(Cut.parse(text))
+
+
+def _known_answer_cut(text: str) -> str:
+    cut = Cut.parse(text)
+    if not (cut.is_spectral and cut.field in (None, "linear")):
+        raise ValueError(
+            f"found {text!r}, expected none or a Fourier cut of the linear map (kmax:K, kmin:K, "
+            "band:K1,K2): the exact posterior of other maps is not known"
+        )
+    return str(cut)
+
+
+def _architecture(text: str) -> str:
+    known = (*ARCHITECTURES, *NETWORKS)
+    if text not in known:
+        raise ValueError(f"found {text!r}, expected one of {', '.join(known)}")
+    return text
+
+
+def _is_embedded(data: dict) -> bool:
+    """Whether a suite of the repository is read; False where the values for it have a fault."""
+    shipped = any(name in embedded_suites() for name in data.get("suites", ()))
+    return shipped and data.get("data_dir", "") is None
+
+
+def _unique(values: list) -> list:
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"found {value!r} more than once, expected each entry once")
+    return values
+
+
+Name = Annotated[
+    str, BeforeValidator(_as_text, json_schema_input_type=str | int), AfterValidator(_name)
+]
+Word = Annotated[str, AfterValidator(_word)]
+SuiteName = Annotated[str, _of_plugins(_suite), Field(examples=list(embedded_suites()))]
+CutText = Annotated[
+    str, _of_plugins(_cut), Field(examples=["none", "kmax:4", "above:delta=3:mean"])
+]
+KnownCut = Annotated[str, _of_plugins(_known_answer_cut), Field(examples=["none", "kmax:4"])]
+Architecture = Annotated[str, _of_plugins(_architecture), Field(examples=list(ARCHITECTURES))]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy's generators take
+Count = Annotated[int, Field(ge=1)]
+Batch = Annotated[int, Field(ge=2)]  # the moment loss needs a mean
+Simulations = Annotated[int, Field(ge=3)]  # one each to train, validate and test on
+Width = Annotated[int, Field(ge=1, le=WIDEST)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Folder = Annotated[str, Field(min_length=1)]
+T = TypeVar("T")
+AnyNumber = Annotated[list[T], AfterValidator(_unique)]  # each once
+Distinct = Annotated[AnyNumber[T], Field(min_length=1)]
+
+
+def key(description: str, **limits) -> Any:
+    """Describe a key of the file; there is no default."""
+    return Field(description=description, **limits)
+
+
+# --------------------------------------------------------------------------------------------------
+# The profile
+# --------------------------------------------------------------------------------------------------
+class Profile(BaseModel):
+    """Everything that fixes a study, as one flat ``configs/<name>.yaml`` gives it.
+
+    No field has a default: what a study did can be read in its file alone. Values are checked here
+    and nowhere else; cuts are kept in canonical form. `load_profile` reads one, `replace` changes
+    one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    name: Name = key("also the folder of its runs, runs/<name>/")
+    plugins: list[str] = key("Python files that add suites, cuts, networks or methods")
+
+    # Data
+    suites: Distinct[SuiteName] = key("Lite and Nbody_Lite, for example: index-matched twins")
+    data_dir: Folder | None = key("folder of CMD files; null = embedded or $COSMOLIB_DATA")
+    field: Word = key("CMD field; Mtot is the one that hydrodynamic and N-body suites share")
+    set: Word = key("CMD set; LH = latin hypercube in all six parameters")
+    n_simulations: Simulations | None = key("the first n of a suite; null = all; 15 maps each")
+    train_simulations: Count | None = key("at most this many of the training part; null = all")
+    split_seed: Seed = key("1 = the published split")
+    scaling: Literal["log", "asinh", "linear"] = key("published: log; then (x - mean) / std")
+    storage: Literal["float32", "float16", "disk"] = key("disk = maps made again for each batch")
+    scaling_scope: Literal["train", "file"] = key("pixels behind mean and std; published: file")
+    cuts: Distinct[CutText] = key("strings of cosmolib.cuts.grammar; none is the reference")
+    controls: AnyNumber[CutText] = key("more cuts, on the first suite alone, as a comparison")
+
+    # Network
+    architecture: Architecture = key("lite, o3 (published code), k4s2 (README), or a plugin's")
+    targets: Distinct[Literal[PARAMETERS]] = key("predicted; more of them change the moment loss")
+    hidden: Width = key("width H, sets the channels of every block; published best 7")
+    dropout: float = key("before each fully connected layer; published best 0.209", ge=0, lt=1)
+
+    # Training
+    seeds: Distinct[Seed] = key("one training each; the spread is the training noise")
+    epochs: Count = key("passes over the training maps; published 200")
+    batch_size: Batch = key("maps per step; the moment loss averages over it; published 128")
+    max_lr: float = key("peak learning rate; published best 4.88e-3", gt=0)
+    weight_decay: float = key("AdamW, decoupled; published best 2.44e-4", ge=0)
+    betas: list[Beta] = key("AdamW momenta; published 0.5, 0.999", min_length=2, max_length=2)
+    schedule: Literal["onecycle", "cyclic"] = key("published: cyclic, 500 steps up, 500 down")
+    symmetries: bool = key("random flips and rotations of the square: a map has no orientation")
+    shifts: bool = key("random periodic shifts: the box has no origin")
+    precision: Literal[PRECISIONS] = key("of convolutions, see cosmolib.training.devices")
+    compile: Literal[COMPILING] = key(
+        "torch.compile: graphs = CUDA graphs, see cosmolib.training.devices"
+    )
+    shuffle_labels: bool = key("true = nothing to learn: parameters permuted among the simulations")
+
+    # Evaluation
+    bootstrap_samples: Count = key("resamplings of whole simulations behind each 95 % interval")
+
+    # Tuning
+    tuning_suite: SuiteName = key("the suite on which hyper-parameters are searched")
+    tuning_trials: Count = key("published 50")
+    tuning_epochs: Count = key("epochs per trial")
+    tuning_simulations: Simulations | None = key("the first n of the suite; null = n_simulations")
+
+    # Attribution
+    attribution_seeds: Distinct[Seed] = key("compared trainings of the first suite, uncut")
+    attribution_maps: Count = key("test maps explained")
+    attribution_check_maps: Count = key("of these, the maps for the checks and the other baselines")
+    ig_steps: Count = key("first steps of Integrated Gradients, tripled for incomplete maps")
+    ig_tolerance: float = key("relative completeness error of a complete map", ge=0)
+    shap_samples: Count = key("GradientSHAP draws per map; captum's default 5")
+
+    # Validation on maps with a known answer
+    known_answer_architecture: Architecture = key("as architecture")
+    known_answer_hidden: Width = key("its width")
+    known_answer_cuts: Distinct[KnownCut] = key("of Gaussian maps: none and Fourier cuts")
+    known_answer_maps: Batch = key("simulated training maps")
+    known_answer_epochs: Count = key("passes over them")
+    planted_maps: Batch = key("training maps of each planted signal")
+    known_answer_batch: Batch = key("maps per step")
+    known_answer_max_lr: float = key("peak learning rate: high, because maps are free", gt=0)
+
+    @property
+    def cases(self) -> list[tuple[str, str]]:
+        """Suite and cut of every training: all cuts of all suites, the controls of the first."""
+        cases = [(name, cut) for name in self.suites for cut in self.cuts]
+        return list(dict.fromkeys(cases + [(self.suites[0], cut) for cut in self.controls]))
+
+    @property
+    def shuffled(self) -> Profile:
+        """The same with shuffled labels, in a separate folder: nothing to be learnt."""
+        changes = {"shuffle_labels": True, "name": f"{self.name}-shuffled"}
+        return self.model_copy(update=changes)
+
+    def replace(self, **changes) -> Profile:
+        """Return the profile with some settings changed; checked like those of a file."""
+        return _validated(dict(self) | changes, lambda key: f"profile {self.name}")
+
+    # A run with these would certainly fail, though each value by itself is a good one.
+    # (`info.data` lacks a key that has a fault.)
+    @field_validator("field", "set")
+    @classmethod
+    def _shipped(cls, value, info):
+        known = {"field": ("Mtot",), "set": embedded_sets()}[info.field_name]
+        if _is_embedded(info.data) and value not in known:
+            raise ValueError(f"found {value!r}, expected {' or '.join(known)}, as embedded")
+        return value
+
+    @field_validator("n_simulations", "tuning_simulations")
+    @classmethod
+    def _enough_simulations(cls, value, info):
+        most = SIMULATIONS.get(info.data.get("set")) if _is_embedded(info.data) else None
+        if None not in (value, most) and value > most:
+            raise ValueError(f"found {value}, expected at most {most}, as embedded")
+        return value
+
+    @field_validator("cuts")
+    @classmethod
+    def _has_reference(cls, value):
+        if "none" not in value:
+            raise ValueError("found no 'none' among them, expected it: the reference of all cuts")
+        return value
+
+    @field_validator("targets")
+    @classmethod
+    def _has_cosmology(cls, value):
+        if not {"Omega_m", "sigma_8"} & {*value}:
+            raise ValueError(f"found {value}, expected Omega_m or sigma_8 among them: chapter 05")
+        return value
+
+
+# --------------------------------------------------------------------------------------------------
+# Reading one
+# --------------------------------------------------------------------------------------------------
+def load_profile(name_or_path: str | int | Path, **overrides) -> Profile:
+    """Read a profile, and execute its plugins once everything else is found valid.
+
+    Parameters
+    ----------
+    name_or_path
+        A name, for ``configs/<name>.yaml`` in the repository or the current folder, or a path to a
+        ``.yaml`` file. (papermill turns ``-p profile 2025`` into a number.)
+    **overrides
+        Values that replace those of the file, checked like them.
+
+    Returns
+    -------
+    Profile
+        Its ``plugins`` are full paths: in the file they are relative to the file's folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        No such file; lists the names that exist.
+    ValueError
+        A line for each fault: file and key, what was found, what is expected. Or a plugin that
+        fails, see `cosmolib.study.registry.load_plugins`.
+    """
+    path = _profile_path(str(name_or_path))
+
+    def source(key):
+        return f"override of {path}" if key in overrides else str(path)
+
+    values = read_yaml(path) | overrides
+    if values.get("plugins"):
+        _validated(values, source, "before plugins")
+        start = Path() if "plugins" in overrides else path.parent
+        values["plugins"] = [str((start / name).resolve()) for name in values["plugins"]]
+        try:
+            load_plugins(values["plugins"])
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{source('plugins')}: key 'plugins': {error}") from error
+    return _validated(values, source)
+
+
+def _validated(values: dict, source: Callable[[str], str], context: str | None = None) -> Profile:
+    """Make a profile, or raise one ValueError with a line for each fault; see `load_profile`."""
+    try:
+        return Profile.model_validate({str(k): v for k, v in values.items()}, context=context)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+    missing = [fault["loc"][0] for fault in found if fault["type"] == "missing"]
+    lines = [_line(fault, source) for fault in found if fault["type"] != "missing"]
+    if missing:
+        lines.append(f"{source('')}: found no key {', '.join(missing)}, expected every profile key")
+    raise ValueError("\n".join(lines))
+
+
+def _line(fault: dict[str, Any], source) -> str:
+    """Say one fault that pydantic found."""
+    key, *entry = fault["loc"]
+    if fault["type"] == "extra_forbidden":
+        known = get_close_matches(key, Profile.model_fields) or Profile.model_fields
+        return f"{source(key)}: found unknown key {key!r}, expected one of: {', '.join(known)}"
+    if fault["type"] == "value_error":
+        said = str(fault["ctx"]["error"])
+    else:  # "Input should be a valid integer", "List should have at least 1 item after ..., not 0"
+        expected = re.sub(r"^\w+ should (be|have) | after validation.*", "", fault["msg"])
+        for long, short in (
+            ("greater than or equal to", "at least"),
+            ("less than or equal to", "at most"),
+        ):
+            expected = expected.replace(long, short)
+        said = f"found {reprlib.repr(fault['input'])}, expected {expected}"
+    place = f"key {key!r}" + (f", entry {entry[0] + 1}" if entry else "")
+    return f"{source(key)}: {place}: {said}"
+
+
+def _profile_path(name: str) -> Path:
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        if path.is_file():
+            return path
+        raise FileNotFoundError(f"{path}: found no such file, expected a profile in YAML")
+    folders = [REPOSITORY / "configs", Path("configs")]
+    for folder in folders:
+        candidate = folder / f"{path}.yaml"
+        if candidate.is_file():
+            return candidate
+    names = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
+    raise FileNotFoundError(
+        f"configs/{path}.yaml: found no such profile, expected one of: "
+        f"{', '.join(names) or '(no configs/ folder here)'}, or the path of a .yaml file"
+    )

@@ -1,0 +1,89 @@
+"""One run's folder and the runs of a study.
+
+A run is (profile, suite, cut, architecture, seed) and owns one folder,
+``runs/<profile>/<suite>/<cut>/<architecture>-s<seed>/``. Every file in it is written to a temporary
+name and moved into place, and ``metrics.json`` is written last, so that a run killed at any moment
+is either complete or seen to be incomplete.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import reprlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cosmolib.cuts.grammar import CutError, folder_name
+from cosmolib.study.io import FOLDER_NAME, is_folder_name
+
+if TYPE_CHECKING:
+    from cosmolib.study.profile import Profile
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training: where it lives and whether it is done.
+
+    Raises
+    ------
+    ValueError
+        A part is empty or holds a path separator or "..", so that the folder would lie elsewhere.
+    """
+
+    profile: str  # name of the profile
+    suite: str
+    cut: str  # its folder is named by `cosmolib.cuts.grammar.folder_name`
+    architecture: str
+    seed: int
+    root: str | Path = "runs"
+
+    def __post_init__(self):
+        for part in ("profile", "suite", "architecture"):
+            value = getattr(self, part)
+            if not is_folder_name(value):
+                raise ValueError(
+                    f"run: {part}: found {reprlib.repr(value)}, expected {FOLDER_NAME}"
+                )
+        try:
+            folder_name(self.cut)
+        except CutError as error:
+            raise ValueError(
+                f"run: cut: found {reprlib.repr(self.cut)}, expected a cut: {error}"
+            ) from None
+        seed = self.seed
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise ValueError(f"run: seed: found {seed!r}, expected a whole number from 0")
+
+    @property
+    def folder(self) -> Path:
+        """``root/profile/suite/cut/architecture-s<seed>``, the cut as a folder name."""
+        leaf = f"{self.architecture}-s{self.seed}"
+        return Path(self.root) / self.profile / self.suite / folder_name(self.cut) / leaf
+
+    def path(self, name: str) -> Path:
+        """Path of the file ``name`` in the run's folder."""
+        return self.folder / name
+
+    @property
+    def complete(self) -> bool:
+        """Whether ``metrics.json``, the file that is written last, stands."""
+        return self.path("metrics.json").is_file()
+
+
+def study_runs(profile: Profile, root: str | Path = "runs") -> list[Run]:
+    """List all trainings of a study, each once.
+
+    Those that chapter 06 compares; more seeds of the first suite, uncut, for chapter 05; last its
+    control with shuffled labels, which must fail.
+    """
+    first = Run(profile.name, profile.suites[0], "none", profile.architecture, 0, root)
+    runs = [
+        Run(profile.name, *case, profile.architecture, seed, root)
+        for case in profile.cases
+        for seed in profile.seeds
+    ]
+    runs += [dataclasses.replace(first, seed=seed) for seed in profile.attribution_seeds]
+    shuffled = dataclasses.replace(first, profile=profile.shuffled.name, seed=profile.seeds[0])
+    return list(dict.fromkeys([*runs, shuffled]))

@@ -1,0 +1,1 @@
+"""From maps under a cut to a trained network and its scores."""

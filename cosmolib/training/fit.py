@@ -1,0 +1,404 @@
+"""Training: network inputs -> fitted weights.
+
+Published recipe (arXiv:2504.17839 and its code): the moment loss, AdamW, a cyclic learning rate,
+the best validation epoch kept. Ours: augmentation on the batch instead of in memory, a one-cycle
+learning rate as a choice, scaling from training maps only, and checkpoints that resume bit by bit.
+Maps stay on the device where they fit, and are turned there.
+"""
+
+from __future__ import annotations
+
+import math
+import reprlib
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from cosmolib.study.identity import changes, digest, identity
+from cosmolib.study.io import reason_of
+from cosmolib.study.profile import Profile
+from cosmolib.study.state_dicts import read_state, write_state
+from cosmolib.training.dataset import BLOCK, Data, MapsOnDisk, network_inputs
+from cosmolib.training.devices import choose_engine, compiled
+
+# Pixels at once where no gradient is kept: 256 maps of 64 x 64, on a GPU 128 of 256 x 256.
+EVALUATION_PIXELS = 2**20
+EVALUATION_PIXELS_GPU = 2**23
+_ADVICE = "; remove it to train anew"
+_PARTS = {"identity", "network", "optimiser", "random", "history", "best"}  # of a checkpoint
+
+
+def moment_loss(mean: torch.Tensor, std: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
+    """Loss whose minimum is the posterior's mean and standard deviation, parameter by parameter.
+
+    The mean over parameters of log <(theta - mean)^2> + log <((theta - mean)^2 - std^2)^2>, with
+    <> over the batch (CMD, arXiv:2109.10360; moment networks, arXiv:2011.05991).
+
+    Parameters
+    ----------
+    mean, std, theta : (B, P)
+        Normalised, see `cosmolib.training.dataset.normalise`.
+    """
+    return _moments(mean, std, theta).log().sum(0).mean()
+
+
+def _moments(mean, std, theta):
+    """Return the two averages over the batch in the loss, (2, P)."""
+    square = (theta - mean) ** 2
+    return torch.stack([square.mean(0), ((square - std**2) ** 2).mean(0)])
+
+
+# --------------------------------------------------------------------------------------------------
+# Augmentation
+# --------------------------------------------------------------------------------------------------
+def augment(
+    x: torch.Tensor, generator: torch.Generator, symmetries: bool, shifts: bool
+) -> torch.Tensor:
+    """Turn, mirror and shift every map of a batch at random.
+
+    A projected map has no orientation (eight symmetries of the square) and a periodic one no origin
+    (all shifts by whole pixels). One gather does all of it, with no loop over the maps.
+
+    Parameters
+    ----------
+    x : (B, 1, N, N)
+        Any device; left as it is.
+    generator : torch.Generator
+        On the CPU, so that one seed gives one sequence on every device.
+    symmetries, shifts : bool
+
+    Returns
+    -------
+    (B, 1, N, N)
+        New, or x itself where nothing is asked for.
+    """
+    if not (symmetries or shifts):
+        return x
+    batch, n = len(x), x.shape[-1]
+    # Drawn on the CPU, a few numbers a map; the places are worked out where the maps are.
+    index = torch.arange(n, device=x.device).repeat(2, batch, 1)  # (2, B, N): row and column
+    rows, columns = index
+    if symmetries:
+        bits = torch.randint(2, (3, batch, 1), generator=generator, dtype=torch.bool)
+        bits = bits.to(x.device, non_blocking=True)
+        rows, columns = torch.where(bits[:2], n - 1 - index, index)
+    if shifts:
+        moves = torch.randint(n, (2, batch, 1), generator=generator).to(x.device, non_blocking=True)
+        rows, columns = (torch.stack([rows, columns]) + moves) % n
+    # The place in the flat map is a sum of one term for each axis; a transposition swaps the terms.
+    first, second = rows * n, columns
+    if symmetries:
+        first, second = torch.where(bits[2], second, first), torch.where(bits[2], first, second)
+    place = (first[:, :, None] + second[:, None, :]).view(batch, -1)  # (B, N N)
+    return x.reshape(batch, -1).gather(1, place).view_as(x)
+
+
+# --------------------------------------------------------------------------------------------------
+# Fitting
+# --------------------------------------------------------------------------------------------------
+@contextmanager
+def seeded(seed: int, device: str = "cpu") -> Iterator[None]:
+    """Seed torch inside the block, for initial weights and dropout; restore its state after."""
+    devices = [torch.cuda.current_device()] if str(device).startswith("cuda") else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def learning_rate(step: int, n_steps: int, profile: Profile) -> float:
+    """Learning rate of a step, as torch's schedulers have it but without a state.
+
+    "onecycle" (arXiv:1708.07120, torch's defaults): by cosines from max_lr / 25 up to max_lr in the
+    first 30 % of the steps and down to max_lr / 250,000 at the last. "cyclic" (published): linear
+    from 1e-9 to max_lr in 500 steps, and back in 500.
+    """
+    if profile.schedule == "cyclic":
+        rise = 1 - abs((step % 1000) / 500 - 1)
+        return 1e-9 + (profile.max_lr - 1e-9) * rise
+    start, end = profile.max_lr / 25, profile.max_lr / 25 / 1e4
+    peak = 0.3 * n_steps - 1
+    if step <= peak:
+        return _cosine(start, profile.max_lr, step / peak if peak > 0 else 1.0)
+    return _cosine(profile.max_lr, end, (step - peak) / max(n_steps - 1 - peak, 1e-9))
+
+
+def _cosine(a, b, x):
+    return b + (a - b) * (1 + math.cos(math.pi * min(x, 1.0))) / 2
+
+
+def fit(
+    network: torch.nn.Module,
+    data: Data,
+    profile: Profile,
+    *,
+    seed: int,
+    checkpoint: str | Path | None = None,
+    device: str = "cpu",
+    progress: Callable[[str], None] | None = None,
+    epoch_callback: Callable[[dict], None] | None = None,
+) -> list[dict]:
+    """Train a network in place and leave it with the weights of the best validation epoch.
+
+    Every epoch sees the training maps in a new order, less the few that do not fill a batch.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        ``mean, std = network(x)``; its initial weights are the caller's matter.
+    data : Data
+    profile : Profile
+        Its section "Training" is used, and its ``precision`` and ``compile``, see
+        `cosmolib.training.devices`.
+    seed : int
+        Of the order of the maps, the augmentation and dropout. Torch's global state is left alone.
+    checkpoint : path, optional
+        Written after each epoch, atomically. If it is there already, training goes on from it; on a
+        CPU with the same number of threads the result is the same bit by bit.
+    device : str
+    progress : callable, optional
+        Called with a line of text an epoch.
+    epoch_callback : callable, optional
+        Called with the history's row after each epoch, after the checkpoint; may raise.
+
+    Returns
+    -------
+    list of dict
+        epoch (from 1), lr (at the last step), train_loss, valid_loss, seconds, engine: a row an
+        epoch.
+
+    Raises
+    ------
+    FloatingPointError
+        The loss is no longer finite.
+    ValueError
+        The checkpoint is not one, or is of another training.
+    """
+    network.to(device)
+    turned = getattr(network, "trains_channels_last", False)
+    if turned:
+        network.to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(
+        network.parameters(),
+        lr=profile.max_lr,
+        betas=tuple(profile.betas),
+        weight_decay=profile.weight_decay,
+        fused=True,  # one kernel for all weights
+    )
+    generator = torch.Generator().manual_seed(seed)
+    now = None if checkpoint is None else _identity(network, data, profile, seed)
+    train_x, train_theta = _place(data.train_x, device), data.train_theta.to(device)
+    batch = min(profile.batch_size, len(train_x))
+    seen = profile.epochs * math.prod(data.train_x.shape)
+    engine = choose_engine(profile.precision, profile.compile, device, network, seen)
+    history, best = [], None
+    with seeded(seed, device):
+        run = network
+        if engine.compile != "eager":  # which needs no batch to try
+            run, engine, seconds = compiled(
+                network.train(), engine, train_x[:batch].to(device, torch.float32)
+            )
+            if progress is not None:
+                progress(f"{engine}: compiled in {seconds:.0f} s")
+        if checkpoint is not None and Path(checkpoint).is_file():
+            state = _read_checkpoint(checkpoint, now)
+            history, best = _resume(checkpoint, state, network, optimiser, generator, device)
+        for epoch in range(len(history) + 1, profile.epochs + 1):
+            started = time.perf_counter()
+            network.train()
+            lr, train_loss = _train_epoch(
+                run, engine, optimiser, train_x, train_theta, profile, epoch, generator
+            )
+            mean, std = run_network(network, data.valid_x, device=device)
+            valid_loss = float(moment_loss(mean, std, data.valid_theta))
+            if not (math.isfinite(train_loss) and math.isfinite(valid_loss)):
+                raise FloatingPointError(
+                    f"epoch {epoch}: found a loss of {train_loss} (training) and {valid_loss} "
+                    f"(validation), expected finite numbers: max_lr {profile.max_lr:g} may be "
+                    "too high"
+                )
+            if best is None or valid_loss < min(row["valid_loss"] for row in history):
+                best = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
+            row = {"epoch": epoch, "lr": lr, "train_loss": train_loss, "valid_loss": valid_loss}
+            seconds = time.perf_counter() - started
+            history.append({**row, "seconds": seconds, "engine": str(engine)})
+            if checkpoint is not None:
+                state = {
+                    "identity": now,
+                    "network": network.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "random": _random_state(generator, device),
+                    "history": history,
+                    "best": best,
+                }
+                write_state(checkpoint, state)
+            if progress is not None:
+                progress(
+                    f"epoch {epoch:3d}/{profile.epochs}  training {train_loss:8.3f}  "
+                    f"validation {valid_loss:8.3f}  {history[-1]['seconds']:6.1f} s"
+                )
+            if epoch_callback is not None:
+                epoch_callback(history[-1])
+    network.load_state_dict(best)
+    if turned:
+        network.to(memory_format=torch.contiguous_format)
+    network.eval()
+    return history
+
+
+def _train_epoch(run, engine, optimiser, x, theta, profile, epoch, generator):
+    """Pass once over the training maps; return the last learning rate and the loss.
+
+    As in the published code, the loss of an epoch is that of the batches' average moments.
+    """
+    batch = min(profile.batch_size, len(x))
+    steps = len(x) // batch  # an epoch
+    order = torch.randperm(len(x), generator=generator)[: steps * batch].view(steps, batch)
+    total = 0.0
+    for step, (chosen, maps) in enumerate(_batches(x, order, engine.device)):
+        lr = learning_rate((epoch - 1) * steps + step, profile.epochs * steps, profile)
+        for group in optimiser.param_groups:
+            group["lr"] = lr
+        maps = augment(maps, generator, profile.symmetries, profile.shifts)
+        with engine.autocast():
+            outputs = run(maps)
+        moments = _moments(*outputs, theta[chosen])  # (2, P)
+        optimiser.zero_grad()
+        moments.log().sum(0).mean().backward()  # moment_loss
+        optimiser.step()
+        total = total + moments.detach()  # stays on the device: no wait a step
+    return lr, float((total / steps).log().sum(0).mean())
+
+
+def _batches(x, order, device):
+    """Yield the places (B,) and maps (B, 1, N, N) float32 of each batch, both on the device.
+
+    Maps that lie elsewhere, on disk or in memory beside a GPU, are fetched by a thread while the
+    batch before is worked on, through pinned memory where there is a GPU.
+    """
+    gpu = torch.device(device).type == "cuda"
+
+    def fetch(chosen):
+        maps = x[chosen]
+        return maps.pin_memory() if gpu else maps
+
+    if isinstance(x, torch.Tensor) and x.device.type == torch.device(device).type:
+        for chosen in order.to(device):
+            yield chosen, x[chosen].to(torch.float32)
+        return
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(fetch, order[0])
+        for step, chosen in enumerate(order):
+            maps = coming.result()
+            if step + 1 < len(order):
+                coming = thread.submit(fetch, order[step + 1])
+            maps = maps.to(device, non_blocking=True).to(torch.float32)
+            yield chosen.to(device, non_blocking=True), maps
+
+
+def _random_state(generator, device):
+    cuda = torch.cuda.get_rng_state() if str(device).startswith("cuda") else None
+    return {"maps": generator.get_state(), "cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def _set_random_state(state, generator, device):
+    generator.set_state(state["maps"])
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"] is not None and str(device).startswith("cuda"):
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+@torch.no_grad()
+def run_network(
+    network: torch.nn.Module, x, batch_size: int | None = None, device="cpu"
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and std, (n, P) on the CPU, in eval mode, which the network is left in.
+
+    ``x`` holds scaled maps as `cosmolib.training.dataset.network_inputs` takes them; `MapsOnDisk`
+    is read batch by batch.
+    """
+    x = x if isinstance(x, MapsOnDisk) else network_inputs(x)
+    network.to(device).eval()
+    gpu = torch.device(device).type == "cuda"
+    pixels = EVALUATION_PIXELS_GPU if gpu else EVALUATION_PIXELS
+    batch_size = batch_size or max(1, pixels // x.shape[-1] ** 2)
+    outputs = [network(x[start : start + batch_size].to(device, torch.float32))
+               for start in range(0, len(x), batch_size)]  # fmt: skip
+    mean, std = zip(*outputs, strict=True)
+    return torch.cat(mean).cpu(), torch.cat(std).cpu()
+
+
+def _place(x, device):
+    """Move the training maps to the GPU, in float16 at need, where they take half of what is free.
+
+    Rounding a scaled map to float16 changes it by less than a thousandth of its scatter.
+    """
+    if torch.device(device).type != "cuda" or not isinstance(x, torch.Tensor):
+        return x
+    room = torch.cuda.mem_get_info(device)[0] / 2
+    for dtype in dict.fromkeys((x.dtype, torch.float16)):
+        if x.numel() * dtype.itemsize < room:
+            out = torch.empty(x.shape, dtype=dtype, device=device)
+            for start in range(0, len(x), BLOCK):  # no second copy in memory
+                out[start : start + BLOCK] = x[start : start + BLOCK].to(dtype)
+            return out
+    return x
+
+
+def _identity(network, data, profile, seed):
+    """What a checkpoint is a checkpoint of."""
+    kind = type(network)
+    return identity(
+        "checkpoint",
+        profile,
+        fingerprint=data.fingerprint,
+        suite=data.suite,
+        cut=data.cut,
+        seed=seed,
+        scaling=asdict(data.scaling),
+        train_maps=len(data.train_x),
+        labels=float(data.train_theta.double().cumsum(0).sum()),  # tells shuffled ones apart
+        network=f"{kind.__module__}.{kind.__qualname__} {digest(repr(network))}",
+    )
+
+
+def _resume(path, state, network, optimiser, generator, device):
+    """Put everything back where it was; return history and the best weights."""
+    history, best = state["history"], state["best"]
+    try:
+        epochs = [row["epoch"] for row in history]
+        losses = [row["valid_loss"] + row["train_loss"] + row["seconds"] for row in history]
+        if epochs != list(range(1, len(epochs) + 1)) or not all(map(math.isfinite, losses)):
+            raise ValueError(f"epochs {epochs}")
+        if not epochs or state["identity"]["epochs"] < len(epochs):
+            raise ValueError(f"{len(epochs)} epochs")
+        network.load_state_dict(best)  # to see that they fit
+        network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+        for weight in network.parameters():
+            moments = optimiser.state[weight]
+            if not moments["exp_avg"].shape == moments["exp_avg_sq"].shape == weight.shape:
+                raise ValueError("an optimiser of other weights")
+        _set_random_state(state["random"], generator, device)
+    except Exception as error:  # torch has many kinds for what does not fit
+        raise ValueError(
+            f"{path}: found damaged contents ({reason_of(error)}), expected a checkpoint{_ADVICE}"
+        ) from None
+    return history, best
+
+
+def _read_checkpoint(path, now):
+    state = read_state(path, "checkpoint", f"one{_ADVICE}")
+    found = state.get("identity")
+    if not isinstance(found, dict) or not _PARTS <= state.keys():
+        raise ValueError(
+            f"{path}: found {reprlib.repr(sorted(map(str, state)))}, expected a checkpoint{_ADVICE}"
+        )
+    different = changes(found, now)
+    if different:
+        raise ValueError(f"{path}: {different[0]}: a checkpoint of another training{_ADVICE}")
+    return state

@@ -1,0 +1,1 @@
+"""The instrument on maps whose information is known."""

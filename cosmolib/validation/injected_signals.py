@@ -1,0 +1,187 @@
+"""Planted signals: maps in which one number is hidden in one known place, and nowhere else.
+
+A fiducial map, drawn whatever the number, is changed in one place: its pixels above a density,
+those below it, its modes in a band of wavenumbers, or its mean. A cut that hides the place must
+take all of the number away, and a cut that spares it none; attribution should point to it. For
+pixels the map is lognormal, skewed like the cosmic web. For the band and the mean it is Gaussian,
+of small contrast: in a lognormal map the other modes tell how strong those of the band should be.
+
+The number is handed in as Omega_m, uniform over its range. sigma_8 is drawn as well and changes
+nothing: what a network claims to know of it is a false alarm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cosmolib.cuts.apply import EDGE_TOLERANCE
+from cosmolib.cuts.noise import REFERENCE_DENSITY
+from cosmolib.data.arrays import checked_maps
+from cosmolib.data.suites import BOX_SIZE, FIDUCIAL, parameter_ranges
+from cosmolib.validation.gaussian_fields import gaussian_maps, lognormal_maps, theory_spectrum
+
+DELTA = 0.5  # overdensity, of the fiducial mean, that parts dense from empty pixels
+THRESHOLD = np.float32((1 + DELTA) * REFERENCE_DENSITY)  # [(Msun/h)/(Mpc/h)^2]
+BAND = (1.5, 3.0)  # [h/Mpc]
+CONTRAST = 0.15  # standard deviation of the overdensity of Gaussian maps: no pixel is below 0
+STRENGTH = {  # how far the number moves its place, from the lower to the upper end of its range
+    "above": 0.3,  # exponent of the contrast with the threshold, 1 +- 0.3
+    "below": 0.3,
+    "band": 0.3,  # amplitude of the modes, 1 +- 0.3
+    "mean": 0.15,  # of the mean, 1 +- 0.15
+}
+PLACES = tuple(STRENGTH)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a signal lies, in the grammar of `cosmolib.cuts.grammar`.
+
+    Attributes
+    ----------
+    name : str
+        One of `PLACES`.
+    hiding, sparing : tuple of str
+        Cuts that hide all of the place, and that leave all of it.
+    """
+
+    name: str
+    hiding: tuple[str, ...]
+    sparing: tuple[str, ...]
+
+
+def place(name: str) -> Place:
+    """Return the cuts that hide or spare a place.
+
+    Thresholds are surface densities, that of `DELTA` in the fiducial mean: one in overdensity of
+    each map's own mean would move with the signal. A Fourier cut acts on pixels everywhere, and a
+    density cut on all modes, so that each place is tested with cuts of its own kind. The mean is
+    spared by every Fourier cut and hidden by ``nomean`` alone.
+    """
+    threshold = f"{float(THRESHOLD):.9g}"
+    low, high = BAND
+    return {
+        "above": Place("above", (f"above:{threshold}:clamp",), (f"below:{threshold}:clamp",)),
+        "below": Place("below", (f"below:{threshold}:clamp",), (f"above:{threshold}:clamp",)),
+        "band": Place("band", (f"kmax:{low:g}", f"kmin:{high:g}"), (f"band:{low:g},{high:g}",)),
+        "mean": Place("mean", ("nomean:none",), (f"kmax:{low:g}",)),
+    }[_checked(name)]
+
+
+def planted_maps(name: str, omega_m, grid: int = 64, box_size: float = BOX_SIZE, seed: int = 0):
+    """Maps that depend on Omega_m in one place only.
+
+    Parameters
+    ----------
+    name : {"above", "below", "band", "mean"}
+        The place: with the number x from -1 to 1 over the range of Omega_m and the strength s,
+        pixels Sigma above (below) the threshold T become T (Sigma / T)^(1 + s x): they stay on
+        their side of it; modes in `BAND` are multiplied by 1 + s x; or the whole map is.
+    omega_m : (n,) array
+    grid : int
+        Pixels a side, N.
+    box_size : float
+        [Mpc/h]
+    seed : int
+        Map i has its own stream.
+
+    Returns
+    -------
+    (n, N, N) float32
+        Surface density [(Msun/h)/(Mpc/h)^2], positive.
+
+    Raises
+    ------
+    ValueError
+        No such place, or an Omega_m beyond its range.
+    """
+    strength = STRENGTH[_checked(name)]
+    low, high = parameter_ranges("Lite")[0]
+    x = (np.asarray(omega_m, np.float64) - low) / (high - low) * 2 - 1
+    if not (np.abs(x) <= 1 + 1e-9).all():
+        raise ValueError(f"Omega_m: found values beyond {low:g} to {high:g}, expected none")
+    factor = 1 + strength * x
+    fiducial = np.tile([FIDUCIAL["Omega_m"], FIDUCIAL["sigma_8"]], (len(x), 1))
+    if name in ("above", "below"):
+        maps = lognormal_maps(fiducial, grid, box_size, seed)
+        for one, change in zip(maps, factor, strict=True):
+            inside = planted_pixels(name, one)
+            one[inside] = THRESHOLD * (one[inside] / THRESHOLD) ** np.float32(change)
+        return maps
+    maps = gaussian_maps(fiducial, grid, box_size, seed)
+    maps *= CONTRAST / _fiducial_scatter(grid, box_size)  # not its own: it would tell of the band
+    for one, change in zip(maps, factor, strict=True):
+        if name == "mean":
+            one[...] = change * (1 + one)
+        else:
+            modes = np.fft.rfft2(one.astype(np.float64))
+            modes[_in_band(grid, box_size)] *= change
+            one[...] = 1 + np.fft.irfft2(modes, s=one.shape)
+    return maps * np.float32(REFERENCE_DENSITY)
+
+
+def planted_share(name: str, values, maps, box_size: float = BOX_SIZE):
+    """How much of an attribution lies where the signal is, and how much would by chance.
+
+    For "above" and "below" the share of absolute attribution in those pixels, against their
+    fraction; for "band" the share of the power of the attribution map (without its mean) in the
+    band, against the fraction of the modes; for "mean" the share of its power that is in its mean,
+    against one mode of all. Perfect is 1.
+
+    Parameters
+    ----------
+    name : {"above", "below", "band", "mean"}
+    values : (B, N, N)
+        Attributions.
+    maps : (B, N, N)
+        As `planted_maps` gives them.
+    box_size : float
+        [Mpc/h]
+
+    Returns
+    -------
+    share, chance : (B,)
+    """
+    values = checked_maps(values, "attributions")[0].astype(np.float64)
+    if _checked(name) in ("above", "below"):
+        inside, size = planted_pixels(name, checked_maps(maps)[0]), np.abs(values)
+        return (size * inside).sum((1, 2)) / size.sum((1, 2)), inside.mean((1, 2))
+    power = np.abs(np.fft.fft2(values)) ** 2  # (B, N, N)
+    if name == "mean":
+        return power[:, 0, 0] / power.sum((1, 2)), np.full(len(values), 1 / values[0].size)
+    grid = values.shape[-1]
+    band = _in_band(grid, box_size, half=False)
+    power[:, 0, 0] = 0
+    chance = band.sum() / (grid**2 - 1)
+    return power[:, band].sum(1) / power.sum((1, 2)), np.full(len(values), chance)
+
+
+def planted_pixels(name: str, maps) -> np.ndarray:
+    """Which pixels hold the signal of "above" or "below", a bool array of the shape of `maps`."""
+    stack, shape = checked_maps(maps)
+    inside = {"above": np.greater, "below": np.less}[name](stack, THRESHOLD)
+    return inside.reshape(shape)
+
+
+def _fiducial_scatter(grid, box_size):
+    """Standard deviation of the Gaussian maps, from their spectrum."""
+    k = 2 * np.pi / box_size * np.hypot(*np.meshgrid(*2 * [np.fft.fftfreq(grid, 1 / grid)]))
+    k = k.ravel()[1:]
+    power = theory_spectrum(k, FIDUCIAL["Omega_m"], FIDUCIAL["sigma_8"])
+    return np.sqrt(power.sum()) / box_size
+
+
+def _in_band(grid, box_size, half=True):
+    """Modes of `BAND`, (N, N//2 + 1) of a real transform or (N, N) of a whole one."""
+    k = np.fft.fftfreq(grid, box_size / grid / (2 * np.pi))  # [h/Mpc]
+    k = np.hypot(k[:, None], np.abs(k[: grid // 2 + 1]) if half else k)
+    low, high = (edge * (1 - EDGE_TOLERANCE) for edge in BAND)
+    return (k >= low) & (k < high)
+
+
+def _checked(name):
+    if name not in PLACES:
+        raise ValueError(f"place: found {name!r}, expected one of {', '.join(PLACES)}")
+    return name

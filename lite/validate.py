@@ -1,0 +1,176 @@
+"""What Lite's shards show and its shipped maps do not: 3-D power, and the tracer lattice.
+
+The power of the 3-D density is compared with theory, and the information in maps of other tracer
+lattices with that in the shipped ones: the lattice must not tell a network anything.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from cosmolib.data.suites import PARAMETERS
+from cosmolib.study.io import atomic_path, write_json
+from lite.simulate import linear_power
+
+
+def validate(paths, out, rows_3d=40):
+    """Measure on shards what the shipped maps no longer show.
+
+    Writes ``validation.json`` (the power of the 3-D density against linear theory and HMcode2020,
+    and the twins' 3-D power ratio) and ``lattice.npz`` (spectra of the log maps of other tracer
+    lattices, see `lattice_check`) into ``out``.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        Shards of rows 0, 1, ... as `lite.generate` names them.
+    out : path
+        Folder that receives the two files.
+    rows_3d : int
+        Rows 0 ... rows_3d - 1 are compared with theory one by one.
+
+    Returns
+    -------
+    dict
+        What ``validation.json`` holds.
+    """
+    rows_3d = min(rows_3d, len(paths))
+    keys = ("params", "k", "power_nbody", "power_hydro")
+    params, k, gravity, feedback = (
+        np.array(values) for values in zip(*(_load(path, *keys) for path in paths), strict=True)
+    )
+    k = k[0]
+    shown = k < 10.0  # just above the particles' Nyquist frequency
+    theory = {"linear": [], "hmcode": []}
+    for omega_m, sigma_8 in params[:rows_3d, :2]:
+        for name in theory:
+            k_theory, power = linear_power(omega_m, sigma_8, nonlinear=name == "hmcode")
+            theory[name].append(np.exp(np.interp(np.log(k), np.log(k_theory), np.log(power))))
+    # a lean, a middling and a rich universe, by the product that drives clustering
+    order = np.argsort(params[:rows_3d, 0] * params[:rows_3d, 1] ** 2)
+    chosen = [order[int(round(q * (rows_3d - 1)))] for q in (0.15, 0.5, 0.85)]
+    report = {
+        "simulations": len(paths),
+        "power3d": [
+            {
+                "row": int(row),
+                "omega_m": params[row, 0],
+                "sigma_8": params[row, 1],
+                "k": k[shown],
+                "measured": gravity[row][shown],
+                "linear": theory["linear"][row][shown],
+                "hmcode": theory["hmcode"][row][shown],
+            }
+            for row in chosen
+        ],
+        "power3d_mean": {
+            "rows": rows_3d,
+            "k": k[shown],
+            **{
+                f"measured_over_{name}": _quantiles(gravity[:rows_3d] / np.array(power), shown)
+                for name, power in theory.items()
+            },
+        },
+        "feedback3d": {
+            "k": k[shown],
+            "ratio": _quantiles(feedback / gravity, shown),
+        },
+    }
+    spectra, used = _lattice_spectra(paths)
+    report["lattice"] = {"simulations": len(used), **lattice_check(spectra, params[used, :2])}
+    with atomic_path(Path(out) / "lattice.npz") as temporary:
+        np.savez(temporary, params=params[used], **spectra)
+    write_json(Path(out) / "validation.json", report)
+    return report
+
+
+def _quantiles(values, columns):
+    """Mean and quantiles over simulations, by column."""
+    values = values[:, columns]
+    quantiles = np.quantile(values, [0.025, 0.16, 0.5, 0.84, 0.975], axis=0)
+    return {
+        "mean": values.mean(axis=0),
+        **dict(zip(("q025", "q16", "q50", "q84", "q975"), quantiles, strict=True)),
+    }
+
+
+def _lattice_spectra(paths):
+    """Log-map spectra of the shipped lattice and of its variants, float32 (n, 15, nk)."""
+    from cosmolib.data.spectra import power_spectrum  # brings torch, which no simulation needs
+
+    lattices = {"shipped": "nbody", "finer": "variant0", "shifted": "variant1"}
+    spectra, used = {name: [] for name in lattices}, []
+    for row, path in enumerate(paths):
+        with np.load(path, allow_pickle=False) as shard:
+            if not set(lattices.values()) <= set(shard.files):
+                continue
+            used.append(row)
+            for name, key in lattices.items():
+                _, power = power_spectrum(shard[key], log=True)
+                spectra[name].append(power.astype(np.float32))
+    return {name: np.array(value) for name, value in spectra.items()}, np.array(used)
+
+
+def lattice_check(spectra, cosmology, n_bootstrap=1000, seed=0):
+    """R2 of a ridge on the power spectrum of the log map, for each tracer lattice.
+
+    The ridge is fitted and tested by five-fold cross-validation over simulations; the same folds
+    and the same bootstrap draws serve every lattice, so that differences are paired.
+
+    Parameters
+    ----------
+    spectra : dict of str to ndarray, shape (n, 15, nk)
+        Power of the log maps [(Mpc/h)^2], the shipped lattice first.
+    cosmology : ndarray, shape (n, 2)
+        Omega_m and sigma_8.
+
+    Returns
+    -------
+    dict
+        ``r2``: {lattice: {parameter: [R2, low, high]}}; ``difference``: {lattice: {parameter:
+        [R2 minus that of the first lattice, low, high]}}, 95 % intervals over simulations.
+    """
+    from sklearn.linear_model import RidgeCV
+    from sklearn.model_selection import KFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    n, maps, _ = next(iter(spectra.values())).shape
+    truth = np.repeat(cosmology, maps, axis=0).reshape(n, maps, 2)
+    draws = np.random.default_rng(seed).integers(n, size=(n_bootstrap, n))
+    samples = {}
+    for name, power in spectra.items():
+        features = np.log10(power)
+        predicted = np.empty_like(truth)
+        for fit, test in KFold(5, shuffle=True, random_state=seed).split(features):
+            ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-3, 4, 15)))
+            ridge.fit(features[fit].reshape(-1, features.shape[-1]), truth[fit].reshape(-1, 2))
+            predicted[test] = ridge.predict(features[test].reshape(-1, features.shape[-1])).reshape(
+                -1, maps, 2
+            )
+        residual = ((truth - predicted) ** 2).mean(axis=1)  # (n, 2)
+        r2 = [1 - residual.mean(axis=0) / truth.var(axis=(0, 1))]
+        for draw in draws:
+            r2.append(1 - residual[draw].mean(axis=0) / truth[draw].var(axis=(0, 1)))
+        samples[name] = np.array(r2)  # (1 + n_bootstrap, 2)
+
+    def summary(values):
+        low, high = np.quantile(values[1:], [0.025, 0.975], axis=0)
+        return {
+            parameter: [values[0, i], low[i], high[i]] for i, parameter in enumerate(PARAMETERS[:2])
+        }
+
+    first = next(iter(samples.values()))
+    return {
+        "r2": {name: summary(values) for name, values in samples.items()},
+        "difference": {
+            name: summary(values - first) for name, values in samples.items() if values is not first
+        },
+    }
+
+
+def _load(path, *keys):
+    with np.load(path, allow_pickle=False) as shard:
+        return [shard[key] for key in keys]
