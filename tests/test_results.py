@@ -74,12 +74,12 @@ def row(table, suite, cut):
 
 def test_r2_of_is_the_mean_over_seeds_and_differences_are_paired():
     a, b = [predictions(0.05, s) for s in (1, 2)], [predictions(0.1, 3)]
-    scores = [r2(x["mean"], None, x["truth"]) for x in (*a, *b)]
+    values = [r2(x["mean"], None, x["truth"]) for x in (*a, *b)]
     alone = scores.r2_of(a, n_bootstrap=300)
     paired = scores.r2_of(a, b, n_bootstrap=300)
     for p, name in enumerate(NAMES):
-        assert alone[name]["value"] == pytest.approx((scores[0][p] + scores[1][p]) / 2)
-        assert paired[name]["value"] == pytest.approx(alone[name]["value"] - scores[2][p])
+        assert alone[name]["value"] == pytest.approx((values[0][p] + values[1][p]) / 2)
+        assert paired[name]["value"] == pytest.approx(alone[name]["value"] - values[2][p])
         assert alone[name]["low"] < alone[name]["value"] < alone[name]["high"]
     same = scores.r2_of(a, a, n_bootstrap=50)
     assert all(end == 0 for entry in same.values() for end in entry.values())
