@@ -85,8 +85,8 @@ lint: install ## ruff: style and format
 study: install ## all runs and chapters of PROFILE=standard or camels, and its book under build/; CLUSTER=slurm sends them
 	$(STUDY_OF) $(call quoted,PROFILE) $(OPTIONS)
 
-plan: install ## where PROFILE stands: runs done, stale, at work, interrupted, not begun; and what study would do
-	@$(BIN)/python workflow/plan.py $(call quoted,PROFILE)
+plan: install ## the status of every run of PROFILE, and the jobs that `make study` would start
+	@$(BIN)/python workflow/status.py $(call quoted,PROFILE)
 	@$(STUDY_OF) $(call quoted,PROFILE) $(OPTIONS) --dry-run
 
 bench: install ## speed against the published recipe, written plainly: ratios, memory, floors (a quarter of an hour, 4 GB of disk)

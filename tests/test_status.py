@@ -1,4 +1,4 @@
-"""Where a study stands, and what the pages make of it."""
+"""The status of the runs of a study, and the tables that pages make of it."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ from cosmolib.training.dataset import prepare_data, study_suite
 from cosmolib.training.fit import fit
 from cosmolib.training.networks import build_network
 from cosmolib.training.run import train_run
-from workflow.standing import run_standing
+from workflow.status import run_status
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "workflow"))
@@ -47,7 +47,7 @@ def run(tmp_path, finished):
 
 
 def look(run, profile):
-    return run_standing(run, profile, study_suite("Lite", profile))
+    return run_status(run, profile, study_suite("Lite", profile))
 
 
 def test_the_runs_of_a_study(profile):
@@ -75,10 +75,10 @@ def test_done_and_what_makes_it_stale(run, profile, tiny_suite_dir, tmp_path):
 def test_on_the_way(run, profile):
     run.path("metrics.json").unlink()
     run.path("weights.pt").unlink()
-    assert look(run, profile).state == "not begun"
+    assert look(run, profile).state == "not started"
     with held(run.path(LOCK)):
         one = look(run, profile)
-        assert one.state == "at work"
+        assert one.state == "running"
         assert "process" in one.detail
     data = prepare_data(study_suite("Lite", profile), profile)
     network = build_network("lite", 32, profile.hidden, 0.0, 2)
@@ -102,7 +102,7 @@ def test_the_page_lists_every_run(run, profile, tmp_path, monkeypatch):
     row = next(line for line in text.splitlines() if line.startswith("| Lite `none` lite seed 1 |"))
     for part in (made["data_fingerprint"], made["code"], made["utc"][:10], "cpu", "| done |"):
         assert part in row
-    assert len([line for line in text.splitlines() if "not begun" in line]) == 7
+    assert len([line for line in text.splitlines() if "not started" in line]) == 7
     assert "**7 of 8 runs are not current**" in text
     assert "| 04 tuning |" in text
     assert f"torch {made['versions']['torch']}" in text
@@ -114,22 +114,21 @@ def test_the_page_lists_every_run(run, profile, tmp_path, monkeypatch):
     assert "**stale**: other code in training.networks" in (tmp_path / "provenance.md").read_text()
 
 
-def test_the_plan_counts(tiny_suite_dir, tmp_path, profile):
-    values = (ROOT / "configs" / "tiny.yaml").read_text()
+def test_the_plan_counts(tiny_suite_dir, tmp_path):
+    text = (ROOT / "configs" / "tiny.yaml").read_text()
+    text = text.replace("name: tiny", "name: no-such-study")
     path = tmp_path / "mine.yaml"
-    text = values.replace("name: tiny", "name: no-such-study").replace(
-        "data_dir: null", f"data_dir: {tiny_suite_dir}"
-    )
-    path.write_text(text)
-    done = subprocess.run(
-        [sys.executable, "workflow/plan.py", str(path)], cwd=ROOT, capture_output=True, text=True
-    )
+    path.write_text(text.replace("data_dir: null", f"data_dir: {tiny_suite_dir}"))
+
+    def plan(profile):
+        command = [sys.executable, "workflow/status.py", str(profile)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    done = plan(path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "8 runs: 8 not begun"
+    assert done.stdout.splitlines()[-1] == "8 runs: 8 not started"
     assert not (ROOT / "runs" / "no-such-study").exists()
-    done = subprocess.run(
-        [sys.executable, "workflow/plan.py", "no_such"], cwd=ROOT, capture_output=True, text=True
-    )
+    done = plan("no_such")
     assert done.returncode == 2
     assert done.stderr.startswith("error: configs/no_such.yaml")
 
@@ -157,7 +156,7 @@ def test_the_tables_of_survival(tmp_path):
     write_json(tmp_path / "fuzz.json", {"inputs": 7, "utc": "2026-01-01T00", "rows": rows})
     tables.write_benchmarks(tmp_path, tmp_path, tmp_path)
     text = (tmp_path / "chaos.md").read_text()
-    assert "| killed at | kernel | snakemake |" in text
+    assert "| killed during | kernel | snakemake |" in text
     assert "| training | 2 |  |" in text
     assert "| download | 5 | 1 | NO |" in text
     assert "| runs done | 20 of 21 |" in (tmp_path / "cluster.md").read_text()
