@@ -48,13 +48,6 @@ def test_every_key_says_why(name):
             assert re.search(r" # \S.{5,}", line), f"{name}.yaml: {line!r} has no reason"
 
 
-def test_unknown_profile_is_one_error():
-    done = dry_run("--config", "profile=no_such_profile", "--", "book")
-    assert done.returncode != 0
-    assert "no_such_profile" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def write_notebook(path, *sources):
     """A notebook whose first cell holds the parameters."""
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
@@ -180,6 +173,13 @@ def test_the_cluster_profile_is_one():
     jobs = [line for line in done.stdout.splitlines() if "resources:" in line and "gpu=" in line]
     assert len(jobs) == 8
     assert all("gpu=1" in job and "mem_mb=24000" in job for job in jobs)
+
+
+def test_a_profile_that_does_not_exist_is_one_error():
+    done = dry_run("--config", "profile=no_such_profile", "--", "book")
+    assert done.returncode != 0
+    assert "no_such_profile" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
