@@ -1,8 +1,11 @@
-"""The layout of the package: its sub-packages, its size, its imports and its public names."""
+"""The layout of the package: sub-packages, size, imports, public names; names in documents."""
 
 import ast
+import importlib
 import io
 import json
+import pkgutil
+import re
 import subprocess
 import sys
 import tokenize
@@ -15,6 +18,8 @@ import cosmolib
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "cosmolib"
 FILES = sorted(PACKAGE.rglob("*.py"))
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "book").glob("*.md"))]
+DOCUMENTS += [ROOT / "benchmarks" / "README.md", ROOT / "results" / "README.md"]
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in FILES}
 
 SUB_PACKAGES = {
@@ -147,3 +152,26 @@ def test_the_contracts(tiny_suite_dir):
     assert mean.shape == std.shape == (3, len(cosmolib.PARAMETERS))
     assert (std >= 0).all()
     assert cosmolib.moment_loss(mean, std, torch.zeros(3, 6)).ndim == 0
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_documents_name_what_exists(path):
+    """Names of the package, scripts, targets of make and subcommands in the text."""
+    text = path.read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for name in re.findall(r"\bcosmolib(?:\.\w+)+", text):
+        try:
+            found = name in MODULES or pkgutil.resolve_name(name)
+        except (ImportError, AttributeError):
+            found = False
+        assert found, name
+    for module, names in re.findall(r"from (cosmolib[\w.]*) import ([\w, ]*\w)", text):
+        for name in names.split(", "):
+            assert hasattr(importlib.import_module(module), name), (module, name)
+    scripts = r"(?<![\w/])(?:workflow|benchmarks|tests|configs|lite|data/lite)/[\w/.]*\w"
+    for script in re.findall(scripts, text):
+        assert (ROOT / script).exists() or "mine" in script, script
+    for target in re.findall(r"`make ([a-z-]+)|^make ([a-z-]+)", text, flags=re.M):
+        assert re.search(rf"^{''.join(target)}:", makefile, flags=re.M), target
+    for command in re.findall(r"bin/cosmolib (\w+)|`cosmolib (\w+)", text):
+        assert "".join(command) in ("check", "download", "tune"), command
