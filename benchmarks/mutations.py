@@ -119,7 +119,7 @@ FAULTS = [
           "part.repeat(MAPS_PER_SIMULATION, 0)", "np.tile(part, (MAPS_PER_SIMULATION, 1))",
           ("inputs",)),
     Fault("validation maps are part of the scaling", "training",
-          "return np.arange(edges[1])", "return np.arange(edges[2])", ("inputs", "leaks")),
+          "np.arange(edges[1])", "np.arange(edges[2])", ("inputs", "leaks")),
     Fault("maps are padded with zeros", "training",
           'padding=1, padding_mode="circular")', 'padding=1, padding_mode="zeros")',
           ("networks", "published")),
