@@ -58,17 +58,17 @@ book: $(STAMP) ## train, interpret and build the book (demo profile: under half 
 	$(SNAKEMAKE) --config profile=demo $(CONFIG) -- book
 	@echo "The book: _build/html/index.html"
 
-test: $(STAMP) lint ## everything that must pass: lint, tests, tiny profile, its notebooks, its book in a browser
-	$(BIN)/python -m pytest -q
+test: $(STAMP) lint ## everything that must pass: lint, tests, tiny profile, its notebooks, its book in a browser (15 minutes)
+	$(BIN)/python -m pytest -q -n $(CORES) --dist loadfile
 	$(SNAKEMAKE) --config profile=tiny $(CONFIG) -- book
-	$(BIN)/python workflow/check_notebooks.py build/tiny/notebooks
+	$(BIN)/python workflow/check_notebooks.py build/tiny/notebooks $(CORES)
 	$(BIN)/python workflow/check_site.py build/tiny/html
-	$(BIN)/python workflow/check_browser.py build/tiny/html --shots build/tiny/screenshots $(BROWSER)
+	$(BIN)/python workflow/check_browser.py build/tiny/html --shots build/tiny/screenshots --cores $(CORES) $(BROWSER)
 	@echo "All tests passed; the tiny book: build/tiny/html/index.html"
 
 check: $(STAMP) ## look at the built book (HTML=folder): links, words of pictures, sizes; every page in a browser
 	$(BIN)/python workflow/check_site.py $(HTML)
-	$(BIN)/python workflow/check_browser.py $(HTML) --shots build/screenshots $(BROWSER)
+	$(BIN)/python workflow/check_browser.py $(HTML) --shots build/screenshots --cores $(CORES) $(BROWSER)
 
 lint: $(STAMP) ## ruff: style and format
 	$(BIN)/ruff check .
@@ -97,7 +97,7 @@ chaos: $(STAMP) ## kill -9 at 50 random moments of a study of 21 runs, and in ea
 	$(BIN)/python benchmarks/chaos.py
 
 fuzz: $(STAMP) ## two thousand hostile inputs to every reader, other ones each time, and the book's table of them
-	COSMOLIB_FUZZ_EXAMPLES=2000 COSMOLIB_FUZZ_TABLE=results/benchmarks/fuzz.json $(BIN)/python -m pytest -q tests/test_fuzz.py
+	COSMOLIB_FUZZ_EXAMPLES=2000 COSMOLIB_FUZZ_TABLE=results/benchmarks/fuzz.json $(BIN)/python -m pytest -q -o faulthandler_timeout=0 tests/test_fuzz.py
 
 clean: ## remove what was generated (runs and the environment stay)
 	rm -rf build _build .snakemake .pytest_cache .ruff_cache
