@@ -59,7 +59,7 @@ book: $(STAMP) ## train, interpret and build the book (demo profile: under half 
 	@echo "The book: _build/html/index.html"
 
 test: $(STAMP) lint ## everything that must pass: lint, tests, tiny profile, its notebooks, its book in a browser (15 minutes)
-	$(BIN)/python -m pytest -q -n $(CORES) --dist loadfile
+	$(BIN)/python -m pytest -q -n $(CORES) --dist loadfile --no-loadscope-reorder
 	$(SNAKEMAKE) --config profile=tiny $(CONFIG) -- book
 	$(BIN)/python workflow/check_notebooks.py build/tiny/notebooks $(CORES)
 	$(BIN)/python workflow/check_site.py build/tiny/html

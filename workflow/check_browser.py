@@ -42,6 +42,12 @@ SETTLED = """async () => {
   await document.fonts.ready;
   await Promise.all([...document.images].map((i) => i.decode().catch(() => {})));
 }"""
+# After a new width the theme takes a moment to move its sidebars; what stays too wide is a fault.
+RESIZED = """async () => {
+  const root = document.documentElement, end = performance.now() + 5000;
+  do await new Promise(requestAnimationFrame);
+  while (root.scrollWidth > root.clientWidth && performance.now() < end);
+}"""
 LAYOUT = """() => {
   const root = document.documentElement, wide = [];
   const over = root.scrollWidth - root.clientWidth;
@@ -157,6 +163,7 @@ class Reader:
         self.access(page, where)
         self.explore(page, where)
         page.set_viewport_size(WIDTHS[second])
+        page.evaluate(RESIZED)
         where = f"{name} ({theme}, {second})"
         self.layout(page, where)
         self.access(page, where, without="article")  # which shows the same at any width
