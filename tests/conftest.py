@@ -17,6 +17,14 @@ from cosmolib.data.suites import (  # noqa: E402
 
 TINY_GRID = 32
 TINY_SIMULATIONS = 24
+# Files that take longest, the longest first (PySCo compiles for a minute when it is new).
+SLOW = ["simulate", "devices", "fuzz", "survival", "validation", "published", "benchmarks"]
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the slow files, or one process would wait at the end for another's last one."""
+    rank = {f"test_{name}.py": place for place, name in enumerate(SLOW)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(SLOW)))
 
 
 def write_suite_files(folder, name, maps, params, set="LH", field="Mtot", header=""):
