@@ -108,7 +108,7 @@ def of_chapter(profile, monkeypatch, name="02_cuts", fingerprint="f0"):
     return identity.identity("chapter", profile, fingerprint=fingerprint, sources=source)
 
 
-MAPS = "field set n_simulations train_simulations split_seed scaling_scope targets "
+MAPS = "field sim_set n_simulations train_simulations split_seed scaling_scope targets "
 INPUTS = MAPS + "scaling shuffle_labels "
 STEPS = "betas schedule symmetries shifts precision compile "
 SEARCHED = "max_lr weight_decay dropout hidden "

@@ -151,7 +151,7 @@ def check_path(
     wanted = [
         (file, match)
         for file, match in named
-        if match and suite in (None, match["name"]) and sim_set in (None, match["set"])
+        if match and suite in (None, match["name"]) and sim_set in (None, match["sim_set"])
     ]
     if not wanted:
         if not path.exists():
@@ -185,7 +185,7 @@ def _check_other(path: Path) -> Report:
         expected = "Maps_<field>_<suite>_<set>_z=0.00.npy or params_<set>_<suite>.txt"
         state = "an unfinished download" if path.suffix == ".part" else "another name"
         return Report(path, "unknown", "", f"{path}: found {state}, expected {expected}")
-    name, sim_set = match["name"], match["set"] or "LH"
+    name, sim_set = match["name"], match["sim_set"] or "LH"
     what = f"parameters of suite {name}, set {sim_set}"
     try:
         table = read_table(path, name, sim_set)

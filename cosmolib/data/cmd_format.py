@@ -32,10 +32,10 @@ FIELDS = (
 POSITIVE_FIELDS = ("Mtot", "Mcdm")  # matter is everywhere; stars and metals are not
 ROUNDING = 1e-4  # of a table's parameters, relative to their range
 FILE_NAME = re.compile(
-    r"Maps_(?P<field>[^_]+)_(?P<name>(?:Nbody_)?[^_]+)_(?P<set>[^_]+)_z=0\.00?\.npy"
+    r"Maps_(?P<field>[^_]+)_(?P<name>(?:Nbody_)?[^_]+)_(?P<sim_set>[^_]+)_z=0\.00?\.npy"
 )
 TABLE_NAME = re.compile(
-    r"params_(?:(?P<set>LH|CV|1P|EX|BE|SB\d*)_)?(?P<name>(?:Nbody_)?[^_]+)\.txt"
+    r"params_(?:(?P<sim_set>LH|CV|1P|EX|BE|SB\d*)_)?(?P<name>(?:Nbody_)?[^_]+)\.txt"
 )
 SIMULATIONS = {
     "LH": 1000,

@@ -456,7 +456,7 @@ def suites_at_hand(
     for root in roots(Path(data_dir)):
         for path in sorted([*root.glob("Maps_*.npy"), *root.glob("*/Maps_*.npy")]):
             match = FILE_NAME.fullmatch(path.name)
-            if match and (match["field"], match["set"]) == (field, sim_set):
+            if match and (match["field"], match["sim_set"]) == (field, sim_set):
                 if path.parent in folders_of(Path(data_dir), match["name"]):
                     found.append(match["name"])
     return list(dict.fromkeys(found))
