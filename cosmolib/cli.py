@@ -28,7 +28,9 @@ def build_parser() -> argparse.ArgumentParser:
         "already is verified, without network.",
     )
     fetch.add_argument("--suite", required=True, help="e.g. IllustrisTNG, Nbody_IllustrisTNG")
-    fetch.add_argument("--set", default="LH", help="set of simulations (default: LH)")
+    fetch.add_argument(
+        "--set", dest="sim_set", default="LH", help="set of simulations (default: LH)"
+    )
     fetch.add_argument("--field", default="Mtot", help="field of the maps (default: Mtot)")
     fetch.add_argument(
         "--data-dir", help="files go to DIR/<suite>/ (default: $COSMOLIB_DATA)", metavar="DIR"
@@ -54,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
         "path", help="a file Maps_*.npy or params_*.txt, or a folder that holds such files"
     )
     check.add_argument("--suite", help="only this suite, e.g. IllustrisTNG (default: all)")
-    check.add_argument("--set", help="only this set, e.g. LH (default: all)")
+    check.add_argument("--set", dest="sim_set", help="only this set, e.g. LH (default: all)")
     check.set_defaults(run=_check)
 
     search = commands.add_parser(
@@ -108,7 +110,9 @@ def _tune(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    reports = data_check.check_path(arguments.path, suite=arguments.suite, set=arguments.set)
+    reports = data_check.check_path(
+        arguments.path, suite=arguments.suite, sim_set=arguments.sim_set
+    )
     print(*reports, sep="\n")
     problems = [report.problem for report in reports if report.problem]
     if problems:

@@ -27,11 +27,11 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: rank.get(item.path.name, len(SLOW)))
 
 
-def write_suite_files(folder, name, maps, params, set="LH", field="Mtot", header=""):
+def write_suite_files(folder, name, maps, params, sim_set="LH", field="Mtot", header=""):
     """Write maps and parameters under CMD's names; return their two paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    maps_path = folder / f"Maps_{field}_{name}_{set}_z=0.00.npy"
-    params_path = folder / f"params_{set}_{name}.txt"
+    maps_path = folder / f"Maps_{field}_{name}_{sim_set}_z=0.00.npy"
+    params_path = folder / f"params_{sim_set}_{name}.txt"
     np.save(maps_path, maps)
     np.savetxt(params_path, params, fmt="%.5f", header=header)
     return maps_path, params_path

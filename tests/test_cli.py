@@ -166,8 +166,8 @@ def test_download_gets_its_arguments(monkeypatch):
     assert cli.main(["download", "--suite", "Nbody_SIMBA", "--timeout", "9"]) == 0
     for _, rest in seen:
         assert callable(rest.pop("report"))
-    given = {"set": "CV", "field": "T", "data_dir": "maps", "url": "https://example.org"}
-    default = {"set": "LH", "field": "Mtot", "data_dir": None, "url": download.CMD_URL}
+    given = {"sim_set": "CV", "field": "T", "data_dir": "maps", "url": "https://example.org"}
+    default = {"sim_set": "LH", "field": "Mtot", "data_dir": None, "url": download.CMD_URL}
     assert seen == [
         ("SIMBA", given | {"retries": 3, "timeout": 60.0}),
         ("Nbody_SIMBA", default | {"retries": 10, "timeout": 9.0}),

@@ -108,7 +108,7 @@ def of_chapter(profile, monkeypatch, name="02_cuts", fingerprint="f0"):
     return identity.identity("chapter", profile, fingerprint=fingerprint, sources=source)
 
 
-MAPS = "field set n_simulations train_simulations split_seed scaling_scope targets "
+MAPS = "field sim_set n_simulations train_simulations split_seed scaling_scope targets "
 INPUTS = MAPS + "scaling shuffle_labels "
 STEPS = "betas schedule symmetries shifts precision compile "
 SEARCHED = "max_lr weight_decay dropout hidden "
@@ -188,7 +188,7 @@ def edit(monkeypatch):
 # Other values of the keys that take no number
 OTHER = {
     "name": "tiny2", "plugins": ["x"], "suites": ["Lite"], "data_dir": "x", "field": "HI",
-    "set": "CV", "n_simulations": 23, "train_simulations": 7, "scaling": "asinh",
+    "sim_set": "CV", "n_simulations": 23, "train_simulations": 7, "scaling": "asinh",
     "storage": "disk", "scaling_scope": "file", "cuts": ["none"], "controls": [],
     "architecture": "k4s2", "targets": ["Omega_m"], "seeds": [7], "betas": [0.5, 0.999],
     "schedule": "cyclic", "precision": "bfloat16", "compile": "compiled",
@@ -405,7 +405,9 @@ def test_weights_of_other_code_are_not_loaded(run, profile, edit):
     edit("cli", "\nEXTRA = 1\n")
     training_run.load_run(run)
     edit("training.networks", "\nEXTRA = 1\n")
-    with pytest.raises(ValueError, match=r"weights\.pt: found weights made by other code of training.netw"):
+    with pytest.raises(
+        ValueError, match=r"weights\.pt: found weights made by other code of training.netw"
+    ):
         training_run.load_run(run)
 
 

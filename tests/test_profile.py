@@ -153,7 +153,7 @@ FAULTS = [
     ({"data_dir": ""}, "'data_dir': found '', expected at least 1 character"),
     ({"field": "../../Mtot"}, "'field': found .*, expected letters and digits"),
     ({"field": "HI"}, "'field': found 'HI', expected Mtot, as embedded"),
-    ({"set": "BE"}, "'set': found 'BE', expected LH or CV or 1P or EX, as embedded"),
+    ({"sim_set": "BE"}, "'sim_set': found 'BE', expected LH or CV or 1P or EX, as embedded"),
     ({"n_simulations": 2}, "'n_simulations': found 2, expected at least 3"),
     ({"n_simulations": 1001}, "'n_simulations': found 1001, expected at most 1000"),
     ({"n_simulations": "24"}, "'n_simulations': found '24', expected a valid integer"),
@@ -267,7 +267,7 @@ def test_values_that_are_good(write):
     assert type(profile.max_lr) is float
     assert load_profile("tiny", n_simulations=None).n_simulations is None
     # What is not embedded cannot be known before it is opened.
-    load_profile("tiny", data_dir="/cmd", field="HI", set="SB28", n_simulations=1024)
+    load_profile("tiny", data_dir="/cmd", field="HI", sim_set="SB28", n_simulations=1024)
     load_profile("tiny", suites=["Nbody_SIMBA"], field="Mcdm")
 
 

@@ -52,7 +52,8 @@ class Kind:
 
 
 _MAPS = (
-    "field", "set", "n_simulations", "train_simulations", "split_seed", "scaling_scope", "targets",
+    "field", "sim_set", "n_simulations", "train_simulations", "split_seed", "scaling_scope",
+    "targets",
 )  # fmt: skip
 _INPUTS = (*_MAPS, "scaling", "shuffle_labels")
 _STEPS = ("betas", "schedule", "symmetries", "shifts", "precision", "compile")

@@ -157,7 +157,7 @@ class Profile(BaseModel):
     suites: Distinct[SuiteName] = key("Lite and Nbody_Lite, for example: index-matched twins")
     data_dir: Folder | None = key("folder of CMD files; null = embedded or $COSMOLIB_DATA")
     field: Word = key("CMD field; Mtot is the one that hydrodynamic and N-body suites share")
-    set: Word = key("CMD set; LH = latin hypercube in all six parameters")
+    sim_set: Word = key("CMD set; LH = latin hypercube in all six parameters")
     n_simulations: Simulations | None = key("the first n of a suite; null = all; 15 maps each")
     train_simulations: Count | None = key("at most this many of the training part; null = all")
     split_seed: Seed = key("1 = the published split")
@@ -234,10 +234,10 @@ class Profile(BaseModel):
 
     # A run with these would certainly fail, though each value by itself is a good one.
     # (`info.data` lacks a key that has a fault.)
-    @field_validator("field", "set")
+    @field_validator("field", "sim_set")
     @classmethod
     def _shipped(cls, value, info):
-        known = {"field": ("Mtot",), "set": embedded_sets()}[info.field_name]
+        known = {"field": ("Mtot",), "sim_set": embedded_sets()}[info.field_name]
         if _is_embedded(info.data) and value not in known:
             raise ValueError(f"found {value!r}, expected {' or '.join(known)}, as embedded")
         return value
@@ -245,7 +245,7 @@ class Profile(BaseModel):
     @field_validator("n_simulations", "tuning_simulations")
     @classmethod
     def _enough_simulations(cls, value, info):
-        most = SIMULATIONS.get(info.data.get("set")) if _is_embedded(info.data) else None
+        most = SIMULATIONS.get(info.data.get("sim_set")) if _is_embedded(info.data) else None
         if None not in (value, most) and value > most:
             raise ValueError(f"found {value}, expected at most {most}, as embedded")
         return value
