@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import optuna
 import pytest
@@ -17,9 +18,8 @@ from test_workflow import write_notebook
 from cosmolib.cuts.apply import register_cut
 from cosmolib.cuts.grammar import Cut, CutError, cut_of, folder_name
 from cosmolib.data.lite import expand, packed_files
-from cosmolib.study import registry
 from cosmolib.study.io import is_folder_name
-from cosmolib.study.registry import SUITES, Registry
+from cosmolib.study.registry import CUTS
 from cosmolib.tuning.shared_study import open_study
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,13 +35,11 @@ NAMES = ("smooth", "aux", "com1", "a_b", "a__b", "a_", "a__", "delta", "x1", "km
 @pytest.fixture(scope="module", autouse=True)
 def registered():
     """Cuts of a plugin with awkward names: each takes 0, 1 or 2 numbers."""
-    before = registry.CUTS.entries
-    registry.CUTS.entries = {}
-    for index, name in enumerate(NAMES):
-        arguments = ["maps", "a", "b"][: index % 3 + 1]
-        register_cut(name)(eval(f"lambda {', '.join(arguments)}: maps"))
-    yield
-    registry.CUTS.entries = before
+    with mock.patch.dict(CUTS):
+        for index, name in enumerate(NAMES):
+            arguments = ["maps", "a", "b"][: index % 3 + 1]
+            register_cut(name)(eval(f"lambda {', '.join(arguments)}: maps"))
+        yield
 
 
 @pytest.mark.parametrize(
@@ -68,7 +66,7 @@ def test_folder_of_a_cut(cut, name):
 
 
 def test_a_reserved_name_of_windows_is_no_folder():
-    registry.CUTS.entries["nul"] = registry.CUTS.entries["smooth"]
+    CUTS["nul"] = CUTS["smooth"]
     assert folder_name("nul") == "nul-"
     assert cut_of("nul-") == "nul"
 
@@ -114,17 +112,9 @@ def test_no_folder_of_a_cut(name):
 
 
 def test_a_cut_too_long_for_a_folder():
-    registry.CUTS.entries["l" * 201] = registry.CUTS.entries["smooth"]
+    CUTS["l" * 201] = CUTS["smooth"]
     with pytest.raises(CutError, match="characters"):
         folder_name("l" * 201)
-
-
-def test_names_of_suites_differ_by_more_than_case():
-    table = Registry("suite", SUITES.pattern.pattern, SUITES.said)
-    table.add("Toy", 1)
-    for name in ("TOY", "lite"):
-        with pytest.raises(ValueError, match="found it taken"):
-            table.add(name, 1, own=("Lite",))
 
 
 # -------------------------------------------------------------------------- a clone in an odd place

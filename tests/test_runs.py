@@ -11,7 +11,6 @@ import pytest
 import cosmolib
 from cosmolib.study import io
 from cosmolib.study import provenance as provenance_module
-from cosmolib.study import run as study_run
 from cosmolib.study.io import atomic_path, read_json, write_json
 from cosmolib.study.profile import load_profile
 from cosmolib.study.provenance import provenance

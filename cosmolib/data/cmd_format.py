@@ -14,14 +14,10 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cosmolib.study.io import read_json
-
-if TYPE_CHECKING:
-    from cosmolib.study.profile import Profile
 
 PARAMETERS = ("Omega_m", "sigma_8", "A_SN1", "A_AGN1", "A_SN2", "A_AGN2")  # CMD's column order
 
@@ -97,21 +93,17 @@ def find(folders: list[Path], names: list[str], what: str) -> Path:
     )
 
 
-def data_files(profile: Profile) -> list[Path]:
-    """Files of maps and parameters that a profile's suites have outside the repository.
-
-    None for the embedded suites, and none where they are not found, which opening them will say.
-    """
+def data_files(suites: list[str], data_dir: str | None, field: str, sim_set: str) -> list[Path]:
+    """Return the existing files of maps and parameters of suites that are not embedded."""
     found = []
-    for name in dict.fromkeys([*profile.suites, profile.tuning_suite]):
-        data_dir = profile.data_dir
-        if data_dir is None and not name.removeprefix("Nbody_") == "Lite":
-            data_dir = os.environ.get("COSMOLIB_DATA")
-        if data_dir is None or not Path(data_dir).is_dir():
+    for name in dict.fromkeys(suites):
+        folder = data_dir
+        if folder is None and not name.removeprefix("Nbody_") == "Lite":
+            folder = os.environ.get("COSMOLIB_DATA")
+        if folder is None or not Path(folder).is_dir():
             continue
-        names = map_names(profile.field, name, profile.set) + table_names(name, profile.set)
-        folders = folders_of(Path(data_dir), name)
-        found += [f / n for f in folders for n in names if (f / n).is_file()]
+        names = map_names(field, name, sim_set) + table_names(name, sim_set)
+        found += [f / n for f in folders_of(Path(folder), name) for n in names if (f / n).is_file()]
     return list(dict.fromkeys(found))
 
 
