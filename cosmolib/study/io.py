@@ -6,10 +6,8 @@ moment leaves the old file or the new one, never a part of either.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
-import math
 import os
 import re
 import sys
@@ -20,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
-import numpy as np
+from pydantic_core import to_jsonable_python
 from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.resolver import VersionedResolver
 
@@ -51,7 +49,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     Examples
     --------
-    >>> import tempfile
+    >>> import numpy as np, tempfile
     >>> target = Path(tempfile.mkdtemp()) / "new" / "ones.npy"
     >>> with atomic_path(target) as temporary:
     ...     np.save(temporary, np.ones(3))
@@ -153,30 +151,14 @@ def sweep(folder: str | Path) -> int:
     return len(left)
 
 
-def _plain(obj):
-    """Convert numpy, path and dataclass values for JSON; NaN and infinities become null."""
-    if dataclasses.is_dataclass(obj) and not isinstance(obj, type):
-        obj = dataclasses.asdict(obj)
-    if isinstance(obj, dict):
-        return {str(key): _plain(value) for key, value in obj.items()}
-    if isinstance(obj, (list, tuple)):
-        return [_plain(value) for value in obj]
-    if isinstance(obj, (np.ndarray, np.generic)):
-        return _plain(obj.tolist())
-    if isinstance(obj, Path):
-        return str(obj)
-    if isinstance(obj, float) and not math.isfinite(obj):
-        return None
-    return obj
-
-
 def write_json(path: str | Path, obj) -> None:
     """Write ``obj`` to ``path`` atomically, as strict JSON.
 
     Numpy scalars and arrays become numbers and lists. NaN and infinities, which JSON lacks, become
     ``null``, so that an undefined statistic is read back as ``None``.
     """
-    text = json.dumps(_plain(obj), indent=1, allow_nan=False, ensure_ascii=False)
+    plain = to_jsonable_python(obj, inf_nan_mode="null", fallback=lambda array: array.tolist())
+    text = json.dumps(plain, indent=1, allow_nan=False, ensure_ascii=False)
     with atomic_path(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 

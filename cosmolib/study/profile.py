@@ -292,8 +292,8 @@ def load_profile(name_or_path: str | int | Path, **overrides) -> Profile:
     if values.get("plugins"):
         _validated(values, source, "before plugins")
         start = Path() if "plugins" in overrides else path.parent
-        values["plugins"] = [str((start / name).resolve()) for name in values["plugins"]]
         try:
+            values["plugins"] = [str((start / name).resolve()) for name in values["plugins"]]
             load_plugins(values["plugins"])
         except (ValueError, OSError) as error:
             raise ValueError(f"{source('plugins')}: key 'plugins': {error}") from error

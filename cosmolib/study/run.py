@@ -1,7 +1,7 @@
 """One run's folder and the runs of a study.
 
 A run is (profile, suite, cut, architecture, seed) and owns one folder,
-``runs/<profile>/<suite>/<cut>/<architecture>-s<seed>/``. Every file in it is written atomically, and
+``runs/<profile>/<suite>/<cut>/<architecture>-s<seed>/``. Each file in it is written atomically, and
 ``metrics.json`` is written last: a run without it is incomplete.
 """
 
