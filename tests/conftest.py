@@ -1,6 +1,8 @@
 """Fixtures for all tests: a tiny synthetic suite in CMD's format."""
 
 import os
+from contextlib import ExitStack
+from unittest import mock
 
 # pytest-xdist runs a process per core: more threads than one would only wait for each other.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
@@ -14,6 +16,7 @@ from cosmolib.data.suites import (  # noqa: E402
     mean_surface_density,
     parameter_ranges,
 )
+from cosmolib.study import registry  # noqa: E402
 
 TINY_GRID = 32
 TINY_SIMULATIONS = 24
@@ -78,6 +81,16 @@ def tiny_suite_dir(tmp_path_factory, tiny_params):
     write_suite_files(folder, "Nbody_Lite", gravity, tiny_params)
     write_suite_files(folder, "Lite", feedback, tiny_params)
     return folder
+
+
+@pytest.fixture
+def no_plugins():
+    """Nothing is registered, as when a process starts; call it to start another one."""
+    tables = (*registry._TABLES.values(), registry._FILES, registry._TEXTS)
+    with ExitStack() as stack:
+        for table in tables:
+            stack.enter_context(mock.patch.dict(table, clear=True))
+        yield lambda: [table.clear() for table in tables]
 
 
 @pytest.fixture

@@ -25,7 +25,6 @@ from cosmolib.data.suites import (
     subset,
     write_suite,
 )
-from cosmolib.study import registry
 from cosmolib.training.dataset import write_cut_suite
 
 MAPS = "Maps_Mtot_Lite_LH_z=0.00.npy"
@@ -475,9 +474,8 @@ def test_the_box_belongs_to_suite_and_set(tmp_path, case):
     assert "\n" not in str(caught.value)
 
 
-def test_a_box_is_kept_with_the_files(tmp_path, monkeypatch):
+def test_a_box_is_kept_with_the_files(tmp_path, no_plugins):
     """By what writes a suite, by what writes it under a cut, and in the fingerprint."""
-    monkeypatch.setattr(registry.SUITES, "entries", {})
     maps = np.full((15, 4, 4), mean_surface_density(0.3, 50.0))
     suite = write_suite(tmp_path / "a", "Toy", maps, FIDUCIAL_ROW, box_size=50.0)
     assert suite.box_size == write_cut_suite(suite, "kmax:1", tmp_path / "b").box_size == 50.0

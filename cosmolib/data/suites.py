@@ -41,7 +41,7 @@ from cosmolib.data.cmd_format import (
     table_names,
 )
 from cosmolib.study.io import atomic_path
-from cosmolib.study.registry import SUITES
+from cosmolib.study.registry import SUITES, register
 
 LABELS = {
     "Omega_m": r"$\Omega_{\rm m}$",
@@ -130,7 +130,7 @@ def register_suite(name: str, ranges, box_size: float = BOX_SIZE) -> None:
             f"suite {name!r}: found the ranges {found.tolist()}, expected {count} pairs, low < "
             f"high, of {', '.join(PARAMETERS)}"
         )
-    SUITES.add(name, (found, _checked_box(f"suite {name!r}", box_size)), own=_RANGES)
+    register("suite", name, (found, _checked_box(f"suite {name!r}", box_size)), own=_RANGES)
 
 
 def mean_surface_density(omega_m, box_size=BOX_SIZE):

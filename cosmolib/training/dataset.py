@@ -290,9 +290,8 @@ def cut_maps(suite: Suite, maps: np.ndarray, cut, value_range=None) -> np.ndarra
         read = read_maps(suite, block, out[start : start + BLOCK] if cut.is_identity else None)
         if not cut.is_identity:
             out[start : start + BLOCK] = cut_stack(  # `read_maps` has checked them
-                read, cut, box_size=suite.box_size, seed=0, value_range=value_range, indices=block,
-                backend="torch", device=device,
-            )  # fmt: skip
+                read, cut, suite.box_size, 0, value_range, block, device=device
+            )
 
     starts = range(0, len(maps), BLOCK)
     if cut.is_fourier:  # torch's transforms take all threads by themselves
