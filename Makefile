@@ -66,8 +66,8 @@ book: install ## train, interpret and build the book (demo profile: under half a
 	$(STUDY_OF) demo $(OPTIONS)
 	@echo "The book: _build/html/index.html"
 
-test: install lint ## everything that must pass: lint, tests, tiny profile, its notebooks, its book in a browser
-	$(BIN)/python -m pytest -q -n $(CORES) --dist loadfile
+test: install lint ## everything that must pass: lint, tests, tiny profile, its notebooks, its book in a browser (15 minutes)
+	$(BIN)/python -m pytest -q -n $(CORES) --dist loadfile --no-loadscope-reorder
 	$(STUDY_OF) tiny $(OPTIONS)
 	$(BIN)/python workflow/check_notebooks.py build/tiny/notebooks $(CORES)
 	$(BIN)/python workflow/check_site.py build/tiny/html
@@ -105,7 +105,7 @@ chaos: install ## kill -9 at 50 random moments of a study of 21 runs, and in eac
 	$(BIN)/python benchmarks/chaos.py
 
 fuzz: install ## two thousand hostile inputs to every reader, other ones each time, and the book's table of them
-	COSMOLIB_FUZZ_EXAMPLES=2000 COSMOLIB_FUZZ_TABLE=results/benchmarks/fuzz.json $(BIN)/python -m pytest -q tests/test_fuzz.py
+	COSMOLIB_FUZZ_EXAMPLES=2000 COSMOLIB_FUZZ_TABLE=results/benchmarks/fuzz.json $(BIN)/python -m pytest -q -o faulthandler_timeout=0 tests/test_fuzz.py
 
 clean: ## remove what was generated (runs and the environment stay)
 	rm -rf build _build .snakemake .pytest_cache .ruff_cache

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import optuna
 import pytest
@@ -17,8 +18,8 @@ from test_workflow import write_notebook
 from cosmolib.cuts.apply import register_cut
 from cosmolib.cuts.grammar import Cut, CutError, cut_of, folder_name
 from cosmolib.data.lite import expand, packed_files
-from cosmolib.study import registry
 from cosmolib.study.io import is_folder_name
+from cosmolib.study.registry import CUTS
 from cosmolib.tuning.shared_study import open_study
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,13 +35,11 @@ NAMES = ("smooth", "aux", "com1", "a_b", "a__b", "a_", "a__", "delta", "x1", "km
 @pytest.fixture(scope="module", autouse=True)
 def registered():
     """Cuts of a plugin with awkward names: each takes 0, 1 or 2 numbers."""
-    before = registry.CUTS.entries
-    registry.CUTS.entries = {}
-    for index, name in enumerate(NAMES):
-        arguments = ["maps", "a", "b"][: index % 3 + 1]
-        register_cut(name)(eval(f"lambda {', '.join(arguments)}: maps"))
-    yield
-    registry.CUTS.entries = before
+    with mock.patch.dict(CUTS):
+        for index, name in enumerate(NAMES):
+            arguments = ["maps", "a", "b"][: index % 3 + 1]
+            register_cut(name)(eval(f"lambda {', '.join(arguments)}: maps"))
+        yield
 
 
 def test_folders_of_cuts():

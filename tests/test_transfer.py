@@ -46,9 +46,9 @@ def folder(tmp_path_factory, tiny_params):
         "1P": ONE_P,
         "EX": [FIDUCIAL_ROW, varied(3, 100), varied(2, 100), [0.3, 0.8, 0, 0, 0, 0]],
     }
-    for set, rows in sets.items():
+    for sim_set, rows in sets.items():
         _, maps = lognormal_maps(np.minimum(np.array(rows, float), 4), seed=5)
-        write_suite_files(folder, "IllustrisTNG", maps, rows, set=set)
+        write_suite_files(folder, "IllustrisTNG", maps, rows, sim_set=sim_set)
     return folder
 
 
@@ -148,7 +148,7 @@ def test_maps_of_another_box(run, folder):
 # -------------------------------------------------------------------------------------------- sets
 def test_all_of_another_set_is_test_data(run):
     assert len(cross_evaluate(run, "IllustrisTNG")["map"]) == 30  # of 24 simulations, two
-    found = cross_evaluate(run, "IllustrisTNG", set="CV")
+    found = cross_evaluate(run, "IllustrisTNG", sim_set="CV")
     np.testing.assert_array_equal(found["map"], np.arange(90))
     np.testing.assert_allclose(found["truth"], [[0.3, 0.8, 1.0]] * 90)
 
@@ -163,7 +163,7 @@ def one_p_predictions(suite, slope=0.5):
 
 @pytest.mark.parametrize("more", [False, True])
 def test_curves_are_found_from_the_table(folder, tmp_path, more):
-    suite = open_suite("IllustrisTNG", data_dir=folder, set="1P")
+    suite = open_suite("IllustrisTNG", data_dir=folder, sim_set="1P")
     if more:  # a row in which a parameter beyond the six varies belongs to no curve
         others = np.tile(camels_columns()["FiducialVal"].to_numpy()[6:], (8, 1))
         others[3, 1] = 0.7
@@ -185,13 +185,13 @@ def test_curves_are_found_from_the_table(folder, tmp_path, more):
 
 
 def test_a_single_point_is_no_curve(folder):
-    suite = open_suite("IllustrisTNG", data_dir=folder, set="1P")
+    suite = open_suite("IllustrisTNG", data_dir=folder, sim_set="1P")
     lone = replace(suite, maps=suite.maps[:45], params=np.array([ONE_P[0], ONE_P[1], ONE_P[4]]))
     assert responses(lone, one_p_predictions(lone)) == []
 
 
 def test_a_slope_has_an_error(folder):
-    suite = open_suite("IllustrisTNG", data_dir=folder, set="1P")
+    suite = open_suite("IllustrisTNG", data_dir=folder, sim_set="1P")
     found = one_p_predictions(suite)
     found["mean"] = found["mean"] + np.random.default_rng(1).normal(0, 0.05, found["mean"].shape)
     value, low, high = responses(suite, found)[0].slope()[0]
@@ -214,7 +214,7 @@ def test_what_does_not_compare_is_left_out_and_said_so(run, profile, folder, tmp
     coarse = np.full((45, 16, 16), 4e11, np.float32)
     write_suite_files(tmp_path, "SIMBA", coarse, [FIDUCIAL_ROW] * 3)
     write_suite_files(tmp_path, "Astrid", coarse, [FIDUCIAL_ROW] * 3)[1].unlink()
-    write_suite_files(tmp_path, "IllustrisTNG", coarse, [FIDUCIAL_ROW] * 3, set="CV")
+    write_suite_files(tmp_path, "IllustrisTNG", coarse, [FIDUCIAL_ROW] * 3, sim_set="CV")
     here = profile.replace(data_dir=str(tmp_path))
     lines = []
     studied = {"IllustrisTNG": study_suite("IllustrisTNG", here)}
@@ -239,13 +239,13 @@ def test_a_1p_set_of_camels_gives_curves_of_the_six_and_says_what_it_leaves_out(
     rows = camels_1p()
     six = rows[:, :6] / [1, 1, 3.6, 1, 7.4, 20]
     _, maps = lognormal_maps(six, seed=5)
-    np.savetxt(write_suite_files(tmp_path, "IllustrisTNG", maps, six, set="1P")[1], rows)
+    np.savetxt(write_suite_files(tmp_path, "IllustrisTNG", maps, six, sim_set="1P")[1], rows)
     here = profile.replace(data_dir=str(tmp_path))
     lines = []
     curves = results_table.sets_table({"IllustrisTNG": [run]}, here, lines.append)["1P"]
     assert [curve["varied"] for curve in curves] == list(FIDUCIAL)
     assert curves[2]["values"] == pytest.approx([0.25, 0.625, 1, 2.5, 4])
-    found = cross_evaluate(run, open_suite("IllustrisTNG", tmp_path, set="1P"))
+    found = cross_evaluate(run, open_suite("IllustrisTNG", tmp_path, sim_set="1P"))
     np.testing.assert_allclose(found["truth"], six[:, [0, 1, 5]].repeat(15, 0))
     assert curves[0]["mean"][0] == pytest.approx(found["mean"][:15].mean(0).tolist())
     assert lines == [
@@ -259,7 +259,7 @@ def test_a_1p_set_of_camels_gives_curves_of_the_six_and_says_what_it_leaves_out(
 def test_the_set_that_was_trained_on_is_no_other_set(run, profile):
     uncut, lines = {"IllustrisTNG": [run]}, []
     assert results_table.sets_table(uncut, profile)["CV"] != []
-    assert results_table.sets_table(uncut, profile.replace(set="CV"), lines.append)["CV"] == []
+    assert results_table.sets_table(uncut, profile.replace(sim_set="CV"), lines.append)["CV"] == []
     assert lines[0] == "IllustrisTNG, set CV: left out: the networks were trained on it"
 
 
@@ -301,7 +301,7 @@ def test_the_table_shows_every_suite_and_set_at_hand(run, profile):
         assert entry["bias"]["Omega_m"]["value"] == pytest.approx(offset.mean())
     (cv,) = table["sets"]["CV"]
     assert cv["n_simulations"] == len(cv["mean"]) == 6
-    found = cross_evaluate(run, "IllustrisTNG", set="CV")
+    found = cross_evaluate(run, "IllustrisTNG", sim_set="CV")
     assert cv["map_scatter"]["Omega_m"]["value"] == pytest.approx(found["mean"][:, 0].std())
     by_box = found["mean"][:, 0].reshape(6, 15).mean(1)
     assert cv["simulation_scatter"]["Omega_m"]["value"] == pytest.approx(by_box.std())
@@ -310,6 +310,6 @@ def test_the_table_shows_every_suite_and_set_at_hand(run, profile):
     assert left_out.startswith("IllustrisTNG, set 1P: left out: curves of A_AGN1, A_SN2, A_AGN2:")
     what = [x["what"] for x in table["sets"]["EX"]]
     assert what == ["fiducial", "A_AGN1 = 100", "A_SN1 = 100", "no feedback"]
-    found = cross_evaluate(run, "IllustrisTNG", set="EX")
+    found = cross_evaluate(run, "IllustrisTNG", sim_set="EX")
     pull = (found["mean"] - found["truth"])[15:30, 1].mean() / found["std"][15:30, 1].mean()
     assert table["sets"]["EX"][1]["pull"]["sigma_8"]["value"] == pytest.approx(pull)

@@ -28,10 +28,10 @@ FIELDS = (
 POSITIVE_FIELDS = ("Mtot", "Mcdm")  # matter is everywhere; stars and metals are not
 ROUNDING = 1e-4  # of a table's parameters, relative to their range
 FILE_NAME = re.compile(
-    r"Maps_(?P<field>[^_]+)_(?P<name>(?:Nbody_)?[^_]+)_(?P<set>[^_]+)_z=0\.00?\.npy"
+    r"Maps_(?P<field>[^_]+)_(?P<name>(?:Nbody_)?[^_]+)_(?P<sim_set>[^_]+)_z=0\.00?\.npy"
 )
 TABLE_NAME = re.compile(
-    r"params_(?:(?P<set>LH|CV|1P|EX|BE|SB\d*)_)?(?P<name>(?:Nbody_)?[^_]+)\.txt"
+    r"params_(?:(?P<sim_set>LH|CV|1P|EX|BE|SB\d*)_)?(?P<name>(?:Nbody_)?[^_]+)\.txt"
 )
 SIMULATIONS = {
     "LH": 1000,
@@ -65,15 +65,15 @@ def roots(data_dir: Path) -> list[Path]:
     return [data_dir, data_dir / "2D_maps" / "data", data_dir / "CMD" / "2D_maps" / "data"]
 
 
-def table_names(name: str, set: str) -> list[str]:
+def table_names(name: str, sim_set: str) -> list[str]:
     """File names that the parameters of a suite and set can have, the newest layout first.
 
     An N-body suite may go without a table: that of its hydrodynamic twin holds the same rows.
     """
     names = []
     for owner in dict.fromkeys((name, name.removeprefix("Nbody_"))):
-        names.append(f"params_{set}_{owner}.txt")
-        if set == "LH":  # CMD's first layout had this one set and did not name it
+        names.append(f"params_{sim_set}_{owner}.txt")
+        if sim_set == "LH":  # CMD's first layout had this one set and did not name it
             names.append(f"params_{owner}.txt")
     return names
 
@@ -107,9 +107,9 @@ def data_files(suites: list[str], data_dir: str | None, field: str, sim_set: str
     return list(dict.fromkeys(found))
 
 
-def map_names(field: str, name: str, set: str) -> list[str]:
+def map_names(field: str, name: str, sim_set: str) -> list[str]:
     """File names that the maps of a field, suite and set can have."""
-    return [f"Maps_{field}_{name}_{set}_z={z}.npy" for z in ("0.00", "0.0")]
+    return [f"Maps_{field}_{name}_{sim_set}_z={z}.npy" for z in ("0.00", "0.0")]
 
 
 def map_urls(url: str, name: str, file_name: str) -> list[str]:
@@ -119,9 +119,9 @@ def map_urls(url: str, name: str, file_name: str) -> list[str]:
     return [f"{root}/{folder}{file_name}" for folder in folders]
 
 
-def table_urls(url: str, name: str, set: str) -> list[str]:
+def table_urls(url: str, name: str, sim_set: str) -> list[str]:
     """Where CMD's server can have the parameter table of a suite or, after it, of its twin."""
-    owners = {file: name if name in file else name[6:] for file in table_names(name, set)}
+    owners = {file: name if name in file else name[6:] for file in table_names(name, sim_set)}
     return [u for file, owner in owners.items() for u in map_urls(url, owner, file)]
 
 

@@ -39,7 +39,7 @@ def cross_evaluate(
     other: Suite | str,
     *,
     scaling: str = "trained",
-    set: str | None = None,
+    sim_set: str | None = None,
     device: str | None = None,
 ) -> dict:
     """Predict maps of another suite or set with a run's network and cut.
@@ -54,7 +54,7 @@ def cross_evaluate(
         The network's own scaling; or one fitted to the tested suite, with its range of random
         fills, as one gets by preparing every suite by itself, which hides from the network how the
         suites differ in mean and contrast.
-    set : str, optional
+    sim_set : str, optional
         By default that of the run, of which `unseen_simulations` are predicted. Of any other set,
         all are.
     device : str, optional
@@ -75,8 +75,10 @@ def cross_evaluate(
     profile = Profile.model_construct(**config["profile"])  # its plugins need not be loaded here
     suite = other
     if isinstance(other, str):
-        suite = open_suite(other, profile.data_dir, field=profile.field, set=set or profile.set)
-        if suite.set == profile.set and (profile.n_simulations or 0) < suite.n_simulations:
+        suite = open_suite(
+            other, profile.data_dir, field=profile.field, sim_set=sim_set or profile.sim_set
+        )
+        if suite.sim_set == profile.sim_set and (profile.n_simulations or 0) < suite.n_simulations:
             suite = subset(suite, profile.n_simulations)
     if suite.grid != config["network"]["size"]:
         size = config["network"]["size"]
@@ -88,7 +90,7 @@ def cross_evaluate(
             f"in the maps that {run.folder} was trained on"
         )
     everything = np.arange(len(suite.maps))
-    if suite.set == profile.set:
+    if suite.sim_set == profile.sim_set:
         test, train = unseen_simulations(run, suite, profile), study_split(suite, profile).train
         maps, fitted = map_indices(test), map_indices(train[~np.isin(train, test)])
         scope = profile.scaling_scope

@@ -231,19 +231,19 @@ def suites_to_test(
     not need it.
     """
     suites = dict(studied)
-    for name in suites_at_hand(profile.data_dir, profile.field, profile.set):
+    for name in suites_at_hand(profile.data_dir, profile.field, profile.sim_set):
         if name not in suites:
-            other = _beside(name, profile.set, next(iter(studied.values())), profile, progress)
+            other = _beside(name, profile.sim_set, next(iter(studied.values())), profile, progress)
             if other is not None:
                 suites[name] = other
     return suites
 
 
-def _beside(name, set, like: Suite, profile, progress) -> Suite | None:
+def _beside(name, sim_set, like: Suite, profile, progress) -> Suite | None:
     """Open a suite that a study can do without; None where it does not compare to one of it."""
     try:
-        suite = open_suite(name, profile.data_dir, field=profile.field, set=set)
-        if set == profile.set:
+        suite = open_suite(name, profile.data_dir, field=profile.field, sim_set=sim_set)
+        if sim_set == profile.sim_set:
             study_split(suite, profile)  # has every part
         for what in ("grid", "cut", "box_size"):
             found, expected = getattr(suite, what), getattr(like, what)
@@ -251,7 +251,7 @@ def _beside(name, set, like: Suite, profile, progress) -> Suite | None:
                 raise ValueError(f"{suite.maps_path}: found {what} {found}, expected {expected}")
     except (OSError, ValueError) as error:
         if progress is not None:
-            progress(f"{name}, set {set}: left out: {error}")
+            progress(f"{name}, set {sim_set}: left out: {error}")
         return None
     return suite
 
@@ -285,23 +285,23 @@ def sets_table(
     table = {"CV": [], "1P": [], "EX": []}
     for name, runs in uncut.items():
         like = study_suite(name, profile)
-        for set, rows in table.items():
+        for sim_set, rows in table.items():
             reason = None
-            if set == profile.set:
+            if sim_set == profile.sim_set:
                 reason = "the networks were trained on it"
-            elif name not in suites_at_hand(profile.data_dir, profile.field, set):
+            elif name not in suites_at_hand(profile.data_dir, profile.field, sim_set):
                 reason = "its files were not found"
             if reason and progress is not None:
-                progress(f"{name}, set {set}: left out: {reason}")
-            suite = None if reason else _beside(name, set, like, profile, progress)
+                progress(f"{name}, set {sim_set}: left out: {reason}")
+            suite = None if reason else _beside(name, sim_set, like, profile, progress)
             if suite is None:
                 continue
             found = cross_evaluate(runs[0], suite)
-            own = {"CV": _cosmic_variance, "1P": _one_parameter, "EX": _extremes}[set](
+            own = {"CV": _cosmic_variance, "1P": _one_parameter, "EX": _extremes}[sim_set](
                 suite, found, options
             )
             rows += own
-            if set == "1P" and progress is not None:
+            if sim_set == "1P" and progress is not None:
                 for reason in _not_drawn(suite, [row["varied"] for row in own]):
                     progress(f"{name}, set 1P: left out: {reason}")
     return table
