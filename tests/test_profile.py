@@ -205,7 +205,7 @@ def test_all_faults_at_once(write):
         (
             "key 'cuts', entry 2: cannot read cut 'kmax'", "key 'hidden': found 0",
             "key 'epochs': found 0", "unknown key 'suits', expected one of: suites",
-            "unknown key 'zz', expected one of: name, registry,",
+            "unknown key 'zz', expected one of: name, plugins,",
             "unknown key 'hiden', expected one of: hidden",
             "found no key seeds, betas, expected every profile key",
         ),
