@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from cosmolib.data import lite
-from cosmolib.data.cmd_format import read_params
-from cosmolib.data.suites import FIDUCIAL, PARAMETERS, open_suite, write_suite
+from cosmolib.data.cmd_format import PARAMETERS
+from cosmolib.data.suites import open_suite, write_suite
+from cosmolib.data.tables import FIDUCIAL, read_params
 from cosmolib.study.io import atomic_path, read_json, write_json
 from cosmolib.study.locks import Busy, held
 from lite import pack
@@ -261,9 +262,8 @@ def assemble(folder, out, count=None, begin=None, sim_set="LH"):
 
 def add_arguments(parser):
     """Add the arguments of ``python -m lite``."""
-    sets = lite.embedded_sets()
     parser.add_argument(
-        "--set", dest="sim_set", default="LH", choices=sets, help="set of Lite (default: LH)"
+        "--set", dest="sim_set", default="LH", choices=lite.SETS, help="set of Lite (default: LH)"
     )
     parser.add_argument("--out", help="folder of shards and CMD files, default build/lite[-SET]")
     parser.add_argument("--table", help="CosmoAstroSeed table, default the set's in data/lite/")

@@ -9,8 +9,8 @@ from test_suites import MAPS, TABLE, camels_1p, spoil_maps, spoil_table
 
 from cosmolib import cli
 from cosmolib.data.check import check_path, check_suite
-from cosmolib.data.cmd_format import FIELDS, SIMULATIONS
-from cosmolib.data.suites import mean_surface_density, open_suite, suites_at_hand
+from cosmolib.data.cmd_format import FIELDS, SIMULATIONS, mean_surface_density
+from cosmolib.data.suites import open_suite, suites_at_hand
 from cosmolib.training.dataset import write_cut_suite
 
 FIDUCIAL = [0.3, 0.8, 1, 1, 1, 1]

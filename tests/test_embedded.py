@@ -167,7 +167,7 @@ def test_unknown_and_absent_suites(tmp_path):
 def test_shipped_manifest_covers_every_chunk_and_is_small():
     manifest = read_json(lite.DATA / lite.MANIFEST)
     sets = {"LH": manifest, **manifest["sets"]}
-    assert tuple(sets) == lite.embedded_sets()
+    assert tuple(sets) == lite.SETS
     files = []
     for part in sets.values():
         assert sum(chunk["simulations"] for chunk in part["chunks"]) == part["simulations"]

@@ -14,13 +14,8 @@ from cosmolib import cli
 from cosmolib.cuts.apply import apply_cut, cut_mask, register_cut
 from cosmolib.cuts.grammar import Cut
 from cosmolib.data.scaling import Scaling
-from cosmolib.data.suites import (
-    open_suite,
-    parameter_ranges,
-    read_maps,
-    register_suite,
-    write_suite,
-)
+from cosmolib.data.suites import open_suite, read_maps, write_suite
+from cosmolib.data.tables import parameter_ranges, register_suite
 from cosmolib.interpretation.attribution import (
     attribute,
     make_baseline,

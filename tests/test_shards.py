@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from cosmolib.data import lite
-from cosmolib.data.suites import FIDUCIAL, open_suite, parameter_ranges
+from cosmolib.data.suites import open_suite
+from cosmolib.data.tables import FIDUCIAL, parameter_ranges
 from lite import generate, validate
 
 TABLE = lite.DATA / lite.TABLE

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cosmolib.data import lite
-from cosmolib.data.suites import BOX_SIZE
+from cosmolib.data.cmd_format import BOX_SIZE
 from lite import generate, simulate
 
 REDUCED = Path(__file__).parent / "data" / "reduced_LH_0.npz"

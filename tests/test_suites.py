@@ -10,20 +10,23 @@ from conftest import TINY_GRID, TINY_SIMULATIONS, write_suite_files
 
 from cosmolib.data import suites
 from cosmolib.data.check import check_suite
-from cosmolib.data.cmd_format import camels_columns, other_parameters
+from cosmolib.data.cmd_format import PARAMETERS, mean_surface_density
 from cosmolib.data.suites import (
-    FIDUCIAL,
-    PARAMETERS,
     map_indices,
-    mean_surface_density,
     open_suite,
-    parameter_ranges,
-    read_table,
-    register_suite,
     simulation_of,
     split_simulations,
     subset,
     write_suite,
+)
+from cosmolib.data.tables import (
+    FIDUCIAL,
+    camels_columns,
+    off_fiducial,
+    other_parameters,
+    parameter_ranges,
+    read_table,
+    register_suite,
 )
 from cosmolib.study import registry
 from cosmolib.training.dataset import write_cut_suite
@@ -292,46 +295,40 @@ def last(text):
     return PLAIN + text
 
 
-DECIMAL = "expected numbers with decimal points, without decimal commas or thousands separators"
+DECIMAL = "numbers with decimal points, without decimal commas or thousands separators"
 BAD_TABLES = {
-    "empty": ("", "found no rows, expected a row of 6"),
-    "names alone": (HEADER, "found no rows, expected a row of 6"),
-    "UTF-16": (PLAIN.encode("utf-16"), "found no text in UTF-8"),
+    "empty": ("", "found no rows of numbers .* expected a row of 6"),
+    "names alone": (HEADER, "found no rows of numbers .*begins with 'Omega_m sigma_8"),
     "binary": (b"\x00" + PLAIN.encode(), "found no text in UTF-8"),
-    "5 columns": (last("0.3 0.8 1 1 1"), "line 3: found 5 columns, expected 6 as in line 1"),
-    "7 columns": (last("0.3 0.8 1 1 1 1 1"), "line 3: found 7 columns, expected 6 as in line 1"),
-    "7 everywhere": ("0.3 0.8 1 1 1 1 1", "line 1: found 7 columns without names, expected 6"),
-    "row numbers": ("0 0.3 0.8 1 1 1 1\n1 0.2 0.8 1 1 1 1", "found 7 columns without names"),
-    "6 names over 7": (f"{HEADER}\n0 0.3 0.8 1 1 1 1", "line 1: found 6 names over 7 columns"),
-    "7 names over 6": (f"# {HEADER} seed\n{PLAIN}", "line 1: found 7 names over 6 columns"),
-    "name twice": (f"{HEADER.replace('A_SN2', 'A_SN1')}\n{PLAIN}", "found the column A_SN1 twice"),
-    "other name": (f"{HEADER.replace('A_SN2', 'h')}\n{PLAIN}", "the unknown column 'h'"),
-    "short names": (f"# s8 Om SN1 SN2 AGN1 AGN2\n{PLAIN}", "the unknown column 's8'"),
-    "a column more": (f"{HEADER} h\n0.3 0.8 1 1 1 1 0.7", "the unknown column 'h'"),
+    "5 columns": (last("0.3 0.8 1 1 1"), "line 3: found 5 columns, expected 6"),
+    "7 everywhere": ("0 0.3 0.8 1 1 1 1", "line 1: found 7 columns without names, expected 6"),
+    "6 names over 7": (f"{HEADER}\n0 0.3 0.8 1 1 1 1", "line 1: found the names .* over 7 columns"),
+    "name twice": (
+        f"{HEADER.replace('A_SN2', 'A_SN1')}\n{PLAIN}",
+        "the names .*A_SN1 A_AGN1 A_SN1",
+    ),
+    "other name": (
+        f"{HEADER.replace('A_SN2', 'h')}\n{PLAIN}",
+        "line 1: found the names .* h A_AGN2",
+    ),
+    "short names": (f"# s8 Om SN1 SN2 AGN1 AGN2\n{PLAIN}", "line 1: found the names s8 Om"),
     "CAMELS' six": (
         f"{' '.join(camels_columns()['ParamName'][:6])}\n0.3 0.8 3.6 1 7.4 20",
-        r"WindEnergyIn1e51erg in physical units, expected .* or all 28 columns",
+        r"found the names .*WindEnergyIn1e51erg.*relative to the fiducial model, or all 28 columns",
     ),
-    "word": (last("0.3 0.8 x 1 1 1"), f"line 3: found 'x' for A_SN1, {DECIMAL}"),
-    "nan": (last("0.3 nan 1 1 1 1"), "line 3: found 'nan' for sigma_8"),
-    "infinite": (last("0.3 inf 1 1 1 1"), "line 3: found 'inf' for sigma_8"),
-    "too large": (last("0.3 1e999 1 1 1 1"), "line 3: found sigma_8 = inf, expected a finite"),
+    "nan": (last("0.3 nan 1 1 1 1"), f"line 3: found 'nan' for sigma_8, expected finite {DECIMAL}"),
+    "too large": (last("0.3 1e999 1 1 1 1"), "line 3: found '1e999' for sigma_8, expected finite"),
     "hexadecimal": (last("0.3 0.8 0x1p1 1 1 1"), "line 3: found '0x1p1'"),
-    "underscore": (last("0.3 0.8 1_0 1 1 1"), "line 3: found '1_0'"),
     "full width": (last("0.3 0.8 \uff11 1 1 1"), "line 3: found '\uff11'"),
-    "decimal commas": (last("0,3 0,8 1,0 1 1 1"), f"line 3: found '0,3 0,8 .*{DECIMAL[9:]}"),
-    "semicolons": (last("0,3;0,8;1,0;1;1;1"), f"line 3: found '0,3;0,8;.*{DECIMAL[9:]}"),
-    "quoted commas": ('"0,3","0,8","1,0","1","1","1"', f"line 1: found '0,3' .*{DECIMAL}"),
-    "thousands": (last("0.3 0.8 1,000 1 1 1"), f"line 3: found '0.3 0.8 1,000 .*{DECIMAL[9:]}"),
-    "no value": ("0.3,0.8,,1,1,1", "line 1: found '' for A_SN1"),
-    "open quote": ('"0.3,0.8,1,1,1,1\n0.3,0.8,1,1,1,1', "quotes around several lines"),
-    "rows in another order": (
-        f",{','.join(PARAMETERS)}\n1,0.3,0.8,1,1,1,1\n0,0.3,0.8,1,1,1,1",
-        "line 3: found simulation 0 after one of a higher number",
+    "decimal commas": (
+        last("0,3 0,8 1,0 1 1 1"),
+        f"line 3: found 4 columns.*{DECIMAL}",
     ),
-    "names in another order": (
+    "thousands": (last("0.3 0.8 1,000 1 1 1"), f"line 3: found 2 columns.*{DECIMAL}"),
+    "no value": ("0.3,0.8,,1,1,1", "line 1: found '' for A_SN1"),
+    "another order": (
         as_lines(ROWS, names=["LH_10", "LH_2"]),
-        "line 2: found simulation LH_2 after one of a hi",
+        "simulations LH_10, LH_2, ... out of",
     ),
     "seed": (f"#Name {HEADER} seed\nLH_0 0.3 0.8 1 1 1 1 1.5", "line 2: found '1.5' for seed"),
 }
@@ -370,7 +367,7 @@ def test_the_28_columns_of_camels_become_amplitudes(tmp_path, suite, form):
     np.testing.assert_allclose(table.params[20:25, 4], [0.5, 0.75, 1, 1.5, 2])
     np.testing.assert_allclose(table.params[25:30, 5], [0.5, 0.75, 1, 1.5, 2])
     np.testing.assert_allclose(table.others, rows[:, 6:])
-    off = suites.off_fiducial(table.params, table.others)
+    off = off_fiducial(table.params, table.others)
     expected = np.repeat(np.arange(28), 5)[:, None] == np.arange(28)
     expected[2::5] = expected[70:72] = False  # row 70: the lowest value is the fiducial one
     np.testing.assert_array_equal(off, expected)  # also of a black hole seed of 8e-5
@@ -389,9 +386,9 @@ def changed(rows, column, value):
 
 IN_UNITS = [[0.3, 0.8, 3.6, 1, 7.4, 20]]
 NOT_IN_SET = {
-    "1P of SIMBA": ("SIMBA", "1P", camels_1p(), "found 28 .* expected the 6 .* not of SIMBA"),
-    "SB28 of Astrid": ("Nbody_Astrid", "SB28", sobol(), "not of Nbody_Astrid"),
-    "28 of nobody": ("EAGLE", "LH", camels_1p(), "not of EAGLE"),
+    "1P of SIMBA": ("SIMBA", "1P", camels_1p(), "found 28 .* expected the 6 .* not for SIMBA"),
+    "SB28 of Astrid": ("Nbody_Astrid", "SB28", sobol(), "not for Nbody_Astrid"),
+    "28 of nobody": ("EAGLE", "LH", camels_1p(), "not for EAGLE"),
     "28 amplitudes": (
         "IllustrisTNG", "1P", changed(camels_1p(), 4, 1.0),
         "line 1: found VariableWindVelFactor = 1, expected 3.7 to 14.8: CAMELS' physical units",

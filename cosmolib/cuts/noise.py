@@ -18,7 +18,8 @@ import math
 import numpy as np
 
 from cosmolib.data.arrays import checked_maps
-from cosmolib.data.suites import FIDUCIAL, mean_surface_density
+from cosmolib.data.cmd_format import mean_surface_density
+from cosmolib.data.tables import FIDUCIAL
 
 STEPS = ("white", "shot", "nomean")
 
