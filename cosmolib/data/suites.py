@@ -14,13 +14,12 @@ import functools
 import hashlib
 import math
 import os
-import re
 from pathlib import Path
 
 import numpy as np
 
 from cosmolib.data import checksums, lite
-from cosmolib.data.arrays import checked_maps
+from cosmolib.data.arrays import checked_maps, checked_numbers
 from cosmolib.data.cmd_format import (
     BOX_SIZE,
     FILE_NAME,
@@ -36,48 +35,14 @@ from cosmolib.data.cmd_format import (
     roots,
     table_names,
 )
-from cosmolib.data.tables import RANGES, Table, check_set, checked_box, read_table
+from cosmolib.data.tables import Table, box_of, check_set, checked_box, read_table
 from cosmolib.study.io import atomic_path
-from cosmolib.study.registry import SUITES
 
 _CMD_ACCESS = "https://camels-multifield-dataset.readthedocs.io/en/latest/access.html"
 
-# Sets whose boxes CMD documents (arXiv:2109.10915); SB35 and others of the second generation of
-# CAMELS have boxes of 50 Mpc/h (arXiv:2606.10038).
-_SETS_OF_25 = ("LH", "CV", "1P", "EX", "BE", "SB", "SB28")
-_BOX_LABEL = re.compile(r"L([0-9]+)n[0-9]+")  # CAMELS' label: box [Mpc/h], particles per side
-_DECLARED = re.compile(r"\bbox_size\b(.*)")
 _WHOLE_SCAN_BYTES = 2**26  # opening a suite reads every pixel of a file up to 64 MB
 _SAMPLED_MAPS = 64  # and this many maps of a larger one
 _READ_BYTES = 2**24  # read at once by `blocks_of_maps`
-
-
-def _box_of(name, sim_set, maps_path, params_path, comments):
-    """Side of the boxes of a suite and set [Mpc/h]: declared in its table, registered or known."""
-    declared = {text.strip() for text in _DECLARED.findall(comments)}
-    own = name.removeprefix("Nbody_")
-    if declared:
-        match = re.fullmatch(r"[=:]\s*([0-9.]+)(?:\s*Mpc/h)?", declared.pop())
-        if declared or not match:
-            raise ValueError(
-                f"{params_path}: found no single box size in its comments, expected one line "
-                "'# box_size = 50 Mpc/h'"
-            )
-        box = checked_box(params_path, match[1])
-    elif own in SUITES:
-        box = SUITES[own][1]
-    else:
-        box = BOX_SIZE if own in RANGES and sim_set in _SETS_OF_25 else None
-    places = maps_path.name, maps_path.parent.name, params_path.name, comments
-    labels = {float(label) for label in _BOX_LABEL.findall(" ".join(places))}
-    if box is None or labels - {box}:
-        found = f"{box:g} Mpc/h" if box else "no box size"
-        other = f" but the label L{max(labels):g}n..." if labels else ""
-        raise ValueError(
-            f"{maps_path}: found {found}{other} for suite {name}, set {sim_set}, expected one box "
-            f"size: declare it by a line '# box_size = 50 Mpc/h' in {params_path.name}"
-        )
-    return box
 
 
 # --------------------------------------------------------------------------------------------------
@@ -179,7 +144,7 @@ def open_files(maps_path: Path, params_path: Path, name: str, field: str, sim_se
             f"{len(maps) // MAPS_PER_SIMULATION}: one for every {MAPS_PER_SIMULATION} of the "
             f"{len(maps)} maps in {maps_path.name}"
         )
-    box_size = _box_of(name, sim_set, maps_path, params_path, table.comments)
+    box_size = box_of(name, sim_set, maps_path, params_path, table.comments)
     suite = Suite(
         name, field, sim_set, maps, table.params, box_size, maps_path, params_path,
         cut=cut_of(maps_path), others=table.others,
@@ -228,24 +193,20 @@ def write_suite(
     params = np.asarray(params, np.float64)
     folder = Path(data_dir) / name
     maps_path = folder / map_names(field, name, sim_set)[0]
-    n = len(params)
     if not FILE_NAME.fullmatch(maps_path.name) or cut_note(maps_path).is_file():
         found = "maps under a cut there" if cut_note(maps_path).is_file() else "no name of CMD's"
         raise ValueError(f"{maps_path}: found {found}, expected another folder, or no _ in a name")
-    if len(maps) != MAPS_PER_SIMULATION * n:
+    n = len(maps) // MAPS_PER_SIMULATION
+    if len(maps) != MAPS_PER_SIMULATION * n or params.shape != (n, len(PARAMETERS)):
         raise ValueError(
-            f"{maps_path}: found maps of shape {maps.shape} for {n} rows of parameters, expected "
-            f"({MAPS_PER_SIMULATION} n, N, N) for n rows"
+            f"{maps_path}: found maps of shape {maps.shape} and parameters of shape "
+            f"{params.shape}, expected ({MAPS_PER_SIMULATION} n, N, N) and (n, {len(PARAMETERS)})"
         )
-    if params.shape != (n, len(PARAMETERS)) or not np.isfinite(params).all():
-        raise ValueError(
-            f"{maps_path}: found parameters of shape {params.shape}, expected ({n}, "
-            f"{len(PARAMETERS)}), finite: {', '.join(PARAMETERS)}"
-        )
+    checked_numbers(params, f"suite {name!r}: parameters")
     params_path = folder / table_names(name, sim_set)[0]
     header = f"box_size = {checked_box(maps_path, box_size):g} Mpc/h"
     check_set(params_path, Table(params, lines=np.arange(n) + 3), name, sim_set)
-    _box_of(name, sim_set, maps_path, params_path, header)
+    box_of(name, sim_set, maps_path, params_path, header)
     suite = Suite(name, field, sim_set, maps, params, box_size, maps_path, params_path)
     _check_values(suite, np.arange(len(maps)), maps)
     with atomic_path(maps_path) as temporary:

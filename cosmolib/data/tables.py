@@ -23,6 +23,11 @@ RANGES = {
     "Astrid": (*_TNG_RANGES[:5], (0.25, 4.0)),
     "Lite": _TNG_RANGES,  # runs on IllustrisTNG's own table
 }
+# Sets whose boxes CMD documents (arXiv:2109.10915); SB35 and others of the second generation of
+# CAMELS have boxes of 50 Mpc/h (arXiv:2606.10038).
+_SETS_OF_25 = ("LH", "CV", "1P", "EX", "BE", "SB", "SB28")
+_BOX_LABEL = re.compile(r"L([0-9]+)n[0-9]+")  # CAMELS' label: box [Mpc/h], particles per side
+_DECLARED = re.compile(r"\bbox_size\b(.*)")
 _ROUNDING = 1e-4  # of a table's parameters, relative to their range
 _NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _FORM = "numbers with decimal points, without decimal commas or thousands separators"
@@ -89,6 +94,34 @@ def checked_box(where, box_size) -> float:
         box = math.nan
     if not 0 < box < math.inf:
         raise ValueError(f"{where}: found the box size {box_size!r}, expected one in Mpc/h above 0")
+    return box
+
+
+def box_of(name, sim_set, maps_path, params_path, comments):
+    """Side of the boxes of a suite and set [Mpc/h]: declared in its table, registered or known."""
+    declared = {text.strip() for text in _DECLARED.findall(comments)}
+    own = name.removeprefix("Nbody_")
+    if declared:
+        match = re.fullmatch(r"[=:]\s*([0-9.]+)(?:\s*Mpc/h)?", declared.pop())
+        if declared or not match:
+            raise ValueError(
+                f"{params_path}: found no single box size in its comments, expected one line "
+                "'# box_size = 50 Mpc/h'"
+            )
+        box = checked_box(params_path, match[1])
+    elif own in SUITES:
+        box = SUITES[own][1]
+    else:
+        box = BOX_SIZE if own in RANGES and sim_set in _SETS_OF_25 else None
+    places = maps_path.name, maps_path.parent.name, params_path.name, comments
+    labels = {float(label) for label in _BOX_LABEL.findall(" ".join(places))}
+    if box is None or labels - {box}:
+        found = f"{box:g} Mpc/h" if box else "no box size"
+        other = f" but the label L{max(labels):g}n..." if labels else ""
+        raise ValueError(
+            f"{maps_path}: found {found}{other} for suite {name}, set {sim_set}, expected one box "
+            f"size: declare it by a line '# box_size = 50 Mpc/h' in {params_path.name}"
+        )
     return box
 
 
