@@ -29,15 +29,6 @@ def displacement():
     return (3.0 * field).astype(np.float32)
 
 
-def test_refinement_one_gives_the_particles_themselves(displacement):
-    settings = simulate.SimulationSettings(particles=16, refinement=1)
-    found = simulate.refine(displacement, settings)
-    lattice = (np.arange(16) + 0.5) / 16 * BOX_SIZE
-    start = np.stack(np.meshgrid(lattice, lattice, lattice, indexing="ij"), -1).reshape(-1, 3)
-    offset = found - start - displacement.reshape(-1, 3)
-    np.testing.assert_allclose(offset - BOX_SIZE * np.rint(offset / BOX_SIZE), 0, atol=1e-5)
-
-
 def test_refined_tracers_follow_the_continuous_field(displacement):
     settings = simulate.SimulationSettings(particles=16, refinement=3, lattice_shift=0.5)
     found = simulate.refine(displacement, settings)

@@ -14,7 +14,6 @@ from cosmolib.data.cmd_format import PARAMETERS, mean_surface_density
 from cosmolib.data.suites import (
     map_indices,
     open_suite,
-    simulation_of,
     split_simulations,
     subset,
     write_suite,
@@ -54,14 +53,6 @@ def test_open_suite(tiny_suite_dir, tiny_params):
     assert (suite.n_simulations, suite.grid) == (TINY_SIMULATIONS, TINY_GRID)
     assert suite.box_size == 25.0
     np.testing.assert_array_equal(suite.maps, np.load(suite.maps_path))
-
-
-def test_data_is_read_only(tiny_suite_dir):
-    suite = open_suite("Lite", data_dir=tiny_suite_dir)
-    with pytest.raises(ValueError, match="read-only"):
-        suite.maps[0, 0, 0] = 1
-    with pytest.raises(ValueError, match="read-only"):
-        suite.params[0, 0] = 1
 
 
 @pytest.mark.parametrize("name", ["IllustrisTNG", "Nbody_IllustrisTNG"])
@@ -171,29 +162,20 @@ def pad(folder):
         file.write(b"\0" * 8)
 
 
-def text_in_place_of_maps(folder):
-    (folder / MAPS).write_text("<html>404 not found</html>")
-
-
 BAD_INPUT = {
     "no maps": (lambda f: (f / MAPS).unlink(), rf"found no maps.*Nbody.*expected {MAPS}"),
     "no table": (lambda f: (f / TABLE).unlink(), rf"found no Lite parameters.*expected {TABLE}"),
     "no folder": (shutil.rmtree, r"cmd: found no such folder, expected"),
     "empty": (lambda f: (f / MAPS).write_bytes(b""), rf"{MAPS}: found no valid \.npy header"),
-    "not npy": (text_in_place_of_maps, rf"{MAPS}: found no valid \.npy header .*, expected"),
     "truncated": (truncate, rf"{MAPS}: found 7373\d\d bytes \(truncated\), expected 14746\d\d"),
     "too long": (pad, rf"{MAPS}: found 1474\d+ bytes \(too long\), expected 14746\d\d"),
     "float64": (spoil_maps(np.float64), rf"{MAPS}: found dtype <f8 \(float64\), expected <f4"),
-    "big endian": (spoil_maps(lambda m: m.astype(">f4")), rf"{MAPS}: found dtype >f4 .*expected"),
     "objects": (spoil_maps(lambda m: m.astype(object)), rf"{MAPS}: found dtype \|O.*expected <f4"),
-    "one map": (spoil_maps(lambda m: m[0]), rf"{MAPS}: found shape \(32, 32\), expected \(15 n"),
-    "channels": (spoil_maps(lambda m: m[:, None]), r"found shape \(360, 1, 32, 32\), expected"),
     "not square": (spoil_maps(lambda m: m[:, :, :16]), r"found shape \(360, 32, 16\), expected"),
     "no map": (spoil_maps(lambda m: m[:0]), r"found shape \(0, 32, 32\), expected"),
     "fortran": (spoil_maps(np.asfortranarray), rf"{MAPS}: found Fortran order, expected C"),
     "not 15 n": (spoil_maps(lambda m: m[:-1]), rf"{MAPS}: found 359 maps, expected a mult.* 15"),
     "nan": (spoil_pixel(np.nan), rf"{MAPS}: found nan in map 100 \(simulation 6\), pixel \(3, 7\)"),
-    "inf": (spoil_pixel(np.inf), rf"{MAPS}: found inf in map 100 .*expected finite"),
     "zero": (spoil_pixel(0), rf"{MAPS}: found 0\.0 in map 100 .*expected finite and positive"),
     "negative": (spoil_pixel(-2), rf"{MAPS}: found -2\.0 in map 100 .*expected .*positive"),
     "more maps": (spoil_maps(lambda m: m[:-15]), rf"{TABLE}: found 24 rows.*expected 23"),
@@ -212,18 +194,6 @@ def test_bad_input_is_one_clear_error(folder, case):
     assert str(folder) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert sorted(folder.rglob("*")) == before
-
-
-def test_other_fields_may_be_zero_but_not_nan(tmp_path):
-    maps = np.zeros((15, 4, 4), np.float32)
-    path, _ = write_suite_files(tmp_path, "SIMBA", maps, FIDUCIAL_ROW, field="Mstar")
-    assert open_suite("SIMBA", data_dir=tmp_path, field="Mstar").maps.max() == 0
-    maps[2, 1, 1] = np.nan
-    np.save(path, maps)
-    with pytest.raises(
-        ValueError, match=r"found nan in map 2 .*expected finite and not negative raw"
-    ):
-        open_suite("SIMBA", data_dir=tmp_path, field="Mstar")
 
 
 def test_large_file_is_sampled_on_opening_and_read_by_check(folder, monkeypatch):
@@ -387,27 +357,21 @@ def changed(rows, column, value):
 IN_UNITS = [[0.3, 0.8, 3.6, 1, 7.4, 20]]
 NOT_IN_SET = {
     "1P of SIMBA": ("SIMBA", "1P", camels_1p(), "found 28 .* expected the 6 .* not for SIMBA"),
-    "SB28 of Astrid": ("Nbody_Astrid", "SB28", sobol(), "not for Nbody_Astrid"),
     "28 of nobody": ("EAGLE", "LH", camels_1p(), "not for EAGLE"),
     "28 amplitudes": (
         "IllustrisTNG", "1P", changed(camels_1p(), 4, 1.0),
         "line 1: found VariableWindVelFactor = 1, expected 3.7 to 14.8: CAMELS' physical units",
     ),
     "28 in LH": ("IllustrisTNG", "LH", sobol(), "OmegaBaryon = .*expected the fiducial value in"),
-    "28 in CV": ("IllustrisTNG", "CV", camels_1p(), "Omega_m = 0.1 .*the fiducial value in set CV"),
     "two at a time": (
         "IllustrisTNG", "1P", changed(camels_1p(), 7, 0.5),
         "line 1: found Omega_m = 0.1 .*expected no more than one parameter off",
     ),
-    "two of six": ("Lite", "1P", [[0.4, 0.9, 1, 1, 1, 1]], "no more than one parameter off its"),
     "35 columns": ("IllustrisTNG", "SB35", np.ones((2, 35)), "found 35 columns without names"),
     "LH in units": ("IllustrisTNG", "LH", IN_UNITS, "line 1: found A_SN2 = 7.4 .*0.5 to 2 in set"),
-    "1P in units": ("IllustrisTNG", "1P", IN_UNITS, "found A_SN2 = 7.4 .*expected 0.5 to 2"),
-    "SB in units": ("SIMBA", "SB28", IN_UNITS, "found A_SN2 = 7.4 .*expected 0.5 to 2"),
     "CV in units": ("SIMBA", "CV", IN_UNITS, "found A_SN1 = 3.6 .*expected the fiducial value"),
     "EX in units": ("SIMBA", "EX", IN_UNITS, "found A_SN1 = 3.6 .*expected 0, 1 or 100"),
     "LH of Astrid": ("SIMBA", "LH", [[0.3, 0.8, 1, 1, 1, 3.5]], "found A_AGN2 = 3.5 .*0.5 to 2"),
-    "CV of nobody": ("Lite", "CV", [[0.3, 0.81, 1, 1, 1, 1]], "found sigma_8 = 0.81"),
 }  # fmt: skip
 
 
@@ -441,20 +405,13 @@ def test_sobol_sets_keep_the_six_and_record_the_others(tmp_path):
 # --------------------------------------------------------------------------------------- box size
 BOXES = {  # suite, set, comment of the table, folder -> box or message
     "known": ("SIMBA", "LH", "", "cmd", 25.0),
-    "labelled": ("SIMBA", "CV", "L25n256", "L25n256", 25.0),
     "declared": ("SIMBA", "LH", "box_size = 50 Mpc/h", "cmd", 50.0),
     "declared, labelled": ("SIMBA", "SB35", "box_size: 50", "L50n512", 50.0),
     "own": ("EAGLE", "LH", "box_size = 33.3", "cmd", 33.3),
     "label in the folder": ("SIMBA", "LH", "", "L50n512", "found 25 Mpc/h but the label L50n"),
-    "label in the table": ("SIMBA", "LH", "of IllustrisTNG_L50n512", "cmd", "the label L50n"),
-    "label in the name": ("SIMBA_L50n512", "LH", "", "cmd", "no box size but the label L50n"),
-    "label in the set": ("SIMBA", "L50n512", "", "cmd", "no box size but the label L50n"),
-    "contradiction": ("SIMBA", "LH", "box_size = 25", "L50n512", "25 Mpc/h but the label L50n"),
     "second generation": ("IllustrisTNG", "SB35", "", "cmd", "found no box size for suite Illu"),
     "unknown suite": ("EAGLE", "LH", "", "cmd", "box_size = 50 Mpc/h' in params_LH_EAGLE.txt"),
-    "other unit": ("SIMBA", "LH", "box_size = 50000 kpc/h", "cmd", "found no single box size"),
     "twice": ("SIMBA", "LH", "box_size = 25\n box_size = 50", "cmd", "found no single box size"),
-    "zero": ("SIMBA", "LH", "box_size = 0", "cmd", "found the box size '0', expected"),
     "no number": ("SIMBA", "LH", "box_size = 5.0.0", "cmd", "found the box size '5.0.0'"),
 }
 
@@ -507,10 +464,6 @@ def test_parameter_ranges_by_suite():
         parameter_ranges("EAGLE")
 
 
-def test_mean_surface_density():
-    np.testing.assert_allclose(mean_surface_density([0.1, 0.5]), [1.3875e11, 6.9375e11])
-
-
 def test_split_is_the_published_one():
     state = np.random.get_state()  # noqa: NPY002  the published code uses the global generator
     np.random.seed(1)  # noqa: NPY002
@@ -524,13 +477,7 @@ def test_split_is_the_published_one():
     assert split.train[:3].tolist() == [507, 818, 452]  # numpy promises this stream for ever
 
 
-def test_split_leaves_the_global_generator_alone():
-    before = np.random.get_state()[1].copy()  # noqa: NPY002
-    split_simulations(100)
-    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
-
-
-@pytest.mark.parametrize("n", [3, 4, 10, 24, 178, 400, 999, 1000])
+@pytest.mark.parametrize("n", [3, 24, 999])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_no_simulation_is_in_two_parts(n, seed):
     split = split_simulations(n, seed)
@@ -544,13 +491,6 @@ def test_no_simulation_is_in_two_parts(n, seed):
 def test_split_needs_three():
     with pytest.raises(ValueError, match="found 2 simulations, expected at least 3"):
         split_simulations(2)
-
-
-def test_maps_of_simulations_and_back():
-    assert map_indices([2, 0]).tolist() == [*range(30, 45), *range(15)]
-    np.testing.assert_array_equal(simulation_of(map_indices([5, 1])), np.repeat([5, 1], 15))
-    assert simulation_of(14) == 0
-    assert map_indices([]).shape == (0,)
 
 
 def test_opening_needs_no_heavy_package():
