@@ -69,7 +69,7 @@ _NPY_READERS = {
 # Names and folders
 # --------------------------------------------------------------------------------------------------
 def folders_of(data_dir: Path, name: str) -> list[Path]:
-    """Where CMD's files can lie below ``data_dir``: the old flat layout and the new one."""
+    """Folders below ``data_dir`` that may hold a suite's files, in the old layout and the new."""
     if not data_dir.is_dir():
         raise FileNotFoundError(f"{data_dir}: found no such folder, expected the CMD files of it")
     below = [name, "Nbody"] if name.startswith("Nbody_") else [name]
@@ -79,7 +79,7 @@ def folders_of(data_dir: Path, name: str) -> list[Path]:
 
 
 def roots(data_dir: Path) -> list[Path]:
-    """Where CMD's tree can begin: the folder itself, or a copy of the server's."""
+    """Folders where CMD's tree may begin: the folder itself, or a copy of the server's."""
     return [data_dir, data_dir / "2D_maps" / "data", data_dir / "CMD" / "2D_maps" / "data"]
 
 
@@ -112,10 +112,7 @@ def find(folders: list[Path], names: list[str], what: str) -> Path:
 
 
 def data_files(profile: Profile) -> list[Path]:
-    """Files of maps and parameters that a profile's suites have outside the repository.
-
-    None for the embedded suites, and none where they are not found, which opening them will say.
-    """
+    """Existing files of maps and parameters that a profile's suites have outside the repository."""
     found = []
     for name in dict.fromkeys([*profile.suites, profile.tuning_suite]):
         data_dir = profile.data_dir
@@ -165,7 +162,7 @@ def check_header(file, size: int, source) -> None:
     Raises
     ------
     ValueError
-        This is no such file, or it is truncated or too long.
+        The file is of another kind, truncated or too long.
     """
     expected = f"({MAPS_PER_SIMULATION} n, N, N) float32"
     try:
@@ -179,16 +176,12 @@ def check_header(file, size: int, source) -> None:
             f"{source}: found no valid .npy header ({file.read(16)!r}, {size} bytes), expected a "
             f".npy file {expected}"
         ) from None
-    if dtype != np.dtype("<f4"):
-        raise ValueError(f"{source}: found dtype {dtype.str} ({dtype}), expected <f4 (float32)")
-    if len(shape) != 3 or shape[1] != shape[2] or 0 in shape:
-        raise ValueError(f"{source}: found shape {shape}, expected {expected}: square maps")
-    if fortran:
-        raise ValueError(f"{source}: found Fortran order, expected C order: maps in one piece each")
-    if shape[0] % MAPS_PER_SIMULATION:
+    square = len(shape) == 3 and shape[1] == shape[2] and 0 not in shape
+    if dtype.str != "<f4" or fortran or not square or shape[0] % MAPS_PER_SIMULATION:
+        order = "Fortran" if fortran else "C"
         raise ValueError(
-            f"{source}: found {shape[0]} maps, expected a multiple of {MAPS_PER_SIMULATION}: "
-            "3 axes x 5 slabs of each simulation"
+            f"{source}: found {dtype.str} ({dtype}) of shape {shape} in {order} order, expected "
+            f"<f4: {expected} in C order, 3 axes x 5 slabs of each of n simulations"
         )
     needed = file.tell() + math.prod(shape) * dtype.itemsize
     if size != needed:
@@ -204,12 +197,12 @@ def map_file(path: Path) -> np.ndarray:
 
 
 def cut_note(maps_path: Path) -> Path:
-    """Path of the note that says what was cut from a file of maps, beside it."""
+    """Path of the note that records the cut applied to a file of maps."""
     return maps_path.with_suffix(".cut.json")
 
 
 def cut_of(maps_path: Path) -> str:
-    """What was cut from a file of maps when it was written, by its note; "none" without one."""
+    """Return the cut applied to a file of maps when it was written; "none" without a note."""
     note = cut_note(maps_path)
     if not note.is_file():
         return "none"
