@@ -157,7 +157,7 @@ def test_a_suite_grows_where_the_shipped_one_ends(fake, tmp_path):
 def test_settings_do_not_mix_in_one_folder(fake, tmp_path):
     generate.simulate_shards(tmp_path, TABLE, [0], progress=quiet)
     other = dataclasses.replace(generate.SETTINGS, courant=4.0)
-    with pytest.raises(ValueError, match=r"settings.json: found courant = 1.0 .* expected 4.0"):
+    with pytest.raises(ValueError, match="settings.json: found shards of other settings"):
         generate.simulate_shards(tmp_path, TABLE, [1], settings=other, progress=quiet)
     assert not generate.shard_path(tmp_path, 1).exists()
 
