@@ -31,7 +31,9 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # also where cosmolib is not installed
 
-from cosmolib.data.suites import FIDUCIAL, MAPS_PER_SIMULATION, open_suite  # noqa: E402
+from cosmolib.data.cmd_format import MAPS_PER_SIMULATION  # noqa: E402
+from cosmolib.data.suites import open_suite  # noqa: E402
+from cosmolib.data.tables import FIDUCIAL  # noqa: E402
 from cosmolib.study.io import atomic_path, read_json, write_json  # noqa: E402
 from cosmolib.study.profile import load_profile  # noqa: E402
 from cosmolib.study.provenance import provenance  # noqa: E402

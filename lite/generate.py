@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from cosmolib.data import lite
-from cosmolib.data.cmd_format import read_params
-from cosmolib.data.suites import FIDUCIAL, PARAMETERS, open_suite, write_suite
+from cosmolib.data.cmd_format import PARAMETERS
+from cosmolib.data.suites import open_suite, write_suite
+from cosmolib.data.tables import FIDUCIAL, read_params
 from cosmolib.study.io import atomic_path, read_json, write_json
 from cosmolib.study.locks import Busy, held
 from lite import pack
@@ -42,12 +43,12 @@ ONE_AT_A_TIME = (  # steps n2, n1, 1, 2 of CAMELS' 1P sets, in the order of PARA
 def set_table(name):
     """Table of one of the small sets of Lite, in the format of CAMELS' ``CosmoAstroSeed`` tables.
 
-    - CV: 27 simulations at the fiducial parameters, a seed each.
+    - CV: 27 simulations at the fiducial parameters, one seed each.
     - 1P: the fiducial, then four values of each parameter with the others fiducial, one seed.
     - EX: the fiducial, A_AGN1 = 100, A_SN1 = 100 and all four A = 0, one seed.
 
-    Parameters as CAMELS has them, seeds not: those of its CV and 1P sets occur in its LH table too,
-    and here an equal seed is an equal set of phases, so a network trained on LH would know them.
+    Parameters are those of CAMELS. Seeds are not: those of its CV and 1P sets occur in its LH table
+    too, and equal seeds give equal phases here, so a network trained on LH would have seen them.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ def set_table(name):
     Raises
     ------
     ValueError
-        If there is no such set.
+        There is no such set.
     """
     if name not in FIRST_SEED:
         raise ValueError(f"set {name!r}: expected one of {', '.join(FIRST_SEED)}")
@@ -94,13 +95,9 @@ def read_table(path):
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
     ValueError
-        If it is no such table.
+        The file is not such a table.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: found no such file, expected CAMELS' table of parameters")
     table = read_params(Path(path), "Lite")
     if table.seeds is None:
         raise ValueError(f"{path}: found no column of seeds, expected name, six parameters, seed")
@@ -141,7 +138,7 @@ def simulate_shards(
         The first so many rows also get maps from other tracer lattices (``variant0``: refinement
         one higher; ``variant1``: lattice shifted by half a particle spacing).
     progress : callable
-        Receives one line a simulation.
+        Receives one line per simulation.
 
     Returns
     -------
@@ -189,15 +186,11 @@ def _keep_to_settings(path, settings, proxy):
         write_json(path, wanted)
         return
     found = read_json(path)
-    for part, values in wanted.items():
-        there = found.get(part) if isinstance(found, dict) else None
-        there = there if isinstance(there, dict) else {}
-        for name, value in values.items():
-            if there.get(name) != value:
-                raise ValueError(
-                    f"{path}: found {name} = {reprlib.repr(there.get(name))} for the shards "
-                    f"that are there, expected {value!r}; give another --out folder"
-                )
+    if found != wanted:
+        raise ValueError(
+            f"{path}: found shards of other settings, {reprlib.repr(found)}, expected {wanted}; "
+            "give another --out folder"
+        )
 
 
 def count_shards(folder, start=0, sim_set="LH"):
@@ -261,9 +254,8 @@ def assemble(folder, out, count=None, begin=None, sim_set="LH"):
 
 def add_arguments(parser):
     """Add the arguments of ``python -m lite``."""
-    sets = lite.embedded_sets()
     parser.add_argument(
-        "--set", dest="sim_set", default="LH", choices=sets, help="set of Lite (default: LH)"
+        "--set", dest="sim_set", default="LH", choices=lite.SETS, help="set of Lite (default: LH)"
     )
     parser.add_argument("--out", help="folder of shards and CMD files, default build/lite[-SET]")
     parser.add_argument("--table", help="CosmoAstroSeed table, default the set's in data/lite/")

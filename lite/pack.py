@@ -9,27 +9,28 @@ from pathlib import Path
 import numpy as np
 
 from cosmolib.data.arrays import checked_maps
+from cosmolib.data.cmd_format import MAPS_PER_SIMULATION
 from cosmolib.data.lite import (
-    CHUNK,
     DATA,
     LEVEL_ZERO,
     MANIFEST,
-    MAPS,
     RATIO_STEP,
     RATIO_ZERO,
-    RATIO_ZEROS,
     SETS,
     STEP,
     SUITES,
-    _maps_name,
-    _powers_of_ten,
-    _predict,
-    _table_rows,
+    Packed,
     decode,
+    maps_path,
+    powers_of_ten,
+    predict,
+    ratio_zero_of,
     table_name,
+    table_rows,
 )
 from cosmolib.study.io import atomic_path, read_json, sha256, write_json
 
+_CHUNK = 100  # simulations
 # residuals are bytes without alignment or text structure
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 0, "pb": 0}]
 
@@ -64,9 +65,9 @@ def encode(gravity, feedback, ratio_zero=RATIO_ZERO):
                 "positive finite maps in (Msun/h)/(Mpc/h)^2"
             )
     levels, ratios = levels.astype(np.uint8), ratios.astype(np.uint8)
-    decoded = _powers_of_ten(STEP, -LEVEL_ZERO)[levels]
+    decoded = powers_of_ten(STEP, -LEVEL_ZERO)[levels]
     factor = gravity.mean(axis=(1, 2)) / decoded.mean(axis=(1, 2))
-    twin = decoded * _powers_of_ten(RATIO_STEP, ratio_zero)[ratios]
+    twin = decoded * powers_of_ten(RATIO_STEP, ratio_zero)[ratios]
     twin_factor = feedback.mean(axis=(1, 2)) / twin.mean(axis=(1, 2))
     payload = b"".join(
         (
@@ -83,7 +84,7 @@ def _residuals(levels):
     """Prediction residuals modulo 256: (n, N, N) uint8 -> uint8."""
     levels = levels.astype(np.int16)
     padded = np.pad(levels, ((0, 0), (1, 0), (1, 0)))
-    predicted = _predict(padded[:, 1:, :-1], padded[:, :-1, 1:], padded[:, :-1, :-1])
+    predicted = predict(padded[:, 1:, :-1], padded[:, :-1, 1:], padded[:, :-1, :-1])
     return (levels - predicted).astype(np.uint8)
 
 
@@ -91,7 +92,7 @@ def pack(source, out=DATA, sim_set="LH"):
     """Write one set of ``data/lite/`` from the CMD-format files of both suites.
 
     Chunks whose bytes have not changed are left alone, so that a longer suite adds files only.
-    The manifest keeps what it says of the other sets.
+    The manifest keeps its entries of other sets.
 
     Parameters
     ----------
@@ -101,54 +102,50 @@ def pack(source, out=DATA, sim_set="LH"):
     out : path
         Folder that holds the set's table and receives chunks and manifest.
     sim_set : str
-        One of `embedded_sets`.
+        One of `cosmolib.data.lite.SETS`.
 
     Returns
     -------
     dict
-        What the manifest says of the set.
+        The manifest's entry of the set, as `cosmolib.data.lite.Packed`.
 
     Raises
     ------
     ValueError
-        If the twins do not fit together, or a small set is not whole.
+        The twins do not fit together, or a small set is incomplete.
     """
     source, out = Path(source), Path(out)
-    rows = _table_rows(out / table_name(sim_set))
-    paths = [source / suite / _maps_name(suite, sim_set) for suite in SUITES]
+    rows = table_rows(out / table_name(sim_set))
+    paths = [maps_path(source, suite, sim_set) for suite in SUITES]
     feedback, gravity = (np.load(path, mmap_mode="r", allow_pickle=False) for path in paths)
     if gravity.shape != feedback.shape:
         raise ValueError(
             f"{paths[0]}: found shape {feedback.shape}, expected {gravity.shape}, its twin's"
         )
-    simulations, grid = len(gravity) // MAPS, gravity.shape[-1]
+    simulations, grid = len(gravity) // MAPS_PER_SIMULATION, gravity.shape[-1]
     if simulations > len(rows) or (sim_set != "LH" and simulations < len(rows)):
         raise ValueError(
             f"{paths[0]}: found {simulations} simulations, expected {len(rows)}, the rows of "
             f"{table_name(sim_set)}"
         )
-    packed = {"simulations": simulations, "grid": grid, "chunks": []}
-    prefix = "lite" if sim_set == "LH" else sim_set.lower()
-    zero = RATIO_ZEROS.get(sim_set, RATIO_ZERO)
-    hashes = {suite: hashlib.sha256() for suite in SUITES}
-    for first in range(0, simulations, CHUNK):
-        count = min(CHUNK, simulations - first)
-        maps = slice(MAPS * first, MAPS * (first + count))
-        name = f"{prefix}-{first:04d}.xz"
-        blob = _shipped_chunk(out / name, gravity[maps], feedback[maps], zero)
-        blob = blob or encode(gravity[maps], feedback[maps], zero)
+    prefix, zero = "lite" if sim_set == "LH" else sim_set.lower(), ratio_zero_of(sim_set)
+    hashes, chunks = {suite: hashlib.sha256() for suite in SUITES}, []
+    for first in range(0, simulations, _CHUNK):
+        count = min(_CHUNK, simulations - first)
+        part = slice(MAPS_PER_SIMULATION * first, MAPS_PER_SIMULATION * (first + count))
+        name, twins = f"{prefix}-{first:04d}.xz", (gravity[part], feedback[part])
+        blob = _shipped_chunk(out / name, *twins, zero) or encode(*twins, zero)
         digest = hashlib.sha256(blob).hexdigest()
         if not (out / name).exists() or sha256(out / name) != digest:
             with atomic_path(out / name) as temporary:
                 temporary.write_bytes(blob)
-        expanded = decode(blob, MAPS * count, grid, zero)
-        expanded = dict(zip(("Nbody_Lite", "Lite"), expanded, strict=True))
-        for suite in SUITES:
-            hashes[suite].update(expanded[suite].tobytes())
-        packed["chunks"].append(
-            {"file": name, "first": first, "simulations": count, "sha256": digest}
-        )
-    packed["expanded"] = {suite: hashes[suite].hexdigest() for suite in SUITES}
+        expanded = decode(blob, MAPS_PER_SIMULATION * count, grid, zero)
+        for suite, maps in zip(("Nbody_Lite", "Lite"), expanded, strict=True):
+            hashes[suite].update(maps.tobytes())
+        chunks.append({"file": name, "first": first, "simulations": count, "sha256": digest})
+    expanded = {suite: hashes[suite].hexdigest() for suite in SUITES}
+    packed = Packed(simulations=simulations, grid=grid, chunks=chunks, expanded=expanded)
+    packed = packed.model_dump()
     manifest = read_json(out / MANIFEST) if (out / MANIFEST).exists() else {}
     small = manifest.pop("sets", {})
     if sim_set == "LH":  # its part is the manifest's top, as it was before there were other sets

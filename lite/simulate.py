@@ -22,12 +22,17 @@ from pathlib import Path
 
 import numpy as np
 
-from cosmolib.data.suites import BOX_SIZE, MAPS_PER_SIMULATION, PARAMETERS, RHO_CRIT, SLAB_DEPTH
+from cosmolib.data.cmd_format import (
+    BOX_SIZE,
+    HUBBLE,
+    MAPS_PER_SIMULATION,
+    PARAMETERS,
+    RHO_CRIT,
+    SLAB_DEPTH,
+    SPECTRAL_INDEX,
+)
 
-# CAMELS cosmology, arXiv:2010.00619 section 2
-HUBBLE = 0.6711  # h
-SPECTRAL_INDEX = 0.9624  # n_s
-OMEGA_BARYON = 0.049  # Omega_b
+OMEGA_BARYON = 0.049  # Omega_b of CAMELS, arXiv:2010.00619 section 2
 SLABS = round(BOX_SIZE / SLAB_DEPTH)  # 5 slabs an axis
 
 

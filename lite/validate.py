@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cosmolib.data.suites import PARAMETERS
+from cosmolib.data.cmd_format import PARAMETERS
 from cosmolib.study.io import atomic_path, write_json
 from lite.simulate import linear_power
 

@@ -52,19 +52,17 @@ import pandas as pd
 from IPython.display import Markdown
 from myst_nb import glue
 
-from cosmolib.data.scaling import fit_scaling
-from cosmolib.data.spectra import pixel_pdf, power_spectrum
-from cosmolib.data.suites import (
+from cosmolib.data.cmd_format import (
     BOX_SIZE,
     MAPS_PER_SIMULATION,
     PARAMETERS,
     RHO_CRIT,
     SLAB_DEPTH,
-    map_indices,
     mean_surface_density,
-    open_suite,
-    subset,
 )
+from cosmolib.data.scaling import fit_scaling
+from cosmolib.data.spectra import pixel_pdf, power_spectrum
+from cosmolib.data.suites import map_indices, open_suite, subset
 from cosmolib.plots import style as plots_style
 from cosmolib.study import io, provenance
 from cosmolib.study.profile import load_profile

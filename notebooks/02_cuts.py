@@ -54,9 +54,10 @@ from scipy.stats import spearmanr
 
 from book.explorer import explorer
 from cosmolib.cuts.apply import apply_cut, fraction_cut, fraction_negative
+from cosmolib.data.cmd_format import MAPS_PER_SIMULATION, mean_surface_density
 from cosmolib.data.scaling import fit_scaling
 from cosmolib.data.spectra import pixel_pdf, power_spectrum
-from cosmolib.data.suites import MAPS_PER_SIMULATION, mean_surface_density, open_suite, subset
+from cosmolib.data.suites import open_suite, subset
 from cosmolib.plots import cuts as plots_cuts
 from cosmolib.plots import style as plots_style
 from cosmolib.study import io, provenance

@@ -62,7 +62,7 @@ from myst_nb import glue
 
 from book.explorer import explorer
 from cosmolib.cuts.grammar import Cut
-from cosmolib.data.suites import LABELS
+from cosmolib.data.cmd_format import LABELS
 from cosmolib.interpretation import experiments, sanity_checks
 from cosmolib.interpretation.attribution import BASELINES, METHODS, takes_baseline
 from cosmolib.interpretation.binned import by_band, by_class, by_value, mean_estimate, over_to_under

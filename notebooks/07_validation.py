@@ -56,7 +56,7 @@ import pandas as pd
 from IPython.display import Markdown
 from myst_nb import glue
 
-from cosmolib.data.suites import LABELS
+from cosmolib.data.cmd_format import LABELS
 from cosmolib.interpretation.attribution import METHODS
 from cosmolib.plots import attribution as plots_attribution
 from cosmolib.plots import style as plots_style

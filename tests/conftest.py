@@ -11,11 +11,8 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-from cosmolib.data.suites import (  # noqa: E402
-    MAPS_PER_SIMULATION,
-    mean_surface_density,
-    parameter_ranges,
-)
+from cosmolib.data.cmd_format import MAPS_PER_SIMULATION, mean_surface_density  # noqa: E402
+from cosmolib.data.tables import parameter_ranges  # noqa: E402
 from cosmolib.study import registry  # noqa: E402
 
 TINY_GRID = 32

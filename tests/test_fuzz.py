@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 from cosmolib.cuts.grammar import Cut, cut_of, folder_name
 from cosmolib.data import checksums, cmd_format
 from cosmolib.data import lite as data_lite
+from cosmolib.data import tables as data_tables
 from cosmolib.data.suites import open_suite
 from cosmolib.results import table as results_module
 from cosmolib.study import locks
@@ -49,7 +50,7 @@ from cosmolib.training.networks import build_network, load_published_weights, pu
 EXAMPLES = int(os.environ.get("COSMOLIB_FUZZ_EXAMPLES", 550))  # a reader
 TABLE = os.environ.get("COSMOLIB_FUZZ_TABLE")
 TRAP = Path("/tmp/cosmolib-trap")  # made by a pickle or a tag that is executed
-PACKAGE = str(REPOSITORY / "cosmolib")
+PACKAGE = str(REPOSITORY / "cosmolib"), str(REPOSITORY / "lite")
 
 tried = {}  # reader: [inputs, refused]
 
@@ -223,7 +224,7 @@ tables = lines.map(lambda t: t.encode("utf-8", "surrogatepass")) | edits.map(
 def test_parameter_tables(folder, data):
     path = folder / "params_LH_Lite.txt"
     path.write_bytes(data)
-    table = attempt("table of parameters", lambda: cmd_format.read_params(path, "Lite"), path)
+    table = attempt("table of parameters", lambda: data_tables.read_params(path, "Lite"), path)
     if table is not None:
         assert table.params.shape == (len(table.lines), 6)
         assert np.isfinite(table.params).all()

@@ -14,6 +14,7 @@ import torch
 from cosmolib.cuts.apply import apply_cut
 from cosmolib.data import suites
 from cosmolib.data.suites import map_indices, open_suite, read_maps, split_simulations, subset
+from cosmolib.data.tables import parameter_ranges
 from cosmolib.study.profile import load_profile
 from cosmolib.training import dataset
 from cosmolib.training.dataset import (
@@ -197,7 +198,7 @@ def test_a_file_is_never_in_memory_more_than_once(tmp_path, storage, limit):
         maps[15 * i : 15 * i + 15] = tile * np.float32(1 + i / n)
     size = maps.nbytes
     del maps
-    low, high = suites.parameter_ranges("IllustrisTNG").T
+    low, high = parameter_ranges("IllustrisTNG").T
     np.savetxt(tmp_path / "params_LH_IllustrisTNG.txt", rng.uniform(low, high, (n, 6)))
     done = subprocess.run(
         [sys.executable, "-c", MEMORY, str(tmp_path), storage],

@@ -8,7 +8,8 @@ import torch
 from conftest import lognormal_maps, write_suite_files
 
 from cosmolib.data.scaling import fit_scaling
-from cosmolib.data.suites import map_indices, open_suite, parameter_ranges, split_simulations
+from cosmolib.data.suites import map_indices, open_suite, split_simulations
+from cosmolib.data.tables import parameter_ranges
 from cosmolib.results.baseline import summary_baseline
 from cosmolib.study.profile import load_profile
 from cosmolib.study.run import Run

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from cosmolib.data import lite
+from cosmolib.data.cmd_format import mean_surface_density
 from cosmolib.data.spectra import power_spectrum
-from cosmolib.data.suites import mean_surface_density, open_suite
+from cosmolib.data.suites import open_suite
 from cosmolib.study.io import read_json
 from lite import generate, validate
 
@@ -84,7 +85,7 @@ def test_the_particle_lattice_carries_no_information():
     assert read_json(lite.DATA / "validation.json")["lattice"]["simulations"] == len(params)
 
 
-SMALL_SETS = [name for name in lite.embedded_sets() if name != "LH"]
+SMALL_SETS = [name for name in lite.SETS if name != "LH"]
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ from test_cuts import lognormal_maps
 from cosmolib.cuts.apply import apply_cut, cut_mask
 from cosmolib.cuts.grammar import Cut
 from cosmolib.cuts.noise import REFERENCE_DENSITY
-from cosmolib.data.suites import mean_surface_density, open_suite
+from cosmolib.data.cmd_format import mean_surface_density
+from cosmolib.data.suites import open_suite
 from cosmolib.study.profile import load_profile
 from cosmolib.training.dataset import prepare_data, scaling_kind
 

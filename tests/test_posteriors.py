@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cosmolib.data.suites import parameter_ranges
+from cosmolib.data.tables import parameter_ranges
 from cosmolib.training.dataset import normalise
 from cosmolib.training.fit import run_network
 from cosmolib.training.networks import build_network

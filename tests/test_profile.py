@@ -250,7 +250,7 @@ def test_a_plugin_is_loaded_before_its_names_are_looked_up(write, tmp_path, no_p
     (tmp_path / "mine.py").write_text(
         "from cosmolib.cuts.apply import register_cut\n"
         "from cosmolib.training.networks import register_network\n"
-        "from cosmolib.data.suites import register_suite\n"
+        "from cosmolib.data.tables import register_suite\n"
         "register_cut('smooth')(lambda maps, length: maps)\n"
         "register_network('wide')(lambda size, hidden, dropout, n_parameters: None)\n"
         "register_suite('Toy', [(0, 1)] * 6)\n"

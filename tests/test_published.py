@@ -15,7 +15,8 @@ import torch
 from conftest import lognormal_maps, write_suite_files
 from torch import nn
 
-from cosmolib.data.suites import open_suite, parameter_ranges
+from cosmolib.data.suites import open_suite
+from cosmolib.data.tables import parameter_ranges
 from cosmolib.results.generalisation import cross_evaluate
 from cosmolib.study.io import read_json, sha256
 from cosmolib.study.profile import load_profile

@@ -6,7 +6,8 @@ import torch
 from conftest import lognormal_maps, write_suite_files
 
 from cosmolib.cuts.apply import apply_cut
-from cosmolib.data.suites import open_suite, parameter_ranges, split_simulations
+from cosmolib.data.suites import open_suite, split_simulations
+from cosmolib.data.tables import parameter_ranges
 from cosmolib.study.profile import load_profile
 from cosmolib.training.dataset import prepare_data, write_cut_suite
 from cosmolib.training.fit import augment, learning_rate

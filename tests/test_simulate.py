@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cosmolib.data import lite
-from cosmolib.data.suites import BOX_SIZE
+from cosmolib.data.cmd_format import BOX_SIZE
 from lite import generate, simulate
 
 REDUCED = Path(__file__).parent / "data" / "reduced_LH_0.npz"
@@ -27,15 +27,6 @@ def displacement():
     x, y, z = np.meshgrid(lattice, lattice, lattice, indexing="ij")
     field = np.stack([-np.sin(x), -np.sin(y + z), -np.sin(z - x)], axis=-1)
     return (3.0 * field).astype(np.float32)
-
-
-def test_refinement_one_gives_the_particles_themselves(displacement):
-    settings = simulate.SimulationSettings(particles=16, refinement=1)
-    found = simulate.refine(displacement, settings)
-    lattice = (np.arange(16) + 0.5) / 16 * BOX_SIZE
-    start = np.stack(np.meshgrid(lattice, lattice, lattice, indexing="ij"), -1).reshape(-1, 3)
-    offset = found - start - displacement.reshape(-1, 3)
-    np.testing.assert_allclose(offset - BOX_SIZE * np.rint(offset / BOX_SIZE), 0, atol=1e-5)
 
 
 def test_refined_tracers_follow_the_continuous_field(displacement):

@@ -10,20 +10,22 @@ from conftest import TINY_GRID, TINY_SIMULATIONS, write_suite_files
 
 from cosmolib.data import suites
 from cosmolib.data.check import check_suite
-from cosmolib.data.cmd_format import camels_columns, other_parameters
+from cosmolib.data.cmd_format import PARAMETERS, mean_surface_density
 from cosmolib.data.suites import (
-    FIDUCIAL,
-    PARAMETERS,
     map_indices,
-    mean_surface_density,
     open_suite,
-    parameter_ranges,
-    read_table,
-    register_suite,
-    simulation_of,
     split_simulations,
     subset,
     write_suite,
+)
+from cosmolib.data.tables import (
+    FIDUCIAL,
+    camels_columns,
+    off_fiducial,
+    other_parameters,
+    parameter_ranges,
+    read_table,
+    register_suite,
 )
 from cosmolib.training.dataset import write_cut_suite
 
@@ -50,14 +52,6 @@ def test_open_suite(tiny_suite_dir, tiny_params):
     assert (suite.n_simulations, suite.grid) == (TINY_SIMULATIONS, TINY_GRID)
     assert suite.box_size == 25.0
     np.testing.assert_array_equal(suite.maps, np.load(suite.maps_path))
-
-
-def test_data_is_read_only(tiny_suite_dir):
-    suite = open_suite("Lite", data_dir=tiny_suite_dir)
-    with pytest.raises(ValueError, match="read-only"):
-        suite.maps[0, 0, 0] = 1
-    with pytest.raises(ValueError, match="read-only"):
-        suite.params[0, 0] = 1
 
 
 @pytest.mark.parametrize("name", ["IllustrisTNG", "Nbody_IllustrisTNG"])
@@ -167,29 +161,20 @@ def pad(folder):
         file.write(b"\0" * 8)
 
 
-def text_in_place_of_maps(folder):
-    (folder / MAPS).write_text("<html>404 not found</html>")
-
-
 BAD_INPUT = {
     "no maps": (lambda f: (f / MAPS).unlink(), rf"found no maps.*Nbody.*expected {MAPS}"),
     "no table": (lambda f: (f / TABLE).unlink(), rf"found no Lite parameters.*expected {TABLE}"),
     "no folder": (shutil.rmtree, r"cmd: found no such folder, expected"),
     "empty": (lambda f: (f / MAPS).write_bytes(b""), rf"{MAPS}: found no valid \.npy header"),
-    "not npy": (text_in_place_of_maps, rf"{MAPS}: found no valid \.npy header .*, expected"),
     "truncated": (truncate, rf"{MAPS}: found 7373\d\d bytes \(truncated\), expected 14746\d\d"),
     "too long": (pad, rf"{MAPS}: found 1474\d+ bytes \(too long\), expected 14746\d\d"),
-    "float64": (spoil_maps(np.float64), rf"{MAPS}: found dtype <f8 \(float64\), expected <f4"),
-    "big endian": (spoil_maps(lambda m: m.astype(">f4")), rf"{MAPS}: found dtype >f4 .*expected"),
-    "objects": (spoil_maps(lambda m: m.astype(object)), rf"{MAPS}: found dtype \|O.*expected <f4"),
-    "one map": (spoil_maps(lambda m: m[0]), rf"{MAPS}: found shape \(32, 32\), expected \(15 n"),
-    "channels": (spoil_maps(lambda m: m[:, None]), r"found shape \(360, 1, 32, 32\), expected"),
-    "not square": (spoil_maps(lambda m: m[:, :, :16]), r"found shape \(360, 32, 16\), expected"),
-    "no map": (spoil_maps(lambda m: m[:0]), r"found shape \(0, 32, 32\), expected"),
-    "fortran": (spoil_maps(np.asfortranarray), rf"{MAPS}: found Fortran order, expected C"),
-    "not 15 n": (spoil_maps(lambda m: m[:-1]), rf"{MAPS}: found 359 maps, expected a mult.* 15"),
+    "float64": (spoil_maps(np.float64), rf"{MAPS}: found <f8 \(float64\) of .*expected <f4"),
+    "objects": (spoil_maps(lambda m: m.astype(object)), rf"{MAPS}: found \|O.*expected <f4"),
+    "not square": (spoil_maps(lambda m: m[:, :, :16]), r"of shape \(360, 32, 16\) in .*, expected"),
+    "no map": (spoil_maps(lambda m: m[:0]), r"of shape \(0, 32, 32\) in .*, expected"),
+    "fortran": (spoil_maps(np.asfortranarray), rf"{MAPS}: found .* in Fortran order, .* in C"),
+    "not 15 n": (spoil_maps(lambda m: m[:-1]), r"of shape \(359, .*expected .* \(15 n, N, N\)"),
     "nan": (spoil_pixel(np.nan), rf"{MAPS}: found nan in map 100 \(simulation 6\), pixel \(3, 7\)"),
-    "inf": (spoil_pixel(np.inf), rf"{MAPS}: found inf in map 100 .*expected finite"),
     "zero": (spoil_pixel(0), rf"{MAPS}: found 0\.0 in map 100 .*expected finite and positive"),
     "negative": (spoil_pixel(-2), rf"{MAPS}: found -2\.0 in map 100 .*expected .*positive"),
     "more maps": (spoil_maps(lambda m: m[:-15]), rf"{TABLE}: found 24 rows.*expected 23"),
@@ -208,18 +193,6 @@ def test_bad_input_is_one_clear_error(folder, case):
     assert str(folder) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert sorted(folder.rglob("*")) == before
-
-
-def test_other_fields_may_be_zero_but_not_nan(tmp_path):
-    maps = np.zeros((15, 4, 4), np.float32)
-    path, _ = write_suite_files(tmp_path, "SIMBA", maps, FIDUCIAL_ROW, field="Mstar")
-    assert open_suite("SIMBA", data_dir=tmp_path, field="Mstar").maps.max() == 0
-    maps[2, 1, 1] = np.nan
-    np.save(path, maps)
-    with pytest.raises(
-        ValueError, match=r"found nan in map 2 .*expected finite and not negative raw"
-    ):
-        open_suite("SIMBA", data_dir=tmp_path, field="Mstar")
 
 
 def test_large_file_is_sampled_on_opening_and_read_by_check(folder, monkeypatch):
@@ -291,46 +264,40 @@ def last(text):
     return PLAIN + text
 
 
-DECIMAL = "expected numbers with decimal points, without decimal commas or thousands separators"
+DECIMAL = "numbers with decimal points, without decimal commas or thousands separators"
 BAD_TABLES = {
-    "empty": ("", "found no rows, expected a row of 6"),
-    "names alone": (HEADER, "found no rows, expected a row of 6"),
-    "UTF-16": (PLAIN.encode("utf-16"), "found no text in UTF-8"),
+    "empty": ("", "found no rows of numbers .* expected a row of 6"),
+    "names alone": (HEADER, "found no rows of numbers .*begins with 'Omega_m sigma_8"),
     "binary": (b"\x00" + PLAIN.encode(), "found no text in UTF-8"),
-    "5 columns": (last("0.3 0.8 1 1 1"), "line 3: found 5 columns, expected 6 as in line 1"),
-    "7 columns": (last("0.3 0.8 1 1 1 1 1"), "line 3: found 7 columns, expected 6 as in line 1"),
-    "7 everywhere": ("0.3 0.8 1 1 1 1 1", "line 1: found 7 columns without names, expected 6"),
-    "row numbers": ("0 0.3 0.8 1 1 1 1\n1 0.2 0.8 1 1 1 1", "found 7 columns without names"),
-    "6 names over 7": (f"{HEADER}\n0 0.3 0.8 1 1 1 1", "line 1: found 6 names over 7 columns"),
-    "7 names over 6": (f"# {HEADER} seed\n{PLAIN}", "line 1: found 7 names over 6 columns"),
-    "name twice": (f"{HEADER.replace('A_SN2', 'A_SN1')}\n{PLAIN}", "found the column A_SN1 twice"),
-    "other name": (f"{HEADER.replace('A_SN2', 'h')}\n{PLAIN}", "the unknown column 'h'"),
-    "short names": (f"# s8 Om SN1 SN2 AGN1 AGN2\n{PLAIN}", "the unknown column 's8'"),
-    "a column more": (f"{HEADER} h\n0.3 0.8 1 1 1 1 0.7", "the unknown column 'h'"),
+    "5 columns": (last("0.3 0.8 1 1 1"), "line 3: found 5 columns, expected 6"),
+    "7 everywhere": ("0 0.3 0.8 1 1 1 1", "line 1: found 7 columns without names, expected 6"),
+    "6 names over 7": (f"{HEADER}\n0 0.3 0.8 1 1 1 1", "line 1: found the names .* over 7 columns"),
+    "name twice": (
+        f"{HEADER.replace('A_SN2', 'A_SN1')}\n{PLAIN}",
+        "the names .*A_SN1 A_AGN1 A_SN1",
+    ),
+    "other name": (
+        f"{HEADER.replace('A_SN2', 'h')}\n{PLAIN}",
+        "line 1: found the names .* h A_AGN2",
+    ),
+    "short names": (f"# s8 Om SN1 SN2 AGN1 AGN2\n{PLAIN}", "line 1: found the names s8 Om"),
     "CAMELS' six": (
         f"{' '.join(camels_columns()['ParamName'][:6])}\n0.3 0.8 3.6 1 7.4 20",
-        r"WindEnergyIn1e51erg in physical units, expected .* or all 28 columns",
+        r"found the names .*WindEnergyIn1e51erg.*relative to the fiducial model, or all 28 columns",
     ),
-    "word": (last("0.3 0.8 x 1 1 1"), f"line 3: found 'x' for A_SN1, {DECIMAL}"),
-    "nan": (last("0.3 nan 1 1 1 1"), "line 3: found 'nan' for sigma_8"),
-    "infinite": (last("0.3 inf 1 1 1 1"), "line 3: found 'inf' for sigma_8"),
-    "too large": (last("0.3 1e999 1 1 1 1"), "line 3: found sigma_8 = inf, expected a finite"),
+    "nan": (last("0.3 nan 1 1 1 1"), f"line 3: found 'nan' for sigma_8, expected finite {DECIMAL}"),
+    "too large": (last("0.3 1e999 1 1 1 1"), "line 3: found '1e999' for sigma_8, expected finite"),
     "hexadecimal": (last("0.3 0.8 0x1p1 1 1 1"), "line 3: found '0x1p1'"),
-    "underscore": (last("0.3 0.8 1_0 1 1 1"), "line 3: found '1_0'"),
     "full width": (last("0.3 0.8 \uff11 1 1 1"), "line 3: found '\uff11'"),
-    "decimal commas": (last("0,3 0,8 1,0 1 1 1"), f"line 3: found '0,3 0,8 .*{DECIMAL[9:]}"),
-    "semicolons": (last("0,3;0,8;1,0;1;1;1"), f"line 3: found '0,3;0,8;.*{DECIMAL[9:]}"),
-    "quoted commas": ('"0,3","0,8","1,0","1","1","1"', f"line 1: found '0,3' .*{DECIMAL}"),
-    "thousands": (last("0.3 0.8 1,000 1 1 1"), f"line 3: found '0.3 0.8 1,000 .*{DECIMAL[9:]}"),
-    "no value": ("0.3,0.8,,1,1,1", "line 1: found '' for A_SN1"),
-    "open quote": ('"0.3,0.8,1,1,1,1\n0.3,0.8,1,1,1,1', "quotes around several lines"),
-    "rows in another order": (
-        f",{','.join(PARAMETERS)}\n1,0.3,0.8,1,1,1,1\n0,0.3,0.8,1,1,1,1",
-        "line 3: found simulation 0 after one of a higher number",
+    "decimal commas": (
+        last("0,3 0,8 1,0 1 1 1"),
+        f"line 3: found 4 columns.*{DECIMAL}",
     ),
-    "names in another order": (
+    "thousands": (last("0.3 0.8 1,000 1 1 1"), f"line 3: found 2 columns.*{DECIMAL}"),
+    "no value": ("0.3,0.8,,1,1,1", "line 1: found '' for A_SN1"),
+    "another order": (
         as_lines(ROWS, names=["LH_10", "LH_2"]),
-        "line 2: found simulation LH_2 after one of a hi",
+        "simulations LH_10, LH_2, ... out of",
     ),
     "seed": (f"#Name {HEADER} seed\nLH_0 0.3 0.8 1 1 1 1 1.5", "line 2: found '1.5' for seed"),
 }
@@ -369,7 +336,7 @@ def test_the_28_columns_of_camels_become_amplitudes(tmp_path, suite, form):
     np.testing.assert_allclose(table.params[20:25, 4], [0.5, 0.75, 1, 1.5, 2])
     np.testing.assert_allclose(table.params[25:30, 5], [0.5, 0.75, 1, 1.5, 2])
     np.testing.assert_allclose(table.others, rows[:, 6:])
-    off = suites.off_fiducial(table.params, table.others)
+    off = off_fiducial(table.params, table.others)
     expected = np.repeat(np.arange(28), 5)[:, None] == np.arange(28)
     expected[2::5] = expected[70:72] = False  # row 70: the lowest value is the fiducial one
     np.testing.assert_array_equal(off, expected)  # also of a black hole seed of 8e-5
@@ -388,28 +355,22 @@ def changed(rows, column, value):
 
 IN_UNITS = [[0.3, 0.8, 3.6, 1, 7.4, 20]]
 NOT_IN_SET = {
-    "1P of SIMBA": ("SIMBA", "1P", camels_1p(), "found 28 .* expected the 6 .* not of SIMBA"),
-    "SB28 of Astrid": ("Nbody_Astrid", "SB28", sobol(), "not of Nbody_Astrid"),
-    "28 of nobody": ("EAGLE", "LH", camels_1p(), "not of EAGLE"),
+    "1P of SIMBA": ("SIMBA", "1P", camels_1p(), "found 28 .* expected the 6 .* not for SIMBA"),
+    "28 of nobody": ("EAGLE", "LH", camels_1p(), "not for EAGLE"),
     "28 amplitudes": (
         "IllustrisTNG", "1P", changed(camels_1p(), 4, 1.0),
         "line 1: found VariableWindVelFactor = 1, expected 3.7 to 14.8: CAMELS' physical units",
     ),
     "28 in LH": ("IllustrisTNG", "LH", sobol(), "OmegaBaryon = .*expected the fiducial value in"),
-    "28 in CV": ("IllustrisTNG", "CV", camels_1p(), "Omega_m = 0.1 .*the fiducial value in set CV"),
     "two at a time": (
         "IllustrisTNG", "1P", changed(camels_1p(), 7, 0.5),
         "line 1: found Omega_m = 0.1 .*expected no more than one parameter off",
     ),
-    "two of six": ("Lite", "1P", [[0.4, 0.9, 1, 1, 1, 1]], "no more than one parameter off its"),
     "35 columns": ("IllustrisTNG", "SB35", np.ones((2, 35)), "found 35 columns without names"),
     "LH in units": ("IllustrisTNG", "LH", IN_UNITS, "line 1: found A_SN2 = 7.4 .*0.5 to 2 in set"),
-    "1P in units": ("IllustrisTNG", "1P", IN_UNITS, "found A_SN2 = 7.4 .*expected 0.5 to 2"),
-    "SB in units": ("SIMBA", "SB28", IN_UNITS, "found A_SN2 = 7.4 .*expected 0.5 to 2"),
     "CV in units": ("SIMBA", "CV", IN_UNITS, "found A_SN1 = 3.6 .*expected the fiducial value"),
     "EX in units": ("SIMBA", "EX", IN_UNITS, "found A_SN1 = 3.6 .*expected 0, 1 or 100"),
     "LH of Astrid": ("SIMBA", "LH", [[0.3, 0.8, 1, 1, 1, 3.5]], "found A_AGN2 = 3.5 .*0.5 to 2"),
-    "CV of nobody": ("Lite", "CV", [[0.3, 0.81, 1, 1, 1, 1]], "found sigma_8 = 0.81"),
 }  # fmt: skip
 
 
@@ -443,20 +404,13 @@ def test_sobol_sets_keep_the_six_and_record_the_others(tmp_path):
 # --------------------------------------------------------------------------------------- box size
 BOXES = {  # suite, set, comment of the table, folder -> box or message
     "known": ("SIMBA", "LH", "", "cmd", 25.0),
-    "labelled": ("SIMBA", "CV", "L25n256", "L25n256", 25.0),
     "declared": ("SIMBA", "LH", "box_size = 50 Mpc/h", "cmd", 50.0),
     "declared, labelled": ("SIMBA", "SB35", "box_size: 50", "L50n512", 50.0),
     "own": ("EAGLE", "LH", "box_size = 33.3", "cmd", 33.3),
     "label in the folder": ("SIMBA", "LH", "", "L50n512", "found 25 Mpc/h but the label L50n"),
-    "label in the table": ("SIMBA", "LH", "of IllustrisTNG_L50n512", "cmd", "the label L50n"),
-    "label in the name": ("SIMBA_L50n512", "LH", "", "cmd", "no box size but the label L50n"),
-    "label in the set": ("SIMBA", "L50n512", "", "cmd", "no box size but the label L50n"),
-    "contradiction": ("SIMBA", "LH", "box_size = 25", "L50n512", "25 Mpc/h but the label L50n"),
     "second generation": ("IllustrisTNG", "SB35", "", "cmd", "found no box size for suite Illu"),
     "unknown suite": ("EAGLE", "LH", "", "cmd", "box_size = 50 Mpc/h' in params_LH_EAGLE.txt"),
-    "other unit": ("SIMBA", "LH", "box_size = 50000 kpc/h", "cmd", "found no single box size"),
     "twice": ("SIMBA", "LH", "box_size = 25\n box_size = 50", "cmd", "found no single box size"),
-    "zero": ("SIMBA", "LH", "box_size = 0", "cmd", "found the box size '0', expected"),
     "no number": ("SIMBA", "LH", "box_size = 5.0.0", "cmd", "found the box size '5.0.0'"),
 }
 
@@ -508,10 +462,6 @@ def test_parameter_ranges_by_suite():
         parameter_ranges("EAGLE")
 
 
-def test_mean_surface_density():
-    np.testing.assert_allclose(mean_surface_density([0.1, 0.5]), [1.3875e11, 6.9375e11])
-
-
 def test_split_is_the_published_one():
     state = np.random.get_state()  # noqa: NPY002  the published code uses the global generator
     np.random.seed(1)  # noqa: NPY002
@@ -525,13 +475,7 @@ def test_split_is_the_published_one():
     assert split.train[:3].tolist() == [507, 818, 452]  # numpy promises this stream for ever
 
 
-def test_split_leaves_the_global_generator_alone():
-    before = np.random.get_state()[1].copy()  # noqa: NPY002
-    split_simulations(100)
-    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
-
-
-@pytest.mark.parametrize("n", [3, 4, 10, 24, 178, 400, 999, 1000])
+@pytest.mark.parametrize("n", [3, 24, 999])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_no_simulation_is_in_two_parts(n, seed):
     split = split_simulations(n, seed)
@@ -545,13 +489,6 @@ def test_no_simulation_is_in_two_parts(n, seed):
 def test_split_needs_three():
     with pytest.raises(ValueError, match="found 2 simulations, expected at least 3"):
         split_simulations(2)
-
-
-def test_maps_of_simulations_and_back():
-    assert map_indices([2, 0]).tolist() == [*range(30, 45), *range(15)]
-    np.testing.assert_array_equal(simulation_of(map_indices([5, 1])), np.repeat([5, 1], 15))
-    assert simulation_of(14) == 0
-    assert map_indices([]).shape == (0,)
 
 
 def test_opening_needs_no_heavy_package():

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from cosmolib.data.suites import PARAMETERS, open_suite
+from cosmolib.data.cmd_format import PARAMETERS
+from cosmolib.data.suites import open_suite
 from cosmolib.study.profile import load_profile
 from cosmolib.training import fit as training_fit
 from cosmolib.training.dataset import prepare_data

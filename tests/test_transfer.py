@@ -7,8 +7,8 @@ import pytest
 from conftest import TINY_GRID, lognormal_maps, write_suite_files
 from test_suites import camels_1p
 
-from cosmolib.data.cmd_format import camels_columns, other_parameters
-from cosmolib.data.suites import FIDUCIAL, open_suite, split_simulations
+from cosmolib.data.suites import open_suite, split_simulations
+from cosmolib.data.tables import FIDUCIAL, camels_columns, other_parameters
 from cosmolib.results import table as results_table
 from cosmolib.results.generalisation import cross_evaluate, describe, fiducial_rows, responses
 from cosmolib.study.profile import load_profile

@@ -19,8 +19,8 @@ import numpy as np
 
 from cosmolib.cuts.apply import apply_cut, cut_mask, fraction_cut, fraction_negative
 from cosmolib.data.arrays import checked_map, checked_maps
+from cosmolib.data.cmd_format import BOX_SIZE
 from cosmolib.data.spectra import power_spectrum
-from cosmolib.data.suites import BOX_SIZE
 from cosmolib.plots.style import DENSITY_RANGE, NOT_POSITIVE
 
 MAX_SIDE = 64  # pixels: larger maps are averaged down, so that the page stays light

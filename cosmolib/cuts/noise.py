@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cosmolib.data.suites import FIDUCIAL, mean_surface_density
+from cosmolib.data.cmd_format import mean_surface_density
+from cosmolib.data.tables import FIDUCIAL
 
 # Noise must not scale with the map, or it would keep what it should hide: it is given in units of
 # the mean surface density of the fiducial cosmology [(Msun/h)/(Mpc/h)^2].

@@ -1,4 +1,4 @@
-"""What a file of CMD is, whether it is whole, and the first thing that is wrong with it."""
+"""Check files of CMD: what they are, whether they are complete, and the first fault."""
 
 from __future__ import annotations
 
@@ -17,30 +17,23 @@ from cosmolib.data.cmd_format import (
     SIMULATIONS,
     TABLE_NAME,
     find,
-    layout_of,
-    other_parameters,
+    mean_surface_density,
     table_names,
 )
-from cosmolib.data.suites import (
-    Suite,
-    blocks_of_maps,
-    mean_surface_density,
-    off_fiducial,
-    open_files,
-    read_table,
-)
+from cosmolib.data.suites import Suite, blocks_of_maps, open_files
+from cosmolib.data.tables import Table, layout_of, off_fiducial, other_parameters, read_table
 
-MASS_TOLERANCE = 0.05  # a box keeps its mass; table and maps that do not match miss by far more
+_MASS_TOLERANCE = 0.05  # a box keeps its mass; table and maps that do not match differ far more
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """One file that was checked."""
+    """The result of checking one file."""
 
     path: Path
-    what: str  # what it is, by its name
-    found: str  # what it holds; empty where it could not be read
-    problem: str | None  # the first thing that is wrong, None if nothing is
+    what: str  # kind of file, by its name
+    found: str  # its contents; empty where it could not be read
+    problem: str | None  # the first fault, None without one
 
     def __str__(self):
         whole = "whole, nothing wrong found" if self.problem is None else "NOT usable"
@@ -48,11 +41,11 @@ class Report:
 
 
 def check_suite(suite: Suite) -> str:
-    """Read every pixel of a suite and report what it holds.
+    """Read every pixel of a suite and describe its contents.
 
-    Besides the values, the mass is checked: a simulation's mean map of total matter must be
-    `mean_surface_density` of its row, within 5 % in the median. Rows in another order, or maps in
-    other units, fail.
+    The mass is checked as well: a simulation's mean map of total matter must be
+    `mean_surface_density` of its row, within 5 % in the median. This refuses rows in another order,
+    and maps in other units.
 
     Raises
     ------
@@ -82,18 +75,16 @@ def check_suite(suite: Suite) -> str:
         lines.append(f"  log10 of the pixels: mean {mean:.4f}, standard deviation {std:.4f}")
     if suite.cut != "none":
         lines.append(f"  cut from the raw maps: {suite.cut}")
-    lines += _parameter_lines(suite.params, suite.others)
+    lines += _parameter_lines(suite)
     if suite.field == "Mtot" and suite.cut == "none":
-        deviation = np.abs(
-            np.concatenate(means) / mean_surface_density(suite.params[:, 0], suite.box_size) - 1
-        )  # (n,)
-        if not np.median(deviation) <= MASS_TOLERANCE:
+        expected = mean_surface_density(suite.params[:, 0], suite.box_size)
+        deviation = np.abs(np.concatenate(means) / expected - 1)  # (n,)
+        if not np.median(deviation) <= _MASS_TOLERANCE:
             raise ValueError(
                 f"{suite.maps_path}: found simulations whose mean density is off by "
                 f"{np.median(deviation):.0%} (median), expected Omega_m x "
                 f"{mean_surface_density(1, suite.box_size):.4g} (Msun/h)/(Mpc/h)^2 within "
-                f"{MASS_TOLERANCE:.0%}: "
-                f"other units, or not the rows of {suite.params_path.name}"
+                f"{_MASS_TOLERANCE:.0%}: other units, or not the rows of {suite.params_path.name}"
             )
         lines.append(f"  mean density against Omega_m: within {deviation.max():.2g} of it")
     lines.append(f"  parameters {suite.params_path}")
@@ -106,17 +97,17 @@ def _of_cmd(sim_set: str, n: int) -> str:
     return "" if whole in (None, n) else f" (CMD's own {sim_set} has {whole})"
 
 
-def _parameter_lines(params, others) -> list[str]:
-    lines = [f"  table of {layout_of(others)}"]
-    if others is not None:
-        varied = off_fiducial(params, others)[:, len(PARAMETERS) :]  # (n, 22)
+def _parameter_lines(table: Suite | Table) -> list[str]:
+    lines = [f"  table of {layout_of(table.others)}"]
+    if table.others is not None:
+        varied = off_fiducial(table.params, table.others)[:, len(PARAMETERS) :]  # (n, 22)
         names = [name for name, any_ in zip(other_parameters(), varied.any(0), strict=True) if any_]
         lines.append(
             f"  {varied.any(1).sum()} simulations vary others than the six: {', '.join(names)}"
         )
     return lines + [
         f"  {name:8s} {column.min():.4g} to {column.max():.4g}"
-        for name, column in zip(PARAMETERS, params.T, strict=True)
+        for name, column in zip(PARAMETERS, table.params.T, strict=True)
     ]
 
 
@@ -128,15 +119,15 @@ def check_path(
     Parameters
     ----------
     path
-        A file of maps, its table beside it or one folder up; a table; or a folder in one of CMD's
-        layouts. A file that was downloaded must still have its SHA-256.
+        A file of maps, with its table next to it or one folder up; a table; or a folder in one of
+        CMD's layouts. A downloaded file must still have its SHA-256.
     suite, sim_set
-        Of a folder, only the files of this suite and set.
+        Restrict a folder to the files of this suite and set.
 
     Returns
     -------
     list of Report
-        One a file. A bad one does not keep the others from being checked.
+        One per file, including those with faults.
 
     Raises
     ------
@@ -146,54 +137,57 @@ def check_path(
     path = Path(path)
     if path.is_file() and not (path.name.startswith("Maps_") and path.suffix == ".npy"):
         return [_check_other(path)]
-    found = [path] if path.is_file() else sorted(path.rglob("Maps_*.npy"))
-    named = [(file, FILE_NAME.fullmatch(file.name)) for file in found]
+    files = [path] if path.is_file() else sorted(path.rglob("Maps_*.npy"))
+    matches = [(file, FILE_NAME.fullmatch(file.name)) for file in files]
     wanted = [
         (file, match)
-        for file, match in named
+        for file, match in matches
         if match and suite in (None, match["name"]) and sim_set in (None, match["sim_set"])
     ]
     if not wanted:
         if not path.exists():
             raise FileNotFoundError(f"{path}: found no such file, expected CMD maps or a folder")
         form = f"Maps_<field>_{suite or '<suite>'}_{sim_set or '<set>'}_z=0.00.npy"
-        state = f"{len(found)} file(s) of other names" if found else "no maps"
+        state = f"{len(files)} file(s) of other names" if files else "no maps"
         raise FileNotFoundError(f"{path}: found {state}, expected {form}")
     return [_check_maps(file, **match.groupdict()) for file, match in wanted]
 
 
 def _check_maps(path: Path, field: str, name: str, sim_set: str) -> Report:
-    what = f"maps of field {field}, suite {name}, set {sim_set}, z = 0"
-    try:
-        tables = table_names(name, sim_set)
-        siblings = [path.parent, path.parent.parent]
-        siblings.append(path.parent.parent / name.removeprefix("Nbody_"))  # of the twin
-        table = find(siblings, tables, f"{name} parameters")
-        found = check_suite(open_files(path, table, name, field, sim_set))
-        for file in (path, table):
-            if checksums.verify(file, full=True) == "verified":
-                found += f"\n  SHA-256 as downloaded: {file.name}"
-    except (ValueError, OSError) as error:
-        return Report(path, what, "", " ".join(str(error).split()))
-    return Report(path, what, found, None)
+    def found():
+        folders = [path.parent, path.parent.parent]
+        folders.append(path.parent.parent / name.removeprefix("Nbody_"))  # of the twin
+        table = find(folders, table_names(name, sim_set), f"{name} parameters")
+        return [check_suite(open_files(path, table, name, field, sim_set)), *_hashes(path, table)]
+
+    return _report(path, f"maps of field {field}, suite {name}, set {sim_set}, z = 0", found)
 
 
 def _check_other(path: Path) -> Report:
-    """Check a file that is not called maps: a table, or nothing of ours."""
+    """Check a file that is not named as maps: a table, or an unknown file."""
     match = TABLE_NAME.fullmatch(path.name)
     if not match:
         expected = "Maps_<field>_<suite>_<set>_z=0.00.npy or params_<set>_<suite>.txt"
         state = "an unfinished download" if path.suffix == ".part" else "another name"
         return Report(path, "unknown", "", f"{path}: found {state}, expected {expected}")
     name, sim_set = match["name"], match["sim_set"] or "LH"
-    what = f"parameters of suite {name}, set {sim_set}"
-    try:
+
+    def found():
         table = read_table(path, name, sim_set)
         count = len(table.params)
-        lines = [f"  {count} simulations{_of_cmd(sim_set, count)}"]
-        lines += _parameter_lines(table.params, table.others)
-        if checksums.verify(path, full=True) == "verified":
-            lines.append("  SHA-256 as downloaded")
+        simulations = f"  {count} simulations{_of_cmd(sim_set, count)}"
+        return [simulations, *_parameter_lines(table), *_hashes(path)]
+
+    return _report(path, f"parameters of suite {name}, set {sim_set}", found)
+
+
+def _hashes(*paths):
+    downloaded = [path for path in paths if checksums.verify(path, full=True) == "verified"]
+    return [f"  SHA-256 as downloaded: {path.name}" for path in downloaded]
+
+
+def _report(path, what, found) -> Report:
+    try:
+        return Report(path, what, "\n".join(found()), None)
     except (ValueError, OSError) as error:
         return Report(path, what, "", " ".join(str(error).split()))
-    return Report(path, what, "\n".join(lines), None)

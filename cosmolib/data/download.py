@@ -22,8 +22,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cosmolib.data import checksums, cmd_format
-from cosmolib.data.lite import embedded_suites
-from cosmolib.data.suites import read_table
+from cosmolib.data.lite import SUITES
+from cosmolib.data.tables import read_table
 from cosmolib.study.io import read_json, redact, write_json
 from cosmolib.study.locks import Busy, held
 
@@ -56,7 +56,7 @@ def download(
         The server has no such file or fails, the disk is full, or curl is missing.
     """
     for key, value in (("suite", suite), ("set", sim_set), ("field", field)):
-        if not re.fullmatch(r"(Nbody_)?[A-Za-z0-9-]+", str(value)) or value in embedded_suites():
+        if not re.fullmatch(r"(Nbody_)?[A-Za-z0-9-]+", str(value)) or value in SUITES:
             raise ValueError(f"{key}: found {value!r}, expected one that CMD's server has")
     if not re.fullmatch(r"https?://[^/\s]\S*", url):
         raise ValueError(f"url: found {url!r}, expected one that starts with http:// or https://")

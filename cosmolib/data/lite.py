@@ -19,20 +19,16 @@ from __future__ import annotations
 import hashlib
 import lzma
 import os
-import re
 import reprlib
 from decimal import Decimal
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import BaseModel, Field, PositiveInt, ValidationError, model_validator
 
-from cosmolib.study.io import (
-    REPOSITORY,
-    atomic_path,
-    check_writable,
-    read_json,
-    sweep,
-)
+from cosmolib.data.cmd_format import MAPS_PER_SIMULATION, map_names
+from cosmolib.study.io import REPOSITORY, atomic_path, check_writable, read_json, sweep
 from cosmolib.study.locks import LOCK, held
 
 DATA = REPOSITORY / "data" / "lite"
@@ -42,48 +38,64 @@ STEP = Decimal("0.04")  # dex
 RATIO_STEP = Decimal("0.004")  # dex
 LEVEL_ZERO = 200  # level 0 is 1e8 (Msun/h)/(Mpc/h)^2, level 255 is 1.6e18
 RATIO_ZERO = 128
-# at A_SN1 = 100 a void gains up to 0.64 dex, while no pixel can lose more than the baryons
-RATIO_ZEROS = {"EX": 64}  # other sets: RATIO_ZERO
-CHUNK = 100  # simulations
-MOST = 100_000  # simulations that a manifest may speak of
-MAPS = 15  # a simulation
 SUITES = ("Lite", "Nbody_Lite")
-SETS = ("LH", "CV", "1P", "EX")  # `lite.generate.set_table` says what they are
+SETS = ("LH", "CV", "1P", "EX")  # described by `lite.generate.set_table`
+
+_Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
-def embedded_suites():
-    """Names of the suites that come with the repository."""
-    return SUITES
+class Chunk(BaseModel, strict=True):
+    """One file of the simulations ``first`` and following, of both suites."""
+
+    file: Annotated[str, Field(pattern=r"^[a-z0-9]+-[0-9]{4}\.xz$")]
+    first: int
+    simulations: PositiveInt
+    sha256: _Digest
 
 
-def embedded_sets():
-    """Names of the sets of simulations that both embedded suites have."""
-    return SETS
+class Packed(BaseModel, strict=True):
+    """What the manifest records of one set: its chunks, and the SHA-256 of the expanded maps."""
+
+    simulations: Annotated[int, Field(ge=1, le=100_000)]
+    grid: Annotated[int, Field(ge=8, le=1024)]
+    chunks: list[Chunk]
+    expanded: dict[str, _Digest]
+
+    @model_validator(mode="after")
+    def _complete(self):
+        sizes = [chunk.simulations for chunk in self.chunks]
+        firsts = [sum(sizes[:i]) for i in range(len(sizes) + 1)]
+        if [*(chunk.first for chunk in self.chunks), self.simulations] != firsts:
+            raise ValueError("the chunks do not hold all simulations in order")
+        if self.expanded.keys() != {*SUITES}:
+            raise ValueError(f"expanded maps of {', '.join(SUITES)} are needed")
+        return self
 
 
 def packed_files():
     """Names of the files in ``data/lite/`` that the suites are expanded from."""
-    sets = [_read_manifest(DATA / MANIFEST, sim_set)["chunks"] for sim_set in SETS]
-    return [MANIFEST, *map(table_name, SETS), *(chunk["file"] for one in sets for chunk in one)]
+    chunks = [chunk for name in SETS for chunk in _read_manifest(DATA / MANIFEST, name).chunks]
+    return [MANIFEST, *map(table_name, SETS), *(chunk.file for chunk in chunks)]
 
 
 def table_name(sim_set):
     """File of a set's parameters and seeds in ``data/lite/``."""
-    return TABLE if _known(sim_set) == "LH" else f"CosmoAstroSeed_Lite_{sim_set}.txt"
-
-
-def _known(sim_set):
     if sim_set not in SETS:
         raise ValueError(f"set {sim_set!r} is not embedded, expected one of {', '.join(SETS)}")
-    return sim_set
+    return TABLE if sim_set == "LH" else f"CosmoAstroSeed_Lite_{sim_set}.txt"
 
 
-def _powers_of_ten(step, zero):
+def ratio_zero_of(sim_set):
+    """Byte of equal twins; at A_SN1 = 100 (EX) a void gains 0.64 dex, no pixel loses as much."""
+    return 64 if sim_set == "EX" else RATIO_ZERO
+
+
+def powers_of_ten(step, zero):
     """``10^(step (i - zero))`` for a byte i, correctly rounded: (256,) float64."""
     return np.array([float(Decimal(10) ** (step * (i - zero))) for i in range(256)])
 
 
-def _predict(left, up, corner):
+def predict(left, up, corner):
     """MED predictor of ITU-T T.87: the median of left, up and left + up - corner."""
     gradient = left + up - corner
     return np.clip(gradient, np.minimum(left, up), np.maximum(left, up))
@@ -96,7 +108,7 @@ def _levels(residuals):
     padded = np.zeros((size + 1, size + 1, n), np.int16)
     for i in range(size):
         for j in range(size):
-            predicted = _predict(padded[i + 1, j], padded[i, j + 1], padded[i, j])
+            predicted = predict(padded[i + 1, j], padded[i, j + 1], padded[i, j])
             padded[i + 1, j + 1] = (predicted + residuals[i, j]) & 255
     return np.ascontiguousarray(np.moveaxis(padded[1:, 1:], -1, 0)).astype(np.uint8)
 
@@ -115,20 +127,22 @@ def decode(blob, n_maps, grid, ratio_zero=RATIO_ZERO):
         raise ValueError(f"chunk expands to {len(payload)} bytes, expected {expected}")
     coded = np.frombuffer(payload, np.uint8, 2 * pixels).reshape(2, n_maps, grid, grid)
     factors = np.frombuffer(payload, "<f8", offset=2 * pixels).reshape(2, n_maps, 1, 1)
-    gravity = _powers_of_ten(STEP, -LEVEL_ZERO)[_levels(coded[0])]
-    feedback = gravity * _powers_of_ten(RATIO_STEP, ratio_zero)[coded[1]]
+    gravity = powers_of_ten(STEP, -LEVEL_ZERO)[_levels(coded[0])]
+    feedback = gravity * powers_of_ten(RATIO_STEP, ratio_zero)[coded[1]]
     gravity *= factors[0]
     feedback *= factors[1]
     return gravity.astype(np.float32), feedback.astype(np.float32)
 
 
-def _table_rows(path):
+def table_rows(path):
+    """Return the parameters of a ``CosmoAstroSeed`` table as text, one line per simulation."""
     lines = [line.split() for line in path.read_text().splitlines()]
     return [" ".join(line[1:7]) for line in lines if line and not line[0].startswith("#")]
 
 
-def _maps_name(suite, sim_set):
-    return f"Maps_Mtot_{suite}_{sim_set}_z=0.00.npy"
+def maps_path(folder, suite, sim_set):
+    """Path of the maps of a suite and set below a folder."""
+    return Path(folder) / suite / map_names("Mtot", suite, sim_set)[0]
 
 
 def cache_folder():
@@ -139,10 +153,10 @@ def cache_folder():
 
 
 def expand(name, cache_dir=None, data=DATA, sim_set="LH"):
-    """Expand one set of an embedded suite into CMD-format files, once.
+    """Expand one set of both embedded suites into CMD-format files, unless done before.
 
-    Both twins are expanded together, and no other set. Every chunk is checked by its SHA-256 before
-    it is read, and the expanded maps before they get their name, so a file that is there is whole.
+    Every chunk is checked by its SHA-256 before it is decoded, and the expanded maps before they
+    get their final name, so existing files are complete.
 
     Parameters
     ----------
@@ -153,7 +167,7 @@ def expand(name, cache_dir=None, data=DATA, sim_set="LH"):
     data : path
         The shipped chunks.
     sim_set : str
-        One of `embedded_sets`.
+        One of `SETS`.
 
     Returns
     -------
@@ -163,15 +177,15 @@ def expand(name, cache_dir=None, data=DATA, sim_set="LH"):
     Raises
     ------
     ValueError
-        If the name or the set is not embedded, or a chunk is damaged.
+        The name or the set is not embedded, or a chunk is damaged.
     FileNotFoundError
-        If the repository's ``data/lite`` is not there.
+        The repository's ``data/lite`` is missing.
     OSError
-        If the cache cannot be written: names the variable that moves it.
+        The cache cannot be written.
     """
     if name not in SUITES:
         raise ValueError(f"{name!r} is not embedded, expected one of {', '.join(SUITES)}")
-    _known(sim_set)
+    table_name(sim_set)  # refuses an unknown set
     data = Path(data)
     if not (data / MANIFEST).exists():
         raise FileNotFoundError(
@@ -181,7 +195,7 @@ def expand(name, cache_dir=None, data=DATA, sim_set="LH"):
     packed = _read_manifest(data / MANIFEST, sim_set)
     # named after its content, so that a longer suite never mixes with an older expansion
     folder = "lite" if sim_set == "LH" else f"lite-{sim_set.lower()}"
-    folder = Path(cache_dir or cache_folder()) / f"{folder}-{packed['expanded']['Lite'][:12]}"
+    folder = Path(cache_dir or cache_folder()) / f"{folder}-{packed.expanded['Lite'][:12]}"
     done = [folder / suite / f"params_{sim_set}_{suite}.txt" for suite in SUITES]
     if not all(path.exists() for path in done):
         check_writable(folder, "COSMOLIB_CACHE")
@@ -194,78 +208,64 @@ def expand(name, cache_dir=None, data=DATA, sim_set="LH"):
 
 
 def _read_manifest(path, sim_set):
-    """Return what the manifest says of a set, after checking all that is used of it."""
+    """Return the checked manifest of one set."""
     manifest = read_json(path)
-    whole = isinstance(manifest, dict)
-    small = manifest.get("sets", {}) if whole else {}
-    packed = (
-        manifest if sim_set == "LH" else small.get(sim_set) if isinstance(small, dict) else None
-    )
-    if whole and (packed is None or (isinstance(packed, dict) and "chunks" not in packed)):
-        raise ValueError(f"{path}: found no set {sim_set}; `python -m lite` makes it")
     try:
-        simulations, grid = packed["simulations"], packed["grid"]
-        sound = type(simulations) is int and type(grid) is int
-        sound = sound and 1 <= simulations <= MOST and 8 <= grid <= 1024
-        hashes = [packed["expanded"][suite] for suite in SUITES]
-        first = 0
-        for chunk in packed["chunks"]:
-            sound = sound and (type(chunk["first"]), chunk["first"]) == (int, first)
-            sound = sound and type(chunk["simulations"]) is int and chunk["simulations"] > 0
-            if not re.fullmatch(r"[a-z0-9]+-\d{4}\.xz", chunk["file"]):  # a file beside it
-                raise ValueError(f"the chunk {reprlib.repr(chunk['file'])}")
-            hashes.append(chunk["sha256"])
-            first += chunk["simulations"]
-        sound = sound and first == simulations
-        if not (sound and all(re.fullmatch("[0-9a-f]{64}", digest) for digest in hashes)):
-            raise ValueError("sizes or checksums that do not fit together")
-    except (TypeError, KeyError, ValueError) as error:
-        found = error if type(error) is ValueError else f"no manifest ({error!r:.80})"
-        raise ValueError(
-            f"{path}: found {found}, expected the one of the repository; restore it with "
-            "`git checkout`"
-        ) from None
-    return packed
+        found = manifest if sim_set == "LH" else manifest.get("sets", {}).get(sim_set)
+        if found is None or (sim_set == "LH" and "chunks" not in found):
+            raise ValueError(f"{path}: found no set {sim_set}; `python -m lite` makes it")
+        return Packed.model_validate(found)
+    except (AttributeError, TypeError):
+        reason = f"{reprlib.repr(manifest)}, no manifest"
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "sizes"
+        reason = f"{place} = {reprlib.repr(first['input'])} ({first['msg']})"
+    raise ValueError(
+        f"{path}: found {reason}, expected the manifest of the repository; restore it with "
+        "`git checkout`"
+    )
 
 
 def _expand_all(packed, data, folder, sim_set):
-    grid, simulations = packed["grid"], packed["simulations"]
-    shape = (MAPS * simulations, grid, grid)
-    table = "\n".join(_table_rows(data / table_name(sim_set))[:simulations])
-    paths = {suite: folder / suite / _maps_name(suite, sim_set) for suite in SUITES}
+    grid, shape = packed.grid, (MAPS_PER_SIMULATION * packed.simulations, packed.grid, packed.grid)
+    table = "\n".join(table_rows(data / table_name(sim_set))[: packed.simulations])
+    paths = {suite: maps_path(folder, suite, sim_set) for suite in SUITES}
     with atomic_path(paths["Lite"]) as lite, atomic_path(paths["Nbody_Lite"]) as nbody:
         files = {
-            "Lite": np.lib.format.open_memmap(lite, "w+", np.float32, shape),
-            "Nbody_Lite": np.lib.format.open_memmap(nbody, "w+", np.float32, shape),
+            suite: np.lib.format.open_memmap(path, "w+", np.float32, shape)
+            for suite, path in (("Nbody_Lite", nbody), ("Lite", lite))
         }
         hashes = {suite: hashlib.sha256() for suite in SUITES}
-        for chunk in packed["chunks"]:
-            path = data / chunk["file"]
-            if not path.is_file():
-                raise FileNotFoundError(f"{path}: found no such file, expected a chunk of maps")
-            blob = path.read_bytes()
-            found = hashlib.sha256(blob).hexdigest()
-            if found != chunk["sha256"]:
-                raise ValueError(
-                    f"{path}: damaged, SHA-256 is {found}, expected {chunk['sha256']}; "
-                    "restore it with `git checkout`"
-                )
-            zero = RATIO_ZEROS.get(sim_set, RATIO_ZERO)
-            try:
-                maps = decode(blob, MAPS * chunk["simulations"], grid, zero)
-            except (ValueError, lzma.LZMAError) as error:
-                raise ValueError(f"{path}: found {error}, expected {grid}^2 maps") from None
-            start = MAPS * chunk["first"]
-            for suite, block in zip(("Nbody_Lite", "Lite"), maps, strict=True):
+        for chunk in packed.chunks:
+            maps = _read_chunk(data / chunk.file, chunk, grid, ratio_zero_of(sim_set))
+            start = MAPS_PER_SIMULATION * chunk.first
+            for suite, block in zip(files, maps, strict=True):
                 files[suite][start : start + len(block)] = block
                 hashes[suite].update(block.tobytes())
         for suite in SUITES:
-            found, expected = hashes[suite].hexdigest(), packed["expanded"][suite]
+            found, expected = hashes[suite].hexdigest(), packed.expanded[suite]
             if found != expected:
                 raise ValueError(
                     f"{paths[suite]}: expanded maps have SHA-256 {found}, expected {expected}"
                 )
             files[suite].flush()
-    for suite in SUITES:  # last, as the sign that the maps are whole
+    for suite in SUITES:  # last, as the sign that the maps are complete
         with atomic_path(folder / suite / f"params_{sim_set}_{suite}.txt") as temporary:
             temporary.write_text("# Omega_m sigma_8 A_SN1 A_AGN1 A_SN2 A_AGN2\n" + table + "\n")
+
+
+def _read_chunk(path, chunk, grid, ratio_zero):
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: found no such file, expected a chunk of maps")
+    blob = path.read_bytes()
+    found = hashlib.sha256(blob).hexdigest()
+    if found != chunk.sha256:
+        raise ValueError(
+            f"{path}: damaged, SHA-256 is {found}, expected {chunk.sha256}; "
+            "restore it with `git checkout`"
+        )
+    try:
+        return decode(blob, MAPS_PER_SIMULATION * chunk.simulations, grid, ratio_zero)
+    except (ValueError, lzma.LZMAError) as error:
+        raise ValueError(f"{path}: found {error}, expected {grid}^2 maps") from None

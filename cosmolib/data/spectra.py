@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from cosmolib.data.arrays import checked_maps, map_blocks, mode_numbers, one_per_map
+from cosmolib.data.cmd_format import BOX_SIZE
 from cosmolib.data.scaling import signed_log
-from cosmolib.data.suites import BOX_SIZE
 
 # Logs of powers are taken no lower than this [(Mpc/h)^2]: far below the power of any map (1e-3 and
 # more), far above what single precision leaves where a Fourier cut took every mode (1e-12).

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from cosmolib.data.arrays import checked_maps
+from cosmolib.data.cmd_format import BOX_SIZE
 from cosmolib.data.spectra import cross_power
-from cosmolib.data.suites import BOX_SIZE
 from cosmolib.interpretation.cosmic_web import WEB_CLASSES
 from cosmolib.training.scores import as_estimate, average, bootstrap
 

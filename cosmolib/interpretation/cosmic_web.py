@@ -11,8 +11,8 @@ import torch
 from scipy.ndimage import distance_transform_edt, maximum_filter
 
 from cosmolib.data.arrays import checked_maps
+from cosmolib.data.cmd_format import BOX_SIZE
 from cosmolib.data.spectra import in_blocks
-from cosmolib.data.suites import BOX_SIZE
 
 WEB_CLASSES = ("void", "filament", "halo")  # codes 0, 1, 2 of `web_classes`
 SMOOTHING = 0.5  # [Mpc/h] of the density before classes and peaks are found

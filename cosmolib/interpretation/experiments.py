@@ -17,8 +17,9 @@ from scipy.stats import spearmanr
 
 from cosmolib.cuts.apply import cut_mask
 from cosmolib.cuts.grammar import Cut
+from cosmolib.data.cmd_format import MAPS_PER_SIMULATION
 from cosmolib.data.scaling import Scaling
-from cosmolib.data.suites import MAPS_PER_SIMULATION, map_indices
+from cosmolib.data.suites import map_indices
 from cosmolib.interpretation import sanity_checks
 from cosmolib.interpretation.attribution import (
     Attribution,

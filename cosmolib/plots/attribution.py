@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from cosmolib.data.arrays import checked_maps
-from cosmolib.data.suites import BOX_SIZE, LABELS
+from cosmolib.data.cmd_format import BOX_SIZE, LABELS
 from cosmolib.plots.results import points
 from cosmolib.plots.style import K_LABEL, LINE_STYLES, MARKERS, density_image
 

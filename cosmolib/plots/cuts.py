@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.colors import Normalize
 
 from cosmolib.data.arrays import checked_maps
-from cosmolib.data.suites import BOX_SIZE, LABELS
+from cosmolib.data.cmd_format import BOX_SIZE, LABELS
 from cosmolib.plots.style import (
     DENSITY_LABEL,
     K_LABEL,

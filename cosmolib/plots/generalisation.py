@@ -9,7 +9,8 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 
-from cosmolib.data.suites import FIDUCIAL, LABELS
+from cosmolib.data.cmd_format import LABELS
+from cosmolib.data.tables import FIDUCIAL
 from cosmolib.plots.results import GREY, points
 from cosmolib.plots.style import LINE_STYLES, MARKERS, suite_label
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from cosmolib.cuts.grammar import Cut
 from cosmolib.data.arrays import checked_maps
-from cosmolib.data.suites import BOX_SIZE, LABELS
+from cosmolib.data.cmd_format import BOX_SIZE, LABELS
 from cosmolib.plots.style import MARKERS, density_image, suite_label
 
 GREY = "0.35"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 
-from cosmolib.data.suites import LABELS
+from cosmolib.data.cmd_format import LABELS
 from cosmolib.plots.attribution import GREY, METHOD_NAMES
 from cosmolib.plots.results import cut_label, points
 from cosmolib.plots.style import LINE_STYLES, MARKERS

@@ -18,7 +18,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.ticker import FormatStrFormatter, NullFormatter
 
 from cosmolib.data.arrays import checked_map, checked_maps, checked_numbers
-from cosmolib.data.suites import BOX_SIZE, LABELS, PARAMETERS
+from cosmolib.data.cmd_format import BOX_SIZE, LABELS, PARAMETERS
 
 DENSITY_RANGE = (2e10, 1e13)  # (Msun/h)/(Mpc/h)^2; of Lite's pixels 1 % or so lie outside
 DENSITY_LABEL = r"surface density $\Sigma$ [$(M_\odot/h)\,/\,(\mathrm{Mpc}/h)^2$]"

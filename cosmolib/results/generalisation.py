@@ -13,18 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cosmolib.data.cmd_format import BOX_SIZE, MAPS_PER_SIMULATION, PARAMETERS
 from cosmolib.data.scaling import fit_scaling
-from cosmolib.data.suites import (
-    BOX_SIZE,
-    MAPS_PER_SIMULATION,
-    PARAMETERS,
-    Suite,
-    map_indices,
-    off_fiducial,
-    open_suite,
-    simulation_of,
-    subset,
-)
+from cosmolib.data.suites import Suite, map_indices, open_suite, simulation_of, subset
+from cosmolib.data.tables import off_fiducial
 from cosmolib.study.profile import Profile
 from cosmolib.study.run import Run
 from cosmolib.training.dataset import MapsOnDisk, denormalise, fill_range, study_split, truth_of

@@ -34,9 +34,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cosmolib.data.cmd_format import other_parameters
-from cosmolib.data.lite import embedded_suites
-from cosmolib.data.suites import PARAMETERS, Suite, off_fiducial, open_suite, suites_at_hand
+from cosmolib.data import lite
+from cosmolib.data.cmd_format import PARAMETERS
+from cosmolib.data.suites import Suite, open_suite, suites_at_hand
+from cosmolib.data.tables import off_fiducial, other_parameters
 from cosmolib.results.baseline import stored_baseline
 from cosmolib.results.controls import pairs
 from cosmolib.results.generalisation import SCALINGS_FROM, cross_evaluate, describe, responses
@@ -87,7 +88,7 @@ def _dataset(suites):
     own = dict.fromkeys(n for s in suites if (n := s.removeprefix("Nbody_")) in SUITES)
     if own:
         return ", ".join(own)
-    return "Lite" if set(suites) <= set(embedded_suites()) else "CMD"
+    return "Lite" if set(suites) <= set(lite.SUITES) else "CMD"
 
 
 def results_table(

@@ -20,9 +20,9 @@ from pydantic import (
 )
 
 from cosmolib.cuts.grammar import Cut
+from cosmolib.data import lite
 from cosmolib.data.cmd_format import PARAMETERS, SIMULATIONS
-from cosmolib.data.lite import embedded_sets, embedded_suites
-from cosmolib.data.suites import parameter_ranges
+from cosmolib.data.tables import parameter_ranges
 from cosmolib.study.io import FOLDER_NAME, REPOSITORY, is_folder_name, read_yaml
 from cosmolib.study.registry import NETWORKS, load_plugins
 
@@ -91,7 +91,7 @@ def _architecture(text: str) -> str:
 
 def _is_embedded(data: dict) -> bool:
     """Whether an embedded suite is read; False where the values that decide it are invalid."""
-    shipped = any(name in embedded_suites() for name in data.get("suites", ()))
+    shipped = any(name in lite.SUITES for name in data.get("suites", ()))
     return shipped and data.get("data_dir", "") is None
 
 
@@ -106,7 +106,7 @@ Name = Annotated[
     str, BeforeValidator(_as_text, json_schema_input_type=str | int), AfterValidator(_name)
 ]
 Word = Annotated[str, AfterValidator(_word)]
-SuiteName = Annotated[str, _of_plugins(_suite), Field(examples=list(embedded_suites()))]
+SuiteName = Annotated[str, _of_plugins(_suite), Field(examples=list(lite.SUITES))]
 CutText = Annotated[
     str, _of_plugins(_cut), Field(examples=["none", "kmax:4", "above:delta=3:mean"])
 ]
@@ -228,7 +228,7 @@ class Profile(BaseModel):
     @field_validator("field", "sim_set")
     @classmethod
     def _shipped(cls, value, info):
-        known = {"field": ("Mtot",), "sim_set": embedded_sets()}[info.field_name]
+        known = {"field": ("Mtot",), "sim_set": lite.SETS}[info.field_name]
         if _is_embedded(info.data) and value not in known:
             raise ValueError(f"found {value!r}, expected {' or '.join(known)}, as embedded")
         return value

@@ -17,21 +17,19 @@ import torch
 from cosmolib.cuts.apply import cut_stack, positive_range
 from cosmolib.cuts.grammar import Cut
 from cosmolib.data.arrays import checked_maps, in_parallel
-from cosmolib.data.cmd_format import cut_note, cut_of
+from cosmolib.data.cmd_format import MAPS_PER_SIMULATION, PARAMETERS, cut_note, cut_of
 from cosmolib.data.scaling import Scaling, fit_scaling, scale_in_place
 from cosmolib.data.suites import (
-    MAPS_PER_SIMULATION,
-    PARAMETERS,
     Split,
     Suite,
     map_indices,
     open_suite,
-    parameter_ranges,
     read_maps,
     simulation_of,
     split_simulations,
     subset,
 )
+from cosmolib.data.tables import parameter_ranges
 from cosmolib.study.io import atomic_path, sweep, write_json
 from cosmolib.study.locks import LOCK, held
 from cosmolib.study.profile import Profile

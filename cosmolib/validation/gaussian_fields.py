@@ -15,10 +15,9 @@ from scipy.interpolate import CubicSpline
 from cosmolib.cuts.apply import EDGE_TOLERANCE
 from cosmolib.cuts.noise import REFERENCE_DENSITY
 from cosmolib.data.arrays import checked_maps, map_blocks, mode_numbers
-from cosmolib.data.suites import BOX_SIZE, SLAB_DEPTH, parameter_ranges
+from cosmolib.data.cmd_format import BOX_SIZE, HUBBLE, SLAB_DEPTH, SPECTRAL_INDEX
+from cosmolib.data.tables import parameter_ranges
 
-HUBBLE = 0.6711  # h of CAMELS, arXiv:2010.00619
-SPECTRAL_INDEX = 0.9624  # n_s of CAMELS
 TARGETS = ("Omega_m", "sigma_8")  # the two parameters of a Gaussian map
 
 _LOBES = 40  # of the slab's window that the projection integrates over: the rest is below 1e-3

@@ -19,7 +19,8 @@ import numpy as np
 from cosmolib.cuts.apply import EDGE_TOLERANCE
 from cosmolib.cuts.noise import REFERENCE_DENSITY
 from cosmolib.data.arrays import checked_maps
-from cosmolib.data.suites import BOX_SIZE, FIDUCIAL, parameter_ranges
+from cosmolib.data.cmd_format import BOX_SIZE
+from cosmolib.data.tables import FIDUCIAL, parameter_ranges
 from cosmolib.validation.gaussian_fields import gaussian_maps, lognormal_maps, theory_spectrum
 
 DELTA = 0.5  # overdensity, of the fiducial mean, that parts dense from empty pixels

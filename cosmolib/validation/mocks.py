@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cosmolib.cuts.grammar import Cut
-from cosmolib.data.suites import BOX_SIZE, parameter_ranges
+from cosmolib.data.cmd_format import BOX_SIZE
+from cosmolib.data.tables import parameter_ranges
 from cosmolib.validation.gaussian_fields import (
     TARGETS,
     Posterior,
