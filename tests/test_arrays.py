@@ -161,7 +161,6 @@ SCALED_MAPS = {
     "attribution.make_baseline training": lambda net, m: attribution.make_baseline(
         "void", SCALED, train_x=m
     ),
-    "evaluation.predict": training_run.predict,
     "inputs.network_inputs": lambda net, m: dataset.network_inputs(m),
     "posteriors.network_features": flow_posterior.network_features,
     "sanity.moved_attributions": lambda net, m: sanity_checks.moved_attributions(
@@ -214,13 +213,13 @@ OTHERS = {
     "arrays.one_per_map",
     "networks.MomentNetwork.forward", "networks.O3.forward", "networks.Pooled.forward",
     "networks.O3.features", "networks.Pooled.features",
-    "networks.folded", "training.augment", "devices.compiled",  # hot loops on checked batches
+    "training.augment", "devices.compiled",  # hot loops on checked batches
     "scaling.transform", "scaling.signed_log",  # the same
     "interpretation.occlusion", "interpretation.under_share",  # to `occlude` and `summaries`
     "interpretation.against_retraining",
     "evaluation.as_predictions", "inputs.cut_maps", "inputs.truth_of", "suites.read_maps",  # places
     "simulate.power_3d", "simulate.feedback_displacement",  # meshes of a simulation of ours
-    "summaries.mean_estimate", "scores.average", "scores.paired_difference",  # numbers per map
+    "summaries.mean_estimate", "scores.average",  # numbers per map
     "plots.quantile_groups", "plots.band", "plots_results.study_history",
     "plots_results.study_slices", "plots_results.importances",
     "plots_validation.planted_r2", "plots_validation.planted_attribution",
@@ -402,7 +401,7 @@ def test_attributions_of_what_a_profile_stores(tiny_suite_dir, tmp_path):
         values = attribution.attribute(
             subject.network, x, "integrated_gradients", 0, **options
         ).values
-        mean, _ = training_run.predict(subject.network, x)
+        mean, _ = training_fit.run_network(subject.network, x)
         curve = sanity_checks.replacement_curve(
             subject.network, x, values, 0, baseline=baseline, fractions=[0.5]
         )

@@ -7,15 +7,13 @@ import pytest
 import torch
 from conftest import lognormal_maps, write_suite_files
 
-from cosmolib.data.scaling import fit_scaling
 from cosmolib.data.suites import map_indices, open_suite, parameter_ranges, split_simulations
 from cosmolib.results.baseline import summary_baseline
 from cosmolib.study.profile import load_profile
-from cosmolib.study.run import Run
 from cosmolib.training.dataset import prepare_data
 from cosmolib.training.fit import fit, seeded
 from cosmolib.training.networks import build_network
-from cosmolib.training.run import predict_test, train_run
+from cosmolib.training.predictions import predict_test
 from cosmolib.training.scores import r2
 
 
@@ -55,16 +53,6 @@ def test_training_does_not_see_the_test_maps(suite, profile, cut):
     assert torch.equal(other.train_x, data.train_x)
     assert torch.equal(other.valid_x, data.valid_x)
     assert not torch.equal(other.test_x, data.test_x)
-
-
-def test_the_published_scaling_does_see_them(suite):
-    """It is an option, and says so: mean and std are those of the whole file."""
-    published = load_profile("tiny", scaling_scope="file")
-    data = prepare_data(suite, published)
-    whole = fit_scaling(suite.maps)
-    assert data.scaling.mean == pytest.approx(whole.mean)
-    assert data.scaling.std == pytest.approx(whole.std)
-    assert prepare_data(with_other_test_maps(suite, published), published).scaling != data.scaling
 
 
 def test_the_baseline_does_not_see_the_test_maps_in_training(suite, profile):
@@ -126,14 +114,3 @@ def test_fewer_training_simulations_leave_the_other_parts_alone(suite, profile):
     np.testing.assert_array_equal(short.valid_simulation, whole.valid_simulation)
     np.testing.assert_array_equal(short.test_map, whole.test_map)
     assert short.scaling != whole.scaling  # from the maps that are trained on
-
-
-def test_shuffled_labels_are_another_run(tiny_suite_dir, tmp_path):
-    """Even in the same folder: a network that learnt nothing is not taken for one that did."""
-    profile = load_profile("tiny", data_dir=str(tiny_suite_dir))
-    run = Run("tiny", "Lite", "none", "lite", 1, tmp_path)
-    real = train_run(run, profile)
-    shuffled = train_run(run, profile.replace(shuffle_labels=True))
-    assert real["valid_loss"] != shuffled["valid_loss"]
-    assert profile.shuffled.shuffle_labels
-    assert profile.shuffled.name == "tiny-shuffled"

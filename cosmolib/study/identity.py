@@ -37,7 +37,7 @@ _SOURCES = {_module_name(path): path.read_bytes() for path in _ROOT.rglob("*.py"
 # Modules that store, lock, name and describe, and determine no number; all others count.
 PLUMBING = (
     "data.checksums", "study.identity", "study.io", "study.locks", "study.profile",
-    "study.provenance", "study.registry", "study.run", "study.state_dicts", "training.gpus",
+    "study.provenance", "study.registry", "study.run", "study.state_dicts",
 )  # fmt: skip
 
 
