@@ -221,7 +221,7 @@ def train_disk(folder, out, size):
 
 def evaluate(folder, out, size):
     """Predict the test maps from disk, with all scores and intervals."""
-    from cosmolib.training.run import predict_test
+    from cosmolib.training.predictions import predict_test
     from cosmolib.training.scores import metrics
 
     data = _prepared(folder, "disk")

@@ -39,7 +39,7 @@ from small_study import ROOT, clear, make_profile, results_of, runs_of, snakemak
 from cosmolib.data.cmd_format import map_file
 from cosmolib.study.io import read_json, read_yaml, write_json
 from cosmolib.study.provenance import provenance
-from cosmolib.training.run import read_predictions
+from cosmolib.training.predictions import read_predictions
 
 TABLE = ROOT / "results" / "benchmarks" / "chaos.json"
 PEACE, WAR = "chaos-peace", "chaos"

@@ -43,7 +43,7 @@ from cosmolib.training.dataset import Data, cut_maps, prepare_data, study_suite 
 from cosmolib.training.devices import select_device  # noqa: E402
 from cosmolib.training.fit import fit, moment_loss, run_network, seeded  # noqa: E402
 from cosmolib.training.networks import build_network  # noqa: E402
-from cosmolib.training.run import predict_test  # noqa: E402
+from cosmolib.training.predictions import predict_test  # noqa: E402
 from cosmolib.training.scores import metrics  # noqa: E402
 
 TABLE = ROOT / "results" / "benchmarks" / "speed.json"

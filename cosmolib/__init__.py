@@ -23,7 +23,7 @@ _PUBLIC = {
     "attribute": "interpretation.attribution",
     "build_network": "training.networks",
     "load_profile": "study.profile",
-    "load_published_weights": "training.networks",
+    "load_published_weights": "training.weights",
     "moment_loss": "training.fit",
     "open_suite": "data.suites",
     "split_simulations": "data.suites",

@@ -74,9 +74,10 @@ from cosmolib.study import run as study_run
 from cosmolib.study.profile import load_profile
 from cosmolib.training.dataset import study_split, study_suite
 from cosmolib.training.fit import augment
-from cosmolib.training.networks import build_network, published_network
-from cosmolib.training.run import adopt_run, adopted_name, train_run
+from cosmolib.training.networks import build_network
+from cosmolib.training.run import evaluate_pretrained, pretrained_name, train_run
 from cosmolib.training.scores import as_text, from_metrics, r2_of
+from cosmolib.training.weights import published_network
 
 started = time.perf_counter()
 plots_style.use_style()
@@ -89,7 +90,7 @@ if epochs:
 config = config.shuffled if shuffle_labels else config
 architecture = "o3" if weights else architecture or config.architecture
 cut = str(Cut.parse(cut))
-study = adopted_name(config, weights) if weights else config.name
+study = pretrained_name(config, weights) if weights else config.name
 run = study_run.Run(study, suite, cut, architecture, seed, root=runs_dir)
 maps = study_suite(suite, config)
 split = study_split(maps, config)
@@ -163,7 +164,7 @@ fig, axes = plots_results.augmented(shown, maps.box_size)
 
 # %% tags=["hide-input"]
 if weights:
-    metrics = adopt_run(run, config, weights)
+    metrics = evaluate_pretrained(run, config, weights)
     history = None
 else:
     metrics = train_run(run, config, progress=print)

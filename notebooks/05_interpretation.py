@@ -85,7 +85,7 @@ from cosmolib.plots import validation as plots_validation
 from cosmolib.study import io, provenance, registry
 from cosmolib.study import run as study_run
 from cosmolib.study.profile import load_profile
-from cosmolib.training.run import adopt_run, adopted_name
+from cosmolib.training.run import evaluate_pretrained, pretrained_name
 from cosmolib.training.scores import as_estimate, as_text
 
 started = time.perf_counter()
@@ -103,7 +103,7 @@ plots_style.use_style()
 config = load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
 targets = [name for name in ("Omega_m", "sigma_8") if name in config.targets]
 column = {t: config.targets.index(t) for t in targets}
-study = adopted_name(config, weights) if weights else config.name
+study = pretrained_name(config, weights) if weights else config.name
 architecture = "o3" if weights else config.architecture
 shown = [suite] if suite else config.suites
 
@@ -117,7 +117,7 @@ def run_of(name, cut="none", number=0, folder=study):
 subjects = {}
 for name in shown:
     if weights:
-        adopt_run(run_of(name), config, weights)
+        evaluate_pretrained(run_of(name), config, weights)
     subjects[name] = load_subject(run_of(name), config)
 feedback = next((name for name in shown if not name.startswith("Nbody_")), shown[0])
 main = subjects[feedback]

@@ -66,7 +66,8 @@ from cosmolib.study import run as study_run
 from cosmolib.study.profile import load_profile
 from cosmolib.training.dataset import prepare_data, study_suite
 from cosmolib.training.devices import select_device
-from cosmolib.training.run import load_run, predict_valid, read_predictions, train_run
+from cosmolib.training.predictions import predict_valid, read_predictions
+from cosmolib.training.run import load_run, train_run
 from cosmolib.training.scores import as_text, from_metrics, r2_of
 from cosmolib.validation import calibration, flow_posterior, injected_signals, known_posterior
 from cosmolib.validation.gaussian_fields import TARGETS

@@ -155,7 +155,6 @@ SCALED_MAPS = {
     "attribution.make_baseline training": lambda net, m: attribution.make_baseline(
         "void", SCALED, train_x=m
     ),
-    "evaluation.predict": training_run.predict,
     "inputs.network_inputs": lambda net, m: dataset.network_inputs(m),
     "posteriors.network_features": flow_posterior.network_features,
     "sanity.moved_attributions": lambda net, m: sanity_checks.moved_attributions(
@@ -343,7 +342,7 @@ def test_attributions_of_what_a_profile_stores(tiny_suite_dir, tmp_path):
         values = attribution.attribute(
             subject.network, x, "integrated_gradients", 0, **options
         ).values
-        mean, _ = training_run.predict(subject.network, x)
+        mean, _ = training_fit.run_network(subject.network, x)
         curve = sanity_checks.replacement_curve(
             subject.network, x, values, 0, baseline=baseline, fractions=[0.5]
         )

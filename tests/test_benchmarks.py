@@ -11,11 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-
-from cosmolib.data.check import check_path
-from cosmolib.data.suites import open_suite
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "benchmarks")]
@@ -122,47 +118,6 @@ def test_a_killed_bench_goes_on(measured, tmp_path):
     assert {row["stage"]: row for row in rows_of(tmp_path)} == after
 
 
-def test_one_stage_again_leaves_the_others(measured, tmp_path):
-    shutil.copytree(measured, tmp_path, dirs_exist_ok=True)
-    maps = tmp_path / "files" / "IllustrisTNG" / camels.FILE
-    written = maps.stat().st_mtime_ns
-    bench(tmp_path, "--keep", "--only", "check")
-    assert maps.stat().st_mtime_ns == written  # used again
-    assert not (tmp_path / "files" / "cut").exists()  # else a new cut beside it: no space for two
-    old, new = rows_of(measured), rows_of(tmp_path)
-    assert [a["stage"] for a, b in zip(old, new, strict=True) if a != b] == ["check"]
-    bench(tmp_path, "--only", "make")
-    assert not (tmp_path / "files").exists()  # without --keep
-    (make,) = [row for row in rows_of(tmp_path) if row["stage"] == "make"]
-    assert make["maps"] == 15 * SIMULATIONS
-
-
-def test_making_writes_the_file_even_where_it_is_there(measured, tmp_path):
-    shutil.copytree(measured, tmp_path, dirs_exist_ok=True)
-    maps = tmp_path / "files" / "IllustrisTNG" / camels.FILE
-    written, content = maps.stat().st_mtime_ns, maps.read_bytes()
-    bench(tmp_path, "--keep", "--only", "make")
-    assert maps.stat().st_mtime_ns != written
-    assert maps.read_bytes() == content  # the same seeds
-
-
-def test_the_file_is_one_of_cmd_and_no_map_is_twice_in_it(tmp_path):
-    lite = open_suite("Lite")
-    camels.make_suite(tmp_path, 3, 2 * lite.grid)
-    (report,) = check_path(tmp_path)
-    assert report.problem is None
-    suite = open_suite("IllustrisTNG", data_dir=tmp_path)
-    assert suite.maps_path.name == "Maps_Mtot_IllustrisTNG_LH_z=0.00.npy"
-    assert (suite.n_simulations, suite.grid) == (3, 128)
-    np.testing.assert_allclose(suite.params, lite.params[:3], atol=1e-5)
-    maps = np.array(suite.maps)
-    tiles = maps.reshape(45, 2, 64, 2, 64).swapaxes(2, 3).reshape(-1, 64, 64)
-    assert len({tile.tobytes() for tile in tiles}) == 4 * 45
-    ratio = maps.mean((1, 2), dtype=float) / lite.maps[:45].mean((1, 2), dtype=float)
-    np.testing.assert_allclose(ratio, 1, atol=0.02)  # the mass stays
-    assert abs(ratio.mean() - 1) < 0.002  # and the noise has no bias
-
-
 def test_other_peoples_files_are_left_alone(tmp_path):
     """Without its mark a folder is not the bench's: CMD's own files have the same names."""
     maps = tmp_path / "files" / "IllustrisTNG" / camels.FILE
@@ -171,61 +126,6 @@ def test_other_peoples_files_are_left_alone(tmp_path):
     error = bench(tmp_path, "--only", "check", code=1)
     assert "found IllustrisTNG, expected an empty folder" in error
     assert maps.read_bytes() == b"real"
-    assert not (tmp_path / "table.json").exists()
-
-
-def test_only_what_the_bench_wrote_is_removed(tmp_path):
-    folder = tmp_path / "files"
-    camels.claim(folder, (3, 64))
-    camels.make_suite(folder, 3, 64)
-    camels.claim(folder, (3, 64))
-    assert camels.is_whole(folder, 3, 64)
-    camels.claim(folder, (4, 64))  # another size
-    assert not (folder / "IllustrisTNG").exists()
-    camels.make_suite(folder, 4, 64)
-    (folder / "thesis.txt").write_text("mine")
-    camels.release(folder)
-    assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
-
-
-def test_the_table_of_the_book_is_of_the_full_size_alone(tmp_path):
-    assert camels.default_table((1000, 256)) == camels.TABLE == tables.BENCHMARKS / "camels.json"
-    assert camels.default_table((100, 256)).parent == ROOT / "build"
-    table = tmp_path / "table.json"
-    known = {"size": [6, 64], "hardware": camels.hardware(), "provenance": {"utc": "then"}}
-    table.write_text(json.dumps({**known, "rows": [{"stage": "cut"}]}))
-    assert camels.known_rows(table, [6, 64])["cut"]["provenance"] == {"utc": "then"}
-    assert camels.known_rows(table, [6, 128]) == {}
-    other = {**known, "hardware": {"cpu": "other"}, "rows": [{"stage": "cut"}]}
-    table.write_text(json.dumps(other))
-    assert camels.known_rows(table, [6, 64]) == {}
-
-
-def test_stages_get_all_cores_whatever_make_exports(tmp_path, monkeypatch):
-    seen = {}
-
-    def run(command, **options):
-        seen.update(options["env"])
-        return subprocess.CompletedProcess(command, 0, stdout="{}\n")
-
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("MKL_NUM_THREADS", "1")
-    monkeypatch.setattr(camels.subprocess, "run", run)
-    monkeypatch.setattr(camels, "hardware", lambda: {"cores": 7})
-    monkeypatch.setattr(camels, "provenance", dict)
-    camels.measure("base", tmp_path, (6, 64))
-    assert seen["OMP_NUM_THREADS"] == seen["MKL_NUM_THREADS"] == "7"
-
-
-@pytest.mark.parametrize("arguments", [("--grid", "100"), ("--simulations", "2")])
-def test_sizes_that_cannot_be_are_refused(tmp_path, arguments):
-    error = bench(tmp_path, *arguments, code=2)
-    assert f"found {arguments[1]}, expected" in error
-
-
-def test_no_space_is_said_before_anything_is_written(tmp_path):
-    error = bench(tmp_path, "--simulations", "100000000", "--only", "base", code=1)
-    assert "GB, expected" in error
     assert not (tmp_path / "table.json").exists()
 
 

@@ -2,17 +2,13 @@
 
 import threading
 
-import numpy as np
 import pytest
 import torch
 
 import cosmolib.training.devices as devices
 from cosmolib.data.arrays import in_parallel
-from cosmolib.data.suites import open_suite, subset
-from cosmolib.study.profile import load_profile
-from cosmolib.training.dataset import prepare_data
 from cosmolib.training.devices import Engine, choose_engine, compiled
-from cosmolib.training.fit import _batches, augment, fit, moment_loss, run_network, seeded
+from cosmolib.training.fit import augment, moment_loss, seeded
 from cosmolib.training.networks import build_network
 
 
@@ -37,17 +33,6 @@ def test_auto_asks_the_machine_and_the_size_of_the_work(network, monkeypatch):
         found = choose_engine("auto", "auto", "cuda", network, 1)
         assert found == Engine("cuda", precision, "compiled")
     assert choose_engine("float32", "graphs", "cuda", network, 1).compile == "graphs"
-
-
-@pytest.mark.parametrize("wrong", [{"precision": "half"}, {"compile": "off"}])
-def test_other_choices_are_refused(network, wrong):
-    (key, value), *_ = wrong.items()
-    with pytest.raises(ValueError, match=f"{key}: found '{value}', expected one of: auto"):
-        choose_engine(
-            *({"precision": "auto", "compile": "auto"} | wrong).values(), "cpu", network, 1
-        )
-    with pytest.raises(ValueError, match=key):
-        load_profile("tiny", **wrong)
 
 
 def test_the_answer_and_the_loss_are_float32_under_autocast(network):
@@ -143,60 +128,3 @@ def test_augmentation_draws_what_it_drew():
         expected = x[i, 0][rows][:, columns]
         expected = expected.T if bits[2, i] else expected
         assert torch.equal(found[i, 0], expected)
-
-
-@pytest.fixture(scope="module")
-def prepared():
-    profile = load_profile("tiny", n_simulations=6, epochs=2, batch_size=16)
-    suite = subset(open_suite("Lite"), 6)
-    return profile, {
-        kind: prepare_data(suite, profile.replace(storage=kind)) for kind in ("float32", "disk")
-    }
-
-
-def test_maps_fetched_by_a_thread_are_the_same_batches(prepared):
-    _, data = prepared
-    order = torch.randperm(48, generator=torch.Generator().manual_seed(1)).view(3, 16)
-    pairs = zip(
-        _batches(data["float32"].train_x, order, "cpu"),
-        _batches(data["disk"].train_x, order, "cpu"),
-        strict=True,
-    )
-    for number, (memory, disk) in enumerate(pairs):
-        assert torch.equal(memory[0], disk[0])
-        assert torch.equal(memory[0], order[number])
-        assert torch.equal(memory[1], disk[1])
-    assert number == 2
-
-
-@pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="bfloat16 is emulated here"
-)
-def test_precision_changes_little(prepared):
-    """Two epochs in bfloat16 end near those in float32, and say what they were."""
-    profile, data = prepared
-    found = {}
-    for precision in ("float32", "bfloat16"):
-        with seeded(1):
-            net = build_network("k4s2", 64, 4, 0.0, 2)
-        history = fit(net, data["float32"], profile.replace(precision=precision), seed=1)
-        assert {row["engine"] for row in history} == {f"cpu {precision} eager"}
-        found[precision] = run_network(net, data["float32"].test_x)[0].numpy()
-    difference = np.abs(found["bfloat16"] - found["float32"])
-    assert 0 < difference.max() < 0.2
-
-
-def test_o3_is_channels_last_in_training_alone(prepared):
-    profile, data = prepared
-    with seeded(1):
-        net = build_network("o3", 64, 1, 0.0, 2)
-    seen = []
-    hook = net.C12.register_forward_hook(
-        lambda layer, inputs, output: seen.append(
-            layer.weight.is_contiguous(memory_format=torch.channels_last)
-        )
-    )
-    fit(net, data["float32"], profile.replace(epochs=1), seed=1)
-    hook.remove()
-    assert all(seen)
-    assert net.C12.weight.is_contiguous()

@@ -1,7 +1,6 @@
 """Scores against scikit-learn and closed forms, intervals, the run folder, the baseline."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,18 +9,16 @@ from sklearn.metrics import r2_score
 
 from cosmolib.data.suites import open_suite, split_simulations
 from cosmolib.results.baseline import summary_baseline
-from cosmolib.results.generalisation import cross_evaluate
 from cosmolib.study.io import read_json
 from cosmolib.study.profile import load_profile
 from cosmolib.study.run import Run
-from cosmolib.training import run as training_run
 from cosmolib.training.dataset import prepare_data
-from cosmolib.training.run import load_run, predict_test, read_predictions, train_run
+from cosmolib.training.predictions import predict_test, read_predictions
+from cosmolib.training.run import load_run, train_run
 from cosmolib.training.scores import (
     SCORES,
     bootstrap,
     metrics,
-    paired_difference,
     r2,
     simulation_average,
 )
@@ -90,17 +87,6 @@ def test_interval_has_the_width_of_the_scatter_between_simulations():
     assert (low + high)[0] / 2 == pytest.approx(values.mean(), abs=0.1 * expected)
 
 
-def test_interval_covers_the_truth_as_often_as_it_says():
-    """95 % intervals of R2 for 100 test sets of 30 simulations; the truth from 20,000."""
-    expected = r2(*(fake_predictions(20_000)[k] for k in ("mean", "std", "truth")))[0]
-    hits = 0
-    for seed in range(100):
-        p = fake_predictions(30, seed=seed + 1)
-        low, high = bootstrap(r2, [p[k] for k in ("mean", "std", "truth")], p["simulation"], 300)
-        hits += low[0] <= expected <= high[0]
-    assert 84 <= hits <= 100  # a bootstrap over 30 covers a little less than 95 %
-
-
 def test_one_simulation_has_no_interval():
     table = metrics(fake_predictions(1), 50)
     entry = table["parameters"]["Omega_m"]
@@ -134,25 +120,6 @@ def test_simulation_average_in_any_order():
     assert averaged["simulation"].tolist() == [0, 1, 2, 3]
     np.testing.assert_allclose(averaged["mean"], p["mean"].reshape(4, 15, 2).mean(1))
     np.testing.assert_allclose(averaged["truth"], p["truth"][::15])
-
-
-def test_paired_difference_is_tighter_than_two_intervals():
-    a = fake_predictions(40)
-    b = {**a, "mean": a["mean"] + 0.01 * np.random.default_rng(1).normal(size=a["mean"].shape)}
-    difference = paired_difference(a, b, 500)["Omega_m"]
-    scores = [metrics(x, 500)["parameters"]["Omega_m"] for x in (a, b)]
-    assert difference["value"] == pytest.approx(scores[0]["r2"] - scores[1]["r2"])
-    assert difference["low"] < difference["value"] < difference["high"]
-    width = difference["high"] - difference["low"]
-    assert width < 0.5 * (scores[0]["r2_high"] - scores[0]["r2_low"])
-    same = paired_difference(a, a, 50)["sigma_8"]
-    assert same == {"value": 0.0, "low": 0.0, "high": 0.0}
-
-
-def test_paired_difference_of_other_maps_is_refused():
-    a = fake_predictions(4)
-    with pytest.raises(ValueError, match="map differs, expected the same test maps"):
-        paired_difference(a, {**a, "map": a["map"] + 15})
 
 
 # ----------------------------------------------------------------------------------------- the run
@@ -206,54 +173,6 @@ def test_a_loaded_run_predicts_what_was_written(finished, profile):
     assert config["run"] == {"suite": "Lite", "cut": run.cut, "architecture": "lite", "seed": 1}
     stored = read_predictions(run.path("predictions.npz"))
     np.testing.assert_allclose(predict_test(network, data)["mean"], stored["mean"], rtol=1e-5)
-
-
-def test_cross_evaluation_on_its_own_suite_is_the_test(finished, profile):
-    """The same maps, cut and scaled by the other path, and denormalised, give the same numbers."""
-    run, _ = finished
-    stored = read_predictions(run.path("predictions.npz"))
-    own = cross_evaluate(run, "Lite", device="cpu")
-    assert own.keys() == stored.keys()
-    for key in ("mean", "std", "truth", "map", "simulation"):
-        np.testing.assert_allclose(own[key], stored[key], rtol=1e-5, err_msg=key)
-    twin = cross_evaluate(run, open_suite("Nbody_Lite", profile.data_dir), device="cpu")
-    np.testing.assert_array_equal(twin["truth"], stored["truth"])
-    assert not np.allclose(twin["mean"], stored["mean"], rtol=1e-3)
-
-
-def test_a_complete_run_is_not_done_again(finished, profile, monkeypatch):
-    run, result = finished
-    monkeypatch.setattr(training_run, "fit", None)
-    assert train_run(run, profile) == result
-    # What the run does not hang on may change.
-    assert train_run(run, profile.replace(tuning_trials=99, cuts=["none"])) == result
-
-
-def test_a_run_killed_between_epochs_goes_on(finished, profile, tmp_path):
-    run = replace(finished[0], root=tmp_path)
-
-    class Killed(Exception):
-        pass
-
-    def kill(line):
-        raise Killed
-
-    with pytest.raises(Killed):
-        train_run(run, profile, device="cpu", progress=kill)
-    assert not run.complete
-    assert run.path("checkpoint.pt").is_file()
-    with pytest.raises(ValueError, match="found no complete run, expected one: train it first"):
-        load_run(run)
-    lines = []
-    result = train_run(run, profile, device="cpu", progress=lines.append)
-    assert len(lines) == 1  # one epoch was done before
-    assert result == finished[1]
-
-
-def test_data_of_another_cut_is_refused(finished, profile, tmp_path):
-    data = prepare_data(open_suite("Lite", profile.data_dir), profile, "kmax:4")
-    with pytest.raises(ValueError, match="found data of Lite, cut kmax:4, expected Lite, cut none"):
-        train_run(replace(finished[0], root=tmp_path, cut="none"), profile, data=data)
 
 
 # ---------------------------------------------------------------------------------------- baseline

@@ -29,9 +29,10 @@ from cosmolib.study.profile import load_profile
 from cosmolib.study.run import Run
 from cosmolib.training import run as training_run
 from cosmolib.training.dataset import prepare_data, study_suite
-from cosmolib.training.fit import seeded
+from cosmolib.training.fit import run_network, seeded
 from cosmolib.training.networks import MomentNetwork, Pooled, build_network, register_network
-from cosmolib.training.run import load_run, predict, read_predictions, train_run
+from cosmolib.training.predictions import read_predictions
+from cosmolib.training.run import load_run, train_run
 from cosmolib.tuning import search as tuning_search
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -112,7 +113,7 @@ def test_the_method(page):
         x = torch.randn(5, 1, 32, 32)
     for baseline in (torch.zeros(1, 1, 32, 32), make_baseline("blurred", x)):
         found = attribute(network, x, method="reveal", target=1, baseline=baseline, n_steps=7)
-        way = (predict(network, x)[0] - predict(network, baseline)[0])[:, 1]
+        way = (run_network(network, x)[0] - run_network(network, baseline)[0])[:, 1]
         np.testing.assert_allclose(found.values.sum((1, 2)), way, atol=1e-4)
         assert (found.completeness < 1e-3).all()
 
@@ -132,7 +133,7 @@ def test_a_run_of_them_all(study, tmp_path):
     maps = apply_cut(read_maps(study_suite("Toy", profile), predictions["map"]), "smooth:1")
     x = torch.from_numpy(scaling.apply(maps))[:, None]
     low, high = parameter_ranges("Toy")[:2].T
-    mean = low + (high - low) * predict(network, x)[0]
+    mean = low + (high - low) * run_network(network, x)[0].numpy()
     np.testing.assert_allclose(mean, predictions["mean"], rtol=1e-4)
     subject = load_subject(run, profile)
     assert explain(subject, "reveal", 0, profile).completeness.max() < 1e-2

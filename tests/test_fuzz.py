@@ -42,10 +42,12 @@ from cosmolib.study.io import (
 )
 from cosmolib.study.profile import load_profile
 from cosmolib.study.run import Run
+from cosmolib.training import predictions as training_predictions
 from cosmolib.training import run as training_run
 from cosmolib.training.dataset import prepare_data
 from cosmolib.training.fit import _read_checkpoint, fit
-from cosmolib.training.networks import build_network, load_published_weights, published_network
+from cosmolib.training.networks import build_network
+from cosmolib.training.weights import load_published_weights, published_network
 
 EXAMPLES = int(os.environ.get("COSMOLIB_FUZZ_EXAMPLES", 550))  # a reader
 TABLE = os.environ.get("COSMOLIB_FUZZ_TABLE")
@@ -498,7 +500,7 @@ def test_run_folders(folder, run, name, changes, value, whole):
     if found is not None:
         assert found[0](torch.zeros(1, 1, 32, 32))[0].shape == (1, 2)
     path = other.path("predictions.npz")
-    found = attempt("predictions", lambda: training_run.read_predictions(path), path)
+    found = attempt("predictions", lambda: training_predictions.read_predictions(path), path)
     if found is not None:
         assert found["mean"].shape == found["truth"].shape
 
@@ -512,7 +514,7 @@ def test_no_pickle_is_executed(folder):
     torch.save({"C01.weight": Trap(trap)}, weights)
     for reader, path in (
         (cmd_format.map_file, maps),
-        (training_run.read_predictions, arrays),
+        (training_predictions.read_predictions, arrays),
         (published_network, weights),
     ):
         with pytest.raises(ValueError, match=re.escape(str(path))):

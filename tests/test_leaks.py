@@ -12,11 +12,10 @@ from cosmolib.data.suites import map_indices, open_suite, split_simulations
 from cosmolib.data.tables import parameter_ranges
 from cosmolib.results.baseline import summary_baseline
 from cosmolib.study.profile import load_profile
-from cosmolib.study.run import Run
 from cosmolib.training.dataset import prepare_data
 from cosmolib.training.fit import fit, seeded
 from cosmolib.training.networks import build_network
-from cosmolib.training.run import predict_test, train_run
+from cosmolib.training.predictions import predict_test
 from cosmolib.training.scores import r2
 
 
@@ -129,14 +128,3 @@ def test_fewer_training_simulations_leave_the_other_parts_alone(suite, profile):
     np.testing.assert_array_equal(short.valid_simulation, whole.valid_simulation)
     np.testing.assert_array_equal(short.test_map, whole.test_map)
     assert short.scaling != whole.scaling  # from the maps that are trained on
-
-
-def test_shuffled_labels_are_another_run(tiny_suite_dir, tmp_path):
-    """Even in the same folder: a network that learnt nothing is not taken for one that did."""
-    profile = load_profile("tiny", data_dir=str(tiny_suite_dir))
-    run = Run("tiny", "Lite", "none", "lite", 1, tmp_path)
-    real = train_run(run, profile)
-    shuffled = train_run(run, profile.replace(shuffle_labels=True))
-    assert real["valid_loss"] != shuffled["valid_loss"]
-    assert profile.shuffled.shuffle_labels
-    assert profile.shuffled.name == "tiny-shuffled"

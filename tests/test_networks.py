@@ -6,12 +6,9 @@ import torch
 from cosmolib.training.networks import (
     ARCHITECTURES,
     build_network,
-    count_parameters,
-    folded,
-    load_published_weights,
-    load_weights,
-    published_network,
+    fused,
 )
+from cosmolib.training.weights import load_weights, published_network
 
 # What the published code's state dict holds, beside the two dense layers and the unused B01.
 PUBLISHED_CONVOLUTIONS = [f"C{block}{layer}" for block in range(6) for layer in (1, 2, 3)] + ["C61"]
@@ -20,7 +17,7 @@ PUBLISHED_NORMS = ["B02", "B03", *(f"B{b}{i}" for b in range(1, 6) for i in (1, 
 
 def test_o3_is_the_published_network():
     network = build_network("o3", size=256, hidden=7)
-    assert count_parameters(network) == 11_521_592
+    assert sum(weight.numel() for weight in network.parameters()) == 11_521_592
     layers = {name.split(".")[0] for name in network.state_dict()}
     assert layers == {*PUBLISHED_CONVOLUTIONS, *PUBLISHED_NORMS, "B01", "FC1", "FC2"}
     shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
@@ -29,27 +26,6 @@ def test_o3_is_the_published_network():
     assert shapes["C61.weight"] == (896, 448, 4, 4)
     assert shapes["FC1.weight"] == (448, 896)
     assert shapes["FC2.weight"] == (12, 448)
-
-
-def test_published_weights_that_do_not_fit_are_named(tmp_path):
-    network = build_network("o3", size=64, hidden=2)
-    state = network.state_dict()
-    path = tmp_path / "weights.pt"
-
-    torch.save({k: v for k, v in state.items() if k != "C02.bias"}, path)
-    with pytest.raises(ValueError, match=r"weights.pt: found no weight 'C02.bias'"):
-        load_published_weights(network, path)
-    torch.save({**state, "extra": torch.zeros(1)}, path)
-    with pytest.raises(ValueError, match="found unknown weight 'extra'"):
-        load_published_weights(network, path)
-    torch.save(build_network("o3", size=64, hidden=3).state_dict(), path)
-    with pytest.raises(ValueError, match=r"C01.weight: found shape \(6, 1, 3, 3\), expected \(4,"):
-        load_published_weights(network, path)
-    path.write_text("not weights")
-    with pytest.raises(ValueError, match="weights.pt: found no state dict"):
-        load_published_weights(network, path)
-    with pytest.raises(FileNotFoundError, match="missing.pt: found no such file"):
-        load_published_weights(network, tmp_path / "missing.pt")
 
 
 @pytest.mark.parametrize("name", ["o3", "lite"])
@@ -78,7 +54,7 @@ def test_weights_of_a_wrapped_network_load(tmp_path, name, wrapped):
     path = tmp_path / "weights.pt"
     torch.save(wrapped(trained.state_dict()), path)
     network = build_network(name, size=32, hidden=2)
-    load_weights(network, path)
+    load_weights(torch.nn.DataParallel(network), path)
     for key, value in trained.state_dict().items():
         assert torch.equal(network.state_dict()[key], value), key
     if name == "o3":
@@ -86,59 +62,11 @@ def test_weights_of_a_wrapped_network_load(tmp_path, name, wrapped):
         assert torch.equal(found["FC2.weight"], trained.FC2.weight)
 
 
-def test_weights_load_into_a_wrapped_network(tmp_path):
-    trained, network = (build_network("lite", size=32, hidden=2) for _ in range(2))
-    torch.save(trained.state_dict(), tmp_path / "weights.pt")
-    load_weights(torch.nn.DataParallel(network), tmp_path / "weights.pt")
-    assert torch.equal(network.FC2.weight, trained.FC2.weight)
-
-
 def test_two_networks_in_one_file_are_refused(tmp_path):
     state = build_network("lite", size=32, hidden=2).state_dict()
     torch.save(state | {f"module.{key}": value for key, value in state.items()}, tmp_path / "w.pt")
     with pytest.raises(ValueError, match="w.pt: found weights of several networks, expected one"):
         load_weights(build_network("lite", size=32, hidden=2), tmp_path / "w.pt")
-
-
-class Payload:
-    """Runs code when it is unpickled."""
-
-    def __reduce__(self):
-        return (print, ("unpickled",))
-
-
-def test_weights_never_run_code(tmp_path, capsys):
-    torch.save({"C01.weight": Payload()}, tmp_path / "weights.pt")
-    with pytest.raises(ValueError, match="found no state dict"):
-        load_published_weights(build_network("o3", size=64, hidden=1), tmp_path / "weights.pt")
-    assert "unpickled" not in capsys.readouterr().out
-
-
-def test_rectifying_in_place_changes_no_bit(monkeypatch):
-    """Outputs, gradients and running statistics of o3, in training as in eval mode."""
-    results, asked = [], []
-    leaky_relu = torch.nn.functional.leaky_relu
-    for allowed in (True, False):
-
-        def rectify(x, slope, inplace, allowed=allowed):
-            asked.append(inplace)
-            return leaky_relu(x, slope, inplace=inplace and allowed)
-
-        monkeypatch.setattr(torch.nn.functional, "leaky_relu", rectify)
-        torch.manual_seed(0)
-        network = build_network("o3", size=64, hidden=2, dropout=0.3)
-        x = torch.randn(6, 1, 64, 64, requires_grad=True)
-        kept = x.detach().clone()
-        outputs = list(network(x))
-        (outputs[0].sum() + outputs[1].log().sum()).backward()
-        network.eval()
-        outputs += network(x)
-        gradients = [x.grad] + [w.grad for w in network.parameters() if w.grad is not None]
-        assert torch.equal(x, kept)  # the caller's maps are left alone
-        results.append([*outputs, *gradients, *network.buffers()])
-    assert sum(asked) == 4 * 13  # after each convolution, in four forward passes
-    for first, second in zip(*results, strict=True):
-        assert torch.equal(first, second)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -204,16 +132,12 @@ def test_initial_weights_follow_the_seed():
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         build_network(**{"name": "lite", "size": 64, "hidden": 2, **arguments})
-
-
-def test_maps_of_another_size_are_refused():
-    network = build_network("lite", size=64, hidden=1)
     with pytest.raises(ValueError, match=r"found shape \(2, 1, 32, 32\), expected \(B, 1, 64, 64"):
-        network(torch.zeros(2, 1, 32, 32))
+        build_network("lite", size=64, hidden=1)(torch.zeros(2, 1, 32, 32))
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_folding_changes_the_speed_and_nothing_else(name):
+def test_fusing_batch_norm_changes_no_output(name):
     torch.manual_seed(0)
     network = build_network(name, size=32, hidden=2, dropout=0.3, n_parameters=3)
     for module in network.modules():
@@ -223,34 +147,13 @@ def test_folding_changes_the_speed_and_nothing_else(name):
             module.running_mean.normal_()
             module.running_var.uniform_(0.5, 2)
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    x = torch.randn(4, 1, 32, 32)
-    fast = folded(network.train(), x[:1])
+    fast = fused(network.train())
     assert network.training
-    assert not fast.training
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
     used = [m for m in fast.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert len(used) == (1 if name == "o3" else 0)  # B01 is never used
     assert not any(weight.requires_grad for weight in fast.parameters())
+    x = torch.randn(4, 1, 32, 32)
     with torch.no_grad():
         for a, b in zip(fast(x), network.eval()(x), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
-
-
-def test_a_network_that_cannot_be_folded_is_left_as_it_is():
-    class Twice(torch.nn.Module):
-        """Uses the output of its convolution a second time, beside the normalisation."""
-
-        def __init__(self):
-            super().__init__()
-            self.conv, self.norm = torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2)
-            self.norm.running_mean.fill_(3.0)
-
-        def forward(self, x):
-            made = self.conv(x)
-            out = (self.norm(made) + made).mean((2, 3))
-            return out, out
-
-    network, x = Twice().eval(), torch.randn(2, 1, 8, 8)
-    found = folded(network, x)
-    assert isinstance(found.norm, torch.nn.BatchNorm2d)
-    torch.testing.assert_close(found(x)[0], network(x)[0])

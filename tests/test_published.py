@@ -17,21 +17,22 @@ from torch import nn
 
 from cosmolib.data.suites import open_suite
 from cosmolib.data.tables import parameter_ranges
-from cosmolib.results.generalisation import cross_evaluate
 from cosmolib.study.io import read_json, sha256
 from cosmolib.study.profile import load_profile
 from cosmolib.study.run import Run
 from cosmolib.training import run as training_run
 from cosmolib.training.dataset import prepare_data
 from cosmolib.training.fit import moment_loss
-from cosmolib.training.networks import build_network, load_published_weights, published_network
-from cosmolib.training.run import adopt_run, adopted_name, load_run, read_predictions, train_run
+from cosmolib.training.networks import build_network
+from cosmolib.training.predictions import read_predictions
+from cosmolib.training.run import evaluate_pretrained, load_run, pretrained_name, train_run
+from cosmolib.training.weights import load_published_weights, published_network
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 class Published(nn.Module):
-    """The published network at 256^2, layer by layer as it is described, with a forward of its own.
+    """The published network at 256^2 as it is described, with its own forward pass.
 
     Six blocks of [3x3, 3x3, 2x2 stride 2] convolutions with periodic padding; 4x4; two dense
     layers. Normalised after every convolution but the first; 12 numbers, the last six squared.
@@ -39,14 +40,16 @@ class Published(nn.Module):
 
     def __init__(self, hidden, dropout):
         super().__init__()
-        channels = {"0": 2, "1": 4, "2": 8, "3": 16, "4": 32, "5": 64}
         before = 1
-        for block, times in channels.items():
-            after = times * hidden
-            setattr(self, f"C{block}1", self.three(before, after))
-            setattr(self, f"C{block}2", self.three(after, after))
-            setattr(self, f"C{block}3", nn.Conv2d(after, after, 2, 2, 0, padding_mode="circular"))
-            for layer in "123":
+        for block in range(6):
+            after = 2**block * 2 * hidden
+            for layer, inputs, shape in (
+                (1, before, (3, 1, 1)),
+                (2, after, (3, 1, 1)),
+                (3, after, (2, 2, 0)),
+            ):
+                conv = nn.Conv2d(inputs, after, *shape, padding_mode="circular")
+                setattr(self, f"C{block}{layer}", conv)
                 setattr(self, f"B{block}{layer}", nn.BatchNorm2d(after))
             before = after
         self.C61 = nn.Conv2d(64 * hidden, 128 * hidden, 4, 1, 0, padding_mode="circular")
@@ -56,31 +59,11 @@ class Published(nn.Module):
         self.dropout = nn.Dropout(p=dropout)
         self.LeakyReLU = nn.LeakyReLU(0.2)
 
-    @staticmethod
-    def three(before, after):
-        return nn.Conv2d(before, after, 3, 1, 1, padding_mode="circular")
-
     def forward(self, image):
         x = self.LeakyReLU(self.C01(image))
-        x = self.LeakyReLU(self.B02(self.C02(x)))
-        x = self.LeakyReLU(self.B03(self.C03(x)))  # (B, 2H, 128, 128)
-        x = self.LeakyReLU(self.B11(self.C11(x)))
-        x = self.LeakyReLU(self.B12(self.C12(x)))
-        x = self.LeakyReLU(self.B13(self.C13(x)))  # (B, 4H, 64, 64)
-        x = self.LeakyReLU(self.B21(self.C21(x)))
-        x = self.LeakyReLU(self.B22(self.C22(x)))
-        x = self.LeakyReLU(self.B23(self.C23(x)))  # (B, 8H, 32, 32)
-        x = self.LeakyReLU(self.B31(self.C31(x)))
-        x = self.LeakyReLU(self.B32(self.C32(x)))
-        x = self.LeakyReLU(self.B33(self.C33(x)))  # (B, 16H, 16, 16)
-        x = self.LeakyReLU(self.B41(self.C41(x)))
-        x = self.LeakyReLU(self.B42(self.C42(x)))
-        x = self.LeakyReLU(self.B43(self.C43(x)))  # (B, 32H, 8, 8)
-        x = self.LeakyReLU(self.B51(self.C51(x)))
-        x = self.LeakyReLU(self.B52(self.C52(x)))
-        x = self.LeakyReLU(self.B53(self.C53(x)))  # (B, 64H, 4, 4)
-        x = self.LeakyReLU(self.B61(self.C61(x)))  # (B, 128H, 1, 1)
-        x = self.dropout(x.view(len(image), -1))
+        for name in ("02 03 11 12 13 21 22 23 31 32 33 41 42 43 51 52 53 61").split():
+            x = self.LeakyReLU(getattr(self, f"B{name}")(getattr(self, f"C{name}")(x)))
+        x = self.dropout(x.view(len(image), -1))  # (B, 128H)
         x = self.dropout(self.LeakyReLU(self.FC1(x)))
         x = self.FC2(x)
         return torch.cat([x[:, :6], x[:, 6:12] ** 2], dim=1)
@@ -110,7 +93,7 @@ def save(network, path, prefix="", with_b01=True):
 
 
 # ----------------------------------------------------------------------------------------- network
-@pytest.mark.parametrize("hidden", [6, 7, 12])
+@pytest.mark.parametrize("hidden", [1, 7])
 def test_a_published_network_gives_the_published_outputs(tmp_path, hidden):
     torch.manual_seed(hidden)
     published = as_trained(Published(hidden, 0.209))
@@ -118,26 +101,17 @@ def test_a_published_network_gives_the_published_outputs(tmp_path, hidden):
     with torch.no_grad():
         expected = published(x)
     assert (expected[0] - expected[1]).abs().min() > 1e-3  # outputs that tell the maps apart
-    for prefix in ("", "module."):
-        for with_b01 in (True, False):
-            path = save(published, tmp_path / "weights_41.pt", prefix, with_b01)
-            network = published_network(path)
-            assert (network.size, network.hidden, network.n_parameters) == (256, hidden, 6)
-            assert not network.training
+    built = build_network("o3", 256, hidden).eval()
+    built.B01.weight.data.fill_(3.0)  # never used, whatever it holds
+    for prefix, with_b01 in (("", True), ("module.", False)):
+        path = save(published, tmp_path / "weights_41.pt", prefix, with_b01)
+        network = published_network(path)
+        assert (network.size, network.hidden, network.n_parameters) == (256, hidden, 6)
+        assert not network.training
+        for net in (network, load_published_weights(built, path)):
             with torch.no_grad():
-                mean, std = network(x)
-            torch.testing.assert_close(torch.cat([mean, std], 1), expected, rtol=0, atol=1e-5)
-
-
-def test_weights_load_into_a_network_that_is_built_already(tmp_path):
-    torch.manual_seed(0)
-    published = as_trained(Published(1, 0.5))
-    network = build_network("o3", size=256, hidden=1)
-    load_published_weights(network, save(published, tmp_path / "weights.pt", "module.")).eval()
-    network.B01.weight.data.fill_(3.0)  # never used, whatever it holds
-    x = torch.randn(2, 1, 256, 256)
-    with torch.no_grad():
-        torch.testing.assert_close(torch.cat(network(x), 1), published(x), rtol=0, atol=1e-5)
+                found = torch.cat(net(x), 1)
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("size", "hidden", "parameters"), [(16, 3, 1), (64, 1, 2), (128, 2, 6)])
@@ -175,10 +149,11 @@ def test_a_file_that_is_no_such_network_is_one_error(tmp_path, capsys):
     lite = build_network("lite", 32, 2).state_dict()
     refused(lite, "found no C01.weight among")
     refused({k: v for k, v in good.items() if k != "FC2.weight"}, "found no FC2.weight among")
-    refused({k: v for k, v in good.items() if k != "C12.bias"}, "found no weight 'C12.bias'")
+    refused({k: v for k, v in good.items() if k != "C12.bias"}, "C12.bias: found no such weight")
     refused({k: v for k, v in good.items() if not k.startswith("C03")}, "found 0 blocks")
-    refused(changed(extra=torch.ones(1)), "found unknown weight 'extra'")
-    refused(changed(C12_weight=torch.ones(4, 4, 5, 5)), r"C12.weight: found shape \(4, 4, 5, 5\)")
+    refused(changed(extra=torch.ones(1)), r"extra: found float \(1,\), expected no such weight")
+    refused(changed(C12_weight=torch.ones(4, 4, 5, 5)), r"C12.weight: found float \(4, 4, 5, 5\)")
+    refused(changed(C12_bias=torch.ones(4, dtype=torch.complex64)), "C12.bias: found complex")
     refused(changed(C01_weight=torch.ones(4, 3, 3, 3)), "found a network of 3 fields")
     refused(changed(C01_weight=torch.ones(5, 1, 3, 3)), "C01: found 5 outputs, expected an even")
     refused(changed(FC2_weight=torch.ones(3, 16)), "FC2: found 3 outputs, expected an even")
@@ -216,19 +191,19 @@ def profile(tiny_suite_dir):
 
 
 @pytest.fixture
-def adopted(profile, tmp_path):
+def pretrained(profile, tmp_path):
     """A file of weights, the run that it becomes, and its metrics."""
     path = save(as_trained(build_network("o3", 32, 3, 0.0, 2)), tmp_path / "weights_41.pt")
-    run = Run(adopted_name(profile, path), "Lite", "none", "o3", 1, root=tmp_path / "runs")
-    return path, run, adopt_run(run, profile, path, device="cpu")
+    run = Run(pretrained_name(profile, path), "Lite", "none", "o3", 1, root=tmp_path / "runs")
+    return path, run, evaluate_pretrained(run, profile, path, device="cpu")
 
 
 def stamps(run):
     return {path.name: path.stat().st_mtime_ns for path in run.folder.iterdir()}
 
 
-def test_an_adopted_run_is_complete(adopted, profile):
-    path, run, result = adopted
+def test_the_run_of_a_pretrained_network_is_complete(pretrained, profile):
+    path, run, result = pretrained
     assert run.profile == "camels-weights_41"
     times = stamps(run)
     assert sorted(times) == [
@@ -261,55 +236,48 @@ def test_an_adopted_run_is_complete(adopted, profile):
     assert result["best_epoch"] is None
 
 
-def test_an_adopted_run_is_tested_on_other_suites(adopted):
-    _, run, _ = adopted
-    stored = read_predictions(run.path("predictions.npz"))
-    own = cross_evaluate(run, "Lite", device="cpu")
-    np.testing.assert_allclose(own["mean"], stored["mean"], rtol=1e-5)
-    twin = cross_evaluate(run, "Nbody_Lite", device="cpu")
-    assert not np.allclose(twin["mean"], stored["mean"], rtol=1e-4)
-
-
-def test_adopting_twice_does_nothing_and_another_file_starts_anew(adopted, profile, monkeypatch):
-    path, run, result = adopted
+def test_a_second_evaluation_does_nothing_and_another_file_starts_again(
+    pretrained, profile, monkeypatch
+):
+    path, run, result = pretrained
     before = stamps(run)
     with monkeypatch.context() as patch:
         patch.setattr(training_run, "predict_test", None)
-        assert adopt_run(run, profile, path) == result
+        assert evaluate_pretrained(run, profile, path) == result
     assert stamps(run) == before
     save(as_trained(build_network("o3", 32, 3, 0.0, 2), seed=1), path)  # of the same name
-    other = adopt_run(run, profile, path, device="cpu")
+    other = evaluate_pretrained(run, profile, path, device="cpu")
     assert other["parameters"] != result["parameters"]
     assert read_json(run.path("provenance.json"))["weights"]["sha256"] == sha256(path)
     save(as_trained(build_network("o3", 32, 4, 0.0, 2)), path)
-    adopt_run(run, profile, path, device="cpu")
+    evaluate_pretrained(run, profile, path, device="cpu")
     assert load_run(run)[0].hidden == 4
     wider = profile.replace(scaling_scope="train")
-    assert adopt_run(run, wider, path, device="cpu") != other
+    assert evaluate_pretrained(run, wider, path, device="cpu") != other
 
 
-def test_a_network_that_does_not_fit_is_refused(adopted, profile, tmp_path):
-    path, run, _ = adopted
-    with pytest.raises(ValueError, match="found a run of profile camels, expected camels-weights"):
-        adopt_run(replace(run, profile="camels"), profile, path)
-    with pytest.raises(ValueError, match="found a run of lite, expected o3"):
-        adopt_run(replace(run, architecture="lite"), profile, path)
-    with pytest.raises(ValueError, match="a network of 2 parameters, expected those of the prof"):
-        adopt_run(run, profile.replace(targets=["Omega_m"]), path)
+def test_a_network_that_does_not_fit_is_refused(pretrained, profile, tmp_path):
+    path, run, _ = pretrained
     large = save(build_network("o3", 64, 1, 0.0, 2), tmp_path / "large.pt")
-    with pytest.raises(ValueError, match=r"maps of 64\^2, expected 32\^2 as in .*Maps_Mtot_Lite"):
-        adopt_run(replace(run, profile="camels-large"), profile, large)
+    for other, settings, weights, message in (
+        (replace(run, profile="camels"), profile, path, "profile: found camels, expected camels-w"),
+        (replace(run, architecture="lite"), profile, path, "architecture: found lite, expected o3"),
+        (run, profile.replace(targets=["Omega_m"]), path, "targets: found 2, expected 1"),
+        (replace(run, profile="camels-large"), profile, large, "maps: found 64, expected 32"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            evaluate_pretrained(other, settings, weights)
     assert not (tmp_path / "runs" / "camels-large").exists()
 
 
-def test_a_training_in_the_same_folder_is_another_run(adopted, profile):
-    """A network that was adopted is never taken for one that was trained, nor the reverse."""
-    path, run, result = adopted
+def test_a_training_in_the_same_folder_is_another_run(pretrained, profile):
+    """A pretrained network is never taken for one that was trained, nor the reverse."""
+    path, run, result = pretrained
     short = profile.replace(hidden=3, dropout=0.0, epochs=1, max_lr=1e-3)
     trained = train_run(run, short, device="cpu")
     assert trained["best_epoch"] == 1
     assert run.path("history.csv").is_file()
-    assert adopt_run(run, profile, path, device="cpu") == result
+    assert evaluate_pretrained(run, profile, path, device="cpu") == result
     assert not run.path("history.csv").exists()
 
 

@@ -97,12 +97,6 @@ def test_operations_are_counted():
     assert speed.count(One(), 16, "input")[0] == 2 * flops
 
 
-def test_a_part_in_a_process_of_its_own(tmp_path):
-    found = speed.in_child("--point", json.dumps(["cut", 45, 64]), folder=tmp_path / "none")
-    assert len(found["seconds"]) == 1
-    assert found["peak_mb"] > 250
-
-
 def test_a_row_is_measured_and_shown(tmp_path, monkeypatch, capsys):
     """On few maps and in this process."""
 
@@ -147,17 +141,3 @@ def test_without_a_table_the_page_says_so(tmp_path):
     for name, (_, command) in tables.BENCHES.items():
         text = (tmp_path / f"{name}.md").read_text()
         assert text == f"*Not measured: `make {command}` makes this table.*\n"
-
-
-def test_the_rows_of_another_machine_are_dropped(tmp_path, monkeypatch):
-    table = tmp_path / "speed.json"
-    table.write_text(json.dumps({"hardware": {"cpu": "other"}, "rows": {"ig": {"ratio": 1}}}))
-    monkeypatch.setattr(speed, "measure", lambda name, rate, folder: {
-        "ours": {"seconds": 1.0}, "ratio": 2.0})  # fmt: skip
-    monkeypatch.setattr(speed, "rates", lambda: {})
-    asked = {"only": ["cut"], "table": table, "keep": True}
-    speed.run_all(type("Asked", (), asked), tmp_path)
-    assert list(json.loads(table.read_text())["rows"]) == ["cut"]
-    asked["only"] = ["vmap"]
-    speed.run_all(type("Asked", (), asked), tmp_path)
-    assert list(json.loads(table.read_text())["rows"]) == ["cut", "vmap"]

@@ -14,7 +14,7 @@ import pytest
 
 from cosmolib.study.locks import Busy, held
 from cosmolib.tuning import shared_study
-from cosmolib.tuning.shared_study import finished_trials, is_shared, open_study
+from cosmolib.tuning.shared_study import finished_trials, kind_of, open_study
 
 TRIALS = 40
 # A worker whose trainings take a moment and have a known loss; its heart beats fast.
@@ -33,7 +33,7 @@ def fit(network, data, profile, *, seed, device, epoch_callback):
     trials.append(profile)
     for epoch in range(1, profile.epochs + 1):
         time.sleep(0.1)
-        if "dies" in sys.argv and len(trials) == 2 and epoch == 2:
+        if "dies" in sys.argv and len(trials) == 6 and epoch == 2:
             os.kill(os.getpid(), signal.SIGKILL)
         epoch_callback({"epoch": epoch, "valid_loss": profile.dropout + 1 / epoch})
 
@@ -100,19 +100,12 @@ def trials_of(storage):
         return shared.study.get_trials()
 
 
-def wait_for(storage, count):
-    for _ in range(600):
-        done = [t for t in trials_of(storage) if t.state.name in ("COMPLETE", "PRUNED")]
-        if len(done) >= count:
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"{storage}: no {count} trials in a minute")
-
-
 def test_four_workers_one_killed_no_trial_lost_or_doubled(storage):
-    # The first kills itself (SIGKILL) in the middle of its second training.
-    workers = [start_worker(storage, TRIALS, *["dies"] * (i == 0)) for i in range(4)]
+    workers = [start_worker(storage, TRIALS, "dies")]  # (SIGKILL) in the middle of its sixth trial
     try:
+        while workers[0].poll() is None and not trials_of(storage):  # a busy machine
+            time.sleep(0.1)
+        workers += [start_worker(storage) for _ in range(3)]
         for worker in workers:
             worker.wait(timeout=120)
     finally:
@@ -134,21 +127,6 @@ def test_four_workers_one_killed_no_trial_lost_or_doubled(storage):
     late = start_worker(storage)  # a study that is complete gets no trial more
     assert late.wait(timeout=60) == 0
     assert len(trials_of(storage)) == len(trials)
-
-
-def test_one_worker_alone_takes_over_at_once(tmp_path):
-    """After a kill of everything nobody waits for a heartbeat: the locks of the dead are free."""
-    path = str(tmp_path / "study.journal")
-    worker = start_worker(path, 5)
-    wait_for(path, 2)
-    worker.kill()
-    worker.wait()
-    left = [t for t in trials_of(path) if t.state.name == "RUNNING"]
-    second = start_worker(path, 5)
-    assert second.wait(timeout=60) == 0
-    trials = trials_of(path)
-    assert sum(t.state.name in ("COMPLETE", "PRUNED") for t in trials) == 5
-    assert sum("failed_trial" in t.system_attrs for t in trials) == len(left)
 
 
 def value(trial, place):
@@ -201,7 +179,6 @@ def test_one_process_a_sqlite_file(tmp_path):
                 pass
     with held(tmp_path / "s.db.lock", wait=False):  # let go
         pass
-    assert not is_shared(path)
-    assert is_shared("a.journal")
-    assert is_shared("postgresql://host/db")
-    assert not is_shared("sqlite:///s.db")
+    storages = {path: "sqlite", "sqlite:///s.db": "sqlite", "a.journal": "journal"}
+    storages["postgresql://host/db"] = "database"
+    assert {storage: kind_of(storage) for storage in storages} == storages

@@ -14,7 +14,8 @@ from cosmolib.results.generalisation import cross_evaluate, describe, fiducial_r
 from cosmolib.study.profile import load_profile
 from cosmolib.study.run import Run
 from cosmolib.training.dataset import study_split, study_suite
-from cosmolib.training.run import load_run, read_predictions, train_run
+from cosmolib.training.predictions import read_predictions
+from cosmolib.training.run import load_run, train_run
 
 NAMES = ["Omega_m", "sigma_8"]
 FIDUCIAL_ROW = list(FIDUCIAL.values())

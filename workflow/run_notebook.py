@@ -144,7 +144,7 @@ def main(arguments=None):
     import papermill
 
     from cosmolib.study.io import exit_code, redact
-    from cosmolib.training.gpus import one_gpu
+    from cosmolib.training.devices import one_gpu
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")  # of its dependencies; the kernel is another process

@@ -32,9 +32,8 @@ from cosmolib.data.scaling import Scaling
 from cosmolib.study.registry import METHODS as REGISTERED
 from cosmolib.study.registry import keywords_of, register
 from cosmolib.training.dataset import network_inputs
-from cosmolib.training.fit import seeded
-from cosmolib.training.networks import folded
-from cosmolib.training.run import predict
+from cosmolib.training.fit import run_network, seeded
+from cosmolib.training.networks import fused
 
 METHODS = ("saliency", "integrated_gradients", "gradient_shap")  # of the paper
 GRADIENTS = ("saliency", "smooth_grad")  # methods without a baseline
@@ -172,7 +171,7 @@ def attribute(
     """
     x, baseline = _check(network, x, method, target, output, baseline, stdevs)
     device = next(network.parameters()).device
-    fast = folded(network, x[:1].to(device))
+    fast = fused(network)
 
     def forward(maps):
         return fast(maps)[OUTPUTS.index(output)]  # (B, P)
@@ -180,9 +179,9 @@ def attribute(
     at_once = internal_batch_size or _maps_at_once(x, device)
     way = None
     if takes_baseline(method):
+        outputs = [run_network(fast, maps, device=device) for maps in (x, baseline)]
         at_x, at_baseline = (
-            predict(fast, maps, device=device)[OUTPUTS.index(output)][:, target].astype(float)
-            for maps in (x, baseline)
+            both[OUTPUTS.index(output)][:, target].double().numpy() for both in outputs
         )
         way = at_x - (at_baseline.mean() if method == "gradient_shap" else at_baseline)
     steps = None
@@ -326,7 +325,7 @@ def occlude(
         expected = f"1 or {len(x)} of {tuple(x.shape[2:])}"
         raise ValueError(f"regions: found shape {tuple(regions.shape)}, expected {expected}")
     device = next(network.parameters()).device
-    fast = folded(network, x[:1].to(device))
+    fast = fused(network)
     count = int(regions.max()) + 1
     at_once = _maps_at_once(x, device)
     lost = np.empty((len(x), count))

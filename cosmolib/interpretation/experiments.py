@@ -36,7 +36,8 @@ from cosmolib.study.run import Run
 from cosmolib.training.dataset import cut_maps, study_split, study_suite
 from cosmolib.training.fit import seeded
 from cosmolib.training.networks import build_network
-from cosmolib.training.run import load_run, read_predictions
+from cosmolib.training.predictions import read_predictions
+from cosmolib.training.run import load_run
 from cosmolib.training.scores import as_estimate, r2_of
 
 USUAL_BASELINE = {"integrated_gradients": "mean_log", "gradient_shap": "training"}

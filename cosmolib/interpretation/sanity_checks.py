@@ -24,7 +24,7 @@ from cosmolib.data.arrays import checked_maps, checked_numbers
 from cosmolib.interpretation.attribution import OUTPUTS, attribute, takes_baseline
 from cosmolib.training.dataset import network_inputs
 from cosmolib.training.fit import seeded
-from cosmolib.training.networks import folded
+from cosmolib.training.networks import fused
 
 NOISE_RADIUS = 0.02  # noise of the sensitivity, in standard deviations of the scaled map
 
@@ -203,7 +203,7 @@ def replacement_curve(
     """
     x, baseline = network_inputs(x), network_inputs(baseline, "baseline")
     device = next(network.parameters()).device
-    fast, column = folded(network, x[:1].to(device)), OUTPUTS.index(output)
+    fast, column = fused(network), OUTPUTS.index(output)
     order, _ = checked_maps(order, "order")
     if order.shape != x[:, 0].shape:
         raise ValueError(f"order: found shape {order.shape}, expected {tuple(x[:, 0].shape)}")
@@ -266,7 +266,7 @@ def infidelity(
 
     device = next(network.parameters()).device
     x, baseline = network_inputs(x).to(device), network_inputs(baseline, "baseline").to(device)
-    fast, column, baseline = folded(network, x[:1]), OUTPUTS.index(output), baseline.expand_as(x)
+    fast, column, baseline = fused(network), OUTPUTS.index(output), baseline.expand_as(x)
     grid = x.shape[-1]
     place = torch.arange(grid, device=device)
 

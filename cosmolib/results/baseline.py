@@ -12,7 +12,7 @@ from cosmolib.data.suites import Suite, map_indices
 from cosmolib.study.identity import identity
 from cosmolib.study.profile import Profile
 from cosmolib.training.dataset import BLOCK, cut_maps, fill_range, study_split, truth_of
-from cosmolib.training.run import as_predictions, stored_predictions
+from cosmolib.training.predictions import as_predictions, stored_predictions
 
 RIDGE_ALPHAS = np.logspace(-1, 5, 13)  # strengths of the ridge that the validation maps choose from
 

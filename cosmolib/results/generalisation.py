@@ -21,7 +21,9 @@ from cosmolib.study.profile import Profile
 from cosmolib.study.run import Run
 from cosmolib.training.dataset import MapsOnDisk, denormalise, fill_range, study_split, truth_of
 from cosmolib.training.devices import select_device
-from cosmolib.training.run import as_predictions, load_run, predict, read_predictions
+from cosmolib.training.fit import run_network
+from cosmolib.training.predictions import as_predictions, read_predictions
+from cosmolib.training.run import load_run
 
 SCALINGS_FROM = ("trained", "tested")  # suite that the scaling of the tested maps comes from
 
@@ -54,7 +56,7 @@ def cross_evaluate(
     Returns
     -------
     dict
-        As `cosmolib.training.run.predict_test`.
+        As `cosmolib.training.predictions.predict_test`.
 
     Raises
     ------
@@ -97,7 +99,7 @@ def cross_evaluate(
         fitted = everything if scope == "file" else fitted
         own_scaling = fit_scaling(MapsOnDisk(suite, fitted, run.cut, value_range), profile.scaling)
     x = MapsOnDisk(suite, maps, run.cut, value_range, own_scaling)
-    outputs = predict(network, x, device=device or select_device())
+    outputs = run_network(network, x, device=device or select_device())
     mean, std = denormalise(*outputs, run.suite, profile.targets)
     return as_predictions(mean, std, truth_of(suite, maps, profile.targets), maps, profile.targets)
 

@@ -46,7 +46,8 @@ from cosmolib.study.profile import Profile
 from cosmolib.study.registry import SUITES
 from cosmolib.study.run import Run
 from cosmolib.training.dataset import study_split, study_suite
-from cosmolib.training.run import read_predictions, run_changes
+from cosmolib.training.predictions import read_predictions
+from cosmolib.training.run import run_changes
 from cosmolib.training.scores import (
     as_estimate,
     as_text,

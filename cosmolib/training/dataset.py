@@ -1,7 +1,7 @@
-"""Inputs: maps of one suite under one cut -> what a network is trained, validated and tested on.
+"""Dataset: maps of one suite under one cut -> inputs to train, validate and test a network on.
 
-Maps of 4 GB are never held twice. They are read from the file in blocks, cut, and either kept once
-in memory (float32, or float16 for half of it) or left on disk and made anew for each batch.
+A file of 4 GB is held in memory at most once. Its maps are read and cut in blocks, and either kept
+(float32, or float16 for half the memory) or left on disk and prepared again for each batch.
 """
 
 from __future__ import annotations
@@ -41,30 +41,31 @@ BLOCK = 64  # maps read, cut or scaled at once: 16 MB of 256 x 256
 # --------------------------------------------------------------------------------------------------
 # Parameters
 # --------------------------------------------------------------------------------------------------
-def target_ranges(suite_name: str, targets) -> tuple[np.ndarray, np.ndarray]:
-    """Return the lower edge and the width of each target's range in a suite, both (P,)."""
-    ranges = parameter_ranges(suite_name)[_columns(targets)]
-    return ranges[:, 0], ranges[:, 1] - ranges[:, 0]
-
-
 def normalise(params, suite_name: str, targets=PARAMETERS) -> np.ndarray:
-    """Parameters (n, 6), in the order of CMD, to their targets (n, P) in units of their ranges."""
-    params = np.asarray(params, dtype=np.float64)
-    low, width = target_ranges(suite_name, targets)
-    return ((params[..., _columns(targets)] - low) / width).astype(np.float32)
+    """Convert parameters (n, 6), in CMD's order, to targets (n, P) in units of their ranges."""
+    low, width = _ranges(suite_name, targets)
+    params = np.asarray(params, dtype=np.float64)[..., _columns(targets)]
+    return ((params - low) / width).astype(np.float32)
 
 
 def denormalise(mean, std, suite_name: str, targets=PARAMETERS) -> tuple[np.ndarray, np.ndarray]:
-    """Outputs of a network (n, P) to physical means and standard deviations, float64."""
-    low, width = target_ranges(suite_name, targets)
+    """Convert outputs of a network (n, P) to physical means and standard deviations, float64."""
+    low, width = _ranges(suite_name, targets)
     return low + width * np.asarray(mean, np.float64), width * np.asarray(std, np.float64)
 
 
+def truth_of(suite: Suite, maps: np.ndarray, targets) -> np.ndarray:
+    """Return the true targets (n, P) of maps (n,) of a suite, physical units."""
+    return suite.params[simulation_of(maps)][:, _columns(targets)]
+
+
+def _ranges(suite_name, targets):
+    """Return the lower edge and the width of each target's range, both (P,)."""
+    low, high = parameter_ranges(suite_name)[_columns(targets)].T
+    return low, high - low
+
+
 def _columns(targets):
-    unknown = [name for name in targets if name not in PARAMETERS]
-    if unknown or not targets:
-        found = unknown[0] if unknown else list(targets)
-        raise ValueError(f"targets: found {found!r}, expected some of {', '.join(PARAMETERS)}")
     return [PARAMETERS.index(name) for name in targets]
 
 
@@ -84,7 +85,7 @@ class Data:
     train_simulation: np.ndarray  # (n,) simulation of each map, in the suite's numbering
     valid_simulation: np.ndarray
     test_simulation: np.ndarray
-    test_map: np.ndarray  # (m,) place of each map in the suite
+    test_map: np.ndarray  # (m,) index of each map in the suite
     scaling: Scaling
     cut: str  # canonical
     value_range: tuple[float, float] | None  # of random fills [(Msun/h)/(Mpc/h)^2]
@@ -94,17 +95,17 @@ class Data:
 
 
 def study_suite(name: str, profile: Profile) -> Suite:
-    """Open a suite as a profile says, with the first ``n_simulations`` of it."""
+    """Open a suite with the profile's data_dir, field, set and number of simulations."""
     suite = open_suite(name, profile.data_dir, field=profile.field, sim_set=profile.sim_set)
     n = profile.n_simulations
     return suite if n is None else subset(suite, n)
 
 
 def study_split(suite: Suite, profile: Profile) -> Split:
-    """Split a suite as a profile says, with at most ``train_simulations`` to train on.
+    """Split a suite, with at most the profile's ``train_simulations`` to train on.
 
-    Validation and test parts stay whole, so that a short training is judged on as many simulations
-    as a long one, and on the same.
+    Validation and test parts stay whole, so that a network trained on few simulations is judged on
+    the same ones as any other.
     """
     split = split_simulations(suite.n_simulations, profile.split_seed)
     return replace(split, train=split.train[: profile.train_simulations])
@@ -117,24 +118,24 @@ def prepare_data(suite: Suite, profile: Profile, cut="none") -> Data:
     (``scaling_scope: train``) or, as published, from the whole file with its test maps (``file``),
     in the published order and arithmetic.
 
-    The profile's ``storage`` says where the maps are kept: ``float32`` or ``float16`` in memory,
-    once, or ``disk``: they are read, cut and scaled batch by batch, and none is kept. For float32
-    the file is read once; else the scaling takes two passes over the maps that it is fitted to.
+    The profile's ``storage`` is ``float32`` or ``float16`` in memory, or ``disk``: maps are read,
+    cut and scaled batch by batch, and none is kept. For float32 the file is read once; otherwise
+    the scaling takes two passes over the maps that it is fitted to.
 
     With the profile's ``shuffle_labels`` the parameters are permuted among the training and among
-    the validation simulations, so that there is nothing to be learnt; the test set stays as it is.
+    the validation simulations, so that nothing can be learnt; the test set does not change.
 
     Parameters
     ----------
     suite : Suite
-        All of it is used; see `study_suite`.
+        From `study_suite`.
     profile : Profile
     cut : str or Cut
 
     Raises
     ------
     ValueError
-        A pixel that no map can have, see `cosmolib.data.suites.read_maps`.
+        A pixel is not valid, see `cosmolib.data.suites.read_maps`.
     """
     cut = Cut.parse(cut)
     split = study_split(suite, profile)
@@ -143,13 +144,14 @@ def prepare_data(suite: Suite, profile: Profile, cut="none") -> Data:
     edges = np.cumsum([0, *(len(map_indices(part)) for part in parts)])
     value_range = fill_range(suite, profile, cut)
     kind = scaling_kind(profile, cut)
+    # Of the file, in its own order: rounding depends on the order of summation.
+    scope = np.argsort(maps) if profile.scaling_scope == "file" else np.arange(edges[1])
     if profile.storage == "float32":
         x = cut_maps(suite, maps, cut, value_range)  # (15 n, N, N)
-        scaling = scale_in_place(x, kind, _scaling_order(maps, edges, profile))
+        scaling = scale_in_place(x, kind, scope)
         x = torch.from_numpy(x)[:, None]  # (15 n, 1, N, N)
     else:
-        scope = maps[_scaling_order(maps, edges, profile)]
-        scaling = fit_scaling(MapsOnDisk(suite, scope, cut, value_range), kind)
+        scaling = fit_scaling(MapsOnDisk(suite, maps[scope], cut, value_range), kind)
         x = MapsOnDisk(suite, maps, cut, value_range, scaling)
         if profile.storage == "float16":
             x = x.to_memory(torch.float16)
@@ -185,39 +187,32 @@ def prepare_data(suite: Suite, profile: Profile, cut="none") -> Data:
 
 
 def scaling_kind(profile: Profile, cut) -> str:
-    """Return the transform of the maps under a cut: the profile's, but asinh for noisy ones.
+    """Return the profile's transform of the maps under a cut, or asinh instead of log for noise.
 
     Noise makes pixels of zero or below, where the signed log of nearly equal densities lies 22 dex
-    apart. Noise of level 0 is scaled like any other, as their reference.
+    apart. Noise of level 0, the reference of the others, is scaled like them.
     """
     noisy = Cut.parse(cut).noise is not None
     return "asinh" if noisy and profile.scaling == "log" else profile.scaling
 
 
-def _scaling_order(maps, edges, profile):
-    """Places among ``maps`` that the scaling is fitted to, in the order in which it sums them."""
-    if profile.scaling_scope == "file":
-        return np.argsort(maps)  # as they lie in the file: rounding hangs on the order
-    return np.arange(edges[1])
-
-
 class MapsOnDisk:
-    """Maps of a suite that are read, cut and scaled when they are asked for.
+    """Maps of a suite that are read, cut and scaled on access.
 
-    Takes the place of a tensor (n, 1, N, N) in `cosmolib.training.fit.fit` where the maps do not
-    fit into memory: ``x[chosen]`` with a slice or a tensor of places is a float32 tensor. As an
-    array (``numpy.asarray``) it is read whole, so that every function of maps takes it.
+    Replaces a tensor (n, 1, N, N) in `cosmolib.training.fit.fit` where the maps do not fit into
+    memory: ``x[chosen]`` with a slice or a tensor of indices is a float32 tensor. As an array
+    (``numpy.asarray``) it is read whole, so that every function of maps takes it.
 
     Parameters
     ----------
     suite : Suite
     maps : (n,) int
-        Places in the suite.
+        Indices into the suite.
     cut : str or Cut
     value_range : (float, float), optional
         Of random fills.
     scaling : Scaling, optional
-        None leaves them cut and unscaled.
+        None for cut, unscaled maps.
     """
 
     device = torch.device("cpu")
@@ -240,7 +235,7 @@ class MapsOnDisk:
 
     def __getitem__(self, chosen) -> torch.Tensor:
         maps = self.maps[chosen if isinstance(chosen, slice) else np.asarray(chosen)]
-        order = np.argsort(maps)  # neighbours are read in one go, and the disk goes forward only
+        order = np.argsort(maps)  # neighbours are read together, and the disk in one direction
         x = np.empty((len(maps), self.suite.grid, self.suite.grid), np.float32)
         x[order] = cut_maps(self.suite, maps[order], self.cut, self.value_range)
         if self.scaling is not None:
@@ -251,11 +246,11 @@ class MapsOnDisk:
         return self[:].numpy().astype(dtype or np.float32, copy=False)
 
     def part(self, chosen: slice) -> MapsOnDisk:
-        """Return the same for some of the maps."""
+        """Return a subset of the maps."""
         return MapsOnDisk(self.suite, self.maps[chosen], self.cut, self.value_range, self.scaling)
 
     def to_memory(self, dtype: torch.dtype) -> torch.Tensor:
-        """Return all maps as a tensor (n, 1, N, N) of a type."""
+        """Read all maps into a tensor (n, 1, N, N)."""
         out = torch.empty(self.shape, dtype=dtype)
         for start in range(0, len(self), BLOCK):
             out[start : start + BLOCK] = self[start : start + BLOCK]
@@ -263,14 +258,14 @@ class MapsOnDisk:
 
 
 def network_inputs(x, name="maps") -> torch.Tensor:
-    """Return scaled maps as a network takes them, a float32 tensor (n, 1, N, N), detached.
+    """Convert scaled maps to the input of a network, a detached float32 tensor (n, 1, N, N).
 
     Parameters
     ----------
     x : tensor, array or `MapsOnDisk`
         (N, N), (n, N, N) or (n, 1, N, N) of any floating type; a tensor stays on its device.
     name : str
-        What errors call it, see `cosmolib.data.arrays.checked_maps`.
+        Used in errors, see `cosmolib.data.arrays.checked_maps`.
     """
     stack, _ = checked_maps(x, name)
     stack = np.require(stack, np.dtype(np.float32), ("C", "W"))
@@ -278,13 +273,13 @@ def network_inputs(x, name="maps") -> torch.Tensor:
 
 
 def cut_maps(suite: Suite, maps: np.ndarray, cut, value_range=None) -> np.ndarray:
-    """Return maps (n,) of a suite under a cut, new, (n, N, N) float32, read in blocks."""
+    """Read maps (n,) of a suite in blocks and cut them: (n, N, N) float32."""
     out = np.empty((len(maps), suite.grid, suite.grid), np.float32)
     cut, device = Cut.parse(cut), select_device()
 
     def one(start):
         block = maps[start : start + BLOCK]
-        # Threads also share what costs most in a large file: the first touch of new memory.
+        # Threads also share the most expensive part of a large file, the first touch of memory.
         read = read_maps(suite, block, out[start : start + BLOCK] if cut.is_identity else None)
         if not cut.is_identity:
             out[start : start + BLOCK] = cut_stack(  # `read_maps` has checked them
@@ -292,7 +287,7 @@ def cut_maps(suite: Suite, maps: np.ndarray, cut, value_range=None) -> np.ndarra
             )
 
     starts = range(0, len(maps), BLOCK)
-    if cut.is_fourier:  # torch's transforms take all threads by themselves
+    if cut.is_fourier:  # torch's transforms use all threads themselves
         for start in starts:
             one(start)
     else:
@@ -305,23 +300,22 @@ def write_cut_suite(
 ) -> Suite:
     """Write a suite under a cut to a new file of the same name, block by block, and open it.
 
-    For cuts that many trainings share. ``out/<suite>/`` then holds maps and parameters under CMD's
-    names, and a note of what was cut, which `open_suite` reads: the maps of a Fourier cut may be
-    negative.
+    For a cut that many trainings share. ``out/<suite>/`` then holds maps and parameters under CMD's
+    names, and a note of the cut, which `open_suite` reads: maps of a Fourier cut may be negative.
 
     Parameters
     ----------
     suite : Suite
     cut : str or Cut
-        Random fills take the whole file's range, as published.
+        Random fills use the range of the whole file, as published.
     out : path
     progress : callable, optional
-        Called with a line of text now and then.
+        Called with a line of text from time to time.
 
     Raises
     ------
     ValueError
-        The suite was cut already, or raw maps of this name lie there, its own or others.
+        The suite is cut already, or the folder holds raw maps of this name.
     """
     cut = Cut.parse(cut)
     if suite.cut != "none":
@@ -330,37 +324,30 @@ def write_cut_suite(
     maps_path = folder / suite.maps_path.name
     if maps_path.is_file() and cut_of(maps_path) == "none":
         raise ValueError(f"{maps_path}: found the raw maps there, expected another folder")
+    count = len(suite.maps)
+    value_range = _positive_range(suite, np.arange(count)) if cut.fill == "random" else None
+    note = {"cut": str(cut), "source": suite.fingerprint, "value_range": value_range}
     with held(folder / LOCK, progress=progress):
         sweep(folder)  # of a killed process: gigabytes
-        _write_cut(suite, cut, maps_path, progress)
+        maps_path.unlink(missing_ok=True)  # of another cut: the new note must not describe them
+        with atomic_path(folder / f"params_{suite.sim_set}_{suite.name}.txt") as temporary:
+            shutil.copyfile(suite.params_path, temporary)
+        write_json(cut_note(maps_path), note)
+        with atomic_path(maps_path) as temporary, open(temporary, "wb") as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": suite.maps.shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for start in range(0, count, BLOCK):
+                maps = np.arange(start, min(start + BLOCK, count))
+                file.write(cut_maps(suite, maps, cut, value_range).data)
+                if progress is not None and start // BLOCK % 10 == 0:
+                    progress(f"{maps_path.name}, {cut}: {maps[-1] + 1} of {count} maps")
     return open_suite(suite.name, data_dir=out, field=suite.field, sim_set=suite.sim_set)
 
 
-def _write_cut(suite, cut, maps_path, progress):
-    """Write table, note and maps, in this order, in a folder that is this process's own."""
-    folder, count = maps_path.parent, len(suite.maps)
-    value_range = _positive_range(suite, np.arange(count)) if cut.fill == "random" else None
-    maps_path.unlink(missing_ok=True)  # of another cut, which the note would soon not be of
-    with atomic_path(folder / f"params_{suite.sim_set}_{suite.name}.txt") as temporary:
-        shutil.copyfile(suite.params_path, temporary)
-    write_json(
-        cut_note(maps_path),
-        {"cut": str(cut), "source": suite.fingerprint, "value_range": value_range},
-    )
-    with atomic_path(maps_path) as temporary, open(temporary, "wb") as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": suite.maps.shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        for start in range(0, count, BLOCK):
-            maps = np.arange(start, min(start + BLOCK, count))
-            file.write(cut_maps(suite, maps, cut, value_range).data)
-            if progress is not None and start // BLOCK % 10 == 0:
-                progress(f"{maps_path.name}, {cut}: {maps[-1] + 1} of {count} maps")
-
-
 def fill_range(suite: Suite, profile: Profile, cut) -> tuple[float, float] | None:
-    """Return the range of random fills, that of the training maps or (published) of the file.
+    """Return the range of random fills: that of the training maps or (published) of the file.
 
-    None where the cut has no random fill.
+    None for a cut without random fills.
     """
     if Cut.parse(cut).fill != "random":
         return None
@@ -374,8 +361,3 @@ def _positive_range(suite: Suite, maps: np.ndarray) -> tuple[float, float]:
     blocks = [maps[start : start + BLOCK] for start in range(0, len(maps), BLOCK)]
     low, high = zip(*(positive_range(read_maps(suite, block)) for block in blocks), strict=True)
     return min(low), max(high)
-
-
-def truth_of(suite: Suite, maps: np.ndarray, targets) -> np.ndarray:
-    """Return the true targets (n, P) of maps (n,) of a suite, physical units."""
-    return suite.params[simulation_of(maps)][:, _columns(targets)]

@@ -1,45 +1,101 @@
-"""Devices: what a machine can do, and how a network runs fast on it.
+"""Devices: which GPU a process uses, and how a network runs fast on a device.
 
-A profile says two things. ``precision``: convolutions in float32, or in bfloat16 by autocast, which
-GPUs since 2020 and few CPUs have in hardware; ``auto`` takes it on a GPU that has. The dense layers
-and the loss are float32 in any case. ``compile``: torch.compile merges normalisation, rectifier and
-padding into fewer passes over the maps; it takes a minute first, so ``auto`` wants a GPU, or a long
-training on a CPU. Both choices hang on the machine and the size of the work alone, never on a
-stopwatch: the same study on the same machine takes the same path. `make bench` has the times.
+A profile has two settings. ``precision``: convolutions in float32, or in bfloat16 by autocast,
+which GPUs since 2020 and few CPUs support in hardware; ``auto`` uses it on a GPU that does. The
+dense layers and the loss are always float32. ``compile``: torch.compile merges normalisation,
+rectifier and padding into fewer passes over the maps; it takes a minute first, so ``auto`` uses it
+on a GPU, or for a long training on a CPU. Both choices depend on the machine and the size of the
+work only, never on a measured time: the same study on the same machine takes the same path.
+`make bench` measures the times.
+
+Torch takes seconds to import, so the functions here import it when called:
+`workflow/run_notebook.py` uses `one_gpu` without it.
 """
 
 from __future__ import annotations
 
+import itertools
+import os
+import subprocess
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+from cosmolib.study.locks import Busy, held
 
-from cosmolib.study.profile import COMPILING, PRECISIONS
+if TYPE_CHECKING:
+    import torch
 
 # Pixels times epochs of a training from which compiling for a CPU pays: it costs about a minute and
-# saves some 0.3 microseconds a pixel (o3, two cores), which is 12 minutes here.
+# saves some 0.3 microseconds per pixel (o3, two cores), which is 12 minutes here.
 WORTH_COMPILING = 2**31
 
 
+# --------------------------------------------------------------------------------------------------
+# GPUs
+# --------------------------------------------------------------------------------------------------
 def select_device() -> str:
-    """Return "cuda" where there is one, else "cpu"."""
+    """Return "cuda" where there is a GPU, else "cpu"."""
+    import torch
+
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def visible_gpus() -> list[str]:
+    """List the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:  # a cluster sets it for each job
+        return [name.strip() for name in given.split(",") if name.strip()]
+    try:
+        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [str(i) for i, line in enumerate(listing.stdout.splitlines()) if line.startswith("GPU")]
+
+
+@contextmanager
+def one_gpu():
+    """Reserve one of several GPUs for this process and its children inside the block.
+
+    Other processes that call this get another GPU, or wait for a free one; a process that dies
+    frees its own.
+    """
+    gpus = visible_gpus()
+    if len(gpus) < 2:
+        yield
+        return
+    folder = Path(tempfile.gettempdir()) / f"cosmolib-gpus-{os.getuid()}"
+    with ExitStack() as stack:
+        for name in itertools.cycle(gpus):
+            try:
+                stack.enter_context(held(folder / f"{name}.lock", wait=False))
+                break
+            except Busy:
+                time.sleep(0.2)
+        os.environ["CUDA_VISIBLE_DEVICES"] = name
+        yield
+
+
+# --------------------------------------------------------------------------------------------------
+# Precision and compilation
+# --------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Engine:
-    """How a network is run on a device: no more "auto"."""
+    """How a network runs on a device, with "auto" resolved."""
 
     device: str
     precision: str  # "float32" or "bfloat16"
     compile: str  # "eager", "compiled" or "graphs"
 
     def autocast(self) -> AbstractContextManager:
-        """Return the context in which the network runs forward."""
+        """Return the context for the network's forward pass."""
+        import torch
+
         kind = torch.device(self.device).type
         return torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16")
 
@@ -48,7 +104,7 @@ class Engine:
 
 
 def choose_engine(precision: str, compiling: str, device: str, network, pixels: int) -> Engine:
-    """Settle what "auto" means for one training.
+    """Resolve "auto" for one training.
 
     Parameters
     ----------
@@ -59,21 +115,17 @@ def choose_engine(precision: str, compiling: str, device: str, network, pixels: 
     device : str
     network : torch.nn.Module
     pixels : int
-        That the training will see: those of its maps, times epochs.
+        Pixels of the training maps, times epochs.
     """
-    for key, value, known in (
-        ("precision", precision, PRECISIONS),
-        ("compile", compiling, COMPILING),
-    ):
-        if value not in known:
-            raise ValueError(f"{key}: found {value!r}, expected one of: {', '.join(known)}")
+    import torch
+
     gpu = torch.device(device).type == "cuda"
     if precision == "auto":
         # Emulated, it would be slower than float32.
         has = gpu and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bfloat16" if has else "float32"
     if compiling == "auto":
-        # Measured on a CPU: o3 gains a third; lite gains nothing on one thread.
+        # On a CPU, o3 takes a third less time; lite gains nothing on one thread.
         long = pixels >= WORTH_COMPILING and getattr(network, "compiles_on_cpu", False)
         compiling = "compiled" if gpu or long else "eager"
     if compiling == "graphs" and not gpu:
@@ -84,29 +136,31 @@ def choose_engine(precision: str, compiling: str, device: str, network, pixels: 
 def compiled(
     network: torch.nn.Module, engine: Engine, x: torch.Tensor
 ) -> tuple[Callable, Engine, float]:
-    """Compile a network for training on batches like one, and leave no trace in it.
+    """Compile a network for training on batches like one, without changing its state.
 
     Where it cannot be compiled (no C++ compiler, no Triton, a shape that the compiler fails on), a
-    warning says why and the network runs as it is.
+    warning gives the reason and the network runs as it is.
 
     Parameters
     ----------
     network : torch.nn.Module
         In training mode, on the engine's device. Its weights are shared, not copied.
     engine : Engine
-        Any but an eager one.
+        Not an eager one.
     x : (B, 1, N, N) float32
-        A batch, tried forward and backward; buffers and random states are put back.
+        A batch, passed forward and backward once; buffers and random states are restored.
 
     Returns
     -------
     callable
-        Takes the place of ``network(x)``.
+        Replaces ``network(x)``.
     Engine
         The one that is used: ``compile`` is "eager" after a failure.
     float
         Seconds that it took.
     """
+    import torch
+
     started = time.perf_counter()
     buffers = {name: value.clone() for name, value in network.named_buffers()}
     devices = [x.device] if x.is_cuda else []
@@ -114,11 +168,11 @@ def compiled(
         mode = "reduce-overhead" if engine.compile == "graphs" else None
         run = torch.compile(network, dynamic=False, mode=mode)
         with torch.random.fork_rng(devices), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what the compiler says of its own parts
+            warnings.simplefilter("ignore")  # of the compiler, about its own parts
             with engine.autocast():
                 mean, std = run(x)
             (mean.sum() + std.sum()).backward()
-    except Exception as error:  # the compilers behind it raise what they like
+    except Exception as error:  # the compilers behind it raise errors of any kind
         reason = " ".join(str(error).split())[:200]
         warnings.warn(
             f"torch.compile: found {type(error).__name__} ({reason}); the network runs as it is",

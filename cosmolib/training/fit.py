@@ -3,13 +3,12 @@
 Published recipe (arXiv:2504.17839 and its code): the moment loss, AdamW, a cyclic learning rate,
 the best validation epoch kept. Ours: augmentation on the batch instead of in memory, a one-cycle
 learning rate as a choice, scaling from training maps only, and checkpoints that resume bit by bit.
-Maps stay on the device where they fit, and are turned there.
+Maps that fit stay on the device and are augmented there.
 """
 
 from __future__ import annotations
 
 import math
-import reprlib
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,15 +25,14 @@ from cosmolib.study.state_dicts import read_state, write_state
 from cosmolib.training.dataset import BLOCK, Data, MapsOnDisk, network_inputs
 from cosmolib.training.devices import choose_engine, compiled
 
-# Pixels at once where no gradient is kept: 256 maps of 64 x 64, on a GPU 128 of 256 x 256.
+# Pixels per batch where no gradient is kept: 256 maps of 64 x 64, on a GPU 128 of 256 x 256.
 EVALUATION_PIXELS = 2**20
 EVALUATION_PIXELS_GPU = 2**23
-_ADVICE = "; remove it to train anew"
-_PARTS = {"identity", "network", "optimiser", "random", "history", "best"}  # of a checkpoint
+_ADVICE = "; remove it to train again"
 
 
 def moment_loss(mean: torch.Tensor, std: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
-    """Loss whose minimum is the posterior's mean and standard deviation, parameter by parameter.
+    """Return the loss that is least at the mean and standard deviation of each posterior.
 
     The mean over parameters of log <(theta - mean)^2> + log <((theta - mean)^2 - std^2)^2>, with
     <> over the batch (CMD, arXiv:2109.10360; moment networks, arXiv:2011.05991).
@@ -59,28 +57,28 @@ def _moments(mean, std, theta):
 def augment(
     x: torch.Tensor, generator: torch.Generator, symmetries: bool, shifts: bool
 ) -> torch.Tensor:
-    """Turn, mirror and shift every map of a batch at random.
+    """Rotate, mirror and shift every map of a batch at random.
 
     A projected map has no orientation (eight symmetries of the square) and a periodic one no origin
-    (all shifts by whole pixels). One gather does all of it, with no loop over the maps.
+    (all shifts by whole pixels). A single gather does both, without a loop over the maps.
 
     Parameters
     ----------
     x : (B, 1, N, N)
-        Any device; left as it is.
+        On any device; not changed.
     generator : torch.Generator
-        On the CPU, so that one seed gives one sequence on every device.
+        On the CPU, so that a seed gives the same sequence on every device.
     symmetries, shifts : bool
 
     Returns
     -------
     (B, 1, N, N)
-        New, or x itself where nothing is asked for.
+        New, or x itself with neither symmetries nor shifts.
     """
     if not (symmetries or shifts):
         return x
     batch, n = len(x), x.shape[-1]
-    # Drawn on the CPU, a few numbers a map; the places are worked out where the maps are.
+    # A few numbers per map are drawn on the CPU; the indices are computed where the maps are.
     index = torch.arange(n, device=x.device).repeat(2, batch, 1)  # (2, B, N): row and column
     rows, columns = index
     if symmetries:
@@ -90,7 +88,7 @@ def augment(
     if shifts:
         moves = torch.randint(n, (2, batch, 1), generator=generator).to(x.device, non_blocking=True)
         rows, columns = (torch.stack([rows, columns]) + moves) % n
-    # The place in the flat map is a sum of one term for each axis; a transposition swaps the terms.
+    # The index into the flat map is a sum of one term per axis; a transposition swaps the terms.
     first, second = rows * n, columns
     if symmetries:
         first, second = torch.where(bits[2], second, first), torch.where(bits[2], first, second)
@@ -103,7 +101,7 @@ def augment(
 # --------------------------------------------------------------------------------------------------
 @contextmanager
 def seeded(seed: int, device: str = "cpu") -> Iterator[None]:
-    """Seed torch inside the block, for initial weights and dropout; restore its state after."""
+    """Seed torch inside the block, for initial weights and dropout; restore its state after it."""
     devices = [torch.cuda.current_device()] if str(device).startswith("cuda") else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
@@ -111,7 +109,7 @@ def seeded(seed: int, device: str = "cpu") -> Iterator[None]:
 
 
 def learning_rate(step: int, n_steps: int, profile: Profile) -> float:
-    """Learning rate of a step, as torch's schedulers have it but without a state.
+    """Return the learning rate of a step, as torch's schedulers but without state to store.
 
     "onecycle" (arXiv:1708.07120, torch's defaults): by cosines from max_lr / 25 up to max_lr in the
     first 30 % of the steps and down to max_lr / 250,000 at the last. "cyclic" (published): linear
@@ -144,43 +142,43 @@ def fit(
 ) -> list[dict]:
     """Train a network in place and leave it with the weights of the best validation epoch.
 
-    Every epoch sees the training maps in a new order, less the few that do not fill a batch.
+    Every epoch takes the training maps in a new order, without the few that do not fill a batch.
 
     Parameters
     ----------
     network : torch.nn.Module
-        ``mean, std = network(x)``; its initial weights are the caller's matter.
+        ``mean, std = network(x)``, with initial weights.
     data : Data
     profile : Profile
         Its section "Training" is used, and its ``precision`` and ``compile``, see
         `cosmolib.training.devices`.
     seed : int
-        Of the order of the maps, the augmentation and dropout. Torch's global state is left alone.
+        Of the order of the maps, the augmentation and dropout. Torch's global state is not changed.
     checkpoint : path, optional
-        Written after each epoch, atomically. If it is there already, training goes on from it; on a
-        CPU with the same number of threads the result is the same bit by bit.
+        Written after each epoch, atomically. If it exists, training continues from it; on a CPU
+        with the same number of threads the result is the same bit by bit.
     device : str
     progress : callable, optional
-        Called with a line of text an epoch.
+        Called with a line of text per epoch.
     epoch_callback : callable, optional
         Called with the history's row after each epoch, after the checkpoint; may raise.
 
     Returns
     -------
     list of dict
-        epoch (from 1), lr (at the last step), train_loss, valid_loss, seconds, engine: a row an
-        epoch.
+        One row per epoch: epoch (from 1), lr (at the last step), train_loss, valid_loss, seconds,
+        engine.
 
     Raises
     ------
     FloatingPointError
         The loss is no longer finite.
     ValueError
-        The checkpoint is not one, or is of another training.
+        The checkpoint is damaged or belongs to another training.
     """
     network.to(device)
-    turned = getattr(network, "trains_channels_last", False)
-    if turned:
+    channels_last = getattr(network, "trains_channels_last", False)
+    if channels_last:
         network.to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(
         network.parameters(),
@@ -198,7 +196,7 @@ def fit(
     history, best = [], None
     with seeded(seed, device):
         run = network
-        if engine.compile != "eager":  # which needs no batch to try
+        if engine.compile != "eager":
             run, engine, seconds = compiled(
                 network.train(), engine, train_x[:batch].to(device, torch.float32)
             )
@@ -227,11 +225,13 @@ def fit(
             seconds = time.perf_counter() - started
             history.append({**row, "seconds": seconds, "engine": str(engine)})
             if checkpoint is not None:
+                cuda = torch.cuda.get_rng_state() if str(device).startswith("cuda") else None
+                cpu, maps = torch.get_rng_state(), generator.get_state()
                 state = {
                     "identity": now,
                     "network": network.state_dict(),
                     "optimiser": optimiser.state_dict(),
-                    "random": _random_state(generator, device),
+                    "random": {"maps": maps, "cpu": cpu, "cuda": cuda},
                     "history": history,
                     "best": best,
                 }
@@ -244,7 +244,7 @@ def fit(
             if epoch_callback is not None:
                 epoch_callback(history[-1])
     network.load_state_dict(best)
-    if turned:
+    if channels_last:
         network.to(memory_format=torch.contiguous_format)
     network.eval()
     return history
@@ -253,10 +253,10 @@ def fit(
 def _train_epoch(run, engine, optimiser, x, theta, profile, epoch, generator):
     """Pass once over the training maps; return the last learning rate and the loss.
 
-    As in the published code, the loss of an epoch is that of the batches' average moments.
+    As published, the loss of an epoch is that of the moments averaged over its batches.
     """
     batch = min(profile.batch_size, len(x))
-    steps = len(x) // batch  # an epoch
+    steps = len(x) // batch  # per epoch
     order = torch.randperm(len(x), generator=generator)[: steps * batch].view(steps, batch)
     total = 0.0
     for step, (chosen, maps) in enumerate(_batches(x, order, engine.device)):
@@ -270,15 +270,15 @@ def _train_epoch(run, engine, optimiser, x, theta, profile, epoch, generator):
         optimiser.zero_grad()
         moments.log().sum(0).mean().backward()  # moment_loss
         optimiser.step()
-        total = total + moments.detach()  # stays on the device: no wait a step
+        total = total + moments.detach()  # stays on the device: no wait per step
     return lr, float((total / steps).log().sum(0).mean())
 
 
 def _batches(x, order, device):
-    """Yield the places (B,) and maps (B, 1, N, N) float32 of each batch, both on the device.
+    """Yield the indices (B,) and maps (B, 1, N, N) float32 of each batch, both on the device.
 
-    Maps that lie elsewhere, on disk or in memory beside a GPU, are fetched by a thread while the
-    batch before is worked on, through pinned memory where there is a GPU.
+    Maps on disk, or in main memory with a GPU, are fetched by a thread during the batch before,
+    through pinned memory where there is a GPU.
     """
     gpu = torch.device(device).type == "cuda"
 
@@ -300,23 +300,11 @@ def _batches(x, order, device):
             yield chosen.to(device, non_blocking=True), maps
 
 
-def _random_state(generator, device):
-    cuda = torch.cuda.get_rng_state() if str(device).startswith("cuda") else None
-    return {"maps": generator.get_state(), "cpu": torch.get_rng_state(), "cuda": cuda}
-
-
-def _set_random_state(state, generator, device):
-    generator.set_state(state["maps"])
-    torch.set_rng_state(state["cpu"])
-    if state["cuda"] is not None and str(device).startswith("cuda"):
-        torch.cuda.set_rng_state(state["cuda"])
-
-
 @torch.no_grad()
 def run_network(
     network: torch.nn.Module, x, batch_size: int | None = None, device="cpu"
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and std, (n, P) on the CPU, in eval mode, which the network is left in.
+    """Return mean and std, (n, P) on the CPU; the network is left in eval mode.
 
     ``x`` holds scaled maps as `cosmolib.training.dataset.network_inputs` takes them; `MapsOnDisk`
     is read batch by batch.
@@ -333,7 +321,7 @@ def run_network(
 
 
 def _place(x, device):
-    """Move the training maps to the GPU, in float16 at need, where they take half of what is free.
+    """Move the training maps to the GPU if half the free memory holds them, if need be in float16.
 
     Rounding a scaled map to float16 changes it by less than a thousandth of its scatter.
     """
@@ -349,8 +337,11 @@ def _place(x, device):
     return x
 
 
+# --------------------------------------------------------------------------------------------------
+# Checkpoints
+# --------------------------------------------------------------------------------------------------
 def _identity(network, data, profile, seed):
-    """What a checkpoint is a checkpoint of."""
+    """Return the identity of the training that a checkpoint belongs to."""
     kind = type(network)
     return identity(
         "checkpoint",
@@ -361,44 +352,37 @@ def _identity(network, data, profile, seed):
         seed=seed,
         scaling=asdict(data.scaling),
         train_maps=len(data.train_x),
-        labels=float(data.train_theta.double().cumsum(0).sum()),  # tells shuffled ones apart
+        labels=float(data.train_theta.double().cumsum(0).sum()),  # differs for shuffled ones
         network=f"{kind.__module__}.{kind.__qualname__} {digest(repr(network))}",
     )
 
 
+def _read_checkpoint(path, now):
+    state = read_state(path, "checkpoint", f"one{_ADVICE}")
+    different = changes(state.get("identity"), now)
+    if different:
+        raise ValueError(f"{path}: {different[0]}: a checkpoint of another training{_ADVICE}")
+    return state
+
+
 def _resume(path, state, network, optimiser, generator, device):
-    """Put everything back where it was; return history and the best weights."""
-    history, best = state["history"], state["best"]
+    """Restore the training that a checkpoint holds; return its history and best weights."""
     try:
-        epochs = [row["epoch"] for row in history]
+        history, best = state["history"], state["best"]
         losses = [row["valid_loss"] + row["train_loss"] + row["seconds"] for row in history]
-        if epochs != list(range(1, len(epochs) + 1)) or not all(map(math.isfinite, losses)):
-            raise ValueError(f"epochs {epochs}")
-        if not epochs or state["identity"]["epochs"] < len(epochs):
-            raise ValueError(f"{len(epochs)} epochs")
-        network.load_state_dict(best)  # to see that they fit
+        epochs = [row["epoch"] for row in history]
+        expected = list(range(1, len(epochs) + 1))
+        if not epochs or epochs != expected or not math.isfinite(sum(losses)):
+            raise ValueError(f"epochs {epochs} with losses {losses}")
+        network.load_state_dict(best)  # only to check that they fit
         network.load_state_dict(state["network"])
         optimiser.load_state_dict(state["optimiser"])
-        for weight in network.parameters():
-            moments = optimiser.state[weight]
-            if not moments["exp_avg"].shape == moments["exp_avg_sq"].shape == weight.shape:
-                raise ValueError("an optimiser of other weights")
-        _set_random_state(state["random"], generator, device)
-    except Exception as error:  # torch has many kinds for what does not fit
+        generator.set_state(state["random"]["maps"])
+        torch.set_rng_state(state["random"]["cpu"])
+        if state["random"]["cuda"] is not None and str(device).startswith("cuda"):
+            torch.cuda.set_rng_state(state["random"]["cuda"])
+    except Exception as error:  # torch raises many kinds
         raise ValueError(
             f"{path}: found damaged contents ({reason_of(error)}), expected a checkpoint{_ADVICE}"
         ) from None
     return history, best
-
-
-def _read_checkpoint(path, now):
-    state = read_state(path, "checkpoint", f"one{_ADVICE}")
-    found = state.get("identity")
-    if not isinstance(found, dict) or not _PARTS <= state.keys():
-        raise ValueError(
-            f"{path}: found {reprlib.repr(sorted(map(str, state)))}, expected a checkpoint{_ADVICE}"
-        )
-    different = changes(found, now)
-    if different:
-        raise ValueError(f"{path}: {different[0]}: a checkpoint of another training{_ADVICE}")
-    return state

@@ -1,9 +1,9 @@
 """Scores of predictions, with errors: R2, RMSE, bias, calibration, and their bootstrap.
 
-Scores are per map unless a name says ``simulation``. Maps of one simulation share their parameters
-and much of their structure, so every interval resamples whole simulations. R2 is the share of the
-variance of the true parameter over the test maps that is explained: 1 is perfect, 0 is as good as
-their mean.
+Scores are per map unless a name contains ``simulation``. Maps of one simulation share their
+parameters and much of their structure, so every interval resamples whole simulations. R2 is the
+explained share of the variance of the true parameter over the test maps: 1 is perfect, 0 is as good
+as their mean. An *estimate* is {"value", "low", "high"}, with None for what is not defined.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 # Scores: each takes the maps' weights, so that a bootstrap is one matrix product
 # --------------------------------------------------------------------------------------------------
 def average(values, weights=None):
-    """Average (n, P) over maps: (P,), or (S, P) with a row of weights (S, n) a resampling."""
+    """Average (n, P) over maps: (P,), or (S, P) with weights (S, n), one row per resampling."""
     if weights is None:
         return values.mean(0)
     return weights @ values / weights.sum(-1, keepdims=True)
@@ -49,7 +49,7 @@ def bias(mean, std, truth, weights=None):
 
 
 def chi2(mean, std, truth, weights=None):
-    """Mean of ((truth - mean) / std)^2: 1 where the widths are right, more where too narrow."""
+    """Mean of ((truth - mean) / std)^2: 1 for correct widths, more for too narrow ones."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return average(((truth - mean) / std) ** 2, weights)
 
@@ -59,9 +59,7 @@ def mean_sigma(mean, std, truth, weights=None):
     return average(std, weights)
 
 
-SCORES = {
-    score.__name__: score for score in (r2, rmse, relative_error, bias, chi2, mean_sigma)
-}  # fmt: skip
+SCORES = {score.__name__: score for score in (r2, rmse, relative_error, bias, chi2, mean_sigma)}
 
 
 def bootstrap(
@@ -73,7 +71,7 @@ def bootstrap(
     ----------
     statistic : callable
         ``statistic(*arrays, weights=w)`` with w (S, n) -> (S, ...): how often each of S resamplings
-        holds each map.
+        contains each map.
     arrays : sequence of (n, ...) arrays
     simulations : (n,) int
         Simulation of each map.
@@ -85,13 +83,12 @@ def bootstrap(
     -------
     low, high : arrays
         2.5 and 97.5 % of the resamplings in which the statistic is defined; NaN with fewer than two
-        simulations, where nothing is known of the scatter between them.
+        simulations, which have no scatter.
     """
     numbers, place = np.unique(simulations, return_inverse=True)
     if len(numbers) < 2:
         once = statistic(*arrays, weights=np.ones((1, len(place))))
-        nothing = np.full(np.shape(once)[1:], np.nan)
-        return nothing, nothing
+        return (np.full(np.shape(once)[1:], np.nan),) * 2
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(len(numbers), np.full(len(numbers), 1 / len(numbers)), size=n)
     values = np.asarray(statistic(*arrays, weights=counts[:, place].astype(float)))
@@ -105,14 +102,12 @@ def bootstrap(
 
 
 def estimate(statistic: Callable, arrays, simulations, names, n: int, seed: int = 0) -> dict:
-    """Value and interval of a statistic with one column a name.
+    """Estimate a statistic with one column per name.
 
     Parameters
     ----------
-    statistic : callable
-        As `bootstrap` wants it; ``weights=None`` gives the value itself.
-    arrays : sequence of arrays (m, ...)
-    simulations : (m,) int
+    statistic, arrays, simulations
+        As of `bootstrap`; the statistic with ``weights=None`` is the value itself.
     names : sequence of str
     n, seed : int
         Resamplings and their seed.
@@ -124,14 +119,8 @@ def estimate(statistic: Callable, arrays, simulations, names, n: int, seed: int 
     """
     value = statistic(*arrays, weights=None)
     low, high = bootstrap(statistic, arrays, simulations, n, seed)
-    return {
-        str(name): {
-            "value": number_or_none(v),
-            "low": number_or_none(lo),
-            "high": number_or_none(hi),
-        }
-        for name, v, lo, hi in zip(names, value, low, high, strict=True)
-    }
+    rows = zip(value, low, high, strict=True)
+    return {str(name): as_estimate(row) for name, row in zip(names, rows, strict=True)}
 
 
 def as_estimate(row) -> dict:
@@ -142,8 +131,8 @@ def as_estimate(row) -> dict:
 def simulation_average(predictions: dict) -> dict:
     """Average predictions over the maps of each simulation, in ascending order of simulations.
 
-    The std is the maps' mean one: maps of a simulation are not independent, so that it does not
-    fall with their number.
+    The std is averaged too and does not fall with the number of maps: maps of a simulation are not
+    independent.
     """
     numbers, place, count = np.unique(
         predictions["simulation"], return_inverse=True, return_counts=True
@@ -162,15 +151,15 @@ def metrics(predictions: dict, n_bootstrap: int = 1000, seed: int = 0) -> dict:
     Parameters
     ----------
     predictions : dict
-        Of `predict_test` or ``predictions.npz``.
+        As of `cosmolib.training.predictions.predict_test`.
     n_bootstrap, seed : int
 
     Returns
     -------
     dict
         ``n_maps``, ``n_simulations`` and ``parameters``: {name: {score, score_low, score_high, and
-        the same as score_simulation for predictions averaged over a simulation's maps}}. A score
-        that is not defined, such as R2 or an interval with one simulation, is None.
+        the same as score_simulation for predictions averaged over a simulation's maps}}. Scores
+        that are not defined, such as R2 or an interval with one simulation, are None.
     """
     averaged = simulation_average(predictions)
     scores = {str(name): {} for name in predictions["parameters"]}
@@ -190,41 +179,15 @@ def metrics(predictions: dict, n_bootstrap: int = 1000, seed: int = 0) -> dict:
 
 
 def number_or_none(value):
-    """Return a float, or None where JSON would have none."""
+    """Return a float, or None for NaN and infinities, which JSON does not have."""
     return float(value) if np.isfinite(value) else None
-
-
-def paired_difference(a: dict, b: dict, n_bootstrap: int = 1000, seed: int = 0) -> dict:
-    """Return R2(a) - R2(b) of each parameter, on the same test maps, with its 95 % interval.
-
-    Both are resampled together, so that what they share (easy and hard simulations) cancels.
-
-    Returns
-    -------
-    dict
-        {parameter: {"value", "low", "high"}}
-
-    Raises
-    ------
-    ValueError
-        The predictions are not of the same maps, parameters and true values.
-    """
-    for key in ("parameters", "simulation", "map", "truth"):
-        if not np.array_equal(a[key], b[key]):
-            raise ValueError(f"paired difference: {key} differs, expected the same test maps twice")
-
-    def difference(mean_a, mean_b, truth, weights=None):
-        return r2(mean_a, None, truth, weights) - r2(mean_b, None, truth, weights)
-
-    arrays = [np.asarray(x, np.float64) for x in (a["mean"], b["mean"], a["truth"])]
-    return estimate(difference, arrays, a["simulation"], a["parameters"], n_bootstrap, seed)
 
 
 # --------------------------------------------------------------------------------------------------
 # Estimates
 # --------------------------------------------------------------------------------------------------
 def as_text(estimate: dict | None, digits: int = 2) -> str:
-    """Write an estimate as the book prints it.
+    """Format an estimate as the book prints it.
 
     Examples
     --------
@@ -244,36 +207,32 @@ def as_text(estimate: dict | None, digits: int = 2) -> str:
 
 
 def from_metrics(scores: dict, key: str) -> dict:
-    """Return one score of ``metrics.json``, ``key``, ``key_low``, ``key_high``, as an estimate."""
-    ends = ("", "_low", "_high")
-    return dict(zip(("value", "low", "high"), (scores[key + end] for end in ends), strict=True))
+    """Return one score of ``metrics.json`` as an estimate."""
+    return {"value": scores[key], "low": scores[f"{key}_low"], "high": scores[f"{key}_high"]}
 
 
 def r2_of(
     predictions: list[dict], minus: list[dict] = (), *, n_bootstrap: int, seed: int = 0
 ) -> dict:
-    """Estimate R2 of each parameter, the mean over seeds, or its paired difference to another's.
+    """Estimate R2 of each parameter, averaged over seeds, or its paired difference to another case.
 
-    The interval resamples whole simulations, the same for both cases, and where there are several
-    seeds, these as well, for each case its own: the scatter between trainings is a second source of
-    error.
+    The interval resamples whole simulations, the same ones for both cases, so that what the cases
+    share (easy and hard simulations) cancels. Several seeds are resampled too, for each case
+    separately: the scatter between trainings is a second source of error.
 
     Parameters
     ----------
     predictions : list of dict
-        Of the seeds of one case, as ``predictions.npz``.
+        The ``predictions.npz`` of each seed of one case.
     minus : list of dict
-        Of the case to subtract, on the same test maps; empty for none.
+        Those of the case to subtract, on the same test maps; empty for none.
 
     Raises
     ------
     ValueError
         The predictions are not of the same test maps.
     """
-    if minus is predictions:  # a case against itself: nothing is drawn twice
-        minus, itself = (), True
-    else:
-        itself = False
+    itself = minus is predictions  # whose difference is zero for every draw
     first = predictions[0]
     for other in (*predictions, *minus):
         for key in ("parameters", "map", "simulation"):
@@ -295,9 +254,7 @@ def r2_of(
         scores = [r2(mean, None, truth, weights) for mean in means]
         own, others = scores[: len(predictions)], scores[len(predictions) :]
         score = over_seeds(own, weights)
-        if itself:
-            return score - score
-        return score - (over_seeds(others, weights) if others else 0)
+        return score - (score if itself else over_seeds(others, weights) if others else 0)
 
     arrays = [np.asarray(first["truth"], np.float64)]
     arrays += [np.asarray(item["mean"], np.float64) for item in (*predictions, *minus)]
@@ -306,10 +263,10 @@ def r2_of(
 
 
 def bias_of(predictions: list[dict], *, in_sigma: bool, n_bootstrap: int, seed: int = 0) -> dict:
-    """Estimate the mean of prediction minus truth, the mean over seeds.
+    """Estimate the mean of prediction minus truth, averaged over seeds.
 
-    In physical units, or over the mean predicted sigma: a mean of ratios would hang on the few maps
-    of which a network is most sure.
+    In physical units, or in units of the mean predicted sigma: a mean of ratios would depend on the
+    few maps with the smallest sigma.
     """
     first = predictions[0]
     offset = np.mean([item["mean"] - item["truth"] for item in predictions], axis=0)
@@ -321,5 +278,6 @@ def bias_of(predictions: list[dict], *, in_sigma: bool, n_bootstrap: int, seed: 
 
 
 def pull(offset, std, weights=None):
+    """Mean offset in units of the mean predicted sigma."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return average(offset, weights) / average(std, weights)

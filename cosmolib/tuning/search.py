@@ -1,11 +1,10 @@
-"""The search for hyper-parameters: an Optuna study that can be killed, resumed, and shared.
+"""Hyper-parameter search: an Optuna study that can be killed, resumed, and shared.
 
-Published (arXiv:2504.17839 and its code): TPE, 50 trials, the four ranges of `SEARCH_SPACE`, the
-best validation loss as the value, SQLite. Ours: pruning at the median after five random trials, and
-a seed a trial, so that a study that was killed and resumed finds what it would have found. The
-published study pruned nothing and drew its first ten trials at random: ``prune=False,
-startup_trials=10``. Several workers draw from one study (`cosmolib.tuning.shared_study`); what they
-find depends on who is faster, except for the random trials.
+Published (arXiv:2504.17839 and its code): TPE, 50 trials, the first ten of them random, the four
+ranges of `SEARCH_SPACE`, the best validation loss as the value, no pruning, SQLite. Ours: pruning
+at the median after five random trials, and a seed per trial, so that a study that was killed and
+resumed gives the result of an uninterrupted one. Several workers can share a study
+(`cosmolib.tuning.shared_study`); its trials after the random ones then depend on their timing.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,12 +27,12 @@ from cosmolib.study.io import redact
 from cosmolib.study.profile import Profile
 from cosmolib.study.registry import load_plugins
 from cosmolib.training.dataset import Data, prepare_data, study_suite
+from cosmolib.training.devices import visible_gpus
 from cosmolib.training.fit import fit, seeded
-from cosmolib.training.gpus import visible_gpus
 from cosmolib.training.networks import build_network
-from cosmolib.tuning.shared_study import finished_trials, is_shared, open_study
+from cosmolib.tuning.shared_study import finished_trials, kind_of, open_study
 
-STARTUP_TRIALS = 5  # by default drawn at random before TPE and the pruner take over
+STARTUP_TRIALS = 5  # drawn at random before TPE and the pruner take over
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Range:
     integer: bool = False
 
 
-# As published. "lite" keeps the ranges, though its pool regularises: expect little dropout there.
+# As published. "lite" has the same ranges, though its pool regularises: expect little dropout.
 SEARCH_SPACE = {
     "max_lr": Range(1e-5, 5e-3, log=True),
     "weight_decay": Range(1e-8, 1e-1, log=True),
@@ -56,18 +56,18 @@ SEARCH_SPACE = {
 
 @dataclass(frozen=True)
 class Search:
-    """What a study is made on."""
+    """Data and settings of a study."""
 
     suite: Suite
     data: Data
-    profile: Profile  # with the number of simulations that are searched on
+    profile: Profile  # with the number of simulations of the search
     name: str  # of the study
 
 
 def default_storage(runs_dir: str | Path, profile: Profile, workers: int = 1) -> str | Path:
-    """Where a profile's study is kept unless told.
+    """Return the default storage of a profile's study.
 
-    What ``$COSMOLIB_STUDY`` says; else a SQLite file, or a journal once it had workers.
+    ``$COSMOLIB_STUDY``; otherwise a SQLite file, or a journal if it has or had several workers.
     """
     if os.environ.get("COSMOLIB_STUDY"):
         return os.environ["COSMOLIB_STUDY"]
@@ -77,11 +77,11 @@ def default_storage(runs_dir: str | Path, profile: Profile, workers: int = 1) ->
 
 
 def prepare_search(profile: Profile, seed: int = 1) -> Search:
-    """Prepare the uncut maps of a profile's ``tuning_suite`` and name the study after them.
+    """Prepare the uncut maps of a profile's ``tuning_suite`` and name the study.
 
-    The name ends in a digest of all that the trials depend on (`cosmolib.study.identity`), so that
-    a change of it begins a new study; more trials continue the old one. Where the first trial has
-    the profile's own settings, these count too.
+    The name ends in a digest of everything that the trials depend on (`cosmolib.study.identity`):
+    a change starts a new study; more trials continue the old one. If the first trial has the
+    profile's own settings, they are part of it.
     """
     profile = profile.replace(n_simulations=profile.tuning_simulations or profile.n_simulations)
     suite = study_suite(profile.tuning_suite, profile)
@@ -102,8 +102,6 @@ def run_study(
     n_trials: int | None = None,
     seed: int = 1,
     name: str = "tuning",
-    startup_trials: int = STARTUP_TRIALS,
-    prune: bool = True,
     device: str = "cpu",
     workers: int = 1,
     progress: Callable[[str], None] | None = None,
@@ -111,34 +109,30 @@ def run_study(
     """Search the hyper-parameters of `SEARCH_SPACE` for the least validation loss.
 
     All trials share initial weights, order of the maps and augmentation, as far as their shapes
-    allow. Where the profile's own settings lie within the ranges, they are the first trial. Only
-    trials that are missing are run: a study that is complete returns at once.
+    allow. The profile's own settings are the first trial if they lie within the ranges. Only
+    missing trials are run: a complete study returns at once.
 
     Parameters
     ----------
     data : Data
         Of the profile's ``tuning_suite``, with its ``tuning_simulations``.
     profile : Profile
-        Its ``tuning_epochs`` are trained; whatever is not searched is kept.
+        Trials have its ``tuning_epochs`` and all settings that are not searched.
     storage : path or URL
         SQLite file for one process; ``*.journal``, or the URL of a database, for many: see
-        `cosmolib.tuning.shared_study`. A file is made with its folder where it is missing.
+        `cosmolib.tuning.shared_study`. A missing file is created with its folder.
     n_trials : int, optional
-        Complete and pruned trials in the end; by default the profile's ``tuning_trials``.
+        Total of complete and pruned trials; by default the profile's ``tuning_trials``.
     seed : int
         Of the sampler and of every training.
     name : str
         Of the study in its storage.
-    startup_trials : int
-        Drawn at random before TPE and the pruner take over.
-    prune : bool
-        Stop a trial that is worse than the median of those before it.
     device : str
         With several GPUs, "cuda" gives each worker one in turn.
     workers : int
-        Processes of this machine that work at the study; others may do so too.
+        Processes to start on this machine; other machines may work at the study too.
     progress : callable, optional
-        Called with a line of text a trial.
+        Called with a line of text per trial.
 
     Returns
     -------
@@ -147,32 +141,37 @@ def run_study(
     Raises
     ------
     ValueError
-        Several workers for a SQLite file, or a storage that cannot be used: names it and why.
+        Several workers for a SQLite file, or a storage that cannot be used.
     ChildProcessError
-        A worker failed: has its message. The study keeps what was finished.
+        A worker failed, with its message. The study keeps its finished trials.
     """
     import optuna
 
     n_trials = profile.tuning_trials if n_trials is None else n_trials
     profile = profile.replace(epochs=profile.tuning_epochs)
     if workers > 1:
-        if not is_shared(storage):
+        if kind_of(storage) == "sqlite":
             raise ValueError(
                 f"{redact(storage, storage)}: found SQLite for {workers} workers, expected a "
                 ".journal file or the address of a database"
             )
         options = {"storage": storage, "n_trials": n_trials, "seed": seed, "name": name}
-        options |= {"startup_trials": startup_trials, "prune": prune}
     size = data.train_x.shape[-1]
 
     def objective(trial, place):
-        # A seed a place: whoever runs the trial, after whatever restart, draws the same. (Optuna
-        # asks the sampler only when a value is suggested, so that it can be given here.)
-        study.sampler = _sampler(profile if place == 0 else None, startup_trials, seed, place)
-        if place == 0 and _inside(profile):
+        # A seed per place: any worker, after any restart, draws the same. (Optuna uses the sampler
+        # only when a value is suggested, so that it can be set here.)
+        own = place == 0 and _inside(profile)
+        study.sampler = _sampler(profile if own else None, seed + 1000 * place)
+        if own:
             trial.set_user_attr("profile", True)
-        chosen = profile.replace(**{key: _suggest(trial, key) for key in SEARCH_SPACE})
-        losses = []
+        suggested = {
+            key: trial.suggest_int(key, span.low, span.high)
+            if span.integer
+            else trial.suggest_float(key, span.low, span.high, log=span.log)
+            for key, span in SEARCH_SPACE.items()
+        }
+        chosen, losses = profile.replace(**suggested), []
 
         def report(row):
             losses.append(row["valid_loss"])
@@ -187,10 +186,10 @@ def run_study(
         started = time.perf_counter()
         try:
             fit(network, data, chosen, seed=seed, device=device, epoch_callback=report)
-        except FloatingPointError as error:  # a learning rate too high is a result, not a failure
+        except FloatingPointError as error:  # too high a learning rate is a result, not a failure
             trial.set_user_attr("diverged", str(error))
             raise optuna.TrialPruned from None
-        finally:  # not by the store's clock, which may be set back
+        finally:  # not by the clock of the storage, which may be set back
             trial.set_user_attr("seconds", time.perf_counter() - started)
         return min(losses)
 
@@ -198,7 +197,10 @@ def run_study(
         if progress is not None and trial.state.name in ("COMPLETE", "PRUNED"):
             progress(_line(trial, len(finished_trials(study)), n_trials))
 
-    with open_study(storage, name, _pruner(prune, startup_trials, profile.epochs)) as shared:
+    pruner = optuna.pruners.MedianPruner(
+        STARTUP_TRIALS, n_warmup_steps=math.ceil(profile.epochs / 3)
+    )
+    with open_study(storage, name, pruner) as shared:
         study = shared.study
         if workers > 1:
             _start_workers(workers, (data, profile), options, device, progress)
@@ -206,15 +208,16 @@ def run_study(
     return study
 
 
-def _sampler(profile, startup_trials, seed, place):
+def _sampler(profile, seed):
+    """Return TPE, or a sampler of a profile's own settings."""
     import optuna
 
     sampler = optuna.samplers.TPESampler(
-        n_startup_trials=startup_trials,
-        seed=seed + 1000 * place,
-        constant_liar=True,  # what others are at counts as bad: two workers keep apart
+        n_startup_trials=STARTUP_TRIALS,
+        seed=seed,
+        constant_liar=True,  # running trials count as bad, so that workers keep apart
     )
-    if profile is None or not _inside(profile):
+    if profile is None:
         return sampler
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -222,35 +225,22 @@ def _sampler(profile, startup_trials, seed, place):
         return optuna.samplers.PartialFixedSampler(settings, sampler)
 
 
-def _pruner(prune, startup_trials, epochs):
-    import optuna
-
-    if not prune:
-        return optuna.pruners.NopPruner()
-    return optuna.pruners.MedianPruner(startup_trials, n_warmup_steps=math.ceil(epochs / 3))
-
-
 def _start_workers(workers, work, options, device, progress):
-    """Have processes work at a study until it is done; raise the first error of one of them.
+    """Run worker processes until the study is complete; raise the first error of one of them.
 
     A worker that is killed is only reported: others take over its trial.
     """
     context = torch.multiprocessing.get_context("spawn")  # shares the maps' memory
     gpus = visible_gpus() if device == "cuda" else []
-    before = os.environ.get("CUDA_VISIBLE_DEVICES")
     options = {**options, "device": device}
     threads, processes = max(1, torch.get_num_threads() // workers), []
     errors = context.SimpleQueue()
     names = [f"worker {i} of {workers}" for i in range(1, workers + 1)]
     for i, name in enumerate(names):
-        if gpus:  # what a process sees is fixed when it starts
-            os.environ["CUDA_VISIBLE_DEVICES"] = gpus[i % len(gpus)]
-        process = context.Process(target=_work, args=(*work, options, threads, name, errors))
+        gpu = gpus[i % len(gpus)] if gpus else None
+        process = context.Process(target=_work, args=(*work, options, threads, gpu, name, errors))
         process.start()
         processes.append(process)
-    if gpus:
-        os.environ.pop("CUDA_VISIBLE_DEVICES")
-        os.environ.update({} if before is None else {"CUDA_VISIBLE_DEVICES": before})
     try:
         for process in processes:
             process.join()
@@ -267,30 +257,29 @@ def _start_workers(workers, work, options, device, progress):
             progress(f"{name} was killed by signal {-process.exitcode}; the others continue")
 
 
-def _work(data, profile, options, threads, name, errors):
+def _work(data, profile, options, threads, gpu, name, errors):
+    if gpu is not None:  # before this process uses CUDA
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     try:
         load_plugins(profile.plugins)  # this process is a new one
         torch.set_num_threads(threads)
-        run_study(data, profile, progress=_say, **options)
-    except (ValueError, OSError) as error:  # for the process that the user looks at
+        say = partial(print, file=sys.stderr, flush=True)
+        run_study(data, profile, progress=say, **options)
+    except (ValueError, OSError) as error:  # for the process that the user sees
         errors.put(f"{name}: {error}")
     except KeyboardInterrupt:  # it reached all processes of the terminal
         sys.exit(130)
 
 
-def _say(line):
-    print(line, file=sys.stderr, flush=True)
-
-
 def study_table(study) -> list[dict]:
-    """Return a row for each finished trial, for tables and figures.
+    """Return one row per finished trial, for tables and figures.
 
     Returns
     -------
     list of dict
-        ``number`` (from 0, unfinished trials left out), ``value`` (least validation loss; of a
-        pruned trial the last reported, None if there is none), ``pruned``, ``profile`` (whether it
-        has the profile's own settings), ``seconds``, and every hyper-parameter.
+        ``number`` (from 0, without unfinished trials), ``value`` (least validation loss; of a
+        pruned trial the last one reported, or None), ``pruned``, ``profile`` (whether it has the
+        profile's own settings), ``seconds``, and every hyper-parameter.
     """
     rows = []
     for number, trial in enumerate(finished_trials(study)):
@@ -312,9 +301,8 @@ def study_table(study) -> list[dict]:
 def boundary_flags(study, margin: float = 0.05) -> list[dict]:
     """Return the hyper-parameters of the best trial that lie at an edge of their range.
 
-    An optimum at an edge says that the range was too narrow (or, for a dropout of 0, that none is
-    wanted). "At" means within `margin` of the range, in its logarithm where it was searched so, or
-    equal to the edge.
+    An optimum at an edge means that the range is too narrow (or, for a dropout of 0, that none is
+    needed). "At" means within `margin` of the range, in its logarithm if it is searched in that.
 
     Returns
     -------
@@ -337,9 +325,9 @@ def boundary_flags(study, margin: float = 0.05) -> list[dict]:
 
 
 def importances(study, seed: int = 0) -> dict[str, float]:
-    """Share of the loss' variance that each hyper-parameter explains (fANOVA); {} if undefined.
+    """Return the share of the loss's variance that each hyper-parameter explains (fANOVA).
 
-    Hutter et al. 2014. Undefined with fewer than two complete trials or where all losses are equal.
+    Hutter et al. 2014. Empty with fewer than two complete trials or if all losses are equal.
     """
     import optuna
 
@@ -349,13 +337,6 @@ def importances(study, seed: int = 0) -> dict[str, float]:
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed)
     found = optuna.importance.get_param_importances(study, evaluator=evaluator)
     return {key: float(value) for key, value in found.items()}
-
-
-def _suggest(trial, key):
-    span = SEARCH_SPACE[key]
-    if span.integer:
-        return trial.suggest_int(key, span.low, span.high)
-    return trial.suggest_float(key, span.low, span.high, log=span.log)
 
 
 def _inside(profile):

@@ -1,14 +1,13 @@
 """Optuna studies that several processes share.
 
-Three stores: ``*.db``, a SQLite file for one process; ``*.journal``, a log on a disk that all
-workers see; ``postgresql://...`` or another address, a database for many machines. The trial of a
-worker that died is retried with the same settings. A worker of a file is dead when the lock that it
-held is free, one of a database when Optuna's heartbeat stops.
+Three kinds of storage: ``*.db``, a SQLite file for one process; ``*.journal``, a log on a disk that
+all workers reach; ``postgresql://...`` or another address, a database for many machines. The trial
+of a worker that died is retried with the same settings. A worker of a file is dead when the lock
+that it held is free, one of a database when Optuna's heartbeat stops.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -25,14 +24,14 @@ from cosmolib.study.locks import held, is_held
 
 HEARTBEAT = 15  # [s] between two signs of life
 GRACE = 60  # [s] without one until a worker counts as dead
-RETRIES = 3  # of one trial: settings that kill every worker are given up
+RETRIES = 3  # per trial: settings that kill every worker are given up
 
 
 class SharedStudy:
     """One worker's view of a study; made by `open_study`."""
 
     def __init__(self, study, storage: str | Path, retry: Callable):
-        self.study, self.storage, self.retry = study, storage, retry
+        self.study, self.storage, self.kind, self.retry = study, storage, kind_of(storage), retry
         self.worker = uuid.uuid4().hex[:12]
 
     def run(self, n_trials: int, objective: Callable, finished: Callable | None = None) -> None:
@@ -56,27 +55,29 @@ class SharedStudy:
             trials = self.study.get_trials(deepcopy=False)[: trial.number]
             return objective(trial, sum(t.state.name != "FAIL" for t in trials))
 
+        def after(study, trial):
+            self.retry_dead()
+            if finished is not None:
+                finished(trial)
+
         self.retry_dead()
         if len(finished_trials(self.study)) >= n_trials:
             return
         states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-        callbacks = [lambda study, trial: self.retry_dead()]
-        callbacks += [] if finished is None else [lambda study, trial: finished(trial)]
-        callbacks += [optuna.study.MaxTrialsCallback(n_trials, states)]
-        worker = nullcontext()
-        if _is_journal(self.storage):
-            worker = held(_lock(self.storage, self.worker), wait=False)
-        with worker:
+        callbacks = [after, optuna.study.MaxTrialsCallback(n_trials, states)]
+        lock = nullcontext()
+        if self.kind == "journal":
+            lock = held(_lock(self.storage, self.worker), wait=False)
+        with lock:
             self.study.optimize(placed, callbacks=callbacks)
 
     def retry_dead(self) -> None:
         """Fail the running trials of dead workers of a file, and queue their settings again."""
         import optuna
 
-        if _is_address(self.storage):
+        if self.kind == "database":
             return  # Optuna does it, by the heartbeat
-        running = (optuna.trial.TrialState.RUNNING,)
-        for trial in self.study.get_trials(states=running):
+        for trial in self.study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
             if not self._is_dead(trial):
                 continue
             try:
@@ -87,7 +88,7 @@ class SharedStudy:
             self.retry(self.study, trial)
 
     def _is_dead(self, trial):
-        if not _is_journal(self.storage):
+        if self.kind == "sqlite":
             return True  # a SQLite file is locked by this process
         worker = trial.user_attrs.get("worker")
         if worker is None:  # killed before it signed, or about to sign
@@ -97,7 +98,7 @@ class SharedStudy:
 
 @contextmanager
 def open_study(storage: str | Path, name: str, pruner) -> Iterator[SharedStudy]:
-    """Open a study that minimises, or make it.
+    """Open a study that minimises, or create it.
 
     Parameters
     ----------
@@ -111,47 +112,53 @@ def open_study(storage: str | Path, name: str, pruner) -> Iterator[SharedStudy]:
     cosmolib.study.locks.Busy
         Another process uses the SQLite file.
     ValueError
-        The address cannot be read or reached, its driver is missing, or the file is not a study's;
-        also if the storage fails inside the block. The message contains no password.
+        The address cannot be read or reached, its driver is missing, or the file does not hold a
+        study; also if the storage fails inside the block. The message contains no password.
     """
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
 
-    lock = nullcontext()
-    if not _is_address(storage):
-        storage = _path(storage)
+    lock, kind = nullcontext(), kind_of(storage)
+    if kind != "database":
+        if re.match(r"(?!sqlite:///)[a-z][a-z0-9+]+:/?[^/]", str(storage)):  # not a drive letter
+            raise ValueError(
+                f"{redact(storage, storage)}: found neither a file nor an address, expected "
+                "FILE.db, FILE.journal or postgresql://USER@HOST/DATABASE"
+            )
+        storage = Path(str(storage).removeprefix("sqlite:///")).resolve()
         storage.parent.mkdir(parents=True, exist_ok=True)
-        if not _is_journal(storage):
+        if kind == "sqlite":
             lock = held(_lock(storage), wait=False)
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # Optuna prints a line per trial otherwise
+    store, study = None, None
     try:
         with lock, warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             retry = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)
-            try:
-                store = _open_storage(storage, retry)
-                study = optuna.create_study(
-                    storage=store,
-                    study_name=name,
-                    direction="minimize",
-                    load_if_exists=True,
-                    pruner=pruner,
-                )
-            except OSError:
-                raise
-            except Exception as error:  # of SQLAlchemy, a driver, or Optuna reading other records
-                raise _unusable(storage, error) from None
-            try:
-                yield SharedStudy(study, storage, retry)
-            except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-                raise _unusable(storage, error) from None
-            finally:
-                if _is_address(storage):  # connections are few; another look opens a new one
-                    store.remove_session()
-                    store.engine.dispose()
+            store = _open_storage(storage, kind, retry)
+            study = optuna.create_study(
+                storage=store,
+                study_name=name,
+                direction="minimize",
+                load_if_exists=True,
+                pruner=pruner,
+            )
+            yield SharedStudy(study, storage, retry)
+    except OSError:
+        raise
+    except Exception as error:
+        # Until the study is open: of SQLAlchemy, of a driver, of Optuna reading other records.
+        if study is None or isinstance(
+            error, (SQLAlchemyError, optuna.exceptions.StorageInternalError)
+        ):
+            raise _unusable(storage, error) from None
+        raise
     finally:
         optuna.logging.set_verbosity(verbosity)
+        if kind == "database" and store is not None:  # connections are few
+            store.remove_session()
+            store.engine.dispose()
 
 
 def _unusable(storage, error):
@@ -161,57 +168,45 @@ def _unusable(storage, error):
         extra = "; pip install -e '.[postgres]'" if "psycopg" in str(cause.name) else ""
         reason = f"no module {cause.name!r}, expected the driver of this database{extra}"
     else:
-        kinds = {True: "a database that can be reached", False: "an SQLite file of Optuna"}
-        expected = "a journal of Optuna" if _is_journal(storage) else kinds[_is_address(storage)]
+        kinds = {
+            "journal": "a journal of Optuna",
+            "sqlite": "an SQLite file of Optuna",
+            "database": "a database that can be reached",
+        }
         said = reason_of(getattr(cause, "orig", None) or cause)
         if not isinstance(cause, ValueError) and type(cause).__module__ == "builtins":
             said = f"Optuna cannot read it, {type(cause).__name__}: {said}"
-        reason = f"no usable study ({said}), expected {expected}"
+        reason = f"no usable study ({said}), expected {kinds[kind_of(storage)]}"
     return ValueError(redact(f"{storage}: found {reason}", storage))
 
 
 def finished_trials(study) -> list:
-    """Complete and pruned trials of a study, in order."""
+    """Return the complete and pruned trials of a study, in order."""
     return [t for t in study.get_trials(deepcopy=False) if t.state.name in ("COMPLETE", "PRUNED")]
 
 
-def is_shared(storage: str | Path) -> bool:
-    """Whether several processes may work at a study that is kept there."""
-    return _is_address(storage) or _is_journal(storage)
-
-
-def _is_address(storage):
-    return "://" in str(storage) and not str(storage).startswith("sqlite:///")
-
-
-def _path(storage):
-    if re.match(r"[a-z][a-z0-9+]+:/?[^/]", str(storage)):  # not a drive letter
-        raise ValueError(
-            f"{redact(storage, storage)}: found neither a file nor an address, expected "
-            "FILE.db, FILE.journal or postgresql://USER@HOST/DATABASE"
-        )
-    return Path(str(storage).removeprefix("sqlite:///")).resolve()
-
-
-def _is_journal(storage):
-    return not _is_address(storage) and Path(storage).suffix == ".journal"
+def kind_of(storage: str | Path) -> str:
+    """Return "sqlite", for one process, or "journal" or "database", for several."""
+    if "://" in str(storage) and not str(storage).startswith("sqlite:///"):
+        return "database"
+    return "journal" if Path(storage).suffix == ".journal" else "sqlite"
 
 
 def _lock(path, worker=""):
     return path.with_name(f"{path.name}.{worker}.lock".replace("..", "."))
 
 
-def _open_storage(storage, retry):
+def _open_storage(storage, kind, retry):
     import optuna
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError
 
-    if _is_journal(storage):
+    if kind == "journal":
         journal = optuna.storages.journal
         lock = journal.JournalFileOpenLock(str(storage))
         _mend(storage, lock)
         return optuna.storages.JournalStorage(journal.JournalFileBackend(str(storage), lock))
-    if not _is_address(storage):
+    if kind == "sqlite":
         return f"sqlite:///file:{quote(str(storage))}?uri=true"  # a path may hold braces or a ?
     try:
         bad = "@" in (make_url(storage).host or "")  # the rest of a password with an "@" in it
@@ -228,30 +223,23 @@ def _open_storage(storage, retry):
                 grace_period=GRACE,
                 heartbeat_stale_trial_callback=retry,
             )
-        except (IntegrityError, ProgrammingError):  # another worker is making the tables
+        except (IntegrityError, ProgrammingError):  # another worker is creating the tables
             if attempt == 4:
                 raise
             time.sleep(0.5)
 
 
 def _mend(path, lock):
-    """Check the records of a journal and cut off the half line that a full disk may have left."""
-    if path.is_file():
-        lock.acquire()
-        try:
-            lines = path.read_bytes()
-            whole = lines.rfind(b"\n") + 1
-            for number, line in enumerate(lines[:whole].splitlines(), 1):
-                if not _is_record(line):
-                    raise ValueError(f"line {number} is {line[:40]!r}, not a record")
-            if whole < len(lines):
-                os.truncate(path, whole)
-        finally:
-            lock.release()
-
-
-def _is_record(line):
+    """Check the records of a journal and cut off the partial line that a full disk can leave."""
+    if not path.is_file():
+        return
+    lock.acquire()
     try:
-        return "op_code" in json.loads(line)
-    except (ValueError, TypeError, RecursionError):
-        return False
+        *lines, rest = path.read_bytes().split(b"\n")
+        for number, line in enumerate(lines, 1):
+            if not (line.startswith(b"{") and b'"op_code"' in line):
+                raise ValueError(f"line {number} is {line[:40]!r}, not a record")
+        if rest:
+            os.truncate(path, path.stat().st_size - len(rest))
+    finally:
+        lock.release()

@@ -25,7 +25,7 @@ from cosmolib.study.profile import Profile
 from cosmolib.training.dataset import Data, normalise
 from cosmolib.training.fit import fit, seeded
 from cosmolib.training.networks import build_network
-from cosmolib.training.run import predict_test, stored_predictions
+from cosmolib.training.predictions import predict_test, stored_predictions
 from cosmolib.training.scores import as_text, average, estimate, r2, r2_of
 from cosmolib.validation.calibration import calibration_scores
 from cosmolib.validation.gaussian_fields import TARGETS, Posterior, shell_powers
@@ -159,7 +159,7 @@ def known_answer_test(
     Returns
     -------
     dict
-        As of `cosmolib.training.run.predict_test`, each map its own simulation.
+        As of `cosmolib.training.predictions.predict_test`, each map its own simulation.
     """
     cut = str(Cut.parse(cut))
     place = None if folder is None else Path(folder) / known.kind / folder_name(cut)
