@@ -31,8 +31,9 @@ from cosmolib.interpretation import (
 )
 from cosmolib.plots import attribution as plots_attribution  # fmt: skip
 from cosmolib.plots import cuts as plots_cuts  # fmt: skip
-from cosmolib.plots import results as plots_results  # fmt: skip
+from cosmolib.plots import data as plots_data  # fmt: skip
 from cosmolib.plots import style as plots_style  # fmt: skip
+from cosmolib.plots import training as plots_training  # fmt: skip
 from cosmolib.study.profile import load_profile
 from cosmolib.study.run import Run
 from cosmolib.training import dataset  # fmt: skip
@@ -110,15 +111,15 @@ DENSITIES = {
     "planted.planted_share": lambda m: injected_signals.planted_share("above", m, MAPS),
     "planted.planted_share maps": lambda m: injected_signals.planted_share("above", MAPS, m),
     "plots.density_image": one(lambda m: plots_style.density_image(plt.figure().subplots(), m)),
-    "plots.twin_gallery": lambda m: plots_style.twin_gallery(
+    "plots.twin_gallery": lambda m: plots_data.twin_gallery(
         m, MAPS, "abc", ("Lite", "Nbody_Lite")
     ),
-    "plots.scaled_pixels": lambda m: plots_style.scaled_pixels({"log": m}),
+    "plots.scaled_pixels": lambda m: plots_data.scaled_pixels({"log": m}),
     "plots_attribution.attribution_gallery": lambda m: plots_attribution.attribution_gallery(
         MAPS, {"method": m}, "abc"
     ),
     "plots_cuts.cut_gallery": lambda m: plots_cuts.cut_gallery(m, ["none"] * N),
-    "plots_results.augmented": plots_results.augmented,
+    "plots_results.augmented": plots_training.augmented,
     "scaling.Scaling.apply": scaling.Scaling("log", 11.0, 0.5).apply,
     "scaling.Scaling.invert": scaling.Scaling("linear", 11.0, 0.5).invert,
     "scaling.fit_scaling": scaling.fit_scaling,

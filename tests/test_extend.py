@@ -28,7 +28,7 @@ from cosmolib.interpretation.attribution import (
     takes_baseline,
 )
 from cosmolib.interpretation.experiments import explain, faithfulness, load_subject, randomisation
-from cosmolib.plots.results import cut_label
+from cosmolib.plots.style import cut_label
 from cosmolib.results.baseline import stored_baseline
 from cosmolib.study import registry
 from cosmolib.study.io import parse_yaml, read_json, read_yaml, write_yaml

@@ -405,7 +405,9 @@ def test_weights_of_other_code_are_not_loaded(run, profile, edit):
     edit("cli", "\nEXTRA = 1\n")
     training_run.load_run(run)
     edit("training.networks", "\nEXTRA = 1\n")
-    with pytest.raises(ValueError, match=r"weights\.pt: found weights made by other code of training.netw"):
+    with pytest.raises(
+        ValueError, match=r"weights\.pt: found weights made by other code of training.netw"
+    ):
         training_run.load_run(run)
 
 
