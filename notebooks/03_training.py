@@ -66,8 +66,8 @@ from myst_nb import glue
 from cosmolib.cuts.apply import apply_cut
 from cosmolib.cuts.grammar import Cut
 from cosmolib.data.suites import map_indices
-from cosmolib.plots import training as plots_training
 from cosmolib.plots import style as plots_style
+from cosmolib.plots import training as plots_training
 from cosmolib.results.baseline import stored_baseline
 from cosmolib.study import io, provenance
 from cosmolib.study import run as study_run

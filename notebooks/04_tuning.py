@@ -49,8 +49,8 @@ import pandas as pd
 from IPython.display import Markdown
 from myst_nb import glue
 
-from cosmolib.plots import training as plots_training
 from cosmolib.plots import style as plots_style
+from cosmolib.plots import training as plots_training
 from cosmolib.study import io, provenance
 from cosmolib.study.profile import load_profile
 from cosmolib.training.devices import select_device

@@ -112,7 +112,7 @@ DENSITIES = {
     "planted.planted_share maps": lambda m: injected_signals.planted_share("above", MAPS, m),
     "plots.density_image": one(lambda m: plots_style.density_image(plt.figure().subplots(), m)),
     "plots.twin_gallery": lambda m: plots_data.twin_gallery(
-        m, MAPS, "abc", ("Lite", "Nbody_Lite")
+        m, MAPS, np.ones((N, 6)), ("Lite", "Nbody_Lite")
     ),
     "plots.scaled_pixels": lambda m: plots_data.scaled_pixels({"log": m}),
     "plots_attribution.attribution_gallery": lambda m: plots_attribution.attribution_gallery(

@@ -43,6 +43,14 @@ def test_feedback_numbers_find_the_exponent_of_a_power_law():
     assert (found["data-ratio-steps"], found["data-ratio-bins"]) == (5, 5)
 
 
+def test_power_after_a_cut_is_relative_to_the_uncut_mean(tiny_suite_dir):
+    suite = open_suite("Lite", tiny_suite_dir)
+    maps = np.array(suite.maps)
+    k, power = summary.power_after_cuts(maps, [("none", maps), ("twice", 2 * maps)], 25.0)
+    assert power["none"].shape == (suite.n_simulations, len(k))
+    np.testing.assert_allclose(power["twice"], 4 * power["none"], rtol=1e-4)
+
+
 def test_validation_numbers_are_those_stored_with_lite():
     stored = read_json(REPOSITORY / "data/lite/validation.json")
     found = summary.validation_numbers(stored)

@@ -1,14 +1,34 @@
-"""Numbers of chapter 01: mass and pixels of the maps, the effect of feedback, Lite's stored checks.
+"""Numbers of chapters 01 and 02, under the keys by which the prose quotes them.
 
-Keys are those under which the chapter quotes the numbers.
+Mass, pixels and power of the maps, the effect of feedback, and the checks stored with Lite.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
-from cosmolib.data.suites import MAPS_PER_SIMULATION, PARAMETERS, Suite, mean_surface_density
+from cosmolib.data.scaling import Scaling
+from cosmolib.data.spectra import power_spectrum
+from cosmolib.data.suites import (
+    BOX_SIZE,
+    MAPS_PER_SIMULATION,
+    PARAMETERS,
+    RHO_CRIT,
+    SLAB_DEPTH,
+    Suite,
+    mean_surface_density,
+)
 
+MEANING = {
+    "Omega_m": "matter density over the critical one",
+    "sigma_8": "linear fluctuations within 8 Mpc/h",
+    "A_SN1": "supernovae (Lite: amplitude of the proxy)",
+    "A_AGN1": "black holes (Lite: amplitude, densest cells)",
+    "A_SN2": "supernovae (Lite: range of the proxy)",
+    "A_AGN2": "black holes (Lite: range, densest cells)",
+}
+LITE_GRID, LITE_MESH = 64, 128  # of Lite's particles and of its force, a side
 K_LARGE = 0.5  # [h/Mpc]; feedback should have no effect below it
 
 
@@ -24,6 +44,51 @@ def quantile_groups(values, n_groups):
     """
     order = np.argsort(np.asarray(values), kind="stable")
     return np.array_split(order, min(n_groups, len(order)))
+
+
+def power_after_cuts(maps, cut_maps, box_size) -> tuple[np.ndarray, dict]:
+    """Power of cut maps per simulation, relative to the mean of the uncut ones.
+
+    Parameters
+    ----------
+    maps : (15 n, N, N)
+        Uncut.
+    cut_maps : iterable of (str, (15 n, N, N))
+        Each cut and its maps; a generator keeps one at a time in memory.
+
+    Returns
+    -------
+    k : (nk,)
+        [h/Mpc]
+    power : dict of str to (n, nk)
+    """
+    power, mean = {}, maps.mean(axis=(1, 2), keepdims=True)
+    for cut, after in cut_maps:
+        shift = mean - after.mean(axis=(1, 2), keepdims=True)
+        k, of_maps = power_spectrum(after + shift, box_size)
+        power[cut] = per_simulation(of_maps)
+    return k, power
+
+
+def parameter_table(params) -> pd.DataFrame:
+    """Range and meaning of the six parameters of a suite."""
+    columns = {"smallest": params.min(axis=0), "largest": params.max(axis=0)}
+    table = pd.DataFrame(columns, index=pd.Index(PARAMETERS, name="parameter")).round(2)
+    return table.assign(**{"what it sets": [MEANING[name] for name in PARAMETERS]})
+
+
+def suite_numbers(suite: Suite) -> dict:
+    """Sizes and resolution of a suite of Lite."""
+    return {
+        "data-n-simulations": suite.n_simulations,
+        "data-n-maps": len(suite.maps),
+        "data-grid": suite.grid,
+        "data-rho-crit": RHO_CRIT,
+        "data-slab": SLAB_DEPTH * suite.box_size / BOX_SIZE,
+        "data-box": suite.box_size,
+        "data-mesh": suite.box_size / LITE_MESH,
+        "data-nyquist": float(np.pi * LITE_GRID / suite.box_size),
+    }
 
 
 def check_maps(suite: Suite) -> tuple[np.ndarray, np.ndarray, dict]:
@@ -93,11 +158,20 @@ def feedback_numbers(k, ratio, params) -> dict:
     }
 
 
+def scaling_numbers(train: Scaling, whole_file: Scaling) -> dict:
+    """Compare the scaling fitted to the training maps with that of all maps, as published."""
+    return {
+        "data-log-mean": train.mean,
+        "data-log-std": train.std,
+        "data-scaling-mean-shift": float(abs(whole_file.mean - train.mean) / train.std),
+        "data-scaling-std-shift": float(abs(whole_file.std - train.std) / train.std),
+    }
+
+
 def validation_numbers(validation: dict) -> dict:
     """Summarise ``data/lite/validation.json``: 3-D power, feedback in 3-D, particle lattice."""
-    boxes, feedback, lattice = (
-        validation[key] for key in ("power3d_mean", "feedback3d", "lattice")
-    )
+    boxes, feedback = validation["power3d_mean"], validation["feedback3d"]
+    lattice = validation["lattice"]
     k, linear = np.array(boxes["k"]), boxes["measured_over_linear"]
     small = (k > 3) & (k < 5)
     hmcode = {key: np.array(value)[small] for key, value in boxes["measured_over_hmcode"].items()}

@@ -11,21 +11,7 @@ import numpy as np
 
 from cosmolib.data.arrays import checked_maps
 from cosmolib.data.suites import BOX_SIZE, LABELS
-from cosmolib.plots.style import (
-    GREY,
-    K_LABEL,
-    LINE_STYLES,
-    MARKERS,
-    WIDTH,
-    aside,
-    bare,
-    density_image,
-    legend_above,
-    name_columns,
-    panels,
-    points,
-    series,
-)
+from cosmolib.plots import style
 
 METHOD_NAMES = {
     "saliency": "Saliency",
@@ -55,15 +41,15 @@ def attribution_gallery(density, attributions, titles, box_size=BOX_SIZE):
     density, _ = checked_maps(density, "density")
     attributions = {label: checked_maps(one, label)[0] for label, one in attributions.items()}
     columns, rows = 1 + len(attributions), len(density)
-    size = (WIDTH, WIDTH / columns * rows + 0.5)
+    size = (style.WIDTH, style.WIDTH / columns * rows + 0.5)
     fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
     for row in range(rows):
-        image = density_image(axes[row, 0], density[row], box_size)
+        image = style.density_image(axes[row, 0], density[row], box_size)
         axes[row, 0].set_ylabel(titles[row], fontsize=8)
         for ax, values in zip(axes[row, 1:], attributions.values(), strict=True):
             limit = float(np.quantile(np.abs(values[row]), 0.99)) or 1.0
             signed = ax.imshow(values[row] / limit, cmap="RdBu_r", vmin=-1, vmax=1)
-            bare(ax)
+            style.bare(ax)
     for ax, label in zip(axes[0], ("density", *attributions), strict=True):
         ax.set_title(label, fontsize=8)
     bar = {"location": "bottom", "extend": "both"}
@@ -91,25 +77,25 @@ def by_value(edges, tables, fraction, xlabel, log=True):
         Densities, on a logarithmic axis with the mean marked; else distances.
     """
     middle = np.sqrt(edges[1:] * edges[:-1]) if log else (edges[1:] + edges[:-1]) / 2
-    fig, axes = panels(len(tables), 4.8, rows=2, sharex=True)
+    fig, axes = style.panels(len(tables), 4.8, rows=2, sharex=True)
     for (top, bottom), (parameter, methods) in zip(axes.T, tables.items(), strict=True):
         for i, (label, table) in enumerate(by_name(methods).items()):
-            shift = aside(i, len(methods), 1)
+            shift = style.aside(i, len(methods), 1)
             x = middle * 1.03**shift if log else middle + 0.06 * shift * np.diff(edges)
-            look = {"fmt": MARKERS[i], "color": f"C{i}", "linestyle": LINE_STYLES[i]}
+            look = {"fmt": style.MARKERS[i], "color": f"C{i}", "linestyle": style.LINE_STYLES[i]}
             for ax, key in ((top, "per_pixel"), (bottom, "share")):
-                points(ax, x, np.asarray(table[key], float), label=label, **look)
-        top.axhline(1, color=GREY, linestyle=":", linewidth=1)
+                style.points(ax, x, np.asarray(table[key], float), label=label, **look)
+        top.axhline(1, color=style.GREY, linestyle=":", linewidth=1)
         look = {"color": "0.85", "fill": True, "zorder": 0, "label": "share of the pixels"}
         bottom.stairs(fraction, edges, **look)
         scale = "log" if log else "linear"
         top.set(xscale=scale, yscale=scale, title=f"of {LABELS[parameter]}")
         bottom.set_xlabel(xlabel)
         for ax in (top, bottom) if log else ():
-            ax.axvline(1, color=GREY, linewidth=0.6)
+            ax.axvline(1, color=style.GREY, linewidth=0.6)
     axes[0, 0].set_ylabel("|attribution| a pixel / mean")
     axes[1, 0].set_ylabel("share of |attribution|")
-    legend_above(axes[1], 4)
+    style.legend_above(axes[1], 4)
     return fig, axes
 
 
@@ -125,14 +111,14 @@ def attribution_by_class(names, tables, fraction):
     fraction : ndarray, shape (c,)
         Share of the pixels.
     """
-    fig, axes = panels(len(tables), 3.0)
+    fig, axes = style.panels(len(tables), 3.0)
     x = np.arange(len(names))
     for ax, (parameter, methods) in zip(axes, tables.items(), strict=True):
         ax.bar(x, fraction, width=0.8, color="0.85", label="share of the pixels")
-        series(ax, x, by_name(methods), 0.2)
+        style.series(ax, x, by_name(methods), 0.2)
         ax.set(xticks=x, xticklabels=names, title=f"of {LABELS[parameter]}", ylim=(0, None))
     axes[0].set_ylabel("share of |attribution|")
-    legend_above(axes, 3)
+    style.legend_above(axes, 3)
     return fig, axes
 
 
@@ -150,17 +136,17 @@ def by_smoothing(scales, tables, fractions, names):
     names : tuple of str
         The classes.
     """
-    fig, axes = panels(len(tables), 3.0)
+    fig, axes = style.panels(len(tables), 3.0)
     for ax, (parameter, shares) in zip(axes, tables.items(), strict=True):
         shares = np.moveaxis(np.asarray(shares, float), 1, 0)
-        series(ax, np.asarray(scales), dict(zip(names, shares, strict=True)), 0, lines=True)
+        style.series(ax, np.asarray(scales), dict(zip(names, shares, strict=True)), 0, lines=True)
         for i, fraction in enumerate(np.transpose(fractions)):
-            look = {"color": f"C{i}", "linestyle": LINE_STYLES[i]}
+            look = {"color": f"C{i}", "linestyle": style.LINE_STYLES[i]}
             ax.plot(scales, fraction, linewidth=0.8, alpha=0.6, **look)
         ax.set(xlabel="smoothing [Mpc/$h$]", title=f"of {LABELS[parameter]}", ylim=(0, None))
     axes[0].set_ylabel("share of |attribution|")
-    axes[0].plot([], [], color=GREY, linewidth=0.8, label="share of the pixels")
-    legend_above(axes[0], 4)
+    axes[0].plot([], [], color=style.GREY, linewidth=0.8, label="share of the pixels")
+    style.legend_above(axes[0], 4)
     return fig, axes
 
 
@@ -176,22 +162,24 @@ def by_band(edges, tables, fraction, field_share):
     fraction, field_share : ndarray, shape (nb,)
         Share of the modes, and of the power of the log-density, in each band.
     """
-    fig, axes = panels(len(tables), 4.8, rows=2, sharex=True)
+    fig, axes = style.panels(len(tables), 4.8, rows=2, sharex=True)
     places = np.arange(len(edges) - 1)
     for (top, bottom), (parameter, methods) in zip(axes.T, tables.items(), strict=True):
         top.bar(places, fraction, width=0.9, color="0.88", label="share of the modes")
-        top.plot(places, field_share, "_", ms=24, color=GREY, label="share of the density's power")
+        top.plot(
+            places, field_share, "_", ms=24, color=style.GREY, label="share of the density's power"
+        )
         for ax, key in ((top, "share"), (bottom, "coherence")):
             curves = {name: np.asarray(t[key], float) for name, t in by_name(methods).items()}
-            series(ax, places, curves, 0.16)
-        bottom.axhline(0, color=GREY, linewidth=0.8)
+            style.series(ax, places, curves, 0.16)
+        bottom.axhline(0, color=style.GREY, linewidth=0.8)
         ends = zip(edges[:-1], edges[1:], strict=True)
-        name_columns(bottom, [f"{low:g} to {high:g}" for low, high in ends], 30)
-        bottom.set_xlabel(K_LABEL)
+        style.name_columns(bottom, [f"{low:g} to {high:g}" for low, high in ends], 30)
+        bottom.set_xlabel(style.K_LABEL)
         top.set_title(f"of {LABELS[parameter]}")
     axes[0, 0].set_ylabel("share of the power")
     axes[1, 0].set_ylabel("coherence with the density")
-    legend_above(axes[0], 3)
+    style.legend_above(axes[0], 3)
     return fig, axes
 
 
@@ -206,14 +194,16 @@ def by_baseline(baselines, tables, chance):
         Parameter to {method: one estimate per baseline}.
     chance : float
     """
-    fig, axes = panels(len(tables), 3.2)
+    fig, axes = style.panels(len(tables), 3.2)
     for ax, (parameter, methods) in zip(axes, tables.items(), strict=True):
-        series(ax, np.arange(len(baselines)), by_name(methods), 0.2, colour_step=2)
-        ax.axhline(chance, color=GREY, linestyle=":", linewidth=1, label="share of the pixels")
-        name_columns(ax, baselines, 35)
+        style.series(ax, np.arange(len(baselines)), by_name(methods), 0.2, colour_step=2)
+        ax.axhline(
+            chance, color=style.GREY, linestyle=":", linewidth=1, label="share of the pixels"
+        )
+        style.name_columns(ax, baselines, 35)
         ax.set(title=f"of {LABELS[parameter]}", ylim=(0, 1))
     axes[0].set_ylabel("under-dense share of |attribution|")
-    legend_above(axes, 3)
+    style.legend_above(axes, 3)
     return fig, axes
 
 
@@ -225,13 +215,15 @@ def completeness(errors, tolerance=0.01):
     errors : dict of str to ndarray
         Label to |sum of attribution - (f(x) - f(baseline))| / |f(x) - f(baseline)| of each map.
     """
-    fig, ax = plt.subplots(figsize=(WIDTH, 2.6))
+    fig, ax = plt.subplots(figsize=(style.WIDTH, 2.6))
     for i, (label, values) in enumerate(errors.items()):
         values = np.sort(np.maximum(np.asarray(values, float), 1e-7))
         share = np.arange(1, len(values) + 1) / len(values)
-        ax.step(values, share, where="post", color=f"C{i}", linestyle=LINE_STYLES[i], label=label)
-    ax.axvline(tolerance, color=GREY, linestyle=":", linewidth=1)
+        ax.step(
+            values, share, where="post", color=f"C{i}", linestyle=style.LINE_STYLES[i], label=label
+        )
+    ax.axvline(tolerance, color=style.GREY, linestyle=":", linewidth=1)
     ax.set(xscale="log", xlabel="relative completeness error")
     ax.set(ylim=(0, 1.02), ylabel="share of the maps below")
-    legend_above(ax, 2)
+    style.legend_above(ax, 2)
     return fig, ax

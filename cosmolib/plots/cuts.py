@@ -8,21 +8,7 @@ import numpy as np
 from cosmolib.data.arrays import checked_maps
 from cosmolib.data.suites import BOX_SIZE, LABELS
 from cosmolib.data.summary import quantile_groups
-from cosmolib.plots.style import (
-    DENSITY_LABEL,
-    GREY,
-    K_LABEL,
-    K_TICKS,
-    LINE_STYLES,
-    MARKERS,
-    WIDTH,
-    band,
-    bare,
-    density_image,
-    log_ticks,
-    panels,
-    scale_bar,
-)
+from cosmolib.plots import style
 
 CUT_COLOURS = ("#3f90da", "#ffa90e", "#bd1f01", "#832db6")
 
@@ -39,19 +25,21 @@ def cut_gallery(maps, names, box_size=BOX_SIZE, columns=4):
     """
     maps, _ = checked_maps(maps)
     rows = -(-len(maps) // columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(WIDTH, WIDTH / columns * rows * 1.02 + 0.3))
+    fig, axes = plt.subplots(
+        rows, columns, figsize=(style.WIDTH, style.WIDTH / columns * rows * 1.02 + 0.3)
+    )
     for ax, density, name in zip(axes.flat, maps, names, strict=False):
         if name.startswith("mask:"):
             ax.imshow(density, cmap="gray_r")
-            bare(ax, frame=True)  # its white would otherwise run into the page
+            style.bare(ax, frame=True)  # its white would otherwise run into the page
         else:
-            image = density_image(ax, density, box_size)
+            image = style.density_image(ax, density, box_size)
         ax.set_title(name, fontsize=8, family="monospace")
     for ax in axes.flat[len(maps) :]:
         ax.axis("off")
-    scale_bar(axes.flat[0], box_size)
+    style.scale_bar(axes.flat[0], box_size)
     place = {"ax": axes, "location": "bottom", "aspect": 50, "shrink": 0.8}
-    fig.colorbar(image, extend="both", label=DENSITY_LABEL, **place)
+    fig.colorbar(image, extend="both", label=style.DENSITY_LABEL, **place)
     return fig, axes
 
 
@@ -74,14 +62,16 @@ def cut_spectra(k, curves, limits=(1e-3, 1e5)):
     limits : tuple of float
         Range of the ratio; power removed by a sharp filter lies below it.
     """
-    fig, axes = panels(len(curves), 3.8)
+    fig, axes = style.panels(len(curves), 3.8)
     for ax, (title, ratios) in zip(axes, curves.items(), strict=True):
-        ax.axhline(1, color=GREY, linewidth=0.8)
+        ax.axhline(1, color=style.GREY, linewidth=0.8)
         for i, (cut, ratio) in enumerate(ratios.items()):
             shown = np.clip(ratio, limits[0] / 10, None)
-            band(ax, k, shown, color=CUT_COLOURS[i], linestyle=LINE_STYLES[i], label=cut)
-        ax.set(xscale="log", yscale="log", ylim=limits, xlabel=K_LABEL)
-        log_ticks(ax.xaxis, K_TICKS)
+            style.band(
+                ax, k, shown, color=CUT_COLOURS[i], linestyle=style.LINE_STYLES[i], label=cut
+            )
+        ax.set(xscale="log", yscale="log", ylim=limits, xlabel=style.K_LABEL)
+        style.log_ticks(ax.xaxis, style.K_TICKS)
         _title_and_legend(ax, title)
     axes[0].set_ylabel("$P$(after the cut) / $P$(before)")
     return fig, axes
@@ -99,13 +89,15 @@ def cut_pdfs(log_density, uncut, curves):
     curves : dict of str to dict of str to ndarray, shape (nb,)
         Title of the panel to {label of the cut: PDF}.
     """
-    fig, axes = panels(len(curves), 3.8)
+    fig, axes = style.panels(len(curves), 3.8)
     for ax, (title, pdfs) in zip(axes, curves.items(), strict=True):
         ax.fill_between(log_density, uncut, color="0.85", linewidth=0, label="none")
         for i, (label, pdf) in enumerate(pdfs.items()):
-            ax.plot(log_density, pdf, color=CUT_COLOURS[i], linestyle=LINE_STYLES[i], label=label)
+            ax.plot(
+                log_density, pdf, color=CUT_COLOURS[i], linestyle=style.LINE_STYLES[i], label=label
+            )
         ax.set_yscale("log")
-        ax.set_xlabel(r"$\log_{10}$ of " + DENSITY_LABEL, fontsize=8)
+        ax.set_xlabel(r"$\log_{10}$ of " + style.DENSITY_LABEL, fontsize=8)
         _title_and_legend(ax, title)
     axes[0].set(ylabel="pixel PDF [1/dex]", ylim=(1e-3, None))  # last: the axes share it
     return fig, axes
@@ -120,15 +112,15 @@ def fraction_against_omega_m(omega_m, curves):
     curves : dict of str to dict of str to ndarray, shape (n,)
         Title of the panel to {label of the threshold: fraction of pixels cut in each simulation}.
     """
-    fig, axes = panels(len(curves), 4.0)
+    fig, axes = style.panels(len(curves), 4.0)
     bins = quantile_groups(omega_m, 8)
     for ax, (title, fractions) in zip(axes, curves.items(), strict=True):
         for i, (label, fraction) in enumerate(fractions.items()):
-            look = {"marker": MARKERS[i], "color": CUT_COLOURS[i]}
+            look = {"marker": style.MARKERS[i], "color": CUT_COLOURS[i]}
             ax.plot(omega_m, fraction, linestyle="none", ms=2.5, mew=0, alpha=0.35, **look)
             means = [[values[b].mean() for b in bins] for values in (omega_m, fraction)]
             spread = [fraction[b].std() for b in bins]
-            look |= {"linestyle": LINE_STYLES[i], "mec": "white", "mew": 0.5, "label": label}
+            look |= {"linestyle": style.LINE_STYLES[i], "mec": "white", "mew": 0.5, "label": label}
             ax.errorbar(*means, spread, **look)
         ax.set(xlabel=LABELS["Omega_m"], ylim=(0, None))
         _title_and_legend(ax, title)
@@ -151,19 +143,26 @@ def negative_fraction(k_max, fractions, corner, published):
     published : tuple of (str, ndarray, ndarray)
         Label, k_max and fraction of another data set, drawn as open squares.
     """
-    fig, ax = plt.subplots(figsize=(WIDTH, 3.0))
+    fig, ax = plt.subplots(figsize=(style.WIDTH, 3.0))
     for i, (label, values) in enumerate(fractions.items()):
-        band(ax, k_max, 100 * values, color=CUT_COLOURS[i], linestyle=LINE_STYLES[i], label=label)
-        ax.plot(k_max, 100 * np.median(values, axis=0), MARKERS[i], color=CUT_COLOURS[i])
+        style.band(
+            ax,
+            k_max,
+            100 * values,
+            color=CUT_COLOURS[i],
+            linestyle=style.LINE_STYLES[i],
+            label=label,
+        )
+        ax.plot(k_max, 100 * np.median(values, axis=0), style.MARKERS[i], color=CUT_COLOURS[i])
     label, x, y = published
     ax.plot(x, 100 * np.asarray(y), "s", mfc="none", color="0.15", label=label)
-    ax.axvline(corner, color=GREY, linestyle="--", linewidth=1)
+    ax.axvline(corner, color=style.GREY, linestyle="--", linewidth=1)
     ax.annotate(
         "corner of the Fourier plane", (corner, 0.97), (3, 0), rotation=90, va="top", fontsize=8,
         xycoords=("data", "axes fraction"), textcoords="offset points",
     )  # fmt: skip
     ax.set(xscale="log", xlabel=r"$k_\mathrm{max}$ [$h$/Mpc]", ylabel="negative pixels [%]")
     ax.set_ylim(-0.5, None)
-    log_ticks(ax.xaxis, K_TICKS)
+    style.log_ticks(ax.xaxis, style.K_TICKS)
     ax.legend()
     return fig, ax

@@ -6,23 +6,7 @@ import numpy as np
 from matplotlib.ticker import FixedLocator, FormatStrFormatter, FuncFormatter, MaxNLocator
 
 from cosmolib.data.suites import FIDUCIAL, LABELS
-from cosmolib.plots.style import (
-    BLUE,
-    FEEDBACK_TICKS,
-    GREY,
-    LINE_STYLES,
-    MARKERS,
-    RED,
-    WIDTH,
-    aside,
-    legend_above,
-    name_rows,
-    panels,
-    points,
-    r2_label,
-    series,
-    suite_label,
-)
+from cosmolib.plots import style
 
 
 def transfer_matrix(cross, parameters):
@@ -36,12 +20,12 @@ def transfer_matrix(cross, parameters):
     """
     pairs = list(dict.fromkeys((x["trained"], x["tested"]) for x in cross))
     height = 1.0 + len(parameters) * (0.55 + 0.26 * len(pairs))
-    fig, axes = panels(2, height, rows=len(parameters), sharey=True)
+    fig, axes = style.panels(2, height, rows=len(parameters), sharey=True)
     axes = np.atleast_2d(axes)
     looks = {  # shift, marker, colour, label
         "own": (0, "o", "0.15", "trained on the tested suite"),
-        "trained": (-0.16, "D", RED, "other suite, the network's scaling"),
-        "tested": (0.16, "s", BLUE, "other suite, scaled by itself"),
+        "trained": (-0.16, "D", style.RED, "other suite, the network's scaling"),
+        "tested": (0.16, "s", style.BLUE, "other suite, scaled by itself"),
     }
     for (left, right), parameter in zip(axes, parameters, strict=True):
         for entry in cross:
@@ -50,18 +34,18 @@ def transfer_matrix(cross, parameters):
             shift, marker, colour, label = looks[kind]
             place = pairs.index((entry["trained"], entry["tested"])) + shift
             look = {"horizontal": True, "fmt": marker, "color": colour, "label": label}
-            points(left, [place], [entry["r2"].get(parameter)], **look)
-            points(right, [place], [entry.get("bias_sigma", {}).get(parameter)], **look)
+            style.points(left, [place], [entry["r2"].get(parameter)], **look)
+            style.points(right, [place], [entry.get("bias_sigma", {}).get(parameter)], **look)
         # Far below zero the number only says "worse than the mean".
         low, high = left.get_xlim()
         left.set_xlim(max(low, -1.05), min(high, 1.05))
-        left.set_xlabel(r2_label(parameter))
-        right.axvline(0, color=GREY, linewidth=0.8, zorder=0)
+        left.set_xlabel(style.r2_label(parameter))
+        right.axvline(0, color=style.GREY, linewidth=0.8, zorder=0)
         right.set_xlabel(rf"bias of {LABELS[parameter]} [predicted $\sigma$]")
         for ax in (left, right):
             ax.xaxis.set_major_locator(MaxNLocator(5))
-    name_rows(axes[0, 0], [f"{trained} → {tested}" for trained, tested in pairs])
-    legend_above(axes[0, 0])
+    style.name_rows(axes[0, 0], [f"{trained} → {tested}" for trained, tested in pairs])
+    style.legend_above(axes[0, 0])
     return fig, axes
 
 
@@ -76,21 +60,21 @@ def cosmic_variance(tables, parameters):
         Two of them.
     """
     size = (3.6 * len(tables), 3.4)
-    fig, axes = panels(len(tables), 3.4, figsize=size, sharex=True)
+    fig, axes = style.panels(len(tables), 3.4, figsize=size, sharex=True)
     for ax, table in zip(axes, tables, strict=True):
         columns = [table["targets"].index(name) for name in parameters]
         x, y = np.asarray(table["mean"])[:, columns].T
         sigma = [table["sigma"][name]["value"] for name in parameters]
         truth = np.asarray(table["truth"])[columns]
         ax.plot(x, y, "o", markersize=4, color="C0", label="a box: mean of its 15 maps")
-        ax.axvline(truth[0], color=GREY, linewidth=0.8, zorder=0)
-        ax.axhline(truth[1], color=GREY, linewidth=0.8, zorder=0, label="true cosmology")
+        ax.axvline(truth[0], color=style.GREY, linewidth=0.8, zorder=0)
+        ax.axhline(truth[1], color=style.GREY, linewidth=0.8, zorder=0, label="true cosmology")
         look = {"fmt": "D", "color": "C1", "capsize": 3, "markersize": 5}
         label = r"mean, with the $\sigma$ predicted for a map"
         ax.errorbar(x.mean(), y.mean(), *sigma[::-1], label=label, **look)
-        ax.set(xlabel=f"predicted {LABELS[parameters[0]]}", title=suite_label(table["suite"]))
+        ax.set(xlabel=f"predicted {LABELS[parameters[0]]}", title=style.suite_label(table["suite"]))
     axes[0].set_ylabel(f"predicted {LABELS[parameters[1]]}")
-    legend_above(axes, 3)
+    style.legend_above(axes, 3)
     return fig, axes
 
 
@@ -106,10 +90,10 @@ def response(curves, parameters):
     """
     varied = list(dict.fromkeys(curve["varied"] for curve in curves))
     suites = list(dict.fromkeys(curve["suite"] for curve in curves))
-    size = (max(WIDTH, 1.05 * len(varied) + 0.9), 1.6 * len(parameters) + 0.9)
-    fig, axes = panels(len(varied), 0, rows=len(parameters), figsize=size, sharex="col")
+    size = (max(style.WIDTH, 1.05 * len(varied) + 0.9), 1.6 * len(parameters) + 0.9)
+    fig, axes = style.panels(len(varied), 0, rows=len(parameters), figsize=size, sharex="col")
     axes = np.atleast_2d(axes)
-    reference = {"color": GREY, "linewidth": 0.8, "linestyle": "--", "zorder": 0}
+    reference = {"color": style.GREY, "linewidth": 0.8, "linestyle": "--", "zorder": 0}
     for row, parameter in zip(axes, parameters, strict=True):
         for ax, name in zip(row, varied, strict=True):
             feedback = name.startswith("A_")
@@ -118,18 +102,22 @@ def response(curves, parameters):
                 mean, error = (np.asarray(curve[key])[:, place] for key in ("mean", "error"))
                 values = np.asarray(curve["values"])
                 # Side by side: twins with equal predictions would hide each other.
-                shift = aside(i, len(suites), 0.03)
+                shift = style.aside(i, len(suites), 0.03)
                 places = values * 2 ** (4 * shift) if feedback else values + np.ptp(values) * shift
-                look = {"marker": MARKERS[i], "linestyle": LINE_STYLES[i], "color": f"C{2 * i}"}
+                look = {
+                    "marker": style.MARKERS[i],
+                    "linestyle": style.LINE_STYLES[i],
+                    "color": f"C{2 * i}",
+                }
                 look |= {"markersize": 3, "linewidth": 1, "capsize": 1.5}
-                ax.errorbar(places, mean, error, label=suite_label(curve["suite"]), **look)
+                ax.errorbar(places, mean, error, label=style.suite_label(curve["suite"]), **look)
             if name == parameter:
                 ax.plot(values, values, **reference)
             else:
                 ax.axhline(FIDUCIAL[parameter], **reference)
             if feedback:
                 ax.set_xscale("log", base=2)
-                ax.xaxis.set_major_locator(FixedLocator(FEEDBACK_TICKS))
+                ax.xaxis.set_major_locator(FixedLocator(style.FEEDBACK_TICKS))
                 ax.xaxis.set_major_formatter(FuncFormatter(_power_of_two))
             else:
                 ax.set_xticks(values[[0, len(values) // 2, -1]])
@@ -137,7 +125,7 @@ def response(curves, parameters):
         row[0].set_ylabel(f"predicted {LABELS[parameter]}")
     for ax, name in zip(axes[-1], varied, strict=True):
         ax.set_xlabel(LABELS[name])
-    legend_above(axes)
+    style.legend_above(axes)
     return fig, axes
 
 
@@ -153,17 +141,19 @@ def extremes(rows, parameters):
     names = list(dict.fromkeys(row["what"] for row in rows))
     suites = list(dict.fromkeys(row["suite"] for row in rows))
     pulls = {(row["suite"], row["what"]): row["pull"] for row in rows}
-    fig, axes = panels(len(parameters), 1.1 + 0.36 * len(names))
+    fig, axes = style.panels(len(parameters), 1.1 + 0.36 * len(names))
     for ax, parameter in zip(axes, parameters, strict=True):
         curves = {
-            suite_label(suite): [pulls.get((suite, name), {}).get(parameter) for name in names]
+            style.suite_label(suite): [
+                pulls.get((suite, name), {}).get(parameter) for name in names
+            ]
             for suite in suites
         }
-        series(ax, np.arange(len(names)), curves, 0.2, colour_step=2, horizontal=True)
-        ax.axvline(0, color=GREY, linewidth=0.8, zorder=0)
+        style.series(ax, np.arange(len(names)), curves, 0.2, colour_step=2, horizontal=True)
+        ax.axvline(0, color=style.GREY, linewidth=0.8, zorder=0)
         ax.set_xlabel(rf"prediction − truth of {LABELS[parameter]} [predicted $\sigma$]")
-    name_rows(axes[0], [_typeset(name) for name in names])
-    legend_above(axes, 2)
+    style.name_rows(axes[0], [_typeset(name) for name in names])
+    style.legend_above(axes, 2)
     return fig, axes
 
 

@@ -6,21 +6,7 @@ import numpy as np
 
 from cosmolib.cuts.grammar import Cut
 from cosmolib.data.suites import LABELS
-from cosmolib.plots.style import (
-    GREY,
-    MARKERS,
-    aside,
-    bar_lengths,
-    cut_label,
-    legend_above,
-    log_ticks,
-    name_rows,
-    panels,
-    points,
-    r2_label,
-    series,
-    suite_label,
-)
+from cosmolib.plots import style
 
 
 def r2_by_cut(rows, suites, parameters, *, key="r2", baseline=True, figsize=None):
@@ -39,13 +25,13 @@ def r2_by_cut(rows, suites, parameters, *, key="r2", baseline=True, figsize=None
     cuts = list(dict.fromkeys(row["cut"] for row in rows))
     table = {(row["suite"], row["cut"]): row for row in rows}
     height = 1.1 + 0.27 * len(cuts)
-    fig, axes = panels(len(parameters), height, **({"figsize": figsize} if figsize else {}))
+    fig, axes = style.panels(len(parameters), height, **({"figsize": figsize} if figsize else {}))
     for ax, parameter in zip(axes, parameters, strict=True):
         for i, suite in enumerate(suites):
-            places = np.arange(len(cuts)) + aside(i, len(suites), 0.3)
+            places = np.arange(len(cuts)) + style.aside(i, len(suites), 0.3)
             found = [table.get((suite, cut), {}) for cut in cuts]
             estimates = [row.get(key, {}).get(parameter) for row in found]
-            look = {"horizontal": True, "fmt": MARKERS[i]}
+            look = {"horizontal": True, "fmt": style.MARKERS[i]}
             if key == "r2":
                 uncut = estimates[cuts.index("none")] if "none" in cuts else None
                 if uncut and uncut["value"] is not None:
@@ -54,23 +40,23 @@ def r2_by_cut(rows, suites, parameters, *, key="r2", baseline=True, figsize=None
                     ridge = [row.get("baseline", {}).get(parameter) for row in found]
                     open_look = {"mfc": "white", "color": "0.6", "elinewidth": 0.7, "ms": 4}
                     label = f"summary statistics, {suite}"
-                    points(ax, places, ridge, label=label, **look, **open_look)
-            label = f"network, {suite_label(suite)}"
-            points(ax, places, estimates, color=f"C{2 * i}", label=label, **look)
-        ax.axvline(0, color=GREY, linewidth=0.8)
+                    style.points(ax, places, ridge, label=label, **look, **open_look)
+            label = f"network, {style.suite_label(suite)}"
+            style.points(ax, places, estimates, color=f"C{2 * i}", label=label, **look)
+        ax.axvline(0, color=style.GREY, linewidth=0.8)
         shown = [row.get(key, {}).get(parameter) for row in rows]
-        bars = [bar_lengths(e) for e in shown if e and e["value"] is not None]
+        bars = [style.bar_lengths(e) for e in shown if e and e["value"] is not None]
         # Far below zero the number only says "worse than the mean": keep the rest readable.
         lowest = min((value - below for value, below, _ in bars), default=0)
         highest = max((value + above for value, _, above in bars), default=0)
         low = min(max(lowest, -1.0) - 0.05, -0.05)
         ax.set_xlim(low, 1.0 if key == "r2" else highest + 0.05)
         change = f"$R^2$ minus uncut, {LABELS[parameter]}"
-        ax.set_xlabel(r2_label(parameter) if key == "r2" else change)
+        ax.set_xlabel(style.r2_label(parameter) if key == "r2" else change)
         for place in range(0, len(cuts), 2):
             ax.axhspan(place - 0.5, place + 0.5, color="0.96", zorder=0, linewidth=0)
-    name_rows(axes[0], [cut_label(cut) for cut in cuts])
-    legend_above(axes, 2)
+    style.name_rows(axes[0], [style.cut_label(cut) for cut in cuts])
+    style.legend_above(axes, 2)
     return fig, axes
 
 
@@ -85,7 +71,7 @@ def r2_against_kmax(rows, suites, parameters, nyquist):
     nyquist : float
         Of the maps [h/Mpc].
     """
-    fig, axes = panels(len(parameters), 3.0)
+    fig, axes = style.panels(len(parameters), 3.0)
     for ax, parameter in zip(axes, parameters, strict=True):
         for i, suite in enumerate(suites):
             colour, kept = f"C{2 * i}", {}
@@ -100,14 +86,18 @@ def r2_against_kmax(rows, suites, parameters, nyquist):
                 if cut.kind == "kmax" and cut.field == "linear" and cut.is_plain:
                     kept[cut.values[0]] = estimate
             k = np.array(sorted(kept))
-            look = {"fmt": MARKERS[i] + "-", "color": colour, "label": suite_label(suite)}
-            points(ax, k * 1.02 ** (2 * i - 1), [kept[edge] for edge in k], **look)
-        ax.axvline(nyquist, color=GREY, linestyle=":", linewidth=1)
-        ax.axhline(0, color=GREY, linewidth=0.8)
+            look = {
+                "fmt": style.MARKERS[i] + "-",
+                "color": colour,
+                "label": style.suite_label(suite),
+            }
+            style.points(ax, k * 1.02 ** (2 * i - 1), [kept[edge] for edge in k], **look)
+        ax.axvline(nyquist, color=style.GREY, linestyle=":", linewidth=1)
+        ax.axhline(0, color=style.GREY, linewidth=0.8)
         ax.set(xscale="log", xlabel=r"$k_\mathrm{max}$ [$h$/Mpc]", title=LABELS[parameter])
-        log_ticks(ax.xaxis, (1, 2, 3, 4, 6, 8, 10, 20, 30, 50))
+        style.log_ticks(ax.xaxis, (1, 2, 3, 4, 6, 8, 10, 20, 30, 50))
     axes[0].set_ylabel("$R^2$ of a map")
-    legend_above(axes, 2)
+    style.legend_above(axes, 2)
     return fig, axes
 
 
@@ -125,17 +115,17 @@ def live_and_stored(live, stored, suite, parameters, names):
     """
     tables = [{r["cut"]: r["r2"] for r in rows if r["suite"] == suite} for rows in (live, stored)]
     cuts = [cut for cut in tables[0] if cut in tables[1]]
-    fig, axes = panels(len(parameters), 1.1 + 0.25 * len(cuts))
+    fig, axes = style.panels(len(parameters), 1.1 + 0.25 * len(cuts))
     for ax, parameter in zip(axes, parameters, strict=True):
         curves = {
             name: [table[cut].get(parameter) for cut in cuts]
             for name, table in zip(names, tables, strict=True)
         }
-        series(ax, np.arange(len(cuts)), curves, 0.24, colour_step=2, horizontal=True)
-        ax.axvline(0, color=GREY, linewidth=0.8)
-        ax.set_xlabel(r2_label(parameter))
-    name_rows(axes[0], [cut_label(cut) for cut in cuts])
-    legend_above(axes, 2)
+        style.series(ax, np.arange(len(cuts)), curves, 0.24, colour_step=2, horizontal=True)
+        ax.axvline(0, color=style.GREY, linewidth=0.8)
+        ax.set_xlabel(style.r2_label(parameter))
+    style.name_rows(axes[0], [style.cut_label(cut) for cut in cuts])
+    style.legend_above(axes, 2)
     return fig, axes
 
 
@@ -148,7 +138,7 @@ def control_pairs(controls, parameters):
         ``cut``, ``control``, ``r2`` and ``control_r2`` ({parameter: estimate}).
     parameters : list of str
     """
-    fig, axes = panels(len(parameters), 1.1 + 0.36 * len(controls))
+    fig, axes = style.panels(len(parameters), 1.1 + 0.36 * len(controls))
     places = np.arange(len(controls))
     for ax, parameter in zip(axes, parameters, strict=True):
         for key, shift, look in (
@@ -156,10 +146,12 @@ def control_pairs(controls, parameters):
             ("control_r2", 0.14, {"fmt": "s", "color": "C2", "mfc": "white", "label": "control"}),
         ):
             estimates = [pair[key].get(parameter) for pair in controls]
-            points(ax, places + shift, estimates, horizontal=True, **look)
-        ax.axvline(0, color=GREY, linewidth=0.8)
-        ax.set_xlabel(r2_label(parameter))
-    names = [f"{cut_label(pair['cut'])}\n{cut_label(pair['control'])}" for pair in controls]
-    name_rows(axes[0], names)
-    legend_above(axes, 2)
+            style.points(ax, places + shift, estimates, horizontal=True, **look)
+        ax.axvline(0, color=style.GREY, linewidth=0.8)
+        ax.set_xlabel(style.r2_label(parameter))
+    names = [
+        f"{style.cut_label(pair['cut'])}\n{style.cut_label(pair['control'])}" for pair in controls
+    ]
+    style.name_rows(axes[0], names)
+    style.legend_above(axes, 2)
     return fig, axes

@@ -5,19 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from cosmolib.data.suites import LABELS
+from cosmolib.plots import style
 from cosmolib.plots.attribution import METHOD_NAMES, by_name
-from cosmolib.plots.style import (
-    GREY,
-    LINE_STYLES,
-    MARKERS,
-    bar_lengths,
-    cut_label,
-    legend_above,
-    name_columns,
-    name_rows,
-    panels,
-    series,
-)
 
 
 def cascade(stages, curves, ylabels):
@@ -32,14 +21,14 @@ def cascade(stages, curves, ylabels):
     ylabels : list of str
         One per panel.
     """
-    fig, axes = panels(len(curves), 3.4, sharey=False)
+    fig, axes = style.panels(len(curves), 3.4, sharey=False)
     places = np.arange(len(stages))
     for ax, methods, ylabel in zip(axes, curves, ylabels, strict=True):
-        series(ax, places, by_name(methods), 0.08, lines=True, linewidth=0.8)
-        ax.axhline(0, color=GREY, linewidth=0.8)
-        name_columns(ax, stages, 40)
+        style.series(ax, places, by_name(methods), 0.08, lines=True, linewidth=0.8)
+        ax.axhline(0, color=style.GREY, linewidth=0.8)
+        style.name_columns(ax, stages, 40)
         ax.set(ylabel=ylabel, ylim=(-1.02, 1.02))
-    legend_above(axes, 4)
+    style.legend_above(axes, 4)
     return fig, axes
 
 
@@ -53,13 +42,13 @@ def agreement(names, matrices, titles):
     titles : list of str
         One per matrix.
     """
-    fig, axes = panels(len(matrices), 3.9)
+    fig, axes = style.panels(len(matrices), 3.9)
     for ax, matrix, title in zip(axes, matrices, titles, strict=True):
         image = ax.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, origin="upper")
         for (row, column), value in np.ndenumerate(matrix):
             colour = "white" if abs(value) > 0.6 else "black"
             ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=8)
-        name_columns(ax, names, 40)
+        style.name_columns(ax, names, 40)
         ax.set_yticks(range(len(names)), names)
         ax.set_title(title)
         ax.spines[:].set_visible(False)
@@ -81,16 +70,16 @@ def transformations(names, curves, xlabel, chance=None):
     chance : list of float or None, optional
         Value of a reference line in each panel.
     """
-    fig, axes = panels(len(curves), 3.8)
+    fig, axes = style.panels(len(curves), 3.8)
     places = np.arange(len(names))
     chance = chance or [None] * len(curves)
     for ax, tables, label, by_chance in zip(axes, curves, xlabel, chance, strict=True):
-        series(ax, places, by_name(tables), 0.18, horizontal=True)
+        style.series(ax, places, by_name(tables), 0.18, horizontal=True)
         if by_chance is not None:
-            ax.axvline(by_chance, color=GREY, linestyle=":", linewidth=1)
+            ax.axvline(by_chance, color=style.GREY, linestyle=":", linewidth=1)
         ax.set_xlabel(label)
-    name_rows(axes[0], names)
-    legend_above(axes, 4)
+    style.name_rows(axes[0], names)
+    style.legend_above(axes, 4)
     return fig, axes
 
 
@@ -106,14 +95,14 @@ def replacement(fractions, deletion, insertion, unit):
     unit : str
         Of the distance.
     """
-    fig, axes = panels(2, 3.2)
+    fig, axes = style.panels(2, 3.2)
     for ax, curves, word in zip(axes, (deletion, insertion), ("hidden", "shown"), strict=True):
         for i, (order, values) in enumerate(curves.items()):
-            look = {"color": f"C{i}", "linestyle": LINE_STYLES[i % len(LINE_STYLES)]}
+            look = {"color": f"C{i}", "linestyle": style.LINE_STYLES[i % len(style.LINE_STYLES)]}
             ax.plot(fractions, values, label=METHOD_NAMES.get(order, order), **look)
         ax.set(xlabel=f"share of the pixels {word}", ylim=(0, None))
     axes[0].set_ylabel(unit)
-    legend_above(axes, 3)
+    style.legend_above(axes, 3)
     return fig, axes
 
 
@@ -128,19 +117,23 @@ def attribution_against_retraining(rows, parameters):
     """
     cuts = list(dict.fromkeys(row["cut"] for row in rows))
     suites = list(dict.fromkeys(row["suite"] for row in rows))
-    fig, axes = panels(len(parameters), 3.8)
+    fig, axes = style.panels(len(parameters), 3.8)
     for ax, parameter in zip(axes, parameters, strict=True):
         for row in rows:
             i, hollow = cuts.index(row["cut"]), suites.index(row["suite"]) > 0
             (x, *x_bars), (y, *y_bars) = (
-                bar_lengths(row[key][parameter]) for key in ("share", "lost")
+                style.bar_lengths(row[key][parameter]) for key in ("share", "lost")
             )
-            look = {"fmt": MARKERS[i], "color": f"C{i}", "mfc": "white" if hollow else f"C{i}"}
-            look["label"] = None if hollow else cut_label(row["cut"])
+            look = {
+                "fmt": style.MARKERS[i],
+                "color": f"C{i}",
+                "mfc": "white" if hollow else f"C{i}",
+            }
+            look["label"] = None if hollow else style.cut_label(row["cut"])
             ax.errorbar(x, y, np.c_[y_bars], np.c_[x_bars], **look)
             ax.plot(row["chance"], y, "|", color="0.6", ms=9, zorder=0)
-        ax.axhline(0, color=GREY, linewidth=0.8)
+        ax.axhline(0, color=style.GREY, linewidth=0.8)
         ax.set(xlim=(0, 1), title=LABELS[parameter], xlabel="share of |attribution| hidden")
     axes[0].set_ylabel("$R^2$ lost after retraining")
-    legend_above(axes, 3)
+    style.legend_above(axes, 3)
     return fig, axes

@@ -8,17 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from cosmolib.data.arrays import checked_maps
 from cosmolib.data.suites import BOX_SIZE, LABELS
-from cosmolib.plots.style import (
-    BLUE,
-    GREY,
-    PART_COLOURS,
-    RED,
-    WIDTH,
-    density_image,
-    integer_ticks,
-    legend_above,
-    panels,
-)
+from cosmolib.plots import style
 
 
 # --------------------------------------------------------------------------------------------------
@@ -33,9 +23,9 @@ def augmented(maps, box_size=BOX_SIZE):
         [(Msun/h)/(Mpc/h)^2]; the first is the original.
     """
     maps, _ = checked_maps(maps)
-    fig, axes = panels(len(maps), WIDTH / len(maps) + 0.2, sharey=False)
+    fig, axes = style.panels(len(maps), style.WIDTH / len(maps) + 0.2, sharey=False)
     for i, (ax, density) in enumerate(zip(axes, maps, strict=True)):
-        density_image(ax, density, box_size)
+        style.density_image(ax, density, box_size)
         ax.set_title("as it is" if i == 0 else f"augmented, {i}", fontsize=8)
     return fig, axes
 
@@ -52,17 +42,17 @@ def learning_curves(history):
         np.array([row[key] for row in history], float)
         for key in ("epoch", "lr", "train_loss", "valid_loss")
     )
-    fig, (left, right) = panels(2, 2.8, sharey=False, width_ratios=(2, 1))
-    left.plot(epoch, train, "o-", color=PART_COLOURS["train"], label="training maps")
-    left.plot(epoch, valid, "s--", color=RED, label="validation maps")
+    fig, (left, right) = style.panels(2, 2.8, sharey=False, width_ratios=(2, 1))
+    left.plot(epoch, train, "o-", color=style.PART_COLOURS["train"], label="training maps")
+    left.plot(epoch, valid, "s--", color=style.RED, label="validation maps")
     best = epoch[np.nanargmin(valid)]
-    left.axvline(best, color=GREY, linestyle=":", label="kept: best validation")
+    left.axvline(best, color=style.GREY, linestyle=":", label="kept: best validation")
     left.set(xlabel="epoch", ylabel="moment loss")
     left.legend()
     right.plot(epoch, rate, "^-", color="#832db6")
     right.set(xlabel="epoch", ylabel="learning rate", yscale="log")
     for ax in (left, right):
-        integer_ticks(ax.xaxis)
+        style.integer_ticks(ax.xaxis)
     return fig, (left, right)
 
 
@@ -80,27 +70,27 @@ def predicted_against_true(truth, mean, std, simulation, parameters, texts):
     """
     columns = min(len(parameters), 3)
     rows = -(-len(parameters) // columns)
-    size = (WIDTH, 0.3 + (3.7 if columns < 3 else 2.7) * rows)
+    size = (style.WIDTH, 0.3 + (3.7 if columns < 3 else 2.7) * rows)
     fig, grid = plt.subplots(rows, columns, figsize=size, squeeze=False)
     axes = grid.flat[: len(parameters)]
     for ax in grid.flat[len(parameters) :]:
         ax.set_axis_off()
     groups = [simulation == number for number in np.unique(simulation)]
     for i, (ax, name) in enumerate(zip(axes, parameters, strict=True)):
-        look = {"fmt": "o", "ms": 2.5, "mew": 0, "color": BLUE, "ecolor": f"{BLUE}55"}
+        look = {"fmt": "o", "ms": 2.5, "mew": 0, "color": style.BLUE, "ecolor": f"{style.BLUE}55"}
         look |= {"elinewidth": 0.7, "capsize": 0, "label": "a map, predicted $\\sigma$"}
         ax.errorbar(truth[:, i], mean[:, i], std[:, i], **look)
         means = [[values[group, i].mean() for group in groups] for values in (truth, mean)]
-        look = {"color": RED, "mec": "white", "mew": 0.5, "zorder": 4}
+        look = {"color": style.RED, "mec": "white", "mew": 0.5, "zorder": 4}
         ax.plot(*means, "D", label="mean of a simulation's maps", **look)
         low, high = truth[:, i].min(), truth[:, i].max()
         pad = 0.05 * ((high - low) or 0.1)
         ends = [low - pad, high + pad]
-        ax.plot(ends, ends, color=GREY, linestyle="--", linewidth=1, label="ideal")
+        ax.plot(ends, ends, color=style.GREY, linestyle="--", linewidth=1, label="ideal")
         ax.set(xlabel=f"true {LABELS[name]}", ylabel=f"predicted {LABELS[name]}")
         ax.xaxis.set_major_locator(MaxNLocator(5))
         ax.text(0.03, 0.97, texts[i], transform=ax.transAxes, va="top", fontsize=8)
-    legend_above(axes)
+    style.legend_above(axes)
     return fig, axes
 
 
@@ -110,7 +100,7 @@ def predicted_against_true(truth, mean, std, simulation, parameters, texts):
 def _trials(ax, x, values, pruned):
     """Draw complete and pruned trials; return where the complete ones are."""
     complete = ~pruned & np.isfinite(values)
-    ax.plot(x[complete], values[complete], "o", color=BLUE, label="complete")
+    ax.plot(x[complete], values[complete], "o", color=style.BLUE, label="complete")
     ax.plot(x[pruned], values[pruned], "x", color="#94a4a2", label="pruned")
     return complete
 
@@ -127,16 +117,16 @@ def study_history(numbers, values, pruned, reference=None):
     reference : (str, float), optional
         Label and loss of a trial with the profile's own settings.
     """
-    fig, ax = plt.subplots(figsize=(WIDTH, 2.8))
+    fig, ax = plt.subplots(figsize=(style.WIDTH, 2.8))
     complete = _trials(ax, numbers, values, pruned)
     if complete.any():
         best = np.fmin.accumulate(np.where(complete, values, np.nan))
-        ax.step(numbers, best, where="post", color=RED, label="best so far")
+        ax.step(numbers, best, where="post", color=style.RED, label="best so far")
     if reference is not None:
-        ax.axhline(reference[1], color=GREY, linestyle="--", linewidth=1, label=reference[0])
+        ax.axhline(reference[1], color=style.GREY, linestyle="--", linewidth=1, label=reference[0])
     ax.set(xlabel="trial", ylabel="validation loss")
-    integer_ticks(ax.xaxis)
-    legend_above(ax, 4)
+    style.integer_ticks(ax.xaxis)
+    style.legend_above(ax, 4)
     return fig, ax
 
 
@@ -153,20 +143,20 @@ def study_slices(parameters, values, pruned, bounds, logarithmic, flagged):
     flagged : set of str
         Hyper-parameters whose optimum lies at the edge of its range.
     """
-    fig, axes = panels(len(parameters), 2.7)
+    fig, axes = style.panels(len(parameters), 2.7)
     for ax, (name, x) in zip(axes, parameters.items(), strict=True):
         complete = _trials(ax, x, values, pruned)
         if complete.any():
             best = np.argmin(np.where(complete, values, np.inf))
-            ax.plot(x[best], values[best], "*", color=RED, ms=11, mec="white", label="best")
+            ax.plot(x[best], values[best], "*", color=style.RED, ms=11, mec="white", label="best")
         if logarithmic[name]:
             ax.set_xscale("log")
         for edge in bounds[name]:
-            ax.axvline(edge, color=GREY, linestyle=":", linewidth=1)
-        ax.set_title("optimum at the edge" if name in flagged else "", color=RED, fontsize=8)
+            ax.axvline(edge, color=style.GREY, linestyle=":", linewidth=1)
+        ax.set_title("optimum at the edge" if name in flagged else "", color=style.RED, fontsize=8)
         ax.set_xlabel(name.replace("_", " "))
     axes[0].set_ylabel("validation loss")
-    legend_above(axes, 3)
+    style.legend_above(axes, 3)
     return fig, axes
 
 
@@ -177,8 +167,10 @@ def importances(values):
     ----------
     values : dict of str to float
     """
-    fig, ax = plt.subplots(figsize=(WIDTH, 0.8 + 0.3 * len(values)))
+    fig, ax = plt.subplots(figsize=(style.WIDTH, 0.8 + 0.3 * len(values)))
     names = sorted(values, key=values.get)
-    ax.barh([name.replace("_", " ") for name in names], [values[n] for n in names], color=BLUE)
+    ax.barh(
+        [name.replace("_", " ") for name in names], [values[n] for n in names], color=style.BLUE
+    )
     ax.set(xlabel="importance (they sum to 1)", xlim=(0, 1))
     return fig, ax

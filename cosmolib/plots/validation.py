@@ -6,22 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from cosmolib.data.suites import LABELS
-from cosmolib.plots.style import (
-    BLUE,
-    GREY,
-    LINE_STYLES,
-    MARKERS,
-    RED,
-    WIDTH,
-    cut_label,
-    legend_above,
-    name_columns,
-    name_rows,
-    panels,
-    points,
-    r2_label,
-    series,
-)
+from cosmolib.plots import style
 
 
 def known_answer(cuts, network, ceiling, parameters):
@@ -34,18 +19,20 @@ def known_answer(cuts, network, ceiling, parameters):
         One estimate per parameter for each case; ceiling is None where it is not known.
     parameters : list of str
     """
-    fig, axes = panels(len(parameters), 3.1)
+    fig, axes = style.panels(len(parameters), 3.1)
     places = np.arange(len(cuts))
     for ax, parameter in zip(axes, parameters, strict=True):
         exact = [case and case[parameter] for case in ceiling]
-        points(ax, places - 0.1, exact, fmt="_", ms=14, color=GREY, label="exact ceiling")
+        style.points(
+            ax, places - 0.1, exact, fmt="_", ms=14, color=style.GREY, label="exact ceiling"
+        )
         found = [case[parameter] for case in network]
-        points(ax, places + 0.1, found, fmt="o", color=BLUE, label="network")
-        name_columns(ax, [cut_label(cut) for cut in cuts], 40)
+        style.points(ax, places + 0.1, found, fmt="o", color=style.BLUE, label="network")
+        style.name_columns(ax, [style.cut_label(cut) for cut in cuts], 40)
         ax.set(title=LABELS[parameter], xlim=(-0.5, len(cuts) - 0.5))
-        ax.axhline(0, color=GREY, linewidth=0.8)
+        ax.axhline(0, color=style.GREY, linewidth=0.8)
     axes[0].set_ylabel("$R^2$, a map")
-    legend_above(axes, 2)
+    style.legend_above(axes, 2)
     return fig, axes
 
 
@@ -60,13 +47,13 @@ def sigma_against_exact(predicted, exact, parameters, tolerance):
     tolerance : float
         Relative, drawn as a band about equality.
     """
-    fig, axes = panels(len(parameters), 3.3, sharey=False)
+    fig, axes = style.panels(len(parameters), 3.3, sharey=False)
     for ax, x, y, parameter in zip(axes, exact.T, predicted.T, parameters, strict=True):
-        ax.plot(x, y, ".", ms=3, alpha=0.5, color=BLUE)
+        ax.plot(x, y, ".", ms=3, alpha=0.5, color=style.BLUE)
         line = np.array([0.95 * min(x.min(), y.min()), 1.05 * max(x.max(), y.max())])
-        ax.plot(line, line, color=GREY, linewidth=1)
+        ax.plot(line, line, color=style.GREY, linewidth=1)
         within = (1 - tolerance) * line, (1 + tolerance) * line
-        ax.fill_between(line, *within, color=GREY, alpha=0.15, linewidth=0)
+        ax.fill_between(line, *within, color=style.GREY, alpha=0.15, linewidth=0)
         ax.set(xlim=line, ylim=line, aspect="equal", ylabel=r"predicted $\sigma$")
         ax.set_xlabel(rf"exact $\sigma$ of {LABELS[parameter]}")
     return fig, axes
@@ -86,7 +73,7 @@ def planted_r2(places, cases, parameters):
         The first carries the signal, the others carry none.
     """
     rows = [(place, case) for place, own in zip(places, cases, strict=True) for case in own]
-    fig, axes = panels(len(parameters), 1.1 + 0.27 * len(rows))
+    fig, axes = style.panels(len(parameters), 1.1 + 0.27 * len(rows))
     roles = {"whole": ("o", "C0"), "spared": ("^", "C0"), "hidden": ("s", "C2")}
     y = np.arange(len(rows)) + 0.4 * np.array([places.index(place) for place, _ in rows])
     for ax, parameter in zip(axes, parameters, strict=True):
@@ -95,12 +82,14 @@ def planted_r2(places, cases, parameters):
                 case["r2"][parameter] if case["role"] == role else None for _, case in rows
             ]
             look = {"horizontal": True, "fmt": marker, "color": colour}
-            points(ax, y, estimates, label=f"signal {role}", **look)
+            style.points(ax, y, estimates, label=f"signal {role}", **look)
         for edge in (0, 1):
-            ax.axvline(edge, color=GREY, linewidth=0.8)
-        ax.set(xlabel=r2_label(parameter), xlim=(-0.2, 1.1))
-    name_rows(axes[0], [f"{place}: {cut_label(case['cut'])}" for place, case in rows], y)
-    legend_above(axes, 3)
+            ax.axvline(edge, color=style.GREY, linewidth=0.8)
+        ax.set(xlabel=style.r2_label(parameter), xlim=(-0.2, 1.1))
+    style.name_rows(
+        axes[0], [f"{place}: {style.cut_label(case['cut'])}" for place, case in rows], y
+    )
+    style.legend_above(axes, 3)
     return fig, axes
 
 
@@ -116,11 +105,11 @@ def planted_attribution(places, shares, chance):
     """
     fig, ax = plt.subplots(figsize=(6.2, 3.2))
     x = np.arange(len(places))
-    ax.plot(x, chance, "_", ms=26, color=GREY, label="chance")
-    ax.axhline(1, color=GREY, linewidth=0.8, linestyle="--", label="perfect")
-    series(ax, x, shares, 0.12, colour_step=2)
+    ax.plot(x, chance, "_", ms=26, color=style.GREY, label="chance")
+    ax.axhline(1, color=style.GREY, linewidth=0.8, linestyle="--", label="perfect")
+    style.series(ax, x, shares, 0.12, colour_step=2)
     ax.set(xticks=x, xticklabels=places, ylim=(-0.03, 1.08), ylabel="share at the signal")
-    legend_above(ax, 3)
+    style.legend_above(ax, 3)
     return fig, ax
 
 
@@ -138,22 +127,22 @@ def by_noise(levels, curves, parameters, ylabel, chance=None):
     chance : dict of str to float, optional
         Value of each curve by chance.
     """
-    fig, axes = panels(len(parameters), 3.0)
+    fig, axes = style.panels(len(parameters), 3.0)
     places = np.arange(len(levels))
     for ax, parameter in zip(axes, parameters, strict=True):
         found = {
             label: [entry and entry.get(parameter) for entry in entries]
             for label, entries in curves.items()
         }
-        series(ax, places, found, 0.06, colour_step=2, lines=True)
+        style.series(ax, places, found, 0.06, colour_step=2, lines=True)
         ax.set(xticks=places, xticklabels=["none", *(f"{x:g}" for x in levels[1:])])
         ax.set(title=LABELS[parameter], xlabel="white noise a pixel [mean density]")
-        for label, style in zip(curves if chance else (), LINE_STYLES, strict=False):
-            look = {"color": GREY, "linewidth": 1, "linestyle": style}
+        for label, line in zip(curves if chance else (), style.LINE_STYLES, strict=False):
+            look = {"color": style.GREY, "linewidth": 1, "linestyle": line}
             ax.axhline(chance[label], label=f"{label}, by chance", **look)
-        ax.axhline(0, color=GREY, linewidth=0.8)
+        ax.axhline(0, color=style.GREY, linewidth=0.8)
     axes[0].set_ylabel(ylabel)
-    legend_above(axes, 2 if chance else 3)
+    style.legend_above(axes, 2 if chance else 3)
     return fig, axes
 
 
@@ -169,13 +158,17 @@ def coverage(nominal, tables, labels):
     labels : dict of str to str
         Text of each parameter.
     """
-    fig, axes = panels(len(tables), 0, figsize=(3.6 * len(tables), 3.7))
+    fig, axes = style.panels(len(tables), 0, figsize=(3.6 * len(tables), 3.7))
     for ax, (title, measured) in zip(axes, tables.items(), strict=True):
-        ax.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="calibrated")
+        ax.plot([0, 1], [0, 1], color=style.GREY, linestyle="--", linewidth=1, label="calibrated")
         for i, (name, table) in enumerate(measured.items()):
             value, low, high = np.asarray(table, float).T
             ax.fill_between(nominal, low, high, color=f"C{2 * i}", alpha=0.18, linewidth=0)
-            look = {"linestyle": LINE_STYLES[i % len(LINE_STYLES)], "marker": MARKERS[i], "ms": 3}
+            look = {
+                "linestyle": style.LINE_STYLES[i % len(style.LINE_STYLES)],
+                "marker": style.MARKERS[i],
+                "ms": 3,
+            }
             ax.plot(nominal, value, color=f"C{2 * i}", label=labels.get(name, name), **look)
         ax.set(xlabel="nominal coverage", xlim=(0, 1), ylim=(0, 1), title=title, aspect="equal")
     axes[0].set_ylabel("measured coverage")
@@ -197,13 +190,13 @@ def corner(samples, mean, std, truth, parameters, titles):
     titles : list of str
         One per map.
     """
-    fig = plt.figure(figsize=(WIDTH, 3.2))
+    fig = plt.figure(figsize=(style.WIDTH, 3.2))
     top, bottom = fig.subfigures(2, 1, height_ratios=(0.08, 1))
     grids = []
     labels = [LABELS[name] for name in parameters]
     everything = np.concatenate(samples)
     limits = list(zip(everything.min(axis=0), everything.max(axis=0), strict=True))
-    dashed = {"color": RED, "linestyle": "--", "linewidth": 1}
+    dashed = {"color": style.RED, "linestyle": "--", "linewidth": 1}
     for i, part in enumerate(np.atleast_1d(bottom.subfigures(1, len(samples)))):
         axes = part.subplots(2, 2, gridspec_kw={"wspace": 0.08, "hspace": 0.08})
         axes[0, 1].remove()
@@ -221,7 +214,9 @@ def corner(samples, mean, std, truth, parameters, titles):
             joint.set_yticklabels([])
         for p, ax in ((0, axes[0, 0]), (1, axes[1, 1])):
             x = np.linspace(*limits[p], 200)
-            ax.hist(samples[i][:, p], 30, range=limits[p], density=True, color=BLUE, alpha=0.5)
+            ax.hist(
+                samples[i][:, p], 30, range=limits[p], density=True, color=style.BLUE, alpha=0.5
+            )
             gauss = np.exp(-0.5 * ((x - mean[i, p]) / std[i, p]) ** 2) / std[i, p]
             ax.plot(x, gauss / np.sqrt(2 * np.pi), **dashed)
             ax.axvline(truth[i, p], color="black", linewidth=1)
@@ -231,7 +226,7 @@ def corner(samples, mean, std, truth, parameters, titles):
         axes[1, 1].set_xlabel(labels[1])
         grids.append(axes)
     handles = [
-        plt.Rectangle((0, 0), 1, 1, color=BLUE, alpha=0.6),
+        plt.Rectangle((0, 0), 1, 1, color=style.BLUE, alpha=0.6),
         plt.Line2D([], [], **dashed),
         plt.Line2D([], [], color="black", marker="+", linestyle="none", ms=9, mew=1.5),
     ]
@@ -251,7 +246,7 @@ def _credible(ax, samples, limits):
     levels = [ordered[np.searchsorted(contained, share)] for share in (0.95, 0.68)]
     middle = [(edges[1:] + edges[:-1]) / 2 for edges in (x, y)]
     levels.append(ordered[0] * 1.01)
-    ax.contourf(*middle, density.T, levels=levels, colors=["#b9d9f2", BLUE])
+    ax.contourf(*middle, density.T, levels=levels, colors=["#b9d9f2", style.BLUE])
 
 
 def control_r2(entries, parameters):
@@ -263,12 +258,12 @@ def control_r2(entries, parameters):
         Label to one estimate per parameter.
     parameters : list of str
     """
-    fig, axes = panels(len(parameters), 0.9 + 0.36 * len(entries))
+    fig, axes = style.panels(len(parameters), 0.9 + 0.36 * len(entries))
     for ax, parameter in zip(axes, parameters, strict=True):
         for i, entry in enumerate(entries.values()):
-            look = {"horizontal": True, "fmt": MARKERS[i], "color": f"C{2 * i}"}
-            points(ax, [i], [entry[parameter]], **look)
-        ax.axvline(0, color=GREY, linewidth=0.8)
-        ax.set_xlabel(r2_label(parameter))
-    name_rows(axes[0], list(entries))
+            look = {"horizontal": True, "fmt": style.MARKERS[i], "color": f"C{2 * i}"}
+            style.points(ax, [i], [entry[parameter]], **look)
+        ax.axvline(0, color=style.GREY, linewidth=0.8)
+        ax.set_xlabel(style.r2_label(parameter))
+    style.name_rows(axes[0], list(entries))
     return fig, axes
