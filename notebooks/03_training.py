@@ -66,8 +66,8 @@ from myst_nb import glue
 from cosmolib.cuts.apply import apply_cut
 from cosmolib.cuts.grammar import Cut
 from cosmolib.data.suites import map_indices
-from cosmolib.plots import results as plots_results
 from cosmolib.plots import style as plots_style
+from cosmolib.plots import training as plots_training
 from cosmolib.results.baseline import stored_baseline
 from cosmolib.study import io, provenance
 from cosmolib.study import run as study_run
@@ -153,7 +153,7 @@ example = torch.from_numpy(apply_cut(maps.maps[first], cut, box_size=maps.box_si
 random = torch.Generator().manual_seed(seed)
 turned = augment(example.repeat(3, 1, 1, 1), random, config.symmetries, config.shifts)
 shown = torch.cat([example, turned])[:, 0].numpy()
-fig, axes = plots_results.augmented(shown, maps.box_size)
+fig, axes = plots_training.augmented(shown, maps.box_size)
 
 # %% [markdown]
 # ## Train
@@ -176,7 +176,7 @@ if weights:
     print(f"Trained elsewhere: {made['weights']['name']}, SHA-256 {made['weights']['sha256']}")
     print(f"Its loss on the validation maps: {metrics['valid_loss']}")
 else:
-    fig, axes = plots_results.learning_curves(history.to_dict("records"))
+    fig, axes = plots_training.learning_curves(history.to_dict("records"))
 
 # %% [markdown]
 # ## Predict
@@ -203,7 +203,7 @@ texts = [
     )
     for scores in (metrics["parameters"][name] for name in config.targets)
 ]
-fig, axes = plots_results.predicted_against_true(
+fig, axes = plots_training.predicted_against_true(
     *(predictions[key] for key in ("truth", "mean", "std", "simulation")), config.targets, texts
 )
 

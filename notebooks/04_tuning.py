@@ -49,8 +49,8 @@ import pandas as pd
 from IPython.display import Markdown
 from myst_nb import glue
 
-from cosmolib.plots import results as plots_results
 from cosmolib.plots import style as plots_style
+from cosmolib.plots import training as plots_training
 from cosmolib.study import io, provenance
 from cosmolib.study.profile import load_profile
 from cosmolib.training.devices import select_device
@@ -116,7 +116,7 @@ values, pruned = table["value"].to_numpy(float), table["pruned"].to_numpy(bool)
 # %% mystnb={"figure": {"name": "fig-study-history", "caption": "Validation loss of every trial in order, on Lite (feedback proxy) unless the profile names another suite. Circles: complete; crosses: pruned, at the last loss that they reported; line: the best so far; dashed: the profile's own settings, where they lie within the ranges."}, "image": {"alt": "Validation loss against trial number, blue circles for complete trials and grey crosses for pruned ones, with a red step line that falls to the lowest loss found so far."}} tags=["hide-input"]
 own = table[table["profile"] & ~table["pruned"]]
 reference = ("profile's settings", float(own["value"].iloc[0])) if len(own) else None
-fig, axes = plots_results.study_history(table["number"].to_numpy(), values, pruned, reference)
+fig, axes = plots_training.study_history(table["number"].to_numpy(), values, pruned, reference)
 
 # %% [markdown]
 # ## What matters, and where the optimum lies
@@ -129,7 +129,7 @@ fig, axes = plots_results.study_history(table["number"].to_numpy(), values, prun
 # %% mystnb={"figure": {"name": "fig-study-slices", "caption": "Validation loss against each hyper-parameter. Circles: complete trials; crosses: pruned; star: the best; dotted: the edges of the range. A red title marks an optimum within 5 % of an edge."}, "image": {"alt": "Four scatter plots of validation loss against learning rate, weight decay, dropout and width; dotted vertical lines mark the edges of each range and a red star the best trial."}} tags=["hide-input"]
 flags = tuning_search.boundary_flags(study)
 space = tuning_search.SEARCH_SPACE
-fig, axes = plots_results.study_slices(
+fig, axes = plots_training.study_slices(
     {name: table[name].to_numpy(float) for name in space},
     values,
     pruned,
@@ -141,7 +141,7 @@ fig, axes = plots_results.study_slices(
 # %% mystnb={"figure": {"name": "fig-study-importances", "caption": "Share of the variance of the validation loss that each hyper-parameter explains over its range, from the complete trials."}, "image": {"alt": "Horizontal bars, one for each of the four hyper-parameters, whose lengths sum to one; the longest bar is on top."}} tags=["hide-input"]
 importances = tuning_search.importances(study)
 if importances:
-    fig, axes = plots_results.importances(importances)
+    fig, axes = plots_training.importances(importances)
 else:
     print("Left out: importances need two complete trials with different losses.")
 

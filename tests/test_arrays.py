@@ -26,8 +26,9 @@ from cosmolib.interpretation import (
 )
 from cosmolib.plots import attribution as plots_attribution
 from cosmolib.plots import cuts as plots_cuts
-from cosmolib.plots import results as plots_results
+from cosmolib.plots import data as plots_data
 from cosmolib.plots import style as plots_style
+from cosmolib.plots import training as plots_training
 from cosmolib.study.profile import load_profile
 from cosmolib.study.run import Run
 from cosmolib.training import dataset
@@ -104,15 +105,15 @@ DENSITIES = {
     "planted.planted_share": lambda m: injected_signals.planted_share("above", m, MAPS),
     "planted.planted_share maps": lambda m: injected_signals.planted_share("above", MAPS, m),
     "plots.density_image": one(lambda m: plots_style.density_image(plt.figure().subplots(), m)),
-    "plots.twin_gallery": lambda m: plots_style.twin_gallery(
-        m, MAPS, "abc", ("Lite", "Nbody_Lite")
+    "plots.twin_gallery": lambda m: plots_data.twin_gallery(
+        m, MAPS, np.ones((N, 6)), ("Lite", "Nbody_Lite")
     ),
-    "plots.scaled_pixels": lambda m: plots_style.scaled_pixels({"log": m}),
+    "plots.scaled_pixels": lambda m: plots_data.scaled_pixels({"log": m}),
     "plots_attribution.attribution_gallery": lambda m: plots_attribution.attribution_gallery(
         MAPS, {"method": m}, "abc"
     ),
     "plots_cuts.cut_gallery": lambda m: plots_cuts.cut_gallery(m, ["none"] * N),
-    "plots_results.augmented": plots_results.augmented,
+    "plots_results.augmented": plots_training.augmented,
     "scaling.Scaling.apply": scaling.Scaling("log", 11.0, 0.5).apply,
     "scaling.Scaling.invert": scaling.Scaling("linear", 11.0, 0.5).invert,
     "scaling.fit_scaling": scaling.fit_scaling,
@@ -122,9 +123,7 @@ DENSITIES = {
     "spectra.pixel_pdf": lambda m: spectra.pixel_pdf(m, [10, 11, 12]),
     "spectra.pixel_quantiles": lambda m: spectra.pixel_quantiles(m, 3),
     "spectra.summary_statistics": spectra.summary_statistics,
-    "suites.write_suite": lambda m: suites.write_suite(
-        ".", "Own", five(m), np.ones((1, 6))
-    ),
+    "suites.write_suite": lambda m: suites.write_suite(".", "Own", five(m), np.ones((1, 6))),
     "sanity.rank_correlation": lambda m: sanity_checks.rank_correlation(MAPS, m),
     "sanity.correlation": lambda m: sanity_checks.correlation(m, MAPS),
     "summaries.by_value": lambda m: binned.by_value(m, MAPS, EDGES, SIMULATIONS),
@@ -136,15 +135,17 @@ DENSITIES = {
     "web.web_classes": cosmic_web.web_classes,
     "web.density_peaks": cosmic_web.density_peaks,
     "web.void_centres": cosmic_web.void_centres,
-}  # fmt: skip
+}
 SCALED_MAPS = {
     "attribution.attribute": lambda net, m: attribution.attribute(net, m, "saliency", 0).values,
-    "attribution.attribute ig": lambda net, m: attribution.attribute(
-        net, m, "integrated_gradients", 1, baseline=BASELINE, n_steps=2
-    ).values,
-    "attribution.attribute baseline": lambda net, m: attribution.attribute(
-        net, SCALED, "gradient_shap", 1, baseline=m
-    ).values,
+    "attribution.attribute ig": lambda net, m: (
+        attribution.attribute(
+            net, m, "integrated_gradients", 1, baseline=BASELINE, n_steps=2
+        ).values
+    ),
+    "attribution.attribute baseline": lambda net, m: (
+        attribution.attribute(net, SCALED, "gradient_shap", 1, baseline=m).values
+    ),
     "attribution.occlude": lambda net, m: attribution.occlude(
         net, m, attribution.patches(GRID, 8), 0, baseline=BASELINE
     ),
@@ -176,7 +177,7 @@ SCALED_MAPS = {
         net, m, "saliency", 0, n_samples=1
     ),
     "training.run_network": lambda net, m: training_fit.run_network(net, m)[0],
-}  # fmt: skip
+}
 FLAGS = {  # functions of booleans or integers, and good values for them
     "web.distance_to": (cosmic_web.distance_to, MAPS > 1e11),
     "attribution.occlude regions": (
@@ -228,9 +229,11 @@ SHAPES = {
     "maps of different shapes": (lambda m: [m[0], m[1, :8]], "found arrays of different shapes"),
 }
 ANY_SHAPE = {  # pixels in any arrangement
-    "plots.scaled_pixels", "scaling.Scaling.invert",
-    "sanity.rank_correlation", "sanity.correlation",
-}  # fmt: skip
+    "plots.scaled_pixels",
+    "scaling.Scaling.invert",
+    "sanity.rank_correlation",
+    "sanity.correlation",
+}
 
 
 @pytest.mark.parametrize("name", [*DENSITIES, *SCALED_MAPS])
@@ -294,12 +297,17 @@ SAME = {  # function of scaled maps: the same numbers of every form
     **{
         name: SCALED_MAPS[name]
         for name in (
-            "attribution.attribute", "attribution.attribute ig", "attribution.occlude",
-            "attribution.make_baseline", "posteriors.network_features", "training.run_network",
-            "sanity.replacement_curve", "sanity.infidelity",
+            "attribution.attribute",
+            "attribution.attribute ig",
+            "attribution.occlude",
+            "attribution.make_baseline",
+            "posteriors.network_features",
+            "training.run_network",
+            "sanity.replacement_curve",
+            "sanity.infidelity",
         )
     },
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("form", FORMS)

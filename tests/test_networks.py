@@ -3,11 +3,8 @@
 import pytest
 import torch
 
-from cosmolib.training.networks import (
-    ARCHITECTURES,
-    build_network,
-    fused,
-)
+from cosmolib.study.profile import ARCHITECTURES
+from cosmolib.training.networks import build_network, fused
 from cosmolib.training.weights import load_weights, published_network
 
 # What the published code's state dict holds, beside the two dense layers and the unused B01.

@@ -1,146 +1,293 @@
-"""Figures: right numbers at the right place, readable defaults, and nothing that is left open."""
+"""Figures show their input at the right place, labelled and readable, and accept gaps in tables."""
+
+import importlib
+import pkgutil
 
 import matplotlib as mpl
-
-mpl.use("agg")  # before pyplot: the tests need no screen
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from cosmolib.plots import cuts as plots_cuts
-from cosmolib.plots import style as plots_style
+import cosmolib.plots
+from cosmolib.plots import (  # fmt: skip
+    attribution,
+    cuts,
+    data,
+    generalisation,
+    results,
+    sanity_checks,
+    style,
+    training,
+    validation,
+)
 
+pytestmark = pytest.mark.usefixtures("canvas")
 RNG = np.random.default_rng(5)
 SIMULATIONS, GRID, MODES = 12, 16, 8
 K = np.geomspace(0.25, 8, MODES)
 PARAMS = np.column_stack([np.linspace(0.1, 0.5, SIMULATIONS), RNG.uniform(0.25, 1, (12, 5))])
-
-
-@pytest.fixture(autouse=True)
-def style():
-    """Every test draws in the book's style and closes what it drew."""
-    with plt.style.context("default"):
-        plots_style.use_style()
-        yield
-    plt.close("all")
+PARAMETERS = ["Omega_m", "sigma_8"]
+SUITES = ["Lite", "Nbody_Lite"]
+UNKNOWN = {"value": 0.2, "low": None, "high": None}  # limits that nobody computed
+BINS = np.array([[0.5, 0.4, 0.6], [1.5, 1.4, 1.6]])  # value, low, high
+EDGES = np.array([0.1, 1.0, 10.0])
+HALF = np.array([0.7, 0.3])
+CUTS = ["none", "kmax:4", "above:delta=0:clamp"]
 
 
 def density(n=4):
     return 10 ** RNG.normal(11.2, 0.4, (n, GRID, GRID))
 
 
-def parts():
-    return {"train": np.arange(9), "valid": np.array([9]), "test": np.array([10, 11])}
-
-
 def noise(*shape):
     return RNG.uniform(0.5, 1.5, shape)
 
 
-ENTRY = {
-    "omega_m": 0.3,
-    "sigma_8": 0.8,
-    "k": K,
-    "measured": K**-2,
-    "linear": K**-3,
-    "hmcode": K**-2,
-}
+def estimate(value, error=0.05):
+    return {"value": value, "low": value - error, "high": value + error}
+
+
+def each(value):
+    return {name: estimate(value) for name in PARAMETERS}
+
+
+def both(table):
+    return dict.fromkeys(PARAMETERS, table)
+
+
+def rows(cuts, suites=SUITES):
+    """A results table whose R2 falls by 0.1 from cut to cut."""
+    return [
+        {"suite": suite, "cut": cut, "r2": each(0.8 - 0.1 * i), "difference": each(-0.1 * i),
+         "baseline": each(0.6 - 0.1 * i)}
+        for suite in suites
+        for i, cut in enumerate(cuts)
+    ]  # fmt: skip
+
+
+def history(valid):
+    rows = enumerate(valid, start=1)
+    return [{"epoch": i, "lr": 1e-3, "train_loss": 2.0, "valid_loss": loss} for i, loss in rows]
+
+
+def predictions():
+    """Truth, mean, std and simulation of 30 maps of the simulations 3 and 7."""
+    simulation = np.repeat([3, 7], 15)
+    truth = np.where(simulation[:, None] == 3, 0.2, 0.4) * np.ones((30, 2))
+    mean = truth + 0.01 * RNG.standard_normal(truth.shape)
+    return truth, mean, np.full_like(mean, 0.01), simulation
+
+
+def cross(scalings=("trained", "tested")):
+    return [
+        {"trained": a, "tested": b, "scaling": scaling, "r2": each(0.5), "bias_sigma": each(0.2)}
+        for a in SUITES
+        for b in SUITES
+        for scaling in (("trained",) if a == b else scalings)
+    ]
+
+
+METHODS = {"saliency": [estimate(0.4), UNKNOWN], "smooth_grad": [UNKNOWN, None]}
+MATRIX = np.array([[1.0, 0.25], [0.25, 1.0]])
+CURVES = {"random": np.array([0.0, 0.5]), "saliency": np.array([0.0, 1.0])}
+POWER = {"omega_m": 0.3, "sigma_8": 0.8, "k": K, "measured": K, "linear": K, "hmcode": K}
 BOXES = {"k": K, "measured_over_hmcode": {"q16": noise(MODES), "q84": noise(MODES)}}
+TRIALS = np.array([1.0, 0.5, np.nan, 0.7]), np.array([False, False, True, True])
+SEARCHED = {"max_lr": np.array([1e-4, 1e-3, 1e-2, 1e-3]), "hidden": np.array([6.0, 12, 8, 7])}
+SEARCH = {"max_lr": (1e-5, 5e-2), "hidden": (6, 12)}, {"max_lr": True, "hidden": False}, {"hidden"}
+RETRAINED = [
+    {"suite": s, "cut": cut, "chance": 0.5, "share": each(0.4), "lost": both(UNKNOWN)}
+    for s in SUITES
+    for cut in ("above:delta=0:clamp", "below:delta=0:clamp")
+]
+VARIANCE = [
+    {"suite": s, "targets": PARAMETERS, "truth": [0.3, 0.8], "mean": noise(7, 2), "sigma": each(1)}
+    for s in SUITES
+]
+RESPONSE = [
+    {"suite": s, "varied": v, "targets": PARAMETERS, "values": [0.1, 0.3, 0.5],
+     "mean": [[0.1, 0.8]] * 3, "error": [[0.01, 0.02]] * 3}
+    for s in SUITES
+    for v in ("Omega_m", "A_SN1")
+]  # fmt: skip
+EXTREMES = [
+    {"suite": s, "what": what, "pull": each(0.3)}
+    for s in SUITES
+    for what in ("fiducial", "A_SN1 = 100")
+]
+INJECTED = [
+    {"role": role, "cut": cut, "r2": each(value)}
+    for role, cut, value in (
+        ("whole", "none", 0.9),
+        ("hidden", "kmax:1", 0),
+        ("spared", "kmin:1", 1),
+    )
+]
+CONTROL = {"cut": "kmax:4", "control": "kmax:4@log", "r2": each(0.5), "control_r2": each(0.7)}
+LEVELS = np.linspace(0.05, 0.95, 10)
+COVERAGE = {"raw": both(np.stack([LEVELS] * 3, 1)), "TARP": {"all": np.stack([LEVELS] * 3, 1)}}
+SAMPLES = RNG.multivariate_normal([0.3, 0.8], [[1e-3, -5e-4], [-5e-4, 1e-3]], (3, 20000))
+NOISY = {"all": [each(0.8), each(0.5), None], "under": [each(0.7), None, each(0.1)]}
+BANDS = {"saliency": {"share": BINS, "coherence": -BINS[:, [0, 2, 1]]}}
+BY_VALUE = both({"saliency": {"per_pixel": BINS, "share": BINS / 2}})
+PARTS = {"train": np.arange(9), "valid": np.array([9]), "test": np.array([10, 11])}
+
 FIGURES = {
-    "parameter_space": lambda: plots_style.parameter_space(PARAMS, parts()),
-    "twin_gallery": lambda: plots_style.twin_gallery(
-        density(), density(), list("abcd"), ("Nbody_Lite", "Lite")
+    data.parameter_space: (PARAMS, PARTS),
+    data.twin_gallery: (density(), density(), PARAMS[:4], ("Nbody_Lite", "Lite")),
+    data.mean_density: (PARAMS[:, 0], noise(SIMULATIONS, 15), noise(SIMULATIONS, 3), "Lite"),
+    data.by_cosmology: (K, noise(SIMULATIONS, MODES), K, noise(SIMULATIONS, MODES), PARAMS),
+    data.power_3d: ([POWER, POWER], BOXES),
+    data.feedback_ratio: (K, noise(SIMULATIONS, MODES), PARAMS, 5.0, SUITES),
+    data.lattice_check: ({name: both((0.7, 0.6, 0.8)) for name in "ab"},),
+    data.scaled_pixels: ({"log": noise(99), "linear": noise(9, 9)},),
+    cuts.cut_gallery: (density(5), ["none", "mask:above:1e12", *"xyz"]),
+    cuts.cut_spectra: (K, {"Fourier": {"kmax:4": noise(SIMULATIONS, MODES)}}),
+    cuts.cut_pdfs: (K, noise(MODES), {"density": {"above": noise(MODES)}}),
+    cuts.fraction_against_omega_m: (PARAMS[:, 0], {"a": {"above:1e12": noise(SIMULATIONS)}}),
+    cuts.negative_fraction: (K, {"Lite": noise(SIMULATIONS, MODES)}, 11.4, ("CMD", K, K)),
+    training.augmented: (density(),),
+    training.learning_curves: (history([3.0, 2.0, 1.0, 1.5]),),
+    training.predicted_against_true: (*predictions(), PARAMETERS, ["a", "b"]),
+    training.study_history: (np.arange(4), *TRIALS, ("profile", 0.6)),
+    training.study_slices: (SEARCHED, *TRIALS, *SEARCH),
+    training.importances: ({"max_lr": 0.7, "hidden": 0.3},),
+    attribution.attribution_gallery: (density(2), {"saliency": noise(2, GRID, GRID)}, "ab"),
+    attribution.by_value: (EDGES, BY_VALUE, HALF, "x"),
+    attribution.attribution_by_class: (("void", "halo"), both({"saliency": BINS}), HALF),
+    attribution.by_smoothing: ([1, 2], both(np.stack([BINS, 2 * BINS])), [HALF] * 2, SUITES),
+    attribution.by_band: (np.array([0.0, 1.0, 2.0]), both(BANDS), HALF, HALF),
+    attribution.by_baseline: (["a", "b"], both(METHODS), 0.7),
+    attribution.completeness: ({"Lite": np.array([0.0, 1e-3, 0.1])},),
+    sanity_checks.cascade: (["FC2", "seed 2"], [METHODS, METHODS], ["a", "b"]),
+    sanity_checks.agreement: (["a", "b"], [MATRIX, MATRIX], ["one", "two"]),
+    sanity_checks.transformations: (["a", "b"], [METHODS] * 2, ["x", "y"], [None, 0.5]),
+    sanity_checks.replacement: (np.array([0.0, 1.0]), CURVES, CURVES, "distance"),
+    sanity_checks.attribution_against_retraining: (RETRAINED, PARAMETERS),
+    results.r2_by_cut: (rows(CUTS), SUITES, PARAMETERS),
+    results.r2_against_kmax: (rows(["none", "kmax:4", "kmax:1"]), SUITES, PARAMETERS, 8.04),
+    results.live_and_stored: (
+        rows(["none", "kmax:4", "kmax:1"]), rows(["none", "kmax:2", "kmax:1"]), "Lite", PARAMETERS,
+        ("demo", "standard"),
     ),
-    "mean_density": lambda: plots_style.mean_density(
-        PARAMS[:, 0], noise(SIMULATIONS, 15), noise(SIMULATIONS, 3), "Lite"
-    ),
-    "by_cosmology": lambda: plots_style.by_cosmology(
-        np.linspace(10, 13, 5), noise(SIMULATIONS, 5), K, noise(SIMULATIONS, MODES), PARAMS
-    ),
-    "power_3d": lambda: plots_style.power_3d([ENTRY, ENTRY], BOXES),
-    "feedback_ratio": lambda: plots_style.feedback_ratio(
-        K, noise(SIMULATIONS, MODES), PARAMS, 5.0, ("Lite", "Nbody_Lite")
-    ),
-    "lattice_check": lambda: plots_style.lattice_check(
-        {name: {"Omega_m": (0.7, 0.6, 0.8), "sigma_8": (0.5, 0.4, 0.6)} for name in "ab"}
-    ),
-    "scaled_pixels": lambda: plots_style.scaled_pixels({"log": noise(99), "linear": noise(9, 9)}),
-    "cut_gallery": lambda: plots_cuts.cut_gallery(density(5), ["none", "mask:above:1e12", *"xyz"]),
-    "cut_spectra": lambda: plots_cuts.cut_spectra(
-        K, {"Fourier": {"kmax:4": noise(SIMULATIONS, MODES)}}
-    ),
-    "cut_pdfs": lambda: plots_cuts.cut_pdfs(K, noise(MODES), {"density": {"above": noise(MODES)}}),
-    "fraction_against_omega_m": lambda: plots_cuts.fraction_against_omega_m(
-        PARAMS[:, 0], {"surface density": {"above:1e12": noise(SIMULATIONS)}}
-    ),
-    "negative_fraction": lambda: plots_cuts.negative_fraction(
-        K, {"Lite": noise(SIMULATIONS, MODES)}, 11.4, ("CMD", K, noise(MODES))
-    ),
-}
+    results.control_pairs: ([CONTROL], PARAMETERS),
+    generalisation.transfer_matrix: (cross(), PARAMETERS),
+    generalisation.cosmic_variance: (VARIANCE, PARAMETERS),
+    generalisation.response: (RESPONSE, PARAMETERS),
+    generalisation.extremes: (EXTREMES, PARAMETERS),
+    validation.known_answer: (CUTS, [each(0.5)] * 3, [each(0.6), each(0.6), None], PARAMETERS),
+    validation.sigma_against_exact: (noise(50, 2), noise(50, 2), PARAMETERS, 0.1),
+    validation.planted_r2: (["band", "mean"], [INJECTED] * 2, PARAMETERS),
+    validation.planted_attribution: (["band", "mean"], {"Saliency": [estimate(0.5)] * 2}, [0.1, 0]),
+    validation.by_noise: ([0, 0.1, 3], NOISY, PARAMETERS, "share", {"all": 1, "under": 0.5}),
+    validation.coverage: (LEVELS, COVERAGE, {}),
+    validation.corner: (list(SAMPLES), SAMPLES.mean(1), SAMPLES.std(1), SAMPLES.mean(1),
+                        PARAMETERS, list("abc")),
+    validation.control_r2: ({"real": each(0.3), "shuffled": each(0.0)}, PARAMETERS),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_figure_is_drawn_labelled_and_white(name, tmp_path):
-    fig, axes = FIGURES[name]()
-    fig.savefig(tmp_path / "figure.png")
+def draw(function, *arguments, **options):
+    """Draw a figure, by default with the arguments above; matplotlib raises some errors late."""
+    fig, axes = function(*(arguments or FIGURES[function]), **options)
+    fig.canvas.draw()
+    return fig, axes if isinstance(axes, list) else np.atleast_1d(axes)
+
+
+def marked(ax):
+    """Points (x, y) of the error bars in a panel, one array per call."""
+    return [bars[0].get_xydata() for bars in ax.containers if hasattr(bars, "has_yerr")]
+
+
+def heights(ax):
+    return [points[:, 1] for points in marked(ax)]
+
+
+def texts(labels):
+    return [label.get_text() for label in labels]
+
+
+# --------------------------------------------------------------------------------------------------
+# Every figure
+# --------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("function", FIGURES, ids=lambda function: function.__name__)
+def test_figure_is_drawn_labelled_and_white(function):
+    fig, _ = draw(function)
     width, _ = fig.get_size_inches()
-    assert width == pytest.approx(7.2)  # the text column
+    assert width <= 7.2 + 1e-9  # the text column
     assert mpl.colors.to_rgb(fig.get_facecolor()) == (1, 1, 1)  # readable on a dark page
-    drawn = [ax for ax in np.atleast_1d(axes).flat if ax.has_data()]
+    drawn = [ax for ax in fig.findobj(mpl.axes.Axes) if ax.has_data()]
     assert drawn
-    for ax in drawn:
-        text = [ax.title, ax.xaxis.label, ax.yaxis.label, *ax.get_xticklabels()]
-        sizes = [item.get_fontsize() for item in text if item.get_text()]
-        assert all(size >= 8 for size in sizes)
-    labelled = [ax.get_xlabel() or ax.get_ylabel() or ax.get_title("left") for ax in drawn]
-    assert any(labelled)
+    assert any(ax.get_xlabel() or ax.get_ylabel() or ax.get_title("left") for ax in drawn)
+    for text in fig.findobj(mpl.text.Text):
+        assert not text.get_text() or text.get_fontsize() >= 8, text
 
 
-def test_every_public_figure_is_tested():
-    helpers = {"use_style", "suite_label", "quantile_groups", "ordered_colours", "density_image"}
-    helpers |= {"scale_bar", "band", "log_ticks"}
+def test_every_public_figure_is_in_the_table():
+    names = [info.name for info in pkgutil.iter_modules(cosmolib.plots.__path__)]
+    modules = [importlib.import_module(f"cosmolib.plots.{name}") for name in names]
     public = {
-        name
-        for module in (plots_style, plots_cuts)
+        value
+        for module in modules
         for name, value in vars(module).items()
-        if callable(value) and getattr(value, "__module__", "") == module.__name__
+        if callable(value) and value.__module__ == module.__name__ and name[0] != "_"
     }
-    assert {name for name in public if not name.startswith("_")} - helpers == set(FIGURES)
+    helpers = {value for value in vars(style).values() if callable(value)} | {attribution.by_name}
+    assert public - helpers == set(FIGURES)
+
+
+# --------------------------------------------------------------------------------------------------
+# Style
+# --------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("cut", "label"),
+    [
+        ("none", "uncut"),
+        ("kmax:4", "$k$ < 4"),
+        ("kmax:4@log", "$k$ < 4 (log)"),
+        ("band:2,8", "2 ≤ $k$ < 8"),
+        ("above:1e12", r"$\Sigma$ > $10^{12}$ clamped"),
+        ("below:2e11:random", r"$\Sigma$ < $2\times10^{11}$ random"),
+        ("above:delta=-0.5:mean", r"$\delta$ > -0.5 set to mean"),
+        ("shuffle:above:delta=3", r"shuffled $\delta$ > 3 clamped"),
+        ("mask:above:1e12", r"mask of $\Sigma$ > $10^{12}$"),
+        ("white=0.3:kmin:1", "white noise 0.3, $k$ ≥ 1"),
+    ],
+)
+def test_cut_labels(cut, label):
+    assert style.cut_label(cut) == label
+    plt.figure().text(0, 0, label).figure.canvas.draw()
 
 
 def test_one_density_norm_and_negative_pixels_are_marked():
     maps = density(2)
     maps[1, :3] = -1e11
     maps[1, 3] = 0
-    _, axes = plots_cuts.cut_gallery(maps, ["none", "kmax:4"], columns=2)
-    images = [ax.images[0] for ax in axes.flat]
+    _, axes = draw(cuts.cut_gallery, maps, ["none", "kmax:4"], columns=2)
+    images = [ax.images[0] for ax in axes]
     for image in images:
-        assert (image.norm.vmin, image.norm.vmax) == plots_style.DENSITY_RANGE
+        assert (image.norm.vmin, image.norm.vmax) == style.DENSITY_RANGE
     shown = images[1].to_rgba(images[1].get_array())
-    marked = np.all(
-        np.isclose(shown[..., :3], mpl.colors.to_rgb(plots_style.NOT_POSITIVE)), axis=-1
-    )
-    np.testing.assert_array_equal(marked, maps[1] <= 0)
+    turquoise = mpl.colors.to_rgb(style.NOT_POSITIVE)
+    np.testing.assert_array_equal(np.isclose(shown[..., :3], turquoise).all(-1), maps[1] <= 0)
 
 
-def test_quantile_groups_are_ordered_and_complete():
-    values = RNG.normal(size=50)
-    groups = plots_style.quantile_groups(values, 4)
-    assert sorted(np.concatenate(groups)) == list(range(50))
-    for low, high in zip(groups, groups[1:], strict=False):
-        assert values[low].max() <= values[high].min()
-    assert len(plots_style.quantile_groups(values[:2], 6)) == 2  # no empty group
+def test_the_proxy_is_called_a_proxy():
+    assert "proxy" not in style.suite_label("IllustrisTNG")
+    assert "gravity only" in style.suite_label("Nbody_Lite")
+    _, axes = draw(data.twin_gallery)
+    assert "proxy" in axes[1, 0].get_ylabel()
 
 
+# --------------------------------------------------------------------------------------------------
+# Chapters 01 to 04
+# --------------------------------------------------------------------------------------------------
 def test_feedback_ratio_bins_show_the_means():
-    """A ratio that falls linearly with the amplitude must be drawn so, with its true errors."""
+    """A ratio that falls linearly with the amplitude is drawn as such, with its true errors."""
     amplitude = np.linspace(0.25, 4, 60)
     params = np.ones((60, 6)) * amplitude[:, None] ** (np.arange(6) == 2)
     ratio = np.tile((1 - 0.2 * amplitude)[:, None], (1, MODES))
-    _, (_, right) = plots_style.feedback_ratio(
-        K, ratio, params, 5.0, ("Lite", "Nbody_Lite"), n_bins=6
-    )
+    _, (_, right) = draw(data.feedback_ratio, K, ratio, params, 5.0, SUITES)
     line, _, (bars,) = right.containers[0]
     x, y = (np.asarray(values, float) for values in line.get_data())
     np.testing.assert_allclose(y, 1 - 0.2 * x)
@@ -152,15 +299,199 @@ def test_feedback_ratio_bins_show_the_means():
 def test_cut_spectra_shows_removed_power_at_the_edge_not_as_a_gap():
     ratio = np.ones((SIMULATIONS, MODES))
     ratio[:, 5:] = 0
-    _, axes = plots_cuts.cut_spectra(K, {"Fourier": {"kmax:4": ratio}}, limits=(1e-3, 1e3))
+    _, axes = draw(cuts.cut_spectra, K, {"Fourier": {"kmax:4": ratio}}, limits=(1e-3, 1e3))
     line = next(line for line in axes[0].lines if line.get_label() == "kmax:4")
     assert np.all(line.get_ydata() > 0)
     assert np.all(line.get_ydata()[5:] < 1e-3)
 
 
-def test_the_proxy_is_called_a_proxy():
-    assert "proxy" in plots_style.suite_label("Lite")
-    assert "proxy" not in plots_style.suite_label("IllustrisTNG")
-    assert "gravity only" in plots_style.suite_label("Nbody_Lite")
-    _, axes = plots_style.twin_gallery(density(1), density(1), ["a"], ("Nbody_Lite", "Lite"))
-    assert "proxy" in axes[1, 0].get_ylabel()
+@pytest.mark.parametrize("n_epochs", [1, 5])
+def test_learning_curves_mark_the_kept_epoch(n_epochs):
+    valid = [3.0, 2.0, 1.0, 1.5, 2.5][:n_epochs]
+    _, axes = draw(training.learning_curves, history(valid))
+    (line,) = [line for line in axes[0].get_lines() if "kept" in str(line.get_label())]
+    assert line.get_xdata()[0] == 1 + np.argmin(valid)
+
+
+def test_predicted_against_true_averages_by_simulation():
+    truth, mean, std, simulation = predictions()
+    _, axes = draw(
+        training.predicted_against_true, truth, mean, std, simulation, PARAMETERS, ["a", "b"]
+    )
+    (diamonds,) = [line for line in axes[1].get_lines() if line.get_marker() == "D"]
+    means = [mean[simulation == number, 1].mean() for number in (3, 7)]
+    np.testing.assert_allclose(diamonds.get_ydata(), means)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_study_figures(finished):
+    values, pruned = TRIALS if finished else (TRIALS[0], np.ones(4, bool))
+    fig, _ = draw(training.study_history, np.arange(4), values, pruned)
+    assert ("best so far" in texts(fig.legends[0].get_texts())) == finished
+    _, axes = draw(training.study_slices, SEARCHED, values, pruned, *SEARCH)
+    assert [ax.get_xscale() for ax in axes] == ["log", "linear"]
+    assert [ax.get_title(loc="left") for ax in axes] == ["", "optimum at the edge"]
+
+
+# --------------------------------------------------------------------------------------------------
+# Chapter 05
+# --------------------------------------------------------------------------------------------------
+def test_gallery_has_a_column_per_method():
+    methods = dict.fromkeys(["a", "b"], noise(2, GRID, GRID))
+    methods["flat"] = np.zeros((2, GRID, GRID))  # nothing to scale by
+    _, axes = draw(attribution.attribution_gallery, density(2), methods, ["one", "two"])
+    assert [ax.get_title(loc="left") for ax in axes[0]] == ["density", "a", "b", "flat"]
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_attribution_by_value(log):
+    _, axes = draw(attribution.by_value, EDGES, BY_VALUE, HALF, "x", log)
+    assert axes[0, 0].get_xscale() == ("log" if log else "linear")
+    np.testing.assert_allclose(heights(axes[0, 1])[0], [0.5, 1.5])
+    np.testing.assert_allclose(heights(axes[1, 1])[0], [0.25, 0.75])
+
+
+def test_attribution_by_class_smoothing_band_and_baseline():
+    _, axes = draw(attribution.attribution_by_class)
+    assert [bar.get_height() for bar in axes[0].patches] == [0.7, 0.3]
+    _, axes = draw(attribution.by_smoothing)
+    np.testing.assert_allclose(heights(axes[0]), [[0.5, 1.0], [1.5, 3.0]])  # a class per row
+    _, axes = draw(attribution.by_band)
+    np.testing.assert_allclose(heights(axes[1, 0])[0], [-0.5, -1.5])
+    assert texts(axes[1, 0].get_xticklabels()) == ["0 to 1", "1 to 2"]
+    _, axes = draw(attribution.by_baseline)
+    np.testing.assert_allclose(heights(axes[0])[0], [0.4, 0.2])
+
+
+def test_sanity_checks():
+    _, axes = draw(sanity_checks.cascade)
+    np.testing.assert_allclose(heights(axes[1])[0], [0.4, 0.2])
+    assert texts(axes[0].get_xticklabels()) == ["FC2", "seed 2"]
+    _, axes = draw(sanity_checks.agreement)
+    assert texts(axes[0].texts) == ["1.00", "0.25", "0.25", "1.00"]
+    _, axes = draw(sanity_checks.transformations)
+    assert axes[0].get_ylim() == (1.5, -0.5)
+    _, axes = draw(sanity_checks.replacement)
+    np.testing.assert_allclose(axes[1].lines[1].get_ydata(), [0.0, 1.0])
+
+
+def test_attribution_against_retraining_is_hollow_for_the_second_suite():
+    _, axes = draw(sanity_checks.attribution_against_retraining)
+    np.testing.assert_allclose(np.concatenate(marked(axes[0])), [(0.4, 0.2)] * 4)
+    faces = [bars[0].get_markerfacecolor() for bars in axes[0].containers]
+    assert [face == "white" for face in faces] == [False, False, True, True]
+
+
+# --------------------------------------------------------------------------------------------------
+# Chapter 06
+# --------------------------------------------------------------------------------------------------
+def test_r2_by_cut_shows_every_point_at_its_value():
+    _, axes = draw(results.r2_by_cut)
+    assert texts(axes[0].get_yticklabels()) == [style.cut_label(cut) for cut in CUTS]
+    points = np.concatenate(marked(axes[0]))
+    for i in range(len(CUTS)):
+        near = points[np.abs(points[:, 1] - i) < 0.4]
+        np.testing.assert_allclose(np.unique(near[:, 0].round(6)), [0.6 - 0.1 * i, 0.8 - 0.1 * i])
+
+
+@pytest.mark.parametrize("key", ["r2", "difference"])
+def test_r2_by_cut_accepts_gaps(key):
+    table = rows(CUTS)
+    table[0]["r2"]["sigma_8"] = UNKNOWN
+    table[1]["baseline"] = {}
+    _, axes = draw(results.r2_by_cut, table[:-1], SUITES, PARAMETERS, key=key)
+    assert sum(map(len, marked(axes[0]))) == (5 + 4 if key == "r2" else 5)
+
+
+@pytest.mark.parametrize("cuts", [["none", "kmax:4", "kmax:1"], ["none"], ["kmax:4"]])
+def test_r2_against_kmax(cuts):
+    _, axes = draw(results.r2_against_kmax, rows(cuts), SUITES, PARAMETERS, 8.04)
+    assert sum(map(len, marked(axes[0]))) == 2 * sum(cut.startswith("kmax") for cut in cuts)
+
+
+def test_live_and_stored_shows_the_cuts_of_both():
+    fig, axes = draw(results.live_and_stored)
+    assert texts(axes[0].get_yticklabels()) == ["uncut", "$k$ < 1"]
+    assert texts(fig.legends[0].get_texts()) == ["demo", "standard"]
+
+
+def test_control_pairs_name_both():
+    _, axes = draw(results.control_pairs)
+    assert texts(axes[0].get_yticklabels()) == ["$k$ < 4\n$k$ < 4 (log)"]
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_transfer_matrix_names_both_suites(older):
+    table = cross(["trained"]) if older else cross()
+    for entry in table if older else ():
+        del entry["scaling"], entry["bias_sigma"]
+    fig, axes = draw(generalisation.transfer_matrix, table, PARAMETERS)
+    labels = texts(axes[0, 0].get_yticklabels())
+    assert labels[1] == "Lite → Nbody_Lite"
+    assert len(labels) == 4
+    assert len(fig.legends[0].get_texts()) == (2 if older else 3)
+    table[0]["r2"] = each(-6000)
+    _, axes = draw(generalisation.transfer_matrix, table, PARAMETERS)
+    assert axes[0, 0].get_xlim() == (-1.05, 1.05)  # one bad case leaves the others readable
+
+
+def test_cosmic_variance_shows_every_box():
+    _, axes = draw(generalisation.cosmic_variance)
+    np.testing.assert_allclose(axes[0].lines[0].get_xydata(), VARIANCE[0]["mean"])
+
+
+def test_response_has_a_column_for_each_varied_parameter():
+    _, axes = draw(generalisation.response)
+    assert [ax.get_xscale() for ax in axes[1]] == ["linear", "log"]
+    assert "SN1" in axes[1, 1].get_xlabel()
+    assert texts(axes[1, 0].get_xticklabels()) == ["0.1", "0.3", "0.5"]
+    for ax in axes.flat:  # equal twins do not hide each other, and stay near their value
+        one, other = (bars.lines[0].get_xdata() for bars in ax.containers)
+        assert (one < [0.1, 0.3, 0.5]).all()
+        assert (other > [0.1, 0.3, 0.5]).all()
+        np.testing.assert_allclose(one, other, rtol=0.2)
+
+
+def test_extremes_are_named():
+    _, axes = draw(generalisation.extremes)
+    first, second = texts(axes[0].get_yticklabels())
+    assert first == "fiducial"
+    assert second.endswith("= 100")
+    assert "SN1}" in second
+
+
+# --------------------------------------------------------------------------------------------------
+# Chapter 07
+# --------------------------------------------------------------------------------------------------
+def test_known_answer_without_a_ceiling():
+    _, axes = draw(validation.known_answer)
+    assert texts(axes[0].get_xticklabels()) == [style.cut_label(cut) for cut in CUTS]
+    assert [len(points) for points in marked(axes[0])] == [2, 3]  # of the ceiling, of the network
+
+
+def test_sigma_is_drawn_against_the_exact_one():
+    exact = noise(50, 2)
+    _, axes = draw(validation.sigma_against_exact, exact * 1.05, exact, PARAMETERS, 0.1)
+    x, y = axes[1].lines[0].get_data()
+    np.testing.assert_allclose(y, 1.05 * x)
+
+
+def test_injected_signals_are_named():
+    _, axes = draw(validation.planted_r2)
+    labels = texts(axes[0].get_yticklabels())
+    assert labels[1] == "band: $k$ < 1"
+    assert len(labels) == 6
+
+
+def test_noise_with_a_case_that_was_not_run():
+    _, axes = draw(validation.by_noise)
+    assert texts(axes[0].get_xticklabels()) == ["none", "0.1", "3"]
+    assert [len(points) for points in marked(axes[0])] == [2, 2]
+
+
+def test_corner_regions_contain_their_share():
+    _, grids = draw(validation.corner)
+    regions = grids[0][1, 0].collections[0]
+    assert np.all(np.diff(regions.levels) > 0)  # of density, for 95 and 68 %
+    share = regions.get_paths()[1].contains_points(SAMPLES[0]).mean()
+    assert share == pytest.approx(0.68, abs=0.04)

@@ -11,13 +11,8 @@ from cosmolib.data.suites import open_suite
 from cosmolib.study.profile import load_profile
 from cosmolib.training.dataset import prepare_data
 from cosmolib.tuning import search as tuning_search
-from cosmolib.tuning.search import (
-    boundary_flags,
-    finished_trials,
-    importances,
-    run_study,
-    study_table,
-)
+from cosmolib.tuning.search import boundary_flags, importances, run_study, study_table
+from cosmolib.tuning.shared_study import finished_trials
 
 
 @pytest.fixture(scope="module")

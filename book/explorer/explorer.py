@@ -1,8 +1,8 @@
-"""Pictures to explore: HTML elements that need no kernel, no network and no other file.
+"""Interactive figures: HTML elements that need no kernel, no network and no other file.
 
-Each holds its maps and numbers as data; ``explorer.js`` draws them and answers the controls. All
-that is shown was computed in Python, by the functions that the chapters use. Without a script, and
-on paper, the element is a still picture with its text.
+Each contains its maps and numbers as data, computed by the functions that the chapters use;
+``explorer.js`` draws them and handles the controls. Without scripts, and on paper, the element is a
+still picture with an alternative text.
 """
 
 from __future__ import annotations
@@ -21,18 +21,15 @@ from cosmolib.cuts.apply import apply_cut, cut_mask, fraction_cut, fraction_nega
 from cosmolib.data.arrays import checked_map, checked_maps
 from cosmolib.data.cmd_format import BOX_SIZE
 from cosmolib.data.spectra import power_spectrum
-from cosmolib.plots.style import DENSITY_RANGE, NOT_POSITIVE
+from cosmolib.plots.style import BLUE, DENSITY_RANGE, NOT_POSITIVE, RED
 
 MAX_SIDE = 64  # pixels: larger maps are averaged down, so that the page stays light
-MIN_ALT = 40  # characters of the text of a still picture
-COLOUR = "#3f90da"  # of what is left, of what is cut; the first of the book's colours
-SERIES = ("#3f90da", "#bd1f01", "#832db6", "#ffa90e")  # suites, in the figures' order
+MIN_ALT = 40  # characters of an alternative text
+SERIES = (BLUE, RED, "#832db6", "#ffa90e")  # suites, in the figures' order
 FOLDER = Path(__file__).parent
 
 
-def attribution_explorer(
-    density, entries, titles, box_size, limits, still, alt, name="attribution-explorer"
-) -> str:
+def attribution_explorer(density, entries, titles, box_size, limits, still, alt) -> str:
     """Return a gallery of maps and attributions by parameter, method and baseline.
 
     Parameters
@@ -42,27 +39,25 @@ def attribution_explorer(
     entries : dict of (str, str, str) to (m, N, N)
         Signed attributions by parameter, method and baseline, as the menus name them.
     titles : list of str
-        One a map.
+        One per map.
     box_size : float
         [Mpc/h]
     limits : (float, float)
         Densities at the ends of the colours.
     still : matplotlib Figure
-        Shown where no script runs, and on paper.
+        Shown where scripts do not run, and on paper.
     alt : str
-        What the still picture shows.
-    name : str
-        Of the element, unique on its page.
+        Alternative text of the still picture.
 
     Returns
     -------
     str
-        HTML; about N^2 bytes a map and a third, for each entry; N is at most `MAX_SIDE`.
+        HTML; about 4/3 N^2 bytes per map and entry; N is at most `MAX_SIDE`.
 
     Raises
     ------
     ValueError
-        Shapes that do not fit, or too short an `alt`.
+        The shapes do not match, or `alt` is too short.
     """
     density = _small(density, "density")
     tables = []
@@ -99,12 +94,10 @@ def attribution_explorer(
     pictures = _map("density", "density, log scale", "densities", map(_power_of_ten, limits))
     pictures += _map("values", "attribution / its 99 % quantile", "signs", ("−1", "1"))
     hint = "Point at a pixel, or move over a map with the arrow keys."
-    return _element(name, data, controls, pictures, hint, still, alt)
+    return _element(data, controls, pictures, hint, still, alt)
 
 
-def scales_explorer(
-    density, edges, still, alt, box_size=BOX_SIZE, limits=DENSITY_RANGE, name="scales-explorer"
-) -> str:
+def scales_explorer(density, edges, still, alt, box_size=BOX_SIZE) -> str:
     """Return one map under a sharp low-pass filter, with a slider for k_max and its spectrum.
 
     Parameters
@@ -113,7 +106,7 @@ def scales_explorer(
         Map [(Msun/h)/(Mpc/h)^2].
     edges : sequence of float
         Values of k_max [h/Mpc] on the slider, rising.
-    still, alt, box_size, limits, name
+    still, alt, box_size
         As in `attribution_explorer`.
 
     Notes
@@ -138,25 +131,22 @@ def scales_explorer(
         "edges": [float(f"{edge:.3g}") for edge in edges],
         "names": names,
         "texts": texts,
-        "frames": [_bytes(_relative(one, limits), marked=one <= 0) for one in _small(cuts)],
+        "frames": [_bytes(_relative(one, DENSITY_RANGE), marked=one <= 0) for one in _small(cuts)],
         "spectrum": {
             "k": _rounded(k),
             "before": _rounded(before.ravel()),
             "after": [_rounded(one) for one in after],
         },
-        "colour": COLOUR,
+        "colour": BLUE,
         "lut": _colours("inferno", marked=NOT_POSITIVE),
     }
     controls = _slider("largest wavenumber kept, k_max", len(names), len(names) // 2)
-    pictures = _map("map", "density, log scale; turquoise: negative", "densities",
-                    map(_power_of_ten, limits))  # fmt: skip
+    pictures = _density_map("negative")
     pictures += _chart("spectrum", "power spectrum, before (dashed) and after")
-    return _element(name, data, controls, pictures, "", still, alt)
+    return _element(data, controls, pictures, "", still, alt)
 
 
-def densities_explorer(
-    density, edges, still, alt, box_size=BOX_SIZE, limits=DENSITY_RANGE, name="densities-explorer"
-) -> str:
+def densities_explorer(density, edges, still, alt, box_size=BOX_SIZE) -> str:
     """Return one map with a slider for a density threshold: the pixels cut, and the PDF.
 
     Parameters
@@ -165,7 +155,7 @@ def densities_explorer(
         Map [(Msun/h)/(Mpc/h)^2].
     edges : sequence of float
         log10(1 + delta) of the thresholds on the slider and of the bins of the PDF, rising.
-    still, alt, limits, name
+    still, alt, box_size
         As in `attribution_explorer`.
 
     Notes
@@ -198,7 +188,7 @@ def densities_explorer(
     data = {
         "kind": "densities",
         "grid": shown.shape[-1],
-        "levels": _bytes(_relative(shown, limits), marked=np.zeros(shown.shape, bool)),
+        "levels": _bytes(_relative(shown, DENSITY_RANGE), marked=np.zeros(shown.shape, bool)),
         "passed": base64.b64encode(passed.astype(np.uint8).tobytes()).decode(),
         "edges": _rounded(edges),
         "pdf": counts.tolist(),
@@ -207,16 +197,13 @@ def densities_explorer(
         "lut": _colours("inferno", marked=NOT_POSITIVE),
     }
     controls = _select("side", "cut") + _slider("threshold", len(edges), len(edges) // 2)
-    pictures = _map("map", "density, log scale; turquoise: cut", "densities",
-                    map(_power_of_ten, limits))  # fmt: skip
+    pictures = _density_map("cut")
     pictures += _chart("pdf", "pixels by density; filled: cut")
-    return _element(name, data, controls, pictures, "", still, alt)
+    return _element(data, controls, pictures, "", still, alt)
 
 
-def scores_explorer(
-    rows, parameters, quantities, labels, still, alt, name="scores-explorer"
-) -> str:
-    """Return R2 against cut for every suite; a point says its interval when pointed at or focused.
+def scores_explorer(rows, parameters, quantities, labels, still, alt) -> str:
+    """Return R2 against cut for every suite; a point shows its interval when hovered or focused.
 
     Parameters
     ----------
@@ -224,18 +211,18 @@ def scores_explorer(
         Of the results table: ``suite``, ``cut`` and estimates by parameter under each quantity.
     parameters : list of str
     quantities : dict of str to str
-        Keys of the rows and how the menu calls them.
+        Keys of the rows and their names in the menu.
     labels : callable
-        Name of a suite as a reader knows it.
-    still, alt, name
+        Displayed name of a suite.
+    still, alt
         As in `attribution_explorer`.
     """
     table = []
     for row in rows:
         kept = {"suite": labels(row["suite"]), "cut": row["cut"]}
         for key in quantities:
-            found = {one: (row.get(key) or {}).get(one) for one in parameters}
-            kept[key] = {one: _limits(value) for one, value in found.items() if _limits(value)}
+            found = {one: _limits((row.get(key) or {}).get(one)) for one in parameters}
+            kept[key] = {one: limits for one, limits in found.items() if limits}
         table.append(kept)
     data = {
         "kind": "scores",
@@ -247,11 +234,11 @@ def scores_explorer(
     controls = _select("quantity", "quantity") + _select("parameter", "parameter")
     pictures = _chart("chart", '<span data-key="legend"></span>', "whole")
     hint = "Point at a point, or enter the chart with Tab and move with the arrow keys."
-    return _element(name, data, controls, pictures, hint, still, alt)
+    return _element(data, controls, pictures, hint, still, alt)
 
 
 def _limits(estimate):
-    """[value], or [value, low, high], or None where nothing was measured."""
+    """Return [value], or [value, low, high], or None where nothing was measured."""
     if not estimate or estimate.get("value") is None:
         return None
     found = [estimate["value"], estimate.get("low"), estimate.get("high")]
@@ -261,15 +248,16 @@ def _limits(estimate):
 # --------------------------------------------------------------------------------------------------
 # Parts of an element
 # --------------------------------------------------------------------------------------------------
-def _element(name, data, controls, pictures, hint, still, alt):
-    """Put data, controls, pictures, still picture and script into one element."""
+def _element(data, controls, pictures, hint, still, alt):
+    """Put data, controls, pictures, still picture and script into one element, one of its kind."""
     if len(alt) < MIN_ALT:
         raise ValueError(f"alt {alt!r}: found {len(alt)} characters, expected {MIN_ALT} or more")
+    name = f"{data['kind']}-explorer"  # unique on its page
     text = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")  # may not end the script
     script = (FOLDER / "explorer.js").read_text(encoding="utf-8")
     style = (FOLDER / "explorer.css").read_text(encoding="utf-8")
     return f"""
-<div class="explorer" id="{html.escape(name)}">
+<div class="explorer" id="{name}">
 <style>{style}</style>
 <div class="still"><img src="{_picture(still)}" alt="{html.escape(alt)}"></div>
 <div class="live">
@@ -306,8 +294,13 @@ def _map(key, caption, bar, ends):
     )
 
 
+def _density_map(marked):
+    caption = f"density, log scale; turquoise: {marked}"
+    return _map("map", caption, "densities", map(_power_of_ten, DENSITY_RANGE))
+
+
 def _chart(key, caption, kind="chart"):
-    # A chart whose points can be focused is a group; another is one picture.
+    # A chart whose points can be focused is a group, any other one picture.
     role = "group" if kind == "whole" else "img"
     return (
         f'<figure class="{kind}"><svg data-key="{key}" role="{role}" aria-label="{key}"></svg>'
@@ -316,16 +309,14 @@ def _chart(key, caption, kind="chart"):
 
 
 def _picture(figure):
-    """A figure as a data address, in a palette: half the bytes, and no difference to be seen."""
-    from PIL import Image  # of matplotlib
+    """Return a figure as a data URL, in a palette: half the bytes, no visible difference."""
+    from PIL import Image  # a dependency of matplotlib
 
-    with io.BytesIO() as buffer:
-        figure.savefig(buffer, format="png", dpi=110)
-        image = Image.open(buffer).convert("RGB").quantize(256)
+    full, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(full, format="png", dpi=110)
     plt.close(figure)
-    with io.BytesIO() as buffer:
-        image.save(buffer, format="PNG", optimize=True)
-        return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    Image.open(full).convert("RGB").quantize(256).save(small, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(small.getvalue()).decode()
 
 
 def _small(maps, name="maps"):
@@ -345,7 +336,7 @@ def _relative(density, limits):
 
 
 def _bytes(values, marked=None):
-    """0 to 1 as base64 of one byte a pixel; where pixels can be `marked`, 255 is kept for them."""
+    """Encode 0 to 1 as base64, one byte per pixel; 255 is reserved for `marked` pixels, if any."""
     top = 255 if marked is None else 254
     levels = np.round(np.clip(values, 0, 1) * top).astype(np.uint8)
     if marked is not None:

@@ -1,1 +1,1 @@
-"""Every figure of the book; each function takes arrays and returns (fig, axes)."""
+"""Every figure of the book, by chapter: arrays in, ``(fig, axes)`` out."""

@@ -1,106 +1,90 @@
-"""Figures of the sanity checks of attribution, and of what retraining says beside it.
-
-As in ``plots``: every function takes plain tables of estimates and returns ``(fig, axes)``.
-"""
+"""Figures of the sanity checks of attribution, and of attribution against retraining."""
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from cosmolib.data.cmd_format import LABELS
-from cosmolib.plots.attribution import GREY, METHOD_NAMES
-from cosmolib.plots.results import cut_label, points
-from cosmolib.plots.style import LINE_STYLES, MARKERS
+from cosmolib.plots import style
+from cosmolib.plots.attribution import METHOD_NAMES, by_name
 
 
 def cascade(stages, curves, ylabels):
-    """Likeness to the trained network's attribution as its stages are randomised from the top.
+    """Similarity to the trained network's attribution under cascading randomisation.
 
     Parameters
     ----------
     stages : list of str
-        What was randomised last, from the answer to the input; then any other networks.
+        The stage randomised last, from the output to the input; then any other networks.
     curves : list of dict of str to list of estimate
-        One panel each: method to one estimate a stage.
+        One panel each: method to one estimate per stage.
     ylabels : list of str
-        One a panel.
+        One per panel.
     """
-    fig, axes = plt.subplots(1, len(curves), figsize=(7.2, 3.4), squeeze=False)
+    fig, axes = style.panels(len(curves), 3.4, sharey=False)
     places = np.arange(len(stages))
-    for ax, methods, ylabel in zip(axes[0], curves, ylabels, strict=True):
-        for i, (method, estimates) in enumerate(methods.items()):
-            points(
-                ax, places + 0.08 * (i - (len(methods) - 1) / 2), estimates, horizontal=False,
-                fmt=MARKERS[i % len(MARKERS)], color=f"C{i}", linewidth=0.8,
-                linestyle=LINE_STYLES[i % len(LINE_STYLES)],
-                label=METHOD_NAMES.get(method, method),
-            )  # fmt: skip
-        ax.axhline(0, color=GREY, linewidth=0.8)
-        ax.set_xticks(places, stages, rotation=40, ha="right")
+    for ax, methods, ylabel in zip(axes, curves, ylabels, strict=True):
+        style.series(ax, places, by_name(methods), 0.08, lines=True, linewidth=0.8)
+        ax.axhline(0, color=style.GREY, linewidth=0.8)
+        style.name_columns(ax, stages, 40)
         ax.set(ylabel=ylabel, ylim=(-1.02, 1.02))
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=4)
-    return fig, axes[0]
+    style.legend_above(axes, 4)
+    return fig, axes
 
 
 def agreement(names, matrices, titles):
-    """Mean rank correlation of attributions, each pair of a list, as numbers on colours.
+    """Mean rank correlation of attributions for each pair of a list, as numbers on colours.
 
     Parameters
     ----------
     names : list of str
     matrices : list of ndarray, shape (m, m)
     titles : list of str
-        One a matrix.
+        One per matrix.
     """
-    fig, axes = plt.subplots(1, len(matrices), figsize=(7.2, 3.9), sharey=True, squeeze=False)
-    for ax, matrix, title in zip(axes[0], matrices, titles, strict=True):
+    fig, axes = style.panels(len(matrices), 3.9)
+    for ax, matrix, title in zip(axes, matrices, titles, strict=True):
         image = ax.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, origin="upper")
         for (row, column), value in np.ndenumerate(matrix):
             colour = "white" if abs(value) > 0.6 else "black"
             ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=8)
-        ax.set_xticks(range(len(names)), names, rotation=40, ha="right")
+        style.name_columns(ax, names, 40)
         ax.set_yticks(range(len(names)), names)
         ax.set_title(title)
         ax.spines[:].set_visible(False)
         ax.tick_params(length=0)
     fig.colorbar(image, ax=axes, location="right", shrink=0.7, label="rank correlation")
-    return fig, axes[0]
+    return fig, axes
 
 
-def transformations(names, panels, xlabel, chance=None):
-    """One number for each transformation of the maps, a panel for each of several numbers.
+def transformations(names, curves, xlabel, chance=None):
+    """One number for each transformation of the maps, with one panel per kind of number.
 
     Parameters
     ----------
     names : list of str
-    panels : list of dict of str to list of estimate
-        Label to one estimate a transformation.
+    curves : list of dict of str to list of estimate
+        Label to one estimate per transformation.
     xlabel : list of str
-        One a panel.
-    chance : list of float, optional
-        A line a panel; None for none.
+        One per panel.
+    chance : list of float or None, optional
+        Value of a reference line in each panel.
     """
-    fig, axes = plt.subplots(1, len(panels), figsize=(7.2, 3.8), sharey=True, squeeze=False)
+    fig, axes = style.panels(len(curves), 3.8)
     places = np.arange(len(names))
-    for k, (ax, tables) in enumerate(zip(axes[0], panels, strict=True)):
-        for i, (label, estimates) in enumerate(tables.items()):
-            points(
-                ax, places + 0.18 * (i - (len(tables) - 1) / 2), estimates,
-                fmt=MARKERS[i], color=f"C{i}", label=METHOD_NAMES.get(label, label),
-            )  # fmt: skip
-        if chance and chance[k] is not None:
-            ax.axvline(chance[k], color=GREY, linestyle=":", linewidth=1)
-        ax.set(xlabel=xlabel[k])
-    axes[0, 0].set(yticks=places, yticklabels=names, ylim=(len(names) - 0.5, -0.5))
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=4)
-    return fig, axes[0]
+    chance = chance or [None] * len(curves)
+    for ax, tables, label, by_chance in zip(axes, curves, xlabel, chance, strict=True):
+        style.series(ax, places, by_name(tables), 0.18, horizontal=True)
+        if by_chance is not None:
+            ax.axvline(by_chance, color=style.GREY, linestyle=":", linewidth=1)
+        ax.set_xlabel(label)
+    style.name_rows(axes[0], names)
+    style.legend_above(axes, 4)
+    return fig, axes
 
 
 def replacement(fractions, deletion, insertion, unit):
-    """Deletion and insertion curves: how far the prediction is from that of the whole map.
+    """Deletion and insertion curves: distance of the prediction from that of the whole map.
 
     Parameters
     ----------
@@ -111,24 +95,19 @@ def replacement(fractions, deletion, insertion, unit):
     unit : str
         Of the distance.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.2), sharey=True)
-    for ax, curves, word in zip(
-        axes, (deletion, insertion), ("pixels hidden", "pixels shown"), strict=True
-    ):
+    fig, axes = style.panels(2, 3.2)
+    for ax, curves, word in zip(axes, (deletion, insertion), ("hidden", "shown"), strict=True):
         for i, (order, values) in enumerate(curves.items()):
-            ax.plot(
-                fractions, values, color=f"C{i}", linestyle=LINE_STYLES[i % len(LINE_STYLES)],
-                label=METHOD_NAMES.get(order, order),
-            )  # fmt: skip
-        ax.set(xlabel=f"share of the {word}", ylim=(0, None))
+            look = {"color": f"C{i}", "linestyle": style.LINE_STYLES[i % len(style.LINE_STYLES)]}
+            ax.plot(fractions, values, label=METHOD_NAMES.get(order, order), **look)
+        ax.set(xlabel=f"share of the pixels {word}", ylim=(0, None))
     axes[0].set_ylabel(unit)
-    handles, labels = axes[0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=3)
+    style.legend_above(axes, 3)
     return fig, axes
 
 
 def attribution_against_retraining(rows, parameters):
-    """Attribution share of the pixels that a cut hides, against the R2 that retraining loses.
+    """Attribution share of the pixels hidden by a cut, against the R2 lost after retraining.
 
     Parameters
     ----------
@@ -138,26 +117,23 @@ def attribution_against_retraining(rows, parameters):
     """
     cuts = list(dict.fromkeys(row["cut"] for row in rows))
     suites = list(dict.fromkeys(row["suite"] for row in rows))
-    fig, axes = plt.subplots(1, len(parameters), figsize=(7.2, 3.8), sharey=True, squeeze=False)
-    for ax, parameter in zip(axes[0], parameters, strict=True):
+    fig, axes = style.panels(len(parameters), 3.8)
+    for ax, parameter in zip(axes, parameters, strict=True):
         for row in rows:
             i, hollow = cuts.index(row["cut"]), suites.index(row["suite"]) > 0
-            share, lost = row["share"][parameter], row["lost"][parameter]
-            bars = [
-                [[max(e["value"] - e["low"], 0)], [max(e["high"] - e["value"], 0)]]
-                if e["low"] is not None
-                else None
-                for e in (share, lost)
-            ]
-            ax.errorbar(
-                share["value"], lost["value"], xerr=bars[0], yerr=bars[1], fmt=MARKERS[i],
-                color=f"C{i}", markerfacecolor="white" if hollow else f"C{i}",
-                label=None if hollow else cut_label(row["cut"]),
-            )  # fmt: skip
-            ax.plot(row["chance"], lost["value"], "|", color="0.6", ms=9, zorder=0)
-        ax.axhline(0, color=GREY, linewidth=0.8)
+            (x, *x_bars), (y, *y_bars) = (
+                style.bar_lengths(row[key][parameter]) for key in ("share", "lost")
+            )
+            look = {
+                "fmt": style.MARKERS[i],
+                "color": f"C{i}",
+                "mfc": "white" if hollow else f"C{i}",
+            }
+            look["label"] = None if hollow else style.cut_label(row["cut"])
+            ax.errorbar(x, y, np.c_[y_bars], np.c_[x_bars], **look)
+            ax.plot(row["chance"], y, "|", color="0.6", ms=9, zorder=0)
+        ax.axhline(0, color=style.GREY, linewidth=0.8)
         ax.set(xlim=(0, 1), title=LABELS[parameter], xlabel="share of |attribution| hidden")
-    axes[0, 0].set_ylabel("$R^2$ lost after retraining")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=3)
-    return fig, axes[0]
+    axes[0].set_ylabel("$R^2$ lost after retraining")
+    style.legend_above(axes, 3)
+    return fig, axes

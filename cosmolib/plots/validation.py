@@ -1,9 +1,4 @@
-"""Figures of chapter 07: the instrument on maps whose answer is known, noise, and error bars.
-
-As in ``plots``: every function takes arrays or plain tables and returns ``(fig, axes)``; an
-*estimate* is a dict ``{"value", "low", "high"}`` with 95 % limits. What is known exactly, chance
-and the ideal are drawn in grey.
-"""
+"""Figures of chapter 07: maps with a known answer, injected signals, noise, and calibration."""
 
 from __future__ import annotations
 
@@ -11,49 +6,34 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from cosmolib.data.cmd_format import LABELS
-from cosmolib.plots.results import GREY, cut_label, points
-from cosmolib.plots.style import LINE_STYLES, MARKERS
+from cosmolib.plots import style
 
 
 def known_answer(cuts, network, ceiling, parameters):
-    """R2 of a network on maps with a known answer against the exact ceiling, by cut.
+    """R2 of a network on maps with a known posterior against the Bayes-optimal R2, by cut.
 
     Parameters
     ----------
     cuts : list of str
     network, ceiling : list of dict
-        An estimate a parameter for each case; ceiling may be None where it is not known.
+        One estimate per parameter for each case; ceiling is None where it is not known.
     parameters : list of str
     """
-    fig, axes = plt.subplots(1, len(parameters), figsize=(7.2, 3.1), sharey=True, squeeze=False)
+    fig, axes = style.panels(len(parameters), 3.1)
     places = np.arange(len(cuts))
-    for ax, parameter in zip(axes[0], parameters, strict=True):
-        points(
-            ax,
-            places - 0.1,
-            [x and x[parameter] for x in ceiling],
-            horizontal=False,
-            fmt="_",
-            ms=14,
-            color=GREY,
-            label="exact ceiling",
+    for ax, parameter in zip(axes, parameters, strict=True):
+        exact = [case and case[parameter] for case in ceiling]
+        style.points(
+            ax, places - 0.1, exact, fmt="_", ms=14, color=style.GREY, label="exact ceiling"
         )
-        points(
-            ax,
-            places + 0.1,
-            [x[parameter] for x in network],
-            horizontal=False,
-            fmt="o",
-            color="#3f90da",
-            label="network",
-        )
-        ax.set(xticks=places, title=LABELS[parameter], xlim=(-0.5, len(cuts) - 0.5))
-        ax.set_xticklabels([cut_label(cut) for cut in cuts], rotation=40, ha="right", fontsize=8)
-        ax.axhline(0, color=GREY, linewidth=0.8)
-    axes[0, 0].set_ylabel("$R^2$, a map")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=2)
-    return fig, axes[0]
+        found = [case[parameter] for case in network]
+        style.points(ax, places + 0.1, found, fmt="o", color=style.BLUE, label="network")
+        style.name_columns(ax, [style.cut_label(cut) for cut in cuts], 40)
+        ax.set(title=LABELS[parameter], xlim=(-0.5, len(cuts) - 0.5))
+        ax.axhline(0, color=style.GREY, linewidth=0.8)
+    axes[0].set_ylabel("$R^2$, a map")
+    style.legend_above(axes, 2)
+    return fig, axes
 
 
 def sigma_against_exact(predicted, exact, parameters, tolerance):
@@ -67,23 +47,20 @@ def sigma_against_exact(predicted, exact, parameters, tolerance):
     tolerance : float
         Relative, drawn as a band about equality.
     """
-    fig, axes = plt.subplots(1, len(parameters), figsize=(7.2, 3.3), squeeze=False)
-    for p, (ax, parameter) in enumerate(zip(axes[0], parameters, strict=True)):
-        ax.plot(exact[:, p], predicted[:, p], ".", ms=3, alpha=0.5, color="#3f90da")
-        low, high = np.min([exact[:, p], predicted[:, p]]), np.max([exact[:, p], predicted[:, p]])
-        line = np.array([0.95 * low, 1.05 * high])
-        ax.plot(line, line, color=GREY, linewidth=1)
-        band = (1 - tolerance) * line, (1 + tolerance) * line
-        ax.fill_between(line, *band, color=GREY, alpha=0.15, linewidth=0)
-        ax.set(
-            xlim=line, ylim=line, xlabel=rf"exact $\sigma$ of {LABELS[parameter]}",
-            ylabel=r"predicted $\sigma$", aspect="equal",
-        )  # fmt: skip
-    return fig, axes[0]
+    fig, axes = style.panels(len(parameters), 3.3, sharey=False)
+    for ax, x, y, parameter in zip(axes, exact.T, predicted.T, parameters, strict=True):
+        ax.plot(x, y, ".", ms=3, alpha=0.5, color=style.BLUE)
+        line = np.array([0.95 * min(x.min(), y.min()), 1.05 * max(x.max(), y.max())])
+        ax.plot(line, line, color=style.GREY, linewidth=1)
+        within = (1 - tolerance) * line, (1 + tolerance) * line
+        ax.fill_between(line, *within, color=style.GREY, alpha=0.15, linewidth=0)
+        ax.set(xlim=line, ylim=line, aspect="equal", ylabel=r"predicted $\sigma$")
+        ax.set_xlabel(rf"exact $\sigma$ of {LABELS[parameter]}")
+    return fig, axes
 
 
 def planted_r2(places, cases, parameters):
-    """R2 with a planted signal left whole, hidden and spared by cuts.
+    """R2 with an injected signal left whole, hidden and spared by cuts.
 
     Parameters
     ----------
@@ -93,155 +70,142 @@ def planted_r2(places, cases, parameters):
         For each place ``role`` ("whole", "hidden" or "spared"), ``cut`` and ``r2``, estimates by
         parameter.
     parameters : list of str
-        The first holds the signal, the others hold none.
+        The first carries the signal, the others carry none.
     """
     rows = [(place, case) for place, own in zip(places, cases, strict=True) for case in own]
-    fig, axes = plt.subplots(
-        1, len(parameters), figsize=(7.2, 1.1 + 0.27 * len(rows)), sharey=True, squeeze=False
-    )
+    fig, axes = style.panels(len(parameters), 1.1 + 0.27 * len(rows))
     roles = {"whole": ("o", "C0"), "spared": ("^", "C0"), "hidden": ("s", "C2")}
-    y = np.arange(len(rows)) + 0.4 * np.array([places.index(row[0]) for row in rows])
-    for ax, parameter in zip(axes[0], parameters, strict=True):
+    y = np.arange(len(rows)) + 0.4 * np.array([places.index(place) for place, _ in rows])
+    for ax, parameter in zip(axes, parameters, strict=True):
         for role, (marker, colour) in roles.items():
-            chosen = [i for i, (_, case) in enumerate(rows) if case["role"] == role]
-            points(
-                ax, y[chosen], [rows[i][1]["r2"][parameter] for i in chosen],
-                fmt=marker, color=colour, label=f"signal {role}",
-            )  # fmt: skip
+            estimates = [
+                case["r2"][parameter] if case["role"] == role else None for _, case in rows
+            ]
+            look = {"horizontal": True, "fmt": marker, "color": colour}
+            style.points(ax, y, estimates, label=f"signal {role}", **look)
         for edge in (0, 1):
-            ax.axvline(edge, color=GREY, linewidth=0.8)
-        ax.set_xlabel(f"$R^2$ of {LABELS[parameter]}, a map")
-        ax.set_xlim(-0.2, 1.1)
-    axes[0, 0].set(yticks=y, ylim=(y[-1] + 0.6, -0.6))
-    axes[0, 0].set_yticklabels(
-        [f"{place}: {cut_label(case['cut'])}" for place, case in rows], fontsize=7
+            ax.axvline(edge, color=style.GREY, linewidth=0.8)
+        ax.set(xlabel=style.r2_label(parameter), xlim=(-0.2, 1.1))
+    style.name_rows(
+        axes[0], [f"{place}: {style.cut_label(case['cut'])}" for place, case in rows], y
     )
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=3)
-    return fig, axes[0]
+    style.legend_above(axes, 3)
+    return fig, axes
 
 
 def planted_attribution(places, shares, chance):
-    """Share of each method's attribution that lies where the signal was planted.
+    """Share of each method's attribution that lies where the signal was injected.
 
     Parameters
     ----------
     places : list of str
     shares : dict of str to list of estimate
-        Method to one estimate a place.
+        Method to one estimate per place.
     chance : list of float
     """
     fig, ax = plt.subplots(figsize=(6.2, 3.2))
     x = np.arange(len(places))
-    ax.plot(x, chance, "_", ms=26, color=GREY, label="chance")
-    ax.axhline(1, color=GREY, linewidth=0.8, linestyle="--", label="perfect")
-    for i, (method, estimates) in enumerate(shares.items()):
-        points(
-            ax, x + 0.12 * (i - (len(shares) - 1) / 2), estimates, horizontal=False,
-            fmt=MARKERS[i], color=f"C{2 * i}", label=method,
-        )  # fmt: skip
+    ax.plot(x, chance, "_", ms=26, color=style.GREY, label="chance")
+    ax.axhline(1, color=style.GREY, linewidth=0.8, linestyle="--", label="perfect")
+    style.series(ax, x, shares, 0.12, colour_step=2)
     ax.set(xticks=x, xticklabels=places, ylim=(-0.03, 1.08), ylabel="share at the signal")
-    fig.legend(loc="outside upper center", ncols=3)
+    style.legend_above(ax, 3)
     return fig, ax
 
 
 def by_noise(levels, curves, parameters, ylabel, chance=None):
-    """A quantity against the level of noise, one line a case, no noise at the left end.
+    """A quantity against the level of noise, one line per case, with no noise at the left end.
 
     Parameters
     ----------
     levels : list of float
         Ascending, the first 0.
     curves : dict of str to list of dict
-        Label to an estimate a parameter for each level; None where it was not run.
+        Label to one estimate per parameter for each level; None where it was not run.
     parameters : list of str
     ylabel : str
     chance : dict of str to float, optional
-        What each curve would be by chance.
+        Value of each curve by chance.
     """
-    fig, axes = plt.subplots(1, len(parameters), figsize=(7.2, 3.0), sharey=True, squeeze=False)
+    fig, axes = style.panels(len(parameters), 3.0)
     places = np.arange(len(levels))
-    for ax, parameter in zip(axes[0], parameters, strict=True):
-        for i, (label, entries) in enumerate(curves.items()):
-            points(
-                ax, places + 0.06 * (i - (len(curves) - 1) / 2),
-                [entry and entry.get(parameter) for entry in entries], horizontal=False,
-                fmt=MARKERS[i], linestyle=LINE_STYLES[i], color=f"C{2 * i}", label=label,
-            )  # fmt: skip
+    for ax, parameter in zip(axes, parameters, strict=True):
+        found = {
+            label: [entry and entry.get(parameter) for entry in entries]
+            for label, entries in curves.items()
+        }
+        style.series(ax, places, found, 0.06, colour_step=2, lines=True)
         ax.set(xticks=places, xticklabels=["none", *(f"{x:g}" for x in levels[1:])])
         ax.set(title=LABELS[parameter], xlabel="white noise a pixel [mean density]")
-        for i, label in enumerate(curves if chance else ()):
-            ax.axhline(
-                chance[label], color=GREY, linewidth=1, linestyle=LINE_STYLES[i],
-                label=f"{label}, by chance",
-            )  # fmt: skip
-        ax.axhline(0, color=GREY, linewidth=0.8)
-    axes[0, 0].set_ylabel(ylabel)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=2 if chance else 3)
-    return fig, axes[0]
+        for label, line in zip(curves if chance else (), style.LINE_STYLES, strict=False):
+            look = {"color": style.GREY, "linewidth": 1, "linestyle": line}
+            ax.axhline(chance[label], label=f"{label}, by chance", **look)
+        ax.axhline(0, color=style.GREY, linewidth=0.8)
+    axes[0].set_ylabel(ylabel)
+    style.legend_above(axes, 2 if chance else 3)
+    return fig, axes
 
 
 def coverage(nominal, tables, labels):
-    """How often the truth lies within the predicted interval, against how often it should.
+    """Measured against nominal coverage of the predicted intervals.
 
     Parameters
     ----------
     nominal : ndarray, shape (q,)
         Levels from 0 to 1.
     tables : dict of str to dict of str to ndarray, shape (q, 3)
-        A panel each; in it a parameter's value, low, high.
+        One panel each, with value, low, high of each parameter.
     labels : dict of str to str
         Text of each parameter.
     """
-    width = 3.6 * len(tables)
-    fig, axes = plt.subplots(1, len(tables), figsize=(width, 3.7), sharey=True, squeeze=False)
-    for ax, (title, measured) in zip(axes[0], tables.items(), strict=True):
-        ax.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="calibrated")
+    fig, axes = style.panels(len(tables), 0, figsize=(3.6 * len(tables), 3.7))
+    for ax, (title, measured) in zip(axes, tables.items(), strict=True):
+        ax.plot([0, 1], [0, 1], color=style.GREY, linestyle="--", linewidth=1, label="calibrated")
         for i, (name, table) in enumerate(measured.items()):
             value, low, high = np.asarray(table, float).T
-            style = {"linestyle": LINE_STYLES[i % len(LINE_STYLES)], "marker": MARKERS[i], "ms": 3}
             ax.fill_between(nominal, low, high, color=f"C{2 * i}", alpha=0.18, linewidth=0)
-            ax.plot(nominal, value, color=f"C{2 * i}", label=labels.get(name, name), **style)
+            look = {
+                "linestyle": style.LINE_STYLES[i % len(style.LINE_STYLES)],
+                "marker": style.MARKERS[i],
+                "ms": 3,
+            }
+            ax.plot(nominal, value, color=f"C{2 * i}", label=labels.get(name, name), **look)
         ax.set(xlabel="nominal coverage", xlim=(0, 1), ylim=(0, 1), title=title, aspect="equal")
-    axes[0, 0].set_ylabel("measured coverage")
-    axes[0, 0].legend(loc="upper left")
-    return fig, axes[0]
+    axes[0].set_ylabel("measured coverage")
+    axes[0].legend(loc="upper left")
+    return fig, axes
 
 
 def corner(samples, mean, std, truth, parameters, titles):
-    """Full posteriors of some maps beside the moment network's Gaussians.
+    """Full posteriors of some maps next to the moment network's Gaussians.
 
     Parameters
     ----------
     samples : list of ndarray, shape (n, 2)
-        A map each; 68 and 95 % of them lie in the filled regions.
+        One per map; the filled regions contain 68 and 95 % of them.
     mean, std, truth : ndarray, shape (m, 2)
-        Of the network; its Gaussian knows no correlation.
+        Of the network, whose Gaussian has no correlation.
     parameters : list of str
         Two.
     titles : list of str
-        One a map.
+        One per map.
     """
-    fig = plt.figure(figsize=(7.2, 3.2))
+    fig = plt.figure(figsize=(style.WIDTH, 3.2))
     top, bottom = fig.subfigures(2, 1, height_ratios=(0.08, 1))
-    panels = []
+    grids = []
     labels = [LABELS[name] for name in parameters]
-    limits = [
-        (min(s[:, p].min() for s in samples), max(s[:, p].max() for s in samples)) for p in range(2)
-    ]
+    everything = np.concatenate(samples)
+    limits = list(zip(everything.min(axis=0), everything.max(axis=0), strict=True))
+    dashed = {"color": style.RED, "linestyle": "--", "linewidth": 1}
     for i, part in enumerate(np.atleast_1d(bottom.subfigures(1, len(samples)))):
         axes = part.subplots(2, 2, gridspec_kw={"wspace": 0.08, "hspace": 0.08})
         axes[0, 1].remove()
         joint = axes[1, 0]
         _credible(joint, samples[i], limits)
         angle = np.linspace(0, 2 * np.pi, 100)
-        for radius in (1.515, 2.448):  # of a round Gaussian's 68 and 95 %
-            joint.plot(
-                mean[i, 0] + radius * std[i, 0] * np.cos(angle),
-                mean[i, 1] + radius * std[i, 1] * np.sin(angle),
-                color="#bd1f01", linestyle="--", linewidth=1,
-            )  # fmt: skip
+        circle = np.stack([np.cos(angle), np.sin(angle)])
+        for radius in (1.515, 2.448):  # of 68 and 95 % of a round Gaussian
+            joint.plot(*(mean[i][:, None] + radius * std[i][:, None] * circle), **dashed)
         joint.plot(*truth[i], "+", color="black", ms=9, mew=1.5)
         joint.set(xlim=limits[0], ylim=limits[1], xlabel=labels[0])
         if i == 0:
@@ -250,59 +214,56 @@ def corner(samples, mean, std, truth, parameters, titles):
             joint.set_yticklabels([])
         for p, ax in ((0, axes[0, 0]), (1, axes[1, 1])):
             x = np.linspace(*limits[p], 200)
-            ax.hist(samples[i][:, p], 30, range=limits[p], density=True, color="#3f90da", alpha=0.5)
+            ax.hist(
+                samples[i][:, p], 30, range=limits[p], density=True, color=style.BLUE, alpha=0.5
+            )
             gauss = np.exp(-0.5 * ((x - mean[i, p]) / std[i, p]) ** 2) / std[i, p]
-            ax.plot(x, gauss / np.sqrt(2 * np.pi), color="#bd1f01", linestyle="--", linewidth=1)
+            ax.plot(x, gauss / np.sqrt(2 * np.pi), **dashed)
             ax.axvline(truth[i, p], color="black", linewidth=1)
             ax.set(yticks=[], xlim=limits[p])
         axes[0, 0].set_xticklabels([])
         axes[0, 0].set_title(titles[i], fontsize=8)
         axes[1, 1].set_xlabel(labels[1])
-        for ax in (axes[0, 0], joint, axes[1, 1]):
-            ax.tick_params(labelsize=7)
-        panels.append(axes)
+        grids.append(axes)
     handles = [
-        plt.Rectangle((0, 0), 1, 1, color="#3f90da", alpha=0.6),
-        plt.Line2D([], [], color="#bd1f01", linestyle="--", linewidth=1),
+        plt.Rectangle((0, 0), 1, 1, color=style.BLUE, alpha=0.6),
+        plt.Line2D([], [], **dashed),
         plt.Line2D([], [], color="black", marker="+", linestyle="none", ms=9, mew=1.5),
     ]
     names = ["full posterior: 68, 95 %", "moment network's Gaussian", "truth"]
     top.legend(handles, names, loc="center", ncols=3)
-    return fig, panels
+    return fig, grids
 
 
 def _credible(ax, samples, limits):
-    """Fill the regions of highest density that hold 68 and 95 % of two-dimensional samples."""
+    """Fill the regions of highest density that contain 68 and 95 % of two-dimensional samples."""
     from scipy.ndimage import gaussian_filter
 
     count, x, y = np.histogram2d(*samples.T, bins=50, range=limits)
     density = gaussian_filter(count, 1.5)
     ordered = np.sort(density.ravel())[::-1]
-    held = np.cumsum(ordered) / ordered.sum()
-    levels = [ordered[np.searchsorted(held, share)] for share in (0.95, 0.68)]
+    contained = np.cumsum(ordered) / ordered.sum()
+    levels = [ordered[np.searchsorted(contained, share)] for share in (0.95, 0.68)]
     middle = [(edges[1:] + edges[:-1]) / 2 for edges in (x, y)]
-    ax.contourf(
-        *middle, density.T, levels=[*levels, ordered[0] * 1.01], colors=["#b9d9f2", "#3f90da"]
-    )
+    levels.append(ordered[0] * 1.01)
+    ax.contourf(*middle, density.T, levels=levels, colors=["#b9d9f2", style.BLUE])
 
 
 def control_r2(entries, parameters):
-    """R2 of a few named cases beside each other, zero marked.
+    """R2 of a few named cases next to each other, with zero marked.
 
     Parameters
     ----------
     entries : dict of str to dict
-        Label to an estimate a parameter.
+        Label to one estimate per parameter.
     parameters : list of str
     """
-    fig, axes = plt.subplots(
-        1, len(parameters), figsize=(7.2, 0.9 + 0.36 * len(entries)), sharey=True, squeeze=False
-    )
-    places = np.arange(len(entries))
-    for ax, parameter in zip(axes[0], parameters, strict=True):
-        for i, (place, entry) in enumerate(zip(places, entries.values(), strict=True)):
-            points(ax, [place], [entry[parameter]], fmt=MARKERS[i], color=f"C{2 * i}")
-        ax.axvline(0, color=GREY, linewidth=0.8)
-        ax.set_xlabel(f"$R^2$ of {LABELS[parameter]}, a map")
-    axes[0, 0].set(yticks=places, yticklabels=list(entries), ylim=(len(entries) - 0.5, -0.5))
-    return fig, axes[0]
+    fig, axes = style.panels(len(parameters), 0.9 + 0.36 * len(entries))
+    for ax, parameter in zip(axes, parameters, strict=True):
+        for i, entry in enumerate(entries.values()):
+            look = {"horizontal": True, "fmt": style.MARKERS[i], "color": f"C{2 * i}"}
+            style.points(ax, [i], [entry[parameter]], **look)
+        ax.axvline(0, color=style.GREY, linewidth=0.8)
+        ax.set_xlabel(style.r2_label(parameter))
+    style.name_rows(axes[0], list(entries))
+    return fig, axes

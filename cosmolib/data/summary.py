@@ -1,0 +1,196 @@
+"""Numbers of chapters 01 and 02, under the keys by which the prose quotes them.
+
+Mass, pixels and power of the maps, the effect of feedback, and the checks stored with Lite.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from cosmolib.data.cmd_format import (
+    BOX_SIZE,
+    MAPS_PER_SIMULATION,
+    PARAMETERS,
+    RHO_CRIT,
+    SLAB_DEPTH,
+    mean_surface_density,
+)
+from cosmolib.data.scaling import Scaling
+from cosmolib.data.spectra import power_spectrum
+from cosmolib.data.suites import Suite
+
+MEANING = {
+    "Omega_m": "matter density over the critical one",
+    "sigma_8": "linear fluctuations within 8 Mpc/h",
+    "A_SN1": "supernovae (Lite: amplitude of the proxy)",
+    "A_AGN1": "black holes (Lite: amplitude, densest cells)",
+    "A_SN2": "supernovae (Lite: range of the proxy)",
+    "A_AGN2": "black holes (Lite: range, densest cells)",
+}
+LITE_GRID, LITE_MESH = 64, 128  # of Lite's particles and of its force, a side
+K_LARGE = 0.5  # [h/Mpc]; feedback should have no effect below it
+
+
+def per_simulation(values):
+    """Mean over the 15 maps of each simulation, (15 n, ...) -> (n, -1)."""
+    return np.reshape(values, (len(values) // MAPS_PER_SIMULATION, MAPS_PER_SIMULATION, -1)).mean(1)
+
+
+def quantile_groups(values, n_groups):
+    """Split values (n,) by quantile: indices of groups of (nearly) equal size, low to high.
+
+    Fewer than ``n_groups`` are made if there are fewer values, so that no group is empty.
+    """
+    order = np.argsort(np.asarray(values), kind="stable")
+    return np.array_split(order, min(n_groups, len(order)))
+
+
+def power_after_cuts(maps, cut_maps, box_size) -> tuple[np.ndarray, dict]:
+    """Power of cut maps per simulation, relative to the mean of the uncut ones.
+
+    Parameters
+    ----------
+    maps : (15 n, N, N)
+        Uncut.
+    cut_maps : iterable of (str, (15 n, N, N))
+        Each cut and its maps; a generator keeps one at a time in memory.
+
+    Returns
+    -------
+    k : (nk,)
+        [h/Mpc]
+    power : dict of str to (n, nk)
+    """
+    power, mean = {}, maps.mean(axis=(1, 2), keepdims=True)
+    for cut, after in cut_maps:
+        shift = mean - after.mean(axis=(1, 2), keepdims=True)
+        k, of_maps = power_spectrum(after + shift, box_size)
+        power[cut] = per_simulation(of_maps)
+    return k, power
+
+
+def parameter_table(params) -> pd.DataFrame:
+    """Range and meaning of the six parameters of a suite."""
+    columns = {"smallest": params.min(axis=0), "largest": params.max(axis=0)}
+    table = pd.DataFrame(columns, index=pd.Index(PARAMETERS, name="parameter")).round(2)
+    return table.assign(**{"what it sets": [MEANING[name] for name in PARAMETERS]})
+
+
+def suite_numbers(suite: Suite) -> dict:
+    """Sizes and resolution of a suite of Lite."""
+    return {
+        "data-n-simulations": suite.n_simulations,
+        "data-n-maps": len(suite.maps),
+        "data-grid": suite.grid,
+        "data-rho-crit": RHO_CRIT,
+        "data-slab": SLAB_DEPTH * suite.box_size / BOX_SIZE,
+        "data-box": suite.box_size,
+        "data-mesh": suite.box_size / LITE_MESH,
+        "data-nyquist": float(np.pi * LITE_GRID / suite.box_size),
+    }
+
+
+def check_maps(suite: Suite) -> tuple[np.ndarray, np.ndarray, dict]:
+    """Compare the mean of the maps with Omega_m, and look for pixels that have no logarithm.
+
+    Returns
+    -------
+    slabs : (n, 15) float64
+        Mean surface density of each map over the value expected from Omega_m.
+    boxes : (n, 3) float64
+        The same for the five slabs of each axis together.
+    row : dict
+        One row of the chapter's table.
+    """
+    means = suite.maps.mean(axis=(1, 2), dtype=np.float64).reshape(suite.n_simulations, 15)
+    slabs = means / mean_surface_density(suite.params[:, 0], suite.box_size)[:, None]
+    boxes = slabs.reshape(-1, 3, 5).mean(axis=2)
+    row = {
+        "simulations": suite.n_simulations,
+        "pixels": suite.maps.size,
+        "not finite": suite.maps.size - np.count_nonzero(np.isfinite(suite.maps)),
+        "zero or negative": np.count_nonzero(suite.maps <= 0),
+        "smallest pixel": float(suite.maps.min()),
+        "largest pixel": float(suite.maps.max()),
+        "worst deviation of a box's mean": np.abs(boxes - 1).max(),
+    }
+    return slabs, boxes, row
+
+
+def feedback_numbers(k, ratio, params) -> dict:
+    """Summarise the ratio of the power with feedback to that with gravity only.
+
+    Parameters
+    ----------
+    k : (nk,)
+        [h/Mpc]
+    ratio : (n, nk)
+        One row per simulation.
+    params : (n, 6)
+
+    Returns
+    -------
+    dict
+        On large scales and at 5 h/Mpc; with the slope of ln(1 - ratio) in ln A_SN1 at fixed other
+        parameters, from a linear fit in the logarithms of all six.
+    """
+    at_5 = ratio[:, np.argmin(np.abs(k - 5.0))]
+    large_scale = ratio[:, k < K_LARGE].mean(axis=1)
+    sn1 = PARAMETERS.index("A_SN1")
+    bin_means = np.array([at_5[rows].mean() for rows in quantile_groups(params[:, sn1], 6)])
+    design = np.column_stack([np.ones(len(params)), np.log(params)])
+    suppression = np.log(np.clip(1 - at_5, 1e-4, None))
+    exponents, *_ = np.linalg.lstsq(design, suppression, rcond=None)
+    residual = suppression - design @ exponents
+    covariance = np.linalg.inv(design.T @ design) * residual.var(ddof=design.shape[1])
+    return {
+        "data-k-large": K_LARGE,
+        "data-ratio-large": float(large_scale.mean()),
+        "data-ratio-large-worst": float(100 * np.abs(large_scale - 1).max()),
+        "data-ratio-low": float(np.quantile(at_5, 0.025)),
+        "data-ratio-high": float(np.quantile(at_5, 0.975)),
+        "data-ratio-median": float(np.median(at_5)),
+        "data-ratio-exponent": float(exponents[1 + sn1]),
+        "data-ratio-exponent-error": float(np.sqrt(covariance[1 + sn1, 1 + sn1])),
+        "data-ratio-steps": int(np.count_nonzero(np.diff(bin_means) < 0)),
+        "data-ratio-bins": len(bin_means) - 1,
+    }
+
+
+def scaling_numbers(train: Scaling, whole_file: Scaling) -> dict:
+    """Compare the scaling fitted to the training maps with that of all maps, as published."""
+    return {
+        "data-log-mean": train.mean,
+        "data-log-std": train.std,
+        "data-scaling-mean-shift": float(abs(whole_file.mean - train.mean) / train.std),
+        "data-scaling-std-shift": float(abs(whole_file.std - train.std) / train.std),
+    }
+
+
+def validation_numbers(validation: dict) -> dict:
+    """Summarise ``data/lite/validation.json``: 3-D power, feedback in 3-D, particle lattice."""
+    boxes, feedback = validation["power3d_mean"], validation["feedback3d"]
+    lattice = validation["lattice"]
+    k, linear = np.array(boxes["k"]), boxes["measured_over_linear"]
+    small = (k > 3) & (k < 5)
+    hmcode = {key: np.array(value)[small] for key, value in boxes["measured_over_hmcode"].items()}
+    changes = [change for entry in lattice["difference"].values() for change in entry.values()]
+    change, low, high = max(changes, key=lambda change: abs(change[0]))
+    shipped = np.array(list(lattice["r2"]["shipped"].values()))  # (parameter, [R2, low, high])
+    sigma = (linear["q84"][0] - linear["q16"][0]) / 2
+    return {
+        "data-3d-k": float(k[0]),
+        "data-3d-boxes": int(boxes["rows"]),
+        "data-3d-linear": float(linear["mean"][0]),
+        "data-3d-linear-error": float(sigma / np.sqrt(boxes["rows"])),
+        "data-3d-hmcode": float(hmcode["q50"].mean()),
+        "data-3d-hmcode-mean": float(hmcode["mean"].mean()),
+        "data-ratio-3d-large": float(feedback["ratio"]["mean"][0]),
+        "data-ratio-3d-small": float(np.interp(5.0, feedback["k"], feedback["ratio"]["mean"])),
+        "data-lattice-simulations": int(lattice["simulations"]),
+        "data-lattice-change": float(change),
+        "data-lattice-low": float(low),
+        "data-lattice-high": float(high),
+        "data-lattice-error": float((shipped[:, 2] - shipped[:, 1]).min() / 2),
+    }
