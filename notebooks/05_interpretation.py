@@ -228,10 +228,10 @@ fig, axes = plots_attribution.by_band(
 # Gradients, on the maps of the checks).
 
 # %% tags=["hide-input"]
-where = summaries.summarise(subjects, found, summaries.region_shares)
+where = summaries.summarise(subjects, found, experiments.region_shares)
 for t, column in main.targets.items():
     of_std = explain(few, "integrated_gradients", column, output="std").values
-    where[feedback][t]["std"] = summaries.region_shares(few, of_std)
+    where[feedback][t]["std"] = experiments.region_shares(few, of_std)
 names = plots_attribution.METHOD_NAMES | {n: plots_style.suite_label(n) for n in subjects}
 summaries.region_table(where, main).rename(index=names)
 

@@ -23,8 +23,8 @@
 # - {numref}`tab-checks` lists the results.
 # :::
 #
-# **What you need.** The runs of [chapter 05](05_interpretation.ipynb), its parameters, and for the comparisons the other seeds,
-# the run with shuffled labels and those with white noise. Checks without a complete run are left out.
+# **What you need.** The runs of [chapter 05](05_interpretation.ipynb), other seeds, and the runs with shuffled labels and white
+# noise. Checks without a complete run are left out.
 
 # %% tags=["remove-cell"]
 import os
@@ -48,10 +48,10 @@ import numpy as np
 import pandas as pd
 
 from cosmolib.data.suites import LABELS
-from cosmolib.interpretation import binned, experiments, sanity_checks, summaries
+from cosmolib.interpretation import experiments, summaries
 from cosmolib.interpretation.attribution import BASELINES, METHODS
 from cosmolib.interpretation.cosmic_web import WEB_CLASSES
-from cosmolib.interpretation.subject import USUAL_BASELINE, explain, load_subjects, spread
+from cosmolib.interpretation.subject import explain, load_subjects, spread
 from cosmolib.plots import attribution as plots_attribution
 from cosmolib.plots import sanity_checks as plots_sanity_checks
 from cosmolib.plots import style as plots_style
@@ -93,43 +93,19 @@ of_few = {
 # baseline map for each map, {term}`GradientSHAP` draws from all of them.
 
 # %% tags=["hide-input"]
-by_baseline = {
-    (m, b, t): of_few[t][m] if b == USUAL_BASELINE[m] else explain(few, m, column, b).values
-    for m in METHODS[1:]
-    for b in BASELINES
-    for t, column in targets.items()
-}
-shares = {key: summaries.region_shares(few, values) for key, values in by_baseline.items()}
+by_baseline = experiments.baseline_shares(few, of_few)
+pd.DataFrame(
+    {
+        (t, names[m], BASELINES[b]): {key: as_text(estimate) for key, estimate in row.items()}
+        for (m, b, t), row in by_baseline.items()
+    }
+).T.rename_axis(["parameter", "method", "baseline"])
 
 # %% mystnb={"figure": {"name": "fig-attribution-baselines", "caption": "Under-dense share of the absolute attribution with each baseline, suite with feedback (Lite: a proxy); dotted: share of the pixels. A baseline gives little attribution to pixels that look like it. Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8. For each of six baselines two markers with error bars, Integrated Gradients and GradientSHAP, give the share of the attribution in under-dense pixels; they are spread widely around a dotted line at the share of the pixels."}} tags=["hide-input"]
 under_pixels = summaries.pixel_shares(few)["under-dense"]
-under = {key: row["under-dense"] for key, row in shares.items()}
-fig, axes = plots_attribution.by_baseline(
-    list(BASELINES.values()),
-    {t: {m: [under[m, b, t] for b in BASELINES] for m in METHODS[1:]} for t in targets},
-    under_pixels,
-)
-
-
-# %% tags=["hide-input"]
-def like_first(method, baseline, t):
-    """Estimate the rank correlation with the attribution of the first baseline."""
-    pair = by_baseline[method, baseline, t], by_baseline[method, "mean_log", t]
-    return binned.mean_estimate(sanity_checks.rank_correlation(*pair), *few.resampling)
-
-
-pd.DataFrame(
-    {
-        (t, names[m], BASELINES[b]): {
-            "under-dense share": as_text(shares[m, b, t]["under-dense"]),
-            "void share": as_text(shares[m, b, t]["void"]),
-            "rank correlation with the first": as_text(like_first(m, b, t)),
-        }
-        for t in targets
-        for m in METHODS[1:]
-        for b in BASELINES
-    }
-).T.rename_axis(["parameter", "method", "baseline"])
+under = {key: row["under-dense share"] for key, row in by_baseline.items()}
+lines = {t: {m: [under[m, b, t] for b in BASELINES] for m in METHODS[1:]} for t in targets}
+fig, axes = plots_attribution.by_baseline(list(BASELINES.values()), lines, under_pixels)
 
 # %% [markdown]
 # ## Is the sum complete?
@@ -188,17 +164,10 @@ fig, axes = plots_sanity_checks.cascade(
 # ## Do the methods agree?
 
 # %% mystnb={"figure": {"name": "fig-agreement", "caption": "Mean rank correlation, map by map, of the absolute attributions of the methods, and of the density, for the suite with feedback (Lite: a proxy)."}, "image": {"alt": "Two tables of numbers on colour for Omega_m and sigma_8: rank correlation of each pair among Saliency, Integrated Gradients, GradientSHAP, SmoothGrad, the density and its distance from the mean; ones on the diagonal, much smaller numbers next to it."}} tags=["hide-input"]
-density = {"density": few.maps, "|log-density|": few.x[:, 0].numpy()}
-matrices = []
-for tables in of_few.values():
-    compared = {names[m]: values for m, values in tables.items()} | density
-    matrix = [
-        [np.nanmean(sanity_checks.rank_correlation(a, b)) for b in compared.values()]
-        for a in compared.values()
-    ]
-    matrices.append(np.array(matrix))
+matrices = {t: experiments.agreement(few, tables) for t, tables in of_few.items()}
+labels = [*names.values(), "density", "|log-density|"]
 titles = [f"of {LABELS[t]}" for t in targets]
-fig, axes = plots_sanity_checks.agreement(list(compared), matrices, titles)
+fig, axes = plots_sanity_checks.agreement(labels, list(matrices.values()), titles)
 
 # %% [markdown]
 # ## Do the attributions move with the map?
@@ -236,14 +205,10 @@ fig, axes = plots_sanity_checks.replacement(
 )
 
 # %% tags=["hide-input"]
-areas = {
-    (t, key, order): binned.mean_estimate(values.mean(1), *few.resampling)
-    for t, tables in orders.items()
-    for key, curves in tables.items()
-    for order, values in curves.items()
-}
+areas = experiments.mean_distances(few, orders)
 distances = pd.Series({key: as_text(estimate, 3) for key, estimate in areas.items()})
-distances.unstack([0, 1]).rename(index=names).rename(columns="{}, mean distance".format, level=1)
+distances = distances.unstack([0, 1], sort=False).rename(index=names)
+distances.rename(columns="{}, mean distance".format, level=1)
 
 # %% [markdown]
 # ## Occlusion, infidelity, sensitivity
@@ -254,10 +219,8 @@ distances.unstack([0, 1]).rename(index=names).rename(columns="{}, mean distance"
 # {glue:text}`interpretation_radius:.2f` standard deviations.
 
 # %% tags=["hide-input"]
-patch = main.x.shape[-1] // 8
 occluded = {
-    t: experiments.occlusion(few, of_few[t]["integrated_gradients"], column, patch)
-    for t, column in targets.items()
+    t: experiments.occlusion(few, of_few[t]["integrated_gradients"], c) for t, c in targets.items()
 }
 pd.DataFrame(
     {
@@ -270,13 +233,8 @@ pd.DataFrame(
 
 # %% tags=["hide-input"]
 faithful = {t: experiments.faithfulness(few, methods, c) for t, c in targets.items()}
-pd.DataFrame(
-    {
-        (t, key): {names[row["method"]]: row[key] for row in rows}
-        for t, rows in faithful.items()
-        for key in ("infidelity", "sensitivity")
-    }
-).round(2)
+scores = {t: pd.DataFrame(rows).set_index("method") for t, rows in faithful.items()}
+pd.concat(scores, axis=1).rename(index=names).round(2)
 
 # %% [markdown]
 # ## With noise
@@ -288,9 +246,7 @@ pd.DataFrame(
 # %% mystnb={"figure": {"name": "fig-attribution-noise", "caption": "Share of the absolute attribution (Integrated Gradients) that lies on under-dense pixels and on voids of the cosmic web, against the white noise in the maps, with the share of the pixels in grey, for the suite with feedback (Lite: a proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8 of the share of attribution against the level of noise; one line for under-dense pixels and one for voids."}} tags=["hide-input"]
 levels, noise = summaries.noise_shares(main)
 if len(levels) < 2:
-    print(
-        f"Left out: two levels of noise are needed, this network has {len(levels)} complete runs."
-    )
+    print(f"Left out: two levels of noise are needed, there are {len(levels)} complete runs.")
 else:
     chance = {key: summaries.pixel_shares(main)[key] for key in noise}
     fig, axes = plots_validation.by_noise(levels, noise, targets, "share of attribution", chance)

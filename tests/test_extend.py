@@ -27,7 +27,8 @@ from cosmolib.interpretation.attribution import (
     register_method,
     takes_baseline,
 )
-from cosmolib.interpretation.experiments import explain, faithfulness, load_subject, randomisation
+from cosmolib.interpretation.experiments import faithfulness, randomisation
+from cosmolib.interpretation.subject import explain, load_subject
 from cosmolib.plots.results import cut_label
 from cosmolib.results.baseline import stored_baseline
 from cosmolib.study import registry
@@ -169,9 +170,9 @@ def test_a_run_of_them_all(study, tmp_path):
         low + (high - low) * predict(network, x)[0], predictions["mean"], rtol=1e-4
     )
     subject = load_subject(run, profile)
-    assert explain(subject, "reveal", 0, profile).completeness.max() < 1e-2
-    assert [row["method"] for row in faithfulness(subject, ["reveal"], 0, profile)] == ["reveal"]
-    random = randomisation(subject, ["reveal"], 0, profile, {})
+    assert explain(subject, "reveal", 0).completeness.max() < 1e-2
+    assert [row["method"] for row in faithfulness(subject, ["reveal"], 0)] == ["reveal"]
+    random = randomisation(subject, ["reveal"], 0, {})
     assert random["stages"] == ["FC2", "FC1", "layers.2", "layers.0"]
     assert cut_label("smooth:1") == "smooth:1"
 

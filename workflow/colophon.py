@@ -13,7 +13,7 @@ from cosmolib.study import provenance  # noqa: E402
 from cosmolib.study.profile import load_profile  # noqa: E402
 from cosmolib.training.dataset import study_suite  # noqa: E402
 
-QUOTED = re.compile(r"notebooks/(\d\d_\w+)\.ipynb::")  # a glued number names its chapter
+QUOTED = re.compile(r"notebooks/(\d\d[a-z]?_\w+)\.ipynb::")  # a glued number names its chapter
 
 
 def write(profile, pages, root="runs"):
@@ -34,7 +34,7 @@ def write(profile, pages, root="runs"):
         lines = [text.rstrip(), "", "## What made this page", ""]
         lines.append(provenance.what_made([("Built", command, now)], data).rstrip())
         lines += [
-            f"- numbers of [{name[:2]} {name[3:]}](../notebooks/{name}.ipynb): commit "
+            f"- numbers of [{name.replace('_', ' ', 1)}](../notebooks/{name}.ipynb): commit "
             f"`{provenance.short_commit(made['git'])}`, {made['seconds'] or 0:.0f} seconds"
             for name, made in sorted(quoted.items())
         ]

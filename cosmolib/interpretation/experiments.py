@@ -15,23 +15,40 @@ from scipy.stats import spearmanr
 from cosmolib.cuts.apply import cut_mask
 from cosmolib.cuts.grammar import Cut
 from cosmolib.interpretation import sanity_checks
-from cosmolib.interpretation.attribution import (
-    attribute,
-    make_baseline,
-)
+from cosmolib.interpretation.attribution import BASELINES, METHODS, attribute, make_baseline
 from cosmolib.interpretation.binned import (
+    by_class,
     mean_estimate,
+    over_to_under,
     region_share,
     region_sums,
 )
 from cosmolib.interpretation.occlusion import occlude, patches, replacement_curve
-from cosmolib.interpretation.subject import Subject, options_of
+from cosmolib.interpretation.subject import USUAL_BASELINE, Subject, explain, options_of
 from cosmolib.training.fit import seeded
 from cosmolib.training.networks import build_network
 from cosmolib.training.run import load_run, read_predictions
 from cosmolib.training.scores import as_estimate, r2_of
 
 FRESH_SEED = 2**31 - 1  # of the random weights: no training has it
+
+
+def region_shares(subject: Subject, values) -> dict:
+    """Estimate the shares of an attribution in under-dense pixels, voids and halos.
+
+    Returns
+    -------
+    dict
+        ``ratio``: over- to under-dense, per pixel; ``under-dense``, ``void`` and ``halo``: shares.
+    """
+    sides = over_to_under(values, subject.density - 1, *subject.resampling)
+    web = by_class(values, subject.classes, *subject.resampling)["share"]
+    return {
+        "ratio": sides["over_to_under_per_pixel"],
+        "under-dense": sides["under_share"],
+        "void": as_estimate(web[0]),
+        "halo": as_estimate(web[2]),
+    }
 
 
 def other_networks(subject: Subject) -> tuple[dict[str, torch.nn.Module], list[str]]:
@@ -85,6 +102,49 @@ def randomisation(subject: Subject, methods, target: int, others: dict) -> dict:
                 likenesses = likeness(first, values)
                 found[key][method].append(mean_estimate(likenesses, *subject.resampling))
     return found
+
+
+def baseline_shares(subject: Subject, found: dict) -> dict:
+    """Estimate shares of the path methods' attributions under each baseline.
+
+    Parameters
+    ----------
+    subject : Subject
+    found : dict
+        Attributions (n, N, N) by parameter and method, with each method's usual baseline.
+
+    Returns
+    -------
+    dict
+        By method, baseline and parameter: the shares of under-dense pixels and voids, and the mean
+        rank correlation with the attribution of the first baseline.
+    """
+    rows = {}
+    for target, column in subject.targets.items():
+        for method in METHODS[1:]:
+            tables = {
+                name: found[target][method]
+                if name == USUAL_BASELINE[method]
+                else explain(subject, method, column, name).values
+                for name in BASELINES
+            }
+            for name, values in tables.items():
+                shares = region_shares(subject, values)
+                likeness = sanity_checks.rank_correlation(values, tables["mean_log"])
+                rows[method, name, target] = {
+                    "under-dense share": shares["under-dense"],
+                    "void share": shares["void"],
+                    "rank correlation with the first": mean_estimate(likeness, *subject.resampling),
+                }
+    return rows
+
+
+def agreement(subject: Subject, attributions: dict) -> np.ndarray:
+    """Mean rank correlation of all pairs of attributions, the density and the |log-density|."""
+    tables = [*attributions.values(), subject.maps, subject.x[:, 0].numpy()]
+    return np.array(
+        [[np.nanmean(sanity_checks.rank_correlation(a, b)) for b in tables] for a in tables]
+    )
 
 
 def under_moves(subject: Subject, methods, target: int) -> dict:
@@ -149,7 +209,17 @@ def replacement(subject: Subject, attributions: dict, target: int, fractions) ->
     }  # fmt: skip
 
 
-def occlusion(subject: Subject, values, target: int, patch: int) -> dict:
+def mean_distances(subject: Subject, orders: dict) -> dict:
+    """Average the curves of `replacement` over the fractions, estimates by all their keys."""
+    return {
+        (target, key, order): mean_estimate(values.mean(1), *subject.resampling)
+        for target, tables in orders.items()
+        for key, curves in tables.items()
+        for order, values in curves.items()
+    }
+
+
+def occlusion(subject: Subject, values, target: int) -> dict:
     """Compare attributions with the effect of hiding regions, region by region.
 
     Parameters
@@ -158,13 +228,11 @@ def occlusion(subject: Subject, values, target: int, patch: int) -> dict:
     values : (n, N, N)
         Attributions with the mean log-density as baseline, which hides the regions as well.
     target : int
-    patch : int
-        Side of the patches [pixels].
 
     Returns
     -------
     dict
-        ``patch``: mean correlation over the patches of a map, an estimate; ``class``: for each web
+        ``patch``: mean correlation over 8 x 8 patches of a map, an estimate; ``class``: per web
         class the correlation over maps of its summed attribution and the change by hiding it;
         ``density``: {"under", "over"}: mean absolute change by hiding all such pixels, estimates.
     """
@@ -173,7 +241,8 @@ def occlusion(subject: Subject, values, target: int, patch: int) -> dict:
     def hide(regions):
         return occlude(subject.network, subject.x, regions, target, baseline=baseline)
 
-    squares, sides = patches(subject.x.shape[-1], patch), (subject.density >= 1).astype(int)
+    grid = subject.x.shape[-1]
+    squares, sides = patches(grid, grid // 8), (subject.density >= 1).astype(int)
     likeness = sanity_checks.correlation(
         hide(squares)[:, None], region_sums(values, squares)[:, None]
     )

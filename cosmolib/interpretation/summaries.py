@@ -19,7 +19,7 @@ from cosmolib.interpretation.cosmic_web import (
     WEB_CLASSES,
     web_classes,
 )
-from cosmolib.interpretation.experiments import rank_agreement
+from cosmolib.interpretation.experiments import rank_agreement, region_shares
 from cosmolib.interpretation.sanity_checks import NOISE_RADIUS
 from cosmolib.interpretation.subject import Subject, explain, load_subject
 from cosmolib.training.scores import as_estimate, as_text
@@ -44,24 +44,6 @@ def summarise(subjects: dict[str, Subject], found: dict, summary: Callable) -> d
             for target, methods in found[name].items()
         }
         for name, subject in subjects.items()
-    }
-
-
-def region_shares(subject: Subject, values) -> dict:
-    """Estimate the shares of an attribution in under-dense pixels, voids and halos.
-
-    Returns
-    -------
-    dict
-        ``ratio``: over- to under-dense, per pixel; ``under-dense``, ``void`` and ``halo``: shares.
-    """
-    sides = over_to_under(values, subject.density - 1, *subject.resampling)
-    web = by_class(values, subject.classes, *subject.resampling)["share"]
-    return {
-        "ratio": sides["over_to_under_per_pixel"],
-        "under-dense": sides["under_share"],
-        "void": as_estimate(web[0]),
-        "halo": as_estimate(web[2]),
     }
 
 
