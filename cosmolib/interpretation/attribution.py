@@ -348,7 +348,6 @@ def make_baseline(
     *,
     scaling: Scaling | None = None,
     train_x: torch.Tensor | None = None,
-    sigma: float | None = None,
     seed: int = 0,
 ) -> torch.Tensor:
     """Return the baseline of a name, scaled like x.
@@ -357,16 +356,15 @@ def make_baseline(
     ----------
     name : str
         "mean_log": zero, the mean log-density of the training pixels. "uniform": each box with its
-        own mean density everywhere; needs `scaling`.
-        each map smoothed. "noise": white noise with the mean and scatter of the training pixels,
-        one map each: no structure. "training": random training maps; needs `train_x`.
+        own mean density everywhere; needs `scaling`. "void": the deepest pixel of the training maps
+        (of x without them) everywhere. "blurred": each map, smoothed with an eighth of its side.
+        "noise": white noise with the mean and scatter of the training pixels, one map each.
+        "training": random training maps; needs `train_x`.
     x : (B, 1, N, N)
         Scaled maps to be explained, as `attribute` takes them.
     scaling : Scaling
     train_x : (n, 1, N, N)
         Scaled training maps.
-    sigma : float
-        Of the Gaussian of "blurred" [pixels]; by default an eighth of the side.
     seed : int
         Of "noise" and "training".
 
@@ -388,7 +386,7 @@ def make_baseline(
     if name == "void":
         return torch.full_like(x[:1], float((x if train_x is None else train_x).min()))
     if name == "blurred":
-        sigma = x.shape[-1] / 8 if sigma is None else sigma
+        sigma = x.shape[-1] / 8  # [pixels]
         k = 2 * torch.pi * torch.fft.fftfreq(x.shape[-1], device=x.device)  # [1/pixel]
         square = k[:, None] ** 2 + k[: x.shape[-1] // 2 + 1].abs() ** 2
         modes = torch.fft.rfft2(x) * torch.exp(-0.5 * sigma**2 * square)
