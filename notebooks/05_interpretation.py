@@ -283,7 +283,7 @@ else:
 # %% tags=["remove-input"]
 numbers = summaries.argument_numbers(subjects, found, where, by_band, retrained)
 origin = f"{Path(weights).name} (trained elsewhere), on maps of" if weights else "trained on"
-numbers["interpretation_network"] = f"{origin} {plots_style.suite_label(feedback)}"
+numbers |= {"interpretation_network": f"{origin} {plots_style.suite_label(feedback)}"}
 options = {"suite": suite, "weights": Path(weights).name}
 publish(
     "05_interpretation", numbers, runs_dir=runs_dir, profile=config, started=started,

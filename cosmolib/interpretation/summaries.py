@@ -165,13 +165,11 @@ def noise_shares(subject: Subject) -> tuple[list[float], dict]:
 def _by_parameter(tables: dict[str, dict]) -> dict:
     """Name each parameter's numbers; a parameter without any has a text that says so."""
     keys = next(iter(tables.values()))
-    found = {}
-    for parameter, short in SHORT.items():
-        table = tables.get(parameter, dict.fromkeys(keys))
-        for key, value in table.items():
-            text = value if isinstance(value, str) else as_text(value)
-            found[f"interpretation_{key}_{short}"] = text
-    return found
+    return {
+        f"interpretation_{key}_{short}": value if isinstance(value, str) else as_text(value)
+        for parameter, short in SHORT.items()
+        for key, value in tables.get(parameter, dict.fromkeys(keys)).items()
+    }
 
 
 def flat(tables: dict) -> dict:
