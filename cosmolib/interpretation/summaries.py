@@ -209,7 +209,6 @@ def argument_numbers(subjects, found, where, bands, retrained) -> dict:
             "ratio": path["ratio"],
             "share": path["under-dense"],
             "twin_share": twin,
-            "saliency_share": shares["saliency"]["under-dense"],
             "void": path["void"],
             "halo": path["halo"],
             "std_share": shares["std"]["under-dense"],
