@@ -14,15 +14,8 @@ from scipy.stats import spearmanr
 
 from cosmolib.cuts.apply import cut_mask
 from cosmolib.cuts.grammar import Cut
-from cosmolib.interpretation import sanity_checks
+from cosmolib.interpretation import binned, sanity_checks
 from cosmolib.interpretation.attribution import BASELINES, METHODS, attribute, make_baseline
-from cosmolib.interpretation.binned import (
-    by_class,
-    mean_estimate,
-    over_to_under,
-    region_share,
-    region_sums,
-)
 from cosmolib.interpretation.occlusion import occlude, patches, replacement_curve
 from cosmolib.interpretation.subject import USUAL_BASELINE, Subject, explain, options_of
 from cosmolib.training.fit import seeded
@@ -41,8 +34,8 @@ def region_shares(subject: Subject, values) -> dict:
     dict
         ``ratio``: over- to under-dense, per pixel; ``under-dense``, ``void`` and ``halo``: shares.
     """
-    sides = over_to_under(values, subject.density - 1, *subject.resampling)
-    web = by_class(values, subject.classes, *subject.resampling)["share"]
+    sides = binned.over_to_under(values, subject.density - 1, *subject.resampling)
+    web = binned.by_class(values, subject.classes, *subject.resampling)["share"]
     return {
         "ratio": sides["over_to_under_per_pixel"],
         "under-dense": sides["under_share"],
@@ -100,7 +93,7 @@ def randomisation(subject: Subject, methods, target: int, others: dict) -> dict:
                 ("signed", sanity_checks.correlation),
             ):
                 likenesses = likeness(first, values)
-                found[key][method].append(mean_estimate(likenesses, *subject.resampling))
+                found[key][method].append(subject.estimate(likenesses))
     return found
 
 
@@ -134,7 +127,7 @@ def baseline_shares(subject: Subject, found: dict) -> dict:
                 rows[method, name, target] = {
                     "under-dense share": shares["under-dense"],
                     "void share": shares["void"],
-                    "rank correlation with the first": mean_estimate(likeness, *subject.resampling),
+                    "rank correlation with the first": subject.estimate(likeness),
                 }
     return rows
 
@@ -158,7 +151,7 @@ def under_moves(subject: Subject, methods, target: int) -> dict:
         ``averaged``: {method: the under-dense share of the mean over all transformations}.
     """
     found = {"names": [], "correlation": {}, "under_share": {}, "averaged": {}}
-    inside, resampling = subject.density < 1, subject.resampling
+    inside = subject.density < 1
     for method in methods:
         moved = sanity_checks.moved_attributions(
             subject.network, subject.x, method, target, **options_of(subject, method)
@@ -166,14 +159,11 @@ def under_moves(subject: Subject, methods, target: int) -> dict:
         found["names"] = list(moved)
         first = next(iter(moved.values()))
         found["correlation"][method] = [
-            mean_estimate(sanity_checks.correlation(values, first), *resampling)
-            for values in moved.values()
+            subject.estimate(sanity_checks.correlation(values, first)) for values in moved.values()
         ]
-        found["under_share"][method] = [
-            region_share(values, inside, *resampling) for values in moved.values()
-        ]
+        found["under_share"][method] = [subject.share(values, inside) for values in moved.values()]
         mean = np.mean(list(moved.values()), axis=0)
-        found["averaged"][method] = region_share(mean, inside, *resampling)
+        found["averaged"][method] = subject.share(mean, inside)
     return found
 
 
@@ -212,7 +202,7 @@ def replacement(subject: Subject, attributions: dict, target: int, fractions) ->
 def mean_distances(subject: Subject, orders: dict) -> dict:
     """Average the curves of `replacement` over the fractions, estimates by all their keys."""
     return {
-        (target, key, order): mean_estimate(values.mean(1), *subject.resampling)
+        (target, key, order): subject.estimate(values.mean(1))
         for target, tables in orders.items()
         for key, curves in tables.items()
         for order, values in curves.items()
@@ -244,16 +234,17 @@ def occlusion(subject: Subject, values, target: int) -> dict:
     grid = subject.x.shape[-1]
     squares, sides = patches(grid, grid // 8), (subject.density >= 1).astype(int)
     likeness = sanity_checks.correlation(
-        hide(squares)[:, None], region_sums(values, squares)[:, None]
+        hide(squares)[:, None], binned.region_sums(values, squares)[:, None]
     )
-    classes = zip(hide(subject.classes).T, region_sums(values, subject.classes).T, strict=True)
+    classes = zip(
+        hide(subject.classes).T, binned.region_sums(values, subject.classes).T, strict=True
+    )
     by_side = np.abs(hide(sides))
     return {
-        "patch": mean_estimate(likeness, *subject.resampling),
+        "patch": subject.estimate(likeness),
         "class": [float(np.corrcoef(a, b)[0, 1]) for a, b in classes],
         "density": {
-            name: mean_estimate(by_side[:, side], *subject.resampling)
-            for side, name in enumerate(("under", "over"))
+            name: subject.estimate(by_side[:, side]) for side, name in enumerate(("under", "over"))
         },
     }
 
@@ -314,7 +305,7 @@ def against_retraining(subjects: dict[str, Subject], found: dict) -> list[dict]:
                 continue
             hidden = cut_mask(subject.maps, cut)
             shares = {
-                t: region_share(methods["integrated_gradients"].values, hidden, *subject.resampling)
+                t: subject.share(methods["integrated_gradients"].values, hidden)
                 for t, methods in found[name].items()
             }
             lost = r2_of(*pair, n_bootstrap=subject.profile.bootstrap_samples)

@@ -17,6 +17,7 @@ from cosmolib.interpretation.attribution import (
     make_baseline,
     takes_baseline,
 )
+from cosmolib.interpretation.binned import mean_estimate, region_share
 from cosmolib.interpretation.cosmic_web import web_classes
 from cosmolib.study.io import read_json
 from cosmolib.study.profile import Profile
@@ -80,6 +81,14 @@ class Subject:
     def classes(self) -> np.ndarray:
         """Cosmic-web class of each pixel, (n, N, N)."""
         return web_classes(self.maps, self.box_size)
+
+    def estimate(self, numbers) -> dict:
+        """Estimate the mean of one number per map."""
+        return mean_estimate(numbers, *self.resampling)
+
+    def share(self, values, inside) -> dict:
+        """Estimate the share of an attribution in some pixels, see `binned.region_share`."""
+        return region_share(values, inside, *self.resampling)
 
     def some(self, count: int) -> Subject:
         """Return the same with about `count` of the maps, spread over the simulations."""

@@ -9,16 +9,9 @@ import numpy as np
 import pandas as pd
 
 from cosmolib.cuts.grammar import Cut
+from cosmolib.interpretation import cosmic_web
 from cosmolib.interpretation.attribution import METHODS, Attribution
 from cosmolib.interpretation.binned import by_class, over_to_under
-from cosmolib.interpretation.cosmic_web import (
-    COLLAPSE,
-    EMPTY,
-    PEAK,
-    SMOOTHING,
-    WEB_CLASSES,
-    web_classes,
-)
 from cosmolib.interpretation.experiments import rank_agreement, region_shares
 from cosmolib.interpretation.sanity_checks import NOISE_RADIUS
 from cosmolib.interpretation.subject import Subject, explain, load_subject
@@ -81,7 +74,9 @@ def by_smoothing(subject: Subject, found: dict, scales) -> tuple[dict, np.ndarra
     fractions : (s, c)
         Shares of the pixels.
     """
-    classes = [web_classes(subject.maps, subject.box_size, smoothing=scale) for scale in scales]
+    classes = [
+        cosmic_web.web_classes(subject.maps, subject.box_size, smoothing=scale) for scale in scales
+    ]
     shares = {
         target: [
             by_class(methods["integrated_gradients"].values, one, *subject.resampling)["share"]
@@ -89,7 +84,9 @@ def by_smoothing(subject: Subject, found: dict, scales) -> tuple[dict, np.ndarra
         ]
         for target, methods in found.items()
     }
-    fractions = [[(one == code).mean() for code in range(len(WEB_CLASSES))] for one in classes]
+    fractions = [
+        [(one == code).mean() for code in range(len(cosmic_web.WEB_CLASSES))] for one in classes
+    ]
     return shares, np.array(fractions)
 
 
@@ -230,10 +227,10 @@ def argument_numbers(subjects, found, where, bands, retrained) -> dict:
         "interpretation_void_pixels": pixels["void"],
         "interpretation_halo_pixels": pixels["halo"],
         "interpretation_points": len(retrained),
-        "interpretation_smoothing": SMOOTHING,
-        "interpretation_collapse": COLLAPSE,
-        "interpretation_peak": PEAK,
-        "interpretation_empty": EMPTY,
+        "interpretation_smoothing": cosmic_web.SMOOTHING,
+        "interpretation_collapse": cosmic_web.COLLAPSE,
+        "interpretation_peak": cosmic_web.PEAK,
+        "interpretation_empty": cosmic_web.EMPTY,
     }
 
 
