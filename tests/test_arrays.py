@@ -21,9 +21,10 @@ from cosmolib.interpretation import (
     attribution,
     binned,
     cosmic_web,
-    experiments,
+    occlusion,
     sanity_checks,
 )
+from cosmolib.interpretation.subject import explain, load_subject
 from cosmolib.plots import attribution as plots_attribution
 from cosmolib.plots import cuts as plots_cuts
 from cosmolib.plots import data as plots_data
@@ -146,8 +147,8 @@ SCALED_MAPS = {
     "attribution.attribute baseline": lambda net, m: (
         attribution.attribute(net, SCALED, "gradient_shap", 1, baseline=m).values
     ),
-    "attribution.occlude": lambda net, m: attribution.occlude(
-        net, m, attribution.patches(GRID, 8), 0, baseline=BASELINE
+    "occlusion.occlude": lambda net, m: occlusion.occlude(
+        net, m, occlusion.patches(GRID, 8), 0, baseline=BASELINE
     ),
     "attribution.make_baseline": lambda net, m: attribution.make_baseline("blurred", m),
     "attribution.make_baseline uniform": lambda net, m: attribution.make_baseline(
@@ -161,10 +162,10 @@ SCALED_MAPS = {
     "sanity.moved_attributions": lambda net, m: sanity_checks.moved_attributions(
         net, m, "saliency", 0
     )["mirrored, turned 90°"],
-    "sanity.replacement_curve": lambda net, m: sanity_checks.replacement_curve(
+    "occlusion.replacement_curve": lambda net, m: occlusion.replacement_curve(
         net, m, MAPS, 0, baseline=BASELINE, fractions=[0.5]
     ),
-    "sanity.replacement_curve order": lambda net, m: sanity_checks.replacement_curve(
+    "occlusion.replacement_curve order": lambda net, m: occlusion.replacement_curve(
         net, SCALED, m, 0, baseline=BASELINE, fractions=[0.5]
     ),
     "sanity.infidelity": lambda net, m: sanity_checks.infidelity(
@@ -180,8 +181,8 @@ SCALED_MAPS = {
 }
 FLAGS = {  # functions of booleans or integers, and good values for them
     "web.distance_to": (cosmic_web.distance_to, MAPS > 1e11),
-    "attribution.occlude regions": (
-        lambda r: attribution.occlude(
+    "occlusion.occlude regions": (
+        lambda r: occlusion.occlude(
             build_network("lite", GRID, 1, 0.0, 2), SCALED, r, 0, baseline=BASELINE
         ),
         (MAPS > 1e11).astype(np.int64),
@@ -299,11 +300,11 @@ SAME = {  # function of scaled maps: the same numbers of every form
         for name in (
             "attribution.attribute",
             "attribution.attribute ig",
-            "attribution.occlude",
+            "occlusion.occlude",
             "attribution.make_baseline",
             "posteriors.network_features",
             "training.run_network",
-            "sanity.replacement_curve",
+            "occlusion.replacement_curve",
             "sanity.infidelity",
         )
     },
@@ -342,7 +343,7 @@ def test_attributions_of_what_a_profile_stores(tiny_suite_dir, tmp_path):
         profile = load_profile("tiny").replace(**changes)
         run = Run(storage, "Lite", "none", "lite", 1, tmp_path)
         training_run.train_run(run, profile)
-        subject = experiments.load_subject(run, profile)
+        subject = load_subject(run, profile)
         stored = dataset.prepare_data(dataset.study_suite("Lite", profile), profile).test_x
         x = stored.part(slice(0, 3)) if storage == "disk" else stored[:3]
         baseline = attribution.make_baseline("uniform", x, scaling=subject.scaling, train_x=stored)
@@ -351,10 +352,10 @@ def test_attributions_of_what_a_profile_stores(tiny_suite_dir, tmp_path):
             subject.network, x, "integrated_gradients", 0, **options
         ).values
         mean, _ = training_fit.run_network(subject.network, x)
-        curve = sanity_checks.replacement_curve(
+        curve = occlusion.replacement_curve(
             subject.network, x, values, 0, baseline=baseline, fractions=[0.5]
         )
-        explained = experiments.explain(subject, "integrated_gradients", 0, profile).values
+        explained = explain(subject, "integrated_gradients", 0).values
         found[storage] = values, mean, curve, explained, spectra.power_spectrum(x)[1]
         assert all(np.isfinite(part).all() for part in found[storage])
         density = subject.scaling.invert(baseline)[:, 0, 0, 0]  # it starts at the right point

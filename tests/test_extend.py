@@ -21,7 +21,8 @@ from cosmolib.interpretation.attribution import (
     register_method,
     takes_baseline,
 )
-from cosmolib.interpretation.experiments import explain, faithfulness, load_subject, randomisation
+from cosmolib.interpretation.experiments import faithfulness, randomisation
+from cosmolib.interpretation.subject import explain, load_subject
 from cosmolib.results.baseline import stored_baseline
 from cosmolib.study import registry
 from cosmolib.study.io import parse_yaml, read_json, read_yaml, write_yaml
@@ -136,9 +137,9 @@ def test_a_run_of_them_all(study, tmp_path):
     mean = low + (high - low) * run_network(network, x)[0].numpy()
     np.testing.assert_allclose(mean, predictions["mean"], rtol=1e-4)
     subject = load_subject(run, profile)
-    assert explain(subject, "reveal", 0, profile).completeness.max() < 1e-2
-    assert [row["method"] for row in faithfulness(subject, ["reveal"], 0, profile)] == ["reveal"]
-    random = randomisation(subject, ["reveal"], 0, profile, {})
+    assert explain(subject, "reveal", 0).completeness.max() < 1e-2
+    assert [row["method"] for row in faithfulness(subject, ["reveal"], 0)] == ["reveal"]
+    random = randomisation(subject, ["reveal"], 0, {})
     assert random["stages"] == ["FC2", "FC1", "layers.2", "layers.0"]
 
 

@@ -1,4 +1,4 @@
-"""What chapter 05 asks of a network, on a subject whose answers are known."""
+"""Experiments and summaries of chapter 05, on a small subject."""
 
 from dataclasses import replace
 
@@ -7,21 +7,27 @@ import pytest
 import torch
 
 from cosmolib.data.scaling import Scaling
-from cosmolib.interpretation import experiments
+from cosmolib.interpretation import binned, experiments, summaries
+from cosmolib.interpretation.attribution import BASELINES, Attribution
 from cosmolib.interpretation.experiments import (
-    Subject,
     against_retraining,
-    baseline_of,
-    explain,
+    baseline_shares,
     faithfulness,
-    load_subject,
     occlusion,
+    other_networks,
     randomisation,
     rank_agreement,
+    region_shares,
     replacement,
-    spread,
     under_moves,
-    under_share,
+)
+from cosmolib.interpretation.subject import (
+    Subject,
+    explain,
+    load_subject,
+    load_subjects,
+    options_of,
+    spread,
 )
 from cosmolib.study.io import read_json
 from cosmolib.study.profile import load_profile
@@ -29,6 +35,7 @@ from cosmolib.study.run import Run
 from cosmolib.training.fit import seeded
 from cosmolib.training.networks import build_network
 from cosmolib.training.run import train_run
+from cosmolib.training.scores import as_estimate, as_text
 
 GRID = 32
 
@@ -39,7 +46,7 @@ def profile():
 
 
 @pytest.fixture(scope="module")
-def subject():
+def subject(profile):
     config = {"name": "lite", "size": GRID, "hidden": 1, "dropout": 0.0, "n_parameters": 2}
     with seeded(1):
         network = build_network(**config).eval()
@@ -48,7 +55,8 @@ def subject():
     scaling = Scaling("log", mean=11.0, std=0.4)
     x = torch.from_numpy(scaling.apply(maps))[:, None]
     return Subject(
-        name="Lite", network=network, scaling=scaling, network_config=config, maps=maps, x=x,
+        run=Run("tiny", "Lite", "none", "lite", 1), profile=profile, network=network,
+        scaling=scaling, network_config=config, maps=maps, x=x,
         train_x=x + 1, chosen=np.arange(0, 120, 15), params=np.zeros((8, 6)), box_size=25.0,
     )  # fmt: skip
 
@@ -64,7 +72,10 @@ def test_some_of_the_maps(subject):
 
 
 def test_baselines_fit_their_method(subject):
-    assert baseline_of(subject, "saliency") is None
+    def baseline_of(subject, method, name=None):
+        return options_of(subject, method, name)["baseline"]
+
+    assert "baseline" not in options_of(subject, "saliency")
     assert (baseline_of(subject, "integrated_gradients") == 0).all()
     assert len(baseline_of(subject, "gradient_shap")) == 8
     training = baseline_of(subject.some(3), "integrated_gradients", "training")
@@ -76,27 +87,24 @@ def test_baselines_fit_their_method(subject):
     assert not torch.equal(cycled[0], cycled[1])
 
 
-def test_every_check_gives_numbers(subject, profile):
-    """That each is right is tested in test_sanity; here that they are put together rightly."""
+def test_every_check_gives_numbers(subject):
+    """Each check is tested in test_sanity; here their combination."""
     with seeded(2):
         twin = build_network(**subject.network_config).eval()
     methods = ["saliency", "integrated_gradients"]
     others = {"itself": subject.network, "twin": twin}
-    found = randomisation(subject, methods, 0, profile, others)
+    found = randomisation(subject, methods, 0, others)
     assert found["stages"] == ["FC2", "FC1", "block 2", "block 1", "block 0", "itself", "twin"]
     for method in methods:
         assert found["signed"][method][-2]["value"] == pytest.approx(1)
         assert found["signed"][method][-1]["value"] < 0.9
-    # the same of a study by any other name
-    assert found == randomisation(subject, methods, 0, profile.replace(name="other"), others)
 
-    moved = under_moves(subject, ["saliency"], 0, profile)
+    moved = under_moves(subject, ["saliency"], 0)
     assert moved["correlation"]["saliency"][0]["value"] == pytest.approx(1)
     assert moved["under_share"]["saliency"][0]["chance"] == pytest.approx(
         (subject.density < 1).mean()
     )
-    values = explain(subject, "integrated_gradients", 0, profile).values
-    assert 0 < under_share(subject, values, profile)["value"] < 1
+    values = explain(subject, "integrated_gradients", 0).values
     curves = replacement(subject, {"integrated_gradients": values}, 0, [0.0, 0.5, 1.0])
     assert set(curves["deletion"]) == {
         "integrated_gradients", "densest first", "emptiest first", "random",
@@ -104,21 +112,23 @@ def test_every_check_gives_numbers(subject, profile):
     for table in curves["deletion"].values():
         np.testing.assert_allclose(table[:, 0], 0, atol=1e-6)
         np.testing.assert_allclose(table[:, 2], curves["insertion"]["random"][:, 0], atol=1e-5)
-    hidden = occlusion(subject, values, 0, profile, patch=8)
+    hidden = occlusion(subject, values, 0)
     assert hidden["patch"]["value"] > 0.5
-    assert sum(hidden["share"]) == pytest.approx(1)
-    rows = faithfulness(subject.some(3), methods, 0, profile)
+    assert min(e["value"] for e in hidden["density"].values()) > 0
+    rows = faithfulness(subject.some(3), methods, 0)
     assert [row["method"] for row in rows] == methods
     assert rows[1]["infidelity"] < 1
 
 
 def test_the_subject_of_a_run_is_what_it_was_trained_on(tiny_suite_dir, tmp_path, profile):
-    profile = profile.replace(data_dir=str(tiny_suite_dir), cuts=["none", "above:delta=0:clamp"])
-    shares = {}
-    for cut in profile.cuts:
-        run = Run("tiny", "Lite", cut, "lite", 1, tmp_path)
-        train_run(run, profile)
-    subject = load_subject(Run("tiny", "Lite", "none", "lite", 1, tmp_path), profile)
+    profile = profile.replace(
+        data_dir=str(tiny_suite_dir), suites=["Lite"], cuts=["none", "above:delta=0:clamp"],
+        controls=["white=1:none"],
+    )  # fmt: skip
+    for cut in (*profile.cuts, *profile.controls):
+        train_run(Run("tiny", "Lite", cut, "lite", 1, tmp_path), profile)
+    (subject,) = load_subjects(profile, tmp_path).values()
+    assert not subject.pretrained
     assert len(subject.x) == profile.attribution_maps
     np.testing.assert_allclose(
         subject.scaling.apply(subject.maps.copy()), subject.x[:, 0], rtol=1e-5
@@ -126,8 +136,9 @@ def test_the_subject_of_a_run_is_what_it_was_trained_on(tiny_suite_dir, tmp_path
     cut = load_subject(Run("tiny", "Lite", "above:delta=0:clamp", "lite", 1, tmp_path), profile)
     np.testing.assert_array_equal(cut.maps, subject.maps)  # without the cut
     assert not torch.equal(cut.x, subject.x)
-    shares["Lite", "Omega_m"] = np.ones_like(subject.maps)
-    rows = against_retraining({"Lite": subject}, shares, profile, tmp_path)
+    even = Attribution(np.ones_like(subject.maps), None, None)
+    found = {"Lite": {"Omega_m": {"integrated_gradients": even}}}
+    rows = against_retraining({"Lite": subject}, found)
     assert [row["cut"] for row in rows] == ["above:delta=0:clamp"]
     (row,) = rows
     assert row["chance"] == pytest.approx((subject.density > 1).mean())
@@ -141,8 +152,15 @@ def test_the_subject_of_a_run_is_what_it_was_trained_on(tiny_suite_dir, tmp_path
     expected = r2["none"] - r2["above:delta=0:clamp"]
     assert row["lost"]["Omega_m"]["value"] == pytest.approx(expected)
 
+    assert other_networks(subject) == ({}, ["shuffled labels", "seed 2"])  # neither was trained
+    levels, shares = summaries.noise_shares(subject)
+    noisy = load_subject(replace(subject.run, cut="white=1:none"), profile).few()
+    values = explain(noisy, "integrated_gradients", 0).values
+    assert levels == [1.0]
+    assert shares["void"][0]["Omega_m"] == region_shares(noisy, values)["void"]
 
-def test_rank_agreement_knows_order_and_doubt():
+
+def test_rank_agreement_follows_the_order_and_widens_with_the_errors():
     def row(share, lost, width):
         return {
             key: {"Omega_m": {"value": v, "low": v - width, "high": v + width}}
@@ -157,4 +175,79 @@ def test_rank_agreement_knows_order_and_doubt():
     doubtful = rank_agreement([row(*point, 0.5) for point in points], "Omega_m")
     assert doubtful["low"] < 0
     assert rank_agreement([], "Omega_m")["value"] is None
-    assert experiments.USUAL_BASELINE["integrated_gradients"] == "mean_log"
+
+
+def test_the_numbers_of_the_argument(subject):
+    found = {"Lite": summaries.explain_all(subject)}
+    subjects = {"Lite": subject}
+    where = summaries.summarise(subjects, found, region_shares)
+    for t, column in subject.targets.items():
+        values = explain(subject, "integrated_gradients", column, output="std").values
+        where["Lite"][t]["std"] = region_shares(subject, values)
+    edges = binned.octaves(25.0, GRID)
+    bands = summaries.summarise(
+        subjects,
+        found,
+        lambda s, values: binned.by_band(values, s.x[:, 0].numpy(), edges, *s.resampling),
+    )
+    numbers = summaries.argument_numbers(subjects, found, where, bands, [])
+    share = where["Lite"]["Omega_m"]["integrated_gradients"]["under-dense"]
+    assert numbers["interpretation_share_om"] == as_text(share)
+    assert numbers["interpretation_twin_share_s8"] == "not in this profile"
+    assert numbers["interpretation_retraining_om"] == "not defined"
+    assert numbers["interpretation_under_pixels"] == pytest.approx((subject.density < 1).mean())
+    assert (numbers["interpretation_maps"], numbers["interpretation_simulations"]) == (8, 8)
+
+    table = summaries.region_table(where, subject)
+    assert len(table) == 3 * 2 + 2 + 1
+    assert table.loc[("Lite", "Omega_m", "integrated_gradients"), "under-dense"] == as_text(share)
+    assert set(summaries.flat(bands)) >= {"Lite, Omega_m, saliency", "Lite, sigma_8, gradient_shap"}
+    shares, fractions = summaries.by_smoothing(subject, found["Lite"], [0.5, 1.0])
+    np.testing.assert_allclose(fractions.sum(1), 1)
+    assert as_text(as_estimate(shares["Omega_m"][0][0])) == numbers["interpretation_void_om"]
+
+    ledger = summaries.baseline_ledger(subject, found["Lite"])
+    assert list(ledger) == ["mean_log", "uniform", "void"]
+    assert ledger["mean_log"]["under_share"]["Omega_m"] == share
+
+
+def test_the_numbers_of_the_checks(subject):
+    few, methods = subject.few(), ["saliency", "integrated_gradients"]
+    found = {
+        t: {m: a.values for m, a in table.items()}
+        for t, table in summaries.explain_all(few).items()
+    }
+    rows = baseline_shares(few, found)
+    assert len(rows) == 2 * 6 * 2
+    assert rows["integrated_gradients", "mean_log", "Omega_m"]["rank correlation with the first"][
+        "value"
+    ] == pytest.approx(1)
+    under = {key: row["under-dense share"] for key, row in rows.items()}
+    others = {"shuffled labels": subject.network, "seed 2": subject.network}
+    targets = few.targets.items()
+    orders = {t: replacement(few, found[t], c, [0.0, 0.5, 1.0]) for t, c in targets}
+    numbers = summaries.check_numbers(
+        few,
+        {t: found[t]["saliency"] for t in found},
+        under,
+        {t: randomisation(few, methods, c, others) for t, c in targets},
+        {t: under_moves(few, methods, c) for t, c in targets},
+        {t: occlusion(few, found[t]["integrated_gradients"], c) for t, c in targets},
+        experiments.mean_distances(few, orders),
+        [0.0, 1.0],
+        {
+            "under-dense": [
+                {t: under["integrated_gradients", b, t] for t in found} for b in BASELINES
+            ]
+        },
+    )
+    assert numbers["interpretation_seeds_om"] == "1.00"  # the same network
+    assert numbers["interpretation_shuffled_s8"].startswith("1.00")
+    assert not numbers["interpretation_random_om"].startswith("1.00")
+    low, high = (float(numbers[f"interpretation_share_{end}_om"]) for end in ("low", "high"))
+    assert low < high
+    assert numbers["interpretation_noise_most_om"] != numbers["interpretation_noise_none_om"]
+    assert numbers["interpretation_noise_level"] == "1"
+    matrix = experiments.agreement(few, found["Omega_m"])
+    np.testing.assert_allclose(np.diag(matrix), 1)
+    assert matrix.shape == (5, 5)

@@ -15,6 +15,7 @@ NAMES = [
     "03_training",
     "04_tuning",
     "05_interpretation",
+    "05b_sanity_checks",
     "06_results",
     "07_validation",
 ]
@@ -39,7 +40,7 @@ def read(name):
     return jupytext.read(folder / f"{name}.ipynb"), jupytext.read(folder / f"{name}.py")
 
 
-def test_the_seven_pairs_and_nothing_else():
+def test_every_notebook_is_a_pair():
     found = sorted(path.name for path in (ROOT / "notebooks").glob("*.*"))
     assert found == sorted(f"{name}.{kind}" for name in NAMES for kind in ("ipynb", "py"))
 

@@ -91,8 +91,8 @@ def test_the_lines_of_the_argument_are_visible(name, lines):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
-def test_chapters_link_their_terms_and_end_with_what_made_them(path):
+def test_chapters_link_their_terms_and_end_with_their_provenance(path):
     cells = jupytext.read(path).cells
     terms = {term for _, text in texts(path) for term in re.findall(r"\{term\}`[^`]+`", text)}
     assert len(terms) >= 3, f"{path.name}: links {len(terms)} terms of the glossary"
-    assert cells[-2].source in ("## What made this page", "## Provenance")
+    assert cells[-2].source in ("## Provenance", "## What made this page")

@@ -327,10 +327,11 @@ def test_notebooks_show_a_network_that_was_trained_elsewhere(tmp_path):
 
     printed = execute("05_interpretation", tmp_path / "05.ipynb", **parameters)
     assert "3 test maps" in printed
+    execute("05b_sanity_checks", tmp_path / "05b.ipynb", **parameters)
     table = read_json(folder / "results" / "05_interpretation.json")
     assert (table["suite"], table["weights"]) == ("IllustrisTNG", "weights_41.pt")
     assert (run_folder / "metrics.json").stat().st_mtime_ns == judged  # not judged again
-    for pages in ("03.ipynb", "05.ipynb"):
+    for pages in ("03.ipynb", "05.ipynb", "05b.ipynb"):
         assert str(tmp_path / "cmd") not in "".join(
             str(cell.get("outputs", "")) for cell in nbformat.read(tmp_path / pages, 4).cells
         )

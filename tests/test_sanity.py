@@ -7,13 +7,13 @@ from test_attribution import Linear
 from torch import nn
 
 from cosmolib.interpretation.attribution import attribute, make_baseline
+from cosmolib.interpretation.occlusion import replacement_curve
 from cosmolib.interpretation.sanity_checks import (
     cascade,
     correlation,
     infidelity,
     moved_attributions,
     rank_correlation,
-    replacement_curve,
     sensitivity,
     transformations,
 )
@@ -66,7 +66,7 @@ def test_rank_correlation_is_of_absolute_values_and_a_map_each():
 
 # ----------------------------------------------------------------------------------- randomisation
 @pytest.mark.parametrize("name", ["lite", "k4s2", "o3"])
-def test_cascade_randomises_from_the_answer_to_the_input(name):
+def test_cascading_randomisation_goes_from_the_output_to_the_input(name):
     with seeded(1):
         trained = build_network(name, GRID, 2, 0.1, 2)
     with seeded(2):
@@ -123,7 +123,7 @@ def test_a_random_network_is_told_apart_from_a_trained_one():
     assert shares[2] < 0.5
 
 
-def test_other_networks_are_randomised_layer_by_layer():
+def test_networks_without_stages_are_randomised_layer_by_layer():
     network, fresh = (nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1)) for _ in "ab")
     assert [stage for stage, _ in cascade(network, fresh)] == ["2", "0"]
 

@@ -104,16 +104,16 @@ def test_bands_of_a_wave_and_of_noise():
     wave = np.cos(2 * np.pi * 4 * np.arange(32) / 32) * np.ones((30, 32, 32))  # mode 4 alone
     noise = rng.standard_normal((30, 32, 32))
     edges = np.array([0, 3, 6, 16, 30]) * 2 * np.pi / 25
-    found = by_band(wave, 0.5 * wave + 0.5 * noise, edges, simulations, 25.0, 100)
+    found = by_band(wave, 0.5 * wave + 0.5 * noise, edges, simulations, 100)
     np.testing.assert_allclose(found["share"][:, 0], [0, 1, 0, 0], atol=1e-9)
     assert found["coherence"][1, 0] > 0.8
     assert found["fraction"].sum() == pytest.approx(1)
     strength = rng.uniform(1, 100, 30)[:, None, None]  # a strong map counts no more than a weak one
-    found = by_band(strength * noise, noise, edges, simulations, 25.0, 100)
+    found = by_band(strength * noise, noise, edges, simulations, 100)
     np.testing.assert_allclose(found["share"][:, 0], found["fraction"], atol=0.03)
     np.testing.assert_allclose(found["field_share"], found["fraction"], atol=0.03)
     np.testing.assert_allclose(found["coherence"][:, 0], 1, atol=0.05)
-    other = by_band(-noise, np.roll(noise, 1, 0), edges, simulations, 25.0, 100)["coherence"]
+    other = by_band(-noise, np.roll(noise, 1, 0), edges, simulations, 100)["coherence"]
     assert (np.abs(other[:, 0]) < 0.2).all()
     np.testing.assert_allclose(
         by_band(-noise, noise, edges, simulations)["coherence"][:, 0], -1, atol=1e-3

@@ -5,7 +5,6 @@ from test_spectra import lognormal_maps
 
 from cosmolib.interpretation.cosmic_web import (
     VOID_RADII,
-    WEB_CLASSES,
     density_peaks,
     distance_to,
     void_centres,
@@ -125,7 +124,3 @@ def test_distance_is_periodic():
     dy, dx = (np.minimum((a - c) % 16, (c - a) % 16) for a, c in ((y, 1), (x, 15)))
     np.testing.assert_allclose(distance[0], 0.5 * np.hypot(dy, dx))
     assert np.isinf(distance[1]).all()
-
-
-def test_classes_have_names():
-    assert len(WEB_CLASSES) == 3

@@ -36,7 +36,10 @@ def test_one_training_per_run(name):
     runs += len(set(profile.attribution_seeds) - set(profile.seeds))
     assert int(counts["training_run"]) == runs
     assert counts["shuffled_run"] == "1"
-    for rule in ("data", "cuts", "training", "tuning", "interpretation", "results", "validation"):
+    for rule in (
+        "data", "cuts", "training", "tuning", "interpretation", "sanity_checks", "results",
+        "validation",
+    ):  # fmt: skip
         assert counts[rule] == "1"
     assert counts["stage"] == counts["html"] == "1"
 

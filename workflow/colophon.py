@@ -9,7 +9,7 @@ from cosmolib.study.profile import load_profile
 from cosmolib.study.provenance import provenance, short_commit, what_made
 from cosmolib.training.dataset import study_suite
 
-QUOTED = re.compile(r"notebooks/(\d\d_\w+)\.ipynb::")  # a glued number names its chapter
+QUOTED = re.compile(r"notebooks/(\d\d[a-z]?_\w+)\.ipynb::")  # a glued number names its chapter
 
 
 def write(profile, pages, root="runs"):
@@ -30,7 +30,7 @@ def write(profile, pages, root="runs"):
         lines = [text.rstrip(), "", "## What made this page", ""]
         lines.append(what_made([("Built", command, now)], data).rstrip())
         lines += [
-            f"- numbers of [{name[:2]} {name[3:]}](../notebooks/{name}.ipynb): commit "
+            f"- numbers of [{name.replace('_', ' ', 1)}](../notebooks/{name}.ipynb): commit "
             f"`{short_commit(made['git'])}`, {made['seconds'] or 0:.0f} seconds"
             for name, made in sorted(quoted.items())
         ]

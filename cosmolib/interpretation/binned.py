@@ -1,8 +1,8 @@
-"""Summaries of attributions: how much of them lies where, with error bars over simulations.
+"""Summaries of attributions by density, class, distance and scale, with intervals.
 
-What is summed is the absolute attribution of each pixel, relative to the mean pixel or to the whole
-of it, so that chance is 1 or the share of the pixels. Intervals hold 95 % and resample whole
-simulations: the maps of one are not independent.
+The absolute attribution of each pixel is summed, relative to the mean pixel or to the total, so
+that chance is 1 or the share of the pixels. The intervals are 95 % and resample whole simulations:
+the maps of one are not independent.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from cosmolib.interpretation.cosmic_web import WEB_CLASSES
 from cosmolib.training.scores import as_estimate, average, bootstrap
 
 
-def by_value(values, quantity, edges, simulations, n_bootstrap=1000, seed=0) -> dict:
-    """Sum attributions up in bins of a quantity that each pixel has: its density, a distance.
+def by_value(values, quantity, edges, simulations, n_bootstrap=1000) -> dict:
+    """Sum attributions in bins of a quantity of each pixel, such as its density or a distance.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def by_value(values, quantity, edges, simulations, n_bootstrap=1000, seed=0) -> 
     quantity : (n, N, N)
         In the units of `edges`.
     edges : (nb + 1,)
-        Ascending; a bin holds its lower edge. Pixels outside belong to no bin, but to the totals.
+        Ascending; a bin holds its lower edge. Pixels outside count in the totals only.
     simulations : (n,) int
         Simulation of each map.
 
@@ -41,11 +41,11 @@ def by_value(values, quantity, edges, simulations, n_bootstrap=1000, seed=0) -> 
     edges = _ascending(edges)
     quantity, _ = checked_maps(quantity, "quantity", infinite=True)  # as a distance to nothing
     bins = np.searchsorted(edges, quantity, side="right") - 1  # -1 and nb lie outside
-    found = _by_bin(values, bins, len(edges) - 1, simulations, n_bootstrap, seed)
+    found = _by_bin(values, bins, len(edges) - 1, simulations, n_bootstrap)
     return {"edges": edges, **found}
 
 
-def by_class(values, classes, simulations, n_bootstrap=1000, seed=0) -> dict:
+def by_class(values, classes, simulations, n_bootstrap=1000) -> dict:
     """Sum attributions by class of the cosmic web, see `cosmic_web.WEB_CLASSES`.
 
     Parameters
@@ -60,11 +60,11 @@ def by_class(values, classes, simulations, n_bootstrap=1000, seed=0) -> dict:
     dict
         ``names`` and, for each class, what `by_value` gives for a bin.
     """
-    found = _by_bin(values, classes, len(WEB_CLASSES), simulations, n_bootstrap, seed)
+    found = _by_bin(values, classes, len(WEB_CLASSES), simulations, n_bootstrap)
     return {"names": WEB_CLASSES, **found}
 
 
-def over_to_under(values, overdensity, simulations, n_bootstrap=1000, seed=0) -> dict:
+def over_to_under(values, overdensity, simulations, n_bootstrap=1000) -> dict:
     """Compare overdense (delta >= 0) with underdense pixels.
 
     Parameters
@@ -91,17 +91,13 @@ def over_to_under(values, overdensity, simulations, n_bootstrap=1000, seed=0) ->
         total = weights @ absolute
         return total[..., 0] / total.sum(-1)
 
-    result = {}
-    for key, statistic in (("over_to_under_per_pixel", ratio), ("under_share", share)):
-        with np.errstate(divide="ignore", invalid="ignore"):
-            value = statistic(*sums, weights=np.ones((1, len(bins))))[0]
-            low, high = bootstrap(statistic, sums, simulations, n_bootstrap, seed)
-        ends = {"value": value, "low": low, "high": high}
-        result[key] = {end: float(x) if np.isfinite(x) else None for end, x in ends.items()}
-    return result
+    return {
+        key: as_estimate(_with_interval(statistic, sums, simulations, n_bootstrap))
+        for key, statistic in (("over_to_under_per_pixel", ratio), ("under_share", share))
+    }
 
 
-def region_share(values, inside, simulations, n_bootstrap=1000, seed=0) -> dict:
+def region_share(values, inside, simulations, n_bootstrap=1000) -> dict:
     """Share of the absolute attribution that lies in some pixels, as an estimate.
 
     Parameters
@@ -115,7 +111,7 @@ def region_share(values, inside, simulations, n_bootstrap=1000, seed=0) -> dict:
     dict
         ``value``, ``low``, ``high``; and ``chance``: the share of the pixels.
     """
-    found = _by_bin(values, inside, 2, simulations, n_bootstrap, seed)
+    found = _by_bin(values, inside, 2, simulations, n_bootstrap)
     return as_estimate(found["share"][1]) | {"chance": float(found["fraction"][1])}
 
 
@@ -133,7 +129,7 @@ def region_sums(values, regions) -> np.ndarray:
     return _sums(values, regions, int(regions.max()) + 1)[1][:, :-1]
 
 
-def by_band(values, field, edges, simulations, box_size=BOX_SIZE, n_bootstrap=1000, seed=0) -> dict:
+def by_band(values, field, edges, simulations, n_bootstrap=1000, box_size=BOX_SIZE) -> dict:
     """Power of attribution maps by Fourier band, and their coherence with the field.
 
     Parameters
@@ -173,10 +169,8 @@ def by_band(values, field, edges, simulations, box_size=BOX_SIZE, n_bootstrap=10
         both = np.stack([a / a[:, -1:], x / np.sqrt(a * f)], -1)  # (S, nb + 1, 2)
         return np.where((a > 0)[..., None], both, np.nan)[:, :-1]
 
-    with np.errstate(divide="ignore", invalid="ignore"):
-        value = statistic(own, of_field, cross, weights=np.ones((1, len(own))))[0]
-        low, high = bootstrap(statistic, (own, of_field, cross), simulations, n_bootstrap, seed)
-    found = np.stack([value, low, high], -1)  # (nb, 2, 3)
+    tables = own, of_field, cross
+    found = _with_interval(statistic, tables, simulations, n_bootstrap)  # (nb, 2, 3)
     summed = of_field.sum(0)
     return {
         "edges": edges,
@@ -187,15 +181,30 @@ def by_band(values, field, edges, simulations, box_size=BOX_SIZE, n_bootstrap=10
     }
 
 
-def mean_estimate(values, simulations, n_bootstrap=1000, seed=0) -> dict:
-    """Mean of one number a map, as an estimate; maps without the number (NaN) do not count."""
+def octaves(box_size: float, grid: int) -> np.ndarray:
+    """Edges of bands of wavenumber, each twice the one before, up to the corner [h/Mpc]."""
+    edges = np.array([0, *2.0 ** np.arange(-1, 7)]) * 25 / box_size
+    corner = 2 * np.pi / box_size * grid / 2**0.5
+    return np.append(edges[edges < corner], 1.01 * corner).round(2)
+
+
+def mean_estimate(values, simulations, n_bootstrap=1000) -> dict:
+    """Mean over maps of one number per map, as an estimate; NaN are left out."""
     values = np.asarray(values, float)
     known = np.isfinite(values)
     if not known.any():
         return as_estimate([np.nan] * 3)
     values, simulations = values[known][:, None], np.asarray(simulations)[known]
-    low, high = bootstrap(average, [values], simulations, n_bootstrap, seed)
+    low, high = bootstrap(average, [values], simulations, n_bootstrap)
     return as_estimate([values.mean(), low[0], high[0]])
+
+
+def _with_interval(statistic, tables, simulations, n_bootstrap):
+    """Value, low and high of a statistic of `scores.bootstrap`, along a new last axis."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = statistic(*tables, weights=np.ones((1, len(tables[0]))))[0]
+        low, high = bootstrap(statistic, tables, simulations, n_bootstrap)
+    return np.stack([value, low, high], -1)
 
 
 def _sums(values, bins, n_bins):
@@ -218,7 +227,7 @@ def _sums(values, bins, n_bins):
     ]
 
 
-def _by_bin(values, bins, n_bins, simulations, n_bootstrap, seed):
+def _by_bin(values, bins, n_bins, simulations, n_bootstrap):
     absolute, signed, count = _sums(values, bins, n_bins)
 
     def statistic(absolute, signed, count, weights):
@@ -228,11 +237,8 @@ def _by_bin(values, bins, n_bins, simulations, n_bootstrap, seed):
         per_bin = np.stack([a / c / mean, s / c / mean, a / total], -1)  # (S, nb + 1, 3)
         return per_bin[:, :-1]
 
-    tables = (absolute, signed, count)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        value = statistic(*tables, weights=np.ones((1, len(absolute))))[0]
-        low, high = bootstrap(statistic, tables, simulations, n_bootstrap, seed)
-    found = np.stack([value, low, high], -1)  # (nb, 3 summaries, 3)
+    tables = absolute, signed, count
+    found = _with_interval(statistic, tables, simulations, n_bootstrap)  # (nb, 3, 3)
     return {
         "fraction": count.sum(0)[:-1] / count.sum(),
         "per_pixel": found[:, 0],

@@ -1,9 +1,8 @@
-"""The cosmic web of a map: its classes, its density peaks, its voids, and the way to them.
+"""The cosmic web of a map: classes, density peaks, voids, and distances to them.
 
 All functions take maps (N, N), (n, N, N) or (n, 1, N, N) of surface density [(Msun/h)/(Mpc/h)^2] of
-periodic boxes, as `cosmolib.data.arrays.checked_maps` checks them. What they find are structures of
-a slab seen in projection, not those of the 3-D web: a "void" is where the slab is empty, whatever
-lies in front of it and behind.
+periodic boxes. The structures are those of a slab seen in projection, not of the 3-D web: a "void"
+is where the slab is empty, whatever lies in front of it or behind.
 """
 
 import numpy as np

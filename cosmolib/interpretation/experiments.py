@@ -1,15 +1,12 @@
-"""What chapter 05 asks of a trained network, put together: one subject, many questions.
+"""Experiments on a subject: sanity checks of its attributions, and comparison with retraining.
 
-A `Subject` is a network with the test maps that it explains. The functions below bring attributions
-(`attribution`), checks (`sanity`) and summaries (`summaries`) to it and return plain estimates,
+Every function takes a `cosmolib.interpretation.subject.Subject` and returns plain estimates,
 ``{"value", "low", "high"}`` with 95 % intervals over simulations.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,237 +14,157 @@ from scipy.stats import spearmanr
 
 from cosmolib.cuts.apply import cut_mask
 from cosmolib.cuts.grammar import Cut
-from cosmolib.data.cmd_format import MAPS_PER_SIMULATION
-from cosmolib.data.scaling import Scaling
-from cosmolib.data.suites import map_indices
-from cosmolib.interpretation import sanity_checks
-from cosmolib.interpretation.attribution import (
-    Attribution,
-    attribute,
-    make_baseline,
-    occlude,
-    patches,
-    takes_baseline,
-)
-from cosmolib.interpretation.binned import mean_estimate, over_to_under, region_share, region_sums
-from cosmolib.interpretation.cosmic_web import web_classes
-from cosmolib.study.profile import Profile
-from cosmolib.study.run import Run
-from cosmolib.training.dataset import cut_maps, study_split, study_suite
+from cosmolib.interpretation import binned, sanity_checks
+from cosmolib.interpretation.attribution import BASELINES, METHODS, attribute, make_baseline
+from cosmolib.interpretation.occlusion import occlude, patches, replacement_curve
+from cosmolib.interpretation.subject import USUAL_BASELINE, Subject, explain, options_of
 from cosmolib.training.fit import seeded
 from cosmolib.training.networks import build_network
 from cosmolib.training.predictions import read_predictions
 from cosmolib.training.run import load_run
 from cosmolib.training.scores import as_estimate, r2_of
 
-USUAL_BASELINE = {"integrated_gradients": "mean_log", "gradient_shap": "training"}
-SMOOTHING = 0.3  # noise of SmoothGrad, in standard deviations of the log-density
-N_TRAINING_MAPS = 64  # that baselines are taken from
+FRESH_SEED = 2**31 - 1  # of the random weights: no training has it
 
 
-@dataclass(eq=False)
-class Subject:
-    """A network, and the test maps that it explains."""
+def region_shares(subject: Subject, values) -> dict:
+    """Estimate the shares of an attribution in under-dense pixels, voids and halos.
 
-    name: str  # of the suite
-    network: torch.nn.Module
-    scaling: Scaling
-    network_config: dict  # arguments of `cosmolib.training.networks.build_network`
-    maps: np.ndarray  # (n, N, N) without noise [(Msun/h)/(Mpc/h)^2]
-    x: torch.Tensor  # (n, 1, N, N) as the network sees them
-    train_x: torch.Tensor  # (m, 1, N, N) some of the training maps
-    chosen: np.ndarray  # (n,) places of the maps in the suite
-    params: np.ndarray  # (n, 6) of their simulations
-    box_size: float  # [Mpc/h]
-
-    @property
-    def simulations(self) -> np.ndarray:
-        """Simulation of each map, (n,)."""
-        return self.chosen // MAPS_PER_SIMULATION
-
-    @cached_property
-    def density(self) -> np.ndarray:
-        """1 + delta of each map, of its own mean, (n, N, N)."""
-        return self.maps / self.maps.mean((1, 2), keepdims=True, dtype=float)
-
-    @cached_property
-    def classes(self) -> np.ndarray:
-        """Cosmic-web class of each pixel, (n, N, N)."""
-        return web_classes(self.maps, self.box_size)
-
-    def some(self, count: int) -> Subject:
-        """Return the same with about `count` of the maps, spread over the simulations."""
-        part = spread(len(self.maps), count)
-        fields = {name: getattr(self, name)[part] for name in ("maps", "x", "chosen", "params")}
-        return replace(self, **fields)
-
-
-def spread(total: int, count: int) -> np.ndarray:
-    """Return `count` of `total` places at equal distances, fewer where there are fewer."""
-    return np.unique(np.linspace(0, total - 1, count).round().astype(int))
-
-
-def load_subject(run: Run, profile: Profile) -> Subject:
-    """Load a complete run's network and the test maps of its suite that a profile explains.
-
-    The maps are the same places in every suite and for every cut; the network sees them as its cut
-    leaves them.
-
-    Raises
-    ------
-    ValueError
-        The run is not complete.
+    Returns
+    -------
+    dict
+        ``ratio``: over- to under-dense, per pixel; ``under-dense``, ``void`` and ``halo``: shares.
     """
-    network, scaling, config = load_run(run)
-    suite = study_suite(run.suite, profile)
-    split = study_split(suite, profile)
-    test, train = map_indices(split.test), map_indices(split.train)
-    chosen = test[spread(len(test), profile.attribution_maps)]
-    some = train[spread(len(train), N_TRAINING_MAPS)]
-
-    def scaled(maps):
-        seen = cut_maps(suite, maps, run.cut, config["value_range"])
-        return torch.from_numpy(scaling.apply(seen))[:, None]
-
-    return Subject(
-        name=run.suite,
-        network=network,
-        scaling=scaling,
-        network_config=config["network"],
-        maps=np.array(suite.maps[chosen]),
-        x=scaled(chosen),
-        train_x=scaled(some),
-        chosen=chosen,
-        params=suite.params[chosen // MAPS_PER_SIMULATION],
-        box_size=suite.box_size,
-    )
-
-
-def baseline_of(subject: Subject, method: str, name: str | None = None) -> torch.Tensor | None:
-    """Return a baseline as a method takes it, by default its usual one; None for gradients.
-
-    All but GradientSHAP take one map of a distribution for each map, in turn.
-    """
-    if not takes_baseline(method):
-        return None
-    name = name or USUAL_BASELINE.get(method, "mean_log")
-    baseline = make_baseline(
-        name, subject.x, scaling=subject.scaling, train_x=subject.train_x, seed=1
-    )
-    if method != "gradient_shap" and name == "training":
-        return baseline[torch.arange(len(subject.x)) % len(baseline)]
-    return baseline
-
-
-def options_of(method: str, profile: Profile) -> dict:
-    """Settings of a method in a profile, as `attribute` takes them."""
+    sides = binned.over_to_under(values, subject.density - 1, *subject.resampling)
+    web = binned.by_class(values, subject.classes, *subject.resampling)["share"]
     return {
-        "saliency": {},
-        "smooth_grad": {"n_samples": profile.shap_samples, "stdevs": SMOOTHING},
-        "integrated_gradients": {"n_steps": profile.ig_steps},
-        "gradient_shap": {"n_samples": profile.shap_samples},
-    }.get(method, {"n_steps": profile.ig_steps, "n_samples": profile.shap_samples})
+        "ratio": sides["over_to_under_per_pixel"],
+        "under-dense": sides["under_share"],
+        "void": as_estimate(web[0]),
+        "halo": as_estimate(web[2]),
+    }
 
 
-def explain(
-    subject: Subject,
-    method: str,
-    target: int,
-    profile: Profile,
-    baseline: str | None = None,
-    output: str = "mean",
-) -> Attribution:
-    """Attribute an output of the subject's network to its maps, with a profile's settings.
-
-    Integrated Gradients raise their steps until a map is complete to the profile's tolerance.
-    """
-    options = options_of(method, profile)
-    if method == "integrated_gradients":
-        options["tolerance"] = profile.ig_tolerance
-    return attribute(
-        subject.network, subject.x, method, target,
-        output=output, baseline=baseline_of(subject, method, baseline), **options,
-    )  # fmt: skip
+def other_networks(subject: Subject) -> tuple[dict[str, torch.nn.Module], list[str]]:
+    """Load the networks of shuffled labels and of other seeds, by label; list those missing."""
+    run, profile = subject.run, subject.profile
+    runs = {"shuffled labels": replace(run, profile=profile.shuffled.name)}
+    runs |= {f"seed {n}": replace(run, seed=n) for n in profile.attribution_seeds if n != run.seed}
+    networks = {
+        label: load_run(other)[0]
+        for label, other in runs.items()
+        if other.complete and not subject.pretrained
+    }
+    return networks, [label for label in runs if label not in networks]
 
 
-# --------------------------------------------------------------------------------------------------
-# Checks
-# --------------------------------------------------------------------------------------------------
-FRESH_SEED = 2**31 - 1  # of weights to compare with: no training has it
-
-
-def randomisation(subject: Subject, methods, target: int, profile: Profile, others: dict) -> dict:
-    """Compare attributions with those of the network randomised from the top, and of others.
+def randomisation(subject: Subject, methods, target: int, others: dict) -> dict:
+    """Compare attributions with those of the network under cascading randomisation, and of others.
 
     Parameters
     ----------
     subject : Subject
     methods : sequence of str
     target : int
-    profile : Profile
     others : dict of str to torch.nn.Module
-        More networks to compare with: of other seeds, or of shuffled labels.
+        More networks to compare with, see `other_networks`.
 
     Returns
     -------
     dict
-        ``stages``: what was randomised last, then the names of the others; ``rank`` and ``signed``:
-        {method: one estimate each} of `sanity_checks.rank_correlation` and
+        ``stages``: the stage randomised last, then the names of the others; ``rank`` and
+        ``signed``: {method: one estimate per stage} of `sanity_checks.rank_correlation` and
         `sanity_checks.correlation`.
     """
     with seeded(FRESH_SEED):
         fresh = build_network(**subject.network_config)
-    networks = [*sanity_checks.cascade(subject.network, fresh), *others.items()]
+    networks = dict(sanity_checks.cascade(subject.network, fresh)) | others
     found = {
-        "stages": [name for name, _ in networks],
+        "stages": list(networks),
         "rank": {m: [] for m in methods},
         "signed": {m: [] for m in methods},
     }
-    numbers = subject.simulations, profile.bootstrap_samples
     for method in methods:
-        options = options_of(method, profile) | {"baseline": baseline_of(subject, method)}
+        options = options_of(subject, method)
         first = attribute(subject.network, subject.x, method, target, **options).values
-        for _, network in networks:
+        for network in networks.values():
             values = attribute(network, subject.x, method, target, **options).values
             for key, likeness in (
                 ("rank", sanity_checks.rank_correlation),
                 ("signed", sanity_checks.correlation),
             ):
-                found[key][method].append(mean_estimate(likeness(first, values), *numbers))
+                likenesses = likeness(first, values)
+                found[key][method].append(subject.estimate(likenesses))
     return found
 
 
-def under_moves(subject: Subject, methods, target: int, profile: Profile) -> dict:
-    """Turn, mirror and shift the maps: do attributions follow, and does the answer stay?
+def baseline_shares(subject: Subject, found: dict) -> dict:
+    """Estimate shares of the path methods' attributions under each baseline.
+
+    Parameters
+    ----------
+    subject : Subject
+    found : dict
+        Attributions (n, N, N) by parameter and method, with each method's usual baseline.
 
     Returns
     -------
     dict
-        ``names`` of the transformations; ``correlation`` and ``under_share``: {method: an estimate
-        each}, of the attribution with the unmoved one, and its under-dense share; ``averaged``:
-        {method: the under-dense share of the mean over all transformations}; ``values``: {method:
-        that mean itself (n, N, N)}.
+        By method, baseline and parameter: the shares of under-dense pixels and voids, and the mean
+        rank correlation with the attribution of the first baseline.
     """
-    found = {"names": [], "correlation": {}, "under_share": {}, "averaged": {}, "values": {}}
-    numbers = subject.simulations, profile.bootstrap_samples
+    rows = {}
+    for target, column in subject.targets.items():
+        for method in METHODS[1:]:
+            tables = {
+                name: found[target][method]
+                if name == USUAL_BASELINE[method]
+                else explain(subject, method, column, name).values
+                for name in BASELINES
+            }
+            for name, values in tables.items():
+                shares = region_shares(subject, values)
+                likeness = sanity_checks.rank_correlation(values, tables["mean_log"])
+                rows[method, name, target] = {
+                    "under-dense share": shares["under-dense"],
+                    "void share": shares["void"],
+                    "rank correlation with the first": subject.estimate(likeness),
+                }
+    return rows
+
+
+def agreement(subject: Subject, attributions: dict) -> np.ndarray:
+    """Mean rank correlation of all pairs of attributions, the density and the |log-density|."""
+    tables = [*attributions.values(), subject.maps, subject.x[:, 0].numpy()]
+    return np.array(
+        [[np.nanmean(sanity_checks.rank_correlation(a, b)) for b in tables] for a in tables]
+    )
+
+
+def under_moves(subject: Subject, methods, target: int) -> dict:
+    """Turn, mirror and shift the maps, attribute, and move the attributions back.
+
+    Returns
+    -------
+    dict
+        ``names`` of the transformations; ``correlation`` and ``under_share``: {method: one estimate
+        per transformation}, of the attribution with the unmoved one, and its under-dense share;
+        ``averaged``: {method: the under-dense share of the mean over all transformations}.
+    """
+    found = {"names": [], "correlation": {}, "under_share": {}, "averaged": {}}
     inside = subject.density < 1
     for method in methods:
-        options = options_of(method, profile) | {"baseline": baseline_of(subject, method)}
         moved = sanity_checks.moved_attributions(
-            subject.network, subject.x, method, target, **options
+            subject.network, subject.x, method, target, **options_of(subject, method)
         )
         found["names"] = list(moved)
         first = next(iter(moved.values()))
         found["correlation"][method] = [
-            mean_estimate(sanity_checks.correlation(values, first), *numbers)
-            for values in moved.values()
+            subject.estimate(sanity_checks.correlation(values, first)) for values in moved.values()
         ]
-        found["under_share"][method] = [
-            region_share(values, inside, *numbers) for values in moved.values()
-        ]
+        found["under_share"][method] = [subject.share(values, inside) for values in moved.values()]
         mean = np.mean(list(moved.values()), axis=0)
-        found["averaged"][method] = region_share(mean, inside, *numbers)
-        found["values"][method] = mean
+        found["averaged"][method] = subject.share(mean, inside)
     return found
 
 
@@ -264,8 +181,8 @@ def replacement(subject: Subject, attributions: dict, target: int, fractions) ->
     Returns
     -------
     dict
-        ``deletion`` and ``insertion``: {order: (n, F)} of `sanity_checks.replacement_curve`, from
-        and to the mean log-density.
+        ``deletion`` and ``insertion``: {order: (n, F)} of `occlusion.replacement_curve`, to and
+        from the mean log-density.
     """
     random = np.random.default_rng(0).random(subject.maps.shape)
     orders = {name: np.abs(values) for name, values in attributions.items()}
@@ -273,7 +190,7 @@ def replacement(subject: Subject, attributions: dict, target: int, fractions) ->
     baseline = make_baseline("mean_log", subject.x)
     return {
         key: {
-            name: sanity_checks.replacement_curve(
+            name: replacement_curve(
                 subject.network, subject.x, order, target,
                 baseline=baseline, fractions=fractions, insertion=insertion,
             )
@@ -283,8 +200,18 @@ def replacement(subject: Subject, attributions: dict, target: int, fractions) ->
     }  # fmt: skip
 
 
-def occlusion(subject: Subject, values, target: int, profile: Profile, patch: int) -> dict:
-    """Compare attributions with what hiding regions does, region by region.
+def mean_distances(subject: Subject, orders: dict) -> dict:
+    """Average the curves of `replacement` over the fractions, estimates by all their keys."""
+    return {
+        (target, key, order): subject.estimate(values.mean(1))
+        for target, tables in orders.items()
+        for key, curves in tables.items()
+        for order, values in curves.items()
+    }
+
+
+def occlusion(subject: Subject, values, target: int) -> dict:
+    """Compare attributions with the effect of hiding regions, region by region.
 
     Parameters
     ----------
@@ -292,63 +219,57 @@ def occlusion(subject: Subject, values, target: int, profile: Profile, patch: in
     values : (n, N, N)
         Attributions with the mean log-density as baseline, which hides the regions as well.
     target : int
-    profile : Profile
-    patch : int
-        Side of the patches [pixels].
 
     Returns
     -------
     dict
-        ``patch``: mean correlation over patches, map by map; ``class``: {web class: correlation
-        over maps} of summed attribution and of the change by hiding; ``share``: (3,) the classes'
-        share of the mean absolute change, ``density``: {"over", "under"} the mean absolute change
-        by hiding all over- or under-dense pixels. Estimates, but for ``class`` and ``share``.
+        ``patch``: mean correlation over 8 x 8 patches of a map, an estimate; ``class``: per web
+        class the correlation over maps of its summed attribution and the change by hiding it;
+        ``density``: {"under", "over"}: mean absolute change by hiding all such pixels, estimates.
     """
-    numbers = subject.simulations, profile.bootstrap_samples
     baseline = make_baseline("mean_log", subject.x)
-    squares = patches(subject.x.shape[-1], patch)
-    hidden = occlude(subject.network, subject.x, squares, target, baseline=baseline)
-    summed = region_sums(values, squares)
-    likeness = sanity_checks.correlation(hidden[:, None], summed[:, None])
-    by_class = occlude(subject.network, subject.x, subject.classes, target, baseline=baseline)
-    sums = region_sums(values, subject.classes)
-    sides = (subject.density >= 1).astype(int)
-    by_side = np.abs(occlude(subject.network, subject.x, sides, target, baseline=baseline))
-    change = np.abs(by_class).mean(0)
+
+    def hide(regions):
+        return occlude(subject.network, subject.x, regions, target, baseline=baseline)
+
+    grid = subject.x.shape[-1]
+    squares, sides = patches(grid, grid // 8), (subject.density >= 1).astype(int)
+    likeness = sanity_checks.correlation(
+        hide(squares)[:, None], binned.region_sums(values, squares)[:, None]
+    )
+    classes = zip(
+        hide(subject.classes).T, binned.region_sums(values, subject.classes).T, strict=True
+    )
+    by_side = np.abs(hide(sides))
     return {
-        "patch": mean_estimate(likeness, *numbers),
-        "class": [float(np.corrcoef(a, b)[0, 1]) for a, b in zip(by_class.T, sums.T, strict=True)],
-        "share": (change / change.sum()).tolist(),
+        "patch": subject.estimate(likeness),
+        "class": [float(np.corrcoef(a, b)[0, 1]) for a, b in classes],
         "density": {
-            name: mean_estimate(by_side[:, side], *numbers)
-            for side, name in enumerate(("under", "over"))
+            name: subject.estimate(by_side[:, side]) for side, name in enumerate(("under", "over"))
         },
     }
 
 
-def faithfulness(subject: Subject, methods, target: int, profile: Profile) -> list[dict]:
-    """Infidelity and sensitivity of each method, as medians over maps.
+def faithfulness(subject: Subject, methods, target: int) -> list[dict]:
+    """Measure infidelity and sensitivity of each method, as medians over maps.
 
     Returns
     -------
     list of dict
         ``method``, ``infidelity`` (of hidden patches, relative to an attribution of zero) and
-        ``sensitivity`` (relative change under noise of 0.02).
+        ``sensitivity`` (relative change under noise of `sanity_checks.NOISE_RADIUS`).
     """
     rows, few = [], subject.some(16)
     hiding = make_baseline("mean_log", subject.x)
+    patch = max(2, subject.x.shape[-1] // 8)
     for method in methods:
-        options = options_of(method, profile)
-        values = attribute(
-            subject.network, subject.x, method, target,
-            baseline=baseline_of(subject, method), **options,
-        ).values  # fmt: skip
+        options = options_of(subject, method)
+        values = attribute(subject.network, subject.x, method, target, **options).values
         infidelity = sanity_checks.infidelity(
-            subject.network, subject.x, values, method, target,
-            baseline=hiding, patch=max(2, subject.x.shape[-1] // 8),
-        )  # fmt: skip
+            subject.network, subject.x, values, method, target, baseline=hiding, patch=patch
+        )
         sensitivity = sanity_checks.sensitivity(
-            few.network, few.x, method, target, baseline=baseline_of(few, method), **options
+            few.network, few.x, method, target, **options_of(few, method)
         )
         rows.append(
             {
@@ -360,57 +281,42 @@ def faithfulness(subject: Subject, methods, target: int, profile: Profile) -> li
     return rows
 
 
-def under_share(subject: Subject, values, profile: Profile) -> dict:
-    """Share of the absolute attribution in under-dense pixels, as an estimate."""
-    numbers = subject.simulations, profile.bootstrap_samples
-    return over_to_under(values, subject.density - 1, *numbers)["under_share"]
-
-
-# --------------------------------------------------------------------------------------------------
-# The link to retraining
-# --------------------------------------------------------------------------------------------------
-def against_retraining(
-    subjects: dict, values: dict, profile: Profile, runs_dir: str | Path
-) -> list[dict]:
-    """Attribution share of the pixels that a cut hides, beside the R2 that retraining loses.
+def against_retraining(subjects: dict[str, Subject], found: dict) -> list[dict]:
+    """Compare the attribution share of the pixels that a cut hides with the R2 that it costs.
 
     Parameters
     ----------
     subjects : dict of str to Subject
         By suite.
-    values : dict of (str, str) to (n, N, N)
-        Attributions by suite and parameter.
-    profile : Profile
-    runs_dir : path
+    found : dict
+        `explain_all` of each; Integrated Gradients are used.
 
     Returns
     -------
     list of dict
-        A row a suite and density cut whose runs are complete: ``suite``, ``cut``, ``chance`` (the
+        A row per suite and density cut whose runs are complete: ``suite``, ``cut``, ``chance`` (the
         share of the pixels), ``share`` and ``lost`` (estimates by parameter).
     """
     rows = []
     for name, subject in subjects.items():
-        numbers = subject.simulations, profile.bootstrap_samples
-        for text in profile.cuts:
+        for text in subject.profile.cuts:
             cut = Cut.parse(text)
-            pair = [_predictions(profile, name, c, runs_dir) for c in ("none", text)]
+            pair = [_predictions(subject, c) for c in ("none", text)]
             if cut.kind not in ("above", "below") or cut.control or not all(pair):
                 continue
             hidden = cut_mask(subject.maps, cut)
             shares = {
-                target: region_share(table, hidden, *numbers)
-                for (suite, target), table in values.items()
-                if suite == name
+                t: subject.share(methods["integrated_gradients"].values, hidden)
+                for t, methods in found[name].items()
             }
-            lost = r2_of(*pair, n_bootstrap=profile.bootstrap_samples)
+            lost = r2_of(*pair, n_bootstrap=subject.profile.bootstrap_samples)
             rows.append(
                 {
                     "suite": name,
                     "cut": text,
                     "chance": float(hidden.mean()),
                     "share": shares,
-                    "lost": {target: lost[target] for target in shares},
+                    "lost": {t: lost[t] for t in shares},
                 }
             )
     return rows
@@ -433,11 +339,11 @@ def rank_agreement(rows: list[dict], parameter: str) -> dict:
     )
     rng = np.random.default_rng(0)
     drawn = value + (high - low) / 3.92 * rng.standard_normal((1000, *value.shape))
-    spread_ = [spearmanr(*points.T).statistic for points in drawn]
-    return as_estimate([spearmanr(*value.T).statistic, *np.nanpercentile(spread_, (2.5, 97.5))])
+    spread = [spearmanr(*points.T).statistic for points in drawn]
+    return as_estimate([spearmanr(*value.T).statistic, *np.nanpercentile(spread, (2.5, 97.5))])
 
 
-def _predictions(profile, suite, cut, runs_dir):
-    """Test predictions of the complete runs of a case, one a seed."""
-    runs = [Run(profile.name, suite, cut, profile.architecture, s, runs_dir) for s in profile.seeds]
+def _predictions(subject, cut):
+    """Test predictions of the complete runs of a cut, one per seed."""
+    runs = [replace(subject.run, cut=cut, seed=seed) for seed in subject.profile.seeds]
     return [read_predictions(run.path("predictions.npz")) for run in runs if run.complete]

@@ -1,14 +1,15 @@
-"""Sanity checks of attributions: does a map of them tell of the network, or only of the picture?
+"""Sanity checks of attributions: do they depend on what the network learnt, or only on the map?
 
-An attribution that looks right need not be. Each check has a number that a bad method would fail:
+Each check is a number that a bad method would fail:
 
-- *Randomisation* (Adebayo et al., arXiv:1810.03292): a network with random weights, or trained on
-  shuffled labels, has learnt nothing; its attributions should not resemble those of a trained one.
+- *Cascading randomisation* (Adebayo et al., arXiv:1810.03292): a network with random weights, or
+  trained on shuffled labels, has learnt nothing; its attributions should not resemble those of a
+  trained one.
 - *Equivariance*: a turned, mirrored or shifted map should give the same attributions, moved alike.
-- *Deletion and insertion* (Petsiuk et al., arXiv:1806.07421): hiding the pixels of the largest
-  attribution first should move the prediction faster than hiding pixels at random, or the densest.
-- *Infidelity and sensitivity* (Yeh et al., arXiv:1901.09392): does the attribution of a patch say
-  what hiding it does, and how far does it move under noise that a reader cannot see?
+- *Infidelity and sensitivity* (Yeh et al., arXiv:1901.09392): does the attribution of a patch equal
+  the effect of hiding it, and how much does it change under noise that a reader cannot see?
+
+Deletion, insertion and occlusion are in `occlusion`.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from cosmolib.data.arrays import checked_maps, checked_numbers
-from cosmolib.interpretation.attribution import OUTPUTS, attribute, takes_baseline
+from cosmolib.data.arrays import checked_numbers
+from cosmolib.interpretation.attribution import attribute, takes_baseline
 from cosmolib.training.dataset import network_inputs
 from cosmolib.training.fit import seeded
 from cosmolib.training.networks import fused
@@ -66,26 +67,23 @@ def _correlation(a, b):
         return (a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))
 
 
-# --------------------------------------------------------------------------------------------------
-# Randomisation
-# --------------------------------------------------------------------------------------------------
 def cascade(
     network: torch.nn.Module, fresh: torch.nn.Module
 ) -> Iterator[tuple[str, torch.nn.Module]]:
-    """Randomise a trained network from its answer down to its input, stage by stage.
+    """Randomise a trained network from its output down to its input, stage by stage.
 
     Parameters
     ----------
     network, fresh : torch.nn.Module
-        Trained, and of the same architecture with its initial weights. Both are left as they are.
+        Trained, and of the same architecture with initial weights. Neither is changed.
 
     Yields
     ------
     name : str
-        Stage that was randomised last; all that come after it are random as well. The stages are
+        Stage that was randomised last; all later ones are random as well. The stages are
         `MomentNetwork.stages`, or the single layers of any other network.
     network : torch.nn.Module
-        A copy of its own.
+        A separate copy.
     """
     names = getattr(network, "stages", None) or {
         name: [name]
@@ -101,14 +99,11 @@ def cascade(
         yield stage, copy.deepcopy(mixed)
 
 
-# --------------------------------------------------------------------------------------------------
-# Equivariance
-# --------------------------------------------------------------------------------------------------
 def transformations(grid: int) -> dict[str, tuple[Callable, Callable]]:
     """Return the eight symmetries of the square and some periodic shifts, by name.
 
     Each is a pair, there and back, of functions of a tensor (..., N, N). Shifts are by one pixel,
-    by an odd vector, and by a quarter of the map. The first one leaves everything in its place.
+    by an odd vector, and by a quarter of the map. The first one is the identity.
     """
 
     def turn(k, mirrored):
@@ -142,8 +137,8 @@ def moved_attributions(
 ) -> dict[str, np.ndarray]:
     """Attribute maps that were turned, mirrored or shifted, and move the attributions back.
 
-    The first entry is of the maps as they are; a method and network that are equivariant give the
-    same for all. Their mean is less of the network's own grid (its strides), more of the map.
+    The first entry belongs to the unmoved maps; an equivariant method and network give the same for
+    all. Their mean depends less on the network's own grid (its strides).
 
     Parameters
     ----------
@@ -166,64 +161,6 @@ def moved_attributions(
     return found
 
 
-# --------------------------------------------------------------------------------------------------
-# Deletion and insertion
-# --------------------------------------------------------------------------------------------------
-@torch.no_grad()
-def replacement_curve(
-    network: torch.nn.Module,
-    x: torch.Tensor,
-    order,
-    target: int,
-    *,
-    baseline: torch.Tensor,
-    fractions,
-    insertion: bool = False,
-    output: str = "mean",
-) -> np.ndarray:
-    """How far the output is from that of the whole map, as pixels of a map are replaced in order.
-
-    Parameters
-    ----------
-    network, x, target, output
-        As in `cosmolib.interpretation.attribution.attribute`.
-    order : (B, N, N)
-        The pixel of the largest value goes first.
-    baseline : (1 or B, 1, N, N)
-        What takes the place of a pixel.
-    fractions : (F,)
-        Of the pixels that are replaced (deletion) or are there (insertion), from 0 to 1.
-    insertion : bool
-        Start from the baseline and put the pixels of the map in.
-
-    Returns
-    -------
-    (B, F) float64
-        |f - f(x)|, in units of the normalised parameter.
-    """
-    x, baseline = network_inputs(x), network_inputs(baseline, "baseline")
-    device = next(network.parameters()).device
-    fast, column = fused(network), OUTPUTS.index(output)
-    order, _ = checked_maps(order, "order")
-    if order.shape != x[:, 0].shape:
-        raise ValueError(f"order: found shape {order.shape}, expected {tuple(x[:, 0].shape)}")
-    order = order.astype(np.float64).reshape(len(x), -1)
-    rank = np.empty(order.shape, np.int64)
-    np.put_along_axis(rank, np.argsort(-order, 1, kind="stable"), np.arange(order.shape[1]), 1)
-    rank = torch.from_numpy(rank).view(x.shape)
-    edges = torch.as_tensor(np.asarray(fractions, float) * order.shape[1]).view(-1, 1, 1, 1)
-    found = np.empty((len(x), len(edges)))
-    for one, (a, b, r) in enumerate(zip(x, baseline.expand(len(x), -1, -1, -1), rank, strict=True)):
-        chosen = r[None] < edges  # (F, 1, N, N)
-        maps = torch.where(chosen, a, b) if insertion else torch.where(chosen, b, a)
-        both = fast(torch.cat([maps, a[None]]).to(device))[column][:, target].double().cpu()
-        found[one] = (both[:-1] - both[-1]).abs()
-    return found
-
-
-# --------------------------------------------------------------------------------------------------
-# Infidelity and sensitivity
-# --------------------------------------------------------------------------------------------------
 def infidelity(
     network: torch.nn.Module,
     x: torch.Tensor,
@@ -234,10 +171,8 @@ def infidelity(
     baseline: torch.Tensor,
     patch: int,
     n_samples: int = 20,
-    output: str = "mean",
-    seed: int = 0,
 ) -> np.ndarray:
-    """Mean squared error of what attributions say of hidden patches, relative to saying nothing.
+    """Mean squared error of the predicted effect of hiding patches, relative to predicting none.
 
     Captum's infidelity with random squares that are replaced by the baseline. For methods with a
     baseline a patch should change the output by the sum of its attribution; for gradients by the
@@ -245,17 +180,16 @@ def infidelity(
 
     Parameters
     ----------
-    network, x, method, target, output
+    network, x, method, target
         As in `cosmolib.interpretation.attribution.attribute`.
     values : (B, N, N)
         Attributions of the method.
     baseline : (1 or B, 1, N, N)
-        What a hidden patch shows.
+        Values of hidden pixels.
     patch : int
         Side of the squares [pixels].
     n_samples : int
         Squares for each map.
-    seed : int
 
     Returns
     -------
@@ -266,7 +200,7 @@ def infidelity(
 
     device = next(network.parameters()).device
     x, baseline = network_inputs(x).to(device), network_inputs(baseline, "baseline").to(device)
-    fast, column, baseline = fused(network), OUTPUTS.index(output), baseline.expand_as(x)
+    fast, baseline = fused(network), baseline.expand_as(x)
     grid = x.shape[-1]
     place = torch.arange(grid, device=device)
 
@@ -278,9 +212,9 @@ def infidelity(
         return (1.0 if takes_baseline(method) else way) * inside, maps - way * inside
 
     def error(attributions):
-        with seeded(seed, device.type):
+        with seeded(0, device.type):
             found = of_captum(
-                lambda maps: fast(maps)[column], hide, x, attributions,
+                lambda maps: fast(maps)[0], hide, x, attributions,
                 baselines=baseline, target=target, n_perturb_samples=n_samples,
                 max_examples_per_batch=min(max(len(x), 32), len(x) * n_samples),
             )  # fmt: skip
@@ -299,7 +233,6 @@ def sensitivity(
     *,
     radius: float = NOISE_RADIUS,
     n_samples: int = 4,
-    seed: int = 0,
     **options,
 ) -> np.ndarray:
     """Largest relative change of an attribution under small uniform noise: captum's own measure.
@@ -312,22 +245,21 @@ def sensitivity(
     radius : float
         Of the noise, in units of the scaled input.
     n_samples : int
-        Noises for each map.
-    seed : int
+        Draws of the noise for each map.
 
     Returns
     -------
     (B,) float64
-        max ||A(x + noise) - A(x)|| / ||A(x)||. Of a method that draws, part of it is its own noise.
+        max ||A(x + noise) - A(x)|| / ||A(x)||, which includes the noise of a method that draws.
     """
     from captum.metrics import sensitivity_max
 
     def explain(maps, **_):
-        maps = maps[0] if isinstance(maps, tuple) else maps  # captum asks in both ways
-        values = attribute(network, maps, method, target, seed=seed, **options).values
+        maps = maps[0] if isinstance(maps, tuple) else maps  # captum passes both
+        values = attribute(network, maps, method, target, **options).values
         return (torch.from_numpy(values)[:, None],)
 
-    with seeded(seed, next(network.parameters()).device.type):
+    with seeded(0, next(network.parameters()).device.type):
         found = sensitivity_max(
             explain, network_inputs(x), perturb_radius=radius, n_perturb_samples=n_samples
         )

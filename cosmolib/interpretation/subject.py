@@ -1,0 +1,211 @@
+"""A subject: a trained network with the test maps that it explains, and how a study explains it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cosmolib.data.cmd_format import MAPS_PER_SIMULATION
+from cosmolib.data.scaling import Scaling
+from cosmolib.data.suites import map_indices
+from cosmolib.interpretation.attribution import (
+    Attribution,
+    attribute,
+    make_baseline,
+    takes_baseline,
+)
+from cosmolib.interpretation.binned import mean_estimate, region_share
+from cosmolib.interpretation.cosmic_web import web_classes
+from cosmolib.study.io import read_json
+from cosmolib.study.profile import Profile
+from cosmolib.study.run import Run
+from cosmolib.training.dataset import cut_maps, study_split, study_suite
+from cosmolib.training.run import evaluate_pretrained, load_run, pretrained_name
+
+USUAL_BASELINE = {"integrated_gradients": "mean_log", "gradient_shap": "training"}
+SMOOTHING = 0.3  # noise of SmoothGrad, in standard deviations of the log-density
+N_TRAINING_MAPS = 64  # that baselines are taken from
+
+
+@dataclass(eq=False)
+class Subject:
+    """A network, the test maps that it explains, and the settings of its study."""
+
+    run: Run
+    profile: Profile
+    network: torch.nn.Module
+    scaling: Scaling
+    network_config: dict  # arguments of `cosmolib.training.networks.build_network`
+    maps: np.ndarray  # (n, N, N) without noise [(Msun/h)/(Mpc/h)^2]
+    x: torch.Tensor  # (n, 1, N, N) as the network sees them
+    train_x: torch.Tensor  # (m, 1, N, N) some of the training maps
+    chosen: np.ndarray  # (n,) places of the maps in the suite
+    params: np.ndarray  # (n, 6) of their simulations
+    box_size: float  # [Mpc/h]
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the network is a published state dict, not a run of the profile."""
+        return self.run.profile != self.profile.name
+
+    @property
+    def fingerprint(self) -> str:
+        """``Suite.fingerprint`` of the data that the network was judged on."""
+        return read_json(self.run.path("provenance.json"))["data_fingerprint"]
+
+    @property
+    def simulations(self) -> np.ndarray:
+        """Simulation of each map, (n,)."""
+        return self.chosen // MAPS_PER_SIMULATION
+
+    @property
+    def resampling(self) -> tuple[np.ndarray, int]:
+        """Simulations and number of resamplings, as the summaries of `binned` take them."""
+        return self.simulations, self.profile.bootstrap_samples
+
+    @property
+    def targets(self) -> dict[str, int]:
+        """Columns of the cosmological parameters that the network predicts."""
+        names = self.profile.targets
+        return {t: names.index(t) for t in ("Omega_m", "sigma_8") if t in names}
+
+    @cached_property
+    def density(self) -> np.ndarray:
+        """1 + delta of each map, relative to its own mean, (n, N, N)."""
+        return self.maps / self.maps.mean((1, 2), keepdims=True, dtype=float)
+
+    @cached_property
+    def classes(self) -> np.ndarray:
+        """Cosmic-web class of each pixel, (n, N, N)."""
+        return web_classes(self.maps, self.box_size)
+
+    def estimate(self, numbers) -> dict:
+        """Estimate the mean of one number per map."""
+        return mean_estimate(numbers, *self.resampling)
+
+    def share(self, values, inside) -> dict:
+        """Estimate the share of an attribution in some pixels, see `binned.region_share`."""
+        return region_share(values, inside, *self.resampling)
+
+    def some(self, count: int) -> Subject:
+        """Return the same with about `count` of the maps, spread over the simulations."""
+        part = spread(len(self.maps), count)
+        fields = {name: getattr(self, name)[part] for name in ("maps", "x", "chosen", "params")}
+        return replace(self, **fields)
+
+    def few(self) -> Subject:
+        """Return the part of the maps that the sanity checks use."""
+        return self.some(self.profile.attribution_check_maps)
+
+
+def spread(total: int, count: int) -> np.ndarray:
+    """Return `count` of `total` places at equal distances, fewer where there are fewer."""
+    return np.unique(np.linspace(0, total - 1, count).round().astype(int))
+
+
+def load_subject(run: Run, profile: Profile) -> Subject:
+    """Load a complete run's network and the test maps of its suite that a profile explains.
+
+    The maps are the same places in every suite and for every cut; the network sees them as its cut
+    leaves them.
+
+    Raises
+    ------
+    ValueError
+        The run is not complete.
+    """
+    network, scaling, config = load_run(run)
+    suite = study_suite(run.suite, profile)
+    split = study_split(suite, profile)
+    test, train = map_indices(split.test), map_indices(split.train)
+    chosen = test[spread(len(test), profile.attribution_maps)]
+    some = train[spread(len(train), N_TRAINING_MAPS)]
+
+    def scaled(maps):
+        seen = cut_maps(suite, maps, run.cut, config["value_range"])
+        return torch.from_numpy(scaling.apply(seen))[:, None]
+
+    return Subject(
+        run=run,
+        profile=profile,
+        network=network,
+        scaling=scaling,
+        network_config=config["network"],
+        maps=np.array(suite.maps[chosen]),
+        x=scaled(chosen),
+        train_x=scaled(some),
+        chosen=chosen,
+        params=suite.params[chosen // MAPS_PER_SIMULATION],
+        box_size=suite.box_size,
+    )
+
+
+def load_subjects(
+    profile: Profile,
+    runs_dir: str | Path = "runs",
+    *,
+    suite: str = "",
+    weights: str | Path = "",
+    seed: int = 0,
+) -> dict[str, Subject]:
+    """Load the uncut network of each suite of a profile, the one with feedback first.
+
+    Parameters
+    ----------
+    profile : Profile
+    runs_dir : path
+    suite : str
+        Only this suite; by default all of the profile.
+    weights : path
+        A published state dict to explain instead, on the maps of each suite.
+    seed : int
+        Which training; 0 for the profile's first.
+    """
+    study = pretrained_name(profile, weights) if weights else profile.name
+    architecture = "o3" if weights else profile.architecture
+    subjects = {}
+    for name in sorted([suite] if suite else profile.suites, key=lambda s: s.startswith("Nbody_")):
+        run = Run(study, name, "none", architecture, seed or profile.seeds[0], runs_dir)
+        if weights:
+            evaluate_pretrained(run, profile, weights)
+        subjects[name] = load_subject(run, profile)
+    return subjects
+
+
+def options_of(subject: Subject, method: str, baseline: str | None = None) -> dict:
+    """Return the keyword arguments of `attribute` for a method in the subject's profile.
+
+    The default baseline is the method's usual one. Of a distribution, all methods but GradientSHAP
+    take one map for each map, in turn.
+    """
+    n_steps, n_samples = subject.profile.ig_steps, subject.profile.shap_samples
+    options = {
+        "saliency": {},
+        "smooth_grad": {"n_samples": n_samples, "stdevs": SMOOTHING},
+        "integrated_gradients": {"n_steps": n_steps},
+        "gradient_shap": {"n_samples": n_samples},
+    }.get(method, {"n_steps": n_steps, "n_samples": n_samples})
+    if not takes_baseline(method):
+        return options
+    name = baseline or USUAL_BASELINE.get(method, "mean_log")
+    maps = make_baseline(name, subject.x, scaling=subject.scaling, train_x=subject.train_x, seed=1)
+    if method != "gradient_shap" and name == "training":
+        maps = maps[torch.arange(len(subject.x)) % len(maps)]
+    return options | {"baseline": maps}
+
+
+def explain(
+    subject: Subject, method: str, target: int, baseline: str | None = None, output: str = "mean"
+) -> Attribution:
+    """Attribute an output of the subject's network to its maps, with its profile's settings.
+
+    Integrated Gradients raise their steps until a map is complete to the profile's tolerance.
+    """
+    options = options_of(subject, method, baseline)
+    if method == "integrated_gradients":
+        options["tolerance"] = subject.profile.ig_tolerance
+    return attribute(subject.network, subject.x, method, target, output=output, **options)

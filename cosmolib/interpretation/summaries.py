@@ -1,0 +1,284 @@
+"""What chapter 05 computes and publishes: attributions, shares by region, and glued numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from cosmolib.cuts.grammar import Cut
+from cosmolib.interpretation import cosmic_web
+from cosmolib.interpretation.attribution import METHODS, Attribution
+from cosmolib.interpretation.binned import by_class, over_to_under
+from cosmolib.interpretation.experiments import rank_agreement, region_shares
+from cosmolib.interpretation.sanity_checks import NOISE_RADIUS
+from cosmolib.interpretation.subject import Subject, explain, load_subject
+from cosmolib.training.scores import as_estimate, as_text
+
+LEDGER_BASELINES = ("mean_log", "uniform", "void")  # that claim 3 is judged by
+SHORT = {"Omega_m": "om", "sigma_8": "s8"}  # parameters in keys
+
+
+def explain_all(subject: Subject) -> dict[str, dict[str, Attribution]]:
+    """Attribute a subject's maps by each of `METHODS`, {parameter: {method: Attribution}}."""
+    return {
+        target: {method: explain(subject, method, column) for method in METHODS}
+        for target, column in subject.targets.items()
+    }
+
+
+def summarise(subjects: dict[str, Subject], found: dict, summary: Callable) -> dict:
+    """Apply ``summary(subject, values)`` to attributions by suite, parameter and method."""
+    return {
+        name: {
+            target: {method: summary(subject, a.values) for method, a in methods.items()}
+            for target, methods in found[name].items()
+        }
+        for name, subject in subjects.items()
+    }
+
+
+def region_table(where: dict, subject: Subject) -> pd.DataFrame:
+    """Write `region_shares` by suite, parameter and method ("std": of the standard deviation)."""
+    rows = {
+        (suite, f"standard deviation of {t}", "integrated_gradients")
+        if method == "std"
+        else (suite, t, method): {key: as_text(estimate) for key, estimate in shares.items()}
+        for suite, parameters in where.items()
+        for t, methods in parameters.items()
+        for method, shares in methods.items()
+    }
+    pixels = {key: f"{share:.2f}" for key, share in pixel_shares(subject).items()}
+    rows["share of the pixels", "", ""] = {"ratio": "1"} | pixels
+    table = pd.DataFrame(rows).T.rename_axis(["suite", "predicted", "method"])
+    return table.rename(columns={"ratio": "over- to under-dense, per pixel"})
+
+
+def by_smoothing(subject: Subject, found: dict, scales) -> tuple[dict, np.ndarray]:
+    """Estimate the shares of each web class for several smoothings that define the classes.
+
+    Parameters
+    ----------
+    subject : Subject
+    found : dict
+        Its `explain_all`; Integrated Gradients are used.
+    scales : sequence of float
+        [Mpc/h]
+
+    Returns
+    -------
+    shares : dict of str to list of (c, 3)
+        Value, low and high of each class, by parameter and scale.
+    fractions : (s, c)
+        Shares of the pixels.
+    """
+    classes = [
+        cosmic_web.web_classes(subject.maps, subject.box_size, smoothing=scale) for scale in scales
+    ]
+    shares = {
+        target: [
+            by_class(methods["integrated_gradients"].values, one, *subject.resampling)["share"]
+            for one in classes
+        ]
+        for target, methods in found.items()
+    }
+    fractions = [
+        [(one == code).mean() for code in range(len(cosmic_web.WEB_CLASSES))] for one in classes
+    ]
+    return shares, np.array(fractions)
+
+
+def pixel_shares(subject: Subject) -> dict:
+    """Return the shares of the pixels that the shares of `region_shares` compare with."""
+    return {
+        "under-dense": float((subject.density < 1).mean()),
+        "void": float((subject.classes == 0).mean()),
+        "halo": float((subject.classes == 2).mean()),
+    }
+
+
+def baseline_ledger(subject: Subject, found: dict) -> dict:
+    """Compare over- with under-dense pixels under several baselines, as claim 3 is judged by.
+
+    Parameters
+    ----------
+    subject : Subject
+    found : dict
+        Its `explain_all`, for the mean log-density. The other baselines are computed here, on the
+        maps of the sanity checks.
+
+    Returns
+    -------
+    dict
+        {baseline: {"over_to_under_per_pixel", "under_share"}: {parameter: estimate}}.
+    """
+    ledger, few = {}, subject.few()
+    for baseline in LEDGER_BASELINES:
+        sides = {}
+        for target, column in subject.targets.items():
+            part, one = subject, found[target]["integrated_gradients"]
+            if baseline != "mean_log":
+                part, one = few, explain(few, "integrated_gradients", column, baseline)
+            sides[target] = over_to_under(one.values, part.density - 1, *part.resampling)
+        ledger[baseline] = {
+            key: {target: estimates[key] for target, estimates in sides.items()}
+            for key in ("over_to_under_per_pixel", "under_share")
+        }
+    return ledger
+
+
+def noise_shares(subject: Subject) -> tuple[list[float], dict]:
+    """Estimate the shares of Integrated Gradients of the networks trained with white noise.
+
+    The maps are the noisy ones of the same places; a pixel counts as under-dense, or as a void, by
+    the density without noise.
+
+    Returns
+    -------
+    levels : list of float
+        Of the complete runs.
+    shares : dict
+        ``under-dense`` and ``void``: {parameter: estimate} for each level.
+    """
+    runs = {}
+    for text in subject.profile.controls:
+        cut, run = Cut.parse(text), replace(subject.run, cut=text)
+        if cut.noise and cut.noise[0] == "white" and cut.kind == "none" and run.complete:
+            runs[cut.noise[1]] = run
+    shares = {"under-dense": [], "void": []}
+    for level in sorted(runs):
+        noisy = load_subject(runs[level], subject.profile).few()
+        found = {
+            target: region_shares(noisy, explain(noisy, "integrated_gradients", column).values)
+            for target, column in noisy.targets.items()
+        }
+        for key, rows in shares.items():
+            rows.append({target: row[key] for target, row in found.items()})
+    return sorted(runs), shares
+
+
+def _by_parameter(tables: dict[str, dict]) -> dict:
+    """Name each parameter's numbers; a parameter without any has a text that says so."""
+    keys = next(iter(tables.values()))
+    return {
+        f"interpretation_{key}_{short}": value if isinstance(value, str) else as_text(value)
+        for parameter, short in SHORT.items()
+        for key, value in tables.get(parameter, dict.fromkeys(keys)).items()
+    }
+
+
+def flat(tables: dict) -> dict:
+    """Join the keys of nested tables by suite, parameter and method, for the chapter's JSON."""
+    return {
+        f"{suite}, {parameter}, {method}": table
+        for suite, parameters in tables.items()
+        for parameter, methods in parameters.items()
+        for method, table in methods.items()
+    }
+
+
+def argument_numbers(subjects, found, where, bands, retrained) -> dict:
+    """Summarise where the network of the first suite looks.
+
+    Parameters
+    ----------
+    subjects : dict of str to Subject
+        By suite, that with feedback first.
+    found, where, bands : dict
+        By suite, parameter and method: `experiments.explain_all`; `experiments.region_shares`, of
+        the first suite also for "std"; `binned.by_band`.
+    retrained : list of dict
+        `experiments.against_retraining`.
+
+    Returns
+    -------
+    dict of str to str, float or int
+    """
+    feedback, *twins = subjects
+    main, tables = subjects[feedback], {}
+    for t, shares in where[feedback].items():
+        path = shares["integrated_gradients"]
+        coherence = bands[feedback][t]["integrated_gradients"]["coherence"]
+        twin = where[twins[0]][t]["integrated_gradients"]["under-dense"] if twins else None
+        tables[t] = {
+            "ratio": path["ratio"],
+            "share": path["under-dense"],
+            "twin_share": twin,
+            "void": path["void"],
+            "halo": path["halo"],
+            "std_share": shares["std"]["under-dense"],
+            "retraining": rank_agreement(retrained, t),
+            "coherence_low": as_estimate(coherence[1]),
+            "coherence_high": as_estimate(coherence[-2]),
+        }
+    errors = [
+        methods["integrated_gradients"].completeness
+        for parameters in found.values()
+        for methods in parameters.values()
+    ]
+    pixels = pixel_shares(main)
+    return _by_parameter(tables) | {
+        "interpretation_maps": len(main.x),
+        "interpretation_simulations": len(np.unique(main.simulations)),
+        "interpretation_completeness": 100 * np.median(np.concatenate(errors)),
+        "interpretation_under_pixels": pixels["under-dense"],
+        "interpretation_void_pixels": pixels["void"],
+        "interpretation_halo_pixels": pixels["halo"],
+        "interpretation_points": len(retrained),
+        "interpretation_smoothing": cosmic_web.SMOOTHING,
+        "interpretation_collapse": cosmic_web.COLLAPSE,
+        "interpretation_peak": cosmic_web.PEAK,
+        "interpretation_empty": cosmic_web.EMPTY,
+    }
+
+
+def check_numbers(subject, saliency, under, random, moved, occluded, areas, levels, noise) -> dict:
+    """Summarise the sanity checks.
+
+    Parameters
+    ----------
+    subject : Subject
+    saliency : dict of str to (n, N, N)
+        Of its maps, by parameter.
+    under : dict
+        Under-dense share, an estimate by (method, baseline, parameter).
+    random, moved, occluded : dict
+        `experiments.randomisation`, `under_moves` and `occlusion`, by parameter.
+    areas : dict
+        Mean distance, an estimate by (parameter, "deletion" or "insertion", order).
+    levels, noise
+        `experiments.noise_shares`.
+
+    Returns
+    -------
+    dict of str to str or float
+    """
+    tables = {}
+    for t in random:
+        shares = [e["value"] for (_, _, parameter), e in under.items() if parameter == t]
+        signed = random[t]["signed"]["integrated_gradients"]
+        stages = dict(zip(random[t]["stages"], signed, strict=True))
+        seeds = [e["value"] for stage, e in stages.items() if stage.startswith("seed")]
+        blocks = [e for stage, e in stages.items() if not stage.startswith(("seed", "shuffled"))]
+        followed = moved[t]["correlation"]["integrated_gradients"][1:-1]
+        tables[t] = {
+            "share_low": f"{min(shares):.2f}",
+            "share_high": f"{max(shares):.2f}",
+            "saliency_share": region_shares(subject, saliency[t])["under-dense"],
+            "averaged": moved[t]["averaged"]["integrated_gradients"],
+            "moved": f"{np.mean([e['value'] for e in followed]):.2f}",
+            "seeds": f"{np.mean(seeds):.2f}" if seeds else "not run",
+            "random": blocks[-1],
+            "shuffled": stages.get("shuffled labels"),
+            "patches": occluded[t]["patch"],
+            "deletion": areas[t, "deletion", "integrated_gradients"],
+            "deletion_dense": areas[t, "deletion", "densest first"],
+            "deletion_random": areas[t, "deletion", "random"],
+            "noise_none": noise["under-dense"][0][t] if levels else None,
+            "noise_most": noise["under-dense"][-1][t] if levels else None,
+        }
+    level = f"{levels[-1]:g}" if levels else "not in this profile"
+    numbers = {"interpretation_noise_level": level, "interpretation_radius": NOISE_RADIUS}
+    return _by_parameter(tables) | numbers

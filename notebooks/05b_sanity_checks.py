@@ -1,0 +1,299 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Check the attributions
+#
+# :::{admonition} Overview
+# - The {term}`attributions <Attribution>` of [chapter 05](05_interpretation.ipynb) are repeated with other {term}`baselines <Baseline>`,
+#   other seeds, random weights, shuffled labels, moved maps and noise.
+# - {term}`Completeness <Completeness>`, deletion and insertion, occlusion, infidelity and sensitivity test them against the
+#   predictions.
+# - {numref}`tab-checks` lists the results.
+# :::
+#
+# **What you need.** The runs of [chapter 05](05_interpretation.ipynb), other seeds, and the runs with shuffled labels and white
+# noise. Checks without a complete run are left out.
+
+# %% tags=["remove-cell"]
+import os
+
+if os.path.isdir("../data/lite"):  # JupyterLab starts kernels next to the notebook
+    os.chdir("..")
+
+# %% tags=["parameters", "hide-input"]
+profile = "demo"  # name of a file in configs/, or a path to one
+seed = 0  # which training is explained; 0: the profile's first
+data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
+suite = ""  # explain the network of this suite only; "": of all suites of the profile
+weights = ""  # a published state dict to explain instead of a trained run, e.g. weights_41.pt
+runs_dir = "runs"  # where the trained networks are
+
+# %% tags=["hide-input"]
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cosmolib.data.cmd_format import LABELS
+from cosmolib.interpretation import experiments, summaries
+from cosmolib.interpretation.attribution import BASELINES, METHODS
+from cosmolib.interpretation.cosmic_web import WEB_CLASSES
+from cosmolib.interpretation.subject import explain, load_subjects, spread
+from cosmolib.plots import attribution as plots_attribution
+from cosmolib.plots import sanity_checks as plots_sanity_checks
+from cosmolib.plots import style as plots_style
+from cosmolib.plots import validation as plots_validation
+from cosmolib.study import registry
+from cosmolib.study.chapter import publish
+from cosmolib.study.profile import load_profile
+from cosmolib.training.scores import as_text
+
+started = time.perf_counter()
+plots_style.use_style()
+
+# %% [markdown]
+# ## Attributions
+#
+# The same networks, maps and methods as in chapter 05, and SmoothGrad. All checks but completeness use a part of the maps of the
+# first suite, for time.
+
+# %%
+config = load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
+subjects = load_subjects(config, runs_dir, suite=suite, weights=weights, seed=seed)
+feedback, main = next(iter(subjects.items()))  # the first suite is the one with feedback
+few, targets = main.few(), main.targets
+methods = [*METHODS, "smooth_grad", *registry.METHODS]
+names = {m: plots_attribution.METHOD_NAMES.get(m, m) for m in methods}
+found = {name: summaries.explain_all(subject) for name, subject in subjects.items()}
+part = spread(len(main.x), config.attribution_check_maps)  # the maps of `few`
+of_few = {
+    t: {m: a.values[part] for m, a in found[feedback][t].items()}
+    | {m: explain(few, m, column).values for m in methods[len(METHODS) :]}
+    for t, column in targets.items()
+}
+
+# %% [markdown]
+# ## Does the baseline decide?
+#
+# Six choices of "nothing there": the mean log-density, a uniform map at the box's own mean density, the deepest void of the
+# training maps everywhere, the map blurred to an eighth of the box, white noise, and training maps. Integrated Gradients take one
+# baseline map for each map, {term}`GradientSHAP` draws from all of them.
+
+# %% tags=["hide-input"]
+by_baseline = experiments.baseline_shares(few, of_few)
+pd.DataFrame(
+    {
+        (t, names[m], BASELINES[b]): {key: as_text(estimate) for key, estimate in row.items()}
+        for (m, b, t), row in by_baseline.items()
+    }
+).T.rename_axis(["parameter", "method", "baseline"])
+
+# %% mystnb={"figure": {"name": "fig-attribution-baselines", "caption": "Under-dense share of the absolute attribution with each baseline, suite with feedback (Lite: a proxy); dotted: share of the pixels. A baseline gives little attribution to pixels that look like it. Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8. For each of six baselines two markers with error bars, Integrated Gradients and GradientSHAP, give the share of the attribution in under-dense pixels; they are spread widely around a dotted line at the share of the pixels."}} tags=["hide-input"]
+under_pixels = summaries.pixel_shares(few)["under-dense"]
+under = {key: row["under-dense share"] for key, row in by_baseline.items()}
+lines = {t: {m: [under[m, b, t] for b in BASELINES] for m in METHODS[1:]} for t in targets}
+fig, axes = plots_attribution.by_baseline(list(BASELINES.values()), lines, under_pixels)
+
+# %% [markdown]
+# ## Is the sum complete?
+#
+# Integrated Gradients must sum to the difference between the prediction and that of the baseline. The steps of a map are tripled
+# until the relative error is below the profile's tolerance, at most three times. GradientSHAP averages a few random draws and is
+# complete only in expectation; its error shows how noisy single maps are.
+
+# %% mystnb={"figure": {"name": "fig-completeness", "caption": "Completeness error relative to f(x) - f(baseline), cumulative over the maps. Dotted: 1 %. Maps whose prediction happens to equal that of the baseline have a large relative error."}, "image": {"alt": "Cumulative step lines on a logarithmic axis of relative error; the lines of Integrated Gradients end near a dotted vertical line at one percent, those of GradientSHAP lie far to the right of it."}} tags=["hide-input"]
+fig, axes = plots_attribution.completeness(
+    {
+        f"{names[m]}, {LABELS[t]}": found[feedback][t][m].completeness
+        for m in METHODS[1:]
+        for t in targets
+    }
+)
+
+# %% tags=["hide-input"]
+paths = {(n, t): found[n][t]["integrated_gradients"] for n in subjects for t in targets}
+pd.DataFrame(
+    {
+        (plots_style.suite_label(n), t): {
+            "median error [%]": f"{100 * np.median(a.completeness):.2f}",
+            "maps below the tolerance": f"{(a.completeness <= config.ig_tolerance).mean():.2f}",
+            "mean steps": f"{a.n_steps.mean():.0f}",
+            "most steps": int(a.n_steps.max()),
+        }
+        for (n, t), a in paths.items()
+    }
+).T.rename_axis(["suite", "parameter"])
+
+# %% [markdown]
+# ## Cascading randomisation, shuffled labels, other seeds
+#
+# A network that has learnt nothing should not give the attributions of one that has {cite}`Adebayo2018`. The trained network is
+# randomised from its output down to its input, stage by stage. Then a network whose labels were shuffled among the simulations,
+# and networks that differ from the first only in their seed: those *should* agree with it. The rank correlation compares absolute
+# attributions, map by map; it stays above zero for a random network because Integrated Gradients multiply by the map itself. The
+# correlation of signed attributions is more reliable, but compare it with that of the shuffled labels in {numref}`tab-checks`.
+
+# %% tags=["hide-input"]
+others, missing = experiments.other_networks(few)
+for label in missing:
+    print(f"Left out: {label}, because this network has no complete run of it.")
+random = {t: experiments.randomisation(few, methods, c, others) for t, c in targets.items()}
+
+# %% mystnb={"figure": {"name": "fig-randomisation", "caption": "Similarity of the attribution of $\\Omega_m$ to that of the trained network, as its stages are randomised from the output to the input, and for other networks. Left: rank correlation of absolute attributions; right: correlation with their signs. Suite with feedback (Lite: a proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels of correlation against what was randomised last, from FC2 to the first block, then shuffled labels and other seeds. In the right panel the lines of all four methods fall to zero within three stages; in the left panel that of Integrated Gradients stays well above zero."}} tags=["hide-input"]
+first = next(iter(targets))  # Omega_m, where it is predicted
+fig, axes = plots_sanity_checks.cascade(
+    random[first]["stages"],
+    [random[first][key] for key in ("rank", "signed")],
+    ["rank correlation of |attribution|", "correlation of attribution"],
+)
+
+# %% [markdown]
+# ## Do the methods agree?
+
+# %% mystnb={"figure": {"name": "fig-agreement", "caption": "Mean rank correlation, map by map, of the absolute attributions of the methods, and of the density, for the suite with feedback (Lite: a proxy)."}, "image": {"alt": "Two tables of numbers on colour for Omega_m and sigma_8: rank correlation of each pair among Saliency, Integrated Gradients, GradientSHAP, SmoothGrad, the density and its distance from the mean; ones on the diagonal, much smaller numbers next to it."}} tags=["hide-input"]
+matrices = {t: experiments.agreement(few, tables) for t, tables in of_few.items()}
+labels = [*names.values(), "density", "|log-density|"]
+titles = [f"of {LABELS[t]}" for t in targets]
+fig, axes = plots_sanity_checks.agreement(labels, list(matrices.values()), titles)
+
+# %% [markdown]
+# ## Do the attributions move with the map?
+#
+# The boxes are periodic and have no orientation, and the network is trained on turned, mirrored and shifted maps. Its predictions
+# hardly change; its attributions do, because its strides define a grid. Only a shift by a multiple of all strides leaves them
+# unchanged. The share of under-dense pixels is stable; but averaging the attributions of all moved maps, moved back, cancels the
+# grid and changes the share.
+
+# %% tags=["hide-input"]
+moved = {t: experiments.under_moves(few.some(32), METHODS[:2], c) for t, c in targets.items()}
+
+# %% mystnb={"figure": {"name": "fig-equivariance", "caption": "Attribution of $\\Omega_m$ on turned, mirrored and shifted maps, moved back. Left: its correlation with that of the maps as they are. Right: its under-dense share; dotted: share of the pixels. Suite with feedback (Lite: a proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels with a row for each of eleven transformations. Left: correlations, one for the first row and for the shift by a quarter of the map, well below one for all others. Right: under-dense shares, nearly equal in all rows."}} tags=["hide-input"]
+fig, axes = plots_sanity_checks.transformations(
+    moved[first]["names"],
+    [moved[first]["correlation"], moved[first]["under_share"]],
+    ["correlation with the unmoved", "under-dense share"],
+    [None, under_pixels],
+)
+
+# %% [markdown]
+# ## Deletion and insertion
+#
+# If attribution finds the pixels that matter, hiding those of the largest attribution first should move the prediction faster than
+# any other order, and showing them first should restore it soonest {cite}`Petsiuk2018`. The controls are a random order and the
+# density itself. Hidden pixels get the mean log-density.
+
+# %% mystnb={"figure": {"name": "fig-replacement", "caption": "Mean distance of the predicted $\\Omega_m$ from that of the whole map, as pixels are hidden (left) or shown (right), the first in each order first. Suite with feedback (Lite: a proxy)."}, "image": {"alt": "Two panels of distance against share of pixels. Left, lines rise from zero as pixels are hidden, fastest for the densest first and for Integrated Gradients; right, lines fall to zero as pixels are shown."}} tags=["hide-input"]
+steps = np.linspace(0, 1, 26)
+orders = {t: experiments.replacement(few, of_few[t], c, steps) for t, c in targets.items()}
+fig, axes = plots_sanity_checks.replacement(
+    steps,
+    *({k: v.mean(0) for k, v in orders[first][key].items()} for key in ("deletion", "insertion")),
+    "distance, in units of the prior range",
+)
+
+# %% tags=["hide-input"]
+areas = experiments.mean_distances(few, orders)
+distances = pd.Series({key: as_text(estimate, 3) for key, estimate in areas.items()})
+distances = distances.unstack([0, 1], sort=False).rename(index=names)
+distances.rename(columns="{}, mean distance".format, level=1)
+
+# %% [markdown]
+# ## Occlusion, infidelity, sensitivity
+#
+# Occlusion replaces a region by the mean log-density and measures the change of the prediction. Integrated Gradients with the same
+# baseline should agree, region by region. Captum's infidelity {cite}`Yeh2019` tests this on random patches (0 is perfect, 1 is an
+# attribution of zero); its sensitivity is the relative change of an attribution under noise of
+# {glue:text}`interpretation_radius:.2f` standard deviations.
+
+# %% tags=["hide-input"]
+occluded = {
+    t: experiments.occlusion(few, of_few[t]["integrated_gradients"], c) for t, c in targets.items()
+}
+pd.DataFrame(
+    {
+        t: {"patches, per map": as_text(o["patch"])}
+        | {f"{c}, over maps": f"{v:.2f}" for c, v in zip(WEB_CLASSES, o["class"], strict=True)}
+        | {f"change by hiding all {k}-dense": as_text(v, 3) for k, v in o["density"].items()}
+        for t, o in occluded.items()
+    }
+).T.rename_axis("correlation of occlusion with Integrated Gradients")
+
+# %% tags=["hide-input"]
+faithful = {t: experiments.faithfulness(few, methods, c) for t, c in targets.items()}
+scores = {t: pd.DataFrame(rows).set_index("method") for t, rows in faithful.items()}
+pd.concat(scores, axis=1).rename(index=names).round(2)
+
+# %% [markdown]
+# ## With noise
+#
+# Integrated Gradients of the networks trained with white noise (chapter 06 has their $R^2$), on noisy maps of the same places. A
+# pixel counts as under-dense, or as a void, by the density without noise. In weak-lensing maps noise moved the attribution from
+# voids to peaks {cite}`Matilla2020`.
+
+# %% mystnb={"figure": {"name": "fig-attribution-noise", "caption": "Share of the absolute attribution (Integrated Gradients) that lies on under-dense pixels and on voids of the cosmic web, against the white noise in the maps, with the share of the pixels in grey, for the suite with feedback (Lite: a proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8 of the share of attribution against the level of noise; one line for under-dense pixels and one for voids."}} tags=["hide-input"]
+levels, noise = summaries.noise_shares(main)
+if len(levels) < 2:
+    print(f"Left out: two levels of noise are needed, there are {len(levels)} complete runs.")
+else:
+    chance = {key: summaries.pixel_shares(main)[key] for key in noise}
+    fig, axes = plots_validation.by_noise(levels, noise, targets, "share of attribution", chance)
+
+# %% [markdown]
+# ## What we found
+#
+# :::{table} Tests of the attributions of chapter 05.
+# :name: tab-checks
+#
+# | | density $\Omega_m$ | clustering $\sigma_8$ |
+# |---|---|---|
+# | under-dense share, range over six baselines and two methods | {glue:text}`interpretation_share_low_om:s` to {glue:text}`interpretation_share_high_om:s` | {glue:text}`interpretation_share_low_s8:s` to {glue:text}`interpretation_share_high_s8:s` |
+# | the same by Saliency | {glue:text}`interpretation_saliency_share_om:s` | {glue:text}`interpretation_saliency_share_s8:s` |
+# | the same, attributions averaged over moved maps | {glue:text}`interpretation_averaged_om:s` | {glue:text}`interpretation_averaged_s8:s` |
+# | signed correlation with another seed | {glue:text}`interpretation_seeds_om:s` | {glue:text}`interpretation_seeds_s8:s` |
+# | with random weights | {glue:text}`interpretation_random_om:s` | {glue:text}`interpretation_random_s8:s` |
+# | with shuffled labels | {glue:text}`interpretation_shuffled_om:s` | {glue:text}`interpretation_shuffled_s8:s` |
+# | with the moved map, moved back | {glue:text}`interpretation_moved_om:s` | {glue:text}`interpretation_moved_s8:s` |
+# | correlation with occlusion, by patch | {glue:text}`interpretation_patches_om:s` | {glue:text}`interpretation_patches_s8:s` |
+# | change by deletion: in order of attribution | {glue:text}`interpretation_deletion_om:s` | {glue:text}`interpretation_deletion_s8:s` |
+# | densest first | {glue:text}`interpretation_deletion_dense_om:s` | {glue:text}`interpretation_deletion_dense_s8:s` |
+# | at random | {glue:text}`interpretation_deletion_random_om:s` | {glue:text}`interpretation_deletion_random_s8:s` |
+# :::
+#
+# Where the correlation with shuffled labels is as high as that with another seed, single maps of that parameter reveal little of
+# what was learnt. The baseline matters most: a share must name it. Single pixels are unreliable where the attribution does not
+# move with the map; sums over many pixels are stable. And a method need not point to the signal:
+# [chapter 07](07_validation.ipynb) measures that on injected signals.
+#
+# With noise the under-dense share goes from {glue:text}`interpretation_noise_none_om:s` ($\Omega_m$) and
+# {glue:text}`interpretation_noise_none_s8:s` ($\sigma_8$) without any to {glue:text}`interpretation_noise_most_om:s` and
+# {glue:text}`interpretation_noise_most_s8:s` at a white noise of {glue:text}`interpretation_noise_level:s` mean densities per pixel.
+#
+# **Next:** [chapter 06](06_results.ipynb) cuts regions and retrains.
+
+# %% [markdown]
+# ## Provenance
+
+# %% tags=["remove-input"]
+saliency = {t: found[feedback][t]["saliency"].values for t in targets}
+publish(
+    "05b_sanity_checks",
+    summaries.check_numbers(main, saliency, under, random, moved, occluded, areas, levels, noise),
+    runs_dir=runs_dir, profile=config, started=started,
+    suites={feedback: main.fingerprint}, study=main.run.profile,
+    options={"suite": suite, "weights": Path(weights).name},
+    under_share={", ".join(key): value for key, value in under.items()},
+    randomisation=random, faithfulness=faithful,
+)  # fmt: skip

@@ -1,0 +1,41 @@
+"""Publishing a chapter's results."""
+
+import time
+
+import numpy as np
+import pytest
+
+from cosmolib.study.chapter import publish
+from cosmolib.study.io import read_json
+from cosmolib.study.profile import load_profile
+
+
+@pytest.fixture
+def glued(monkeypatch):
+    found = {}
+    monkeypatch.setattr("myst_nb.glue", lambda key, value, display: found.update({key: value}))
+    return found
+
+
+def test_a_chapter_publishes_numbers_tables_and_provenance(glued, tmp_path):
+    numbers = {"share": np.float32(0.5), "maps": np.int64(3), "text": "0.50 [0.40, 0.60]"}
+    shared = {"runs_dir": tmp_path, "profile": load_profile("tiny"), "started": time.perf_counter()}
+    text = publish("05_interpretation", numbers, suites={"Lite": "f1"}, **shared, rows=[1, 2]).data
+    assert glued == {"share": 0.5, "maps": 3, "text": "0.50 [0.40, 0.60]"}
+    assert [type(value) for value in glued.values()] == [float, int, str]
+    stored = read_json(tmp_path / "tiny" / "results" / "05_interpretation.json")
+    assert stored["rows"] == [1, 2]
+    assert stored["provenance"]["data_fingerprint"] == "f1"
+    assert "papermill notebooks/05_interpretation.ipynb 05.ipynb -p profile tiny`" in text
+    assert "Lite `f1`" in text
+
+
+def test_a_part_of_the_suites_and_a_pretrained_network_have_other_files(glued, tmp_path):
+    shared = {"runs_dir": tmp_path, "profile": load_profile("tiny"), "started": time.perf_counter()}
+    options = {"suite": "Lite", "weights": ""}
+    text = publish("05_interpretation", {}, suites={}, options=options, **shared).data
+    assert (tmp_path / "tiny/results/05_interpretation-Lite.json").is_file()
+    assert "-p profile tiny -p suite Lite`" in text
+    options = {"suite": "Lite", "weights": "w.pt"}
+    publish("05_interpretation", {}, suites={}, options=options, study="tiny-w", **shared)
+    assert (tmp_path / "tiny-w/results/05_interpretation.json").is_file()
