@@ -170,7 +170,9 @@ def _measure(control, results):
         found = [
             (x["cut"], x["control"], x["difference"])
             for x in results.get("controls", ())
-            if x["kind"] == control.kind and x["suite"] == suite and x["cut"] in cuts
+            if x["kind"] == control.kind
+            and x["suite"] == suite
+            and x["cut"] in cuts
             # The overdensity is the linear map up to a factor: only the log is another field.
             and Cut.parse(x["control"]).field in (None, "log")
         ]
