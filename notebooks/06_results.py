@@ -51,16 +51,11 @@ import pandas as pd
 from IPython.display import HTML
 
 from book.explorer import explorer
+from cosmolib.cuts.grammar import Cut
 from cosmolib.plots import results as plots_results
 from cosmolib.plots import style as plots_style
 from cosmolib.plots import validation as plots_validation
-from cosmolib.results import claims, controls
-from cosmolib.results.summary import (
-    estimates_table,
-    noise_curves,
-    own_controls,
-    results_numbers,
-)
+from cosmolib.results import claims, controls, summary
 from cosmolib.results.table import FILE_NAME, read_table, results_table
 from cosmolib.study import io
 from cosmolib.study.chapter import publish
@@ -110,24 +105,15 @@ fig, axes = plots_results.r2_against_kmax(table["rows"], table["suites"], target
 # gain over summary statistics; each point shows its value and its 95 % interval.
 
 # %% tags=["hide-input"]
-quantities = {
-    "r2": "R2",
-    "difference": "R2 minus that of the uncut maps",
-    "gain": "R2 minus that of summary statistics",
-}
-alt = (
-    "R2 of both parameters for every cut and suite, points with error bars, as in the first figure"
-)
-HTML(
-    explorer.scores_explorer(
-        table["rows"], targets, quantities, plots_style.suite_label, headline, alt
-    )
-)
+quantities = {"r2": "R2", "difference": "R2 minus uncut", "gain": "R2 minus summary statistics"}
+alt = "R2 of both parameters for every cut and suite with error bars, as in the first figure"
+view = table["rows"], targets, quantities, plots_style.suite_label, headline, alt
+HTML(explorer.scores_explorer(*view))
 
 # %% tags=["hide-input", "full-width"]
 quantities = {"R2": "r2", "minus uncut": "difference", "minus summary": "gain"}
 about = {"suite": "suite", "cut": "cut"}
-estimates_table(table["rows"], about, quantities, targets)
+summary.estimates_table(table["rows"], about, quantities, targets)
 
 # %% [markdown]
 # ## Controls: what a cut does besides hiding
@@ -140,7 +126,7 @@ estimates_table(table["rows"], about, quantities, targets)
 # (Filtering the {term}`overdensity <Overdensity>` is filtering the map: the two differ by a factor.)
 
 # %% mystnb={"figure": {"name": "fig-controls", "caption": "$R^2$ per map under a cut (circles) and under its control (open squares), on the suite with feedback (Lite: a proxy). Left labels: the cut, and below it the control. Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8 with one row for each pair of a cut and its control; a filled circle with error bar for the cut and an open square for the control below it."}} tags=["hide-input"]
-pairs = own_controls(table)
+pairs = summary.own_controls(table)
 if pairs:
     fig, axes = plots_results.control_pairs(pairs, targets)
 else:
@@ -149,7 +135,7 @@ else:
 # %% tags=["hide-input", "full-width"]
 about = {"control": "kind", "cut": "cut", "controlled by": "control"}
 quantities = {"R2 of the control": "control_r2", "cut minus control": "difference"}
-estimates_table(pairs, about, quantities, targets)
+summary.estimates_table(pairs, about, quantities, targets)
 
 # %% [markdown]
 # ## Noise: does the void information survive?
@@ -161,15 +147,15 @@ estimates_table(pairs, about, quantities, targets)
 # ones shown here. Shot noise, where the profile has it, is in the table.
 
 # %% mystnb={"figure": {"name": "fig-noise", "caption": "$R^2$ per map of networks that see all pixels, only under-dense and only over-dense ones, against the white noise that is added first, on the suite with feedback (Lite: a proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8 of R2 against the level of noise, with three lines for all pixels, under-dense pixels and over-dense pixels; all fall to the right."}} tags=["hide-input"]
-levels, curves = noise_curves(table)
+levels, curves = summary.noise_curves(table)
 if len(levels) > 1:
     fig, axes = plots_validation.by_noise(levels, curves, targets, "$R^2$ per map")
 else:
     print(f"Left out: the figure needs two levels of white noise, complete are {len(levels)}.")
 
 # %% tags=["hide-input"]
-noisy = [row for row in table["control_rows"] if controls.Cut.parse(row["cut"]).noise]
-estimates_table(noisy, {"case": "cut"}, {"R2": "r2"}, targets)
+noisy = [row for row in table["control_rows"] if Cut.parse(row["cut"]).noise]
+summary.estimates_table(noisy, {"case": "cut"}, {"R2": "r2"}, targets)
 
 # %% [markdown]
 # ## Next to a full study
@@ -181,10 +167,9 @@ estimates_table(noisy, {"case": "cut"}, {"R2": "r2"}, targets)
 stored = [read_table(path) for path in sorted(Path(stored_dir).glob(f"*/{FILE_NAME}"))]
 stored = [other for other in stored if other["suites"][0] in table["suites"]]
 for other in stored:
+    rows, date = len(other["rows"]), other["provenance"]["utc"][:10]
     about = f"{other['n_simulations']} simulations of {other['suites'][0]} ({other['dataset']})"
-    print(
-        f"{other['profile']}: {about}, {len(other['rows'])} rows, {other['provenance']['utc'][:10]}"
-    )
+    print(f"{other['profile']}: {about}, {rows} rows, {date}")
 if not stored:
     print("No stored study of this suite.")
 
@@ -202,18 +187,16 @@ else:
 # The rules were written before the numbers and are part of the code (`cosmolib/results/claims.py`). A claim is
 # supported if the whole 95 % interval of every deciding number lies on its side of the threshold;
 # otherwise it is not supported, and the reason says whether the numbers contradict it or leave it
-# open. The paper gives words, not thresholds, for "little", "minimal" and "consistent": these are
-# ours.
+# open. The paper gives no thresholds for "little", "minimal" and "consistent": these are ours.
 
 # %% tags=["hide-input"]
-attribution = folder / "05_interpretation.json"
-table["attribution"] = io.read_json(attribution) if attribution.is_file() else None
-if table["attribution"] is None:
-    print(f"Left out: the numbers of chapter 05, because there is no {attribution}.")
+path, keys = folder / "05_interpretation.json", ("suite", "method", "baselines")
+shares = io.read_json(path) if path.is_file() else None
+table["attribution"] = shares and {key: shares[key] for key in keys}
+if not shares:
+    print(f"Left out: the numbers of chapter 05, because there is no {path}.")
 verdicts = claims.judge(table)
-view = pd.DataFrame(verdicts).set_index("number")[
-    ["statement", "test", "measurement", "verdict", "reason"]
-]
+view = pd.DataFrame(verdicts).drop(columns=["key", "interval"]).set_index("number")
 view.columns = ["claim", "what decides", "measured", "verdict", "why"]
 view.style.set_properties(**{"text-align": "left", "vertical-align": "top"})
 
@@ -299,24 +282,17 @@ if stored:
 # verdict on Lite is one on the argument, not on the paper's own maps. A control is trained like any
 # other run, with the same short schedule: a difference of a few hundredths may come from the training.
 #
-# **Next:** [other suites and sets](06b_generalisation.ipynb), then [chapter 07](07_validation.ipynb), which tests the same
-# method on mocks whose posterior is known.
+# **Next:** [other suites and sets](06b_generalisation.ipynb), then [chapter 07](07_validation.ipynb) tests the method on mocks.
 
 # %% [markdown]
 # ## What made this page
 
 # %% tags=["remove-input"]
-shares = table.pop("attribution")
-if shares:
-    table["attribution"] = {key: shares[key] for key in ("suite", "method", "baselines")}
-numbers = results_numbers(table, verdicts, survivors)
+numbers = summary.results_numbers(table, verdicts, survivors)
 numbers["results_suite"] = plots_style.suite_label(claims.hydro_suite(table))
+suites = {name: study_suite(name, config).fingerprint for name in config.suites}
 publish(
-    "06_results",
-    numbers,
-    runs_dir=runs_dir,
-    profile=config,
-    suites={name: study_suite(name, config).fingerprint for name in config.suites},
-    started=started,
+    "06_results", numbers,
+    runs_dir=runs_dir, profile=config, suites=suites, started=started,
     table={**table, "claims": verdicts, "survives": survivors},
-)
+)  # fmt: skip

@@ -37,13 +37,18 @@ def glued(path):
     keys = re.findall(r"glue\(\s*f?[\"']([^\"']+)[\"']", code)
     keys += re.findall(r"[\"']([a-z][\w-]*)[\"']\s*:", code)  # {"key": value} that a loop glues
     keys += re.findall(r"f[\"']([\w{}\[\]().-]+)[\"']\s*:", code)
-    return [re.sub(r"\\\{.*?\\\}", r"\\w+", re.escape(key)) for key in keys]
+    keys += re.findall(r"numbers\[\"(\w+)\"\]", code)
+    for module in ROOT.glob("cosmolib/*/summar*.py"):  # functions that return the glued numbers
+        if f"{module.parent.name} import" in code and module.stem in code:
+            keys += re.findall(r"f?\"([a-z][\w{}]*)\"", module.read_text(encoding="utf-8"))
+    return [re.sub(r"(\\\{)+.*?(\\\})+", r"\\w+", re.escape(key)) for key in keys]
 
 
 def toc_files():
     toc = read_yaml(ROOT / "_toc.yml")
     chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
-    return [toc["root"]] + [chapter["file"] for chapter in chapters]
+    pages = [page for chapter in chapters for page in (chapter, *chapter.get("sections", ()))]
+    return [toc["root"]] + [page["file"] for page in pages]
 
 
 def test_every_page_of_the_contents_exists():

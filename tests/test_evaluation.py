@@ -212,7 +212,7 @@ def test_cross_evaluation_on_its_own_suite_is_the_test(finished, profile):
     """The same maps, cut and scaled by the other path, and denormalised, give the same numbers."""
     run, _ = finished
     stored = read_predictions(run.path("predictions.npz"))
-    own = cross_evaluate(run, "Lite", device="cpu")
+    own = cross_evaluate(run, open_suite("Lite", profile.data_dir), device="cpu")
     assert own.keys() == stored.keys()
     for key in ("mean", "std", "truth", "map", "simulation"):
         np.testing.assert_allclose(own[key], stored[key], rtol=1e-5, err_msg=key)

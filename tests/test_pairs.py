@@ -16,6 +16,7 @@ NAMES = [
     "04_tuning",
     "05_interpretation",
     "06_results",
+    "06b_generalisation",
     "07_validation",
 ]
 KEPT = ("tags", "mystnb")  # the cell metadata that workflow and book read
@@ -39,7 +40,7 @@ def read(name):
     return jupytext.read(folder / f"{name}.ipynb"), jupytext.read(folder / f"{name}.py")
 
 
-def test_the_seven_pairs_and_nothing_else():
+def test_the_pairs_and_nothing_else():
     found = sorted(path.name for path in (ROOT / "notebooks").glob("*.*"))
     assert found == sorted(f"{name}.{kind}" for name in NAMES for kind in ("ipynb", "py"))
 

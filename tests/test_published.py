@@ -260,12 +260,12 @@ def test_an_adopted_run_is_complete(adopted, profile):
     assert result["best_epoch"] is None
 
 
-def test_an_adopted_run_is_tested_on_other_suites(adopted):
+def test_an_adopted_run_is_tested_on_other_suites(adopted, profile):
     _, run, _ = adopted
     stored = read_predictions(run.path("predictions.npz"))
-    own = cross_evaluate(run, "Lite", device="cpu")
+    own = cross_evaluate(run, open_suite("Lite", profile.data_dir), device="cpu")
     np.testing.assert_allclose(own["mean"], stored["mean"], rtol=1e-5)
-    twin = cross_evaluate(run, "Nbody_Lite", device="cpu")
+    twin = cross_evaluate(run, open_suite("Nbody_Lite", profile.data_dir), device="cpu")
     assert not np.allclose(twin["mean"], stored["mean"], rtol=1e-4)
 
 

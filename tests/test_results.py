@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cosmolib.results import baseline
+from cosmolib.results import baseline, generalisation, sets
 from cosmolib.results import table as results_table
 from cosmolib.study import io
 from cosmolib.study import run as study_run
@@ -59,11 +59,13 @@ def study(profile, tmp_path, monkeypatch):
         )
 
     monkeypatch.setattr(baseline, "summary_baseline", ridge)
-    monkeypatch.setattr(results_table, "study_suite", suite)
+    for module in (results_table, sets):
+        monkeypatch.setattr(module, "study_suite", suite)
     monkeypatch.setattr(
-        results_table, "cross_evaluate", lambda run, other, scaling: predictions(0.15, run.seed)
+        generalisation, "cross_evaluate", lambda run, other, scaling: predictions(0.15, run.seed)
     )
-    monkeypatch.setattr(results_table, "suites_at_hand", lambda *_: [])
+    for module in (generalisation, sets):
+        monkeypatch.setattr(module, "suites_at_hand", lambda *_: [])
     return SimpleNamespace(folder=tmp_path, calls=calls)
 
 

@@ -22,6 +22,7 @@ from cosmolib.data.scaling import fit_scaling
 from cosmolib.interpretation.attribution import attribute, make_baseline
 from cosmolib.study.identity import digest, identity
 from cosmolib.study.profile import Profile
+from cosmolib.study.state_dicts import read_state, write_state
 from cosmolib.training.dataset import Data, normalise
 from cosmolib.training.fit import fit, seeded
 from cosmolib.training.networks import build_network
@@ -97,12 +98,12 @@ def train_known(
     cut="none",
     seed: int = 1,
     device: str = "cpu",
-    checkpoint: str | Path | None = None,
+    folder: str | Path | None = None,
 ) -> tuple[torch.nn.Module, Data]:
-    """Train the profile's known-answer network on maps under a cut.
+    """Train the profile's network for mocks on maps under a cut.
 
-    By the same code as every other network. Its keys ``known_answer_*`` stand in for those of the
-    study, because maps are free here: no dropout, hardly any weight decay, a high learning rate.
+    By the same code as every other network. The keys ``known_answer_*`` replace those of the study,
+    because maps are free here: no dropout, hardly any weight decay, a high learning rate.
 
     Parameters
     ----------
@@ -112,10 +113,11 @@ def train_known(
     seed : int
         Of the network and its training.
     device : str
-    checkpoint : path, optional
-        As in `cosmolib.training.fit.fit`.
+    folder : path, optional
+        Where checkpoint and weights are kept: ``<folder>/<kind>/<cut>/``. Weights of the present
+        identity, see `cosmolib.study.identity`, are loaded instead of trained again.
     """
-    profile = profile.replace(
+    own = profile.replace(
         targets=list(TARGETS),
         epochs=profile.known_answer_epochs,
         max_lr=profile.known_answer_max_lr,
@@ -131,7 +133,22 @@ def train_known(
             0.0,
             len(TARGETS),
         )
-    fit(network, data, profile, seed=seed, device=device, checkpoint=checkpoint)
+    if folder is None:
+        fit(network, data, own, seed=seed, device=device)
+        return network, data
+    now = digest(_identity(known, profile, cut, seed))
+    place = _place(known, cut, folder)
+    weights = place / "weights.pt"
+    stored = read_state(weights, "weights file", "a dict") if weights.is_file() else {}
+    if stored.get("identity") == now:
+        network.load_state_dict(stored["weights"])
+        return network.eval(), data
+    checkpoint = place / f"checkpoint-{now}.pt"  # of another identity: not found
+    fit(network, data, own, seed=seed, device=device, checkpoint=checkpoint)
+    state = {key: value.cpu() for key, value in network.state_dict().items()}
+    write_state(weights, {"identity": now, "weights": state})
+    for path in place.glob("checkpoint*.pt"):
+        path.unlink()
     return network, data
 
 
@@ -143,44 +160,35 @@ def known_answer_test(
     device: str = "cpu",
     folder: str | Path | None = None,
 ) -> dict:
-    """Train a network on known-answer maps, see `train_known`, and predict the test maps.
+    """Train a network on mocks, see `train_known`, and predict the test maps.
 
-    Parameters
-    ----------
-    known : KnownAnswer
-    profile : Profile
-    cut : str or Cut
-    seed : int
-    device : str
-    folder : path, optional
-        Where checkpoint and predictions are kept: ``<folder>/<kind>/<cut>/``. What lies there is
-        reused if its identity is the present one, see `cosmolib.study.identity`.
+    With a folder, the predictions are kept next to the weights and reused like them.
 
     Returns
     -------
     dict
         As of `cosmolib.training.run.predict_test`, each map its own simulation.
     """
-    cut = str(Cut.parse(cut))
-    place = None if folder is None else Path(folder) / known.kind / folder_name(cut)
-    if place is None:
-        return _learnt(known, profile, cut, seed, device)
-    now = identity(
-        "known_answer", profile, fingerprint=known.fingerprint, maps=known.kind, cut=cut,
-        architecture=profile.known_answer_architecture, seed=seed,
+
+    def learnt():
+        network, data = train_known(known, profile, cut, seed, device, folder)
+        return predict_test(network, data, device) | {"simulation": data.test_map}
+
+    if folder is None:
+        return learnt()
+    now = _identity(known, profile, cut, seed)
+    return stored_predictions(_place(known, cut, folder), now, learnt)
+
+
+def _place(known, cut, folder):
+    return Path(folder) / known.kind / folder_name(cut)
+
+
+def _identity(known, profile, cut, seed):
+    return identity(
+        "known_answer", profile, fingerprint=known.fingerprint, maps=known.kind,
+        cut=str(Cut.parse(cut)), architecture=profile.known_answer_architecture, seed=seed,
     )  # fmt: skip
-    checkpoint = place / f"checkpoint-{digest(now)}.pt"  # of another identity: not found
-    found = stored_predictions(
-        place, now, lambda: _learnt(known, profile, cut, seed, device, checkpoint)
-    )
-    for path in place.glob("checkpoint*.pt"):
-        path.unlink()
-    return found
-
-
-def _learnt(known, profile, cut, seed, device, checkpoint=None):
-    network, data = train_known(known, profile, cut, seed, device, checkpoint)
-    return predict_test(network, data, device) | {"simulation": data.test_map}
 
 
 def as_predicted(posterior: Posterior, like: dict) -> dict:
@@ -383,7 +391,7 @@ def planted_test(
     for role, cut in roles:
         found = known_answer_test(known, profile, cut, seed, device, folder)
         cases.append({"role": role, "cut": cut, "r2": r2_of([found], n_bootstrap=n_bootstrap)})
-    network, data = train_known(known, profile, "none", seed, device)
+    network, data = train_known(known, profile, "none", seed, device, folder)
     x, maps = data.test_x[:n_explained], known.maps[known.test][:n_explained]
     baselines = {
         "saliency": None,
