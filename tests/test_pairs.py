@@ -18,6 +18,7 @@ NAMES = [
     "06_results",
     "06b_generalisation",
     "07_validation",
+    "07b_calibration",
 ]
 KEPT = ("tags", "mystnb")  # the cell metadata that workflow and book read
 
