@@ -139,21 +139,17 @@ def test_a_mask_that_tells_as_much_refutes_both_sides():
     assert "mask" in found["reason"]
 
 
-def test_lite_cannot_test_saturation_at_20():
-    results = table(dataset="Lite", grid=64)
+@pytest.mark.parametrize(
+    ("grid", "kmax", "reason"), [(64, 6, "8.0 h/Mpc"), (256, 5, "no cut near 20 h/Mpc")]
+)
+def test_saturation_at_20_needs_a_cut_there(grid, kmax, reason):
+    results = table(grid=grid)
     for row in results["rows"]:
-        row["cut"] = row["cut"].replace("kmax:20", "kmax:6")
+        row["cut"] = row["cut"].replace("kmax:20", f"kmax:{kmax}")
     found = verdict(results, "saturation")
-    assert found["verdict"] == "not testable on Lite"
-    assert "8.0 h/Mpc" in found["reason"]
-    assert "k_max = 6" in found["measurement"]
-
-
-def test_a_cut_far_from_20_does_not_judge_saturation():
-    results = table()
-    for row in results["rows"]:
-        row["cut"] = row["cut"].replace("kmax:20", "kmax:5")
-    assert verdict(results, "saturation")["verdict"] == "not testable on CMD"
+    assert found["verdict"] == "not testable on CMD"
+    assert reason in found["reason"]
+    assert f"k_max = {kmax}" in found["measurement"]
 
 
 def test_few_test_simulations_decide_nothing():

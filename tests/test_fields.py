@@ -235,14 +235,6 @@ def test_lognormal_maps_hold_the_same_field():
     np.testing.assert_allclose(cut, apply_cut(gauss, "kmax:2"), atol=1e-4)
 
 
-def test_astrid_shares_the_cosmology_prior(sample):
-    _, maps = sample
-    np.testing.assert_array_equal(
-        exact_posterior(maps[:2], points=5, suite="Astrid").mean,
-        exact_posterior(maps[:2], points=5).mean,
-    )
-
-
 def test_bad_input(sample):
     params, maps = sample
     with pytest.raises(ValueError, match="no mode from kmin=0 to below kmax=0.1"):

@@ -192,13 +192,6 @@ def test_another_json_is_no_results_table(tmp_path):
         results_table.read_table(tmp_path / "x.json")
 
 
-def test_estimates_as_text():
-    entry = {"r2": 0.5, "r2_low": None, "r2_high": None}
-    assert scores.as_text(scores.from_metrics(entry, "r2")) == "0.50"
-    assert scores.as_text({"value": None, "low": None, "high": None}) == "not defined"
-    assert scores.as_text({"value": 1, "low": 0.5, "high": 1.5}, 1) == "1.0 [0.5, 1.5]"
-
-
 def test_the_numbers_of_the_prose(profile, study):
     table = results_table.results_table(profile, study.folder)
     verdicts, survivors = claims.judge(table), controls.judge(table)

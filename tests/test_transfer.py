@@ -10,7 +10,7 @@ from test_suites import camels_1p
 from cosmolib.data.cmd_format import camels_columns, other_parameters
 from cosmolib.data.suites import FIDUCIAL, open_suite, split_simulations
 from cosmolib.results.generalisation import cross_evaluate, cross_table, suites_to_test
-from cosmolib.results.sets import describe, responses, sets_table
+from cosmolib.results.sets import responses, sets_table
 from cosmolib.results.table import results_table
 from cosmolib.study.profile import load_profile
 from cosmolib.study.run import Run
@@ -141,16 +141,11 @@ def test_random_fills_are_those_of_the_tested_suite(profile, folder, tmp_path):
     assert load_run(run)[2]["value_range"] is not None
 
 
-def test_maps_of_another_grid(run, tmp_path):
-    write_suite_files(
-        tmp_path, "SIMBA", np.full((45, 16, 16), 4e11, np.float32), [FIDUCIAL_ROW] * 3
-    )
-    suite = open_suite("SIMBA", data_dir=tmp_path)
+def test_maps_of_another_grid_or_box(run, folder, tmp_path):
+    coarse = np.full((45, 16, 16), 4e11, np.float32)
+    write_suite_files(tmp_path, "SIMBA", coarse, [FIDUCIAL_ROW] * 3)
     with pytest.raises(ValueError, match=rf"found 16\^2 maps, expected {TINY_GRID}\^2"):
-        cross_evaluate(run, suite)
-
-
-def test_maps_of_another_box(run, folder):
+        cross_evaluate(run, open_suite("SIMBA", data_dir=tmp_path))
     suite = replace(open_suite("SIMBA", data_dir=folder), box_size=50.0)
     with pytest.raises(ValueError, match="found boxes of 50 Mpc/h, expected 25 as in the maps"):
         cross_evaluate(run, suite)
@@ -209,13 +204,6 @@ def test_a_slope_has_an_error(folder):
     slope = responses(suite, found)[0]["slope"]["Omega_m"]
     assert slope["low"] < 0.5 < slope["high"]
     assert 0.02 < slope["high"] - slope["low"] < 1
-
-
-def test_rows_are_described_by_what_is_not_fiducial():
-    assert describe(FIDUCIAL_ROW) == "fiducial"
-    assert describe(varied(3, 100)) == "A_AGN1 = 100"
-    assert describe([0.3, 0.8, 0, 0, 0, 0]) == "no feedback"
-    assert describe([0.4, 0.8, 1, 1, 1, 0.5]) == "Omega_m = 0.4, A_AGN2 = 0.5"
 
 
 # ------------------------------------------------------------------------------------------- table

@@ -224,7 +224,8 @@ def _without_mean(results):
 
 
 def _kmax(results):
-    return [str(cut) for cut in cuts_of(results, controls=True) if cut.kind == "kmax"]
+    cuts = [x["cut"] for x in results.get("controls", ())]
+    return [cut for cut in cuts if Cut.parse(cut).kind == "kmax"]
 
 
 def _overdensities(results):

@@ -33,10 +33,9 @@ STRENGTH = {  # how far the number moves its place, from the lower to the upper 
 PLACES = tuple(STRENGTH)
 
 
-# Cuts that hide all of a place, and cuts that leave all of it. Thresholds are surface densities: one
-# in overdensity of each map's own mean would move with the signal. A Fourier cut acts on pixels
-# everywhere, and a density cut on all modes, so that each place is tested with cuts of its own kind.
-# The mean is hidden by ``nomean`` alone.
+# Cuts that hide all of a place, and cuts that leave all of it. Thresholds are surface densities:
+# one in overdensity of each map's own mean would move with the signal. Each place is tested with
+# cuts of its own kind: a Fourier cut acts on all pixels, and a density cut on all modes.
 _ABOVE, _BELOW = (f"{kind}:{float(THRESHOLD):.9g}:clamp" for kind in ("above", "below"))
 _LOW, _HIGH = (f"{edge:g}" for edge in BAND)
 HIDING = {
