@@ -358,7 +358,7 @@ def runs(standings):
 def chapters(profile, root):
     """Return a row per chapter whose numbers were stored."""
     rows = [
-        [f"{name[:2]} {name[3:].replace('_', ' ')}", *_origin(made)]
+        [name.replace("_", " "), *_origin(made)]
         for name, made in chapters_made(profile, root).items()
     ]
     return table(["chapter", "made", "commit", "code", "seconds:"], rows)
