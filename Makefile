@@ -8,19 +8,19 @@ SHELL := bash
 PROFILE ?= demo
 VENV ?= .venv
 PYTHON ?= python3
-# nproc believes OMP_NUM_THREADS, which is 1 here: ask without it.
+# nproc obeys OMP_NUM_THREADS, which is 1 here: unset it.
 CORES ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
-# GPUs of this machine: each run takes one.
+# GPUs of this machine; each run takes one.
 GPUS ?= $(shell nvidia-smi -L 2>/dev/null | grep -c ^GPU)
 # Processes that share the tuning study.
 WORKERS ?= 1
-# The book that `make check` looks at.
+# The book that `make check` checks.
 HTML ?= _build/html
-# `--required`: a machine without Chromium fails; otherwise it says that it did not look.
+# `--required`: fail without Chromium; by default the check is skipped with a message.
 BROWSER ?=
-# Name of a folder in workflow/profiles: the runs are sent there instead of to this machine.
+# Name of a folder in workflow/profiles: the runs are sent to that cluster.
 CLUSTER ?=
-# Values as the shell sees them, whatever spaces, quotes and dollars a path has.
+# Values quoted for the shell: a path may contain spaces, quotes and dollar signs.
 quoted = '$(subst ','\'',$(value $1))'
 BIN := $(call quoted,VENV)/bin
 
@@ -29,14 +29,14 @@ ifneq ($(CLUSTER),)
 WHERE = --workflow-profile workflow/profiles/$(call quoted,CLUSTER)
 GPUS = 0
 endif
-# How many GPUs a run takes (a cluster's profile gives it itself), who tunes, and Snakemake's own options.
+# Workers of the tuning study, GPUs per run (a cluster's profile sets them itself), and options of Snakemake.
 OPTIONS = --workers $(WORKERS) $(if $(filter-out 0,$(GPUS)),--gpu) -- $(WHERE)
-# Where the tuning study is kept; not on a command line, which logs show with its password.
+# Storage of the tuning study; not on a command line, because logs would show its password.
 ifneq ($(value STUDY),)
 export COSMOLIB_STUDY = $(value STUDY)
 endif
 STUDY_OF = $(BIN)/python workflow/study.py
-# One thread a process: two runs side by side beat one run on two cores.
+# One thread per process: two runs on one core each are faster than one run on two cores.
 export OMP_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export NUMBA_NUM_THREADS = 1
@@ -50,8 +50,8 @@ help: ## show this list
 	@echo "make TARGET [PROFILE=$(PROFILE)] [CORES=$(CORES)]"
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
 
-# Not a file's rule: make splits the names of files at spaces.
-# torch goes first: otherwise captum picks the torch, and its newest build brings gigabytes of GPU packages.
+# No rule for a file: make splits file names at spaces.
+# torch is installed first: otherwise captum selects its newest build, with gigabytes of GPU packages.
 install: ## make the virtual environment (every other target does it on first use)
 	@stamp=$(call quoted,VENV)/.installed; \
 	if [ pyproject.toml -nt "$$stamp" ] || [ constraints.txt -nt "$$stamp" ]; then \
@@ -66,8 +66,8 @@ book: install ## train, interpret and build the book (demo profile: under half a
 	$(STUDY_OF) demo $(OPTIONS)
 	@echo "The book: _build/html/index.html"
 
-test: install lint ## everything that must pass: lint, tests, tiny profile, its notebooks, its book in a browser
-	$(BIN)/python -m pytest -q -n $(CORES) --dist loadfile
+test: install lint ## everything that must pass: lint, tests, tiny profile, its notebooks, its book in a browser (15 minutes)
+	$(BIN)/python -m pytest -q -n $(CORES) --dist loadfile --no-loadscope-reorder
 	$(STUDY_OF) tiny $(OPTIONS)
 	$(BIN)/python workflow/check_notebooks.py build/tiny/notebooks $(CORES)
 	$(BIN)/python workflow/check_site.py build/tiny/html
@@ -82,30 +82,30 @@ lint: install ## ruff: style and format
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 
-study: install ## all runs and chapters of PROFILE=standard or camels, and its book under build/; CLUSTER=slurm sends them
+study: install ## all runs and chapters of a PROFILE (standard, camels, ...) and its book under build/; CLUSTER=slurm for a cluster
 	$(STUDY_OF) $(call quoted,PROFILE) $(OPTIONS)
 
-plan: install ## where PROFILE stands: runs done, stale, at work, interrupted, not begun; and what study would do
-	@$(BIN)/python workflow/plan.py $(call quoted,PROFILE)
+plan: install ## the status of every run of PROFILE, and the jobs that `make study` would start
+	@$(BIN)/python workflow/status.py $(call quoted,PROFILE)
 	@$(STUDY_OF) $(call quoted,PROFILE) $(OPTIONS) --dry-run
 
-bench: install ## speed against the published recipe, written plainly: ratios, memory, floors (a quarter of an hour, 4 GB of disk)
+bench: install ## speed and memory compared with the published recipe (a quarter of an hour, 4 GB of disk)
 	$(BIN)/python benchmarks/speed.py
 
 bench-camels: install ## a full-size CMD file through every stage: seconds and memory (8.1 GB of disk)
 	$(BIN)/python benchmarks/camels.py
 
-bench-attribution: install ## attribution of many maps against a plain loop of captum: maps a second
+bench-attribution: install ## attribution of many maps compared with a plain loop of captum: maps per second
 	OMP_NUM_THREADS=$(CORES) MKL_NUM_THREADS=$(CORES) $(BIN)/python benchmarks/attribution.py
 
-bench-cluster: install ## a study through a real SLURM on two virtual nodes of this machine, one drained (needs slurmd, munge)
+bench-cluster: install ## a study on a temporary SLURM of two virtual nodes, one of which is drained (needs slurmd, munge)
 	$(BIN)/python benchmarks/cluster.py
 
 chaos: install ## kill -9 at 50 random moments of a study of 21 runs, and in each step that makes data (half an hour)
 	$(BIN)/python benchmarks/chaos.py
 
 fuzz: install ## two thousand hostile inputs to every reader, other ones each time, and the book's table of them
-	COSMOLIB_FUZZ_EXAMPLES=2000 COSMOLIB_FUZZ_TABLE=results/benchmarks/fuzz.json $(BIN)/python -m pytest -q tests/test_fuzz.py
+	COSMOLIB_FUZZ_EXAMPLES=2000 COSMOLIB_FUZZ_TABLE=results/benchmarks/fuzz.json $(BIN)/python -m pytest -q -o faulthandler_timeout=0 tests/test_fuzz.py
 
 clean: ## remove what was generated (runs and the environment stay)
 	rm -rf build _build .snakemake .pytest_cache .ruff_cache

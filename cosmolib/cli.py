@@ -1,4 +1,4 @@
-"""Command line: ``cosmolib download``, ``check``, ``simulate`` and ``tune``."""
+"""Command line: ``cosmolib download``, ``check`` and ``tune``."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ def build_parser() -> argparse.ArgumentParser:
     from cosmolib.data import download  # here, so that importing cosmolib.cli stays light
 
     parser = argparse.ArgumentParser(
-        prog="cosmolib", description="Fetch, check and make suites of maps in CMD's format."
+        prog="cosmolib", description="Fetch and check suites of maps in CMD's format, and tune."
     )
     parser.add_argument("--version", action="version", version=f"cosmolib {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
 
     fetch = commands.add_parser(
         "download",
-        help="fetch maps and parameters of CMD, or go on with it",
-        description="Fetch the maps and the parameters of one suite, set and field of CMD. What "
-        "has come is kept if it is broken off: the same command goes on from there. What is there "
-        "already is verified, without network.",
+        help="fetch maps and parameters of CMD",
+        description="Fetch the maps and parameters of one suite, set and field of CMD. The same "
+        "command resumes an interrupted download and verifies complete files without network.",
     )
     fetch.add_argument("--suite", required=True, help="e.g. IllustrisTNG, Nbody_IllustrisTNG")
-    fetch.add_argument("--set", default="LH", help="set of simulations (default: LH)")
+    fetch.add_argument(
+        "--set", dest="sim_set", default="LH", help="set of simulations (default: LH)"
+    )
     fetch.add_argument("--field", default="Mtot", help="field of the maps (default: Mtot)")
     fetch.add_argument(
         "--data-dir", help="files go to DIR/<suite>/ (default: $COSMOLIB_DATA)", metavar="DIR"
@@ -37,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--url", default=download.CMD_URL, help="folder that holds 2D_maps/ (default: CMD's)"
     )
     fetch.add_argument(
-        "--retries", type=int, default=10, help="attempts in a row without a new byte (default: 10)"
+        "--retries", type=int, default=10, help="attempts without a new byte (default: 10)"
     )
     fetch.add_argument(
         "--timeout", type=float, default=60.0, help="seconds without a byte (default: 60)"
@@ -46,23 +47,21 @@ def build_parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser(
         "check",
-        help="read every pixel of a suite and report, or say what is wrong with it",
-        description="Say what CMD maps are and whether they are whole: every pixel is read and "
-        "checked against the table of parameters. Exit code 2 and one line if something is wrong.",
+        help="check every pixel of a suite",
+        description="Describe CMD maps and check every pixel against the table of parameters. "
+        "Exit code 2 and one line if something is wrong.",
     )
-    check.add_argument(
-        "path", help="a file Maps_*.npy or params_*.txt, or a folder that holds such files"
-    )
+    check.add_argument("path", help="a file Maps_*.npy or params_*.txt, or a folder of them")
     check.add_argument("--suite", help="only this suite, e.g. IllustrisTNG (default: all)")
-    check.add_argument("--set", help="only this set, e.g. LH (default: all)")
+    check.add_argument("--set", dest="sim_set", help="only this set, e.g. LH (default: all)")
     check.set_defaults(run=_check)
 
     search = commands.add_parser(
         "tune",
-        help="work at the search for hyper-parameters of a profile, or go on with it",
-        description="Work at the tuning study of a profile until it has all its trials. Any number "
-        "of these commands, on any machines that reach the storage, share one study; one that is "
-        "killed costs its trial's time. Chapter 04 then shows what was found.",
+        help="search the hyper-parameters of a profile",
+        description="Run trials of a profile's tuning study until it is complete. Any number of "
+        "these commands, on any machines that reach the storage, share one study. A killed one "
+        "loses its current trial. Chapter 04 shows the result.",
     )
     search.add_argument("profile", help="name of a file in configs/, or a path to one")
     search.add_argument("--workers", type=int, default=1, help="processes to start (default: 1)")
@@ -71,10 +70,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="FILE.db (one process), FILE.journal (a shared disk) or postgresql://... "
         "(default: $COSMOLIB_STUDY, else a file below the runs)",
     )
-    search.add_argument("--trials", type=int, help="in the end (default: as the profile says)")
+    search.add_argument("--trials", type=int, help="trials in all (default: of the profile)")
     search.add_argument("--seed", type=int, default=1, help="of sampler and trainings (default: 1)")
     search.add_argument("--runs-dir", default="runs", help="folder of the runs (default: runs)")
-    search.add_argument("--data-dir", help="folder of CMD files (default: as the profile says)")
+    search.add_argument("--data-dir", help="folder of CMD files (default: of the profile)")
     search.set_defaults(run=_tune)
     return parser
 
@@ -108,7 +107,9 @@ def _tune(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    reports = data_check.check_path(arguments.path, suite=arguments.suite, set=arguments.set)
+    reports = data_check.check_path(
+        arguments.path, suite=arguments.suite, sim_set=arguments.sim_set
+    )
     print(*reports, sep="\n")
     problems = [report.problem for report in reports if report.problem]
     if problems:

@@ -107,9 +107,9 @@ def read_table(path):
     return table.params, table.seeds
 
 
-def shard_path(folder, row, set="LH"):
+def shard_path(folder, row, sim_set="LH"):
     """Path of the shard of row ``row`` of a set."""
-    return Path(folder) / f"{set}_{row:04d}.npz"
+    return Path(folder) / f"{sim_set}_{row:04d}.npz"
 
 
 def simulate_shards(
@@ -117,7 +117,7 @@ def simulate_shards(
     table,
     rows,
     *,
-    set="LH",
+    sim_set="LH",
     settings=SETTINGS,
     proxy=PROXY,
     check_rows=0,
@@ -135,7 +135,7 @@ def simulate_shards(
         CAMELS' ``CosmoAstroSeed`` table.
     rows : iterable of int
         Rows to simulate.
-    set : str
+    sim_set : str
         Set of the table, which names the shards.
     check_rows : int
         The first so many rows also get maps from other tracer lattices (``variant0``: refinement
@@ -153,7 +153,7 @@ def simulate_shards(
     _keep_to_settings(folder / "settings.json", settings, proxy)
     made = 0
     for row in rows:
-        path = shard_path(folder, row, set)
+        path = shard_path(folder, row, sim_set)
         if not 0 <= row < len(params):
             raise ValueError(f"{table}: row {row} asked for, the table has {len(params)} rows")
         if path.exists():
@@ -170,7 +170,7 @@ def simulate_shards(
         except Busy:
             continue  # another living process has this row
         made += 1
-        progress(f"{set}_{row}: {time.perf_counter() - start:.1f} s")
+        progress(f"{sim_set}_{row}: {time.perf_counter() - start:.1f} s")
     return made
 
 
@@ -200,15 +200,15 @@ def _keep_to_settings(path, settings, proxy):
                 )
 
 
-def count_shards(folder, start=0, set="LH"):
+def count_shards(folder, start=0, sim_set="LH"):
     """First row from ``start`` on that has no shard."""
     count = start
-    while shard_path(folder, count, set).exists():
+    while shard_path(folder, count, sim_set).exists():
         count += 1
     return count
 
 
-def assemble(folder, out, count=None, begin=None, set="LH"):
+def assemble(folder, out, count=None, begin=None, sim_set="LH"):
     """Join shards 0 ... count-1 into CMD-format files of ``Nbody_Lite`` and ``Lite``.
 
     Parameters
@@ -223,7 +223,7 @@ def assemble(folder, out, count=None, begin=None, set="LH"):
     begin : path, optional
         Folder of both suites in CMD's format, ``begin/<suite>/``, whose simulations come first:
         shards then count from the first row that it lacks.
-    set : str
+    sim_set : str
         Set of the shards.
 
     Returns
@@ -237,30 +237,34 @@ def assemble(folder, out, count=None, begin=None, set="LH"):
         If a shard among the first ``count`` is missing, or none is there at all.
     """
     folder, out = Path(folder), Path(out)
-    start = 0 if begin is None else open_suite("Lite", data_dir=begin, set=set).n_simulations
+    start = (
+        0 if begin is None else open_suite("Lite", data_dir=begin, sim_set=sim_set).n_simulations
+    )
     if count is None:
-        count = count_shards(folder, start, set)
-    paths = [shard_path(folder, row, set) for row in range(start, max(count, start + 1))]
+        count = count_shards(folder, start, sim_set)
+    paths = [shard_path(folder, row, sim_set) for row in range(start, max(count, start + 1))]
     missing = [path for path in paths if not path.exists()]
     if missing:
         raise FileNotFoundError(f"{missing[0]}: no such shard; `python -m lite` makes it")
     for suite, key in (("Nbody_Lite", "nbody"), ("Lite", "hydro")):
         maps, params = [], []
         if begin is not None:
-            known = open_suite(suite, data_dir=begin, set=set)
+            known = open_suite(suite, data_dir=begin, sim_set=sim_set)
             maps, params = [known.maps], list(known.params)
         for path in paths:
             with np.load(path, allow_pickle=False) as shard:
                 maps.append(shard[key])
                 params.append(shard["params"])
-        write_suite(out, suite, np.concatenate(maps), np.array(params), set=set)
+        write_suite(out, suite, np.concatenate(maps), np.array(params), sim_set=sim_set)
     return count
 
 
 def add_arguments(parser):
     """Add the arguments of ``python -m lite``."""
     sets = lite.embedded_sets()
-    parser.add_argument("--set", default="LH", choices=sets, help="set of Lite (default: LH)")
+    parser.add_argument(
+        "--set", dest="sim_set", default="LH", choices=sets, help="set of Lite (default: LH)"
+    )
     parser.add_argument("--out", help="folder of shards and CMD files, default build/lite[-SET]")
     parser.add_argument("--table", help="CosmoAstroSeed table, default the set's in data/lite/")
     parser.add_argument("--rows", help="rows of the table, first:last+1, default all")
@@ -281,11 +285,11 @@ def add_arguments(parser):
 
 def run_from_args(args: argparse.Namespace):
     """Run ``python -m lite``: shards, CMD files, and with --pack the embedded suite."""
-    latin = args.set == "LH"
+    latin = args.sim_set == "LH"
     if args.go_on and not latin:
-        raise ValueError(f"--go-on: found --set {args.set}, expected LH; small sets come whole")
-    out = Path(args.out or ("build/lite" if latin else f"build/lite-{args.set.lower()}"))
-    table = args.table or lite.DATA / lite.table_name(args.set)
+        raise ValueError(f"--go-on: found --set {args.sim_set}, expected LH; small sets come whole")
+    out = Path(args.out or ("build/lite" if latin else f"build/lite-{args.sim_set.lower()}"))
+    table = args.table or lite.DATA / lite.table_name(args.sim_set)
     for name in ("particles", "mesh", "grid"):
         value = getattr(args, name)
         if value < 8 or value & (value - 1):
@@ -299,20 +303,20 @@ def run_from_args(args: argparse.Namespace):
     shards = out / "shards"
     rows = _rows(args.rows, table)
     check_rows = (100 if latin else 0) if args.check_rows is None else args.check_rows
-    options = {"set": args.set, "settings": settings, "check_rows": check_rows}
+    options = {"sim_set": args.sim_set, "settings": settings, "check_rows": check_rows}
     # a few rows a process, because PySCo's memory grows by 50 MB from run to run
     context = multiprocessing.get_context("spawn")
     with context.Pool(args.processes, maxtasksperchild=10) as pool:
         for _ in pool.imap_unordered(partial(_simulate_row, shards, table, **options), rows):
             pass
     shipped = lite.expand("Lite").parent if args.go_on else None
-    count = assemble(shards, out, begin=shipped, set=args.set)
-    print(f"{out}: {count} simulations of {args.set} of Lite and Nbody_Lite in CMD's format")
+    count = assemble(shards, out, begin=shipped, sim_set=args.sim_set)
+    print(f"{out}: {count} simulations of {args.sim_set} of Lite and Nbody_Lite in CMD's format")
     if args.pack:
         if latin and not args.go_on:  # the validation reads the first rows' shards
             validate([shard_path(shards, row) for row in range(count)], lite.DATA)
-        packed = pack.pack(out, set=args.set)
-        print(f"{lite.DATA}: {len(packed['chunks'])} chunks of {args.set}")
+        packed = pack.pack(out, sim_set=args.sim_set)
+        print(f"{lite.DATA}: {len(packed['chunks'])} chunks of {args.sim_set}")
 
 
 def _rows(text, table):

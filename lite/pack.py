@@ -87,7 +87,7 @@ def _residuals(levels):
     return (levels - predicted).astype(np.uint8)
 
 
-def pack(source, out=DATA, set="LH"):
+def pack(source, out=DATA, sim_set="LH"):
     """Write one set of ``data/lite/`` from the CMD-format files of both suites.
 
     Chunks whose bytes have not changed are left alone, so that a longer suite adds files only.
@@ -100,7 +100,7 @@ def pack(source, out=DATA, set="LH"):
         `lite.generate.assemble` leaves it.
     out : path
         Folder that holds the set's table and receives chunks and manifest.
-    set : str
+    sim_set : str
         One of `embedded_sets`.
 
     Returns
@@ -114,22 +114,22 @@ def pack(source, out=DATA, set="LH"):
         If the twins do not fit together, or a small set is not whole.
     """
     source, out = Path(source), Path(out)
-    rows = _table_rows(out / table_name(set))
-    paths = [source / suite / _maps_name(suite, set) for suite in SUITES]
+    rows = _table_rows(out / table_name(sim_set))
+    paths = [source / suite / _maps_name(suite, sim_set) for suite in SUITES]
     feedback, gravity = (np.load(path, mmap_mode="r", allow_pickle=False) for path in paths)
     if gravity.shape != feedback.shape:
         raise ValueError(
             f"{paths[0]}: found shape {feedback.shape}, expected {gravity.shape}, its twin's"
         )
     simulations, grid = len(gravity) // MAPS, gravity.shape[-1]
-    if simulations > len(rows) or (set != "LH" and simulations < len(rows)):
+    if simulations > len(rows) or (sim_set != "LH" and simulations < len(rows)):
         raise ValueError(
             f"{paths[0]}: found {simulations} simulations, expected {len(rows)}, the rows of "
-            f"{table_name(set)}"
+            f"{table_name(sim_set)}"
         )
     packed = {"simulations": simulations, "grid": grid, "chunks": []}
-    prefix = "lite" if set == "LH" else set.lower()
-    zero = RATIO_ZEROS.get(set, RATIO_ZERO)
+    prefix = "lite" if sim_set == "LH" else sim_set.lower()
+    zero = RATIO_ZEROS.get(sim_set, RATIO_ZERO)
     hashes = {suite: hashlib.sha256() for suite in SUITES}
     for first in range(0, simulations, CHUNK):
         count = min(CHUNK, simulations - first)
@@ -151,10 +151,10 @@ def pack(source, out=DATA, set="LH"):
     packed["expanded"] = {suite: hashes[suite].hexdigest() for suite in SUITES}
     manifest = read_json(out / MANIFEST) if (out / MANIFEST).exists() else {}
     small = manifest.pop("sets", {})
-    if set == "LH":  # its part is the manifest's top, as it was before there were other sets
+    if sim_set == "LH":  # its part is the manifest's top, as it was before there were other sets
         manifest = {"format": 1, **packed}
     else:
-        manifest, small = {"format": 1, **manifest}, {**small, set: packed}
+        manifest, small = {"format": 1, **manifest}, {**small, sim_set: packed}
     if small:
         manifest["sets"] = {name: small[name] for name in SETS if name in small}
     write_json(out / MANIFEST, manifest)

@@ -81,7 +81,9 @@ names = (f"Nbody_{feedback_name}", feedback_name)
 
 suites = {}
 for name in names:
-    suite = open_suite(name, data_dir or config.data_dir, field=config.field, set=config.set)
+    suite = open_suite(
+        name, data_dir or config.data_dir, field=config.field, sim_set=config.sim_set
+    )
     suites[name] = subset(suite, config.n_simulations)
 gravity, feedback = suites.values()
 params, n_simulations = gravity.params, gravity.n_simulations

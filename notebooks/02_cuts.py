@@ -68,7 +68,7 @@ plots_style.use_style()
 # %% tags=["hide-input"]
 config = load_profile(profile)
 name = next(suite for suite in config.suites if not suite.startswith("Nbody_"))
-suite = open_suite(name, data_dir or config.data_dir, field=config.field, set=config.set)
+suite = open_suite(name, data_dir or config.data_dir, field=config.field, sim_set=config.sim_set)
 suite = subset(suite, min(at_most, config.n_simulations or suite.n_simulations))
 maps, omega_m = np.array(suite.maps), suite.params[:, 0]
 pixel_range = (float(maps.min()), float(maps.max()))

@@ -1,6 +1,8 @@
 """Fixtures for all tests: a tiny synthetic suite in CMD's format."""
 
 import os
+from contextlib import ExitStack
+from unittest import mock
 
 # pytest-xdist runs a process per core: more threads than one would only wait for each other.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
@@ -14,16 +16,25 @@ from cosmolib.data.suites import (  # noqa: E402
     mean_surface_density,
     parameter_ranges,
 )
+from cosmolib.study import registry  # noqa: E402
 
 TINY_GRID = 32
 TINY_SIMULATIONS = 24
+# Files that take longest, the longest first (PySCo compiles for a minute when it is new).
+SLOW = ["simulate", "devices", "fuzz", "survival", "validation", "published", "benchmarks"]
 
 
-def write_suite_files(folder, name, maps, params, set="LH", field="Mtot", header=""):
+def pytest_collection_modifyitems(items):
+    """Begin with the slow files, or one process would wait at the end for another's last one."""
+    rank = {f"test_{name}.py": place for place, name in enumerate(SLOW)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(SLOW)))
+
+
+def write_suite_files(folder, name, maps, params, sim_set="LH", field="Mtot", header=""):
     """Write maps and parameters under CMD's names; return their two paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    maps_path = folder / f"Maps_{field}_{name}_{set}_z=0.00.npy"
-    params_path = folder / f"params_{set}_{name}.txt"
+    maps_path = folder / f"Maps_{field}_{name}_{sim_set}_z=0.00.npy"
+    params_path = folder / f"params_{sim_set}_{name}.txt"
     np.save(maps_path, maps)
     np.savetxt(params_path, params, fmt="%.5f", header=header)
     return maps_path, params_path
@@ -70,6 +81,16 @@ def tiny_suite_dir(tmp_path_factory, tiny_params):
     write_suite_files(folder, "Nbody_Lite", gravity, tiny_params)
     write_suite_files(folder, "Lite", feedback, tiny_params)
     return folder
+
+
+@pytest.fixture
+def no_plugins():
+    """Nothing is registered, as when a process starts; call it to start another one."""
+    tables = (*registry._TABLES.values(), registry._FILES, registry._TEXTS)
+    with ExitStack() as stack:
+        for table in tables:
+            stack.enter_context(mock.patch.dict(table, clear=True))
+        yield lambda: [table.clear() for table in tables]
 
 
 @pytest.fixture

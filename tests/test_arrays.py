@@ -15,7 +15,6 @@ from test_cuts import lognormal_maps
 import cosmolib
 from book.explorer import explorer  # fmt: skip
 from cosmolib.cuts import apply as cuts_apply  # fmt: skip
-from cosmolib.cuts import noise as cuts_noise  # fmt: skip
 from cosmolib.data import (
     arrays,  # fmt: skip
     scaling,  # fmt: skip
@@ -105,7 +104,6 @@ DENSITIES = {
     "fields.underlying_gaussian": gaussian_fields.underlying_gaussian,
     "fields.shell_powers": gaussian_fields.shell_powers,
     "fields.exact_posterior": lambda m: gaussian_fields.exact_posterior(m, points=5),
-    "observing.observe": lambda m: cuts_noise.observe(m, [("nomean", None)], 0, SIMULATIONS),
     "planted.planted_pixels": lambda m: injected_signals.planted_pixels("above", m),
     "planted.planted_share": lambda m: injected_signals.planted_share("above", m, MAPS),
     "planted.planted_share maps": lambda m: injected_signals.planted_share("above", MAPS, m),

@@ -41,22 +41,22 @@ def test_report_states_what_is_there(tiny_suite_dir):
     assert "whole, nothing wrong found" in text
     both = check_path(tiny_suite_dir)
     assert [str(one) for one in both] == [text, str(only(tiny_suite_dir, suite="Nbody_Lite"))]
-    assert str(only(tiny_suite_dir, suite="Lite", set="LH")) == text
+    assert str(only(tiny_suite_dir, suite="Lite", sim_set="LH")) == text
 
 
 @pytest.mark.parametrize("suite", ["IllustrisTNG", "SIMBA", "Astrid"])
 @pytest.mark.parametrize("twin", ["", "Nbody_"])
-@pytest.mark.parametrize("set", ["LH", "CV", "1P", "EX", "BE", "SB28"])
-def test_every_suite_and_set(tmp_path, suite, twin, set):
+@pytest.mark.parametrize("sim_set", ["LH", "CV", "1P", "EX", "BE", "SB28"])
+def test_every_suite_and_set(tmp_path, suite, twin, sim_set):
     name = twin + suite
     maps = np.full((45, 4, 4), mean_surface_density(0.3), np.float32)
     place = tmp_path / "2D_maps" / "data" / name
-    write_suite_files(place, name, maps, [FIDUCIAL] * 3, set=set)
+    write_suite_files(place, name, maps, [FIDUCIAL] * 3, sim_set=sim_set)
     report = only(tmp_path)
     assert report.problem is None
-    assert f"suite {name}, set {set}" in report.what
-    assert ("CMD's own" in report.found) == (set in SIMULATIONS)
-    assert open_suite(name, data_dir=tmp_path, set=set).n_simulations == 3
+    assert f"suite {name}, set {sim_set}" in report.what
+    assert ("CMD's own" in report.found) == (sim_set in SIMULATIONS)
+    assert open_suite(name, data_dir=tmp_path, sim_set=sim_set).n_simulations == 3
 
 
 @pytest.mark.parametrize("field", FIELDS)
@@ -89,19 +89,19 @@ def test_suites_at_hand(tiny_suite_dir, tmp_path, monkeypatch):
     assert suites_at_hand(tiny_suite_dir) == ["Lite", "Nbody_Lite"]
     monkeypatch.delenv("COSMOLIB_DATA", raising=False)
     assert suites_at_hand() == ["Lite", "Nbody_Lite"]  # those of the repository
-    assert suites_at_hand(set="CV") == ["Lite", "Nbody_Lite"]
-    assert suites_at_hand(set="BE") == suites_at_hand(field="Mgas") == []
+    assert suites_at_hand(sim_set="CV") == ["Lite", "Nbody_Lite"]
+    assert suites_at_hand(sim_set="BE") == suites_at_hand(field="Mgas") == []
     maps = np.full((15, 4, 4), 2e11, np.float32)
     write_suite_files(tmp_path / "2D_maps" / "data" / "SIMBA", "SIMBA", maps, [FIDUCIAL])
     write_suite_files(tmp_path / "Nbody", "Nbody_Astrid", maps, [FIDUCIAL])
-    write_suite_files(tmp_path, "Astrid", maps, [FIDUCIAL], set="CV")
+    write_suite_files(tmp_path, "Astrid", maps, [FIDUCIAL], sim_set="CV")
     write_suite_files(tmp_path, "IllustrisTNG", maps, [FIDUCIAL], field="Mgas")
     write_suite_files(tmp_path / "elsewhere", "IllustrisTNG", maps, [FIDUCIAL])
     monkeypatch.setenv("COSMOLIB_DATA", str(tmp_path))
     assert suites_at_hand()[2:] == ["Nbody_Astrid", "SIMBA"]
     for name in suites_at_hand(tmp_path):
         open_suite(name, data_dir=tmp_path)
-    assert suites_at_hand(tmp_path, set="CV") == ["Astrid"]
+    assert suites_at_hand(tmp_path, sim_set="CV") == ["Astrid"]
     assert suites_at_hand(tmp_path / "nowhere") == []
 
 
@@ -126,8 +126,8 @@ def test_a_table_of_another_suite_is_found_out(tmp_path):
     problem = only(tmp_path, suite="IllustrisTNG").problem
     assert "line 1: found A_AGN2 = 3.5 (simulation 0), expected 0.5 to 2 in set LH of" in problem
     for name in ("Astrid", "IllustrisTNG"):  # EX leaves the ranges on purpose
-        write_suite_files(tmp_path, name, maps, [[0.3, 0.8, 1, 100, 1, 1]], set="EX")
-        assert only(tmp_path, suite=name, set="EX").problem is None
+        write_suite_files(tmp_path, name, maps, [[0.3, 0.8, 1, 100, 1, 1]], sim_set="EX")
+        assert only(tmp_path, suite=name, sim_set="EX").problem is None
 
 
 def test_a_bad_file_does_not_hide_the_others(folder, capsys):

@@ -18,7 +18,6 @@ from cosmolib.data.check import check_path
 from cosmolib.study.profile import load_profile
 from cosmolib.tuning import search as tuning_search
 from cosmolib.tuning.shared_study import open_study
-from lite import __main__ as lite_main
 
 MAPS = "Maps_Mtot_Lite_LH_z=0.00.npy"
 
@@ -62,17 +61,6 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"cosmolib {cosmolib.__version__}\n"
 
 
-def test_simulating_without_its_extra_says_what_to_install(monkeypatch, capsys):
-    def run(arguments):
-        raise ModuleNotFoundError("No module named 'pysco'", name="pysco")
-
-    monkeypatch.setattr(lite_main.generate, "run_from_args", run)
-    assert lite_main.main(["--rows", "0:4"]) == 2
-    assert capsys.readouterr().err == (
-        "lite: found no module 'pysco', expected the extra: pip install -e '.[simulate]'\n"
-    )
-
-
 @pytest.fixture
 def search(monkeypatch):
     """A search without trainings, so that only its storage can fail."""
@@ -105,16 +93,12 @@ HIDDEN = "hunter2"
         (f"postgresql://me@127.0.0.1:1/x?password={HIDDEN}", r"password=\*\*\*.*connection fail"),
         (f"postgresql://me:x@{HIDDEN}@127.0.0.1:1/x", "not an address; in a password, @ is writ"),
         (f"postgresql://me:%40{HIDDEN}@h:port/x", "not an address"),
-        (f"postgresql://me:a {HIDDEN}@[::1/x", "not an address"),
         (f"mysql://me:{HIDDEN}@h/x", "found no module 'MySQLdb', expected the driver of this dat"),
-        (f"nothing://me:{HIDDEN}@h/x", "Can't load plugin: sqlalchemy.dialects:nothing"),
         (f"postgresql:/me:{HIDDEN}@h/x", "found neither a file nor an address"),
         ("text.db", "text.db: found no usable study .file is not a database.*an SQLite file of "),
         ("folder.db", r"folder.db: found no usable study \(unable to open database file\)"),
-        ("folder.journal", "Is a directory"),
         ("text.db/below/s.db", "(Not a directory|File exists)"),
         ("bad.journal", "bad.journal: found no usable study .line \\d+ is b'not a record', not a "),
-        ("list.journal", r"found no usable study .line \d+ is b'\[1\]', not a record"),
         ("key.journal", "found no usable study .Optuna cannot read it, KeyError: 'study_name'."),
         ("code.journal", "found no usable study .Optuna cannot read it.*a journal of Optuna"),
     ],
@@ -123,11 +107,9 @@ def test_a_storage_that_cannot_be_used_is_one_line(
     tmp_path, monkeypatch, capsys, search, storage, expected
 ):
     monkeypatch.chdir(tmp_path)
-    for name in ("folder.db", "folder.journal"):
-        (tmp_path / name).mkdir()
+    (tmp_path / "folder.db").mkdir()
     (tmp_path / "text.db").write_text("no database " * 1000)
     journal("bad.journal", "not a record", "{}")
-    journal("list.journal", "[1]", "{}")
     journal("key.journal", '{"op_code": 0, "worker_id": "w"}')
     journal("code.journal", '{"op_code": 99, "worker_id": "w"}')
     monkeypatch.setenv("COSMOLIB_STUDY", storage)
@@ -152,12 +134,6 @@ def test_a_database_without_its_driver_says_what_to_install(monkeypatch, capsys,
     )
 
 
-def test_a_fault_of_the_package_keeps_its_traceback(monkeypatch):
-    monkeypatch.setattr(cli.data_check, "check_path", lambda *a, **k: {}["missing"])
-    with pytest.raises(KeyError):
-        cli.main(["check", "."])
-
-
 def test_download_gets_its_arguments(monkeypatch):
     seen = []
     monkeypatch.setattr(download, "download", lambda suite, **rest: seen.append((suite, rest)))
@@ -166,8 +142,8 @@ def test_download_gets_its_arguments(monkeypatch):
     assert cli.main(["download", "--suite", "Nbody_SIMBA", "--timeout", "9"]) == 0
     for _, rest in seen:
         assert callable(rest.pop("report"))
-    given = {"set": "CV", "field": "T", "data_dir": "maps", "url": "https://example.org"}
-    default = {"set": "LH", "field": "Mtot", "data_dir": None, "url": download.CMD_URL}
+    given = {"sim_set": "CV", "field": "T", "data_dir": "maps", "url": "https://example.org"}
+    default = {"sim_set": "LH", "field": "Mtot", "data_dir": None, "url": download.CMD_URL}
     assert seen == [
         ("SIMBA", given | {"retries": 3, "timeout": 60.0}),
         ("Nbody_SIMBA", default | {"retries": 10, "timeout": 9.0}),
@@ -181,16 +157,6 @@ def test_download_needs_a_folder(monkeypatch, capsys):
     assert out == ""
     assert err.startswith("cosmolib: data folder: found none, expected --data-dir or ")
     assert err.count("\n") == 1
-
-
-@pytest.mark.parametrize("said", ["", "1.2 GB are in maps.npy.part"])
-def test_ctrl_c_is_one_line_and_exit_code_130(monkeypatch, capsys, said):
-    def stop(**options):
-        raise KeyboardInterrupt(*filter(None, [said]))
-
-    monkeypatch.setattr(download, "download", stop)
-    assert cli.main(["download", "--suite", "IllustrisTNG"]) == 130
-    assert capsys.readouterr().err == f"cosmolib: stopped{'; ' * bool(said)}{said}\n"
 
 
 def test_exit_code_reaches_the_shell(tmp_path, tiny_suite_dir):

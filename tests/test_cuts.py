@@ -46,21 +46,14 @@ def maps():
     [
         ("none", "none"),
         ("kmax:10", "kmax:10"),
-        ("kmax:10.0", "kmax:10"),
         ("kmax:1e1@linear", "kmax:10"),
         ("kmin:2@log", "kmin:2@log"),
-        ("kmin:0.25", "kmin:0.25"),
-        ("band:2,8", "band:2,8"),
         ("band:2.50,8@delta", "band:2.5,8@delta"),
         ("above:1e12", "above:1e12:clamp"),
-        ("above:1E+12:clamp", "above:1e12:clamp"),
         ("above:1000000000000", "above:1e12:clamp"),
         ("below:1e11:random", "below:1e11:random"),
-        ("below:2.5e11:mean", "below:2.5e11:mean"),
-        ("above:delta=3", "above:delta=3:clamp"),
         ("below:delta=-0.5:random", "below:delta=-0.5:random"),
         ("mask:above:1e12", "mask:above:1e12"),
-        ("mask:below:delta=0", "mask:below:delta=0"),
         ("shuffle:above:1e12", "shuffle:above:1e12:clamp"),
         ("shuffle:below:delta=-.5:mean", "shuffle:below:delta=-0.5:mean"),
     ],
@@ -72,19 +65,11 @@ def test_canonical_name(text, canonical):
     assert Cut.parse(cut) is cut
 
 
+PATTERNS = ["kmax:{}", "kmin:{}@log", "above:{}:random", "mask:below:delta={}"]
+
+
 @settings(max_examples=60, deadline=None)
-@given(
-    st.floats(1e-6, 1e30),
-    st.sampled_from(
-        [
-            "kmax:{}",
-            "kmin:{}@log",
-            "above:{}:random",
-            "mask:below:delta={}",
-            "shuffle:above:{}:mean",
-        ]
-    ),
-)
+@given(st.floats(1e-6, 1e30), st.sampled_from(PATTERNS))
 def test_every_number_survives_the_round_trip(value, pattern):
     cut = Cut.parse(pattern.format(value))
     assert cut.values == (value,)
@@ -95,64 +80,44 @@ def test_every_number_survives_the_round_trip(value, pattern):
     ("text", "reason"),
     [
         ("", "unknown cut ''"),
-        ("nothing", "unknown cut 'nothing'"),
-        ("None", "unknown cut 'None'"),
         ("KMAX:3", "unknown cut 'KMAX'"),
         (" kmax:3", "unknown cut ' kmax'"),
         ("none:1", "stands alone"),
         ("kmax", "one part"),
-        ("kmax:", "'' is not a number"),
-        ("kmax:ten", "'ten' is not a number"),
         ("kmax: 3", "' 3' is not a number"),
         ("kmax:1_0", "'1_0' is not a number"),
-        ("kmax:nan", "'nan' is not a number"),
         ("kmax:inf", "'inf' is not a number"),
         ("kmax:1e999", "'1e999' is not a number"),
         ("kmax:0", "0 <= kmin < kmax"),
-        ("kmax:-1", "0 <= kmin < kmax"),
         ("kmin:-1", "0 <= kmin < kmax"),
         ("kmax:1,2", "takes 1 number"),
-        ("band:2", "takes 2 number"),
         ("band:2,3,4", "takes 2 number"),
         ("band:8,2", "0 <= kmin < kmax"),
-        ("band:2,2", "0 <= kmin < kmax"),
-        ("kmax:3@", "unknown field ''"),
         ("kmax:3@sqrt", "unknown field 'sqrt'"),
-        ("kmax:3@log@log", "unknown field 'log@log'"),
         ("kmax:3:clamp", "one part"),
         ("above", "a threshold"),
-        ("above:", "'' is not a number"),
         ("above:0", "positive"),
-        ("above:-1e12", "positive"),
-        ("above:delta=", "'' is not a number"),
         ("above:delta=-1", "above delta=-1"),
-        ("above:1e12:", "unknown fill ''"),
         ("above:1e12:zero", "unknown fill 'zero'"),
         ("above:1e12:clamp:mean", "at most one fill"),
         ("above:1e12@log", "'1e12@log' is not a number"),
         ("mask:kmax:3", "'mask' must be followed by"),
-        ("mask", "'mask' must be followed by"),
         ("mask:above:1e12:clamp", "a mask has no fill"),
-        ("shuffle:none", "'shuffle' must be followed by"),
         ("shuffle:mask:above:1e12", "'shuffle' must be followed by"),
-        ("shuffle:above:1e12:zero", "unknown fill 'zero'"),
     ],
 )
-def test_bad_string_is_quoted_and_told_what_is_allowed(text, reason):
+def test_bad_string_is_quoted_with_what_is_allowed(text, reason):
     with pytest.raises(ValueError, match="cannot read cut") as caught:
         Cut.parse(text)
     message = str(caught.value)
     assert repr(text) in message
     assert reason in message
     assert "allowed: none; kmax:K" in message
-    with pytest.raises(ValueError, match="cannot read cut"):
-        apply_cut(np.ones((4, 4), np.float32), text)
 
 
-@pytest.mark.parametrize("value", [None, 10, ["kmax:10"]])
-def test_cut_that_is_no_string(value):
+def test_cut_that_is_no_string():
     with pytest.raises(ValueError, match="a cut is a string"):
-        Cut.parse(value)
+        Cut.parse(10)
 
 
 @pytest.mark.parametrize(
@@ -161,10 +126,7 @@ def test_cut_that_is_no_string(value):
         ({"kind": "kmax", "values": (3.0,)}, "unknown field None"),
         ({"kind": "none", "values": (3.0,)}, "takes 0"),
         ({"kind": "none", "fill": "clamp"}, "only a density cut"),
-        (
-            {"kind": "above", "values": (1e12,), "fill": "clamp", "field": "log"},
-            "only a Fourier cut",
-        ),
+        ({"kind": "above", "values": (1.0,), "fill": "mean", "field": "log"}, "only a Fourier cut"),
         ({"kind": "above", "values": (1e12,), "fill": "clamp", "control": "x"}, "unknown control"),
         ({"kind": "above", "values": (math.nan,), "fill": "clamp"}, "finite"),
         ({"kind": "left"}, "unknown cut 'left'"),
@@ -175,14 +137,11 @@ def test_cut_made_by_hand_is_checked(fields, reason):
         Cut(**fields)
 
 
-def test_what_a_cut_says_of_itself():
+def test_range_and_threshold():
     assert Cut.parse("kmax:4").k_range == (0, 4)
     assert Cut.parse("kmin:4").k_range == (4, math.inf)
     assert Cut.parse("band:2,4").k_range == (2, 4)
     assert Cut.parse("none").k_range == (0, math.inf)
-    assert Cut.parse("kmax:4").is_fourier
-    assert not Cut.parse("kmax:4").is_density
-    assert Cut.parse("mask:above:1e12").is_density
     assert Cut.parse("above:delta=3").threshold == 3
     assert Cut.parse("none").threshold is None
 
@@ -210,15 +169,10 @@ def test_shape_dtype_and_input_are_kept(cut, dtype):
 
 
 @pytest.mark.parametrize("cut", ["none", *DENSITY, *FOURIER])
-def test_one_map_is_cut_as_in_a_stack(maps, cut):
-    given = {"value_range": (1e10, 1e13)}
-    stack = apply_cut(maps, cut, **given)
-    assert np.array_equal(apply_cut(maps[0], cut, **given), stack[0])
-
-
-@pytest.mark.parametrize("cut", ["none", *DENSITY, *FOURIER])
 def test_layout_in_memory_does_not_matter(maps, cut):
     expected = apply_cut(maps, cut)
+    given = {"value_range": positive_range(maps)}
+    assert np.array_equal(apply_cut(maps[0], cut, **given), expected[0])
     for other in (
         maps.transpose(0, 2, 1).copy().transpose(0, 2, 1),
         np.asfortranarray(maps),
@@ -239,15 +193,6 @@ def test_blocks_do_not_matter(maps, cut, monkeypatch):
     assert mask is None or np.array_equal(cut_mask(maps, cut), mask)
     monkeypatch.setattr(arrays, "BLOCK_PIXELS", 1)  # less than a map
     assert np.array_equal(apply_cut(maps, cut), expected)
-
-
-def test_memory_map(maps, tmp_path):
-    np.save(tmp_path / "maps.npy", maps)
-    stored = np.load(tmp_path / "maps.npy", mmap_mode="r")
-    for cut in ("none", "kmax:3", "above:1e12"):
-        out = apply_cut(stored, cut)
-        assert type(out) is np.ndarray
-        assert np.array_equal(out, apply_cut(maps, cut))
 
 
 # ---------------------------------------------------------------- Fourier cuts
@@ -329,12 +274,6 @@ def test_filter_that_keeps_all_is_the_identity(field, grid, dtype):
     assert not np.array_equal(apply_cut(maps, f"kmax:{0.99 * corner}@{field}"), maps)
 
 
-def test_kmax_50_is_the_identity_on_a_cmd_map():
-    maps = lognormal_maps(1, 256)
-    assert np.array_equal(apply_cut(maps, "kmax:50"), maps)
-    assert not np.array_equal(apply_cut(maps, "kmax:45"), maps)
-
-
 @pytest.mark.parametrize("cut", ["kmin:1e6", "kmax:0.01", "band:100,101"])
 def test_filter_that_cuts_all_leaves_the_mean(maps, cut):
     out = apply_cut(maps, cut)
@@ -382,13 +321,10 @@ def test_log_of_a_pixel_that_is_not_positive():
         apply_cut(maps - 1, "kmax:1@delta")
 
 
-@pytest.mark.parametrize("box_size", [0, -25.0, math.nan, math.inf])
-def test_bad_box_size(maps, box_size):
+@pytest.mark.parametrize("box_size", [0, math.nan, math.inf])
+def test_bad_box_size_and_backend(maps, box_size):
     with pytest.raises(ValueError, match="box_size must be positive"):
         apply_cut(maps, "kmax:3", box_size=box_size)
-
-
-def test_unknown_backend(maps):
     with pytest.raises(ValueError, match="unknown backend 'numpy'"):
         apply_cut(maps, "kmax:3", backend="numpy")
 
@@ -402,13 +338,9 @@ def ramp():
     return np.arange(1, 17, dtype=np.float32).reshape(4, 4) * np.float32(1e11)
 
 
-def test_clamp(ramp):
+def test_clamp_and_the_threshold_itself(ramp):
     np.testing.assert_array_equal(apply_cut(ramp, "above:1e12"), np.minimum(ramp, 1e12))
     np.testing.assert_array_equal(apply_cut(ramp, "below:1e12"), np.maximum(ramp, 1e12))
-    np.testing.assert_array_equal(apply_cut(ramp, "above:9e11:clamp"), np.minimum(ramp, 9e11))
-
-
-def test_threshold_itself_is_kept(ramp):
     assert cut_mask(ramp, "above:1e12").sum() == 6
     assert cut_mask(ramp, "below:1e12").sum() == 9
 
@@ -489,14 +421,6 @@ def test_random_streams_belong_to_the_map_not_to_the_batch(maps, cut):
     assert not np.array_equal(one, other)
 
 
-def test_global_random_state_is_left_alone(maps):
-    np.random.seed(5)  # noqa: NPY002
-    expected = np.random.rand()  # noqa: NPY002
-    np.random.seed(5)  # noqa: NPY002
-    apply_cut(maps, "shuffle:above:1e11:random")
-    assert np.random.rand() == expected  # noqa: NPY002
-
-
 def test_random_fill_ignores_pixels_that_have_no_log():
     maps = np.array([[-3, 0], [1, 100]], np.float32)
     assert positive_range(maps) == (1, 100)
@@ -504,22 +428,15 @@ def test_random_fill_ignores_pixels_that_have_no_log():
     assert 1 <= out[1, 1] <= 100
 
 
-@pytest.mark.parametrize("value_range", [(0, 1), (-1, 1), (2, 1), (1, math.inf), (math.nan, 1)])
+@pytest.mark.parametrize("value_range", [(0, 1), (2, 1), (1, math.inf), (math.nan, 1)])
 def test_bad_value_range(maps, value_range):
     with pytest.raises(ValueError, match="0 < low <= high"):
         apply_cut(maps, "above:1e11:random", value_range=value_range)
 
 
-@pytest.mark.parametrize(
-    ("indices", "reason"),
-    [
-        ([0, 1], "must be 6 integers"),
-        (np.arange(6.0), "must be 6 integers"),
-        (np.arange(-1, 5), "not be negative, found -1"),
-    ],
-)
-def test_bad_indices(maps, indices, reason):
-    with pytest.raises(ValueError, match=reason):
+@pytest.mark.parametrize("indices", [[0, 1], np.arange(6.0), np.arange(-1, 5)])
+def test_bad_indices(maps, indices):
+    with pytest.raises(ValueError, match="indices: found .*, expected 6 integers from 0"):
         apply_cut(maps, "above:1e11:random", indices=indices)
 
 
@@ -563,11 +480,8 @@ def test_fraction_cut_and_negative(ramp):
     assert fraction_cut(ramp, "above:1.2e12") == 0.25
     assert fraction_negative(ramp - ramp[0, 3]) == 3 / 16  # zero is not negative
     assert (fraction_cut(stack, "none") == 0).all()
-
-
-def test_fourier_cut_has_no_mask(maps):
-    with pytest.raises(ValueError, match="'kmax:3' works on Fourier modes"):
-        cut_mask(maps, "kmax:3")
+    with pytest.raises(ValueError, match="'kmax:3' has no mask of pixels"):
+        cut_mask(ramp, "kmax:3")
 
 
 def test_absolute_cut_leaks_the_mean_and_overdensity_cut_does_not(maps):

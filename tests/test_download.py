@@ -428,7 +428,7 @@ def test_bad_redirects_are_not_tried_again(server, fetch, location, found):
     [
         ({"suite": "../IllustrisTNG"}, "suite: found '../IllustrisTNG'"),
         ({"suite": "TNG\n"}, "suite: found"), ({"suite": "Nbody_"}, "suite: found"),
-        ({"set": "LH?x"}, "set: found"), ({"field": ".."}, "field: found"),
+        ({"sim_set": "LH?x"}, "set: found"), ({"field": ".."}, "field: found"),
         ({"suite": "Lite"}, "suite: found 'Lite'"), ({"url": "file:///etc"}, "url: found"),
         ({"url": "http://"}, "url: found"), ({"retries": -1}, "retries, timeout: found -1"),
         ({"timeout": float("nan")}, "retries, timeout: found 10, nan"),

@@ -42,7 +42,7 @@ def with_ex(packed, twins):
     for suite, maps in (("Nbody_Lite", gravity), ("Lite", feedback)):
         np.save(source / suite / f"Maps_Mtot_{suite}_EX_z=0.00.npy", maps)
     shutil.copy(lite.DATA / lite.table_name("EX"), data)
-    pack.pack(source, data, set="EX")
+    pack.pack(source, data, sim_set="EX")
     return source, data
 
 
@@ -113,13 +113,13 @@ def test_a_damaged_chunk_is_named_and_leaves_nothing(packed, tmp_path):
 
 def test_a_small_set_is_expanded_alone_and_as_packed(with_ex, tmp_path):
     source, data = with_ex
-    folder = lite.expand("Lite", tmp_path / "cache", data, set="EX")
+    folder = lite.expand("Lite", tmp_path / "cache", data, sim_set="EX")
     assert not list((tmp_path / "cache").rglob("*_LH_*"))
-    suite = open_suite("Lite", data_dir=folder, set="EX")
+    suite = open_suite("Lite", data_dir=folder, sim_set="EX")
     assert suite.maps.shape == (60, 16, 16)
     assert suite.params[:, 2:].tolist() == [[1] * 4, [1, 100, 1, 1], [100, 1, 1, 1], [0] * 4]
-    twin = lite.expand("Nbody_Lite", tmp_path / "cache", data, set="EX")
-    ratio = suite.maps / open_suite("Nbody_Lite", data_dir=twin, set="EX").maps
+    twin = lite.expand("Nbody_Lite", tmp_path / "cache", data, sim_set="EX")
+    ratio = suite.maps / open_suite("Nbody_Lite", data_dir=twin, sim_set="EX").maps
     made = [np.load(source / name / f"Maps_Mtot_{name}_EX_z=0.00.npy") for name in lite.SUITES]
     error = np.log10(ratio) - np.log10(made[0] / made[1])
     assert np.ptp(error, axis=(1, 2)).max() <= float(lite.RATIO_STEP) * 1.001
@@ -147,14 +147,14 @@ def test_a_small_set_must_be_whole(with_ex):
         path = source / suite / f"Maps_Mtot_{suite}_EX_z=0.00.npy"
         np.save(path, np.load(path)[:45])
     with pytest.raises(ValueError, match="found 3 simulations, expected 4, the rows of CosmoAstro"):
-        pack.pack(source, data, set="EX")
+        pack.pack(source, data, sim_set="EX")
 
 
 def test_unknown_and_absent_sets(packed, tmp_path):
     with pytest.raises(ValueError, match="set 'SB' is not embedded, expected one of LH, CV, 1P, E"):
-        lite.expand("Lite", set="SB")
+        lite.expand("Lite", sim_set="SB")
     with pytest.raises(ValueError, match=r"manifest.json: found no set CV; `python -m lite`"):
-        lite.expand("Lite", tmp_path / "cache", packed[1], set="CV")
+        lite.expand("Lite", tmp_path / "cache", packed[1], sim_set="CV")
 
 
 def test_unknown_and_absent_suites(tmp_path):

@@ -52,7 +52,7 @@ def test_a_reason_is_one_short_line(error, reason):
         (FileNotFoundError(2, "No such file", "a"), 2, "p: [Errno 2] No such file: 'a'\n"),
         (TimeoutError(), 2, "p: TimeoutError\n"),
         (ModuleNotFoundError("x", name="camb.a"), 2,
-         "p: found no module 'camb.a', expected the extra: pip install -e '.[simulate]'\n"),
+         "p: module 'camb.a' is missing: pip install -e '.[simulate]'\n"),
         (KeyboardInterrupt(), 130, "p: stopped\n"),
         (KeyboardInterrupt("go on"), 130, "p: stopped; go on\n"),
         (ModuleNotFoundError("x", name="cosmolib.no"), None, None),

@@ -1,5 +1,6 @@
 """One identity: what recomputes each kind of stored result, and what does not."""
 
+import ast
 import copy
 import functools
 import importlib.metadata
@@ -108,7 +109,7 @@ def of_chapter(profile, monkeypatch, name="02_cuts", fingerprint="f0"):
     return identity.identity("chapter", profile, fingerprint=fingerprint, sources=source)
 
 
-MAPS = "field set n_simulations train_simulations split_seed scaling_scope targets "
+MAPS = "field sim_set n_simulations train_simulations split_seed scaling_scope targets "
 INPUTS = MAPS + "scaling shuffle_labels "
 STEPS = "betas schedule symmetries shifts precision compile "
 SEARCHED = "max_lr weight_decay dropout hidden "
@@ -188,7 +189,7 @@ def edit(monkeypatch):
 # Other values of the keys that take no number
 OTHER = {
     "name": "tiny2", "plugins": ["x"], "suites": ["Lite"], "data_dir": "x", "field": "HI",
-    "set": "CV", "n_simulations": 23, "train_simulations": 7, "scaling": "asinh",
+    "sim_set": "CV", "n_simulations": 23, "train_simulations": 7, "scaling": "asinh",
     "storage": "disk", "scaling_scope": "file", "cuts": ["none"], "controls": [],
     "architecture": "k4s2", "targets": ["Omega_m"], "seeds": [7], "betas": [0.5, 0.999],
     "schedule": "cyclic", "precision": "bfloat16", "compile": "compiled",
@@ -260,17 +261,14 @@ def test_the_table_is_whole(profile):
         assert {*kind.modules, *kind.apart, *identity.PLUMBING} <= identity._SOURCES.keys()
 
 
-def test_imports_are_followed_by_name():
-    """Relative imports and names of the package itself would hide a module from `code`."""
-    import ast
-
-    for name, source in identity._SOURCES.items():
-        for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.ImportFrom):
-                assert node.level == 0, name
-                if node.module == "cosmolib":
-                    taken = {alias.name for alias in node.names} - {"__version__"}
-                    assert taken <= identity._SOURCES.keys(), name
+def test_names_of_the_package_are_followed():
+    modules = lambda text: identity._imports(ast.parse(text))  # noqa: E731
+    assert modules("from cosmolib import open_suite") == {"data.suites"}
+    assert modules("from cosmolib.cuts import apply") == {"cuts.apply"}
+    assert modules("def f():\n    import cosmolib.cuts.apply, numpy") == {"cuts.apply"}
+    assert modules("from cosmolib.cuts.grammar import Cut") == {"cuts.grammar"}
+    assert modules("from cosmolib import __version__") == set()
+    assert modules("import cosmolib") == identity._SOURCES.keys()
 
 
 def test_equal_values_have_one_identity(profile):
@@ -300,34 +298,26 @@ def test_changes_are_named(profile, edit):
     ]
 
 
-def test_plugins_count_by_text_and_imports(profile, tmp_path, edit, monkeypatch):
-    from cosmolib.study import registry
-
-    monkeypatch.setattr(registry, "_loaded", {})
-    monkeypatch.setattr(registry.CUTS, "entries", {})
+def test_plugins_count_by_text_and_imports(profile, tmp_path, edit, no_plugins):
     path = tmp_path / "mine.py"
     text = "from cosmolib.interpretation import cosmic_web\n"
     text += "from cosmolib.cuts.apply import register_cut\n"
     text += "@register_cut('mine')\ndef mine(maps):\n    return maps\n"
-    path.write_text(text)
-    load_plugins([path])
 
-    def of(cut):
+    def of(cut, text):
+        no_plugins()
+        path.write_text(text)
+        load_plugins([path])
         return identity.identity("training", profile, cut=cut)
 
-    before = {cut: of(cut) for cut in ("mine", "none")}
+    before = {cut: of(cut, text) for cut in ("nomean:mine", "none")}
     edit("interpretation.cosmic_web", "\nEXTRA = 1\n")
-    assert identity.changes(before["mine"], of("mine")) == [
+    assert identity.changes(before["nomean:mine"], of("nomean:mine", text)) == [
         "other code in interpretation.cosmic_web"
     ]
-    assert of("none") == before["none"]
-    path.write_text(text.replace("return maps", "return 2 * maps"))
-    assert identity.changes(before["mine"], of("mine")) == [
-        "other code in interpretation.cosmic_web"
-    ]  # not executed yet
-    load_plugins([path])
-    assert len(identity.changes(before["mine"], of("mine"))) == 2
-    assert of("none") == before["none"]
+    other = text.replace("return maps", "return 2 * maps")
+    assert len(identity.changes(before["nomean:mine"], of("nomean:mine", other))) == 2
+    assert of("none", other) == before["none"]
 
 
 def test_a_notebook_counts_by_its_code(tmp_path):
@@ -450,7 +440,8 @@ again = train_run(run, profile)["valid_loss"]
 print(again, train_run(Run("tiny", "Lite", "none", "lite", 1, "fresh"), profile)["valid_loss"])
 source = Path("cosmolib/training/networks.py")
 source.write_text(source.read_text().replace("SLOPE = 0.2", "SLOPE = 0.01"))
-print(read_json(run.path("provenance.json"))["code"], identity.code(["training.networks"])["training.networks"])
+code = identity.code(["training.networks"])["training.networks"]
+print(read_json(run.path("provenance.json"))["code"], code)
 """
 
 

@@ -29,10 +29,11 @@ def profile():
     return load_profile("tiny")
 
 
-def with_other_test_maps(suite, profile):
-    """The same suite, its test maps a hundred times as dense."""
+def with_other_maps(suite, profile, part="test"):
+    """The same suite, the maps of one part a hundred times as dense."""
     maps = np.array(suite.maps)
-    maps[map_indices(split_simulations(suite.n_simulations, profile.split_seed).test)] *= 100
+    split = split_simulations(suite.n_simulations, profile.split_seed)
+    maps[map_indices(getattr(split, part))] *= 100
     return replace(suite, maps=maps)
 
 
@@ -47,14 +48,15 @@ def test_no_simulation_is_in_two_parts(suite, profile):
 
 
 @pytest.mark.parametrize("cut", ["none", "kmax:4", "below:2e11:random", "above:delta=1:clamp"])
-def test_training_does_not_see_the_test_maps(suite, profile, cut):
-    """Other test maps leave the scaling and every training and validation input as they were."""
+def test_training_does_not_see_other_maps(suite, profile, cut):
+    """Other test or validation maps change neither the scaling nor the inputs of other parts."""
     data = prepare_data(suite, profile, cut)
-    other = prepare_data(with_other_test_maps(suite, profile), profile, cut)
-    assert other.scaling == data.scaling
-    assert torch.equal(other.train_x, data.train_x)
-    assert torch.equal(other.valid_x, data.valid_x)
-    assert not torch.equal(other.test_x, data.test_x)
+    for part in ("test", "valid"):
+        other = prepare_data(with_other_maps(suite, profile, part), profile, cut)
+        assert other.scaling == data.scaling
+        assert torch.equal(other.train_x, data.train_x)
+        assert torch.equal(other.valid_x, data.valid_x) == (part == "test")
+        assert torch.equal(other.test_x, data.test_x) == (part == "valid")
 
 
 def test_the_published_scaling_does_see_them(suite):
@@ -64,7 +66,7 @@ def test_the_published_scaling_does_see_them(suite):
     whole = fit_scaling(suite.maps)
     assert data.scaling.mean == pytest.approx(whole.mean)
     assert data.scaling.std == pytest.approx(whole.std)
-    assert prepare_data(with_other_test_maps(suite, published), published).scaling != data.scaling
+    assert prepare_data(with_other_maps(suite, published), published).scaling != data.scaling
 
 
 def test_the_baseline_does_not_see_the_test_maps_in_training(suite, profile):

@@ -92,7 +92,7 @@ def small():
     """Twins of the small sets and their power ratio at 5 h/Mpc, by set."""
     found = {}
     for name in SMALL_SETS:
-        twins = [open_suite(suite, set=name) for suite in ("Nbody_Lite", "Lite")]
+        twins = [open_suite(suite, sim_set=name) for suite in ("Nbody_Lite", "Lite")]
         (k, gravity), (_, feedback) = (power_spectrum(s.maps, s.box_size) for s in twins)
         gravity, feedback = (p.reshape(-1, 15, len(k)).mean(axis=1) for p in (gravity, feedback))
         found[name] = (*twins, (feedback / gravity)[:, np.argmin(np.abs(k - 5))])

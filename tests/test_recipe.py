@@ -23,7 +23,7 @@ def test_every_entry_of_the_profile_is_the_published_one():
     published = {
         "suites": ["IllustrisTNG", "Nbody_IllustrisTNG"],
         "field": "Mtot",
-        "set": "LH",
+        "sim_set": "LH",
         "n_simulations": None,
         "train_simulations": None,
         "split_seed": 1,

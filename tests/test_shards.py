@@ -93,12 +93,12 @@ def test_an_unknown_set_is_refused():
 def test_a_small_set_has_its_own_names(fake, tmp_path):
     folder, table = tmp_path / "shards", lite.DATA / lite.table_name("EX")
     lines = []
-    made = generate.simulate_shards(folder, table, range(4), set="EX", progress=lines.append)
+    made = generate.simulate_shards(folder, table, range(4), sim_set="EX", progress=lines.append)
     assert made == 4
     assert generate.count_shards(folder) == 0  # none of LH
     assert lines[3].startswith("EX_3: ")
-    assert generate.assemble(folder, tmp_path / "suite", set="EX") == 4
-    suite = open_suite("Nbody_Lite", data_dir=tmp_path / "suite", set="EX")
+    assert generate.assemble(folder, tmp_path / "suite", sim_set="EX") == 4
+    suite = open_suite("Nbody_Lite", data_dir=tmp_path / "suite", sim_set="EX")
     assert suite.params_path.name == "params_EX_Nbody_Lite.txt"
     np.testing.assert_array_equal(suite.params, generate.read_table(table)[0])
 

@@ -25,7 +25,6 @@ from cosmolib.data.suites import (
     subset,
     write_suite,
 )
-from cosmolib.study import registry
 from cosmolib.training.dataset import write_cut_suite
 
 MAPS = "Maps_Mtot_Lite_LH_z=0.00.npy"
@@ -47,7 +46,7 @@ def test_open_suite(tiny_suite_dir, tiny_params):
     assert isinstance(suite.maps, np.memmap)
     assert suite.params.dtype == np.float64
     np.testing.assert_allclose(suite.params, tiny_params, atol=1e-5)
-    assert (suite.name, suite.field, suite.set) == ("Lite", "Mtot", "LH")
+    assert (suite.name, suite.field, suite.sim_set) == ("Lite", "Mtot", "LH")
     assert (suite.n_simulations, suite.grid) == (TINY_SIMULATIONS, TINY_GRID)
     assert suite.box_size == 25.0
     np.testing.assert_array_equal(suite.maps, np.load(suite.maps_path))
@@ -83,11 +82,11 @@ def test_every_layout_of_cmd(tmp_path, name, layout, table):
 def test_old_table_serves_its_own_set_only(tmp_path):
     """``params_<suite>.txt`` is the LH table; it must never label another set."""
     maps = np.full((15, 4, 4), 2e11, np.float32)
-    _, path = write_suite_files(tmp_path, "SIMBA", maps, np.ones((1, 6)), set="CV")
+    _, path = write_suite_files(tmp_path, "SIMBA", maps, np.ones((1, 6)), sim_set="CV")
     path.rename(tmp_path / "params_SIMBA.txt")
     message = r"params_SIMBA\.txt.*expected params_CV_SIMBA\.txt"
     with pytest.raises(FileNotFoundError, match=message):
-        open_suite("SIMBA", data_dir=tmp_path, set="CV")
+        open_suite("SIMBA", data_dir=tmp_path, sim_set="CV")
 
 
 def test_environment_names_the_folder(tmp_path, monkeypatch):
@@ -104,7 +103,7 @@ def test_lite_needs_no_folder(tiny_suite_dir, tmp_path, monkeypatch):
     """The Lite names come from the repository, whatever the environment says."""
     embedded = pytest.importorskip("cosmolib.data.lite")
     monkeypatch.setenv("COSMOLIB_DATA", str(tmp_path / "nowhere"))
-    monkeypatch.setattr(embedded, "expand", lambda name, set: tiny_suite_dir)
+    monkeypatch.setattr(embedded, "expand", lambda name, sim_set: tiny_suite_dir)
     assert open_suite("Nbody_Lite").maps_path.parent == tiny_suite_dir
 
 
@@ -294,8 +293,8 @@ def last(text):
 
 DECIMAL = "expected numbers with decimal points, without decimal commas or thousands separators"
 BAD_TABLES = {
-    "empty": ("", "found no rows, expected one of 6"),
-    "names alone": (HEADER, "found no rows, expected one of 6"),
+    "empty": ("", "found no rows, expected a row of 6"),
+    "names alone": (HEADER, "found no rows, expected a row of 6"),
     "UTF-16": (PLAIN.encode("utf-16"), "found no text in UTF-8"),
     "binary": (b"\x00" + PLAIN.encode(), "found no text in UTF-8"),
     "5 columns": (last("0.3 0.8 1 1 1"), "line 3: found 5 columns, expected 6 as in line 1"),
@@ -416,24 +415,24 @@ NOT_IN_SET = {
 
 @pytest.mark.parametrize("case", NOT_IN_SET)
 def test_a_table_of_other_units_or_of_another_set(tmp_path, case):
-    suite, set, rows, message = NOT_IN_SET[case]
+    suite, sim_set, rows, message = NOT_IN_SET[case]
     path = tmp_path / "params.txt"
     path.write_text(as_lines(np.array(rows, float)))
     with pytest.raises(ValueError, match=message) as caught:
-        read_table(path, suite, set)
+        read_table(path, suite, sim_set)
     assert "\n" not in str(caught.value)
     if np.shape(rows)[1] == 6:
         with pytest.raises(ValueError, match=message.removeprefix("line 1: ")):
-            write_suite(tmp_path, suite, np.full((15, 4, 4), 2e11), rows, set=set)
+            write_suite(tmp_path, suite, np.full((15, 4, 4), 2e11), rows, sim_set=sim_set)
         assert list(tmp_path.iterdir()) == [path]
 
 
 def test_sobol_sets_keep_the_six_and_record_the_others(tmp_path):
     rows = sobol()
     maps = mean_surface_density(rows[:, 0]).repeat(15)[:, None, None] * np.ones((120, 4, 4))
-    write_suite_files(tmp_path, "IllustrisTNG", maps.astype(np.float32), rows, set="SB28")
+    write_suite_files(tmp_path, "IllustrisTNG", maps.astype(np.float32), rows, sim_set="SB28")
     np.savetxt(tmp_path / "params_SB28_IllustrisTNG.txt", rows)
-    suite = subset(open_suite("IllustrisTNG", tmp_path, set="SB28"), 5)
+    suite = subset(open_suite("IllustrisTNG", tmp_path, sim_set="SB28"), 5)
     np.testing.assert_allclose(suite.params[:, 2:], rows[:5, 2:6] / [3.6, 1, 7.4, 20])
     np.testing.assert_array_equal(suite.others, rows[:5, 6:])
     report = check_suite(suite)
@@ -464,20 +463,19 @@ BOXES = {  # suite, set, comment of the table, folder -> box or message
 
 @pytest.mark.parametrize("case", BOXES)
 def test_the_box_belongs_to_suite_and_set(tmp_path, case):
-    name, set, comment, folder, expected = BOXES[case]
+    name, sim_set, comment, folder, expected = BOXES[case]
     maps = np.full((15, 4, 4), mean_surface_density(0.3), np.float32)
-    write_suite_files(tmp_path / folder, name, maps, FIDUCIAL_ROW, set=set, header=comment)
+    write_suite_files(tmp_path / folder, name, maps, FIDUCIAL_ROW, sim_set=sim_set, header=comment)
     if isinstance(expected, float):
-        assert open_suite(name, tmp_path / folder, set=set).box_size == expected
+        assert open_suite(name, tmp_path / folder, sim_set=sim_set).box_size == expected
         return
     with pytest.raises(ValueError, match=expected) as caught:
-        open_suite(name, tmp_path / folder, set=set)
+        open_suite(name, tmp_path / folder, sim_set=sim_set)
     assert "\n" not in str(caught.value)
 
 
-def test_a_box_is_kept_with_the_files(tmp_path, monkeypatch):
+def test_a_box_is_kept_with_the_files(tmp_path, no_plugins):
     """By what writes a suite, by what writes it under a cut, and in the fingerprint."""
-    monkeypatch.setattr(registry.SUITES, "entries", {})
     maps = np.full((15, 4, 4), mean_surface_density(0.3, 50.0))
     suite = write_suite(tmp_path / "a", "Toy", maps, FIDUCIAL_ROW, box_size=50.0)
     assert suite.box_size == write_cut_suite(suite, "kmax:1", tmp_path / "b").box_size == 50.0

@@ -71,12 +71,13 @@ def test_by_class():
 
 def test_over_to_under():
     values, density, simulations = blocks()
+    values = values * np.where(density > 1, 2, 1)  # the sides differ in their sums
     found = over_to_under(values, density - 1, simulations, 50)
-    assert found["over_to_under_per_pixel"]["value"] == pytest.approx(3)
-    assert found["under_share"]["value"] == pytest.approx(0.5)
+    assert found["over_to_under_per_pixel"]["value"] == pytest.approx(6)
+    assert found["under_share"]["value"] == pytest.approx(1 / 3)
     assert found["under_share"]["low"] == pytest.approx(found["under_share"]["high"])
     one = over_to_under(values[:2], density[:2] - 1, simulations[:2], 50)["under_share"]
-    assert one == {"value": pytest.approx(0.5), "low": None, "high": None}
+    assert one == {"value": pytest.approx(1 / 3), "low": None, "high": None}
 
 
 def test_bad_summaries():

@@ -49,7 +49,7 @@ def folder(tmp_path_factory, tiny_params):
     }
     for sim_set, rows in sets.items():
         _, maps = lognormal_maps(np.minimum(np.array(rows, float), 4), seed=5)
-        write_suite_files(folder, "IllustrisTNG", maps, rows, set=sim_set)
+        write_suite_files(folder, "IllustrisTNG", maps, rows, sim_set=sim_set)
     return folder
 
 
@@ -169,7 +169,7 @@ def one_p_predictions(suite, slope=0.5):
 
 @pytest.mark.parametrize("more", [False, True])
 def test_curves_are_found_from_the_table(folder, tmp_path, more):
-    suite = open_suite("IllustrisTNG", data_dir=folder, set="1P")
+    suite = open_suite("IllustrisTNG", data_dir=folder, sim_set="1P")
     if more:  # a row in which a parameter beyond the six varies belongs to no curve
         others = np.tile(camels_columns()["FiducialVal"].to_numpy()[6:], (8, 1))
         others[3, 1] = 0.7
@@ -192,13 +192,13 @@ def test_curves_are_found_from_the_table(folder, tmp_path, more):
 
 
 def test_a_single_point_is_no_curve(folder):
-    suite = open_suite("IllustrisTNG", data_dir=folder, set="1P")
+    suite = open_suite("IllustrisTNG", data_dir=folder, sim_set="1P")
     lone = replace(suite, maps=suite.maps[:45], params=np.array([ONE_P[0], ONE_P[1], ONE_P[4]]))
     assert responses(lone, one_p_predictions(lone)) == []
 
 
 def test_a_slope_has_an_error(folder):
-    suite = open_suite("IllustrisTNG", data_dir=folder, set="1P")
+    suite = open_suite("IllustrisTNG", data_dir=folder, sim_set="1P")
     found = one_p_predictions(suite)
     found["mean"] = found["mean"] + np.random.default_rng(1).normal(0, 0.05, found["mean"].shape)
     slope = responses(suite, found)[0]["slope"]["Omega_m"]
@@ -214,7 +214,7 @@ def test_what_does_not_compare_is_left_out_and_said_so(run, profile, folder, tmp
     coarse = np.full((45, 16, 16), 4e11, np.float32)
     write_suite_files(tmp_path, "SIMBA", coarse, [FIDUCIAL_ROW] * 3)
     write_suite_files(tmp_path, "Astrid", coarse, [FIDUCIAL_ROW] * 3)[1].unlink()
-    write_suite_files(tmp_path, "IllustrisTNG", coarse, [FIDUCIAL_ROW] * 3, set="CV")
+    write_suite_files(tmp_path, "IllustrisTNG", coarse, [FIDUCIAL_ROW] * 3, sim_set="CV")
     here = profile.replace(data_dir=str(tmp_path))
     studied = {"IllustrisTNG": study_suite("IllustrisTNG", here)}
     suites, lines = suites_to_test(studied, here)
@@ -240,13 +240,13 @@ def test_a_1p_set_of_camels_gives_curves_of_the_six_and_says_what_it_leaves_out(
     rows = camels_1p()
     six = rows[:, :6] / [1, 1, 3.6, 1, 7.4, 20]
     _, maps = lognormal_maps(six, seed=5)
-    np.savetxt(write_suite_files(tmp_path, "IllustrisTNG", maps, six, set="1P")[1], rows)
+    np.savetxt(write_suite_files(tmp_path, "IllustrisTNG", maps, six, sim_set="1P")[1], rows)
     here = profile.replace(data_dir=str(tmp_path))
     table, lines = sets_table({"IllustrisTNG": [run]}, here)
     curves = table["1P"]
     assert [curve["varied"] for curve in curves] == list(FIDUCIAL)
     assert curves[2]["values"] == pytest.approx([0.25, 0.625, 1, 2.5, 4])
-    found = cross_evaluate(run, open_suite("IllustrisTNG", tmp_path, set="1P"))
+    found = cross_evaluate(run, open_suite("IllustrisTNG", tmp_path, sim_set="1P"))
     np.testing.assert_allclose(found["truth"], six[:, [0, 1, 5]].repeat(15, 0))
     assert curves[0]["mean"][0] == pytest.approx(found["mean"][:15].mean(0).tolist())
     assert lines == [
@@ -258,7 +258,7 @@ def test_a_1p_set_of_camels_gives_curves_of_the_six_and_says_what_it_leaves_out(
 
 
 def test_the_set_that_was_trained_on_is_no_other_set(run, profile):
-    table, lines = sets_table({"IllustrisTNG": [run]}, profile.replace(set="CV"))
+    table, lines = sets_table({"IllustrisTNG": [run]}, profile.replace(sim_set="CV"))
     assert table["CV"] == []
     assert lines[0] == "IllustrisTNG, set CV: left out: the networks were trained on it"
 

@@ -1,10 +1,11 @@
 """Set the repository's address: ``address.py https://github.com/OWNER/NAME`` (``""`` removes it).
 
-``_config.yml`` is the only file that holds it. While it is empty, the book has no launch,
-repository and issue buttons, no canonical links and no sitemap.
+Only ``_config.yml`` holds it. Without an address, the book has no launch, repository and issue
+buttons, no canonical links and no sitemap.
 """
 
 import argparse
+import copy
 import json
 import re
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from cosmolib.study.io import atomic_path, exit_code, parse_yaml  # noqa: E402
+from cosmolib.study.io import atomic_path, exit_code  # noqa: E402
 
 CONFIG = ROOT / "_config.yml"
 CARD = "_static/social.png"  # in the site; workflow/social_card.py draws it
@@ -21,13 +22,7 @@ _URL = re.compile(r"https://github\.com/([\w-]+)/([\w.-]+)")
 
 
 def site(url):
-    """Return where GitHub publishes the book of a repository, with a slash at the end.
-
-    Raises
-    ------
-    ValueError
-        The address is not that of a GitHub repository.
-    """
+    """Return the address at which GitHub publishes the book of a repository."""
     match = _URL.fullmatch(url)
     if not match:
         raise ValueError(
@@ -38,13 +33,7 @@ def site(url):
 
 
 def set_address(url, config=CONFIG):
-    """Write an address to ``_config.yml``; an empty one removes it.
-
-    Raises
-    ------
-    ValueError
-        Not an address, or the file has no line for it. Nothing is written then.
-    """
+    """Write an address to ``_config.yml``; an empty one removes it."""
     url = url.rstrip("/").removesuffix(".git")
     if url:
         site(url)
@@ -59,12 +48,12 @@ def set_address(url, config=CONFIG):
         temporary.write_text(text, encoding="utf-8")
 
 
-def staged_config(text):
-    """Return the text of ``_config.yml`` that the book is built with.
+def staged_config(config):
+    """Return the text of the configuration that the book is built with, given ``_config.yml``.
 
     With an address it has buttons, canonical links, a sitemap and the picture of shared links.
     """
-    config = parse_yaml(text, "_config.yml")
+    config = copy.deepcopy(config)
     repository, sphinx = config["repository"], config["sphinx"]
     if repository["url"]:
         base = site(repository["url"])
@@ -85,11 +74,6 @@ def staged_config(text):
         address = ""
     config["parse"]["myst_substitutions"] = {"address": address}
     return json.dumps(config, indent=1, ensure_ascii=False)  # YAML of every version
-
-
-def title(text):
-    """Return the book's title, of the text of ``_config.yml``."""
-    return parse_yaml(text, "_config.yml")["title"]
 
 
 def main(arguments=None):

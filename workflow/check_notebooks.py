@@ -14,20 +14,13 @@ from run_notebook import ROOT, configure_kernel
 from cosmolib.study.io import exit_code
 
 
-def check(options):
-    """Return pytest's exit code.
-
-    Raises
-    ------
-    FileNotFoundError
-        The folder has no executed chapter.
-    """
-    folder = options.folder
+def check(folder, cores):
+    """Return pytest's exit code; FileNotFoundError if the folder has no executed chapter."""
     notebooks = sorted(Path(folder).resolve().glob("[0-9]*.ipynb"))
     notebooks = [path for path in notebooks if ".failed" not in path.name]
     if not notebooks:
         raise FileNotFoundError(f"{folder}: found no notebook, expected executed chapters")
-    command = [sys.executable, "-m", "pytest", "-q", "-n", options.cores, "--dist", "loadfile"]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", cores, "--dist", "loadfile"]
     command += ["--nbval-lax", "--nbval-cell-timeout=300", "--nbval-current-env"]
     command += [f"--nbval-sanitize-with={ROOT / 'workflow' / 'nbval_sanitize.cfg'}"]
     command += ["-p", "no:cacheprovider", "-W", "ignore", f"--rootdir={folder}"]
@@ -40,7 +33,8 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", help="folder of executed chapters")
     parser.add_argument("cores", nargs="?", default="2", help="processes (default: 2)")
-    return exit_code("error", check, parser.parse_args(arguments))
+    options = parser.parse_args(arguments)
+    return exit_code("error", check, options.folder, options.cores)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Check the files of a built book, without a browser: ``check_site.py HTML``.
 
-A fault is printed on a line of its own: a link or an anchor inside the book that leads nowhere, a
-file that another host would have to send, a picture without words, a figure or page that is too
-large, a page that does not say what made it.
+Each fault is printed on one line: a link or an anchor inside the book that leads nowhere, a file
+that another host would have to send, a picture without alt text, a page that is too large, a page
+without its provenance.
 """
 
 import argparse
@@ -19,29 +19,18 @@ sys.path.insert(0, str(ROOT))
 
 from cosmolib.study.io import exit_code  # noqa: E402
 
-ALT = 40  # characters that the words for a figure have at least
+ALT = 40  # characters of a figure's alt text, at least
 PAGE_BYTES = 3_000_000  # a page with its own pictures; and all that a first visit fetches
 BOOK_BYTES = 60_000_000
-FETCHED = {
-    ("script", "src"),
-    ("img", "src"),
-    ("iframe", "src"),
-    ("source", "src"),
-    ("video", "src"),
-}
-STYLES = (
-    "stylesheet",
-    "icon",
-    "preload",
-    "shortcut icon",
-)  # links that a browser follows by itself
+FETCHED = ("script", "img", "iframe", "source", "video")  # elements with a `src`
+STYLES = ("stylesheet", "icon", "preload", "shortcut icon")  # links that a browser follows itself
 MADE = "what-made-this-page"
 TEXT = (".html", ".css", ".js", ".svg", ".json", ".txt")  # what servers compress
 GENERATED = ("genindex.html", "search.html", "index.html")  # lists, and the way to the first page
 
 
 class Page(HTMLParser):
-    """What one page has: `links`, `fetched` addresses, `ids`, and `pictures` with their words."""
+    """The `links`, `fetched` addresses, `ids`, and `pictures` with their alt text of one page."""
 
     def __init__(self, text):
         super().__init__()
@@ -56,19 +45,14 @@ class Page(HTMLParser):
             self.links.append(found["href"])
         if tag == "link" and found.get("rel") in STYLES:
             self.fetched.append(found.get("href", ""))
-        self.fetched += [found[key] for name, key in FETCHED if name == tag and found.get(key)]
+        if tag in FETCHED and found.get("src"):
+            self.fetched.append(found["src"])
         if tag == "img":
             self.pictures.append((found.get("src", ""), found.get("alt"), found.get("class", "")))
 
 
 def check(html):
-    """Return all faults of the book in the folder `html`, and a report of sizes.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no book.
-    """
+    """Return all faults of the book in the folder `html`, and a report of sizes."""
     html = Path(html).resolve()
     paths = [p for p in sorted(html.rglob("*.html")) if "_static" not in p.relative_to(html).parts]
     if not paths:
@@ -89,7 +73,7 @@ def check(html):
                 f"visit, expected {PAGE_BYTES} at most"
             )
         if name not in GENERATED and MADE not in page.ids:
-            faults.append(f"{name}: does not say what made it")
+            faults.append(f"{name}: has no section on what made it")
     total = sum(path.stat().st_size for path in html.rglob("*") if path.is_file())
     if total > BOOK_BYTES:
         faults.append(f"the book has {total} bytes, expected {BOOK_BYTES} at most")
@@ -99,7 +83,7 @@ def check(html):
 
 
 def local(path, address):
-    """The file that an address of this page leads to and its fragment; None for another host."""
+    """Return the file and the fragment that an address leads to; None for another host."""
     parts = urlsplit(address)
     if parts.scheme or parts.netloc:
         return None, ""
@@ -125,13 +109,13 @@ def _pictures(page):
     for source, alt, kind in page.pictures:
         figure = "/_images/" in source or source.startswith("data:") or "headline" in source
         if alt is None or (figure and len(alt) < ALT and "logo" not in kind):
-            yield f"picture {source[:60]}: found the words {alt!r}, expected {ALT} characters"
+            yield f"picture {source[:60]}: found the alt text {alt!r}, expected {ALT} characters"
         elif re.search(r"[0-9a-f]{32}|\.png", alt):
-            yield f"picture {source[:60]}: its words are a file name"
+            yield f"picture {source[:60]}: its alt text is a file name"
 
 
 def sizes(path, page):
-    """Bytes of a page with its own pictures, and of all that its first visit fetches.
+    """Return the bytes of a page with its own pictures, and of everything a first visit fetches.
 
     The second counts text as a server sends it, compressed.
     """

@@ -1,9 +1,9 @@
 """Execute one notebook with parameters: ``run_notebook.py IN OUT [-p NAME VALUE ...]``.
 
-A thin wrapper around papermill that adds what a workflow needs and papermill lacks: a parameter
-that the notebook does not have is an error (papermill only warns), the output appears only when
-the whole notebook ran, and a failure leaves the failed copy beside it under another name. Two of
-them never write one output at once, and where a machine has several GPUs each takes one.
+A thin wrapper around papermill with a few additions for the workflow: an unknown parameter is an
+error (papermill only warns), the output is written only when the whole notebook ran, and a failed
+copy is kept under another name. A lock prevents two processes from writing the same output, and on
+a machine with several GPUs each notebook takes one.
 """
 
 import argparse
@@ -13,7 +13,6 @@ import logging
 import os
 import re
 import sys
-import tempfile
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
@@ -31,12 +30,7 @@ def literal(path):
 def read_parameters(notebook, texts):
     """Convert texts to parameters, each of the type of its default value in the notebook.
 
-    (papermill would turn the name of the profile ``2025`` into a number.)
-
-    Raises
-    ------
-    ValueError
-        The notebook has no such parameter, or the text is not of its type.
+    (papermill would turn a profile named ``2025`` into a number.)
     """
     import papermill
 
@@ -78,71 +72,62 @@ def execute(source, target, parameters):
     papermill.PapermillExecutionError
         If a cell fails; the copy with its traceback is kept as ``<target>.failed.ipynb``.
     """
-    from cosmolib.study.locks import held
-
-    source, target = Path(source).resolve(), Path(target).resolve()
-    if source == target:
-        raise ValueError(f"{source}: a notebook is never executed in place; name another output")
-    with held(target.with_name(f".{target.stem}.lock"), progress=print):
-        _execute(source, target, parameters)
-
-
-def _execute(source, target, parameters):
-    """Run a notebook whose target is this process's own."""
     import ipykernel.kernelspec
     import jupyter_client
     import papermill
 
+    from cosmolib.study.locks import held
+
     class ThisInterpreter(jupyter_client.AsyncKernelManager):
-        """The kernel of this very Python, whatever kernel specs JUPYTER_PATH or a home holds."""
+        """The kernel of this Python, whatever kernel specs JUPYTER_PATH or the home contains."""
 
         kernel_spec = jupyter_client.kernelspec.KernelSpec(
             resource_dir=ipykernel.kernelspec.RESOURCES, **ipykernel.kernelspec.get_kernel_dict()
         )
 
-    for left in target.parent.glob(f".{target.stem}-*.ipynb"):  # by one that was killed
-        left.unlink()
-    failed = target.with_suffix(".failed.ipynb")
-    failed.unlink(missing_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=".ipynb")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        papermill.execute_notebook(
-            literal(source),
-            literal(temporary),
-            parameters=parameters,
-            cwd=str(ROOT),
-            kernel_name="python3",
-            kernel_manager_class=ThisInterpreter,
-            progress_bar=False,
-        )
-        os.replace(temporary, target)
-    except papermill.PapermillExecutionError:
-        os.replace(temporary, failed)
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
+    source, target = Path(source).resolve(), Path(target).resolve()
+    if source == target:
+        raise ValueError(f"{source}: a notebook is never executed in place; name another output")
+    with held(target.with_name(f".{target.stem}.lock"), progress=print):
+        for left in target.parent.glob(f".{target.stem}-*.ipynb"):  # by a killed process
+            left.unlink()
+        failed = target.with_suffix(".failed.ipynb")
+        failed.unlink(missing_ok=True)
+        temporary = target.with_name(f".{target.stem}-{os.getpid()}.ipynb")
+        try:
+            papermill.execute_notebook(
+                literal(source),
+                literal(temporary),
+                parameters=parameters,
+                cwd=str(ROOT),
+                kernel_name="python3",
+                kernel_manager_class=ThisInterpreter,
+                progress_bar=False,
+            )
+            os.replace(temporary, target)
+        except papermill.PapermillExecutionError:
+            os.replace(temporary, failed)
+            raise
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def configure_kernel():
-    """Give kernels an IPython profile of ours: quiet, and in the repository root.
+    """Set an IPython profile for all kernels: quiet, and in the repository root.
 
     At its default level the kernel warns about TCP ports and at its own shutdown. papermill sets
-    the folder itself; nbval (workflow/check_notebooks.py) would run beside the notebook.
+    the folder itself; nbval (workflow/check_notebooks.py) would use the folder of the notebook.
     """
+    from cosmolib.study.io import atomic_path
+
     folder = ROOT / "build" / ".ipython" / "profile_default"
-    folder.mkdir(parents=True, exist_ok=True)
     line = f"import os; os.chdir({str(ROOT)!r}); del os"
-    config = f"""c = get_config()
-c.IPKernelApp.log_level = 50
-c.InteractiveShellApp.exec_lines = [{line!r}]
-"""
-    path = folder / "ipython_kernel_config.py"
-    if not path.exists() or path.read_text(encoding="utf-8") != config:
-        temporary = path.with_suffix(f".{os.getpid()}")
+    config = (
+        "c = get_config()\nc.IPKernelApp.log_level = 50\n"
+        f"c.InteractiveShellApp.exec_lines = [{line!r}]\n"
+    )
+    with atomic_path(folder / "ipython_kernel_config.py") as temporary:
         temporary.write_text(config, encoding="utf-8")
-        os.replace(temporary, path)
     os.environ["IPYTHONDIR"] = str(folder.parent)
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
 
@@ -166,7 +151,7 @@ def main(arguments=None):
 
     def run():
         parameters = read_parameters(options.source, dict(options.p))
-        alone = parameters.get("workers", 1) == 1  # else it shares out the devices by itself
+        alone = parameters.get("workers", 1) == 1  # otherwise its workers take the devices
         with one_gpu() if alone else nullcontext():
             execute(options.source, options.target, parameters)
 
@@ -185,8 +170,8 @@ def main(arguments=None):
         return 1
     except nbclient.exceptions.DeadKernelError:
         print(
-            f"error: {options.source}: its kernel was killed, perhaps for want of memory; "
-            "the same command goes on from what is on disk",
+            f"error: {options.source}: its kernel was killed, perhaps because memory ran out; "
+            "the same command resumes from the files on disk",
             file=sys.stderr,
         )
         return 1

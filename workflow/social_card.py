@@ -1,15 +1,14 @@
-"""The picture that a shared link shows: the book's title beside the headline figure of this run."""
+"""The picture of a shared link: the book's title next to the headline figure of this run."""
 
-import sys
 import textwrap
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from matplotlib import style
+from matplotlib.figure import Figure
+from matplotlib.image import imread
 
-from cosmolib.study.io import atomic_path  # noqa: E402
+from cosmolib.study.io import atomic_path
 
-SIZE = (1200, 630)  # pixels: what the services that show it ask for
+SIZE = (1200, 630)  # pixels, as the services that show it require
 TEXT = 310  # pixels of the column of text on the left
 EDGE = 36  # pixels around everything
 MOST_BYTES = 300_000  # some services show no larger picture
@@ -23,30 +22,22 @@ def draw(headline, title, subtitle, target):
     headline : path-like
         Picture of any size; it is scaled to fit.
     title, subtitle : str
-        The words beside it.
+        The text next to it.
     target : path-like
         PNG file to write.
 
     Raises
     ------
     ValueError
-        The headline is no picture, or the card is too large a file.
+        The card is too large a file.
     """
-    from matplotlib import style
-    from matplotlib.figure import Figure
-    from matplotlib.image import imread
-
-    headline, target = Path(headline), Path(target)
-    try:
-        picture = imread(headline)
-    except (OSError, SyntaxError) as error:  # Pillow's for a broken PNG
-        raise ValueError(f"{headline}: found no picture ({error}), expected a PNG") from None
+    picture = imread(headline)
     width, height = SIZE
     room = (width - TEXT - 3 * EDGE // 2, height - 2 * EDGE)
     scale = min(room[0] / picture.shape[1], room[1] / picture.shape[0])
     size = (picture.shape[1] * scale / width, picture.shape[0] * scale / height)
     left = (TEXT + EDGE + (room[0] - size[0] * width) / 2) / width
-    # The book's own style lays figures out and crops them: here every pixel has its place.
+    # The style of the book would crop the figure; the card has a fixed size.
     with style.context("default"):
         fig = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor="white")
         axes = fig.add_axes((left, 0.5 - size[1] / 2, *size))

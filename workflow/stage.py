@@ -1,12 +1,11 @@
 """Collect the executed notebooks and the prose in one folder, and build the book from it.
 
-``stage.py collect BUILD --headline FIGURE`` fills ``BUILD/book``;
+``stage.py collect BUILD FIGURE PROFILE`` fills ``BUILD/book`` and puts the headline figure in it;
 ``stage.py build BUILD HTML`` runs jupyter-book strictly and moves the result to ``HTML``.
 """
 
 import argparse
 import glob
-import hashlib
 import json
 import os
 import shutil
@@ -17,11 +16,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from cosmolib.study.io import exit_code  # noqa: E402
+from cosmolib.study.io import exit_code, read_yaml, sha256, write_json  # noqa: E402
 from cosmolib.study.locks import is_held  # noqa: E402
 
 PROSE = ("_toc.yml", "CHANGELOG.md")
-SUBTITLE = "R² of two parameters for each part of the map that a network may see"
+SUBTITLE = "R² of two parameters for each part of the map that a network sees"
 ENTRANCE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -40,11 +39,11 @@ ENTRANCE = """<!DOCTYPE html>
 
 
 def collect(build, headline, profile):
-    """Fill ``build/book`` anew and list what it holds in ``build/staged.json``.
+    """Fill ``build/book`` again and list its files in ``build/staged.json``.
 
-    The headline figure of this very run replaces the committed one, which the README shows.
+    The headline figure of this run replaces the committed one, which the README shows.
     """
-    # here, because `build` needs nothing of them
+    # here, because `build` does not need them
     import address
     import colophon
     import pictures
@@ -58,14 +57,12 @@ def collect(build, headline, profile):
     book.mkdir(parents=True)
     for name in PROSE:
         shutil.copy2(ROOT / name, book / name)
-    config = (ROOT / "_config.yml").read_text(encoding="utf-8")
-    text = address.staged_config(config)
-    (book / "_config.yml").write_text(text, encoding="utf-8")
+    config = read_yaml(ROOT / "_config.yml")
+    (book / "_config.yml").write_text(address.staged_config(config), encoding="utf-8")
     shutil.copytree(ROOT / "book", book / "book", ignore=shutil.ignore_patterns("__pycache__"))
     static = book / "book" / "_static"
     shutil.copy2(headline, static / "headline.png")
-    title = address.title(config)
-    social_card.draw(headline, title, SUBTITLE, static / Path(address.CARD).name)
+    social_card.draw(headline, config["title"], SUBTITLE, static / Path(address.CARD).name)
     folder = book / "book" / "_tables"
     folder.mkdir()
     tables.write_benchmarks(folder, static)
@@ -80,21 +77,16 @@ def collect(build, headline, profile):
         pictures.lighten(notebook)
         text = json.dumps(notebook, indent=1, ensure_ascii=False)
         path.write_text(text + "\n", encoding="utf-8")
-    listing = {
-        path.relative_to(book).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(book.rglob("*"))
-        if path.is_file()
-    }
-    temporary = build / ".staged.json"
-    temporary.write_text(json.dumps(listing, indent=1) + "\n")
-    os.replace(temporary, build / "staged.json")
+    paths = [path for path in sorted(book.rglob("*")) if path.is_file()]
+    listing = {path.relative_to(book).as_posix(): sha256(path) for path in paths}
+    write_json(build / "staged.json", listing)
 
 
 def forget_paths(notebook):
-    """Drop from a staged notebook, which the book offers to download, what names this machine.
+    """Remove paths of this machine from a staged notebook, which readers can download.
 
-    papermill notes where it read and wrote; import warnings name folders. The page shows neither.
-    The cell in which papermill keeps the parameters of the run is folded, as all code is.
+    papermill records input and output paths; import warnings name folders. The page shows neither.
+    The cell in which papermill keeps the parameters of the run is folded, like all code.
     """
     notebook["metadata"].pop("papermill", None)
     for cell in notebook["cells"]:
@@ -115,12 +107,9 @@ def tidy(build):
 
 
 def build(folder, html):
-    """Build ``folder/book`` strictly; only a book without any warning reaches `html`.
+    """Build ``folder/book`` strictly and move it to `html`; return 0, or 1 after a warning.
 
-    Raises
-    ------
-    subprocess.CalledProcessError
-        If jupyter-book warned or failed; its reports stay in ``folder/site``.
+    A book with a warning is not moved; the reports of jupyter-book stay in ``folder/site``.
     """
     folder, html = Path(folder), Path(html)
     site = folder / "site"
@@ -138,36 +127,31 @@ def build(folder, html):
     )
     if done.returncode:
         print(done.stdout, done.stderr, sep="\n", file=sys.stderr)
-        done.check_returncode()
+        print(f"error: the book has warnings or failed ({done.returncode})", file=sys.stderr)
+        return 1
     # The folder's own address leads to the first page; jupyter-book's page for it has no title.
     (site / "_build" / "html" / "index.html").write_text(ENTRANCE, encoding="utf-8")
     shutil.rmtree(html, ignore_errors=True)
     html.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(site / "_build" / "html", html)
     print(f"{html}/index.html  {len(list(html.rglob('*.html')))} pages")
+    return 0
 
 
 def main():
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("collect", "build"):
-        command = commands.add_parser(name)
-        command.add_argument("build", help="e.g. build/demo")
-        if name == "collect":
-            command.add_argument("--headline", required=True, help="figure of the index page")
-            command.add_argument("--profile", required=True, help="whose runs the book shows")
-        else:
-            command.add_argument("html", help="folder for the finished site")
-    options = parser.parse_args()
-    try:
-        if options.command == "collect":
-            given = options.build, options.headline, options.profile
-            return exit_code("error", collect, *given)
-        return exit_code("error", build, options.build, options.html)
-    except subprocess.CalledProcessError as error:
-        print(f"error: the book has warnings or failed ({error.returncode})", file=sys.stderr)
-        return 1
+    for function, names in (
+        (collect, ("build", "headline", "profile")),
+        (build, ("build", "html")),
+    ):
+        command = commands.add_parser(function.__name__)
+        command.set_defaults(function=function, names=names)
+        for name in names:
+            command.add_argument(name)
+    options = vars(parser.parse_args())
+    return exit_code("error", options["function"], *(options[name] for name in options["names"]))
 
 
 if __name__ == "__main__":

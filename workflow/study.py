@@ -38,7 +38,7 @@ def label(rule, wildcards):
 
 
 def outcome(message):
-    """Say how a command ended, given Snakemake's message about it."""
+    """Return how a command ended, given Snakemake's message about it."""
     code, name = OUTCOME.search(message).groups()
     if code and int(code) > 128:  # as a shell reports a command that was killed
         name = signal.Signals(int(code) - 128).name
@@ -46,7 +46,7 @@ def outcome(message):
 
 
 def duration(seconds):
-    """Round an estimate of time to what is worth reading."""
+    """Round an estimate of time."""
     minutes = round(seconds / 60)
     if minutes < 1:
         return "less than a minute"

@@ -1,23 +1,21 @@
-"""Tables of the book that are made from stored JSON: benchmarks, and what made every run."""
+"""Tables of the book made from stored JSON: benchmarks, and the provenance of every run."""
 
-import sys
 from collections import Counter
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 from matplotlib.ticker import NullFormatter
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from cosmolib.plots import style
+from cosmolib.study.io import read_json
+from cosmolib.study.profile import load_profile
+from cosmolib.study.provenance import short_commit
+from workflow.status import study_status
 
-from cosmolib.plots import style as plots_style  # noqa: E402
-from cosmolib.study.io import read_json  # noqa: E402
-from cosmolib.study.profile import load_profile  # noqa: E402
-from cosmolib.study.provenance import short_commit  # noqa: E402
-from workflow.standing import study_standing  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent
 
 BENCHMARKS = ROOT / "results" / "benchmarks"
-# What the project asks of two CPU cores and of one GPU of the H200 class, as ratios.
+# Speed ratios that the project requires on two CPU cores and on one GPU of the H200 class.
 TARGETS = {"train": (1.8, 8), "prepare": (3, 3), "cut": (15, 200), "ig": (1.5, 10)}
 GROWTH = {  # work: (title, by the number of maps)
     "prepare": "open, scale, split, 256 x 256",
@@ -28,10 +26,10 @@ GROWTH = {  # work: (title, by the number of maps)
 GROWTH_FIGURE = """
 ```{figure} _static/growth.png
 :alt: Seconds and peak memory against the number of maps and against the size of a map, both \
-logarithmic, each beside a line of slope one.
+logarithmic, each next to a line of slope one.
 
 How cost grows. Left and middle: time and peak memory of a process against the number of maps; \
-right: time a map against its pixels, relative to 64 x 64. The dashed grey lines are linear.
+right: time per map against its number of pixels, relative to 64 x 64. Dashed grey lines are linear.
 ```
 """
 
@@ -44,7 +42,7 @@ def write_benchmarks(tables, figures, benchmarks=None):
         if path.is_file():
             text = make(result := read_json(path))
             if "growth" in result:
-                plots_style.use_style()
+                style.use_style()
                 fig, _ = growth(result["growth"])
                 fig.savefig(Path(figures, "growth.png"), dpi=200)
                 plt.close(fig)
@@ -54,8 +52,8 @@ def write_benchmarks(tables, figures, benchmarks=None):
 def write_provenance(profile, tables, root=ROOT / "runs"):
     """Write ``provenance.md`` into the folder ``tables``."""
     profile = load_profile(profile)
-    standings = study_standing(profile, root)
-    parts = [summary(profile, standings), runs(standings), chapters(profile, root)]
+    statuses = study_status(profile, root)
+    parts = [summary(profile, statuses), runs(statuses), chapters(profile, root)]
     Path(tables, "provenance.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
@@ -64,6 +62,11 @@ def table(heads, rows):
     rule = ["---:" if head.endswith(":") else "---" for head in heads]
     lines = [f"| {' | '.join(head.rstrip(':') for head in heads)} |", f"|{'|'.join(rule)}|"]
     return "\n".join(lines + [f"| {' | '.join(map(str, row))} |" for row in rows])
+
+
+def table_of(rows, columns):
+    """Return a table of dicts; `columns` has the format of each cell, such as ``{seconds:.1f}``."""
+    return table(columns, [[text.format(**row) for text in columns.values()] for row in rows])
 
 
 # --------------------------------------------------------------------------------------------------
@@ -78,39 +81,33 @@ def camels(bench):
     commits = " and ".join(dict.fromkeys(short_commit(one["git"]) for one in made))
     base = sum(row["base_mb"] for row in rows) / len(rows)
     peak = {row["stage"]: row["above_base_mb"] * 1e6 for row in rows}
-    text = (
+    parts = [
         f"A file of {15 * n} maps of {grid} x {grid} pixels, {size / 1e9:.2f} GB, made of tiled "
         f"and perturbed *Lite* maps, on {machine['cores']} cores of {machine['cpu']} with "
         f"{machine['memory_gb']:.0f} GB, {machine['gpu'] or 'no GPU'}; {days}, commit {commits}. "
-        f"Memory is the peak of a process of its own above the {base:.0f} MB of Python with torch; "
-        "seconds of training, evaluation and attribution are without the preparation of the maps."
-    )
-    text += "\n\n" + table(
-        ["stage", "maps:", "seconds:", "peak [MB]:", "peak / file:"],
-        [
-            [row["what"], row["maps"], f"{row['seconds']:.1f}", f"{row['above_base_mb']:.0f}",
-             f"{row['above_base_mb'] * 1e6 / size:.2f}"]
-            for row in rows
-        ],
-    )  # fmt: skip
-    said = []
-    if "chain" in peak:
-        disk = ""
-        if "chain_disk" in peak:
-            disk = f" and {peak['chain_disk'] / 1e9:.2f} GB with `storage: disk`"
-        said.append(
+        f"Each stage is a separate process; its memory is the peak above the {base:.0f} MB of "
+        "Python with torch. Seconds of training, evaluation and attribution do not include the "
+        "preparation of the maps.",
+        table_of(
+            [row | {"ratio": row["above_base_mb"] * 1e6 / size} for row in rows],
+            {"stage": "{what}", "maps:": "{maps}", "seconds:": "{seconds:.1f}",
+             "peak [MB]:": "{above_base_mb:.0f}", "peak / file:": "{ratio:.2f}"},
+        ),
+    ]  # fmt: skip
+    if "chain" in peak and "chain_disk" in peak:
+        parts.append(
             "From the file to the first step at batch 8, with a cut file written on the way, a "
-            f"process needs {peak['chain'] / size:.2f} times the file with the maps in memory"
-            f"{disk}."
+            f"process needs {peak['chain'] / size:.2f} times the file with the maps in memory "
+            f"and {peak['chain_disk'] / 1e9:.2f} GB with `storage: disk`."
         )
     whole = peak.get("chain_128", peak.get("train"))
     if whole and "train_disk" in peak:
-        said.append(
+        parts.append(
             "At the published batch of 128 the activations of `o3` on a CPU come on top: "
             f"{whole / size:.2f} times the file, or {peak['train_disk'] / 1e9:.2f} GB with "
             "`storage: disk`."
         )
-    return "\n\n".join([text, " ".join(said)] if said else [text])
+    return "\n\n".join(parts)
 
 
 def attribution(bench):
@@ -119,17 +116,18 @@ def attribution(bench):
     for row in bench["rows"]:
         error = complete = ""
         if "median_error" in row:
-            pair = row["reference_median_error"], row["median_error"]
-            error = ", ".join(f"{100 * one:.2f} %" for one in pair)
-            complete = f"{row['reference_complete']:.2f}, {row['complete']:.2f}"
-        speeds = row["reference_maps_per_second"], row["maps_per_second"], row["ratio"]
-        rows.append([row["work"], *(f"{speed:.1f}" for speed in speeds), error, complete])
-    heads = ["attribution", "plain loop [maps/s]:", "`attribute` [maps/s]:", "ratio:",
-             "median error:", "maps complete to 1 %:"]  # fmt: skip
+            error = "{reference_median_error:.2%}, {median_error:.2%}".format(**row)
+            complete = "{reference_complete:.2f}, {complete:.2f}".format(**row)
+        rows.append(row | {"error": error.replace("%", " %"), "both_complete": complete})
+    columns = {
+        "attribution": "{work}", "plain loop [maps/s]:": "{reference_maps_per_second:.1f}",
+        "`attribute` [maps/s]:": "{maps_per_second:.1f}", "ratio:": "{ratio:.1f}",
+        "median error:": "{error}", "maps complete to 1 %:": "{both_complete}",
+    }  # fmt: skip
     return (
         f"Maps of {bench['grid']} x {bench['grid']} pixels, on {bench['machine']}; "
         f"{bench['provenance']['utc'][:10]}, commit {short_commit(bench['provenance']['git'])}."
-        f"\n\n{table(heads, rows)}"
+        f"\n\n{table_of(rows, columns)}"
     )
 
 
@@ -139,42 +137,41 @@ def speed(bench):
     gpu = machine["gpu"] is not None
     rows = []
     for name, row in bench["rows"].items():
-        floor = reached = ""
+        floor = {"seconds": "", "fraction": ""}
         if row["floor"]:
-            floor = f"{row['floor']['seconds']:.3g}"
-            reached = f"{100 * row['floor']['fraction']:.0f} %"
-        ours, other = row["ours"], row["reference"]
+            floor = {"seconds": "{seconds:.3g}".format(**row["floor"]),
+                     "fraction": "{:.0f} %".format(100 * row["floor"]["fraction"])}  # fmt: skip
         asked = f"{TARGETS[name][gpu]:g}" if name in TARGETS else ""
-        rows.append(
-            [row["work"], f"{ours['seconds']:.3g}", f"{other['seconds']:.3g}",
-             f"{row['ratio']:.2f}", asked, f"{ours['peak_mb']:.0f}, {other['peak_mb']:.0f}",
-             floor, reached]
-        )  # fmt: skip
-    heads = ["work", "ours [s]:", "reference [s]:", "ratio:", "asked for:",
-             "peak, ours and reference [MB]:", "floor [s]:", "reached:"]  # fmt: skip
-    demo = "not measured by this bench (`--only demo`)"
+        rows.append(row | {"floor": floor, "asked": asked})
+    columns = {
+        "work": "{work}", "ours [s]:": "{ours[seconds]:.3g}",
+        "reference [s]:": "{reference[seconds]:.3g}", "ratio:": "{ratio:.2f}",
+        "required:": "{asked}",
+        "peak, ours and reference [MB]:": "{ours[peak_mb]:.0f}, {reference[peak_mb]:.0f}",
+        "floor [s]:": "{floor[seconds]}", "reached:": "{floor[fraction]}",
+    }  # fmt: skip
+    demo = "not measured (`benchmarks/speed.py --only demo`)"
     if "demo" in bench:
         demo = f"{bench['demo']['seconds'] / 60:.1f} minutes"
     parts = [
         f"On {machine['gpu'] or 'no GPU'}, {machine['cores']} cores of {machine['cpu']}; "
-        f"{bench['provenance']['utc'][:10]}. Seconds are medians of both sides in turn. *Floor* is "
-        "the time that the counted operations and bytes would take at the machine's measured "
-        "rates.",
-        table(heads, rows),
+        f"{bench['provenance']['utc'][:10]}. Seconds are medians; both sides are timed in turn. "
+        "*Floor* is the time that the counted operations and bytes would take at the machine's "
+        "measured rates.",
+        table_of(rows, columns),
         f"The whole demo study: {demo}.",
     ]
     if not gpu:
         parts.append(
-            "On a GPU: **not measured**. No GPU was at hand; `make bench` on a machine with one "
-            "writes the same table for it."
+            "On a GPU: **not measured**. `make bench` on a machine with a GPU measures it."
         )
     if "accuracy" in bench:
-        scores = "{r2:.3f} ({r2_low:.3f} to {r2_high:.3f})"
-        heads = ["the demo's network, uncut, seed 1", "an epoch [s]:", "$R^2$ of $\\Omega_m$:",
+        score = "{r2:.3f} ({r2_low:.3f} to {r2_high:.3f})"
+        heads = ["the demo's network, uncut, seed 1", "one epoch [s]:", "$R^2$ of $\\Omega_m$:",
                  "$R^2$ of $\\sigma_8$:"]  # fmt: skip
         rows = [
             [row["kind"], f"{row['epoch_seconds']:.2f}",
-             *(scores.format(**score) for score in row["scores"].values())]
+             *(score.format(**one) for one in row["scores"].values())]
             for row in bench["accuracy"]
         ]  # fmt: skip
         parts += [table(heads, rows), "In brackets: 95 % intervals, simulations resampled."]
@@ -190,38 +187,36 @@ def growth(points):
         work, maps, grid, seconds, peak_mb.
     """
     fig, axes = plt.subplots(1, 3, figsize=(10.5, 3.7))
+
+    def draw(ax, x, y, i, label=None, anchor=None):
+        """Draw one curve and, through its point number `anchor`, a linear one."""
+        markers = {"marker": style.MARKERS[i % 4], "linestyle": style.LINE_STYLES[i % 4]}
+        ax.plot(x, y, label=label, color=f"C{i}", **markers)
+        if anchor is not None:
+            linear = [y[anchor] * one / x[anchor] for one in x]
+            ax.plot(x, linear, "--", color="0.7", lw=0.8)
+
     for i, (work, label) in enumerate(GROWTH.items()):
         grid = 256 if work in ("prepare", "cut") else 64
         chosen = sorted((p["maps"], p["seconds"], p["peak_mb"]) for p in points
                         if p["work"] == work and p["grid"] == grid)  # fmt: skip
         maps, seconds, peak = zip(*chosen, strict=True)
-        style = {
-            "marker": plots_style.MARKERS[i],
-            "linestyle": plots_style.LINE_STYLES[i],
-            "color": f"C{i}",
-        }
-        axes[0].plot(maps, seconds, label=label, **style)
-        axes[1].plot(maps, peak, **style)
-        axes[0].plot(maps, [seconds[-1] * n / maps[-1] for n in maps], "--", color="0.7", lw=0.8)
+        draw(axes[0], maps, seconds, i, label, anchor=-1)
+        draw(axes[1], maps, peak, i)
     sizes = {"prepare": "open, scale, split", "cut": "kmax:10", "train_o3": "training step, o3"}
     least = min(point["maps"] for point in points if point["work"] == "prepare")
-    for i, (work, label) in enumerate(sizes.items()):
-        chosen = sorted((p["grid"], p["seconds"] / p["maps"]) for p in points
+    for i, (work, label) in enumerate(sizes.items(), start=4):
+        chosen = sorted((p["grid"] ** 2, p["seconds"] / p["maps"]) for p in points
                         if p["work"] == work and p["maps"] in (least, 64))  # fmt: skip
-        grid, seconds = zip(*chosen, strict=True)
-        pixels = [n**2 for n in grid]
-        style = {"marker": plots_style.MARKERS[i], "linestyle": plots_style.LINE_STYLES[i]}
-        axes[2].plot(
-            pixels, [s / seconds[0] for s in seconds], label=label, color=f"C{i + 4}", **style
-        )
-        axes[2].plot(pixels, [n / pixels[0] for n in pixels], "--", color="0.7", lw=0.8)
+        pixels, seconds = zip(*chosen, strict=True)
+        draw(axes[2], pixels, [s / seconds[0] for s in seconds], i, label, anchor=0)
     for ax in axes:
         ax.set(xscale="log", yscale="log")
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_minor_formatter(NullFormatter())
     axes[0].set(xlabel="maps", ylabel="time [s]")
     axes[1].set(xlabel="maps", ylabel="peak memory of the process [MB]")
-    axes[2].set(xlabel="pixels", ylabel="time a map, relative to 64 x 64")
+    axes[2].set(xlabel="pixels", ylabel="time per map, relative to 64 x 64")
     axes[2].legend(fontsize="small")
     axes[2].set_xticks([64**2, 128**2, 256**2], ["64 x 64", "128 x 128", "256 x 256"])
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
@@ -236,31 +231,30 @@ def chaos(result):
     runs, chapters = f"of {result['runs']}", f"of {result['chapters']}"
     after = {
         "runs lost": f"{result['runs_lost']} {runs}",
-        "runs with the metrics of the study in peace": f"{result['runs_equal']} {runs}",
+        "runs with the metrics of the undisturbed study": f"{result['runs_equal']} {runs}",
         "runs trained a second time": result["runs_trained_twice"],
-        "chapters with the numbers of the study in peace": f"{result['chapters_equal']} {chapters}",
-        "corrupt files, looked for after every kill": result["corrupt_files"],
-        "temporary files left in the end": result["left_over_files"],
-    }
-    return "\n\n".join(
-        [
-            f"{result['kills']} kills in {result['seconds'] / 60:.0f} minutes, with "
-            f"{result['starts']} starts of the same command; in peace the study takes "
-            f"{result['seconds_in_peace'] / 60:.0f}. {_made(result)}",
-            table(
-                ["killed at", *(f"{name}:" for name in who)],
-                [[work, *(kills.get((work, name), "") for name in who)] for work in works],
-            ),
-            table(["afterwards", ":"], after.items()),
-            table(
-                ["step", "kills:", "files:", "bytes of an undisturbed one"],
-                [
-                    [row["what"], row["kills"], row["files"], "yes" if row["equal"] else "NO"]
-                    for row in result["steps"]
-                ],
-            ),
-        ]
-    )
+        "chapters with the numbers of the undisturbed study":
+            f"{result['chapters_equal']} {chapters}",
+        "corrupt files, counted after every kill": result["corrupt_files"],
+        "temporary files left at the end": result["left_over_files"],
+    }  # fmt: skip
+    steps = [row | {"equal": "yes" if row["equal"] else "NO"} for row in result["steps"]]
+    parts = [
+        f"{result['kills']} kills in {result['seconds'] / 60:.0f} minutes, with "
+        f"{result['starts']} starts of the same command; undisturbed, the study takes "
+        f"{result['seconds_in_peace'] / 60:.0f}. {_made(result)}",
+        table(
+            ["killed during", *(f"{name}:" for name in who)],
+            [[work, *(kills.get((work, name), "") for name in who)] for work in works],
+        ),
+        table(["afterwards", ":"], after.items()),
+        table_of(
+            steps,
+            {"step": "{what}", "kills:": "{kills}", "files:": "{files}",
+             "same bytes as undisturbed": "{equal}"},
+        ),
+    ]  # fmt: skip
+    return "\n\n".join(parts)
 
 
 def cluster(result):
@@ -269,24 +263,24 @@ def cluster(result):
     states = ", ".join(f"{count} {name.lower()}" for name, count in result["job_states"].items())
     rows = {
         "runs done": f"{result['done']} of {result['runs']}",
-        "with the metrics of this machine alone": result["equal"],
+        "runs with the metrics of this machine alone": result["equal"],
         "jobs": f"{result['jobs']}: {nodes}",
-        "how they ended": states,
+        "their final states": states,
         "node2 drained after": f"{result['drained_after_s']} s of {result['seconds']} s",
-        "jobs begun on it afterwards": result["begun_on_drained"],
+        "jobs started on it afterwards": result["begun_on_drained"],
     }
     return (
         f"{result['slurm'].capitalize()}, two virtual nodes of one machine, {result['runs_a_job']} "
-        f"runs a job. {_made(result)}\n\n{table(['rehearsal', ':'], rows.items())}"
+        f"runs per job. {_made(result)}\n\n{table(['rehearsal', ':'], rows.items())}"
     )
 
 
 def fuzz(result):
     """Return the number of inputs that every reader was given."""
-    rows = [[row["reader"], row["inputs"], row["refused"]] for row in result["rows"]]
+    columns = {"reader": "{reader}", "inputs:": "{inputs}", "refused:": "{refused}"}
     return (
-        f"{result['inputs']} inputs, {result['utc'][:10]}; none of them raised anything but our "
-        f"own error.\n\n{table(['reader', 'inputs:', 'refused:'], rows)}"
+        f"{result['inputs']} inputs, {result['utc'][:10]}; each was read or refused with one of "
+        f"our own errors.\n\n{table_of(result['rows'], columns)}"
     )
 
 
@@ -309,38 +303,35 @@ BENCHES = {  # file: what makes its table, and the command that measures it
 # --------------------------------------------------------------------------------------------------
 # Provenance
 # --------------------------------------------------------------------------------------------------
-def summary(profile, standings):
-    """Return what all runs share, and how many do not stand any more."""
-    made = [one.made for one in standings if one.made]
+def summary(profile, statuses):
+    """Return what all runs share, and how many are not current."""
+    made = [one.made for one in statuses if one.made]
     if not made:
         return f"No run of the profile `{profile.name}` is done."
     versions = Counter(
         ", ".join(f"{name} {version}" for name, version in one["versions"].items() if version)
         for one in made
     )
-    stale = sum(one.state != "done" for one in standings)
-    verdict = (
-        "**Every run is current**: made by the code, the packages, the data and the settings that "
-        "are here now."
-        if not stale
-        else f"**{stale} of {len(standings)} runs are not current**, see the column *state*. "
-        "Remove the folder of a stale run, and the next `make` trains it anew."
-    )
+    stale = sum(one.state != "done" for one in statuses)
+    verdict = "**Every run is current**: its code, packages, data and settings have not changed."
+    if stale:
+        verdict = (
+            f"**{stale} of {len(statuses)} runs are not current**, see the column *state*. The "
+            "next `make` of this profile trains them again."
+        )
     platforms = " and ".join(dict.fromkeys(one["platform"] for one in made))
     hours = sum(one.get("training_seconds", one["seconds"] or 0) for one in made) / 3600
-    lines = [
-        f"{len(standings)} runs of the profile `{profile.name}`, {hours:.1f} hours of training in "
-        f"all, on {platforms}. {verdict}",
-        "",
-        "Packages: " + "; ".join(f"{text} ({n} runs)" for text, n in versions.most_common()) + ".",
-    ]
-    return "\n".join(lines)
+    packages = "; ".join(f"{text} ({n} runs)" for text, n in versions.most_common())
+    return (
+        f"{len(statuses)} runs of the profile `{profile.name}`, {hours:.1f} hours of training in "
+        f"all, on {platforms}. {verdict}\n\nPackages: {packages}."
+    )
 
 
-def runs(standings):
+def runs(statuses):
     """Return a row per run."""
     rows = []
-    for one in standings:
+    for one in statuses:
         run, made = one.run, one.made
         control = ", shuffled labels" if run.profile.endswith("-shuffled") else ""
         name = f"{run.suite} `{run.cut}` {run.architecture} seed {run.seed}{control}"

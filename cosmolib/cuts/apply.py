@@ -1,4 +1,4 @@
-"""Cuts: which part of the matter map the network is allowed to see, and how the rest is hidden.
+"""Apply cuts: hide part of each matter map from the network.
 
 A cut is named by one string, in the grammar of `cosmolib.cuts.grammar`.
 
@@ -8,6 +8,7 @@ two controls and the steps are ours: they separate cosmology from what the cut i
 """
 
 import math
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,9 +17,9 @@ import numpy as np
 import torch
 
 from cosmolib.cuts.grammar import OWN_WORDS, Cut, CutError
-from cosmolib.cuts.noise import observed
+from cosmolib.cuts.noise import observe
 from cosmolib.data.arrays import checked_maps, map_blocks, mode_numbers, one_per_map
-from cosmolib.study.registry import CUTS, keywords_of
+from cosmolib.study.registry import CUTS, keywords_of, register
 
 # A mask map is 1 where a pixel was kept and 10 where it was cut. Not 0 and 1: the published log
 # scaling sends both of these to 0. The log10 of a mask map is the 0/1 mask itself.
@@ -32,11 +33,11 @@ GPU_BLOCK_PIXELS = 2**25  # worked on at once in Fourier cuts on a GPU
 
 
 # --------------------------------------------------------------------------------------------------
-# Cuts of a user's own
+# Registered cuts
 # --------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _Registered:
-    """The function of a cut, what its numbers are called, and what else it asks for."""
+    """The function of a cut, the names of its numbers, and its keyword-only arguments."""
 
     function: Callable
     numbers: tuple[str, ...]
@@ -44,40 +45,40 @@ class _Registered:
 
 
 def register_cut(name: str):
-    """Give a function of maps a name in the grammar: a decorator.
+    """Add a function of maps to the grammar, as a decorator.
 
-    ``@register_cut("smooth")`` over ``def smooth(maps, length, *, box_size)`` makes the cut
-    ``smooth:LENGTH``, for `apply_cut`, for a profile and for whatever else takes a cut; steps such
-    as ``nomean:`` go before it. It hides no pixels by a mask, so that it has no fills and no
-    controls.
+    ``@register_cut("smooth")`` over ``def smooth(maps, length, *, box_size)`` defines the cut
+    ``smooth:LENGTH``, for `apply_cut`, profiles and everything else that takes a cut. Steps such as
+    ``nomean:`` may precede it. It has no mask of pixels, hence no fills and no controls.
 
     Parameters
     ----------
     name : str
-        Small letters, digits and _.
+        Lower-case letters, digits and _.
 
     Returns
     -------
     callable
-        Takes, and gives back, a function of maps (b, N, N), which are its own to change, and of the
-        cut's numbers; it returns maps of the same shape, finite. A map must be cut alike whatever
-        lies beside it in its block. After ``*`` the function may ask for ``box_size`` [Mpc/h] and,
-        to draw numbers, for ``seed`` and ``indices`` (b,), the place of each map in its suite.
-        Several threads may call it at once.
+        Takes and returns a function of maps (b, N, N), a copy that it may change, and of the cut's
+        numbers; it returns finite maps of the same shape. The result for a map must not depend on
+        the other maps of its block. After ``*`` the function may have ``box_size`` [Mpc/h] and, to
+        draw numbers, ``seed`` and ``indices`` (b,), the place of each map in its suite. Several
+        threads may call it at once.
 
     Raises
     ------
     ValueError
-        The name is none or taken (see `cosmolib.study.registry`), or the function asks for
-        something else.
+        The name is malformed or taken (see `cosmolib.study.registry`), or the function has other
+        arguments.
     """
 
-    def register(function):
+    def decorate(function):
         (_, *numbers), asked = keywords_of(function, None, ("box_size", "seed", "indices"))
-        CUTS.add(name, _Registered(function, tuple(map(str.upper, numbers)), asked), own=OWN_WORDS)
+        value = _Registered(function, tuple(map(str.upper, numbers)), asked)
+        register("cut", name, value, own=OWN_WORDS)
         return function
 
-    return register
+    return decorate
 
 
 def _apply_registered(stack, cut, **offered):
@@ -91,16 +92,15 @@ def _apply_registered(stack, cut, **offered):
             options["indices"] = options["indices"][block]
         found = np.asanyarray(own.function(pixels, *cut.values, **options))
         masked = "masked " * np.ma.isMaskedArray(found)
-        if found.shape != stack[block].shape or found.dtype.kind not in "fiu" or masked:
+        if found.shape != pixels.shape or found.dtype.kind not in "fiu" or masked:
             raise CutError(
-                f"cut {str(cut)!r}: found {masked}{found.dtype} of shape {found.shape} from its "
-                f"function, expected maps of shape {stack[block].shape}"
+                f"cut {str(cut)!r}: its function returned {masked}{found.dtype} of shape "
+                f"{found.shape}, expected maps of shape {pixels.shape}"
             )
         with np.errstate(over="ignore"):  # seen in the next line
             out[block] = found
-        if not np.isfinite(out[block]).all():
-            bad = np.count_nonzero(~np.isfinite(out[block]))
-            raise CutError(f"cut {str(cut)!r}: found {bad} pixels from its function not finite")
+        if bad := np.count_nonzero(~np.isfinite(out[block])):
+            raise CutError(f"cut {str(cut)!r}: its function returned {bad} pixels not finite")
     return out
 
 
@@ -115,19 +115,19 @@ def apply_cut(
     backend="torch",
     device="cpu",
 ):
-    """Apply a cut to maps of surface density; the input is left as it is.
+    """Apply a cut to maps of surface density and return new maps.
 
     Fourier cuts keep the modes kmin <= k < kmax **and always the mean of the map** (k = 0), as
     Pylians does: a ``kmin`` cut does not hide Omega_m's monopole. ``@log`` filters the log10 of the
-    map and gives 10**(...) back, always positive. ``@delta`` filters Sigma/mean - 1 and gives
-    mean * (1 + ...) back: the filter is linear, so this equals ``@linear`` to rounding and has the
-    same negative pixels. A filter that keeps every mode of the grid gives an exact copy.
+    map and returns 10**(...), always positive. ``@delta`` filters Sigma/mean - 1 and returns
+    mean * (1 + ...): the filter is linear, so this equals ``@linear`` to rounding and has the same
+    negative pixels. A filter that keeps every mode of the grid returns an exact copy.
 
     Density cuts replace pixels strictly above or below the threshold. A ``mask`` map is 1 where a
     pixel was kept and 10 where it was cut, so that its log10 is the mask.
 
-    Steps before the cut (`cosmolib.cuts.noise.observe`) come first: a noisy map is cut by what it
-    shows. A cut of `register_cut` is what its function returns.
+    Steps before the cut (`cosmolib.cuts.noise.observe`) come first: the cut acts on the noisy map.
+    The result of a cut of `register_cut` is what its function returns.
 
     Parameters
     ----------
@@ -137,8 +137,8 @@ def apply_cut(
     box_size : float
         Side of the maps [Mpc/h].
     seed : int
-        Of random fills, shuffles and noise. Each map has its own stream, so that a map is cut in
-        the same way whatever the batch, and index-matched twins alike.
+        Of random fills, shuffles and noise. Each map has its own stream, so that the result for a
+        map does not depend on the batch and index-matched twins share their random numbers.
     value_range : (float, float), optional
         Range of random fills; by default the extremes of the positive pixels of `maps`, as
         published. Give it (see `positive_range`) where maps are cut in parts.
@@ -149,7 +149,7 @@ def apply_cut(
         precision. They agree to 1e-5 of the standard deviation of the field that is filtered; on
         maps with a pixel some 50 standard deviations high this is 3 units in its last place.
     device : str
-        Where torch takes its transforms; the maps come from and go to memory in any case.
+        Where torch computes the transforms; input and output are arrays in memory.
 
     Returns
     -------
@@ -159,19 +159,16 @@ def apply_cut(
     Raises
     ------
     ValueError
-        Where the cut cannot be read or the maps, range or indices do not fit; a pixel is not finite
-        or the maps are masked (see `cosmolib.data.arrays.checked_maps`).
+        The cut is invalid, the maps, range or indices do not fit, a pixel is not finite, or the
+        maps are masked (see `cosmolib.data.arrays.checked_maps`).
     """
     stack, shape = checked_maps(maps)
-    return cut_stack(
-        stack, cut, box_size=box_size, seed=seed, value_range=value_range, indices=indices,
-        backend=backend, device=device,
-    ).reshape(shape)  # fmt: skip
+    out = cut_stack(stack, Cut.parse(cut), box_size, seed, value_range, indices, backend, device)
+    return out.reshape(shape)
 
 
-def cut_stack(stack, cut, *, box_size, seed, value_range, indices, backend, device):
-    """Apply a cut to maps (n, N, N) that were checked already; see `apply_cut`."""
-    cut = Cut.parse(cut)
+def cut_stack(stack, cut, box_size, seed, value_range, indices, backend="torch", device="cpu"):
+    """Apply a parsed cut to maps (n, N, N) that were checked already; see `apply_cut`."""
     if backend not in ("torch", "pylians"):
         raise ValueError(f"unknown backend {backend!r}, expected 'torch' or 'pylians'")
     if cut.is_identity:
@@ -179,7 +176,7 @@ def cut_stack(stack, cut, *, box_size, seed, value_range, indices, backend, devi
     if cut.fill == "random":
         low, high = np.log10(_checked_range(value_range, stack))
     indices = _stream_indices(indices, len(stack))
-    stack = observed(stack, cut.before, seed, indices) if cut.before else stack
+    stack = observe(stack, cut.before, seed, indices) if cut.before else stack
     if cut.kind == "none":
         return stack
     if cut.is_fourier:
@@ -187,10 +184,7 @@ def cut_stack(stack, cut, *, box_size, seed, value_range, indices, backend, devi
     if cut.kind in CUTS:
         return _apply_registered(stack, cut, box_size=box_size, seed=seed, indices=indices)
     out = np.empty(stack.shape, stack.dtype)
-    for block in map_blocks(stack):
-        pixels = np.ascontiguousarray(stack[block])
-        mean, threshold = _mean_and_threshold(pixels, cut)
-        hidden = _mask(pixels, cut, threshold, seed, indices[block])
+    for block, pixels, mean, threshold, hidden in _hidden(stack, cut, seed, indices):
         if cut.control == "mask":
             fill = np.full((len(pixels), 1, 1), MASK_CUT, stack.dtype)
             pixels = np.full_like(pixels, MASK_KEPT)
@@ -209,23 +203,18 @@ def cut_mask(maps, cut, *, seed=0, indices=None):
     """Return which pixels a density cut replaces, a bool array of the shape of `maps`.
 
     With ``shuffle`` these are the random places (`seed` and `indices` as in `apply_cut`). All False
-    for ``none``; a Fourier cut works on modes, not pixels, and raises ValueError, as one of
-    `register_cut` does.
+    for ``none``; ValueError for Fourier cuts and those of `register_cut`.
     """
     cut = Cut.parse(cut)
     stack, shape = checked_maps(maps)
-    if cut.kind in CUTS:
-        raise ValueError(f"cut {str(cut)!r} is a function of the map and has no mask of pixels")
-    if cut.is_fourier:
-        raise ValueError(f"cut {str(cut)!r} works on Fourier modes and has no mask of pixels")
+    if cut.is_fourier or cut.kind in CUTS:
+        raise ValueError(f"cut {str(cut)!r} has no mask of pixels: it is no density cut")
     hidden = np.zeros(stack.shape, bool)
     if cut.is_density:
         indices = _stream_indices(indices, len(stack))
-        stack = observed(stack, cut.before, seed, indices) if cut.before else stack
-        for block in map_blocks(stack):
-            pixels = np.ascontiguousarray(stack[block])
-            _, threshold = _mean_and_threshold(pixels, cut)
-            hidden[block] = _mask(pixels, cut, threshold, seed, indices[block])
+        stack = observe(stack, cut.before, seed, indices) if cut.before else stack
+        for block, *_, part in _hidden(stack, cut, seed, indices):
+            hidden[block] = part
     return hidden.reshape(shape)
 
 
@@ -241,18 +230,12 @@ def fraction_negative(maps):
     A sharp filter of the linear map makes them; the published signed log sends them far away.
     """
     stack, shape = checked_maps(maps)
-    fraction = np.zeros(len(stack))
-    for block in map_blocks(stack):
-        fraction[block] = (stack[block] < 0).mean(axis=(1, 2))
-    return one_per_map(fraction, shape)
+    return one_per_map((stack < 0).mean(axis=(1, 2)), shape)
 
 
 def positive_range(maps):
     """Return the smallest and largest positive pixel, the published range of random fills."""
-    return _positive_range(checked_maps(maps)[0])
-
-
-def _positive_range(stack):
+    stack, _ = checked_maps(maps)
     low, high = math.inf, -math.inf
     for block in map_blocks(stack):
         pixels = stack[block]
@@ -262,14 +245,14 @@ def _positive_range(stack):
 
 
 def _filter(stack, cut, box_size, backend, device):
-    """Fourier cut of (n, N, N) maps, the field filtered and given back as `apply_cut` says."""
-    if not (math.isfinite(box_size) and box_size > 0):
+    """Apply a Fourier cut to maps (n, N, N), as `apply_cut` describes it."""
+    if not 0 < box_size < math.inf:
         raise ValueError(f"box_size must be positive [Mpc/h], found {box_size}")
     kept = _modes_kept(stack.shape[-1], cut, box_size)
     if backend == "torch" and kept.all():
         return np.array(stack, order="C")
     if backend == "pylians":
-        smooth = partial(_filter_pylians, window=_pylians_window(stack.shape[-1], cut, box_size))
+        smooth = _pylians_filter(stack.shape[-1], cut, box_size)
     else:
         columns = int(np.flatnonzero(kept.any(0))[-1]) + 1  # none is kept beyond
         smooth = partial(_filter_torch, kept=torch.from_numpy(kept[:, :columns]).to(device))
@@ -301,7 +284,7 @@ def _filter(stack, cut, box_size, backend, device):
 
 
 def _edges(cut):
-    """Edges of the modes kept [h/Mpc], lowered so that a mode on one does not hang on rounding."""
+    """Edges of the modes kept [h/Mpc], lowered: a mode on an edge must not depend on rounding."""
     return tuple(edge * (1 - EDGE_TOLERANCE) for edge in cut.k_range)
 
 
@@ -326,41 +309,38 @@ def _filter_torch(field, kept):
     return smooth.to(field.dtype).cpu().numpy()
 
 
-def _pylians_window(grid, cut, box_size):
-    import smoothing_library
+def _pylians_filter(grid, cut, box_size):
+    """Return a function that filters (B, N, N) by the published call, in single precision."""
+    from smoothing_library import FT_filter_2D, field_smoothing_2D
 
     kmin, kmax = _edges(cut)
     kmax = min(kmax, 2 * np.pi / box_size * grid)  # finite, beyond the corner of the grid
-    return smoothing_library.FT_filter_2D(box_size, 0.0, grid, "Top-Hat-k", 1, kmin, kmax)
-
-
-def _filter_pylians(field, window):
-    """Filter fields (B, N, N) one by one with the published call; Pylians is single precision."""
-    import smoothing_library
-
-    return np.stack(
-        [smoothing_library.field_smoothing_2D(one, window, 1) for one in field.astype(np.float32)]
+    window = FT_filter_2D(box_size, 0.0, grid, "Top-Hat-k", 1, kmin, kmax)
+    return lambda field: np.stack(
+        [field_smoothing_2D(one, window, 1) for one in field.astype(np.float32)]
     )
 
 
-def _mean_and_threshold(pixels, cut):
-    """Mean of each map and its threshold, both (B, 1, 1) in the precision of the maps."""
-    mean = pixels.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
-    threshold = (1 + cut.threshold) * mean if cut.overdensity else np.full_like(mean, cut.threshold)
-    return mean.astype(pixels.dtype), threshold.astype(pixels.dtype)
+def _hidden(stack, cut, seed, indices):
+    """Yield a density cut block by block: slice, pixels (B, N, N), means, thresholds, hidden.
 
-
-def _mask(pixels, cut, threshold, seed, indices):
-    """Return which pixels (B, N, N) are cut; the threshold itself is kept."""
-    hidden = pixels > threshold if cut.kind == "above" else pixels < threshold
-    if cut.control != "shuffle":
-        return hidden
-    # Draw a number for each pixel and cut the smallest: a smaller cut is part of a larger.
-    draws = _uniform(seed, indices, pixels.shape[1:], stream=1)
-    ordered = np.sort(draws.reshape(len(draws), -1), axis=1)
-    ordered = np.append(ordered, np.ones((len(draws), 1)), axis=1)
-    count = hidden.sum(axis=(1, 2))
-    return draws < np.take_along_axis(ordered, count[:, None], axis=1)[:, :, None]
+    Means and thresholds are (B, 1, 1), in the precision of the maps. A pixel that equals the
+    threshold is not hidden.
+    """
+    for block in map_blocks(stack):
+        pixels = np.ascontiguousarray(stack[block])
+        mean = pixels.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
+        threshold = (1 + cut.threshold) * mean if cut.overdensity else 0 * mean + cut.threshold
+        mean, threshold = mean.astype(pixels.dtype), threshold.astype(pixels.dtype)
+        hidden = pixels > threshold if cut.kind == "above" else pixels < threshold
+        if cut.control == "shuffle":
+            # Draw a number per pixel and hide the smallest: a smaller cut is part of a larger one.
+            draws = _uniform(seed, indices[block], pixels.shape[1:], stream=1)
+            ordered = np.sort(draws.reshape(len(draws), -1), axis=1)
+            ordered = np.append(ordered, np.ones((len(draws), 1)), axis=1)
+            count = hidden.sum(axis=(1, 2))
+            hidden = draws < np.take_along_axis(ordered, count[:, None], axis=1)[:, :, None]
+        yield block, pixels, mean, threshold, hidden
 
 
 def _uniform(seed, indices, shape, stream):
@@ -372,7 +352,7 @@ def _uniform(seed, indices, shape, stream):
 
 def _checked_range(value_range, stack):
     """Check the range of random fills, or take it from the maps."""
-    low, high = _positive_range(stack) if value_range is None else map(float, value_range)
+    low, high = positive_range(stack) if value_range is None else map(float, value_range)
     if not 0 < low <= high < math.inf:
         raise ValueError(f"random fills need a range 0 < low <= high, found ({low}, {high})")
     return low, high
@@ -381,11 +361,8 @@ def _checked_range(value_range, stack):
 def _stream_indices(indices, count):
     """Check the places of the maps in their suite, or number them."""
     indices = np.arange(count) if indices is None else np.atleast_1d(indices)
-    if indices.shape != (count,) or indices.dtype.kind not in "iu":
+    if indices.shape != (count,) or indices.dtype.kind not in "iu" or (indices < 0).any():
         raise ValueError(
-            f"indices must be {count} integers, one per map, found {indices.dtype} of "
-            f"shape {indices.shape}"
+            f"indices: found {reprlib.repr(indices)}, expected {count} integers from 0, one per map"
         )
-    if (indices < 0).any():
-        raise ValueError(f"indices must not be negative, found {indices.min()}")
     return indices

@@ -1,6 +1,6 @@
-"""The grammar of cuts: what a string such as ``kmax:10`` or ``above:delta=3:mean`` says.
+"""The grammar of cuts: the meaning of strings such as ``kmax:10`` or ``above:delta=3:mean``.
 
-One string names a cut, so that papermill, file names and the workflow share it::
+One string names a cut for papermill, profiles, folders and the workflow::
 
     none
     kmax:10   kmin:2   band:2,8                  Fourier cuts [h/Mpc], with @linear, @log, @delta
@@ -8,9 +8,10 @@ One string names a cut, so that papermill, file names and the workflow share it:
     above:delta=3:mean                           the same in overdensity of each map
     mask:above:1e12                              control: only the mask is shown
     shuffle:above:1e12:clamp                     control: as many pixels, cut at random places
-    nomean:kmax:4   white=0.3:none               steps before the cut, see `cosmolib.cuts.noise`
-    name   name:K   name:K1,K2                   cuts of your own, see
-    `cosmolib.cuts.apply.register_cut`
+    white=0.3:above:delta=0:clamp                white noise first (see `cosmolib.cuts.noise`)
+    shot=10:none                                 shot noise: 10 tracers per pixel in the mean
+    nomean:kmax:4                                each map divided by its own mean first
+    name   name:K   name:K1,K2                   your own (`cosmolib.cuts.apply.register_cut`)
 """
 
 import math
@@ -19,7 +20,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cosmolib.cuts.noise import STEPS, check_steps, is_step
 from cosmolib.study.io import is_folder_name
 from cosmolib.study.registry import CUTS
 
@@ -28,7 +28,9 @@ DENSITY_CUTS = ("above", "below")
 FILLS = ("clamp", "random", "mean")
 FIELDS = ("linear", "log", "delta")
 CONTROLS = ("mask", "shuffle")
-OWN_WORDS = ("none", *FOURIER_CUTS, *DENSITY_CUTS, *CONTROLS, *FILLS, *STEPS)  # no new cut's name
+STEPS = ("white", "shot", "nomean")
+# Names that a registered cut cannot have
+OWN_WORDS = ("none", *FOURIER_CUTS, *DENSITY_CUTS, *CONTROLS, *FILLS, *STEPS)
 
 GRAMMAR = (
     "allowed: none; kmax:K, kmin:K or band:K1,K2 [h/Mpc], each with @linear (default), @log or "
@@ -45,13 +47,13 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def _grammar():
-    """Say what is allowed, the cuts that a user registered among it."""
+    """Return the allowed cuts, with those that a user registered."""
     own = [":".join(filter(None, (name, ",".join(CUTS[name].numbers)))) for name in CUTS]
     return "; ".join([GRAMMAR, *(["registered: " + ", ".join(own)] if own else [])])
 
 
 class CutError(ValueError):
-    """A cut that cannot be: carries the reason and what is allowed."""
+    """An invalid cut; the message gives the reason and what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Cut:
     control : str or None
         "mask" or "shuffle".
     before : tuple of (str, float or None)
-        What is done to the map before: steps of `cosmolib.cuts.noise` with their levels.
+        Steps before the cut, one of `STEPS` each, with their levels.
     """
 
     kind: str
@@ -108,16 +110,12 @@ class Cut:
             name if level is None else f"{name}={_format_number(level)}"
             for name, level in self.before
         ]
-        return ":".join([*steps, self._own_name()])
-
-    def _own_name(self):
-        if not (self.is_fourier or self.is_density):
-            return ":".join(filter(None, (self.kind, ",".join(map(_format_number, self.values)))))
-        if self.is_fourier:
-            field = "" if self.field == "linear" else f"@{self.field}"
-            return f"{self.kind}:{','.join(map(_format_number, self.values))}{field}"
-        threshold = ("delta=" if self.overdensity else "") + _format_number(self.values[0])
-        return ":".join(filter(None, (self.control, self.kind, threshold, self.fill)))
+        numbers = ("delta=" if self.overdensity else "") + ",".join(
+            map(_format_number, self.values)
+        )
+        field = "" if self.field in (None, "linear") else f"@{self.field}"
+        parts = [*steps, self.control, self.kind, numbers + field, self.fill]
+        return ":".join(part for part in parts if part)
 
     @property
     def is_identity(self):
@@ -212,8 +210,8 @@ def cut_of(folder):
 def _parts(text):
     """Split the text of a cut into the arguments of `Cut`."""
     head, *rest = text.split(":")
-    if is_step(head):
-        name, equals, level = head.partition("=")
+    name, equals, level = head.partition("=")
+    if name in STEPS:
         if not rest:
             raise CutError(f"{head!r} must be followed by a cut, or by none")
         parts = _parts(":".join(rest))
@@ -237,17 +235,12 @@ def _parts(text):
     if head in DENSITY_CUTS:
         if not 1 <= len(rest) <= 2:
             raise CutError(f"{head!r} takes a threshold and at most one fill")
-        if control == "mask" and len(rest) == 2:
-            raise CutError("a mask has no fill")
-        overdensity = rest[0].startswith("delta=")
-        fill = None if control == "mask" else rest[1] if len(rest) == 2 else "clamp"
+        fill = rest[1] if len(rest) == 2 else None if control == "mask" else "clamp"
+        threshold = rest[0].removeprefix("delta=")
         return {
-            "kind": head,
-            "values": (_number(rest[0].removeprefix("delta=")),),
-            "overdensity": overdensity,
-            "fill": fill,
-            "control": control,
-        }
+            "kind": head, "values": (_number(threshold),), "overdensity": threshold != rest[0],
+            "fill": fill, "control": control,
+        }  # fmt: skip
     if head in CUTS:
         if len(rest) > 1:
             raise CutError(f"{head!r} takes at most one part after its colon, found {len(rest)}")
@@ -271,7 +264,7 @@ def _format_number(value):
 
 
 def _invalid(cut):
-    """Why the fields of a cut do not go together, or None."""
+    """Return why the fields of a cut are inconsistent, or None."""
     expected = {"none": 0, "band": 2}.get(cut.kind, 1)
     if cut.kind in CUTS:
         expected = len(CUTS[cut.kind].numbers)
@@ -294,8 +287,30 @@ def _invalid(cut):
             return f"a threshold is {'above delta=-1' if cut.overdensity else 'positive'}"
         if cut.control not in (None, *CONTROLS):
             return f"unknown control {cut.control!r}"
-        if cut.fill not in ((None,) if cut.control == "mask" else FILLS):
+        if cut.control == "mask" and cut.fill is not None:
+            return "a mask has no fill"
+        if cut.control != "mask" and cut.fill not in FILLS:
             return f"unknown fill {cut.fill!r}"
     elif cut.fill is not None or cut.control is not None or cut.overdensity:
         return "only a density cut has a fill, a control or an overdensity threshold"
-    return check_steps(cut.before)
+    return _invalid_steps(cut.before)
+
+
+def _invalid_steps(steps):
+    """Return why steps (name, level) are invalid, or None. ``nomean`` has the level None."""
+    names = [name for name, _ in steps]
+    if len({"noise" if name in ("white", "shot") else name for name in names}) < len(names):
+        return "noise and nomean go at most once each before a cut"
+    if names != sorted(names, key=lambda name: name == "nomean"):
+        return "noise comes before nomean"
+    for name, level in steps:
+        if name not in STEPS:
+            return f"unknown step {name!r} before a cut"
+        if (level is None) != (name == "nomean"):
+            expected = "no level" if name == "nomean" else "a level, as in white=0.3"
+            return f"{name!r} takes {expected}"
+        if name == "white" and not 0 <= level < math.inf:
+            return f"the level of white noise is 0 or more, found {level:g}"
+        if name == "shot" and not 0 < level < math.inf:
+            return f"shot noise needs a positive number of tracers per pixel, found {level:g}"
+    return None

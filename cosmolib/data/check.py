@@ -72,7 +72,7 @@ def check_suite(suite: Suite) -> str:
     n, grid = len(suite.maps), suite.grid
     lines = [
         f"  {n} maps of {grid} x {grid} pixels, float32: {suite.n_simulations} simulations"
-        f"{_of_cmd(suite.set, suite.n_simulations)}",
+        f"{_of_cmd(suite.sim_set, suite.n_simulations)}",
         f"  box {suite.box_size:g} Mpc/h, pixel {suite.box_size / grid:.4g} Mpc/h",
         f"  pixels from {low:.4g} to {high:.4g}",
     ]
@@ -101,9 +101,9 @@ def check_suite(suite: Suite) -> str:
     return "\n".join(lines)
 
 
-def _of_cmd(set: str, n: int) -> str:
-    whole = SIMULATIONS.get(set)
-    return "" if whole in (None, n) else f" (CMD's own {set} has {whole})"
+def _of_cmd(sim_set: str, n: int) -> str:
+    whole = SIMULATIONS.get(sim_set)
+    return "" if whole in (None, n) else f" (CMD's own {sim_set} has {whole})"
 
 
 def _parameter_lines(params, others) -> list[str]:
@@ -120,7 +120,9 @@ def _parameter_lines(params, others) -> list[str]:
     ]
 
 
-def check_path(path: str | Path, suite: str | None = None, set: str | None = None) -> list[Report]:
+def check_path(
+    path: str | Path, suite: str | None = None, sim_set: str | None = None
+) -> list[Report]:
     """Check a file of CMD, or all those in a folder.
 
     Parameters
@@ -128,7 +130,7 @@ def check_path(path: str | Path, suite: str | None = None, set: str | None = Non
     path
         A file of maps, its table beside it or one folder up; a table; or a folder in one of CMD's
         layouts. A file that was downloaded must still have its SHA-256.
-    suite, set
+    suite, sim_set
         Of a folder, only the files of this suite and set.
 
     Returns
@@ -149,25 +151,25 @@ def check_path(path: str | Path, suite: str | None = None, set: str | None = Non
     wanted = [
         (file, match)
         for file, match in named
-        if match and suite in (None, match["name"]) and set in (None, match["set"])
+        if match and suite in (None, match["name"]) and sim_set in (None, match["sim_set"])
     ]
     if not wanted:
         if not path.exists():
             raise FileNotFoundError(f"{path}: found no such file, expected CMD maps or a folder")
-        form = f"Maps_<field>_{suite or '<suite>'}_{set or '<set>'}_z=0.00.npy"
+        form = f"Maps_<field>_{suite or '<suite>'}_{sim_set or '<set>'}_z=0.00.npy"
         state = f"{len(found)} file(s) of other names" if found else "no maps"
         raise FileNotFoundError(f"{path}: found {state}, expected {form}")
     return [_check_maps(file, **match.groupdict()) for file, match in wanted]
 
 
-def _check_maps(path: Path, field: str, name: str, set: str) -> Report:
-    what = f"maps of field {field}, suite {name}, set {set}, z = 0"
+def _check_maps(path: Path, field: str, name: str, sim_set: str) -> Report:
+    what = f"maps of field {field}, suite {name}, set {sim_set}, z = 0"
     try:
-        tables = table_names(name, set)
+        tables = table_names(name, sim_set)
         siblings = [path.parent, path.parent.parent]
         siblings.append(path.parent.parent / name.removeprefix("Nbody_"))  # of the twin
         table = find(siblings, tables, f"{name} parameters")
-        found = check_suite(open_files(path, table, name, field, set))
+        found = check_suite(open_files(path, table, name, field, sim_set))
         for file in (path, table):
             if checksums.verify(file, full=True) == "verified":
                 found += f"\n  SHA-256 as downloaded: {file.name}"
@@ -183,12 +185,12 @@ def _check_other(path: Path) -> Report:
         expected = "Maps_<field>_<suite>_<set>_z=0.00.npy or params_<set>_<suite>.txt"
         state = "an unfinished download" if path.suffix == ".part" else "another name"
         return Report(path, "unknown", "", f"{path}: found {state}, expected {expected}")
-    name, set = match["name"], match["set"] or "LH"
-    what = f"parameters of suite {name}, set {set}"
+    name, sim_set = match["name"], match["sim_set"] or "LH"
+    what = f"parameters of suite {name}, set {sim_set}"
     try:
-        table = read_table(path, name, set)
+        table = read_table(path, name, sim_set)
         count = len(table.params)
-        lines = [f"  {count} simulations{_of_cmd(set, count)}"]
+        lines = [f"  {count} simulations{_of_cmd(sim_set, count)}"]
         lines += _parameter_lines(table.params, table.others)
         if checksums.verify(path, full=True) == "verified":
             lines.append("  SHA-256 as downloaded")

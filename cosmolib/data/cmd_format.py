@@ -14,14 +14,10 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cosmolib.study.io import read_json
-
-if TYPE_CHECKING:
-    from cosmolib.study.profile import Profile
 
 PARAMETERS = ("Omega_m", "sigma_8", "A_SN1", "A_AGN1", "A_SN2", "A_AGN2")  # CMD's column order
 
@@ -32,10 +28,10 @@ FIELDS = (
 POSITIVE_FIELDS = ("Mtot", "Mcdm")  # matter is everywhere; stars and metals are not
 ROUNDING = 1e-4  # of a table's parameters, relative to their range
 FILE_NAME = re.compile(
-    r"Maps_(?P<field>[^_]+)_(?P<name>(?:Nbody_)?[^_]+)_(?P<set>[^_]+)_z=0\.00?\.npy"
+    r"Maps_(?P<field>[^_]+)_(?P<name>(?:Nbody_)?[^_]+)_(?P<sim_set>[^_]+)_z=0\.00?\.npy"
 )
 TABLE_NAME = re.compile(
-    r"params_(?:(?P<set>LH|CV|1P|EX|BE|SB\d*)_)?(?P<name>(?:Nbody_)?[^_]+)\.txt"
+    r"params_(?:(?P<sim_set>LH|CV|1P|EX|BE|SB\d*)_)?(?P<name>(?:Nbody_)?[^_]+)\.txt"
 )
 SIMULATIONS = {
     "LH": 1000,
@@ -69,15 +65,15 @@ def roots(data_dir: Path) -> list[Path]:
     return [data_dir, data_dir / "2D_maps" / "data", data_dir / "CMD" / "2D_maps" / "data"]
 
 
-def table_names(name: str, set: str) -> list[str]:
+def table_names(name: str, sim_set: str) -> list[str]:
     """File names that the parameters of a suite and set can have, the newest layout first.
 
     An N-body suite may go without a table: that of its hydrodynamic twin holds the same rows.
     """
     names = []
     for owner in dict.fromkeys((name, name.removeprefix("Nbody_"))):
-        names.append(f"params_{set}_{owner}.txt")
-        if set == "LH":  # CMD's first layout had this one set and did not name it
+        names.append(f"params_{sim_set}_{owner}.txt")
+        if sim_set == "LH":  # CMD's first layout had this one set and did not name it
             names.append(f"params_{owner}.txt")
     return names
 
@@ -97,27 +93,23 @@ def find(folders: list[Path], names: list[str], what: str) -> Path:
     )
 
 
-def data_files(profile: Profile) -> list[Path]:
-    """Files of maps and parameters that a profile's suites have outside the repository.
-
-    None for the embedded suites, and none where they are not found, which opening them will say.
-    """
+def data_files(suites: list[str], data_dir: str | None, field: str, sim_set: str) -> list[Path]:
+    """Return the existing files of maps and parameters of suites that are not embedded."""
     found = []
-    for name in dict.fromkeys([*profile.suites, profile.tuning_suite]):
-        data_dir = profile.data_dir
-        if data_dir is None and not name.removeprefix("Nbody_") == "Lite":
-            data_dir = os.environ.get("COSMOLIB_DATA")
-        if data_dir is None or not Path(data_dir).is_dir():
+    for name in dict.fromkeys(suites):
+        folder = data_dir
+        if folder is None and not name.removeprefix("Nbody_") == "Lite":
+            folder = os.environ.get("COSMOLIB_DATA")
+        if folder is None or not Path(folder).is_dir():
             continue
-        names = map_names(profile.field, name, profile.set) + table_names(name, profile.set)
-        folders = folders_of(Path(data_dir), name)
-        found += [f / n for f in folders for n in names if (f / n).is_file()]
+        names = map_names(field, name, sim_set) + table_names(name, sim_set)
+        found += [f / n for f in folders_of(Path(folder), name) for n in names if (f / n).is_file()]
     return list(dict.fromkeys(found))
 
 
-def map_names(field: str, name: str, set: str) -> list[str]:
+def map_names(field: str, name: str, sim_set: str) -> list[str]:
     """File names that the maps of a field, suite and set can have."""
-    return [f"Maps_{field}_{name}_{set}_z={z}.npy" for z in ("0.00", "0.0")]
+    return [f"Maps_{field}_{name}_{sim_set}_z={z}.npy" for z in ("0.00", "0.0")]
 
 
 def map_urls(url: str, name: str, file_name: str) -> list[str]:
@@ -127,9 +119,9 @@ def map_urls(url: str, name: str, file_name: str) -> list[str]:
     return [f"{root}/{folder}{file_name}" for folder in folders]
 
 
-def table_urls(url: str, name: str, set: str) -> list[str]:
+def table_urls(url: str, name: str, sim_set: str) -> list[str]:
     """Where CMD's server can have the parameter table of a suite or, after it, of its twin."""
-    owners = {file: name if name in file else name[6:] for file in table_names(name, set)}
+    owners = {file: name if name in file else name[6:] for file in table_names(name, sim_set)}
     return [u for file, owner in owners.items() for u in map_urls(url, owner, file)]
 
 

@@ -40,7 +40,7 @@ class _Broken(Exception):
 
 
 def download(
-    suite, set="LH", field="Mtot", data_dir=None, url=CMD_URL, *, retries=10, timeout=60.0,
+    suite, sim_set="LH", field="Mtot", data_dir=None, url=CMD_URL, *, retries=10, timeout=60.0,
     report=print,
 ) -> tuple[Path, Path]:  # fmt: skip
     """Fetch maps and parameter table of a suite into ``data_dir/<suite>/`` and return their paths.
@@ -55,7 +55,7 @@ def download(
     OSError
         The server has no such file or fails, the disk is full, or curl is missing.
     """
-    for key, value in (("suite", suite), ("set", set), ("field", field)):
+    for key, value in (("suite", suite), ("set", sim_set), ("field", field)):
         if not re.fullmatch(r"(Nbody_)?[A-Za-z0-9-]+", str(value)) or value in embedded_suites():
             raise ValueError(f"{key}: found {value!r}, expected one that CMD's server has")
     if not re.fullmatch(r"https?://[^/\s]\S*", url):
@@ -64,11 +64,15 @@ def download(
         raise ValueError(f"retries, timeout: found {retries}, {timeout}, expected >= 0, > 0 s")
     if not (data_dir := data_dir or os.environ.get("COSMOLIB_DATA")):
         raise FileNotFoundError("data folder: found none, expected --data-dir or $COSMOLIB_DATA")
-    data_dir, maps = Path(data_dir).expanduser(), f"Maps_{field}_{suite}_{set}_z=0.00.npy"
-    tables = [table for table in cmd_format.table_names(suite, set) if suite in table]
+    data_dir, maps = Path(data_dir).expanduser(), f"Maps_{field}_{suite}_{sim_set}_z=0.00.npy"
+    tables = [table for table in cmd_format.table_names(suite, sim_set) if suite in table]
     paths = []
     for names, urls, check in (  # the table first: a wrong address shows before four gigabytes
-        (tables, cmd_format.table_urls(url, suite, set), partial(read_table, name=suite, set=set)),
+        (
+            tables,
+            cmd_format.table_urls(url, suite, sim_set),
+            partial(read_table, name=suite, sim_set=sim_set),
+        ),
         ([maps], cmd_format.map_urls(url, suite, maps), cmd_format.map_file),
     ):
         folders = cmd_format.folders_of(data_dir, suite) if data_dir.is_dir() else []
@@ -80,8 +84,8 @@ def download(
             _fetch(path, urls, check, retries, timeout, report)
         paths.insert(0, path)
     n = len(cmd_format.map_file(paths[0])) // cmd_format.MAPS_PER_SIMULATION
-    if n != (usual := cmd_format.SIMULATIONS.get(set, n)):
-        report(f"{paths[0]}: note: {n} simulations, where CMD's set {set} has {usual}")
+    if n != (usual := cmd_format.SIMULATIONS.get(sim_set, n)):
+        report(f"{paths[0]}: note: {n} simulations, where CMD's set {sim_set} has {usual}")
     return paths[0], paths[1]
 
 

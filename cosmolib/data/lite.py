@@ -63,19 +63,19 @@ def embedded_sets():
 
 def packed_files():
     """Names of the files in ``data/lite/`` that the suites are expanded from."""
-    sets = [_read_manifest(DATA / MANIFEST, set)["chunks"] for set in SETS]
+    sets = [_read_manifest(DATA / MANIFEST, sim_set)["chunks"] for sim_set in SETS]
     return [MANIFEST, *map(table_name, SETS), *(chunk["file"] for one in sets for chunk in one)]
 
 
-def table_name(set):
+def table_name(sim_set):
     """File of a set's parameters and seeds in ``data/lite/``."""
-    return TABLE if _known(set) == "LH" else f"CosmoAstroSeed_Lite_{set}.txt"
+    return TABLE if _known(sim_set) == "LH" else f"CosmoAstroSeed_Lite_{sim_set}.txt"
 
 
-def _known(set):
-    if set not in SETS:
-        raise ValueError(f"set {set!r} is not embedded, expected one of {', '.join(SETS)}")
-    return set
+def _known(sim_set):
+    if sim_set not in SETS:
+        raise ValueError(f"set {sim_set!r} is not embedded, expected one of {', '.join(SETS)}")
+    return sim_set
 
 
 def _powers_of_ten(step, zero):
@@ -127,8 +127,8 @@ def _table_rows(path):
     return [" ".join(line[1:7]) for line in lines if line and not line[0].startswith("#")]
 
 
-def _maps_name(suite, set):
-    return f"Maps_Mtot_{suite}_{set}_z=0.00.npy"
+def _maps_name(suite, sim_set):
+    return f"Maps_Mtot_{suite}_{sim_set}_z=0.00.npy"
 
 
 def cache_folder():
@@ -138,7 +138,7 @@ def cache_folder():
     return Path(os.environ.get("COSMOLIB_CACHE") or platformdirs.user_cache_dir("cosmolib"))
 
 
-def expand(name, cache_dir=None, data=DATA, set="LH"):
+def expand(name, cache_dir=None, data=DATA, sim_set="LH"):
     """Expand one set of an embedded suite into CMD-format files, once.
 
     Both twins are expanded together, and no other set. Every chunk is checked by its SHA-256 before
@@ -152,7 +152,7 @@ def expand(name, cache_dir=None, data=DATA, set="LH"):
         Overrides `cache_folder`.
     data : path
         The shipped chunks.
-    set : str
+    sim_set : str
         One of `embedded_sets`.
 
     Returns
@@ -171,36 +171,38 @@ def expand(name, cache_dir=None, data=DATA, set="LH"):
     """
     if name not in SUITES:
         raise ValueError(f"{name!r} is not embedded, expected one of {', '.join(SUITES)}")
-    _known(set)
+    _known(sim_set)
     data = Path(data)
     if not (data / MANIFEST).exists():
         raise FileNotFoundError(
             f"{data / MANIFEST}: not found. The embedded suite comes with a clone of the "
             "repository; install the package from there (pip install -e .)"
         )
-    packed = _read_manifest(data / MANIFEST, set)
+    packed = _read_manifest(data / MANIFEST, sim_set)
     # named after its content, so that a longer suite never mixes with an older expansion
-    folder = "lite" if set == "LH" else f"lite-{set.lower()}"
+    folder = "lite" if sim_set == "LH" else f"lite-{sim_set.lower()}"
     folder = Path(cache_dir or cache_folder()) / f"{folder}-{packed['expanded']['Lite'][:12]}"
-    done = [folder / suite / f"params_{set}_{suite}.txt" for suite in SUITES]
+    done = [folder / suite / f"params_{sim_set}_{suite}.txt" for suite in SUITES]
     if not all(path.exists() for path in done):
         check_writable(folder, "COSMOLIB_CACHE")
         with held(folder / LOCK):  # a second process waits, and finds it done
             for suite in SUITES:
                 sweep(folder / suite)
             if not all(path.exists() for path in done):
-                _expand_all(packed, data, folder, set)
+                _expand_all(packed, data, folder, sim_set)
     return folder / name
 
 
-def _read_manifest(path, set):
+def _read_manifest(path, sim_set):
     """Return what the manifest says of a set, after checking all that is used of it."""
     manifest = read_json(path)
     whole = isinstance(manifest, dict)
     small = manifest.get("sets", {}) if whole else {}
-    packed = manifest if set == "LH" else small.get(set) if isinstance(small, dict) else None
+    packed = (
+        manifest if sim_set == "LH" else small.get(sim_set) if isinstance(small, dict) else None
+    )
     if whole and (packed is None or (isinstance(packed, dict) and "chunks" not in packed)):
-        raise ValueError(f"{path}: found no set {set}; `python -m lite` makes it")
+        raise ValueError(f"{path}: found no set {sim_set}; `python -m lite` makes it")
     try:
         simulations, grid = packed["simulations"], packed["grid"]
         sound = type(simulations) is int and type(grid) is int
@@ -226,11 +228,11 @@ def _read_manifest(path, set):
     return packed
 
 
-def _expand_all(packed, data, folder, set):
+def _expand_all(packed, data, folder, sim_set):
     grid, simulations = packed["grid"], packed["simulations"]
     shape = (MAPS * simulations, grid, grid)
-    table = "\n".join(_table_rows(data / table_name(set))[:simulations])
-    paths = {suite: folder / suite / _maps_name(suite, set) for suite in SUITES}
+    table = "\n".join(_table_rows(data / table_name(sim_set))[:simulations])
+    paths = {suite: folder / suite / _maps_name(suite, sim_set) for suite in SUITES}
     with atomic_path(paths["Lite"]) as lite, atomic_path(paths["Nbody_Lite"]) as nbody:
         files = {
             "Lite": np.lib.format.open_memmap(lite, "w+", np.float32, shape),
@@ -248,7 +250,7 @@ def _expand_all(packed, data, folder, set):
                     f"{path}: damaged, SHA-256 is {found}, expected {chunk['sha256']}; "
                     "restore it with `git checkout`"
                 )
-            zero = RATIO_ZEROS.get(set, RATIO_ZERO)
+            zero = RATIO_ZEROS.get(sim_set, RATIO_ZERO)
             try:
                 maps = decode(blob, MAPS * chunk["simulations"], grid, zero)
             except (ValueError, lzma.LZMAError) as error:
@@ -265,5 +267,5 @@ def _expand_all(packed, data, folder, set):
                 )
             files[suite].flush()
     for suite in SUITES:  # last, as the sign that the maps are whole
-        with atomic_path(folder / suite / f"params_{set}_{suite}.txt") as temporary:
+        with atomic_path(folder / suite / f"params_{sim_set}_{suite}.txt") as temporary:
             temporary.write_text("# Omega_m sigma_8 A_SN1 A_AGN1 A_SN2 A_AGN2\n" + table + "\n")

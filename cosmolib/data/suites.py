@@ -41,7 +41,7 @@ from cosmolib.data.cmd_format import (
     table_names,
 )
 from cosmolib.study.io import atomic_path
-from cosmolib.study.registry import SUITES
+from cosmolib.study.registry import SUITES, register
 
 LABELS = {
     "Omega_m": r"$\Omega_{\rm m}$",
@@ -130,7 +130,7 @@ def register_suite(name: str, ranges, box_size: float = BOX_SIZE) -> None:
             f"suite {name!r}: found the ranges {found.tolist()}, expected {count} pairs, low < "
             f"high, of {', '.join(PARAMETERS)}"
         )
-    SUITES.add(name, (found, _checked_box(f"suite {name!r}", box_size)), own=_RANGES)
+    register("suite", name, (found, _checked_box(f"suite {name!r}", box_size)), own=_RANGES)
 
 
 def mean_surface_density(omega_m, box_size=BOX_SIZE):
@@ -162,7 +162,7 @@ def off_fiducial(params, others=None) -> np.ndarray:
     return np.hstack([off, np.abs(others - columns["FiducialVal"].to_numpy()) > slack])
 
 
-def read_table(path: Path, name: str, set: str) -> Table:
+def read_table(path: Path, name: str, sim_set: str) -> Table:
     """Read the parameters of a suite's set and check that this set can have them.
 
     Raises
@@ -172,11 +172,11 @@ def read_table(path: Path, name: str, set: str) -> Table:
         set's or suite's table, or other units.
     """
     table = read_params(path, name)
-    _check_set(path, table, name, set)
+    _check_set(path, table, name, sim_set)
     return table
 
 
-def _check_set(path, table, name, set):
+def _check_set(path, table, name, sim_set):
     """Refuse the first value that a set cannot have, as far as suite and set are documented."""
     own = name.removeprefix("Nbody_")
     if own not in _RANGES and own not in SUITES:
@@ -188,17 +188,17 @@ def _check_set(path, table, name, set):
     slack = ROUNDING * np.ptp(edges, axis=1)
     outside = np.zeros_like(off)
     outside[:, :6] = (table.params < edges[:, 0] - slack) | (table.params > edges[:, 1] + slack)
-    rules = [(outside, edges)] if set in ("LH", "1P") or set.startswith("SB") else []
+    rules = [(outside, edges)] if sim_set in ("LH", "1P") or sim_set.startswith("SB") else []
     if own not in _RANGES:  # of a user's own suite the ranges are all that is known
-        rules = rules if set == "LH" else []
-    elif set in ("CV", "BE"):
+        rules = rules if sim_set == "LH" else []
+    elif sim_set in ("CV", "BE"):
         rules.append((off, "the fiducial value"))
-    elif set == "LH":
+    elif sim_set == "LH":
         rules.append((off & (columns >= 6), "the fiducial value"))
-    elif set == "1P":
+    elif sim_set == "1P":
         away = off & (off.sum(1, keepdims=True) > 1)
         rules.append((away, "no more than one parameter off its fiducial value"))
-    elif set == "EX":
+    elif sim_set == "EX":
         rules.append((off & (columns < 2), "the fiducial value"))
         rules.append((~np.isin(values, (0, 1, 100)) & (columns >= 2), "0, 1 or 100"))
     for bad, allowed in rules:
@@ -208,11 +208,11 @@ def _check_set(path, table, name, set):
             raise ValueError(
                 f"{path}: line {table.lines[row]}: found "
                 f"{[*PARAMETERS, *other_parameters()][column]} = {values[row, column]:g} "
-                f"(simulation {row}), expected {allowed} in set {set} of {name}"
+                f"(simulation {row}), expected {allowed} in set {sim_set} of {name}"
             )
 
 
-def _box_of(name, set, maps_path, params_path, comments):
+def _box_of(name, sim_set, maps_path, params_path, comments):
     """Side of the boxes of a suite and set [Mpc/h]: declared in its table, registered or known."""
     said = {text.strip() for text in _DECLARED.findall(comments)}
     own = name.removeprefix("Nbody_")
@@ -227,14 +227,14 @@ def _box_of(name, set, maps_path, params_path, comments):
     elif own in SUITES:
         box = SUITES[own][1]
     else:
-        box = BOX_SIZE if own in _RANGES and set in _SETS_OF_25 else None
+        box = BOX_SIZE if own in _RANGES and sim_set in _SETS_OF_25 else None
     places = maps_path.name, maps_path.parent.name, params_path.name, comments
     labels = {float(label) for label in _BOX_LABEL.findall(" ".join(places))}
     if box is None or labels - {box}:
         found = f"{box:g} Mpc/h" if box else "no box size"
         other = f" but the label L{max(labels):g}n..." if labels else ""
         raise ValueError(
-            f"{maps_path}: found {found}{other} for suite {name}, set {set}, expected one box "
+            f"{maps_path}: found {found}{other} for suite {name}, set {sim_set}, expected one box "
             f"size: declare it by a line '# box_size = 50 Mpc/h' in {params_path.name}"
         )
     return box
@@ -264,7 +264,7 @@ class Suite:
 
     name: str  # "Lite", "Nbody_IllustrisTNG", ...
     field: str  # "Mtot" = total matter
-    set: str  # "LH" = latin hypercube
+    sim_set: str  # "LH" = latin hypercube
     maps: np.ndarray  # (15 n, N, N) float32, read-only memory map; Mtot: (Msun/h)/(Mpc/h)^2
     params: np.ndarray  # (n, 6) float64, columns PARAMETERS
     box_size: float  # [Mpc/h]
@@ -301,7 +301,7 @@ class Suite:
 
 
 def open_suite(
-    name: str, data_dir: str | Path | None = None, field: str = "Mtot", set: str = "LH"
+    name: str, data_dir: str | Path | None = None, field: str = "Mtot", sim_set: str = "LH"
 ) -> Suite:
     """Open a suite, memory-mapped, and check that its files fit together.
 
@@ -314,7 +314,7 @@ def open_suite(
         Folder of the files. CMD's layouts are all known: files in the folder itself, in a folder
         for each suite (or ``Nbody``), or in ``2D_maps/data/`` below it. None means the embedded
         suite for the Lite names and ``$COSMOLIB_DATA`` for others.
-    field, set
+    field, sim_set
         CMD's names of the field (`FIELDS`) and of the set of simulations: LH, CV, 1P, EX, BE, SB.
 
     Raises
@@ -331,7 +331,7 @@ def open_suite(
         from cosmolib.data.lite import embedded_suites, expand
 
         if name in embedded_suites():
-            data_dir = expand(name, set=set)
+            data_dir = expand(name, sim_set=sim_set)
         elif os.environ.get("COSMOLIB_DATA"):
             data_dir = os.environ["COSMOLIB_DATA"]
         else:
@@ -341,15 +341,17 @@ def open_suite(
                 f"only {', '.join(embedded_suites())} come with the repository"
             )
     folders = folders_of(Path(data_dir), name)
-    maps_path = find(folders, map_names(field, name, set), f"maps of suite {name}")
-    params_path = find([maps_path.parent, *folders], table_names(name, set), f"{name} parameters")
-    return open_files(maps_path, params_path, name, field, set)
+    maps_path = find(folders, map_names(field, name, sim_set), f"maps of suite {name}")
+    params_path = find(
+        [maps_path.parent, *folders], table_names(name, sim_set), f"{name} parameters"
+    )
+    return open_files(maps_path, params_path, name, field, sim_set)
 
 
-def open_files(maps_path: Path, params_path: Path, name: str, field: str, set: str) -> Suite:
+def open_files(maps_path: Path, params_path: Path, name: str, field: str, sim_set: str) -> Suite:
     """Open two files as a suite, whatever their names; errors as `open_suite`."""
     maps = map_file(maps_path)
-    table = read_table(params_path, name, set)
+    table = read_table(params_path, name, sim_set)
     params = table.params
     if len(maps) != MAPS_PER_SIMULATION * len(params):
         raise ValueError(
@@ -357,9 +359,9 @@ def open_files(maps_path: Path, params_path: Path, name: str, field: str, set: s
             f"{len(maps) // MAPS_PER_SIMULATION}: one for every {MAPS_PER_SIMULATION} of the "
             f"{len(maps)} maps in {maps_path.name}"
         )
-    box_size = _box_of(name, set, maps_path, params_path, table.comments)
+    box_size = _box_of(name, sim_set, maps_path, params_path, table.comments)
     suite = Suite(
-        name, field, set, maps, params, box_size, maps_path, params_path,
+        name, field, sim_set, maps, params, box_size, maps_path, params_path,
         cut=cut_of(maps_path), others=table.others,
     )  # fmt: skip
     if maps.nbytes <= _WHOLE_SCAN_BYTES:
@@ -379,7 +381,7 @@ def write_suite(
     params,
     *,
     field: str = "Mtot",
-    set: str = "LH",
+    sim_set: str = "LH",
     box_size: float = BOX_SIZE,
 ) -> Suite:
     """Write maps and parameters under CMD's names, each file whole or not at all, and open them.
@@ -388,7 +390,7 @@ def write_suite(
     ----------
     data_dir
         The files go to ``data_dir/<name>/``; what lay there under their names is replaced.
-    name, field, set
+    name, field, sim_set
         As of `open_suite`.
     maps : (15 n, N, N)
         Kept as float32; of matter in (Msun/h)/(Mpc/h)^2, of slabs of a fifth of the box.
@@ -406,7 +408,7 @@ def write_suite(
     maps = np.ascontiguousarray(checked_maps(maps, f"suite {name!r}: maps")[0], np.float32)
     params = np.asarray(params, np.float64)
     folder = Path(data_dir) / name
-    maps_path = folder / map_names(field, name, set)[0]
+    maps_path = folder / map_names(field, name, sim_set)[0]
     n = len(params)
     if not FILE_NAME.fullmatch(maps_path.name) or cut_note(maps_path).is_file():
         found = "maps under a cut there" if cut_note(maps_path).is_file() else "no name of CMD's"
@@ -421,32 +423,32 @@ def write_suite(
             f"{maps_path}: found parameters of shape {params.shape}, expected ({n}, "
             f"{len(PARAMETERS)}), finite: {', '.join(PARAMETERS)}"
         )
-    params_path = folder / table_names(name, set)[0]
+    params_path = folder / table_names(name, sim_set)[0]
     header = f"box_size = {_checked_box(maps_path, box_size):g} Mpc/h"
-    _check_set(params_path, Table(params, lines=np.arange(n) + 3), name, set)
-    _box_of(name, set, maps_path, params_path, header)
-    suite = Suite(name, field, set, maps, params, box_size, maps_path, params_path)
+    _check_set(params_path, Table(params, lines=np.arange(n) + 3), name, sim_set)
+    _box_of(name, sim_set, maps_path, params_path, header)
+    suite = Suite(name, field, sim_set, maps, params, box_size, maps_path, params_path)
     _check_values(suite, np.arange(len(maps)), maps)
     with atomic_path(maps_path) as temporary:
         np.save(temporary, maps)
     with atomic_path(params_path) as temporary:
         np.savetxt(temporary, params, fmt="%.5f", header=f"{header}\n{' '.join(PARAMETERS)}")
-    return open_suite(name, data_dir, field, set)
+    return open_suite(name, data_dir, field, sim_set)
 
 
 def suites_at_hand(
-    data_dir: str | Path | None = None, field: str = "Mtot", set: str = "LH"
+    data_dir: str | Path | None = None, field: str = "Mtot", sim_set: str = "LH"
 ) -> list[str]:
     """Names of the suites that `open_suite` would find, those of the repository first.
 
     Parameters
     ----------
-    data_dir, field, set
+    data_dir, field, sim_set
         As of `open_suite`; with a folder given, only what lies there counts.
     """
     from cosmolib.data.lite import embedded_sets, embedded_suites  # as in open_suite
 
-    shipped = data_dir is None and field == "Mtot" and set in embedded_sets()
+    shipped = data_dir is None and field == "Mtot" and sim_set in embedded_sets()
     found = list(embedded_suites()) if shipped else []
     data_dir = data_dir or os.environ.get("COSMOLIB_DATA")
     if data_dir is None or not Path(data_dir).is_dir():
@@ -454,7 +456,7 @@ def suites_at_hand(
     for root in roots(Path(data_dir)):
         for path in sorted([*root.glob("Maps_*.npy"), *root.glob("*/Maps_*.npy")]):
             match = FILE_NAME.fullmatch(path.name)
-            if match and (match["field"], match["set"]) == (field, set):
+            if match and (match["field"], match["sim_set"]) == (field, sim_set):
                 if path.parent in folders_of(Path(data_dir), match["name"]):
                     found.append(match["name"])
     return list(dict.fromkeys(found))

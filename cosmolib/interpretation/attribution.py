@@ -30,7 +30,7 @@ import torch
 from cosmolib.data.arrays import checked_maps
 from cosmolib.data.scaling import Scaling
 from cosmolib.study.registry import METHODS as REGISTERED
-from cosmolib.study.registry import keywords_of
+from cosmolib.study.registry import keywords_of, register
 from cosmolib.training.dataset import network_inputs
 from cosmolib.training.fit import seeded
 from cosmolib.training.networks import folded
@@ -94,12 +94,12 @@ def register_method(name: str):
         something else.
     """
 
-    def register(function):
+    def decorate(function):
         _, asked = keywords_of(function, 3, ("baseline", "n_steps", "n_samples", "stdevs"))
-        REGISTERED.add(name, _Registered(function, asked), own=(*METHODS, *GRADIENTS))
+        register("method", name, _Registered(function, asked), own=(*METHODS, *GRADIENTS))
         return function
 
-    return register
+    return decorate
 
 
 def takes_baseline(method: str) -> bool:

@@ -73,7 +73,7 @@ def cross_evaluate(
             f"in the maps that {run.folder} was trained on"
         )
     everything = np.arange(len(suite.maps))
-    if suite.set == profile.set:
+    if suite.sim_set == profile.sim_set:
         test, train = unseen_simulations(run, suite, profile), study_split(suite, profile).train
         maps, fitted = map_indices(test), map_indices(train[~np.isin(train, test)])
         scope = profile.scaling_scope
@@ -127,7 +127,7 @@ def other_suite(name: str, sim_set: str, like: Suite, profile: Profile) -> Suite
         It cannot be read, or its grid, cut or box differs from that of `like`.
     """
     suite = open_suite(name, profile.data_dir, profile.field, sim_set)
-    if sim_set == profile.set:
+    if sim_set == profile.sim_set:
         study_split(suite, profile)  # has every part
     for what in ("grid", "cut", "box_size"):
         found, expected = getattr(suite, what), getattr(like, what)
@@ -154,13 +154,13 @@ def suites_to_test(studied: dict, profile: Profile) -> tuple[dict, list[str]]:
         does not need it.
     """
     suites, left_out = dict(studied), []
-    for name in suites_at_hand(profile.data_dir, profile.field, profile.set):
+    for name in suites_at_hand(profile.data_dir, profile.field, profile.sim_set):
         if name not in suites:
             try:
                 like = next(iter(studied.values()))
-                suites[name] = other_suite(name, profile.set, like, profile)
+                suites[name] = other_suite(name, profile.sim_set, like, profile)
             except (OSError, ValueError) as error:
-                left_out.append(f"{name}, set {profile.set}: left out: {error}")
+                left_out.append(f"{name}, set {profile.sim_set}: left out: {error}")
     return suites, left_out
 
 

@@ -58,7 +58,7 @@ def sets_table(uncut: dict, profile: Profile) -> tuple[dict, list[str]]:
         like = study_suite(name, profile)
         for sim_set, make_rows in rows_of.items():
             try:
-                if sim_set == profile.set:
+                if sim_set == profile.sim_set:
                     raise ValueError("the networks were trained on it")
                 if name not in suites_at_hand(profile.data_dir, profile.field, sim_set):
                     raise ValueError("its files were not found")

@@ -1,8 +1,8 @@
-"""One identity for everything that is stored: what a result depends on, and whether it still holds.
+"""One identity for everything that is stored: what a result depends on, and whether it is current.
 
-Weights, checkpoints, predictions, metrics, tuning studies and the jobs of the workflow are kept
-together with their `identity`, and are reused only while `changes` finds no difference from the
-present one. `KINDS` is the only place that lists what each kind of result depends on.
+Weights, checkpoints, predictions, metrics, tuning studies and workflow jobs are stored with their
+`identity` and are reused only while `changes` finds no difference from the present one. `KINDS` is
+the only list of what each kind of result depends on.
 """
 
 from __future__ import annotations
@@ -18,23 +18,20 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from cosmolib.cuts.grammar import Cut
 from cosmolib.study.registry import origins, sources_of
 
 _PACKAGE = __name__.split(".")[0]
 _PUBLIC = sys.modules[_PACKAGE]._PUBLIC  # modules of the names that the package itself exports
 _ROOT = Path(sys.modules[_PACKAGE].__file__).parent
+# Read once, when this process imports the package: if a file is edited while a training runs, the
+# results of the old code must not get the digest of the new one.
+_SOURCES = {
+    ".".join(path.relative_to(_ROOT).with_suffix("").parts).removesuffix("__init__").rstrip("."):
+    path.read_bytes() for path in _ROOT.rglob("*.py")
+}  # fmt: skip
 
-
-def _module_name(path: Path) -> str:
-    parts = path.relative_to(_ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-# Read once, when this process imports the package: a file that is edited while a notebook or a
-# training runs must not lend its digest to results of the code before.
-_SOURCES = {_module_name(path): path.read_bytes() for path in _ROOT.rglob("*.py")}
-
-# Modules that store, lock, name and describe, and determine no number; all others count.
+# Modules that store, lock, name or describe and determine no number; all others count.
 PLUMBING = (
     "data.checksums", "study.identity", "study.io", "study.locks", "study.profile",
     "study.provenance", "study.registry", "study.run", "study.state_dicts", "training.gpus",
@@ -46,17 +43,18 @@ class Kind:
     """What one kind of stored result depends on, besides its own names and data."""
 
     keys: tuple[str, ...] | None  # of the profile; None: all but paths
-    modules: tuple[str, ...]  # whose code it uses, with everything that they import ...
-    apart: tuple[str, ...] = ()  # ... except through these and `PLUMBING`
+    modules: tuple[str, ...]  # whose code it uses, with all modules that they import ...
+    apart: tuple[str, ...] = ()  # ... except these, `PLUMBING` and what only they import
     packages: tuple[str, ...] = ("numpy", "scipy", "torch")
 
 
 _MAPS = (
-    "field", "set", "n_simulations", "train_simulations", "split_seed", "scaling_scope", "targets",
+    "field", "sim_set", "n_simulations", "train_simulations", "split_seed", "scaling_scope",
+    "targets",
 )  # fmt: skip
 _INPUTS = (*_MAPS, "scaling", "shuffle_labels")
 _STEPS = ("betas", "schedule", "symmetries", "shifts", "precision", "compile")
-_PATHS = ("data_dir", "plugins")  # where things are; the data and the plugins' texts count instead
+_PATHS = ("data_dir", "plugins")  # the data and the texts of the plugins count instead
 
 KINDS = {
     # weights, history and predictions of a run
@@ -66,7 +64,7 @@ KINDS = {
         ("training.run",),
         apart=("training.scores",),
     ),
-    # a training that was interrupted; its maps and its network are compared by themselves
+    # an interrupted training; its maps and its network are compared separately
     "checkpoint": Kind(
         (*_STEPS, "targets", "epochs", "batch_size", "max_lr", "weight_decay"),
         ("training.fit", "training.networks"),
@@ -82,7 +80,7 @@ KINDS = {
         apart=("training.networks", "training.scores", "training.fit"),
         packages=("numpy", "scipy", "torch", "scikit-learn"),
     ),
-    # predictions of a network on maps whose posterior is known, or whose signal was injected
+    # predictions of a network on maps with a known posterior or an injected signal
     "known_answer": Kind(
         (*_STEPS, "known_answer_hidden", "known_answer_epochs", "known_answer_batch",
          "known_answer_max_lr"),
@@ -90,13 +88,13 @@ KINDS = {
         apart=("interpretation.attribution", "validation.calibration", "results.table",
                "training.scores"),
     ),
-    # trials of one objective; what they search is no part of it
+    # trials of one objective; the parameters that they search do not count
     "tuning": Kind(
         (*_INPUTS, *_STEPS, "storage", "batch_size", "tuning_epochs"),
         ("tuning.search",),
         packages=("numpy", "scipy", "torch", "optuna"),
     ),
-    # an executed notebook: the modules are those that it imports
+    # an executed notebook: the modules that it imports are added
     "chapter": Kind(
         None,
         PLUMBING,
@@ -123,16 +121,16 @@ def identity(
     kind : str
         One of `KINDS`.
     profile : Profile
-        The values of the kind's keys are taken from it.
+        Provides the values of the kind's keys.
     fingerprint
-        Of the data that the result was made from, such as ``Suite.fingerprint``.
+        Of the data behind the result, such as ``Suite.fingerprint``.
     suite, cut, architecture : str, optional
         Names that the result belongs to. The texts of the plugins that define them count.
     sources : mapping, optional
         Code outside the package that the result uses, by a name that identifies its text, see
         `notebook_source`.
     **settings
-        What else it depends on, such as a seed.
+        Anything else that it depends on, such as a seed.
 
     Raises
     ------
@@ -143,15 +141,10 @@ def identity(
     keys = [key for key in vars(profile) if key not in _PATHS] if uses.keys is None else uses.keys
     result = {"kind": kind, "fingerprint": fingerprint} | settings
     result |= {key: getattr(profile, key) for key in keys}
-    names = {"suite": suite, "network": architecture}
-    if cut is not None:
-        from cosmolib.cuts.grammar import Cut  # here, because its imports end in this module
-
-        cut = Cut.parse(cut)
-        names["cut"] = cut.kind
-        result["cut"] = str(cut)
-    result |= {k: v for k, v in (("suite", suite), ("architecture", architecture)) if v is not None}
-    sources = origins(**{k: v for k, v in names.items() if v is not None}) | dict(sources or {})
+    cut = None if cut is None else Cut.parse(cut)
+    names = {"suite": suite, "cut": cut and str(cut), "architecture": architecture}
+    result |= {key: name for key, name in names.items() if name is not None}
+    sources = origins(**names | {"cut": cut and cut.kind}) | dict(sources or {})
     if uses.keys is None:
         sources |= sources_of(profile.plugins)
     modules = {*uses.modules}.union(*(_imports(ast.parse(text)) for text in sources.values()))
@@ -160,12 +153,12 @@ def identity(
 
 
 def changes(stored, now: dict) -> list[str]:
-    """Say what differs between the identity of a stored result and the present one; [] if nothing.
+    """List the differences between the identity of a stored result and the present one.
 
     Parameters
     ----------
     stored
-        An identity as it was read; anything else counts as changed.
+        An identity as it was read; anything else than a dict counts as changed.
     now : dict
         From `identity`.
     """
@@ -187,7 +180,7 @@ def changes(stored, now: dict) -> list[str]:
 def digest(value) -> str:
     """Return 16 hexadecimal digits of plain values, whatever the order of their keys.
 
-    The first is a letter: YAML reads 1234e5678 as a number.
+    The first one is a letter, because YAML reads 1234e5678 as a number.
     """
     return hashlib.sha256(_text(_canonical(value)).encode()).hexdigest().lstrip("0123456789")[:16]
 
@@ -197,7 +190,7 @@ def _text(value):
 
 
 def _canonical(value):
-    """Return plain values such that what is equal has one text: 1 for 1.0, lists for tuples."""
+    """Return plain values such that equal values have equal texts: 1 for 1.0, lists for tuples."""
     if isinstance(value, Mapping):
         return {str(key): _canonical(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -211,7 +204,7 @@ def _canonical(value):
 # Code and packages
 # --------------------------------------------------------------------------------------------------
 def code(modules: Iterable[str] | None = None, apart: Iterable[str] = PLUMBING) -> dict[str, str]:
-    """Return a digest of each module and of all that they import from the package, by name.
+    """Return a digest of each module and of all modules of the package that they import, by name.
 
     Comments, docstrings and layout do not count.
 
@@ -247,12 +240,9 @@ def _code_digest(tree):
 
 
 def _is_text(line):
-    """Whether a statement is a string alone, as a docstring is."""
-    return (
-        isinstance(line, ast.Expr)
-        and isinstance(line.value, ast.Constant)
-        and isinstance(line.value.value, str)
-    )
+    """Whether a statement is only a string, as a docstring is."""
+    value = line.value if isinstance(line, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
 
 
 def _imports(tree) -> set[str]:
@@ -267,18 +257,19 @@ def _imports(tree) -> set[str]:
         for package, *parts in (name.split(".") for name in names):
             if package != _PACKAGE or "__version__" in parts:
                 continue
-            if parts and parts[0] in _PUBLIC:
-                parts = _PUBLIC[parts[0]].split(".")
-            ends = range(len(parts), 0, -1)
-            modules = [".".join(parts[:end]) for end in ends if ".".join(parts[:end]) in _SOURCES]
-            found.update(modules[:1] or _SOURCES)  # a name of the package itself: from anywhere
+            module = ".".join(parts)
+            if module in _PUBLIC:
+                module = _PUBLIC[module]
+            while module not in _SOURCES:  # the name of a function or class
+                module = module.rpartition(".")[0]
+            found.update([module] if module else _SOURCES)  # the package itself: anything
     return found
 
 
 def notebook_source(path: str | Path) -> dict[str, str]:
     """Return the code of a notebook, named by the file and a digest, as `identity` takes it.
 
-    Prose does not count, nor does a cell that is hidden from the book.
+    Prose and cells that are hidden from the book do not count.
     """
     cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
     shown = [cell for cell in cells if "remove-cell" not in cell["metadata"].get("tags", [])]

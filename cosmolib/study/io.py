@@ -1,15 +1,13 @@
-"""Files: written whole or not at all, read with one clear error; errors in one line.
+"""Files: written atomically, read with one clear error; errors in one line.
 
 Everything that the project writes goes to a temporary name first, so that a process killed at any
-moment leaves the old file or the new one, never half of either.
+moment leaves the old file or the new one, never a part of either.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
-import math
 import os
 import re
 import sys
@@ -20,16 +18,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
-import numpy as np
+from pydantic_core import to_jsonable_python
 from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.resolver import VersionedResolver
 
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{12}(\.\w+)?")  # of `atomic_path`
 REPOSITORY = Path(__file__).resolve().parents[2]  # holds configs/ in a clone
-_DEVICE = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]")  # reserved on Windows
-FOLDER_NAME = """a folder name: none of / \\ < > : " | ? * { }, no dot or space at its end"""
+# No hidden file, no option of a command, no parent folder, no device of Windows
+_FOLDER = re.compile(
+    r"(?!(con|prn|aux|nul|(com|lpt)\d)(\.|$))(?!.*\.\.)[a-z0-9][\w.=-]*(?<!\.)", re.I | re.ASCII
+)
+FOLDER_NAME = (
+    "a folder name: letters, digits, '_', '.', '=' and '-'; a letter or digit first; no '..', last "
+    "'.' or device ('con')"
+)
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-# After the user's name in an address, up to its last "@"; and as a key of its query.
+# A password follows the user's name in an address, up to its last "@", or a key of its query.
 _PASSWORD = re.compile(r"(:/+[^\s:/@]*:)\S*@")
 _QUERY = re.compile(r"((?:pass\w*|pwd|secret|token)\s*=\s*)[^\s&;'\"]+", re.IGNORECASE)
 EXTRAS = {"pysco": "simulate", "camb": "simulate", "playwright": "dev", "papermill": "dev"}
@@ -37,15 +41,15 @@ EXTRAS = {"pysco": "simulate", "camb": "simulate", "playwright": "dev", "papermi
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` and move it there when the block ends well.
+    """Yield a temporary path next to ``path`` and move it there when the block succeeds.
 
-    Parent folders are made. If the block raises, the temporary file is removed and whatever stood
-    at ``path`` before still stands. The temporary name keeps the suffix of ``path``, because
-    ``numpy.save`` and others append one that they miss.
+    Parent folders are made. If the block raises, the temporary file is removed and ``path`` is not
+    touched. The temporary name has the suffix of ``path``, because ``numpy.save`` and others append
+    a missing one.
 
     Examples
     --------
-    >>> import tempfile
+    >>> import numpy as np, tempfile
     >>> target = Path(tempfile.mkdtemp()) / "new" / "ones.npy"
     >>> with atomic_path(target) as temporary:
     ...     np.save(temporary, np.ones(3))
@@ -54,18 +58,20 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A hidden name of its own, so that two processes that write one file never share a half of it.
+    # A unique hidden name: two processes that write one file never share a temporary file.
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}{path.suffix}")
     try:
         yield temporary
-        _to_disk(temporary)
+        if temporary.is_file():  # its bytes must reach the disk before its name does
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException as error:  # also KeyboardInterrupt: no partial output is left
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is not None:
-            if error.filename in (None, str(temporary)):  # a full disk does not say of what file
-                raise OSError(error.errno, error.strerror, str(path)) from error
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(temporary)):
+            raise OSError(error.errno, error.strerror, str(path)) from error  # e.g. a full disk
         raise
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def check_writable(folder: str | Path, variable: str) -> None:
@@ -79,16 +85,6 @@ def check_writable(folder: str | Path, variable: str) -> None:
         raise OSError(error.errno, reason, str(folder)) from None
 
 
-def _to_disk(path: Path) -> None:
-    """Wait until a file's bytes are on the disk: its name must not outlive them in a power cut."""
-    if path.is_file():
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 def redact(text: object, address: object = "") -> str:
     """Replace passwords in a text by ``***``.
 
@@ -97,8 +93,8 @@ def redact(text: object, address: object = "") -> str:
     text
         Anything; addresses in it lose their passwords.
     address
-        An address whose password is removed wherever it stands, quoted for URLs or not. It may
-        contain spaces and unquoted "@" and "/".
+        An address whose password is removed wherever it occurs in the text, quoted for URLs or
+        not. The password may contain spaces and unquoted "@" and "/".
     """
     text = str(text)
     if known := re.search(r":/+[^:/@]*:(.+)@", str(address), flags=re.DOTALL):
@@ -108,7 +104,7 @@ def redact(text: object, address: object = "") -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what an error of another package says: first line, without colours or passwords."""
+    """Return the first line of another package's error, without colours and passwords."""
     text = _ANSI.sub("", str(error))
     lines = [line for line in text.splitlines() if line.strip()] or [type(error).__name__]
     return redact(" ".join(lines[0].split()))[:200]
@@ -118,8 +114,8 @@ def exit_code(program: str, function: Callable, *arguments) -> int:
     """Call a command; return its exit code, with one line on stderr if it failed.
 
     Failures of the input or the machine (``ValueError``, ``OSError``, a missing extra) return 2, an
-    interruption 130, as a shell has it. Any other exception is a fault of this package: it
-    propagates with its traceback.
+    interruption 130, as in a shell. Any other exception is a fault of this package and propagates
+    with its traceback.
 
     Parameters
     ----------
@@ -134,20 +130,20 @@ def exit_code(program: str, function: Callable, *arguments) -> int:
         extra = EXTRAS.get(str(error.name).split(".")[0])
         if extra is None:
             raise
-        said = f"found no module {error.name!r}, expected the extra: pip install -e '.[{extra}]'"
+        message = f"module {error.name!r} is missing: pip install -e '.[{extra}]'"
     except (ValueError, OSError) as error:
-        said = " ".join(_ANSI.sub("", redact(error)).split()) or type(error).__name__
+        message = " ".join(_ANSI.sub("", redact(error)).split()) or type(error).__name__
     except KeyboardInterrupt as stop:
         print(f"{program}: stopped; {redact(stop)}".removesuffix("; "), file=sys.stderr)
         return 130
-    print(f"{program}: {said}", file=sys.stderr)
+    print(f"{program}: {message}", file=sys.stderr)
     return 2
 
 
 def sweep(folder: str | Path) -> int:
-    """Remove the temporary files that killed processes left in a folder; return how many.
+    """Remove the temporary files that killed processes left in a folder; return their number.
 
-    Only for one that nobody else writes to now: see `cosmolib.study.locks`.
+    Only under the lock of the folder, see `cosmolib.study.locks`.
     """
     left = [path for path in Path(folder).glob(".*") if _TEMPORARY.fullmatch(path.name)]
     for path in left:
@@ -155,30 +151,14 @@ def sweep(folder: str | Path) -> int:
     return len(left)
 
 
-def _plain(obj):
-    """Turn numpy, path and dataclass values into what JSON holds; NaN and infinities into null."""
-    if dataclasses.is_dataclass(obj) and not isinstance(obj, type):
-        obj = dataclasses.asdict(obj)
-    if isinstance(obj, dict):
-        return {str(key): _plain(value) for key, value in obj.items()}
-    if isinstance(obj, (list, tuple)):
-        return [_plain(value) for value in obj]
-    if isinstance(obj, (np.ndarray, np.generic)):
-        return _plain(obj.tolist())
-    if isinstance(obj, Path):
-        return str(obj)
-    if isinstance(obj, float) and not math.isfinite(obj):
-        return None
-    return obj
-
-
 def write_json(path: str | Path, obj) -> None:
-    """Write ``obj`` to ``path`` atomically, as strict JSON that any reader takes.
+    """Write ``obj`` to ``path`` atomically, as strict JSON.
 
     Numpy scalars and arrays become numbers and lists. NaN and infinities, which JSON lacks, become
-    ``null``: a statistic that is undefined is then read back as ``None``.
+    ``null``, so that an undefined statistic is read back as ``None``.
     """
-    text = json.dumps(_plain(obj), indent=1, allow_nan=False, ensure_ascii=False)
+    plain = to_jsonable_python(obj, inf_nan_mode="null", fallback=lambda array: array.tolist())
+    text = json.dumps(plain, indent=1, allow_nan=False, ensure_ascii=False)
     with atomic_path(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 
@@ -189,15 +169,13 @@ def read_json(path: str | Path):
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # of decoding, of JSON, or nested too deep
-        raise ValueError(
-            f"{path}: found no valid JSON ({reason_of(error)}), expected a JSON file"
-        ) from None
+        raise ValueError(f"{path}: found no valid JSON ({reason_of(error)})") from None
 
 
 class _Scalars(VersionedResolver):
-    """Plain scalars as YAML 1.2's JSON schema has them, whatever version a file names.
+    """Plain scalars of YAML 1.2's JSON schema, whatever version a file declares.
 
-    A number is what looks like one in JSON: 010, 1:30, 1_000, yes and 2025-01-01 are text.
+    Only numbers of JSON are numbers: 010, 1:30, 1_000, yes and 2025-01-01 are text.
     """
 
     processing_version = (1, 2)
@@ -222,7 +200,7 @@ def _yaml():
 
 
 def write_yaml(path: str | Path, obj) -> None:
-    """Write plain ``obj`` to ``path`` atomically, as YAML that `read_yaml` reads back the same."""
+    """Write plain ``obj`` to ``path`` atomically, as YAML for `read_yaml`."""
     with atomic_path(path) as temporary:
         _yaml().dump(obj, temporary)
 
@@ -233,7 +211,7 @@ def read_yaml(path: str | Path) -> dict:
 
 
 def parse_yaml(text: str | bytes, source: str | Path) -> dict:
-    """Read YAML 1.2 that is a mapping; no tag in it makes an object.
+    """Read a mapping in YAML 1.2; tags make no objects.
 
     Raises
     ------
@@ -262,9 +240,5 @@ def sha256(path: str | Path) -> str:
 
 
 def is_folder_name(value) -> bool:
-    """Whether every file system, also a Windows one, takes a text as the name of one folder."""
-    if not isinstance(value, str) or not value.isprintable() or len(value.encode()) > 200:
-        return False
-    if value[-1:] in ("", ".", " ") or any(mark in value for mark in '/\\<>:"|?*{}'):
-        return False
-    return not _DEVICE.fullmatch(value.partition(".")[0].lower())
+    """Whether every file system, shell tool and artefact store accepts a text as a folder name."""
+    return isinstance(value, str) and len(value) <= 200 and bool(_FOLDER.fullmatch(value))

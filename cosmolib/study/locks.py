@@ -20,10 +20,10 @@ class Busy(OSError):
 
 @contextmanager
 def held(path: str | Path, *, wait: bool = True, progress=None):
-    """Hold a lock file inside the block; its folder is made, and the file removed at the end.
+    """Hold a lock file inside the block; make its folder first and remove the file at the end.
 
-    While another process holds it, say so to ``progress`` and wait, or raise `Busy` if not
-    ``wait``. On a file system without locks the block is entered: files are replaced whole there.
+    While another process holds it, report that to ``progress`` and wait, or raise `Busy` if not
+    ``wait``. On a file system without locks the block runs unlocked: files are written atomically.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,11 +41,11 @@ def held(path: str | Path, *, wait: bool = True, progress=None):
             raise
     try:
         if lock.is_locked:
-            with suppress(OSError):  # a full disk: the lock holds without a name
+            with suppress(OSError):  # a full disk: the lock works without its owner's name
                 path.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
         yield
     finally:
-        if lock.is_locked:  # unlinked first: a waiting process sees it, and makes a new file
+        if lock.is_locked:  # unlinked first: a waiting process then makes a new file
             path.unlink(missing_ok=True)
             lock.release()
 
@@ -62,8 +62,7 @@ def is_held(path: str | Path) -> bool:
 
 
 def owner(path: str | Path) -> str:
-    """Return who wrote the lock file: ``"process 12 on host"``."""
-    try:
+    """Return the owner of a lock file: ``"process 12 on host"``."""
+    with suppress(OSError):
         return Path(path).read_text(encoding="utf-8", errors="replace")[:99] or "another process"
-    except OSError:
-        return "another process"
+    return "another process"

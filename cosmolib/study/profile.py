@@ -1,10 +1,9 @@
-"""The settings of a study: one flat YAML file, checked as a whole before anything is computed."""
+"""The settings of a study: one flat YAML file, checked completely before anything is computed."""
 
 from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -24,18 +23,14 @@ from cosmolib.cuts.grammar import Cut
 from cosmolib.data.cmd_format import PARAMETERS, SIMULATIONS
 from cosmolib.data.lite import embedded_sets, embedded_suites
 from cosmolib.data.suites import parameter_ranges
-from cosmolib.study.io import REPOSITORY, read_yaml
+from cosmolib.study.io import FOLDER_NAME, REPOSITORY, is_folder_name, read_yaml
 from cosmolib.study.registry import NETWORKS, load_plugins
 
-# Choices that modules with torch share; importing this one stays light.
+# Choices that modules with torch share; this module does not import torch.
 ARCHITECTURES = ("o3", "k4s2", "lite")  # the package's own
 PRECISIONS = ("auto", "float32", "bfloat16")
 COMPILING = ("auto", "eager", "compiled", "graphs")
-WIDEST = 1024  # hidden width; a stored network that asks for more is refused as damaged
-
-# A folder name on every file system: no hidden file, no option of a command, no DOS device.
-_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-_NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9]([A-Za-z0-9_.=-]{0,98}[A-Za-z0-9_=-])?")
+WIDEST = 1024  # hidden width; a stored network with a larger one is refused as damaged
 
 
 # --------------------------------------------------------------------------------------------------
@@ -46,11 +41,8 @@ def _as_text(value):
 
 
 def _name(text: str) -> str:
-    if _DEVICE.fullmatch(text) or not _NAME.fullmatch(text):
-        raise ValueError(
-            f"found {reprlib.repr(text)}, expected a folder name: at most 100 letters, digits, "
-            "'_', '.', '=' and '-'; a letter or digit first; no '..', last '.' or device ('con')"
-        )
+    if not is_folder_name(text) or len(text) > 100:  # "-shuffled" is appended
+        raise ValueError(f"found {reprlib.repr(text)}, expected {FOLDER_NAME}; at most 100 of them")
     return text
 
 
@@ -62,8 +54,8 @@ def _word(text: str) -> str:
     return text
 
 
-def _of_plugins(check: Callable[[str], str]) -> AfterValidator:
-    """Check a name that a plugin may register, unless plugins are still to be loaded."""
+def _of_plugins(check) -> AfterValidator:
+    """Check a name that a plugin may register, unless the plugins are not yet loaded."""
 
     def validate(text: str, info: ValidationInfo) -> str:
         return text if info.context == "before plugins" else check(text)
@@ -85,7 +77,7 @@ def _known_answer_cut(text: str) -> str:
     if not (cut.is_spectral and cut.field in (None, "linear")):
         raise ValueError(
             f"found {text!r}, expected none or a Fourier cut of the linear map (kmax:K, kmin:K, "
-            "band:K1,K2): the exact posterior of other maps is not known"
+            "band:K1,K2): the exact posterior of other maps is unknown"
         )
     return str(cut)
 
@@ -98,7 +90,7 @@ def _architecture(text: str) -> str:
 
 
 def _is_embedded(data: dict) -> bool:
-    """Whether a suite of the repository is read; False where the values for it have a fault."""
+    """Whether an embedded suite is read; False where the values that decide it are invalid."""
     shipped = any(name in embedded_suites() for name in data.get("suites", ()))
     return shipped and data.get("data_dir", "") is None
 
@@ -141,11 +133,10 @@ def key(description: str, **limits) -> Any:
 # The profile
 # --------------------------------------------------------------------------------------------------
 class Profile(BaseModel):
-    """Everything that fixes a study, as one flat ``configs/<name>.yaml`` gives it.
+    """All settings of a study, as in one flat ``configs/<name>.yaml``.
 
-    No field has a default: what a study did can be read in its file alone. Values are checked here
-    and nowhere else; cuts are kept in canonical form. `load_profile` reads one, `replace` changes
-    one.
+    No field has a default: the file alone documents the study. Values are checked here and nowhere
+    else; cuts are kept in canonical form. `load_profile` reads a profile, `replace` changes it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -157,7 +148,7 @@ class Profile(BaseModel):
     suites: Distinct[SuiteName] = key("Lite and Nbody_Lite, for example: index-matched twins")
     data_dir: Folder | None = key("folder of CMD files; null = embedded or $COSMOLIB_DATA")
     field: Word = key("CMD field; Mtot is the one that hydrodynamic and N-body suites share")
-    set: Word = key("CMD set; LH = latin hypercube in all six parameters")
+    sim_set: Word = key("CMD set; LH = latin hypercube in all six parameters")
     n_simulations: Simulations | None = key("the first n of a suite; null = all; 15 maps each")
     train_simulations: Count | None = key("at most this many of the training part; null = all")
     split_seed: Seed = key("1 = the published split")
@@ -224,7 +215,7 @@ class Profile(BaseModel):
 
     @property
     def shuffled(self) -> Profile:
-        """The same with shuffled labels, in a separate folder: nothing to be learnt."""
+        """The same with shuffled labels, in a separate folder: a control."""
         changes = {"shuffle_labels": True, "name": f"{self.name}-shuffled"}
         return self.model_copy(update=changes)
 
@@ -232,12 +223,12 @@ class Profile(BaseModel):
         """Return the profile with some settings changed; checked like those of a file."""
         return _validated(dict(self) | changes, lambda key: f"profile {self.name}")
 
-    # A run with these would certainly fail, though each value by itself is a good one.
-    # (`info.data` lacks a key that has a fault.)
-    @field_validator("field", "set")
+    # Combinations that would certainly fail, though each value is valid. (`info.data` lacks keys
+    # with invalid values.)
+    @field_validator("field", "sim_set")
     @classmethod
     def _shipped(cls, value, info):
-        known = {"field": ("Mtot",), "set": embedded_sets()}[info.field_name]
+        known = {"field": ("Mtot",), "sim_set": embedded_sets()}[info.field_name]
         if _is_embedded(info.data) and value not in known:
             raise ValueError(f"found {value!r}, expected {' or '.join(known)}, as embedded")
         return value
@@ -245,7 +236,7 @@ class Profile(BaseModel):
     @field_validator("n_simulations", "tuning_simulations")
     @classmethod
     def _enough_simulations(cls, value, info):
-        most = SIMULATIONS.get(info.data.get("set")) if _is_embedded(info.data) else None
+        most = SIMULATIONS.get(info.data.get("sim_set")) if _is_embedded(info.data) else None
         if None not in (value, most) and value > most:
             raise ValueError(f"found {value}, expected at most {most}, as embedded")
         return value
@@ -269,7 +260,7 @@ class Profile(BaseModel):
 # Reading one
 # --------------------------------------------------------------------------------------------------
 def load_profile(name_or_path: str | int | Path, **overrides) -> Profile:
-    """Read a profile, and execute its plugins once everything else is found valid.
+    """Read a profile, and execute its plugins once everything else is valid.
 
     Parameters
     ----------
@@ -282,15 +273,15 @@ def load_profile(name_or_path: str | int | Path, **overrides) -> Profile:
     Returns
     -------
     Profile
-        Its ``plugins`` are full paths: in the file they are relative to the file's folder.
+        Its ``plugins`` are absolute paths; in the file they are relative to the file's folder.
 
     Raises
     ------
     FileNotFoundError
         No such file; lists the names that exist.
     ValueError
-        A line for each fault: file and key, what was found, what is expected. Or a plugin that
-        fails, see `cosmolib.study.registry.load_plugins`.
+        One line per fault: file and key, what was found, what is expected. Or a plugin fails, see
+        `cosmolib.study.registry.load_plugins`.
     """
     path = _profile_path(str(name_or_path))
 
@@ -301,16 +292,16 @@ def load_profile(name_or_path: str | int | Path, **overrides) -> Profile:
     if values.get("plugins"):
         _validated(values, source, "before plugins")
         start = Path() if "plugins" in overrides else path.parent
-        values["plugins"] = [str((start / name).resolve()) for name in values["plugins"]]
         try:
+            values["plugins"] = [str((start / name).resolve()) for name in values["plugins"]]
             load_plugins(values["plugins"])
         except (ValueError, OSError) as error:
             raise ValueError(f"{source('plugins')}: key 'plugins': {error}") from error
     return _validated(values, source)
 
 
-def _validated(values: dict, source: Callable[[str], str], context: str | None = None) -> Profile:
-    """Make a profile, or raise one ValueError with a line for each fault; see `load_profile`."""
+def _validated(values: dict, source, context: str | None = None) -> Profile:
+    """Make a profile, or raise one ValueError with a line per fault; ``source(key)`` begins it."""
     try:
         return Profile.model_validate({str(k): v for k, v in values.items()}, context=context)
     except ValidationError as error:
@@ -323,38 +314,29 @@ def _validated(values: dict, source: Callable[[str], str], context: str | None =
 
 
 def _line(fault: dict[str, Any], source) -> str:
-    """Say one fault that pydantic found."""
+    """Describe one fault that pydantic found."""
     key, *entry = fault["loc"]
     if fault["type"] == "extra_forbidden":
         known = get_close_matches(key, Profile.model_fields) or Profile.model_fields
         return f"{source(key)}: found unknown key {key!r}, expected one of: {', '.join(known)}"
     if fault["type"] == "value_error":
-        said = str(fault["ctx"]["error"])
+        reason = str(fault["ctx"]["error"])
     else:  # "Input should be a valid integer", "List should have at least 1 item after ..., not 0"
         expected = re.sub(r"^\w+ should (be|have) | after validation.*", "", fault["msg"])
-        for long, short in (
-            ("greater than or equal to", "at least"),
-            ("less than or equal to", "at most"),
-        ):
-            expected = expected.replace(long, short)
-        said = f"found {reprlib.repr(fault['input'])}, expected {expected}"
+        reason = f"found {reprlib.repr(fault['input'])}, expected {expected}"
     place = f"key {key!r}" + (f", entry {entry[0] + 1}" if entry else "")
-    return f"{source(key)}: {place}: {said}"
+    return f"{source(key)}: {place}: {reason}"
 
 
 def _profile_path(name: str) -> Path:
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
-        if path.is_file():
-            return path
-        raise FileNotFoundError(f"{path}: found no such file, expected a profile in YAML")
-    folders = [REPOSITORY / "configs", Path("configs")]
-    for folder in folders:
-        candidate = folder / f"{path}.yaml"
-        if candidate.is_file():
-            return candidate
-    names = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
-    raise FileNotFoundError(
-        f"configs/{path}.yaml: found no such profile, expected one of: "
-        f"{', '.join(names) or '(no configs/ folder here)'}, or the path of a .yaml file"
-    )
+        return path
+    folders = [Path("configs"), REPOSITORY / "configs"]
+    files = {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
+    if name not in files:
+        raise FileNotFoundError(
+            f"configs/{name}.yaml: found no such profile, expected one of: "
+            f"{', '.join(files) or '(no configs/ folder here)'}, or the path of a .yaml file"
+        )
+    return files[name]

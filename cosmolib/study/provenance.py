@@ -22,13 +22,8 @@ VERSIONS = (
 )  # fmt: skip
 
 
-def _version(distribution: str) -> str | None:
-    own = {"cosmolib": __version__, "python": platform.python_version()}
-    return own.get(distribution) or package_version(distribution)
-
-
 def _git(*arguments: str) -> str | None:
-    """Output of one git command in the repository, None outside git or without git."""
+    """Return the output of a git command in the repository, None outside git or without git."""
     command = ["git", "-C", str(REPOSITORY), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
@@ -38,10 +33,9 @@ def _git(*arguments: str) -> str | None:
 
 
 def _git_state() -> dict | None:
-    """Commit and whether tracked files differ from it; None unless this package is the clone's own.
+    """Return the commit and whether tracked files differ from it; None outside a clone.
 
-    A package installed in an environment that lies inside somebody else's repository must not
-    report that repository's commit.
+    An environment inside another repository must not report that repository's commit.
     """
     top = _git("rev-parse", "--show-toplevel")
     if top is None or Path(top).resolve() != REPOSITORY:
@@ -52,19 +46,19 @@ def _git_state() -> dict | None:
 
 
 def short_commit(git: dict | None) -> str:
-    """Say the ``git`` of a `provenance` in a few characters."""
+    """Abbreviate the ``git`` entry of a `provenance`."""
     if git is None:
         return "unknown"
     return git["commit"][:12] + (" with changes" if git["dirty"] else "")
 
 
 def what_made(steps, fingerprints: dict[str, str]) -> str:
-    """Say as Markdown what made a page: commands, commits, seconds and data.
+    """Return a page's provenance as Markdown: commands, commits, seconds and data.
 
     Parameters
     ----------
     steps : list of (str, str, dict)
-        What was done ("Made", "Trained"), by which command, and its `provenance`.
+        A verb ("Made", "Trained"), the command, and its `provenance`.
     fingerprints : dict
         ``Suite.fingerprint`` of each suite that was read, by its name.
     """
@@ -83,19 +77,17 @@ def what_made(steps, fingerprints: dict[str, str]) -> str:
 
 
 def provenance(
-    profile: Profile | dict | None = None,
+    profile: Profile | None = None,
     data_fingerprint: str | None = None,
     seconds: float | None = None,
     device: str = "cpu",
     made_by: dict | None = None,
     **extra,
 ) -> dict:
-    """What made a result: versions, commit, code, time, machine kind, data and configuration.
+    """Describe how a result is made: versions, commit, code, time, machine, data and configuration.
 
-    To be recorded when the result is computed; nothing that is stored gets a new one.
-
-    Names no host, user or path: of ``data_dir`` only the last folder is kept, of a plugin its name
-    and the digest of its text.
+    It is recorded when the result is computed and never replaced. It names no host, user or path:
+    of ``data_dir`` only the last folder is kept, of a plugin its name and the digest of its text.
 
     Parameters
     ----------
@@ -104,22 +96,21 @@ def provenance(
     data_fingerprint
         ``Suite.fingerprint`` of the data that was read.
     seconds
-        Wall-clock time taken [s].
+        Wall-clock time [s].
     device
         As torch names it, "cpu" or "cuda".
     made_by
-        Digests of the modules that were used, see `cosmolib.study.identity.code`; by default of
-        all.
+        Digests of the modules that were used, see `cosmolib.study.identity.code`; default: all.
     **extra
         Anything else worth keeping, JSON-able.
     """
-    config = profile if isinstance(profile, dict | None) else profile.model_dump()
-    if config is not None and config.get("data_dir"):
-        config = {**config, "data_dir": Path(config["data_dir"]).name}
-    if config is not None and config.get("plugins"):
-        config = {**config, "plugins": [described(path) for path in config["plugins"]]}
+    config = None if profile is None else profile.model_dump()
+    if config:
+        config["data_dir"] = config["data_dir"] and Path(config["data_dir"]).name
+        config["plugins"] = [described(path) for path in config["plugins"]]
     return {
-        "versions": {name: _version(name) for name in VERSIONS},
+        "versions": {name: package_version(name) for name in VERSIONS}
+        | {"cosmolib": __version__, "python": platform.python_version()},
         "git": _git_state(),
         "code": digest(code() if made_by is None else made_by),
         "utc": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,214 +1,180 @@
-"""Plugins: suites, cuts, networks and attribution methods that a user's own Python file adds.
+"""Suites, cuts, networks and attribution methods that a user's Python files add.
 
-Four tables of names, empty until somebody's code adds to them: `SUITES`, `CUTS`, `NETWORKS` and
-`METHODS`. The functions that add, ``register_suite``, ``register_cut``, ``register_network`` and
-``register_method``, stand in the modules that use the names. A notebook that papermill runs, and a
-worker, is another process: a profile's key ``plugins`` names the files, and
-`cosmolib.study.profile.load_profile` executes each of them once.
+Four dictionaries, `SUITES`, `CUTS`, `NETWORKS` and `METHODS`, empty until ``register_suite``,
+``register_cut``, ``register_network`` or ``register_method`` is called; these functions are defined
+in the modules that use the names. The profile key ``plugins`` lists the files that call them:
+`cosmolib.study.profile.load_profile` executes each file once per process, so that notebooks run by
+papermill and tuning workers have the same names.
 
-A name belongs to the place that gave it: the package, one file, or the session at hand. Within a
-session it may be given again, as when a cell is run twice; a file that was changed is executed
-again and its names are replaced.
+A name belongs to the package, to one file, or to the session. In a session it may be registered
+again, as when a cell is run twice.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import inspect
 import re
 import sys
 import traceback
-import types
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cosmolib.study.io import reason_of
 
-_EXPECTED = "a Python file that registers a suite, cut, network or method"
+SUITES: dict[str, Any] = {}
+CUTS: dict[str, Any] = {}
+NETWORKS: dict[str, Any] = {}
+METHODS: dict[str, Any] = {}
+_TABLES = {"suite": SUITES, "cut": CUTS, "architecture": NETWORKS, "method": METHODS}
+_FILES: dict[tuple[str, str], Path] = {}  # (kind, name) -> its file; none in a session
+_TEXTS: dict[Path, bytes] = {}  # files that were executed, and their text at that time
 
 
-@dataclass(frozen=True)
-class Entry:
-    """What a name stands for, and the file that gave it; None in a session."""
-
-    value: Any
-    file: Path | None
-
-
-class Registry:
-    """Names of one kind that were added to the package's own.
+def register(kind: str, name: str, value, own=()) -> None:
+    """Add a name to the table of a kind.
 
     Parameters
     ----------
-    kind : str
-        For errors.
-    pattern, said : str
-        What a name must match, and how to say it: names become parts of file and folder names.
-    """
-
-    def __init__(self, kind: str, pattern: str, said: str):
-        self.kind, self.pattern, self.said = kind, re.compile(pattern), said
-        self.entries: dict[str, Entry] = {}
-
-    def __contains__(self, name) -> bool:
-        return name in self.entries
-
-    def __iter__(self):
-        return iter(self.entries)
-
-    def __getitem__(self, name):
-        return self.entries[name].value
-
-    def add(self, name: str, value, own=()) -> None:
-        """Give a name; ValueError where it is none, is among the package's ``own``, or is taken."""
-        if not isinstance(name, str) or not self.pattern.fullmatch(name):
-            raise ValueError(f"{self.kind}: found the name {name!r}, expected {self.said}")
-        taken = "cosmolib" if name.lower() in map(str.lower, own) else None
-        # Names are folders, and some file systems do not tell Toy from TOY.
-        same = [key for key in self.entries if key.lower() == name.lower()]
-        taken = taken or next((f"{key!r}" for key in same if key != name), None)
-        old = self.entries.get(name)
-        if old is not None and (old.file, _loading) != (None, None):
-            taken = old.file or "this session"
-        if taken:
-            raise ValueError(
-                f"{self.kind} {name!r}: found it taken by {taken}, expected a name of its own"
-            )
-        self.entries[name] = Entry(value, _loading)
-
-
-_SMALL = r"[a-z][a-z0-9_]*", "small letters, digits and _, a letter first"
-SUITES = Registry(
-    "suite", r"(?!Nbody_)[A-Za-z][A-Za-z0-9]*", "letters and digits, a letter first, no Nbody_"
-)
-CUTS = Registry("cut", *_SMALL)
-NETWORKS = Registry("architecture", *_SMALL)
-METHODS = Registry("method", *_SMALL)
-
-_loading: Path | None = None  # the file that is being executed
-_loaded: dict[Path, bytes] = {}  # files that were, and what was executed
-
-
-def load_plugins(paths) -> None:
-    """Execute Python files, those that were not or have changed since.
+    kind : {"suite", "cut", "architecture", "method"}
+    name : str
+        Becomes part of file and folder names.
+    value
+        What the name stands for.
+    own : iterable of str
+        The package's names of this kind.
 
     Raises
     ------
-    FileNotFoundError
-        No such file.
     ValueError
-        The file fails, or registers nothing: names it, the line and the reason.
+        The name is malformed or already taken.
     """
-    for path in paths:
-        _load(Path(path).resolve())
+    table = _TABLES[kind]
+    pattern, expected = r"[a-z][a-z0-9_]*", "lower-case letters, digits and _, a letter first"
+    if kind == "suite":
+        pattern = r"(?!Nbody_)[A-Za-z][A-Za-z0-9]*"
+        expected = "letters and digits, a letter first, no Nbody_"
+    if not isinstance(name, str) or not re.fullmatch(pattern, name):
+        raise ValueError(f"{kind}: found the name {name!r}, expected {expected}")
+    # Names are folders, and some file systems do not distinguish Toy from TOY.
+    taken = {key.lower(): _FILES.get((kind, key), "this session") for key in table}
+    if name in table and (kind, name) not in _FILES:
+        del taken[name.lower()]
+    taken |= {key.lower(): "cosmolib" for key in own}
+    if name.lower() in taken:
+        raise ValueError(f"{kind} {name!r} is taken by {taken[name.lower()]}: use another name")
+    table[name] = value
 
 
-def _load(path):
-    global _loading
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: found no such file, expected {_EXPECTED}")
-    source = path.read_bytes()
-    if _loaded.get(path) == source:
-        return
-    tables = (SUITES, CUTS, NETWORKS, METHODS)
-    before, outer = [table.entries for table in tables], _loading
-    for table in tables:
-        table.entries = {k: e for k, e in table.entries.items() if e.file != path}
-    # Not by an import: its cache of compiled files goes by times, and the digest must be right.
-    digest = hashlib.sha256(source).hexdigest()[:8]
-    module = types.ModuleType(f"cosmolib_plugin_{path.stem}_{digest}")
-    module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # where dataclasses and pickle look for it
+def load_plugins(paths) -> None:
+    """Execute each Python file that this process has not executed yet.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    ValueError
+        The file fails (names the line and the reason), registers nothing, or has changed since it
+        was executed.
+    """
+    for path in (Path(path).resolve() for path in paths):
+        text = path.read_bytes()
+        if _TEXTS.get(path, text) != text:
+            raise ValueError(f"{path}: changed since it was executed; restart Python or the kernel")
+        if path not in _TEXTS:
+            _execute(path, text)
+            _TEXTS[path] = text
+
+
+def _execute(path, text):
+    before = _registered()
+    name = f"cosmolib_plugin_{hashlib.sha256(bytes(path)).hexdigest()[:8]}"
+    module = importlib.util.module_from_spec(importlib.util.spec_from_file_location(name, path))
+    sys.modules[name] = module  # where dataclasses and pickle look for it
     try:
-        _loading = path
-        exec(compile(source, path, "exec"), module.__dict__)
-        if not any(e.file == path for table in tables for e in table.entries.values()):
-            raise ValueError("nothing registered")
+        # Not the spec's loader: its cache of compiled files misses an edit within a second.
+        exec(compile(text, path, "exec"), vars(module))
     except Exception as error:
-        for table, entries in zip(tables, before, strict=True):
-            table.entries = entries
-        del sys.modules[module.__name__]
-        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__)
-                 if f.filename == str(path)]  # fmt: skip
-        where = f" in line {lines[-1]}" if lines else ""
-        raise ValueError(
-            f"{path}: found {type(error).__name__}{where} ({reason_of(error)}), "
-            f"expected {_EXPECTED}"
-        ) from error
-    finally:
-        _loading = outer
-    _loaded[path] = source
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+        where = f", line {lines[-1]}" if lines else ""
+        reason = f"{type(error).__name__}: {reason_of(error)}"
+        raise ValueError(f"{path}{where}: {reason}") from error
+    new = [key for key, value in _registered().items() if before.get(key) is not value]
+    if not new:
+        raise ValueError(f"{path}: registers no suite, cut, network or method")
+    _FILES.update(dict.fromkeys(new, path))
+
+
+def _registered():
+    return {(kind, name): table[name] for kind, table in _TABLES.items() for name in table}
 
 
 def described(path: str | Path) -> str:
-    """Name of a plugin and the digest of what was executed of it, as provenance keeps it."""
-    source = _loaded.get(Path(path))
-    digest = "not loaded" if source is None else hashlib.sha256(source).hexdigest()[:16]
-    return f"{Path(path).name} {digest}"
+    """Return the name of an executed plugin and a digest of its text, as provenance stores it."""
+    return f"{Path(path).name} {hashlib.sha256(_TEXTS[Path(path)]).hexdigest()[:16]}"
 
 
 def sources_of(paths) -> dict[str, bytes]:
-    """Return what was executed of some plugins, by their description."""
-    return {described(path): _loaded.get(Path(path), b"") for path in paths}
+    """Return the texts of some executed plugins, by their description."""
+    return {described(path): _TEXTS[Path(path)] for path in paths}
 
 
-def origins(**names: str) -> dict[str, bytes]:
-    """Return the text of the files that define some names, as `sources_of`; none for our own.
+def origins(**names: str | None) -> dict[str, bytes]:
+    """Return the texts of the files that define some names, as `sources_of`; none for our own.
 
-    Where a cut's function is edited, the runs under this cut are repeated, and no others.
+    Editing the function of a cut therefore repeats the runs under this cut, and no others.
 
     Parameters
     ----------
     **names
-        ``suite``, ``cut`` (its first word), ``network``, ``method``.
+        A name of each kind: ``suite``, ``cut`` (its first word), ``architecture``, ``method``.
 
     Raises
     ------
     ValueError
-        A name was given in this session only: what is kept must be possible to make again.
+        A name was registered in this session only: a stored result must be reproducible.
     """
-    tables = {"suite": SUITES, "cut": CUTS, "network": NETWORKS, "method": METHODS}
     files = set()
     for kind, name in names.items():
-        entry = tables[kind].entries.get(name.removeprefix("Nbody_"))  # of twins, the one name
-        if entry is None:
-            continue
-        if entry.file is None:
-            raise ValueError(
-                f"{tables[kind].kind} {name!r}: found it in this session only, expected it in a "
-                "file that the profile's key plugins names: a run must be possible to make again"
-            )
-        files.add(entry.file)
+        name = (name or "").removeprefix("Nbody_")  # twins share one name
+        if name in _TABLES[kind]:
+            if (kind, name) not in _FILES:
+                raise ValueError(
+                    f"{kind} {name!r} is registered in this session only: move it to a file and "
+                    "list the file in the profile's key plugins"
+                )
+            files.add(_FILES[kind, name])
     return sources_of(files)
 
 
 def keywords_of(function, positional: int | None, offered) -> tuple[list[str], tuple[str, ...]]:
-    """Read what a user's function asks for: names by place, and names after its ``*``.
+    """Return the names of a user's function's positional and of its keyword-only arguments.
 
     Parameters
     ----------
     function : callable
     positional : int, optional
-        How many it must take by place; None for one or more.
+        Required number of positional arguments; None for one or more.
     offered : sequence of str
-        What it may ask for by name.
+        Keyword-only arguments that it may have.
 
     Raises
     ------
     ValueError
-        It takes others: says which are on offer.
+        It has other arguments.
     """
-    parameters = inspect.signature(function).parameters.values()
-    places = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    asked = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
-    others = [str(p) for p in parameters if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    wrong = not places if positional is None else len(places) != positional
-    if wrong or others or not set(asked) <= set(offered):
+    signature = inspect.signature(function)
+    by_kind: dict[Any, list[str]] = {}
+    for parameter in signature.parameters.values():
+        by_kind.setdefault(parameter.kind, []).append(parameter.name)
+    places = by_kind.pop(inspect.Parameter.POSITIONAL_OR_KEYWORD, [])
+    asked = tuple(by_kind.pop(inspect.Parameter.KEYWORD_ONLY, []))
+    if by_kind or not places or len(places) != (positional or len(places)) or {*asked} - {*offered}:
         name = getattr(function, "__name__", repr(function))
-        expected = "one argument or more" if positional is None else f"{positional} arguments"
         raise ValueError(
-            f"{name}{inspect.signature(function)}: expected {expected} by place, and after * "
-            f"none or some of {', '.join(offered)}"
+            f"{name}{signature}: expected {positional or '1 or more'} positional arguments and, "
+            f"after *, any of {', '.join(offered)}"
         )
     return places, asked

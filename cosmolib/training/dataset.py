@@ -97,7 +97,7 @@ class Data:
 
 def study_suite(name: str, profile: Profile) -> Suite:
     """Open a suite as a profile says, with the first ``n_simulations`` of it."""
-    suite = open_suite(name, profile.data_dir, field=profile.field, set=profile.set)
+    suite = open_suite(name, profile.data_dir, field=profile.field, sim_set=profile.sim_set)
     n = profile.n_simulations
     return suite if n is None else subset(suite, n)
 
@@ -290,9 +290,8 @@ def cut_maps(suite: Suite, maps: np.ndarray, cut, value_range=None) -> np.ndarra
         read = read_maps(suite, block, out[start : start + BLOCK] if cut.is_identity else None)
         if not cut.is_identity:
             out[start : start + BLOCK] = cut_stack(  # `read_maps` has checked them
-                read, cut, box_size=suite.box_size, seed=0, value_range=value_range, indices=block,
-                backend="torch", device=device,
-            )  # fmt: skip
+                read, cut, suite.box_size, 0, value_range, block, device=device
+            )
 
     starts = range(0, len(maps), BLOCK)
     if cut.is_fourier:  # torch's transforms take all threads by themselves
@@ -336,7 +335,7 @@ def write_cut_suite(
     with held(folder / LOCK, progress=progress):
         sweep(folder)  # of a killed process: gigabytes
         _write_cut(suite, cut, maps_path, progress)
-    return open_suite(suite.name, data_dir=out, field=suite.field, set=suite.set)
+    return open_suite(suite.name, data_dir=out, field=suite.field, sim_set=suite.sim_set)
 
 
 def _write_cut(suite, cut, maps_path, progress):
@@ -344,7 +343,7 @@ def _write_cut(suite, cut, maps_path, progress):
     folder, count = maps_path.parent, len(suite.maps)
     value_range = _positive_range(suite, np.arange(count)) if cut.fill == "random" else None
     maps_path.unlink(missing_ok=True)  # of another cut, which the note would soon not be of
-    with atomic_path(folder / f"params_{suite.set}_{suite.name}.txt") as temporary:
+    with atomic_path(folder / f"params_{suite.sim_set}_{suite.name}.txt") as temporary:
         shutil.copyfile(suite.params_path, temporary)
     write_json(
         cut_note(maps_path),

@@ -26,7 +26,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cosmolib.study.profile import ARCHITECTURES
-from cosmolib.study.registry import NETWORKS
+from cosmolib.study.registry import NETWORKS, register
 from cosmolib.study.state_dicts import read_state
 
 _STATE = ("state dict", "a dict of tensors")  # what a file of weights is called in errors
@@ -209,11 +209,11 @@ def register_network(name: str):
         The name is none or taken, see `cosmolib.study.registry`.
     """
 
-    def register(builder):
-        NETWORKS.add(name, builder, own=ARCHITECTURES)
+    def decorate(builder):
+        register("architecture", name, builder, own=ARCHITECTURES)
         return builder
 
-    return register
+    return decorate
 
 
 def build_network(

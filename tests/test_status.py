@@ -1,4 +1,4 @@
-"""Where a study stands, and what the pages make of it."""
+"""The status of the runs of a study, and the tables that pages make of it."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ from cosmolib.training.dataset import prepare_data, study_suite
 from cosmolib.training.fit import fit
 from cosmolib.training.networks import build_network
 from cosmolib.training.run import train_run
-from workflow.standing import run_standing
+from workflow.status import run_status
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "workflow"))
@@ -47,7 +47,7 @@ def run(tmp_path, finished):
 
 
 def look(run, profile):
-    return run_standing(run, profile, study_suite("Lite", profile))
+    return run_status(run, profile, study_suite("Lite", profile))
 
 
 def test_the_runs_of_a_study(profile):
@@ -75,10 +75,10 @@ def test_done_and_what_makes_it_stale(run, profile, tiny_suite_dir, tmp_path):
 def test_on_the_way(run, profile):
     run.path("metrics.json").unlink()
     run.path("weights.pt").unlink()
-    assert look(run, profile).state == "not begun"
+    assert look(run, profile).state == "not started"
     with held(run.path(LOCK)):
         one = look(run, profile)
-        assert one.state == "at work"
+        assert one.state == "running"
         assert "process" in one.detail
     data = prepare_data(study_suite("Lite", profile), profile)
     network = build_network("lite", 32, profile.hidden, 0.0, 2)
@@ -102,7 +102,7 @@ def test_the_page_lists_every_run(run, profile, tmp_path, monkeypatch):
     row = next(line for line in text.splitlines() if line.startswith("| Lite `none` lite seed 1 |"))
     for part in (made["data_fingerprint"], made["code"], made["utc"][:10], "cpu", "| done |"):
         assert part in row
-    assert len([line for line in text.splitlines() if "not begun" in line]) == 7
+    assert len([line for line in text.splitlines() if "not started" in line]) == 7
     assert "**7 of 8 runs are not current**" in text
     assert "| 04 tuning |" in text
     assert f"torch {made['versions']['torch']}" in text
@@ -114,51 +114,41 @@ def test_the_page_lists_every_run(run, profile, tmp_path, monkeypatch):
     assert "**stale**: other code in training.networks" in (tmp_path / "provenance.md").read_text()
 
 
-def test_the_plan_counts(tiny_suite_dir, tmp_path, profile):
-    values = (ROOT / "configs" / "tiny.yaml").read_text()
+def test_the_plan_counts(tiny_suite_dir, tmp_path):
+    text = (ROOT / "configs" / "tiny.yaml").read_text()
+    text = text.replace("name: tiny", "name: no-such-study")
     path = tmp_path / "mine.yaml"
-    text = values.replace("name: tiny", "name: no-such-study").replace(
-        "data_dir: null", f"data_dir: {tiny_suite_dir}"
-    )
-    path.write_text(text)
-    done = subprocess.run(
-        [sys.executable, "workflow/plan.py", str(path)], cwd=ROOT, capture_output=True, text=True
-    )
+    path.write_text(text.replace("data_dir: null", f"data_dir: {tiny_suite_dir}"))
+
+    def plan(profile):
+        command = [sys.executable, "workflow/status.py", str(profile)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    done = plan(path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "8 runs: 8 not begun"
+    assert done.stdout.splitlines()[-1] == "8 runs: 8 not started"
     assert not (ROOT / "runs" / "no-such-study").exists()
-    done = subprocess.run(
-        [sys.executable, "workflow/plan.py", "no_such"], cwd=ROOT, capture_output=True, text=True
-    )
+    done = plan("no_such")
     assert done.returncode == 2
     assert done.stderr.startswith("error: configs/no_such.yaml")
 
 
-CHAOS = {
-    "kills": 3, "seconds": 600, "starts": 2, "seconds_in_peace": 300, "runs": 21, "runs_lost": 0,
-    "runs_equal": 21, "runs_trained_twice": 0, "chapters": 5, "chapters_equal": 5,
-    "corrupt_files": 0, "left_over_files": 0,
-    "rows": [{"who": "kernel", "work": "training", "kills": 2},
-             {"who": "snakemake", "work": "workflow", "kills": 1}],
-    "steps": [{"what": "download", "kills": 5, "files": 1, "equal": False}],
-}  # fmt: skip
-CLUSTER = {
-    "slurm": "slurm-wlm 1", "runs": 21, "done": 20, "jobs": 12, "runs_a_job": 2, "equal": 19,
-    "jobs_by_node": {"node1": 9, "node2": 3}, "job_states": {"COMPLETED": 12}, "seconds": 300,
-    "drained_after_s": 100, "begun_on_drained": 0,
-}  # fmt: skip
-
-
 def test_the_tables_of_survival(tmp_path):
-    made = {"provenance": provenance()}
-    write_json(tmp_path / "chaos.json", CHAOS | made)
-    write_json(tmp_path / "cluster.json", CLUSTER | made)
-    rows = [{"reader": "YAML", "inputs": 7, "refused": 5}]
-    write_json(tmp_path / "fuzz.json", {"inputs": 7, "utc": "2026-01-01T00", "rows": rows})
-    tables.write_benchmarks(tmp_path, tmp_path, tmp_path)
+    """Those of the repository, and the numbers of one of each kind of row in them."""
+    stored = ROOT / "results" / "benchmarks"
+    tables.write_benchmarks(tmp_path, tmp_path, stored)
+    chaos, cluster, fuzz = (
+        json.loads((stored / f"{name}.json").read_text()) for name in ("chaos", "cluster", "fuzz")
+    )
     text = (tmp_path / "chaos.md").read_text()
-    assert "| killed at | kernel | snakemake |" in text
-    assert "| training | 2 |  |" in text
-    assert "| download | 5 | 1 | NO |" in text
-    assert "| runs done | 20 of 21 |" in (tmp_path / "cluster.md").read_text()
-    assert "| YAML | 7 | 5 |" in (tmp_path / "fuzz.md").read_text()
+    assert f"| runs lost | {chaos['runs_lost']} of {chaos['runs']} |" in text
+    step = chaos["steps"][0]
+    assert f"| {step['what']} | {step['kills']} | {step['files']} |" in text
+    row = chaos["rows"][0]
+    (line,) = [line for line in text.splitlines() if line.startswith(f"| {row['work']} |")]
+    assert f" {row['kills']} |" in line
+    text = (tmp_path / "cluster.md").read_text()
+    assert f"| runs done | {cluster['done']} of {cluster['runs']} |" in text
+    row = fuzz["rows"][0]
+    row = f"| {row['reader']} | {row['inputs']} | {row['refused']} |"
+    assert row in (tmp_path / "fuzz.md").read_text()

@@ -1,0 +1,192 @@
+"""The layout of the package: sub-packages, size, imports, public names; names in documents."""
+
+import ast
+import importlib
+import io
+import json
+import pkgutil
+import re
+import subprocess
+import sys
+import tokenize
+from pathlib import Path
+
+import pytest
+
+import cosmolib
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "cosmolib"
+FILES = sorted(PACKAGE.rglob("*.py"))
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "book").glob("*.md"))]
+DOCUMENTS += [ROOT / "benchmarks" / "README.md", ROOT / "results" / "README.md"]
+MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in FILES}
+
+# In the order of import: each may import from those before it.
+SUB_PACKAGES = (
+    "study", "data", "cuts", "training", "tuning", "interpretation", "results", "validation",
+    "plots",
+)  # fmt: skip
+UPWARD = {"study.identity", "study.profile", "study.run"}  # they check names of suites and cuts
+MOST_CODE = 8450  # lines of code of the whole package; lower it when the package gets smaller
+MOST_TEXT = 400  # lines of text of one module
+# Modules that are still longer. Remove an entry once its module is short enough.
+TOO_LONG = {
+    "data.cmd_format", "data.suites", "interpretation.attribution", "interpretation.experiments",
+    "plots.results", "results.claims", "results.table", "training.fit", "training.networks",
+    "training.run", "validation.known_posterior",
+}  # fmt: skip
+PUBLIC = [
+    "Cut", "PARAMETERS", "apply_cut", "attribute", "build_network", "load_profile",
+    "load_published_weights", "moment_loss", "open_suite", "split_simulations",
+]  # fmt: skip
+
+
+def lines_of_code(text):
+    """Count the lines of a module that are neither blank, nor comment, nor docstring."""
+    blank = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
+             tokenize.ENDMARKER)  # fmt: skip
+    lines = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in blank:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(text)):
+        documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        if isinstance(node, documented) and ast.get_docstring(node) is not None:
+            lines -= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    return len(lines)
+
+
+def imports(path):
+    """Return the modules of the package that a file imports, in functions and for types as well."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found & set(MODULES)
+
+
+def circular(edges):
+    """Return the nodes of a graph from which a path leads back to them."""
+    reached = {name: set(targets) for name, targets in edges.items()}
+    for middle in edges:
+        for targets in reached.values():
+            if middle in targets:
+                targets |= reached[middle]
+    return sorted(name for name, targets in reached.items() if name in targets)
+
+
+def test_one_sub_package_per_step_and_little_else():
+    folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    assert folders == set(SUB_PACKAGES)
+    top = {path.stem for path in PACKAGE.glob("*.py")}
+    assert {"__init__", "cli"} <= top
+    assert len(top) <= 3, top
+
+
+def test_the_package_is_thin():
+    assert lines_of_code('"""Doc."""\n\n# comment\nx = """a\nb"""\n') == 2
+    code = {name: lines_of_code(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+    assert sum(code.values()) <= MOST_CODE, sum(code.values())
+
+
+def test_no_module_is_too_long():
+    text = {
+        name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in MODULES.items()
+    }
+    long = {name.removeprefix("cosmolib.") for name, lines in text.items() if lines > MOST_TEXT}
+    assert long - TOO_LONG == set(), "split or shorten"
+    assert TOO_LONG - long == set(), "short enough by now: remove from TOO_LONG"
+
+
+def test_no_import_circle():
+    assert circular({"a": {"b"}, "b": {"c"}, "c": {"d"}, "d": {"b"}, "e": set()}) == ["b", "c", "d"]
+    edges = {name: imports(path) for name, path in MODULES.items()}
+    assert sum(map(len, edges.values())) > 100
+    assert circular(edges) == []
+
+
+def test_imports_follow_the_order_of_the_sub_packages():
+    upward = set()
+    for name, path in MODULES.items():
+        parts = name.split(".")[1:]
+        if parts[0] in SUB_PACKAGES:
+            allowed = set(SUB_PACKAGES[: SUB_PACKAGES.index(parts[0]) + 1])
+            if parts[0] in ("interpretation", "results"):  # side by side with tuning
+                allowed -= {"tuning", "interpretation"} - {parts[0]}
+            if not {one.split(".")[1] for one in imports(path)} <= allowed:
+                upward.add(".".join(parts))
+    assert upward == UPWARD
+
+
+@pytest.mark.parametrize(
+    ("module", "forbidden"),
+    [
+        ("cosmolib", "numpy torch"),
+        ("cosmolib.cli", "torch"),
+        ("cosmolib.training.fit", ""),
+        ("cosmolib.training.run", ""),
+        ("cosmolib.training.scores", ""),
+    ],
+)
+def test_imports_are_light(module, forbidden):
+    """Pylians, captum and optuna are loaded where they are used."""
+    code = f"import json, sys, {module}\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
+    forbidden = {"smoothing_library", "MAS_library", "captum", "optuna", *forbidden.split()}
+    assert forbidden.isdisjoint(json.loads(done.stdout))
+
+
+def test_public_names(tiny_suite_dir):
+    assert sorted(cosmolib.__all__) == PUBLIC
+    assert set(PUBLIC) <= set(dir(cosmolib))
+    for name in PUBLIC:
+        getattr(cosmolib, name)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = cosmolib.nothing
+
+
+def test_the_contracts(tiny_suite_dir):
+    """The calls that code outside the package relies on, from files to a loss."""
+    import torch
+
+    suite = cosmolib.open_suite("Lite", data_dir=tiny_suite_dir)
+    n = len(suite.params)
+    assert suite.maps.shape == (15 * n, 32, 32)
+    assert (suite.maps.dtype, suite.params.shape, suite.box_size) == ("float32", (n, 6), 25.0)
+    split = cosmolib.split_simulations(n, seed=1)
+    assert sorted([*split.train, *split.valid, *split.test]) == list(range(n))
+    cut = cosmolib.apply_cut(suite.maps[:15], "kmax:4", box_size=suite.box_size)
+    assert (cut.shape, cut.dtype) == ((15, 32, 32), suite.maps.dtype)
+    assert str(cosmolib.Cut.parse("kmax:4.0")) == "kmax:4"
+    network = cosmolib.build_network("lite", size=32, hidden=2, dropout=0.2)
+    mean, std = network(torch.zeros(3, 1, 32, 32))
+    assert mean.shape == std.shape == (3, len(cosmolib.PARAMETERS))
+    assert (std >= 0).all()
+    assert cosmolib.moment_loss(mean, std, torch.zeros(3, 6)).ndim == 0
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_documents_name_what_exists(path):
+    """Names of the package, scripts, targets of make and subcommands in the text."""
+    text = path.read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for name in re.findall(r"\bcosmolib(?:\.\w+)+", text):
+        try:
+            found = name in MODULES or pkgutil.resolve_name(name)
+        except (ImportError, AttributeError):
+            found = False
+        assert found, name
+    for module, names in re.findall(r"from (cosmolib[\w.]*) import ([\w, ]*\w)", text):
+        for name in names.split(", "):
+            assert hasattr(importlib.import_module(module), name), (module, name)
+    scripts = r"(?<![\w/])(?:workflow|benchmarks|tests|configs|lite|data/lite)/[\w/.]*\w"
+    for script in re.findall(scripts, text):
+        assert (ROOT / script).exists() or "mine" in script, script
+    for target in re.findall(r"`make ([a-z-]+)|^make ([a-z-]+)", text, flags=re.M):
+        assert re.search(rf"^{''.join(target)}:", makefile, flags=re.M), target
+    for command in re.findall(r"bin/cosmolib (\w+)|`cosmolib (\w+)", text):
+        assert "".join(command) in ("check", "download", "tune"), command

@@ -1,0 +1,18 @@
+"""The list of deliberate faults (benchmarks/mutations.py) fits the code that it changes."""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import mutations  # noqa: E402
+
+
+def test_each_fault_can_be_put_in_and_has_tests():
+    assert len(mutations.FAULTS) == 40
+    for fault in mutations.FAULTS:
+        text = fault.path.read_text(encoding="utf-8")  # raises if it does not occur exactly once
+        compile(text.replace(fault.old, fault.new), fault.path.name, "exec")
+        assert fault.new != fault.old
+        for name in fault.tests:
+            assert (ROOT / "tests" / f"test_{name}.py").is_file(), fault
