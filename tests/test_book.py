@@ -38,6 +38,7 @@ def glued(path):
     keys = re.findall(r"glue\(\s*f?[\"']([^\"']+)[\"']", code)
     keys += re.findall(r"[\"']([a-z][\w-]*)[\"']\s*:", code)  # {"key": value} that a loop glues
     keys += re.findall(r"f[\"']([\w{}\[\]().-]+)[\"']\s*:", code)
+    keys += re.findall(r"numbers\[\"(\w+)\"\]", code)
     for module in ROOT.glob("cosmolib/*/summar*.py"):  # functions that return the glued numbers
         if f"{module.parent.name} import" in code and module.stem in code:
             keys += re.findall(r"f?\"([a-z][\w{}-]*)\"", module.read_text(encoding="utf-8"))

@@ -17,7 +17,9 @@ NAMES = [
     "05_interpretation",
     "05b_sanity_checks",
     "06_results",
+    "06b_generalisation",
     "07_validation",
+    "07b_calibration",
 ]
 KEPT = ("tags", "mystnb")  # the cell metadata that workflow and book read
 

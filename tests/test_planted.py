@@ -6,8 +6,9 @@ import pytest
 from cosmolib.cuts.apply import apply_cut
 from cosmolib.cuts.noise import REFERENCE_DENSITY
 from cosmolib.validation.injected_signals import (
+    HIDING,
     PLACES,
-    place,
+    SPARING,
     planted_maps,
     planted_pixels,
     planted_share,
@@ -28,10 +29,10 @@ def maps():
 @pytest.mark.parametrize("name", PLACES)
 def test_cuts_hide_and_spare_the_place_exactly(maps, name):
     low, middle, high = maps[name]
-    for cut in place(name).hiding:
+    for cut in HIDING[name]:
         for other in (middle, high):
             np.testing.assert_allclose(apply_cut(low, cut), apply_cut(other, cut), rtol=2e-6)
-    for cut in place(name).sparing:
+    for cut in SPARING[name]:
         kept, left = apply_cut(high, cut) - apply_cut(low, cut), high - low
         if name == "mean":  # all of it in the mean, whatever else the cut takes
             kept, left = kept.mean((1, 2)), left.mean((1, 2))

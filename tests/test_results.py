@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cosmolib.results import baseline
+from cosmolib.results import baseline, claims, controls, generalisation, sets, summary
 from cosmolib.results import table as results_table
 from cosmolib.study import io
 from cosmolib.study import run as study_run
@@ -59,11 +59,13 @@ def study(profile, tmp_path, monkeypatch):
         )
 
     monkeypatch.setattr(baseline, "summary_baseline", ridge)
-    monkeypatch.setattr(results_table, "study_suite", suite)
+    for module in (results_table, sets):
+        monkeypatch.setattr(module, "study_suite", suite)
     monkeypatch.setattr(
-        results_table, "cross_evaluate", lambda run, other, scaling: predictions(0.15, run.seed)
+        generalisation, "cross_evaluate", lambda run, other, scaling: predictions(0.15, run.seed)
     )
-    monkeypatch.setattr(results_table, "suites_at_hand", lambda *_: [])
+    for module in (generalisation, sets):
+        monkeypatch.setattr(module, "suites_at_hand", lambda *_: [])
     return SimpleNamespace(folder=tmp_path, calls=calls)
 
 
@@ -190,8 +192,34 @@ def test_another_json_is_no_results_table(tmp_path):
         results_table.read_table(tmp_path / "x.json")
 
 
-def test_estimates_as_text():
-    entry = {"r2": 0.5, "r2_low": None, "r2_high": None}
-    assert scores.as_text(scores.from_metrics(entry, "r2")) == "0.50"
-    assert scores.as_text({"value": None, "low": None, "high": None}) == "not defined"
-    assert scores.as_text({"value": 1, "low": 0.5, "high": 1.5}, 1) == "1.0 [0.5, 1.5]"
+def test_the_numbers_of_the_prose(profile, study):
+    table = results_table.results_table(profile, study.folder)
+    verdicts, survivors = claims.judge(table), controls.judge(table)
+    numbers = summary.results_numbers(table, verdicts, survivors)
+    uncut = row(table, "Lite", "none")
+    assert numbers["r2_om_uncut"] == scores.as_text(uncut["r2"]["Omega_m"])
+    assert numbers["r2_s8_gain"] == scores.as_text(uncut["gain"]["sigma_8"])
+    assert numbers["kmax_shown"] == "4 h/Mpc"
+    assert numbers["underdense_cut"] == "above:delta=0:clamp"
+    (moved,) = [
+        x for x in table["cross"] if (x["trained"], x["scaling"]) == ("Nbody_Lite", "trained")
+        and x["tested"] == "Lite"
+    ]  # fmt: skip
+    assert numbers["bias_om_transfer"] == scores.as_text(moved["bias"]["Omega_m"], 3)
+    assert numbers["n_runs"] == 14
+    assert numbers["claim_1_verdict"] == verdicts[0]["verdict"] == "supported"
+    for key in ("r2_s8_nomean", "cv_bias_om", "slope_s8", "noise_highest", "overdense_cut"):
+        assert numbers[key] == "not in this profile"
+    assert "better than summary statistics on both" in numbers["against_summary"]
+
+
+def test_a_table_of_estimates():
+    entry = {"Omega_m": {"value": 0.5, "low": 0.4, "high": 0.6}}
+    found = summary.estimates_table(
+        [{"cut": "none", "r2": entry, "bias": {}}], {"case": "cut"},
+        {"R2": "r2", "bias": ("bias", 3)}, ["Omega_m"],
+    )  # fmt: skip
+    assert found.index.tolist() == ["none"]
+    assert found.iloc[0].to_dict() == {
+        "R2, Omega_m": "0.50 [0.40, 0.60]", "bias, Omega_m": "not in this profile"
+    }  # fmt: skip

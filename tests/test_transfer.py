@@ -9,8 +9,9 @@ from test_suites import camels_1p
 
 from cosmolib.data.suites import open_suite, split_simulations
 from cosmolib.data.tables import FIDUCIAL, camels_columns, other_parameters
-from cosmolib.results import table as results_table
-from cosmolib.results.generalisation import cross_evaluate, describe, fiducial_rows, responses
+from cosmolib.results.generalisation import cross_evaluate, cross_table, suites_to_test
+from cosmolib.results.sets import responses, sets_table
+from cosmolib.results.table import results_table
 from cosmolib.study.profile import load_profile
 from cosmolib.study.run import Run
 from cosmolib.training.dataset import study_split, study_suite
@@ -68,10 +69,20 @@ def run(profile, tmp_path_factory):
     return run
 
 
+@pytest.fixture(scope="module")
+def predicted(run, folder):
+    """Predictions on a suite of the folder, by name."""
+
+    def predicted(name, sim_set="LH", **options):
+        return cross_evaluate(run, open_suite(name, folder, "Mtot", sim_set), **options)
+
+    return predicted
+
+
 # ------------------------------------------------------------------------------------------ suites
-def test_a_network_speaks_in_its_own_units(run):
+def test_predictions_are_in_the_units_of_the_training(run, predicted):
     """The same maps under Astrid's name: A_AGN2 has another range there, the answer is the same."""
-    own, other = cross_evaluate(run, "IllustrisTNG"), cross_evaluate(run, "Astrid")
+    own, other = predicted("IllustrisTNG"), predicted("Astrid")
     np.testing.assert_array_equal(own["mean"], other["mean"])
     np.testing.assert_array_equal(own["std"], other["std"])
     np.testing.assert_allclose(own["mean"], read_predictions(run.path("predictions.npz"))["mean"])
@@ -90,8 +101,8 @@ def test_the_scaling_can_be_that_of_the_tested_suite(run, folder, profile):
         cross_evaluate(run, suite, scaling="mine")
 
 
-def test_a_suite_of_another_size_has_a_split_of_its_own(run):
-    found = cross_evaluate(run, "SIMBA")
+def test_a_suite_of_another_size_has_a_split_of_its_own(predicted):
+    found = predicted("SIMBA")
     assert len(found["map"]) == 15
     assert found["simulation"].max() < 10
 
@@ -131,25 +142,20 @@ def test_random_fills_are_those_of_the_tested_suite(profile, folder, tmp_path):
     assert load_run(run)[2]["value_range"] is not None
 
 
-def test_maps_of_another_grid(run, tmp_path):
-    write_suite_files(
-        tmp_path, "SIMBA", np.full((45, 16, 16), 4e11, np.float32), [FIDUCIAL_ROW] * 3
-    )
-    suite = open_suite("SIMBA", data_dir=tmp_path)
+def test_maps_of_another_grid_or_box(run, folder, tmp_path):
+    coarse = np.full((45, 16, 16), 4e11, np.float32)
+    write_suite_files(tmp_path, "SIMBA", coarse, [FIDUCIAL_ROW] * 3)
     with pytest.raises(ValueError, match=rf"found 16\^2 maps, expected {TINY_GRID}\^2"):
-        cross_evaluate(run, suite)
-
-
-def test_maps_of_another_box(run, folder):
+        cross_evaluate(run, open_suite("SIMBA", data_dir=tmp_path))
     suite = replace(open_suite("SIMBA", data_dir=folder), box_size=50.0)
     with pytest.raises(ValueError, match="found boxes of 50 Mpc/h, expected 25 as in the maps"):
         cross_evaluate(run, suite)
 
 
 # -------------------------------------------------------------------------------------------- sets
-def test_all_of_another_set_is_test_data(run):
-    assert len(cross_evaluate(run, "IllustrisTNG")["map"]) == 30  # of 24 simulations, two
-    found = cross_evaluate(run, "IllustrisTNG", sim_set="CV")
+def test_all_of_another_set_is_test_data(predicted):
+    assert len(predicted("IllustrisTNG")["map"]) == 30  # of 24 simulations, two
+    found = predicted("IllustrisTNG", "CV")
     np.testing.assert_array_equal(found["map"], np.arange(90))
     np.testing.assert_allclose(found["truth"], [[0.3, 0.8, 1.0]] * 90)
 
@@ -169,20 +175,21 @@ def test_curves_are_found_from_the_table(folder, tmp_path, more):
         others = np.tile(camels_columns()["FiducialVal"].to_numpy()[6:], (8, 1))
         others[3, 1] = 0.7
         suite = replace(suite, others=others)
-    curves = {curve.varied: curve for curve in responses(suite, one_p_predictions(suite))}
+    curves = {row["varied"]: row for row in responses(suite, one_p_predictions(suite))}
     assert list(curves) == ["Omega_m", "sigma_8", "A_SN1"]
     expected = [0.1, 0.3, 0.4] if more else [0.1, 0.2, 0.3, 0.4]
-    np.testing.assert_allclose(curves["Omega_m"].values, expected)
-    np.testing.assert_allclose(curves["sigma_8"].values, [0.6, 0.8, 1.0])
-    np.testing.assert_allclose(curves["A_SN1"].values, [1.0, 4.0])
-    assert fiducial_rows(suite).tolist() == [2, 6]
-    # What the 15 places share between simulations does not widen the slope.
-    slope = curves["Omega_m"].slope()
-    np.testing.assert_allclose(slope, [[0.5] * 3, [0] * 3], atol=1e-12)
-    assert (curves["Omega_m"].error > 0.01).all()
-    assert curves["Omega_m"].mean.shape == (len(expected), 2)
-    np.testing.assert_allclose(curves["Omega_m"].shift(), [[0.15] * 3, [0] * 3], atol=1e-12)
-    np.testing.assert_allclose(curves["A_SN1"].shift(), [[0] * 3, [0] * 3], atol=1e-12)
+    np.testing.assert_allclose(curves["Omega_m"]["values"], expected)
+    np.testing.assert_allclose(curves["sigma_8"]["values"], [0.6, 0.8, 1.0])
+    np.testing.assert_allclose(curves["A_SN1"]["values"], [1.0, 4.0])
+    assert np.shape(curves["Omega_m"]["mean"]) == (len(expected), 2)
+    assert (np.array(curves["Omega_m"]["error"]) > 0.01).all()
+    # The scatter that the 15 places share between simulations does not widen slope and shift.
+    for varied, key, values in (
+        ("Omega_m", "slope", (0.5, 0)), ("Omega_m", "shift", (0.15, 0)), ("A_SN1", "shift", (0, 0))
+    ):  # fmt: skip
+        for name, value in zip(NAMES, values, strict=True):
+            found = list(curves[varied][key][name].values())
+            np.testing.assert_allclose(found, [value] * 3, atol=1e-12)
 
 
 def test_a_single_point_is_no_curve(folder):
@@ -195,16 +202,9 @@ def test_a_slope_has_an_error(folder):
     suite = open_suite("IllustrisTNG", data_dir=folder, sim_set="1P")
     found = one_p_predictions(suite)
     found["mean"] = found["mean"] + np.random.default_rng(1).normal(0, 0.05, found["mean"].shape)
-    value, low, high = responses(suite, found)[0].slope()[0]
-    assert low < 0.5 < high
-    assert 0.02 < high - low < 1
-
-
-def test_rows_are_described_by_what_is_not_fiducial():
-    assert describe(FIDUCIAL_ROW) == "fiducial"
-    assert describe(varied(3, 100)) == "A_AGN1 = 100"
-    assert describe([0.3, 0.8, 0, 0, 0, 0]) == "no feedback"
-    assert describe([0.4, 0.8, 1, 1, 1, 0.5]) == "Omega_m = 0.4, A_AGN2 = 0.5"
+    slope = responses(suite, found)[0]["slope"]["Omega_m"]
+    assert slope["low"] < 0.5 < slope["high"]
+    assert 0.02 < slope["high"] - slope["low"] < 1
 
 
 # ------------------------------------------------------------------------------------------- table
@@ -217,10 +217,11 @@ def test_what_does_not_compare_is_left_out_and_said_so(run, profile, folder, tmp
     write_suite_files(tmp_path, "Astrid", coarse, [FIDUCIAL_ROW] * 3)[1].unlink()
     write_suite_files(tmp_path, "IllustrisTNG", coarse, [FIDUCIAL_ROW] * 3, sim_set="CV")
     here = profile.replace(data_dir=str(tmp_path))
-    lines = []
     studied = {"IllustrisTNG": study_suite("IllustrisTNG", here)}
-    assert list(results_table.suites_to_test(studied, here, lines.append)) == ["IllustrisTNG"]
-    sets = results_table.sets_table({"IllustrisTNG": [run]}, here, lines.append)
+    suites, lines = suites_to_test(studied, here)
+    assert list(suites) == ["IllustrisTNG"]
+    sets, more = sets_table({"IllustrisTNG": [run]}, here)
+    lines += more
     assert sets["CV"] == []
     assert len(sets["EX"]) == 4
     reasons = dict(line.split(": left out: ") for line in lines)
@@ -242,8 +243,8 @@ def test_a_1p_set_of_camels_gives_curves_of_the_six_and_says_what_it_leaves_out(
     _, maps = lognormal_maps(six, seed=5)
     np.savetxt(write_suite_files(tmp_path, "IllustrisTNG", maps, six, sim_set="1P")[1], rows)
     here = profile.replace(data_dir=str(tmp_path))
-    lines = []
-    curves = results_table.sets_table({"IllustrisTNG": [run]}, here, lines.append)["1P"]
+    table, lines = sets_table({"IllustrisTNG": [run]}, here)
+    curves = table["1P"]
     assert [curve["varied"] for curve in curves] == list(FIDUCIAL)
     assert curves[2]["values"] == pytest.approx([0.25, 0.625, 1, 2.5, 4])
     found = cross_evaluate(run, open_suite("IllustrisTNG", tmp_path, sim_set="1P"))
@@ -258,9 +259,8 @@ def test_a_1p_set_of_camels_gives_curves_of_the_six_and_says_what_it_leaves_out(
 
 
 def test_the_set_that_was_trained_on_is_no_other_set(run, profile):
-    uncut, lines = {"IllustrisTNG": [run]}, []
-    assert results_table.sets_table(uncut, profile)["CV"] != []
-    assert results_table.sets_table(uncut, profile.replace(sim_set="CV"), lines.append)["CV"] == []
+    table, lines = sets_table({"IllustrisTNG": [run]}, profile.replace(sim_set="CV"))
+    assert table["CV"] == []
     assert lines[0] == "IllustrisTNG, set CV: left out: the networks were trained on it"
 
 
@@ -274,7 +274,7 @@ def test_networks_tested_on_other_simulations_are_not_paired(run, profile, tiny_
     tested = {"IllustrisTNG": study_suite("IllustrisTNG", profile)}
     tested["Nbody_IllustrisTNG"] = study_suite("Nbody_IllustrisTNG", other)
     uncut = {"IllustrisTNG": [run], "Nbody_IllustrisTNG": [twin]}
-    table = results_table.transfer_matrix(uncut, tested, profile)
+    table = cross_table(uncut, tested, profile)
     assert len(table) == 6
     for entry in table:
         own = entry["trained"] == entry["tested"]
@@ -283,9 +283,9 @@ def test_networks_tested_on_other_simulations_are_not_paired(run, profile, tiny_
         assert entry["n_test_simulations"] <= len(np.unique(home["simulation"]))
 
 
-def test_the_table_shows_every_suite_and_set_at_hand(run, profile):
+def test_the_table_shows_every_suite_and_set_at_hand(run, profile, predicted):
     """Also suites that no network was trained on."""
-    table = results_table.results_table(profile, run.root)
+    table = results_table(profile, run.root)
     pairs = [(x["trained"], x["tested"], x["scaling"]) for x in table["cross"]]
     assert sorted(pairs) == [
         ("IllustrisTNG", "Astrid", "tested"),
@@ -296,13 +296,12 @@ def test_the_table_shows_every_suite_and_set_at_hand(run, profile):
     ]
     for entry in table["cross"]:
         assert (entry["difference"] == {}) == (entry["tested"] != "IllustrisTNG")
-        suite = open_suite(entry["tested"], data_dir=profile.data_dir)
-        found = cross_evaluate(run, suite, scaling=entry["scaling"])
+        found = predicted(entry["tested"], scaling=entry["scaling"])
         offset = (found["mean"] - found["truth"])[:, 0]
         assert entry["bias"]["Omega_m"]["value"] == pytest.approx(offset.mean())
     (cv,) = table["sets"]["CV"]
     assert cv["n_simulations"] == len(cv["mean"]) == 6
-    found = cross_evaluate(run, "IllustrisTNG", sim_set="CV")
+    found = predicted("IllustrisTNG", "CV")
     assert cv["map_scatter"]["Omega_m"]["value"] == pytest.approx(found["mean"][:, 0].std())
     by_box = found["mean"][:, 0].reshape(6, 15).mean(1)
     assert cv["simulation_scatter"]["Omega_m"]["value"] == pytest.approx(by_box.std())
@@ -311,6 +310,6 @@ def test_the_table_shows_every_suite_and_set_at_hand(run, profile):
     assert left_out.startswith("IllustrisTNG, set 1P: left out: curves of A_AGN1, A_SN2, A_AGN2:")
     what = [x["what"] for x in table["sets"]["EX"]]
     assert what == ["fiducial", "A_AGN1 = 100", "A_SN1 = 100", "no feedback"]
-    found = cross_evaluate(run, "IllustrisTNG", sim_set="EX")
+    found = predicted("IllustrisTNG", "EX")
     pull = (found["mean"] - found["truth"])[15:30, 1].mean() / found["std"][15:30, 1].mean()
     assert table["sets"]["EX"][1]["pull"]["sigma_8"]["value"] == pytest.approx(pull)

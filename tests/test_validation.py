@@ -10,7 +10,7 @@ from cosmolib.cuts import apply as cuts_apply
 from cosmolib.study.profile import load_profile
 from cosmolib.training.dataset import normalise
 from cosmolib.training.scores import r2
-from cosmolib.validation import known_posterior, mocks
+from cosmolib.validation import known_posterior, mocks, summary
 
 NAMES = np.array(["Omega_m", "sigma_8"])
 
@@ -190,31 +190,31 @@ def test_wrong_error_bars_are_caught(sound, scale):
     assert sum("predicted over exact sigma" in fault for fault in found) == 2
 
 
-def test_a_killed_training_goes_on(profile, tmp_path, monkeypatch):
+def test_an_interrupted_training_resumes_and_its_weights_are_kept(profile, tmp_path, monkeypatch):
     known = mocks.known_answer(60, n_test=30, grid=16)
     short = profile.replace(known_answer_epochs=3)
     whole = known_posterior.known_answer_test(known, short)
-    fit = known_posterior.fit
+    fit, epochs = known_posterior.fit, []
 
-    def killed(*args, **options):
-        def stop(row):
-            if row["epoch"] == 2:
+    def counted(*args, **options):
+        def count(row):
+            epochs.append(row["epoch"])
+            if epochs == [1, 2]:
                 raise KeyboardInterrupt
 
-        return fit(*args, **options, epoch_callback=stop)
+        return fit(*args, **options, epoch_callback=count)
 
-    monkeypatch.setattr(known_posterior, "fit", killed)
+    monkeypatch.setattr(known_posterior, "fit", counted)
     with pytest.raises(KeyboardInterrupt):
         known_posterior.known_answer_test(known, short, folder=tmp_path)
-    epochs = []
-    monkeypatch.setattr(
-        known_posterior,
-        "fit",
-        lambda *a, **o: fit(*a, **o, epoch_callback=lambda r: epochs.append(r)),
-    )
     resumed = known_posterior.known_answer_test(known, short, folder=tmp_path)
-    assert [row["epoch"] for row in epochs] == [3]
     np.testing.assert_array_equal(resumed["mean"], whole["mean"])
+    network, data = known_posterior.train_known(known, short, folder=tmp_path)
+    found = known_posterior.predict_test(network, data)
+    np.testing.assert_array_equal(found["mean"], whole["mean"])
+    assert epochs == [1, 2, 3]
+    known_posterior.train_known(known, short, seed=2, folder=tmp_path)
+    assert epochs == [1, 2, 3, 1, 2, 3]  # weights of another seed are not used
 
 
 def test_a_planted_number_is_found_where_it_is(profile):
@@ -233,3 +233,41 @@ def test_a_planted_number_is_found_where_it_is(profile):
     assert all(abs(r2["sigma_8"]["value"]) < 0.15 for r2 in r2_of.values())
     assert set(found["share"]) == {"saliency", "integrated_gradients", "gradient_shap"}
     assert 0.5 < found["chance"] < 1
+    numbers = summary.injected_numbers({"below": found})
+    assert numbers["validation_hidden_high"] == r2_of["hidden"]["Omega_m"]["value"]
+    assert numbers["validation_spared_low"] > 0.7
+
+
+def test_the_numbers_of_the_prose():
+    def row(cut, missed, median):
+        estimate = {"value": missed, "low": missed - 0.01, "high": missed + 0.01}
+        sigma = {"median": median, "low": 0.9, "high": 1.1, "within": 0.8}
+        return {
+            "cut": cut, "ceiling": True, "faults": ["sigma_8: x"] if missed > 0.1 else [],
+            "missed": {"Omega_m": estimate, "sigma_8": {**estimate, "value": missed / 2}},
+            "sigma": dict.fromkeys(NAMES, sigma),
+        }  # fmt: skip
+
+    gaussian = [row("none", 0.02, 1.1), row("kmax:2", 0.2, 0.95)]
+    unknown = {"cut": "kmax:4", "ceiling": None}
+    numbers = summary.mocks_numbers(gaussian, [row("none", 0.01, 1.0), unknown], None)
+    assert numbers["validation_missed_Gaussian"] == "0.200 [0.190, 0.210]"
+    assert (numbers["validation_worst_parameter"], numbers["validation_worst_cut"]) == (
+        "Omega m", "kmax:2",
+    )  # fmt: skip
+    assert (numbers["validation_sigma_low"], numbers["validation_sigma_high"]) == (0.95, 1.1)
+    assert numbers["validation_faults"] == 1
+    stored = {"n_train": 9, "rows": gaussian}
+    numbers = summary.mocks_numbers(gaussian, gaussian, stored)
+    assert "misses 0.200 at most, with 1 faults in 2 cuts" in numbers["validation_stored"]
+
+
+@pytest.mark.parametrize(
+    ("low", "word"), [(-0.1, "no leak"), (0.1, "something leaks"), (None, "cannot be given")]
+)
+def test_leaks_are_told_from_the_interval(low, word):
+    score = {"Omega_m": {"value": 0.0, "low": low, "high": 0.2}}
+    calibrated = dict.fromkeys(("as predicted", "recalibrated"), {"chi2": {}, "coverage_68": {}})
+    numbers = summary.calibration_numbers(calibrated, {"Omega_m": 1.5}, score)
+    assert word in numbers["validation_leak"]
+    assert numbers["validation_factor_om"] == 1.5

@@ -1,7 +1,7 @@
-"""The ledger: the paper's six claims, what we measure for each, and the rule that decides.
+"""The paper's six claims, the measurement for each, and the rule that decides.
 
-A rule is written down before any number is seen and works on the results table of chapter 06 (see
-`judge` for its form) alone, so that anybody can judge another table by it. A claim is *supported*
+A rule is written before any number is seen and uses only the results table of chapter 06 (see
+`cosmolib.results.table`), so that anybody can judge another table by it. A claim is *supported*
 only if the whole 95 % interval of every deciding number lies on the claim's side of its threshold;
 otherwise it is *not supported*, and the reason says whether the numbers contradict it or leave it
 open. A claim that the data cannot address is *not testable* on them, with the reason. The
@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cosmolib.cuts.grammar import Cut
+from cosmolib.cuts.grammar import DENSITY_CUTS, Cut
 
 COSMOLOGY = ("Omega_m", "sigma_8")
 SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
@@ -36,45 +36,21 @@ class Claim:
     Attributes
     ----------
     key : str
-        Short name, used in file names and anchors.
+        Short name.
     statement : str
         The claim in one sentence.
-    source : str
     test : str
         The measured quantity and the rule that decides, in words.
     judge : callable
-        Takes a results table, returns a `Verdict`.
+        Takes a results table; returns the measurement (a phrase with the numbers), the verdict, the
+        interval of the deciding number (the one nearest to its threshold, or farthest beyond it)
+        and the reason. Raises `NotTestable` where the table cannot decide.
     """
 
     key: str
     statement: str
-    source: str
     test: str
-    judge: Callable[[dict], Verdict]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the measurement says of one claim.
-
-    Attributes
-    ----------
-    claim : Claim
-    measurement : str
-        Short phrase with the numbers, plain text.
-    interval : tuple of float or None
-        95 % interval of the deciding number, the one nearest to (or farthest beyond) its threshold.
-    verdict : str
-        "supported", "not supported" or "not testable on <data set>".
-    reason : str
-        One sentence.
-    """
-
-    claim: Claim
-    measurement: str
-    interval: tuple[float, float] | None
-    verdict: str
-    reason: str
+    judge: Callable[[dict], tuple[str, str, tuple[float, float], str]]
 
 
 class NotTestable(Exception):  # noqa: N818 (no error: a table may be silent)
@@ -130,29 +106,23 @@ def estimates_of(entry):
     return [entry[name] for name in COSMOLOGY]
 
 
+def cuts_of(results: dict, *, controls: bool = False) -> list[Cut]:
+    """Return the cuts that were run on the suite with feedback, with or without the controls."""
+    rows = [*results["rows"], *(results.get("control_rows", ()) if controls else ())]
+    suite = hydro_suite(results)
+    return list(dict.fromkeys(Cut.parse(row["cut"]) for row in rows if row["suite"] == suite))
+
+
 def extreme_cut(results: dict, kind: str, *, overdensity: bool | None = None) -> str | None:
-    """Most aggressive plain cut of one kind among the runs of the suite with feedback.
+    """Return the most aggressive plain cut of one kind on the suite with feedback, or None.
 
     The smallest threshold of "above" and "kmax", the largest of "below" and "kmin"; clamp and mean
-    fills and the linear field only, no controls.
-
-    Parameters
-    ----------
-    results : dict
-    kind : {"kmax", "kmin", "above", "below"}
-    overdensity : bool, optional
-        Only thresholds in overdensity (True) or in surface density (False).
-
-    Returns
-    -------
-    str or None
-        Canonical cut, None where there is none.
+    fills and the linear field only, no controls. `overdensity` restricts the thresholds to those in
+    overdensity (True) or in surface density (False).
     """
-    suite = hydro_suite(results)
-    cuts = [Cut.parse(row["cut"]) for row in results["rows"] if row["suite"] == suite]
     cuts = [
         cut
-        for cut in cuts
+        for cut in cuts_of(results)
         if cut.kind == kind
         and cut.is_plain
         and cut.fill in (None, "clamp", "mean")
@@ -167,7 +137,7 @@ def extreme_cut(results: dict, kind: str, *, overdensity: bool | None = None) ->
 # The rules
 # --------------------------------------------------------------------------------------------------
 def _decide(deciding, threshold, above, detail):
-    """Verdict, interval and reason from numbers that must all lie on one side of a threshold.
+    """Return verdict, interval and reason from numbers that must all lie on one side.
 
     Parameters
     ----------
@@ -175,32 +145,36 @@ def _decide(deciding, threshold, above, detail):
         {value, low, high, name} each.
     threshold : float
     above : bool
-        The claim says "above" the threshold, not "below".
+        The claim requires numbers above the threshold, not below.
     detail : str
-        What the number is, for the reason.
+        What the numbers are, for the reason.
     """
     margin = [(x["low"] - threshold) if above else (threshold - x["high"]) for x in deciding]
     worst = deciding[margin.index(min(margin))]
     interval = (worst["low"], worst["high"])
     side = "above" if above else "below"
-    limits = f"{worst['low']:.2f} to {worst['high']:.2f}"
     if min(margin) > 0:
         return SUPPORTED, interval, f"{detail} lies {side} {threshold:g} in every case (95 %)."
     contradicted = worst["high"] < threshold if above else worst["low"] > threshold
-    how = "contradicts" if contradicted else "leaves open"
     reason = (
-        f"{detail} should lie {side} {threshold:g}; for {worst['name']} it is {limits} (95 %), "
-        f"which {how} the claim."
+        f"{detail} should lie {side} {threshold:g}; for {worst['name']} it is {worst['low']:.2f} "
+        f"to {worst['high']:.2f} (95 %), which {'contradicts' if contradicted else 'leaves open'} "
+        "the claim."
     )
     return NOT_SUPPORTED, interval, reason
 
 
-def named(estimates, suffix=""):
+def _named(estimates, suffix=""):
     """Return the two parameters' estimates with their names, for sentences."""
     return [
-        {**estimate, "name": name + suffix}
+        estimate | {"name": name + suffix}
         for name, estimate in zip(COSMOLOGY, estimates, strict=True)
     ]
+
+
+def _losses(results, cut, suffix=""):
+    """Return the R2 lost by a cut, as named estimates."""
+    return _named([negative(x) for x in estimates_of(_row(results, cut)["difference"])], suffix)
 
 
 def _pair(estimates):
@@ -210,12 +184,12 @@ def _pair(estimates):
 
 def _infers(results):
     r2 = estimates_of(_row(results, "none")["r2"])
-    return f"R2 {_pair(r2)}", *_decide(named(r2), INFERRED_R2, True, "R2 per map")
+    return f"R2 {_pair(r2)}", *_decide(_named(r2), INFERRED_R2, True, "R2 per map")
 
 
 def _both_sides(results):
     cuts = []
-    for kind in ("above", "below"):
+    for kind in DENSITY_CUTS:
         zero = f"{kind}:delta=0:clamp"
         known = find_row(results, hydro_suite(results), zero) is not None
         cut = zero if known else extreme_cut(results, kind, overdensity=True)
@@ -224,21 +198,22 @@ def _both_sides(results):
         cuts.append(cut)
     under, over = (estimates_of(_row(results, cut)["r2"]) for cut in cuts)
     measurement = f"R2 {_pair(under)} without over-dense, {_pair(over)} without under-dense pixels"
-    deciding = named(under, f" with {cuts[0]}") + named(over, f" with {cuts[1]}")
+    deciding = _named(under, f" with {cuts[0]}") + _named(over, f" with {cuts[1]}")
     verdict, interval, reason = _decide(deciding, 0.0, True, "R2 with one side hidden")
     # A clamped map still shows where pixels were cut. Where that control was run, the part that
     # was left visible must tell more than the mask alone.
-    suite = hydro_suite(results)
     controls = [
         x
         for x in results.get("controls", [])
-        if x["kind"] == "mask" and x["cut"] in cuts and x["suite"] == suite
+        if x["kind"] == "mask" and x["cut"] in cuts and x["suite"] == hydro_suite(results)
     ]
     if verdict != SUPPORTED or not controls:
         untested = "" if controls else " The mask that a cut leaves was not controlled for."
         return measurement, verdict, interval, reason + untested
     gains = [
-        gain for x in controls for gain in named(estimates_of(x["difference"]), f" with {x['cut']}")
+        gain
+        for x in controls
+        for gain in _named(estimates_of(x["difference"]), f" with {x['cut']}")
     ]
     return measurement, *_decide(gains, 0.0, True, "The gain in R2 over the mask alone")
 
@@ -251,7 +226,7 @@ def _per_pixel_and_total(results):
         [
             item
             for baseline, entry in attribution["baselines"].items()
-            for item in named(estimates_of(entry[key]), f" with the baseline {baseline}")
+            for item in _named(estimates_of(entry[key]), f" with the baseline {baseline}")
         ]
         for key in ("over_to_under_per_pixel", "under_share")
     )
@@ -262,25 +237,20 @@ def _per_pixel_and_total(results):
         f"{100 * max(shares):.0f} % of all ({len(attribution['baselines'])} baselines)"
     )
     # Attribution depends on the baseline: the claim must hold for each.
-    detail = "Attribution per pixel, over-dense to under-dense,"
-    verdict, interval, reason = _decide(ratio, 1.0, True, detail)
-    if verdict == SUPPORTED:
-        detail = "The under-dense share of all attribution"
-        verdict, interval, reason = _decide(share, MUCH_SHARE, True, detail)
-    return measurement, verdict, interval, reason
+    found = _decide(ratio, 1.0, True, "Attribution per pixel, over-dense to under-dense,")
+    if found[0] == SUPPORTED:
+        found = _decide(share, MUCH_SHARE, True, "The under-dense share of all attribution")
+    return measurement, *found
 
 
 def _saturates(results):
-    suite = hydro_suite(results)
-    kmax = [row["cut"] for row in results["rows"] if row["suite"] == suite]
-    kmax = [Cut.parse(cut) for cut in kmax]
-    kmax = [c for c in kmax if c.kind == "kmax" and c.field == "linear" and c.is_plain]
+    kmax = [c for c in cuts_of(results) if c.kind == "kmax" and c.field == "linear" and c.is_plain]
     nyquist = math.pi * results["grid"] / results["box_size"]
     usable = [cut for cut in kmax if cut.values[0] <= nyquist]
     if not usable:
         raise NotTestable("the study has no kmax cut within the maps' range")
     nearest = min(usable, key=lambda cut: abs(cut.values[0] - SATURATION_K))
-    loss = [negative(x) for x in estimates_of(_row(results, str(nearest))["difference"])]
+    loss = _losses(results, str(nearest))
     measurement = f"R2 lost at k_max = {nearest.values[0]:g} h/Mpc: {_pair(loss)}"
     if nyquist < SATURATION_K:
         raise NotTestable(
@@ -290,7 +260,7 @@ def _saturates(results):
         )
     if not math.isclose(nearest.values[0], SATURATION_K, rel_tol=0.1):
         raise NotTestable(f"the study has no cut near {SATURATION_K:g} h/Mpc", measurement)
-    return measurement, *_decide(named(loss), LITTLE_LOSS, False, "The loss of R2")
+    return measurement, *_decide(loss, LITTLE_LOSS, False, "The loss of R2")
 
 
 def _consistent(results):
@@ -305,28 +275,22 @@ def _consistent(results):
     deciding, parts = [], []
     for x in cross:
         loss = [negative(y) for y in estimates_of(x["difference"])]
-        deciding += named(loss, f", {x['trained']} to {x['tested']}")
+        deciding += _named(loss, f", {x['trained']} to {x['tested']}")
         parts.append(f"{_pair(loss)} from {x['trained']} to {x['tested']}")
     measurement = "R2 lost in transfer: " + ", ".join(parts)
     return measurement, *_decide(deciding, LITTLE_LOSS, False, "The loss of R2 in transfer")
 
 
 def _minimal(results):
-    cuts = [extreme_cut(results, kind) for kind in ("kmax", "kmin")]
-    cuts += [
-        extreme_cut(results, kind, overdensity=relative)
-        for kind in ("above", "below")
-        for relative in (False, True)
-    ]
+    kinds = [("kmax", None), ("kmin", None)]
+    kinds += [(kind, relative) for kind in DENSITY_CUTS for relative in (False, True)]
+    cuts = [extreme_cut(results, kind, overdensity=relative) for kind, relative in kinds]
     cuts = [cut for cut in cuts if cut]
     if not any(Cut.parse(cut).is_density for cut in cuts):
         raise NotTestable("the study has no density cut")
     if not any(Cut.parse(cut).is_fourier for cut in cuts):
         raise NotTestable("the study has no Fourier cut")
-    deciding = []
-    for cut in cuts:
-        loss = [negative(x) for x in estimates_of(_row(results, cut)["difference"])]
-        deciding += named(loss, f" with {cut}")
+    deciding = [loss for cut in cuts for loss in _losses(results, cut, f" with {cut}")]
     worst = max(deciding, key=lambda x: x["value"])
     measurement = f"largest loss of R2 {worst['value']:.2f}, {worst['name']}"
     return measurement, *_decide(deciding, MINIMAL_LOSS, False, "The loss of R2")
@@ -337,19 +301,16 @@ def negative(estimate):
     return {"value": -estimate["value"], "low": -estimate["high"], "high": -estimate["low"]}
 
 
-SOURCE = "arXiv:2504.17839"
 CLAIMS = (
     Claim(
         "inference",
         "Networks infer Omega_m and sigma_8 while marginalising over feedback.",
-        SOURCE,
         f"R2 per test map, uncut, feedback varied: above {INFERRED_R2:g} for both.",
         _infers,
     ),
     Claim(
         "both-sides",
         "The information comes from over-dense and from under-dense regions.",
-        SOURCE,
         "R2 after retraining with either side of delta = 0 hidden: above 0 for both parameters, "
         "and above that of the mask alone where that control was run.",
         _both_sides,
@@ -357,7 +318,6 @@ CLAIMS = (
     Claim(
         "pixel-and-total",
         "Over-dense regions tell more per pixel, under-dense ones much in total.",
-        SOURCE,
         "Integrated Gradients: attribution per pixel, over-dense to under-dense, above 1 and "
         f"under-dense share of all attribution above {MUCH_SHARE:g}, with every baseline.",
         _per_pixel_and_total,
@@ -365,14 +325,12 @@ CLAIMS = (
     Claim(
         "saturation",
         "The information saturates by k_max of about 20 h/Mpc.",
-        SOURCE,
         f"R2 lost by a cut at k_max = {SATURATION_K:g} h/Mpc: below {LITTLE_LOSS:g} for both.",
         _saturates,
     ),
     Claim(
         "consistency",
         "Predictions are consistent between hydrodynamic and N-body simulations.",
-        SOURCE,
         "R2 lost when a network is tested on the other suite, against one trained there: "
         f"below {LITTLE_LOSS:g} in both directions and for both parameters.",
         _consistent,
@@ -380,7 +338,6 @@ CLAIMS = (
     Claim(
         "degradation",
         "Degradation is minimal even after aggressive Fourier or density cuts.",
-        SOURCE,
         "R2 lost by the most aggressive cut of each kind: "
         f"below {MINIMAL_LOSS:g} for every one and both parameters.",
         _minimal,
@@ -388,25 +345,21 @@ CLAIMS = (
 )
 
 
-def judge(results: dict) -> list[Verdict]:
+def judge(results: dict) -> list[dict]:
     """Judge the six claims by a results table.
 
     Parameters
     ----------
     results : dict
-        Keys ``dataset`` ("Lite" or "CMD"), ``suites`` (names), ``grid`` (pixels a side),
-        ``box_size`` [Mpc/h], ``n_test_simulations``, ``rows`` (dicts of ``suite``, ``cut``, ``r2``,
-        ``difference`` to the uncut one), ``cross`` (dicts of ``trained``, ``tested``, ``r2``,
-        ``difference`` to a network trained on the tested suite), ``controls`` (dicts of ``suite``,
-        ``kind``, ``cut``, ``control``, ``difference``) and ``attribution`` (dict, or None) with
-        ``baselines``: {name: dict of ``over_to_under_per_pixel`` and ``under_share``}. Every
-        quantity maps a parameter's name to
-        ``{value, low, high}``, 95 % limits by bootstrap over simulations.
+        See `cosmolib.results.table`; ``attribution`` is the table of chapter 05, or None, with
+        ``baselines``: {name: dict of ``over_to_under_per_pixel`` and ``under_share``}.
 
     Returns
     -------
-    list of Verdict
-        In the order of `CLAIMS`.
+    list of dict
+        In the order of `CLAIMS`: number, key, statement, test, measurement, interval (None where
+        nothing is decided), verdict ("supported", "not supported" or "not testable on <data set>")
+        and reason.
 
     Raises
     ------
@@ -417,38 +370,31 @@ def judge(results: dict) -> list[Verdict]:
     missing = [key for key in needed if key not in results]
     if missing:
         raise ValueError(f"results table: found no {', '.join(missing)}, expected {needed}")
-    return [_judge_one(claim, results) for claim in CLAIMS]
+    return [
+        {"number": number, "key": claim.key, "statement": claim.statement, "test": claim.test}
+        | _judge_one(claim, results)
+        for number, claim in enumerate(CLAIMS, 1)
+    ]
 
 
 def _judge_one(claim, results):
-    untestable = f"not testable on {results['dataset']}"
+    interval, verdict = None, f"not testable on {results['dataset']}"
     try:
-        measurement, verdict, interval, reason = claim.judge(results)
+        measurement, decided, limits, reason = claim.judge(results)
     except NotTestable as error:
-        reason = error.reason[0].upper() + error.reason[1:]
-        reason = reason if reason.endswith(".") else reason + "."
-        return Verdict(claim, error.measurement, None, untestable, reason)
-    if results["n_test_simulations"] < MIN_TEST_SIMULATIONS:
-        reason = (
-            f"{results['n_test_simulations']} test simulation(s) give no interval; at least "
-            f"{MIN_TEST_SIMULATIONS} are needed."
-        )
-        return Verdict(claim, measurement, None, untestable, reason)
-    return Verdict(claim, measurement, interval, verdict, reason)
-
-
-def as_table(verdicts: list[Verdict]) -> list[dict]:
-    """Verdicts as plain dicts, in order, for JSON and for the book's table."""
-    return [
-        {
-            "number": number,
-            "key": verdict.claim.key,
-            "statement": verdict.claim.statement,
-            "test": verdict.claim.test,
-            "measurement": verdict.measurement,
-            "interval": None if verdict.interval is None else list(verdict.interval),
-            "verdict": verdict.verdict,
-            "reason": verdict.reason,
-        }
-        for number, verdict in enumerate(verdicts, 1)
-    ]
+        measurement = error.measurement
+        reason = error.reason[0].upper() + error.reason[1:].removesuffix(".") + "."
+    else:
+        if results["n_test_simulations"] < MIN_TEST_SIMULATIONS:
+            reason = (
+                f"{results['n_test_simulations']} test simulation(s) give no interval; at least "
+                f"{MIN_TEST_SIMULATIONS} are needed."
+            )
+        else:
+            interval, verdict = list(limits), decided
+    return {
+        "measurement": measurement,
+        "interval": interval,
+        "verdict": verdict,
+        "reason": reason,
+    }

@@ -1,9 +1,9 @@
 """Controls: which part of each published conclusion survives them.
 
-A cut does more than it says. It shows which pixels were cut, a threshold in surface density follows
-Omega_m, a sharp filter makes negative pixels, the mean of a map stays, and the maps have no noise.
-Each control takes one of these away or lets it act alone, and asks a claim's question again. The
-rules and thresholds are those of `cosmolib.results.claims`, on the same results table.
+Besides hiding information, a cut shows which pixels were cut, a threshold in surface density
+follows Omega_m, a sharp filter makes negative pixels, the mean of a map stays, and the maps have no
+noise. Each control removes one of these effects, or isolates it, and asks a claim's question again.
+The thresholds are those of `cosmolib.results.claims`, on the same results table.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from cosmolib.results.claims import (
     MIN_TEST_SIMULATIONS,
     MINIMAL_LOSS,
     NotTestable,
+    cuts_of,
     estimates_of,
     extreme_cut,
     find_row,
@@ -27,13 +28,15 @@ from cosmolib.results.claims import (
 )
 
 SURVIVES, FAILS, OPEN, NOT_RUN = "survives", "does not survive", "left open", "not run"
+NO_MEAN = (("nomean", None),)
+UNDER, OVER = "above:delta=0:clamp", "below:delta=0:clamp"  # named for what stays visible
 
 
 def pairs(cuts) -> list[tuple[str, str, str]]:
     """Find the controls among some cuts: (kind, cut, control) for each pair of them.
 
     ======== ===================================================================================
-    mask     a density cut and the mask that it leaves, or its negative, which tells the same
+    mask     a density cut and the mask that it leaves, or its negative, which is equivalent
     shuffle  a density cut and as many pixels cut at random places
     fill     a density cut that clamps and the same with another fill
     field    a Fourier cut of the linear map and the same of its log (or delta)
@@ -45,7 +48,7 @@ def pairs(cuts) -> list[tuple[str, str, str]]:
     for text, cut in known.items():
         if not cut.is_plain:
             continue
-        wanted = [("nomean", replace(cut, before=(("nomean", None),)))]
+        wanted = [("nomean", replace(cut, before=NO_MEAN))]
         if cut.is_density:
             masks = [
                 replace(cut, kind=kind, fill=None, control="mask")
@@ -71,18 +74,25 @@ class Control:
         Key of a `cosmolib.results.claims.Claim`.
     question : str
         What is asked, with the rule that decides.
-    measure : callable
-        Takes a results table; returns [(what was measured, estimate by parameter), ...], where the
-        claim survives a number above (below) the threshold.
+    kind : str
+        What is measured: "r2"; "loss", of R2 against the uncut maps; "noise", the R2 of all levels
+        of white noise before a cut; "mask", "shuffle" or "field", R2 of a cut minus that of this
+        control of it; "scaling", the loss on the other suite, scaled by itself.
+    cuts : callable
+        Takes a results table; returns the cuts that are measured.
     threshold : float
-    above : bool
+        The claim survives a number above it; below it for losses and field controls.
+    reverse : bool
+        Control minus cut instead of cut minus control.
     """
 
     claim: str
     question: str
-    measure: Callable[[dict], list]
+    kind: str
+    cuts: Callable[[dict], list[str]]
     threshold: float
-    above: bool
+    above: bool = True
+    reverse: bool = False
 
 
 def judge(results: dict) -> list[dict]:
@@ -91,15 +101,15 @@ def judge(results: dict) -> list[dict]:
     Parameters
     ----------
     results : dict
-        As `cosmolib.results.claims.judge` takes it, with ``control_rows`` and ``controls``.
+        As for `cosmolib.results.claims.judge`, with ``control_rows`` and ``controls``.
 
     Returns
     -------
     list of dict
         claim (its key), question, measured (text), verdict: "survives" if every 95 % interval lies
         on the claim's side of the threshold, "does not survive" if one lies on the other, else
-        "left open"; "not run" where the study has no such case. For noise the verdict says up to
-        which level the claim survives.
+        "left open"; "not run" where the study has no such case. For noise the verdict is the
+        highest level up to which the claim survives at every level below.
     """
     return [
         {"claim": control.claim, "question": control.question, **_judge_one(control, results)}
@@ -109,7 +119,7 @@ def judge(results: dict) -> list[dict]:
 
 def _judge_one(control, results):
     try:
-        cases = control.measure(results)
+        cases = _measure(control, results)
         both = [estimates_of(entry) for _, entry in cases]
     except NotTestable as error:
         return {"measured": str(error), "verdict": NOT_RUN}
@@ -122,12 +132,12 @@ def _judge_one(control, results):
         f"{what}: {' and '.join(_text(x) for x in two)}"
         for (what, _), two in zip(cases, both, strict=True)
     )
-    if control.measure in (_noise_all, _noise_under, _noise_over):
+    if control.kind == "noise":
         held = next((i for i, v in enumerate(verdicts) if v != SURVIVES), len(verdicts))
         verdict = f"survives up to {cases[held - 1][0]}" if held else verdicts[0]
-        return {"measured": measured, "verdict": verdict}
-    order = [FAILS, OPEN, SURVIVES]  # the worst decides
-    return {"measured": measured, "verdict": min(verdicts, key=order.index)}
+    else:
+        verdict = min(verdicts, key=[FAILS, OPEN, SURVIVES].index)  # the worst decides
+    return {"measured": measured, "verdict": verdict}
 
 
 def _side(two, threshold, above):
@@ -145,199 +155,160 @@ def _text(estimate):
 # --------------------------------------------------------------------------------------------------
 # What is measured
 # --------------------------------------------------------------------------------------------------
-def _r2(results, cuts):
-    """R2 of the cases that were run, of the suite with feedback."""
-    rows = [(cut, find_row(results, hydro_suite(results), cut)) for cut in cuts]
-    return [(cut, row["r2"]) for cut, row in rows if row]
-
-
-def _loss(results, cuts):
-    rows = [(cut, find_row(results, hydro_suite(results), cut)) for cut in cuts]
-    return [(cut, _minus(row["difference"])) for cut, row in rows if row]
+def _measure(control, results):
+    """Return [(what was measured, estimate by parameter), ...], of the suite with feedback."""
+    suite = hydro_suite(results)
+    if control.kind == "scaling":
+        return [
+            (f"{x['trained']} to {x['tested']}", _minus(x["difference"]))
+            for x in results["cross"]
+            if {x["trained"], x["tested"]} == {suite, twin_of(results)}
+            and x.get("scaling") == "tested"
+        ]
+    cuts = control.cuts(results)
+    if control.kind in ("mask", "shuffle", "field"):
+        found = [
+            (x["cut"], x["control"], x["difference"])
+            for x in results.get("controls", ())
+            if x["kind"] == control.kind
+            and x["suite"] == suite
+            and x["cut"] in cuts
+            # The overdensity is the linear map up to a factor: only the log is another field.
+            and Cut.parse(x["control"]).field in (None, "log")
+        ]
+        if control.reverse:
+            return [(f"{other} minus {cut}", _minus(entry)) for cut, other, entry in found]
+        return [(f"{cut} minus {other}", entry) for cut, other, entry in found]
+    rows = [(cut, row) for cut in cuts if (row := find_row(results, suite, cut))]
+    if control.kind == "loss":
+        return [(cut, _minus(row["difference"])) for cut, row in rows]
+    if control.kind == "noise":
+        return [(f"noise {Cut.parse(cut).noise[1]:g}", row["r2"]) for cut, row in rows]
+    return [(cut, row["r2"]) for cut, row in rows]
 
 
 def _minus(entry):
     return {name: negative(x) if x["low"] is not None else x for name, x in entry.items()}
 
 
-def _compared(results, kind, cuts=None):
-    """Pairs (text, difference of R2 cut minus control) of one kind of control."""
-    suite = hydro_suite(results)
-    return [
-        (f"{x['cut']} minus {x['control']}", x["difference"])
-        for x in results.get("controls", [])
-        if x["kind"] == kind and x["suite"] == suite and (cuts is None or x["cut"] in cuts)
-    ]
+def _these(*cuts):
+    return lambda results: list(cuts)
 
 
-def _zero(kind):
-    return f"{kind}:delta=0:clamp"
+def _noisy(base):
+    """White noise of every level before a cut, weakest first."""
 
+    def cuts(results):
+        noisy = [
+            cut
+            for cut in cuts_of(results, controls=True)
+            if cut.noise
+            and cut.noise[0] == "white"
+            and cut.noise[1] > 0
+            and replace(cut, before=()) == Cut.parse(base)
+        ]
+        return [str(cut) for cut in sorted(noisy, key=lambda cut: cut.noise[1])]
 
-def _without_mean(results):
-    return _r2(results, ["nomean:none"])
-
-
-def _noisy(results, base):
-    """R2 of all white-noise levels of a case, weakest first."""
-    base = Cut.parse(base)
-    levels = [
-        cut.noise[1]
-        for cut in (Cut.parse(row["cut"]) for row in results.get("control_rows", ()))
-        if cut.noise and cut.noise[0] == "white" and replace(cut, before=()) == base
-    ]
-    cuts = [str(replace(base, before=(("white", level),))) for level in sorted(levels) if level]
-    return [(f"noise {Cut.parse(c).noise[1]:g}", entry) for c, entry in _r2(results, cuts)]
-
-
-def _noise_all(results):
-    return _noisy(results, "none")
-
-
-def _noise_under(results):
-    return _noisy(results, _zero("above"))
-
-
-def _noise_over(results):
-    return _noisy(results, _zero("below"))
-
-
-def _over_mask(results):
-    return _compared(results, "mask", [_zero(kind) for kind in DENSITY_CUTS])
+    return cuts
 
 
 def _other_fills(results):
     """Density cuts that do not clamp and are no control otherwise."""
-    rows = [Cut.parse(r["cut"]) for r in (*results["rows"], *results.get("control_rows", ()))]
-    return list(dict.fromkeys(str(c) for c in rows if c.is_plain and c.fill in FILLS[1:]))
+    cuts = cuts_of(results, controls=True)
+    return [str(cut) for cut in cuts if cut.is_plain and cut.fill in FILLS[1:]]
 
 
-def _fills(results):
-    return _r2(results, _other_fills(results))
+def _without_mean(results):
+    cuts = cuts_of(results, controls=True)
+    return [str(cut) for cut in cuts if cut.is_density and cut.before == NO_MEAN]
 
 
-def _nomean_density(results):
-    cuts = [Cut.parse(row["cut"]) for row in results.get("control_rows", ())]
-    chosen = [str(c) for c in cuts if c.is_density and c.before == (("nomean", None),)]
-    return _r2(results, chosen)
+def _kmax(results):
+    cuts = [x["cut"] for x in results.get("controls", ())]
+    return [cut for cut in cuts if Cut.parse(cut).kind == "kmax"]
 
 
-def _over_random(results):
-    """Over-dense pixels against as many at random: how much more hiding them costs."""
-    return [
-        (text.replace(" minus ", " against "), _minus(x))
-        for text, x in _compared(results, "shuffle", [_zero("above")])
-    ]
-
-
-def _under_random(results):
-    return _compared(results, "shuffle", [_zero("below")])
-
-
-def _filter_artefact(results):
-    """How much of a linear filter's loss is not there when the log is filtered."""
-    return [
-        (text, _minus(x))
-        for text, x in _compared(results, "field")
-        if text.endswith("@log") and text.startswith("kmax")
-    ]
-
-
-def _own_scaling(results):
-    names = {hydro_suite(results), twin_of(results)}
-    return [
-        (f"{x['trained']} to {x['tested']}", _minus(x["difference"]))
-        for x in results["cross"]
-        if {x["trained"], x["tested"]} == names and x.get("scaling") == "tested"
-    ]
-
-
-def _overdensity_loss(results):
+def _overdensities(results):
     cuts = [extreme_cut(results, kind, overdensity=True) for kind in DENSITY_CUTS]
-    return _loss(results, [cut for cut in cuts if cut])
+    return [cut for cut in cuts if cut]
 
 
-def _fill_loss(results):
-    return _loss(results, _other_fills(results))
-
-
-def _log_loss(results):
-    rows = [Cut.parse(row["cut"]) for row in results["rows"]]
-    logs = [c for c in rows if c.kind == "kmax" and c.field == "log" and c.is_plain]
-    return _loss(results, [str(min(logs, key=lambda c: c.values[0]))]) if logs else []
+def _smallest_log_kmax(results):
+    cuts = [c for c in cuts_of(results) if c.kind == "kmax" and c.field == "log" and c.is_plain]
+    return [str(min(cuts, key=lambda cut: cut.values[0]))] if cuts else []
 
 
 CONTROLS = (
     Control(
         "inference",
         f"Mean of each map divided out: R2 above {INFERRED_R2:g} still?",
-        _without_mean, INFERRED_R2, True,
+        "r2", _these("nomean:none"), INFERRED_R2,
     ),
     Control(
         "inference",
         f"White noise added (units of the mean density): R2 above {INFERRED_R2:g}?",
-        _noise_all, INFERRED_R2, True,
+        "noise", _noisy("none"), INFERRED_R2,
     ),
     Control(
         "both-sides",
         "Which pixels were cut is shown alone: does the side left visible tell more?",
-        _over_mask, 0.0, True,
+        "mask", _these(UNDER, OVER), 0.0,
     ),
     Control(
         "both-sides",
         "Hidden pixels set to the mean or to random values: R2 above 0 still?",
-        _fills, 0.0, True,
+        "r2", _other_fills, 0.0,
     ),
     Control(
         "both-sides",
         "Absolute thresholds on maps without their mean: R2 above 0?",
-        _nomean_density, 0.0, True,
+        "r2", _without_mean, 0.0,
     ),
     Control(
         "both-sides",
         "Noise, then only under-dense pixels: R2 above 0?",
-        _noise_under, 0.0, True,
+        "noise", _noisy(UNDER), 0.0,
     ),
     Control(
         "both-sides",
         "Noise, then only over-dense pixels: R2 above 0?",
-        _noise_over, 0.0, True,
+        "noise", _noisy(OVER), 0.0,
     ),
     Control(
         "pixel-and-total",
         "Retraining instead of attribution: does it cost more to hide the over-dense pixels than "
         "as many at random?",
-        _over_random, 0.0, True,
+        "shuffle", _these(UNDER), 0.0, reverse=True,
     ),
     Control(
         "pixel-and-total",
         "And less to hide the under-dense ones than as many at random?",
-        _under_random, 0.0, True,
+        "shuffle", _these(OVER), 0.0,
     ),
     Control(
         "saturation",
         "A k_max cut's loss read as that of its scales: is it the same, to "
         f"{LITTLE_LOSS:g}, if the log is filtered and no pixel becomes negative?",
-        _filter_artefact, LITTLE_LOSS, False,
+        "field", _kmax, LITTLE_LOSS, above=False, reverse=True,
     ),
     Control(
         "consistency",
         f"Tested maps scaled by themselves: loss of R2 below {LITTLE_LOSS:g}?",
-        _own_scaling, LITTLE_LOSS, False,
+        "scaling", _these(), LITTLE_LOSS, above=False,
     ),
     Control(
         "degradation",
         f"Thresholds in overdensity, which follow the mean: loss of R2 below {MINIMAL_LOSS:g}?",
-        _overdensity_loss, MINIMAL_LOSS, False,
+        "loss", _overdensities, MINIMAL_LOSS, above=False,
     ),
     Control(
         "degradation",
         f"Other fills: loss of R2 below {MINIMAL_LOSS:g}?",
-        _fill_loss, MINIMAL_LOSS, False,
+        "loss", _other_fills, MINIMAL_LOSS, above=False,
     ),
     Control(
         "degradation",
         f"The smallest k_max, the log filtered: loss of R2 below {MINIMAL_LOSS:g}?",
-        _log_loss, MINIMAL_LOSS, False,
+        "loss", _smallest_log_kmax, MINIMAL_LOSS, above=False,
     ),
 )  # fmt: skip

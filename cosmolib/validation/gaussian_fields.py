@@ -1,10 +1,10 @@
-"""Known-answer maps: Gaussian and lognormal fields whose information is known exactly.
+"""Gaussian and lognormal mocks whose posterior is known analytically.
 
 A network cannot do better than the exact posterior, and a Gaussian field has one in closed form:
 all of its information is in the band powers. A lognormal map whose mean is fixed is the same field
 seen through an exponential, which a logarithm undoes: its information is the same. So these maps
-tell whether a network, a cut or an attribution finds what is there. They borrow their spectrum from
-a 5 Mpc/h slab of linear matter; they are no model of the non-linear web.
+test whether a network, a cut or an attribution finds what is there. Their spectrum is that of a
+5 Mpc/h slab of linear matter; they are not a model of the non-linear web.
 """
 
 from dataclasses import dataclass
@@ -268,26 +268,6 @@ def exact_posterior(maps, box_size=BOX_SIZE, kmax=None, points=61, suite="Lite",
             offset = theta[:, column] - mean[block, column, None]
             std[block, column] = np.sqrt((weight * offset**2).sum(axis=1))
     return Posterior(mean, std)
-
-
-def ceiling_r2(params, posterior):
-    """R2 of the exact posterior mean, for each parameter: no network can expect more.
-
-    Parameters
-    ----------
-    params : (n, 2 or more) array
-        True Omega_m and sigma_8 in the first two columns, drawn from the prior.
-    posterior : Posterior
-
-    Returns
-    -------
-    (2,) float64
-    """
-    truth = _checked_params(params)
-    if len(truth) != len(posterior.mean):
-        raise ValueError(f"{len(truth)} rows of parameters for {len(posterior.mean)} posteriors")
-    error = ((posterior.mean - truth) ** 2).sum(axis=0)
-    return 1 - error / ((truth - truth.mean(axis=0)) ** 2).sum(axis=0)
 
 
 def _checked_params(params):

@@ -1,4 +1,4 @@
-"""Planted signals: maps in which one number is hidden in one known place, and nowhere else.
+"""Injected signals: maps in which one parameter changes one known place, and nothing else.
 
 A fiducial map, drawn whatever the number, is changed in one place: its pixels above a density,
 those below it, its modes in a band of wavenumbers, or its mean. A cut that hides the place must
@@ -6,13 +6,11 @@ take all of the number away, and a cut that spares it none; attribution should p
 pixels the map is lognormal, skewed like the cosmic web. For the band and the mean it is Gaussian,
 of small contrast: in a lognormal map the other modes tell how strong those of the band should be.
 
-The number is handed in as Omega_m, uniform over its range. sigma_8 is drawn as well and changes
-nothing: what a network claims to know of it is a false alarm.
+The number is passed as Omega_m, uniform over its range. sigma_8 is drawn as well and changes
+nothing: any R2 on it is a false alarm.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -36,39 +34,23 @@ STRENGTH = {  # how far the number moves its place, from the lower to the upper 
 PLACES = tuple(STRENGTH)
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a signal lies, in the grammar of `cosmolib.cuts.grammar`.
-
-    Attributes
-    ----------
-    name : str
-        One of `PLACES`.
-    hiding, sparing : tuple of str
-        Cuts that hide all of the place, and that leave all of it.
-    """
-
-    name: str
-    hiding: tuple[str, ...]
-    sparing: tuple[str, ...]
-
-
-def place(name: str) -> Place:
-    """Return the cuts that hide or spare a place.
-
-    Thresholds are surface densities, that of `DELTA` in the fiducial mean: one in overdensity of
-    each map's own mean would move with the signal. A Fourier cut acts on pixels everywhere, and a
-    density cut on all modes, so that each place is tested with cuts of its own kind. The mean is
-    spared by every Fourier cut and hidden by ``nomean`` alone.
-    """
-    threshold = f"{float(THRESHOLD):.9g}"
-    low, high = BAND
-    return {
-        "above": Place("above", (f"above:{threshold}:clamp",), (f"below:{threshold}:clamp",)),
-        "below": Place("below", (f"below:{threshold}:clamp",), (f"above:{threshold}:clamp",)),
-        "band": Place("band", (f"kmax:{low:g}", f"kmin:{high:g}"), (f"band:{low:g},{high:g}",)),
-        "mean": Place("mean", ("nomean:none",), (f"kmax:{low:g}",)),
-    }[_checked(name)]
+# Cuts that hide all of a place, and cuts that leave all of it. Thresholds are surface densities:
+# one in overdensity of each map's own mean would move with the signal. Each place is tested with
+# cuts of its own kind: a Fourier cut acts on all pixels, and a density cut on all modes.
+_ABOVE, _BELOW = (f"{kind}:{float(THRESHOLD):.9g}:clamp" for kind in ("above", "below"))
+_LOW, _HIGH = (f"{edge:g}" for edge in BAND)
+HIDING = {
+    "above": (_ABOVE,),
+    "below": (_BELOW,),
+    "band": (f"kmax:{_LOW}", f"kmin:{_HIGH}"),
+    "mean": ("nomean:none",),
+}
+SPARING = {
+    "above": (_BELOW,),
+    "below": (_ABOVE,),
+    "band": (f"band:{_LOW},{_HIGH}",),
+    "mean": (f"kmax:{_LOW}",),
+}
 
 
 def planted_maps(name: str, omega_m, grid: int = 64, box_size: float = BOX_SIZE, seed: int = 0):

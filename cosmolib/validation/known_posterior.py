@@ -1,9 +1,9 @@
-"""Validation: networks on maps whose answer is known.
+"""Networks on mocks: maps with an analytic posterior or an injected signal.
 
-The instrument of this book is "train a network, read its R2". Here it is pointed at maps whose
-exact posterior is known (`cosmolib.validation.gaussian_fields`), which says what R2 and which error
-bar are right, and at maps whose signal lies in one known place
-(`cosmolib.validation.injected_signals`), which says what a cut must cost.
+The method of this book is "train a network, read its R2". Here it is tested on maps whose exact
+posterior is known (`cosmolib.validation.gaussian_fields`), which fixes the right R2 and error bar,
+and on maps whose signal lies in one known place (`cosmolib.validation.injected_signals`), which
+fixes what a cut must cost.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from cosmolib.data.scaling import fit_scaling
 from cosmolib.interpretation.attribution import attribute, make_baseline
 from cosmolib.study.identity import digest, identity
 from cosmolib.study.profile import Profile
+from cosmolib.study.state_dicts import read_state, write_state
 from cosmolib.training.dataset import Data, normalise
 from cosmolib.training.fit import fit, seeded
 from cosmolib.training.networks import build_network
@@ -29,8 +30,7 @@ from cosmolib.training.predictions import predict_test, stored_predictions
 from cosmolib.training.scores import as_text, average, estimate, r2, r2_of
 from cosmolib.validation.calibration import calibration_scores
 from cosmolib.validation.gaussian_fields import TARGETS, Posterior, shell_powers
-from cosmolib.validation.injected_signals import place as planted_place
-from cosmolib.validation.injected_signals import planted_share
+from cosmolib.validation.injected_signals import HIDING, SPARING, planted_share
 from cosmolib.validation.mocks import (
     RANGES_OF,
     KnownAnswer,
@@ -97,25 +97,23 @@ def train_known(
     cut="none",
     seed: int = 1,
     device: str = "cpu",
-    checkpoint: str | Path | None = None,
+    folder: str | Path | None = None,
 ) -> tuple[torch.nn.Module, Data]:
-    """Train the profile's known-answer network on maps under a cut.
+    """Train the profile's network for mocks on maps under a cut.
 
-    By the same code as every other network. Its keys ``known_answer_*`` stand in for those of the
-    study, because maps are free here: no dropout, hardly any weight decay, a high learning rate.
+    By the same code as every other network. The keys ``known_answer_*`` replace those of the study,
+    because maps are free here: no dropout, hardly any weight decay, a high learning rate.
 
     Parameters
     ----------
     known : KnownAnswer
-    profile : Profile
-    cut : str or Cut
     seed : int
         Of the network and its training.
-    device : str
-    checkpoint : path, optional
-        As in `cosmolib.training.fit.fit`.
+    folder : path, optional
+        Where checkpoint and weights are kept: ``<folder>/<kind>/<cut>/``. Weights of the present
+        identity, see `cosmolib.study.identity`, are loaded instead of trained again.
     """
-    profile = profile.replace(
+    own = profile.replace(
         targets=list(TARGETS),
         epochs=profile.known_answer_epochs,
         max_lr=profile.known_answer_max_lr,
@@ -131,7 +129,22 @@ def train_known(
             0.0,
             len(TARGETS),
         )
-    fit(network, data, profile, seed=seed, device=device, checkpoint=checkpoint)
+    if folder is None:
+        fit(network, data, own, seed=seed, device=device)
+        return network, data
+    now = digest(_identity(known, profile, cut, seed))
+    place = _place(known, cut, folder)
+    weights = place / "weights.pt"
+    stored = read_state(weights, "weights file", "a dict") if weights.is_file() else {}
+    if stored.get("identity") == now:
+        network.load_state_dict(stored["weights"])
+        return network.eval(), data
+    checkpoint = place / f"checkpoint-{now}.pt"  # of another identity: not found
+    fit(network, data, own, seed=seed, device=device, checkpoint=checkpoint)
+    state = {key: value.cpu() for key, value in network.state_dict().items()}
+    write_state(weights, {"identity": now, "weights": state})
+    for path in place.glob("checkpoint*.pt"):
+        path.unlink()
     return network, data
 
 
@@ -143,48 +156,39 @@ def known_answer_test(
     device: str = "cpu",
     folder: str | Path | None = None,
 ) -> dict:
-    """Train a network on known-answer maps, see `train_known`, and predict the test maps.
+    """Train a network on mocks, see `train_known`, and predict the test maps.
 
-    Parameters
-    ----------
-    known : KnownAnswer
-    profile : Profile
-    cut : str or Cut
-    seed : int
-    device : str
-    folder : path, optional
-        Where checkpoint and predictions are kept: ``<folder>/<kind>/<cut>/``. What lies there is
-        reused if its identity is the present one, see `cosmolib.study.identity`.
+    With a folder, the predictions are kept next to the weights and reused like them.
 
     Returns
     -------
     dict
         As of `cosmolib.training.predictions.predict_test`, each map its own simulation.
     """
-    cut = str(Cut.parse(cut))
-    place = None if folder is None else Path(folder) / known.kind / folder_name(cut)
-    if place is None:
-        return _learnt(known, profile, cut, seed, device)
-    now = identity(
-        "known_answer", profile, fingerprint=known.fingerprint, maps=known.kind, cut=cut,
-        architecture=profile.known_answer_architecture, seed=seed,
+
+    def learnt():
+        network, data = train_known(known, profile, cut, seed, device, folder)
+        return predict_test(network, data, device) | {"simulation": data.test_map}
+
+    if folder is None:
+        return learnt()
+    now = _identity(known, profile, cut, seed)
+    return stored_predictions(_place(known, cut, folder), now, learnt)
+
+
+def _place(known, cut, folder):
+    return Path(folder) / known.kind / folder_name(cut)
+
+
+def _identity(known, profile, cut, seed):
+    return identity(
+        "known_answer", profile, fingerprint=known.fingerprint, maps=known.kind,
+        cut=str(Cut.parse(cut)), architecture=profile.known_answer_architecture, seed=seed,
     )  # fmt: skip
-    checkpoint = place / f"checkpoint-{digest(now)}.pt"  # of another identity: not found
-    found = stored_predictions(
-        place, now, lambda: _learnt(known, profile, cut, seed, device, checkpoint)
-    )
-    for path in place.glob("checkpoint*.pt"):
-        path.unlink()
-    return found
-
-
-def _learnt(known, profile, cut, seed, device, checkpoint=None):
-    network, data = train_known(known, profile, cut, seed, device, checkpoint)
-    return predict_test(network, data, device) | {"simulation": data.test_map}
 
 
 def as_predicted(posterior: Posterior, like: dict) -> dict:
-    """Return an exact posterior in the form of predictions, of the same maps as `like`."""
+    """Return an exact posterior in the form of predictions, of the maps of `like`."""
     return {**like, "mean": posterior.mean, "std": posterior.std}
 
 
@@ -192,12 +196,11 @@ def as_predicted(posterior: Posterior, like: dict) -> dict:
 # Is the instrument sound?
 # --------------------------------------------------------------------------------------------------
 def faults(learnt: dict, exact: dict) -> list[str]:
-    """What a network's predictions of known-answer maps say against the instrument.
+    """List the faults that a network's predictions of mocks reveal.
 
-    Each sentence names one thing that a sound instrument does not do: an exact posterior whose
-    chi2 is not 1 or whose mean is off (wrong spectrum, box, or modes), an R2 above what is possible
-    (test maps were seen), one more than 0.04 below it, a predicted standard deviation more than
-    10 % off in the median map; the last three of the network, against the exact posterior.
+    An exact posterior whose chi2 is not 1 or whose mean is off (wrong spectrum, box, or modes); of
+    the network, an R2 above the Bayes-optimal one (test maps were seen) or more than 0.04 below it,
+    and a predicted standard deviation more than 10 % off in the median map.
 
     Parameters
     ----------
@@ -207,7 +210,7 @@ def faults(learnt: dict, exact: dict) -> list[str]:
     Returns
     -------
     list of str
-        Empty for a sound instrument.
+        Empty for a sound method.
     """
     found = []
     truth = exact["truth"]
@@ -237,7 +240,7 @@ def faults(learnt: dict, exact: dict) -> list[str]:
 
 
 def setup_faults(known: KnownAnswer, cut="none", n_maps: int = 20) -> list[str]:
-    """What is wrong before any training: maps in two parts, a cut that keeps other modes.
+    """List what is wrong before any training: maps in two parts, a cut that keeps other modes.
 
     The exact posterior of maps that were cut must be that of whole maps of which only the modes of
     the cut are known: one mode too many or too few changes it.
@@ -246,13 +249,8 @@ def setup_faults(known: KnownAnswer, cut="none", n_maps: int = 20) -> list[str]:
     ----------
     known : KnownAnswer
     cut : str or Cut
-        One whose exact posterior is known.
     n_maps : int
         Test maps that are cut and compared.
-
-    Returns
-    -------
-    list of str
     """
     found = []
     edges = (0, known.n_train, known.n_train + known.n_valid, len(known.maps))
@@ -304,7 +302,7 @@ def against_exact(
     folder: str | Path | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> list[dict]:
-    """Train a network under each cut and hold it against the exact answer.
+    """Train a network under each cut and compare it with the analytic posterior.
 
     Parameters
     ----------
@@ -312,12 +310,12 @@ def against_exact(
         As for `known_answer_test`.
     cuts : sequence of str
     progress : callable, optional
-        Called with a line of text a cut.
+        Called with a line of text per cut.
 
     Returns
     -------
     list of dict
-        A dict a cut: ``cut``, ``network`` (R2), and, None where the answer is not known,
+        A dict per cut: ``cut``, ``network`` (R2), and, None where the answer is not known,
         ``ceiling`` (R2 of the exact mean), ``missed`` (their paired difference), ``sigma``
         (`sigma_ratio`), ``chi2``, ``chi2_exact``, ``faults``; estimates by parameter.
     """
@@ -376,14 +374,14 @@ def planted_test(
         training maps; ``chance``: its mean by chance.
     """
     known = known_answer(profile.planted_maps, n_test, seed=seed, kind=name)
-    place, n_bootstrap = planted_place(name), profile.bootstrap_samples
-    roles = [("whole", "none"), *(("hidden", cut) for cut in place.hiding)]
-    roles += [("spared", cut) for cut in place.sparing]
+    n_bootstrap = profile.bootstrap_samples
+    roles = [("whole", "none"), *(("hidden", cut) for cut in HIDING[name])]
+    roles += [("spared", cut) for cut in SPARING[name]]
     cases = []
     for role, cut in roles:
         found = known_answer_test(known, profile, cut, seed, device, folder)
         cases.append({"role": role, "cut": cut, "r2": r2_of([found], n_bootstrap=n_bootstrap)})
-    network, data = train_known(known, profile, "none", seed, device)
+    network, data = train_known(known, profile, "none", seed, device, folder)
     x, maps = data.test_x[:n_explained], known.maps[known.test][:n_explained]
     baselines = {
         "saliency": None,
@@ -398,6 +396,5 @@ def planted_test(
             n_samples=profile.shap_samples,
         )  # fmt: skip
         share, chance = planted_share(name, found.values, maps)
-        alone = np.arange(len(x))  # each map is a universe of its own
-        shares |= estimate(average, [share[:, None]], alone, [method], n_bootstrap)
+        shares |= estimate(average, [share[:, None]], np.arange(len(x)), [method], n_bootstrap)
     return {"cases": cases, "share": shares, "chance": float(chance.mean())}

@@ -1,0 +1,212 @@
+"""Test the networks of uncut maps on other sets of simulations of their own suite.
+
+CV: many boxes of one cosmology. 1P: one parameter varied at a time, with the same initial phases.
+EX: feedback far outside the range of the training. All maps of these sets are test data.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cosmolib.data.cmd_format import MAPS_PER_SIMULATION, PARAMETERS
+from cosmolib.data.suites import Suite, suites_at_hand
+from cosmolib.data.tables import off_fiducial, other_parameters
+from cosmolib.results.generalisation import cross_evaluate, other_suite
+from cosmolib.study.profile import Profile
+from cosmolib.training.dataset import study_suite
+from cosmolib.training.scores import (
+    as_estimate,
+    average,
+    bias_of,
+    estimate,
+    pull,
+    simulation_average,
+)
+
+
+def sets_table(uncut: dict, profile: Profile) -> tuple[dict, list[str]]:
+    """Predict the other sets of each suite with its networks of uncut maps.
+
+    Parameters
+    ----------
+    uncut : dict
+        {suite: complete runs, one per seed}; the first seed is shown.
+    profile : Profile
+
+    Returns
+    -------
+    table : dict
+        A list per set, with a dict per suite (CV), varied parameter (1P) or simulation (EX)::
+
+            CV   suite, n_simulations, targets, truth (P,), mean (n, P) of each simulation, and by
+                 parameter bias, map_scatter, simulation_scatter, sigma (mean predicted one)
+            1P   see `responses`
+            EX   suite, simulation, what (the parameters that are not fiducial), and by parameter
+                 pull: mean of prediction - truth over mean predicted sigma of its maps
+    left_out : list of str
+        A sentence for each set, or part of one, that is left out.
+    """
+    n_bootstrap = profile.bootstrap_samples
+    rows_of = {"CV": _cosmic_variance, "1P": responses, "EX": _extremes}
+    table, left_out = {sim_set: [] for sim_set in rows_of}, []
+    for name, runs in uncut.items():
+        like = study_suite(name, profile)
+        for sim_set, make_rows in rows_of.items():
+            try:
+                if sim_set == profile.sim_set:
+                    raise ValueError("the networks were trained on it")
+                if name not in suites_at_hand(profile.data_dir, profile.field, sim_set):
+                    raise ValueError("its files were not found")
+                suite = other_suite(name, sim_set, like, profile)
+            except (OSError, ValueError) as error:
+                left_out.append(f"{name}, set {sim_set}: left out: {error}")
+                continue
+            rows = make_rows(suite, cross_evaluate(runs[0], suite), n_bootstrap)
+            table[sim_set] += rows
+            if sim_set == "1P":
+                missing = _not_shown(suite, [row["varied"] for row in rows])
+                left_out += [f"{name}, set 1P: left out: {reason}" for reason in missing]
+    return table, left_out
+
+
+# --------------------------------------------------------------------------------------------------
+# CV: cosmic variance
+# --------------------------------------------------------------------------------------------------
+def _cosmic_variance(suite, found, n_bootstrap):
+    names, boxes = found["parameters"], simulation_average(found)
+
+    def scored(statistic, values, simulations):
+        return estimate(statistic, [values], simulations, names, n_bootstrap)
+
+    return [
+        {
+            "suite": suite.name,
+            "n_simulations": suite.n_simulations,
+            "targets": [str(name) for name in names],
+            "truth": found["truth"][0].tolist(),
+            "mean": boxes["mean"].tolist(),
+            "bias": bias_of([found], in_sigma=False, n_bootstrap=n_bootstrap),
+            "map_scatter": scored(_scatter, found["mean"], found["simulation"]),
+            "simulation_scatter": scored(_scatter, boxes["mean"], boxes["simulation"]),
+            "sigma": scored(average, found["std"], found["simulation"]),
+        }
+    ]
+
+
+def _scatter(values, weights=None):
+    """Standard deviation over maps, or over simulations where there is one row each."""
+    centred = values - values.mean(0)
+    variance = average(centred**2, weights) - average(centred, weights) ** 2
+    return np.sqrt(np.maximum(variance, 0))
+
+
+# --------------------------------------------------------------------------------------------------
+# 1P: one parameter at a time
+# --------------------------------------------------------------------------------------------------
+def responses(suite: Suite, found: dict, n_bootstrap: int = 1000) -> list[dict]:
+    """Sort the predictions of a 1P set by the parameter that is varied, in any order of rows.
+
+    Rows in which a parameter beyond the six leaves its fiducial value are not used, and a single
+    point is not a curve. The simulations of a 1P set share their initial phases: the limits
+    resample the places of the 15 maps, the same in all simulations, so that the effect of the
+    phases on all points cancels.
+
+    Parameters
+    ----------
+    suite : Suite
+    found : dict
+        Predictions of all its maps.
+    n_bootstrap : int
+
+    Returns
+    -------
+    list of dict
+        For each varied parameter: suite, varied, targets (names), values (m,) ascending, mean and
+        its standard error (m, P) over the 15 maps, and by parameter slope (least squares) and shift
+        (prediction at the highest minus at the lowest value).
+    """
+    off = off_fiducial(suite.params, suite.others)  # (n, 6 or 28)
+    fiducial = np.flatnonzero(~off.any(1))[:1]
+    targets = [str(target) for target in found["parameters"]]
+    by_simulation = found["mean"].reshape(-1, MAPS_PER_SIMULATION, len(targets))
+
+    def estimates(values):  # (15, P)
+        drawn = np.random.default_rng(0).integers(len(values), size=(n_bootstrap, len(values)))
+        limits = np.percentile(values[drawn].mean(1), (2.5, 97.5), axis=0)
+        table = np.stack([values.mean(0), *limits], axis=-1)
+        return dict(zip(targets, map(as_estimate, table), strict=True))
+
+    curves = []
+    for column, name in enumerate(PARAMETERS):
+        rows = np.flatnonzero((off.sum(1) == 1) & off[:, column])
+        rows = np.concatenate([rows, fiducial])
+        rows = rows[np.argsort(suite.params[rows, column], kind="stable")]
+        values, maps = suite.params[rows, column], by_simulation[rows]  # (m,), (m, 15, P)
+        if len(np.unique(values)) < 2:
+            continue
+        offset = values - values.mean()
+        weights = offset / np.sum(offset**2)
+        curves.append(
+            {
+                "suite": suite.name,
+                "varied": name,
+                "targets": targets,
+                "values": values.tolist(),
+                "mean": maps.mean(1).tolist(),
+                "error": (maps.std(1, ddof=1) / np.sqrt(maps.shape[1])).tolist(),
+                "slope": estimates(np.einsum("m,mip->ip", weights, maps)),
+                "shift": estimates(maps[-1] - maps[0]),
+            }
+        )
+    return curves
+
+
+def _not_shown(suite, varied):
+    """Name what a 1P set contains, or lacks, that no curve of the six parameters shows."""
+    beyond = off_fiducial(suite.params, suite.others)[:, len(PARAMETERS) :]  # (n, 0 or 22)
+    if beyond.any():
+        names = [n for n, any_ in zip(other_parameters(), beyond.any(0), strict=True) if any_]
+        yield (
+            f"{beyond.any(1).sum()} of {suite.n_simulations} simulations, which vary parameters "
+            f"other than the six: {', '.join(names)}"
+        )
+    missing = [name for name in PARAMETERS if name not in varied]
+    if missing:
+        yield f"curves of {', '.join(missing)}: the set holds fewer than two values of each"
+
+
+# --------------------------------------------------------------------------------------------------
+# EX: extreme feedback
+# --------------------------------------------------------------------------------------------------
+def _extremes(suite, found, n_bootstrap):
+    rows = []
+    for simulation in range(suite.n_simulations):
+        own = found["simulation"] == simulation
+        offset, std = found["mean"][own] - found["truth"][own], found["std"][own]
+        places = np.arange(own.sum())  # one simulation: the limits are those of its maps' mean
+        rows.append(
+            {
+                "suite": suite.name,
+                "simulation": simulation,
+                "what": describe(suite.params[simulation]),
+                "pull": estimate(pull, [offset, std], places, found["parameters"], n_bootstrap),
+            }
+        )
+    return rows
+
+
+def describe(params) -> str:
+    """Name the parameters in which a row of a table leaves the fiducial model.
+
+    Examples
+    --------
+    >>> describe([0.3, 0.8, 100, 1, 1, 1]), describe([0.3, 0.8, 1, 1, 1, 1])
+    ('A_SN1 = 100', 'fiducial')
+    >>> describe([0.3, 0.8, 0, 0, 0, 0])
+    'no feedback'
+    """
+    params = np.asarray(params, float)
+    away = np.flatnonzero(off_fiducial(params))
+    if len(away) == 4 and not params[2:].any():
+        return "no feedback"
+    return ", ".join(f"{PARAMETERS[i]} = {params[i]:g}" for i in away) or "fiducial"

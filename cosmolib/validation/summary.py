@@ -1,0 +1,149 @@
+"""What chapter 07 prints: the table of networks on mocks, and the numbers of its prose."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from cosmolib.training.scores import as_text
+from cosmolib.validation.gaussian_fields import TARGETS
+from cosmolib.validation.known_posterior import R2_MISSED
+
+SHORT = {"om": "Omega_m", "s8": "sigma_8"}  # in the names of glued numbers
+
+
+def mocks_table(rows: list[dict]) -> pd.DataFrame:
+    """Show networks against the analytic posterior, rows of `against_exact`, as text."""
+    lines = [
+        {
+            "cut": row["cut"],
+            "parameter": name,
+            "Bayes-optimal": as_text(row["ceiling"][name], 3),
+            "Bayes-optimal minus network": as_text(row["missed"][name], 3),
+            "sigma / exact": "{median:.2f} ({low:.2f} to {high:.2f})".format(**row["sigma"][name]),
+            "within 10 %": f"{row['sigma'][name]['within']:.0%}",
+            "chi2": f"{row['chi2'][name]['value']:.2f}",
+            "chi2, exact": f"{row['chi2_exact'][name]['value']:.2f}",
+            "faults": "; ".join(x for x in row["faults"] if x.startswith(name)) or "none",
+        }
+        for row in rows
+        for name in TARGETS
+    ]
+    return pd.DataFrame(lines).set_index(["cut", "parameter"])
+
+
+def mocks_numbers(gaussian: list[dict], lognormal: list[dict], stored: dict | None) -> dict:
+    """Collect the numbers of networks on mocks, from rows of `against_exact`.
+
+    Parameters
+    ----------
+    gaussian, lognormal : list of dict
+        Rows without an analytic posterior are left out.
+    stored : dict or None
+        Table of a longer training.
+    """
+    of_kind = {
+        kind: [row for row in rows if row["ceiling"]]
+        for kind, rows in (("Gaussian", gaussian), ("lognormal", lognormal))
+    }
+    numbers = {
+        "validation_missed_limit": R2_MISSED,
+        "validation_cuts": len(gaussian),
+        "validation_stored": "There is no stored table of a longer training.",
+    }
+    for kind, rows in of_kind.items():
+        most = max((row["missed"][n] for row in rows for n in TARGETS), key=lambda x: x["value"])
+        numbers[f"validation_missed_{kind}"] = as_text(most, 3)
+    checked = [row for rows in of_kind.values() for row in rows]
+    worst, name = max(
+        ((row, name) for row in checked for name in TARGETS),
+        key=lambda x: x[0]["missed"][x[1]]["value"],
+    )
+    numbers["validation_worst_parameter"] = name.replace("_", " ")
+    numbers["validation_worst_cut"] = worst["cut"]
+    numbers["validation_faults"] = sum(len(row["faults"]) for row in checked)
+    sigma = [row["sigma"][name] for row in gaussian for name in TARGETS]
+    for end, pick in (("low", min), ("high", max)):
+        numbers[f"validation_sigma_{end}"] = pick(x["median"] for x in sigma)
+        numbers[f"validation_within_{end}"] = 100 * pick(x["within"] for x in sigma)
+    if stored:
+        missed = [row["missed"][name]["value"] for row in stored["rows"] for name in TARGETS]
+        numbers["validation_stored"] = (
+            f"The stored training on {stored['n_train']} maps misses {max(missed):.3f} at most, "
+            f"with {sum(len(row['faults']) for row in stored['rows'])} faults in "
+            f"{len(stored['rows'])} cuts."
+        )
+    return numbers
+
+
+def injected_numbers(found: dict) -> dict:
+    """Collect the numbers of injected signals: {place: result of `planted_test`}."""
+    cases = [case for one in found.values() for case in one["cases"]]
+    hidden, visible = (
+        [x["r2"]["Omega_m"]["value"] for x in cases if (x["role"] == "hidden") == wanted]
+        for wanted in (True, False)
+    )
+    numbers = {
+        "validation_hidden_high": max(hidden),
+        "validation_spared_low": min(visible),
+        "validation_alarm": max(abs(x["r2"]["sigma_8"]["value"]) for x in cases),
+    }
+    for place, one in found.items():
+        numbers[f"validation_chance_{place}"] = one["chance"]
+        for method, share in one["share"].items():
+            numbers[f"validation_{method}_{place}"] = as_text(share)
+    return numbers
+
+
+def calibration_numbers(calibrated: dict, factors: dict, shuffled_r2: dict) -> dict:
+    """Collect the numbers of the uncut network's error bars and of the shuffled labels.
+
+    Parameters
+    ----------
+    calibrated : dict
+        `calibration_scores` "as predicted" and "recalibrated".
+    factors : dict
+        Of `recalibration`.
+    shuffled_r2 : dict
+        Estimates by parameter.
+    """
+    numbers = {}
+    for word, name in SHORT.items():
+        for label, key in (("as predicted", "raw"), ("recalibrated", "new")):
+            for score in ("chi2", "coverage_68"):
+                found = calibrated[label][score].get(name)
+                numbers[f"validation_{score}_{key}_{word}"] = as_text(found)
+        numbers[f"validation_factor_{word}"] = factors.get(name, np.nan)
+        numbers[f"validation_shuffled_{word}"] = as_text(shuffled_r2.get(name))
+    low = [x["low"] for x in shuffled_r2.values()]
+    if any(x is None for x in low):
+        sentence = "With one test simulation an interval cannot be given."
+    elif all(x <= 0 for x in low):
+        sentence = "Both are compatible with zero or below it: no leak is seen."
+    else:
+        sentence = "At least one lies above zero: something leaks."
+    return numbers | {"validation_leak": sentence}
+
+
+def flow_numbers(scores: dict, r2: dict, tarp, levels) -> dict:
+    """Collect the numbers of the full posterior; `tarp` is None where it was not made.
+
+    Parameters
+    ----------
+    scores, r2 : dict
+        `calibration_scores` and R2 of the full posterior, {} where it was not made.
+    tarp : (q, 3) array or None
+        Coverage at the `levels` (q,).
+    """
+    numbers = {"validation_flow_tarp": "It was not made here."}
+    for word, name in SHORT.items():
+        numbers[f"validation_flow_chi2_{word}"] = as_text(scores.get("chi2", {}).get(name))
+        numbers[f"validation_flow_r2_{word}"] = as_text(r2.get(name))
+    if tarp is not None:
+        worst = np.abs(tarp[:, 0] - levels).argmax()
+        value, low, high = tarp[worst]
+        numbers["validation_flow_tarp"] = (
+            f"TARP is farthest from nominal at a level of {levels[worst]:.2f}, where it is "
+            f"{value:.2f} [{low:.2f}, {high:.2f}]."
+        )
+    return numbers
