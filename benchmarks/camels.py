@@ -308,9 +308,8 @@ def peak_mb():
 
 def run_stage(name, folder, out, size):
     """Run one stage in this process and return its row."""
-    import cosmolib.attribution
-    import cosmolib.evaluation  # noqa: F401
-    import torch  # noqa: F401  part of the base
+    import cosmolib.interpretation.attribution
+    import cosmolib.training.run  # noqa: F401  with torch: part of the base
 
     base_mb = peak_mb()
     start, cpu = time.perf_counter(), time.process_time()

@@ -351,7 +351,7 @@ def test_attributions_of_what_a_profile_stores(tiny_suite_dir, tmp_path):
         values = attribution.attribute(
             subject.network, x, "integrated_gradients", 0, **options
         ).values
-        mean, _ = training_fit.run_network(subject.network, x)
+        mean = training_fit.run_network(subject.network, x)[0].numpy()
         curve = occlusion.replacement_curve(
             subject.network, x, values, 0, baseline=baseline, fractions=[0.5]
         )

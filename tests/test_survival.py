@@ -98,7 +98,7 @@ def test_a_kill_between_weights_and_metrics_trains_nothing(tmp_path, quiet, prof
     run = replace(quiet, root=tmp_path)
     shutil.copytree(quiet.folder, run.folder)
     monkeypatch.setattr(training_run, "fit", None)  # would fail
-    for missing in (["metrics.json"], ["metrics.json", "provenance.json", "predictions.npz"]):
+    for missing in (["metrics.json"], ["metrics.json", "predictions.npz"]):
         for name in missing:
             run.path(name).unlink()
         train_run(run, profile)
