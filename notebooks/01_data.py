@@ -147,7 +147,7 @@ fig, axes = plots_data.twin_gallery(*twins, params[nearest], names, gravity.box_
 slabs, boxes, of_gravity = summary.check_maps(gravity)
 _, _, of_feedback = summary.check_maps(feedback)
 
-# %% mystnb={"figure": {"name": "fig-mass", "caption": "Mean surface density of each slab of Nbody_Lite (blue) and of the five slabs of an axis together (red) over the value that Omega_m demands. The box has its exact mass; a single slab, all that a network sees at once, has not."}, "image": {"alt": "Ratio of mean to expected mean against Omega_m. Blue points of single slabs scatter widely around one at every Omega_m; red points of five slabs together lie on one without visible scatter."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-mass", "caption": "Mean surface density of each slab of Nbody_Lite (blue) and of the five slabs of an axis together (red) over the value that Omega_m demands. The box has its exact mass; a single slab, all that a network sees at once, does not."}, "image": {"alt": "Ratio of mean to expected mean against Omega_m. Blue points of single slabs scatter widely around one at every Omega_m; red points of five slabs together lie on one without visible scatter."}} tags=["hide-input"]
 fig, axes = plots_data.mean_density(params[:, 0], slabs, boxes, gravity.name)
 
 # %% tags=["hide-input"]
@@ -174,7 +174,7 @@ k, of_maps = power_spectrum(gravity.maps, gravity.box_size)
 power = summary.per_simulation(of_maps)
 ratio = summary.per_simulation(power_spectrum(feedback.maps, gravity.box_size)[1]) / power
 
-# %% mystnb={"figure": {"name": "fig-by-cosmology", "caption": "Pixel distribution (top) and power spectrum of the overdensity (bottom) of Nbody_Lite, by thirds in Omega_m (left) and in sigma_8 (right): median over simulations and central 68 %. The bands hold the spread in the other parameters and from one box to the next."}, "image": {"alt": "Four panels. Top left, the pixel distribution moves to higher surface density as Omega_m grows. Top right, it broadens slightly with sigma_8. Bottom, power spectra fall from small to large k; the bands of the three groups overlap, more so for Omega_m than for sigma_8."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-by-cosmology", "caption": "Pixel distribution (top) and power spectrum of the overdensity (bottom) of Nbody_Lite, by thirds in Omega_m (left) and in sigma_8 (right): median over simulations and central 68 %. The bands contain the spread in the other parameters and from one box to the next."}, "image": {"alt": "Four panels. Top left, the pixel distribution moves to higher surface density as Omega_m grows. Top right, it broadens slightly with sigma_8. Bottom, power spectra fall from small to large k; the bands of the three groups overlap, more so for Omega_m than for sigma_8."}} tags=["hide-input"]
 edges = np.arange(10.02, 13.5, 0.08)  # log10 of (Msun/h)/(Mpc/h)^2, two steps of the shipped maps
 centres = 0.5 * (edges[1:] + edges[:-1])
 pdf = summary.per_simulation(pixel_pdf(gravity.maps, edges))
@@ -199,7 +199,7 @@ fig, axes = plots_data.by_cosmology(centres, pdf, k, power, params)
 # which is why the maps have 64 pixels a side. All simulations share these limits, so a network can
 # apply to one what it learnt from another; absolute spectra of Lite are not predictions.
 
-# %% mystnb={"figure": {"name": "fig-power-3d", "caption": "Three-dimensional power spectrum of single Nbody_Lite boxes at redshift 0 (points) against linear theory (dotted) and HMcode2020 (dashed), and their ratio; the grey band is the central 68 % of boxes of all cosmologies. A box of 25 Mpc/h has few long waves, hence the scatter, and none longer than itself, hence the lack of non-linear power against an infinite universe."}, "image": {"alt": "Three columns, one a cosmology. Points of the measured power start near the dotted linear curve at small k, leave it upwards and run below the dashed HMcode curve, closest to it at large k. The ratios to HMcode below lie within a factor of a few of one, most of them below it."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-power-3d", "caption": "Three-dimensional power spectrum of single Nbody_Lite boxes at redshift 0 (points) against linear theory (dotted) and HMcode2020 (dashed), and their ratio; the grey band is the central 68 % of boxes of all cosmologies. A box of 25 Mpc/h has few long waves, hence the scatter, and none longer than itself, hence the lack of non-linear power against an infinite universe."}, "image": {"alt": "Three columns, one per cosmology. Points of the measured power start near the dotted linear curve at small k, leave it upwards and run below the dashed HMcode curve, closest to it at large k. The ratios to HMcode below lie within a factor of a few of one, most of them below it."}} tags=["hide-input"]
 validation = io.read_json(Path("data/lite/validation.json"))
 fig, axes = plots_data.power_3d(validation["power3d"], validation["power3d_mean"])
 
@@ -239,7 +239,7 @@ fig, axes = plots_data.feedback_ratio(k, ratio, params, 5.0, names[::-1])
 # ({glue:text}`data-lattice-simulations:d` simulations of Nbody_Lite; bootstrap over simulations, the
 # smaller of the two parameters' errors). Smaller differences between networks are not significant.
 
-# %% mystnb={"figure": {"name": "fig-lattice", "caption": "Coefficient of determination per map of a ridge regression on the power spectrum of the log map, for maps made with other tracer lattices from the same simulations (Nbody_Lite); 95 % intervals from a bootstrap over simulations. The shaded interval is that of the shipped maps."}, "image": {"alt": "Two panels, Omega_m and sigma_8, each with a few horizontal error bars, one a tracer lattice. The shaded interval belongs to the first, the lattice that is shipped; the other points lie close to its centre."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-lattice", "caption": "Coefficient of determination per map of a ridge regression on the power spectrum of the log map, for maps made with other tracer lattices from the same simulations (Nbody_Lite); 95 % intervals from a bootstrap over simulations. The shaded interval is that of the shipped maps."}, "image": {"alt": "Two panels, Omega_m and sigma_8, each with a few horizontal error bars, one per tracer lattice. The shaded interval belongs to the first, the lattice that is shipped; the other points lie close to its centre."}} tags=["hide-input"]
 fig, axes = plots_data.lattice_check(validation["lattice"]["r2"])
 
 # %% [markdown]

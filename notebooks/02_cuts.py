@@ -114,7 +114,7 @@ gallery = [
 options = {"box_size": box_size, "value_range": (float(maps.min()), float(maps.max()))}
 shown = [apply_cut(maps[example], cut, **options) for cut in gallery]
 
-# %% mystnb={"figure": {"name": "fig-cut-gallery", "caption": "One map of Lite (feedback proxy) under every kind of cut, on the colour scale of chapter 01. Turquoise pixels are negative. The mask is drawn in black (cut) and white (kept)."}, "image": {"alt": "Twelve small maps. The first shows halos, filaments and voids; low-pass filtered ones are blurred with turquoise negative ripples in the voids; density cuts flatten halos or voids; random fill is noise; one panel is a black and white mask of the halos."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-cut-gallery", "caption": "One map of Lite (feedback proxy) under every kind of cut, on the colour scale of chapter 01. Turquoise pixels are negative. The mask is black (cut) and white (kept)."}, "image": {"alt": "Twelve small maps. The first shows halos, filaments and voids; low-pass filtered ones are blurred with turquoise negative ripples in the voids; density cuts flatten halos or voids; random fill is noise; one panel is a black and white mask of the halos."}} tags=["hide-input"]
 fig, axes = plots_cuts.cut_gallery(np.stack(shown), gallery, box_size)
 
 # %% [markdown]
@@ -175,7 +175,7 @@ fig, axes = plots_cuts.cut_spectra(k, ratios)
 # gives what a logarithmic axis cannot show: the share of negative pixels, which the published
 # scaling, a signed logarithm, sends to about $-11$ while the others lie around $+11$.
 
-# %% mystnb={"figure": {"name": "fig-cut-pdf", "caption": "Distribution of positive pixels after a cut, one map an axis of every simulation of Lite (feedback proxy). The grey area is the uncut distribution; the percentage is the share of negative pixels."}, "image": {"alt": "Two panels of pixel distributions over a grey skewed bell, the uncut pixels. Left, low-pass filters of the linear map extend the distribution towards low densities, the filter of the log map narrows it. Right, maps clamped at a surface density end in a tall spike there, maps clamped at an overdensity in a smooth edge; random fill is nearly a flat line across the range."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-cut-pdf", "caption": "Distribution of positive pixels after a cut, one map per axis of every simulation of Lite (feedback proxy). The grey area is the uncut distribution; the percentage is the share of negative pixels."}, "image": {"alt": "Two panels of pixel distributions over a grey skewed bell, the uncut pixels. Left, low-pass filters of the linear map extend the distribution towards low densities, the filter of the log map narrows it. Right, maps clamped at a surface density end in a tall spike there, maps clamped at an overdensity in a smooth edge; random fill is nearly a flat line across the range."}} tags=["hide-input"]
 few = maps[::5]  # one slab per axis is enough for pixel counts: 3 maps per simulation
 pdfs = {"Fourier cuts (negative pixels)": {}, "density cuts": {}}
 absolute, relative = ("above:1e12:clamp", "below:2e11:clamp"), (density[1], density[3])
@@ -227,7 +227,7 @@ fig, axes = plots_cuts.fraction_against_omega_m(omega_m, fractions)
 # at larger $k$. Negative pixels hide how deep a void is. Filtering $\delta$ instead changes nothing,
 # because the filter is linear; filtering the log map keeps every pixel positive.
 
-# %% mystnb={"figure": {"name": "fig-negative", "caption": "Share of negative pixels after a sharp low-pass filter against its edge. Lines: Lite (feedback proxy), one map an axis, median and central 68 % of simulations. Squares: CMD, IllustrisTNG at 256 x 256 pixels, derived from the published maps. The dashed line is the largest wavenumber of a Lite map; beyond it nothing is cut."}, "image": {"alt": "Percentage of negative pixels against k_max on a logarithmic axis. The line of Lite for the linear filter rises to a maximum at a few h/Mpc and drops to zero at the corner of its Fourier plane; the line of the log filter is zero throughout. Open squares of CMD peak near 5 to 10 h/Mpc."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-negative", "caption": "Share of negative pixels after a sharp low-pass filter against its edge. Lines: Lite (feedback proxy), one map per axis, median and central 68 % of simulations. Squares: CMD, IllustrisTNG at 256 x 256 pixels, derived from the published maps. The dashed line is the largest wavenumber of a Lite map; beyond it nothing is cut."}, "image": {"alt": "Percentage of negative pixels against k_max on a logarithmic axis. The line of Lite for the linear filter rises to a maximum at a few h/Mpc and drops to zero at the corner of its Fourier plane; the line of the log filter is zero throughout. Open squares of CMD peak near 5 to 10 h/Mpc."}} tags=["hide-input"]
 corner = np.sqrt(2) * np.pi * suite.grid / box_size  # the largest wavenumber of a square grid
 k_max = np.geomspace(0.6, corner * 1.001, 10)
 negative = {}

@@ -1,7 +1,7 @@
 """Describe each page to search engines and to those who share a link, in at most 200 characters.
 
-By the first point of its overview, or by its first paragraph: sphinxext.opengraph would begin a
-chapter with what one needs to run it, and leave formulae in TeX.
+The text is the first point of the overview, or the first paragraph: sphinxext.opengraph would take
+what is needed to run the chapter, and leave formulae in TeX.
 """
 
 import html
@@ -14,7 +14,7 @@ SYMBOLS = {r"\Omega": "Ω", r"\sigma": "σ", r"\delta": "δ", r"\Sigma": "Σ", r
 
 
 def describe(doctree):
-    """Return the description of one page, or an empty string if it is but a list."""
+    """Return the description of one page, or an empty string if it has no paragraph."""
     for box in doctree.findall(nodes.admonition):
         if box[0].astext() == "Overview":
             return shorten(next(box.findall(nodes.paragraph)))

@@ -1,18 +1,17 @@
-"""What the built pages need to stand alone, and to be read with any aid.
+"""Make the built pages work offline and with screen readers.
 
-The theme is made for sites that are live, large and online. Here no cell is live, so that the
-scripts of sphinx-thebe go (the second copy of them is an error in the console); the icons are drawn
-by the theme's own fonts, so that its 1.5 MB of script for the same icons go; and faults in the
-pages are mended that a screen reader would meet.
+No cell is live here, so the scripts of sphinx-thebe are removed (its second copy logs an error).
+The theme's fonts already contain the icons, so its 1.5 MB icon script is removed too, and markup
+that confuses screen readers is corrected.
 """
 
 import re
 from pathlib import Path
 
 ICON_SCRIPT = re.compile(r"\s*<(?:script|link)\b[^>]*scripts/fontawesome\.js[^>]*>(?:</script>)?")
-# A corner of a table that heads nothing is no header.
+# An empty corner of a table is not a header.
 EMPTY_HEADER = re.compile(r"<th\b[^>]*>\s*(?:<p>\s*</p>|&nbsp;)?\s*</th>")
-# axe: this role is deprecated, and no child that the list around it may have.
+# axe: this role is deprecated, and not allowed inside a list.
 CITATION = re.compile(r'(<div class="citation" id="[^"]*") role="doc-biblioentry"')
 
 
@@ -26,12 +25,12 @@ def drop_thebe(app, pagename, templatename, context, doctree):
 
 
 def finish(app, exception):
-    """Mend the files of a build that went well.
+    """Correct the files of a successful build.
 
     Raises
     ------
     RuntimeError
-        If a theme of another version has nothing left to mend: then this code should go.
+        Another version of the theme needs no correction: delete this code.
     """
     if exception or app.builder.format != "html":
         return
@@ -53,7 +52,7 @@ def finish(app, exception):
             "standalone: found no icon script or no import of basic.css in the theme"
         )
     (out / "_static" / "scripts" / "fontawesome.js").unlink(missing_ok=True)
-    # A style sheet less to wait for, and one address less to resolve: axe takes it from the page's.
+    # Inlined: one style sheet less to wait for, and axe resolves its address against the page.
     basic = (out / "_static" / "basic.css").read_text(encoding="utf-8")
     theme.write_text(text.replace(imported, basic), encoding="utf-8")
 

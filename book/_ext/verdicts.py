@@ -7,7 +7,7 @@ BADGES = {"not supported": "refuted", "supported": "supported", "not testable": 
 
 
 def add_badges(app, doctree, docname):
-    """Wrap each table cell that holds a verdict and nothing else."""
+    """Wrap each table cell that contains a verdict and nothing else."""
     for table in doctree.findall(nodes.table):
         if "claims" not in table["classes"]:
             continue
@@ -21,6 +21,6 @@ def add_badges(app, doctree, docname):
 
 
 def setup(app):
-    """After the glued texts are in their places."""
+    """Run after the glued texts are inserted."""
     app.connect("doctree-resolved", add_badges, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
