@@ -51,9 +51,9 @@ def look(run, profile):
 
 
 def test_the_runs_of_a_study(profile):
-    runs = study_runs(profile.replace(seeds=[3], attribution_seeds=[3, 4]))
-    assert len(runs) == len(set(runs)) == 4 + 2 + 1 + 1  # cases, controls, one more seed, shuffled
-    assert [run.seed for run in runs] == [3] * 6 + [4, 3]
+    runs = study_runs(profile.replace(seeds=[3, 5], attribution_seeds=[3, 4]))
+    assert len(runs) == len(set(runs)) == 2 * (4 + 2) + 1 + 1  # cases, controls, another, shuffled
+    assert [run.seed for run in runs] == [3, 5] * 6 + [4, 3]
     assert runs[-1].profile == "tiny-shuffled"
 
 
