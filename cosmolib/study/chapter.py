@@ -25,8 +25,7 @@ def publish(
     suites: dict[str, str],
     started: float,
     study: str = "",
-    suffix: str = "",
-    options: str = "",
+    options: dict[str, str] | None = None,
     device: str = "cpu",
     table: dict | None = None,
     **tables,
@@ -37,7 +36,7 @@ def publish(
     ----------
     chapter : str
         Such as "05_interpretation": the notebook, and the file
-        ``<runs_dir>/<study>/results/<chapter><suffix>.json``.
+        ``<runs_dir>/<study>/results/<chapter>.json``.
     numbers : dict
         Text, integer or floating-point number by key, for the prose.
     runs_dir : path
@@ -48,8 +47,9 @@ def publish(
         ``time.perf_counter()`` at the start of the chapter.
     study : str
         Folder of the study, by default the profile's name.
-    suffix, options : str
-        Of the file and of the command, where the chapter did not run with its defaults.
+    options : dict
+        Parameters of the notebook; those that are not empty are part of the command. Of a run for
+        one ``suite`` of the profile, the file's name is ``<chapter>-<suite>.json``.
     device : str
         As torch names it.
     table : dict, optional
@@ -64,10 +64,15 @@ def publish(
         glue(key, _plain(value), display=False)
     fingerprint = next(iter(suites.values()), None)
     made = provenance(profile, fingerprint, time.perf_counter() - started, device)
-    path = Path(runs_dir) / (study or profile.name) / "results" / f"{chapter}{suffix}.json"
-    write_json(path, {**(table or {}), **tables, "provenance": made})
-    output = f"{chapter.split('_')[0]}.ipynb"
-    command = f"papermill notebooks/{chapter}.ipynb {output} -p profile {profile.name}{options}"
+    study = study or profile.name
+    chosen = {"profile": profile.name} | {k: v for k, v in (options or {}).items() if v}
+    part = f"-{chosen['suite']}" if "suite" in chosen and study == profile.name else ""
+    write_json(
+        Path(runs_dir) / study / "results" / f"{chapter}{part}.json",
+        {**(table or {}), **tables, "provenance": made},
+    )
+    command = f"papermill notebooks/{chapter}.ipynb {chapter.split('_')[0]}.ipynb"
+    command += "".join(f" -p {key} {value}" for key, value in chosen.items())
     return Markdown(what_made([("Made", command, made)], suites))
 
 
