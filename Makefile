@@ -62,7 +62,7 @@ install: ## make the virtual environment (every other target does it on first us
 		touch "$$stamp"; \
 	fi
 
-book: install ## train, interpret and build the book (demo profile: under half an hour on 2 cores)
+book: install ## train, interpret and build the book (demo profile: half an hour to an hour on 2 cores)
 	$(STUDY_OF) demo $(OPTIONS)
 	@echo "The book: _build/html/index.html"
 
