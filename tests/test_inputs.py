@@ -159,7 +159,7 @@ def test_every_pixel_that_is_trained_on_is_checked(suite, profile, tmp_path, mon
 
 MEMORY = """
 import sys
-import numpy as np, torch
+import numpy as np, pandas, torch  # pandas reads the table: not memory of the maps
 from cosmolib.data import suites
 from cosmolib.training import dataset
 from cosmolib.cuts.apply import apply_cut

@@ -169,7 +169,9 @@ def read_json(path: str | Path):
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # of decoding, of JSON, or nested too deep
-        raise ValueError(f"{path}: found no valid JSON ({reason_of(error)})") from None
+        raise ValueError(
+            f"{path}: found no valid JSON ({reason_of(error)}), expected a JSON file"
+        ) from None
 
 
 class _Scalars(VersionedResolver):
