@@ -398,7 +398,7 @@ def test_suites_that_are_refused(tmp_path):
     empty[17, 2, 3] = 0
     for wrong, reason in (
         ((maps[:29], params), r"found maps of shape \(29, 8, 8\) and parameters of shape \(2, 6\)"),
-        ((maps, params[:, :5]), r"parameters of shape \(2, 5\), expected \(15 n, N, N\) and \(n, 6\)"),
+        ((maps, params[:, :5]), r"parameters of shape \(2, 5\), expected \(15 n, N, N\)"),
         ((maps, params * np.nan), "finite"),
         ((empty, params), r"found 0.0 in map 17 \(simulation 1\), pixel \(2, 3\)"),
     ):
