@@ -51,6 +51,7 @@ def test_the_answer_and_the_loss_are_float32_under_autocast(network):
     assert (mean != mean.bfloat16().float()).any()
 
 
+@pytest.mark.skipif(" " in torch.__file__, reason="torch.compile cannot link below such a path")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, about its own parts
 def test_compiling_leaves_no_trace_and_trains_the_same(network):
     x = torch.randn(8, 1, 16, 16, generator=torch.Generator().manual_seed(0))
