@@ -209,9 +209,9 @@ fig, axes = plots_training.predicted_against_true(
 
 # %% tags=["hide-input"]
 statistics = {
-    "r2": "R2, a map",
+    "r2": "R2 per map",
     "r2_simulation": "R2, mean of a simulation's maps",
-    "rmse": "RMSE, a map",
+    "rmse": "RMSE per map",
     "mean_sigma": "mean predicted sigma",
     "chi2": "chi2",
 }
@@ -280,10 +280,10 @@ glue("training_device", str(made["device"]), display=False)
 #
 # | | density $\Omega_m$ | clustering $\sigma_8$ |
 # |---|---|---|
-# | $R^2$, a map | {glue:text}`training_r2_om:s` | {glue:text}`training_r2_s8:s` |
-# | $R^2$, a map, summary statistics | {glue:text}`training_baseline_om:s` | {glue:text}`training_baseline_s8:s` |
+# | $R^2$ per map | {glue:text}`training_r2_om:s` | {glue:text}`training_r2_s8:s` |
+# | $R^2$ per map, summary statistics | {glue:text}`training_baseline_om:s` | {glue:text}`training_baseline_s8:s` |
 # | $R^2$, mean of a simulation's maps | {glue:text}`training_r2_simulation_om:s` | {glue:text}`training_r2_simulation_s8:s` |
-# | RMSE, a map | {glue:text}`training_rmse_om:s` | {glue:text}`training_rmse_s8:s` |
+# | RMSE per map | {glue:text}`training_rmse_om:s` | {glue:text}`training_rmse_s8:s` |
 # | $\chi^2$ | {glue:text}`training_chi2_om:s` | {glue:text}`training_chi2_s8:s` |
 # :::
 #

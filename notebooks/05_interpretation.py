@@ -68,7 +68,7 @@ plots_style.use_style()
 # ## Maps and networks
 #
 # The maps are test maps, spread evenly over the test simulations, the same places in each suite. Each uncut network explains the
-# maps of its own suite; a pretrained network explains the maps of every suite, in that suite's scaling.
+# maps of its suite; a pretrained network explains the maps of every suite, in that suite's scaling.
 
 # %%
 config = load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))

@@ -210,7 +210,7 @@ def test_settings(kind, profile, monkeypatch):
     of, keys, _, _, _, options = TABLE[kind]
     wanted = vars(profile).keys() - PATHS if keys is None else set(keys.split())
     assert wanted <= vars(profile).keys()
-    if kind == "tuning":  # of its own number of simulations
+    if kind == "tuning":  # which has a separate number of simulations
         wanted = wanted - {"n_simulations"} | {"tuning_simulations"}
     before = of(profile, monkeypatch)
     assert of(altered(profile), monkeypatch) == before

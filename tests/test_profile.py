@@ -1,4 +1,4 @@
-"""Profiles: YAML 1.2, checked as a whole, every fault in a line of its own."""
+"""Profiles: YAML 1.2, checked as a whole, one line per fault."""
 
 import json
 import pickle

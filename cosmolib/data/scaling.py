@@ -27,7 +27,7 @@ SCALINGS = ("log", "asinh", "linear")
 ASINH_SCALE = 1e11
 _UNITS = {"log": 1.0, "asinh": ASINH_SCALE, "linear": 1.0}  # of total matter
 _ZERO = 0.01  # [dex] above the unit, below which `invert` returns 0: float16 rounds by less
-_SUM_PIXELS = 2**22  # summed by one call of numpy, which goes on by halves down to 128 numbers
+_SUM_PIXELS = 2**22  # summed by one call of numpy, which continues by halves down to 128 numbers
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def scale_in_place(maps, kind, order):
 
 
 def _scaling(kind, mean, std, unit):
-    # What is left of a constant by rounding is no scatter: such maps scale to zero.
+    # The rounding error of a constant is not a scatter: such maps scale to zero.
     return Scaling(kind, mean, std if std > 1e-6 * abs(mean) else 1.0, unit)
 
 

@@ -99,7 +99,7 @@ def cut_label(cut):
 
 def r2_label(parameter):
     """Axis label of a coefficient of determination per map."""
-    return f"$R^2$ of {LABELS[parameter]}, a map"
+    return f"$R^2$ of {LABELS[parameter]} per map"
 
 
 # --------------------------------------------------------------------------------------------------

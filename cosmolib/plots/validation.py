@@ -31,7 +31,7 @@ def known_answer(cuts, network, ceiling, parameters):
         style.name_columns(ax, [style.cut_label(cut) for cut in cuts], 40)
         ax.set(title=LABELS[parameter], xlim=(-0.5, len(cuts) - 0.5))
         ax.axhline(0, color=style.GREY, linewidth=0.8)
-    axes[0].set_ylabel("$R^2$, a map")
+    axes[0].set_ylabel("$R^2$ per map")
     style.legend_above(axes, 2)
     return fig, axes
 

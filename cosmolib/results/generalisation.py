@@ -1,6 +1,6 @@
 """Test trained networks on other suites of simulations.
 
-A network is never tested on a region that it was trained on: of its own suite and of the
+A network is never tested on a region that it was trained on: of its suite and of the
 index-matched twin, of whatever size, only the simulations that it was tested on when it was trained
 are predicted; an unrelated suite has its own test part. Predictions are in units of the parameter
 ranges of the training.

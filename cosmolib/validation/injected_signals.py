@@ -36,7 +36,7 @@ PLACES = tuple(STRENGTH)
 
 # Cuts that hide all of a place, and cuts that leave all of it. Thresholds are surface densities:
 # one in overdensity of each map's own mean would move with the signal. Each place is tested with
-# cuts of its own kind: a Fourier cut acts on all pixels, and a density cut on all modes.
+# cuts of its kind: a Fourier cut acts on all pixels, and a density cut on all modes.
 _ABOVE, _BELOW = (f"{kind}:{float(THRESHOLD):.9g}:clamp" for kind in ("above", "below"))
 _LOW, _HIGH = (f"{edge:g}" for edge in BAND)
 HIDING = {
