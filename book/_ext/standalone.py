@@ -14,6 +14,9 @@ EMPTY_HEADER = re.compile(r"<th\b[^>]*>\s*(?:<p>\s*</p>|&nbsp;)?\s*</th>")
 # axe: this role is deprecated, and not allowed inside a list.
 CITATION = re.compile(r'(<div class="citation" id="[^"]*") role="doc-biblioentry"')
 
+# axe: the button that opens the second pages of a chapter in the sidebar has no name.
+TOGGLE = '<summary><span class="toctree-toggle"'
+
 
 def drop_thebe(app, pagename, templatename, context, doctree):
     """Remove script files and inline scripts that mention thebe from one page."""
@@ -41,6 +44,7 @@ def finish(app, exception):
         mended, n = ICON_SCRIPT.subn("", text)
         mended = EMPTY_HEADER.sub("<td></td>", mended)
         mended = CITATION.sub(r'\1 role="listitem"', mended)
+        mended = mended.replace(TOGGLE, TOGGLE.replace("<summary", '<summary aria-label="more pages"'))
         icons += n
         if mended != text:
             page.write_text(mended, encoding="utf-8")
