@@ -13,9 +13,9 @@ ICON_SCRIPT = re.compile(r"\s*<(?:script|link)\b[^>]*scripts/fontawesome\.js[^>]
 EMPTY_HEADER = re.compile(r"<th\b[^>]*>\s*(?:<p>\s*</p>|&nbsp;)?\s*</th>")
 # axe: this role is deprecated, and not allowed inside a list.
 CITATION = re.compile(r'(<div class="citation" id="[^"]*") role="doc-biblioentry"')
-
 # axe: the button that opens the second pages of a chapter in the sidebar has no name.
 TOGGLE = '<summary><span class="toctree-toggle"'
+NAMED = TOGGLE.replace("<summary", '<summary aria-label="more pages"')
 
 
 def drop_thebe(app, pagename, templatename, context, doctree):
@@ -44,7 +44,7 @@ def finish(app, exception):
         mended, n = ICON_SCRIPT.subn("", text)
         mended = EMPTY_HEADER.sub("<td></td>", mended)
         mended = CITATION.sub(r'\1 role="listitem"', mended)
-        mended = mended.replace(TOGGLE, TOGGLE.replace("<summary", '<summary aria-label="more pages"'))
+        mended = mended.replace(TOGGLE, NAMED)
         icons += n
         if mended != text:
             page.write_text(mended, encoding="utf-8")
