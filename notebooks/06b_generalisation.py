@@ -74,7 +74,7 @@ estimates_table(table["cross"], about, quantities, targets)
 # %% [markdown]
 # ## Other sets of simulations
 #
-# Networks of uncut maps, each on sets of its own suite that it never saw: **CV**, many boxes of one
+# Networks of uncut maps, each tested on sets of the same suite that were not used in training: **CV**, many boxes of one
 # cosmology; **1P**, one parameter varied at a time with the same initial phases; **EX**, feedback far
 # outside the range of the training. Lite has small sets of the same kind (in EX its feedback *proxy* is
 # used far outside its intended range). Suites, sets and simulations that are left out of this page are
