@@ -228,15 +228,15 @@ pd.DataFrame(
 # %% [markdown]
 # ## Without a network
 #
-# What would a classical analysis get? A ridge regression on the mean, power spectra and pixel
-# quantiles of the same maps under the same {term}`cut <Cut>`, with all squares and products of them, is fitted on
-# the same training simulations.
+# What would a classical analysis get? A kernel ridge regression on summary statistics of the same maps under
+# the same {term}`cut <Cut>` is fitted on the same training simulations: the mean, power spectra, pixel
+# quantiles, and moments, peaks, minima and scattering-like variances of the smoothed log map.
 
 # %% tags=["hide-input"]
 ridge = stored_baseline(maps, config, cut, runs_dir)
 baseline_r2 = r2_of([ridge], n_bootstrap=config.bootstrap_samples)
 for name in config.targets:
-    print(f"R2 of {name} by summary statistics, a map: {as_text(baseline_r2[name], 3)}")
+    print(f"R2 of {name} per map by summary statistics: {as_text(baseline_r2[name], 3)}")
 
 # %% tags=["remove-input"]
 for short, name in (("om", "Omega_m"), ("s8", "sigma_8")):

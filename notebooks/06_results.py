@@ -74,9 +74,9 @@ table = results_table(config, runs_dir, progress=print)
 # ## What a network still knows after a cut
 #
 # $R^2$ is per map, on test simulations that no network saw; with several seeds it is their mean.
-# Intervals hold 95 % and resample whole simulations. The grey points are a ridge regression on the
-# mean, power spectra and pixel quantiles of the same maps under the same cut, with all squares and
-# products: what a classical analysis would get.
+# Intervals hold 95 % and resample whole simulations. The grey points are a kernel ridge regression on
+# summary statistics of the same maps under the same cut, from the mean and power spectra to peak counts
+# and scattering-like variances: what a classical analysis would get.
 
 # %% mystnb={"figure": {"name": "fig-r2-by-cut", "caption": "$R^2$ per map for every cut, on Lite (feedback proxy) and Nbody_Lite (gravity only) unless the profile names CMD. Filled: networks; open grey: summary statistics under the same cut; thin lines: uncut. Bars: 95 % over simulations. Values below $-1$ lie off the axis."}, "image": {"alt": "Two panels for Omega_m and sigma_8 with one row per cut. Coloured points with error bars give the R2 of networks for the two suites, open grey points that of summary statistics; thin vertical lines mark the uncut values at the right."}} tags=["hide-input"]
 targets = [name for name in claims.COSMOLOGY if name in config.targets]

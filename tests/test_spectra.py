@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage, stats
 
 from cosmolib.cuts.apply import apply_cut
 from cosmolib.data import spectra
@@ -144,15 +145,52 @@ def test_summary_holds_what_its_names_say():
     x, names = summary_statistics(maps, n_bands=6, n_quantiles=5)
     assert x.shape == (6, len(names))
     assert len(set(names)) == len(names)
-    assert [name.split("(")[0].split()[0] for name in names] == (
-        ["mean"] + ["P_delta"] * 6 + ["P_log"] * 6 + ["quantile"] * 5
-    )
+    kinds = [name.split("(")[0].split()[0] for name in names]
+    assert kinds[:25] == ["mean"] + ["P_delta"] * 6 + ["P_log"] * 6 + ["quantile"] * 12
     np.testing.assert_allclose(x[:, 0], np.log10(maps.mean(axis=(1, 2), dtype=np.float64)))
     k, power = power_spectrum(maps)
     np.testing.assert_allclose(x[:, 1], np.log10(power[:, 0]))  # the first band: k_F alone
     assert names[1] == f"P_delta(k={k[0]:.2f})"
     np.testing.assert_allclose(x[:, 7], np.log10(power_spectrum(maps, log=True)[1][:, 0]))
-    np.testing.assert_allclose(10 ** x[:, -5:], pixel_quantiles(maps, 5), rtol=1e-6)
+    np.testing.assert_allclose(10 ** x[:, 13:18], pixel_quantiles(maps, 5), rtol=1e-6)
+    np.testing.assert_allclose(10 ** x[:, 24], maps.max(axis=(1, 2)), rtol=1e-6)
+
+
+def test_morphology_by_independent_code():
+    """Smoothing by scipy's own filter, moments by scipy.stats, extrema by comparing neighbours."""
+    maps, box = lognormal_maps(4, 32), 12.5  # pixels as large as those of Lite
+    x, names = summary_statistics(maps, box)
+    found = dict(zip(names, x.T, strict=True))
+    logs = np.log10(maps.astype(np.float64))
+    logs -= logs.mean((1, 2), keepdims=True)
+
+    def smooth(field, scale):
+        sigma = scale / box * 32
+        modes = [ndimage.fourier_gaussian(np.fft.fft2(one), sigma) for one in field]
+        return np.fft.ifft2(modes).real
+
+    levels = [logs, *(smooth(logs, scale) for scale in spectra.SMOOTHING)]
+    for scale, field in zip(spectra.SMOOTHING, levels[1:], strict=True):
+        flat, std = field.reshape(4, -1), field.std((1, 2))
+        np.testing.assert_allclose(found[f"std R={scale:g}"], np.log10(std))
+        np.testing.assert_allclose(found[f"skewness R={scale:g}"], stats.skew(flat, axis=1))
+        kurtosis = stats.kurtosis(flat, axis=1, fisher=False)
+        np.testing.assert_allclose(found[f"kurtosis R={scale:g}"], kurtosis)
+        for name, side in (("peaks", field), ("minima", -field)):
+            extreme = np.ones(field.shape, bool)
+            for step in [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)]:
+                extreme &= side > np.roll(side, step, (1, 2))
+            high = extreme & (side > 1 * std[:, None, None])
+            np.testing.assert_allclose(
+                found[f"{name} above -inf R={scale:g}"], extreme.mean((1, 2))
+            )
+            np.testing.assert_allclose(found[f"{name} above 1 R={scale:g}"], high.mean((1, 2)))
+    modulus = np.abs(levels[0] - levels[1])
+    band = smooth(modulus, spectra.SMOOTHING[1]) - smooth(modulus, spectra.SMOOTHING[2])
+    np.testing.assert_allclose(found["modulus 0"], np.log10(modulus.mean((1, 2))))
+    np.testing.assert_allclose(found["modulus 0 at 1"], np.log10(band.std((1, 2))))
+    own = smooth(np.abs(levels[2] - levels[3]), spectra.SMOOTHING[2])
+    np.testing.assert_allclose(found["modulus 2 at 2"], np.log10(own.std((1, 2))))
 
 
 @pytest.mark.parametrize(

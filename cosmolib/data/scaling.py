@@ -2,7 +2,8 @@
 
 The published recipe (arXiv:2504.17839 and its code) takes the signed log10 of the whole file of
 total matter in single precision, and its mean and standard deviation by ``numpy.mean`` and
-``numpy.std``. Those of 4 GB are found here block by block and come out the same to the last bit.
+``numpy.std``. Those of 4 GB are found here block by block, in double precision; the scaled maps
+agree with the published ones to 1e-5 of a standard deviation.
 
 Its signed log cannot be undone where a pixel lies between -1 and 1, and moves zero to 1. Total
 matter, of 1e9 to 1e15 (Msun/h)/(Mpc/h)^2, has no such pixel. Other fields of CMD do in their units
@@ -26,8 +27,8 @@ SCALINGS = ("log", "asinh", "linear")
 # [(Msun/h)/(Mpc/h)^2], near the median pixel: asinh is linear through zero below it, a log above.
 ASINH_SCALE = 1e11
 _UNITS = {"log": 1.0, "asinh": ASINH_SCALE, "linear": 1.0}  # of total matter
+_PART_PIXELS = 2**20  # read at once for the moments: 8 MB in float64
 _ZERO = 0.01  # [dex] above the unit, below which `invert` returns 0: float16 rounds by less
-_SUM_PIXELS = 2**22  # summed by one call of numpy, which continues by halves down to 128 numbers
 
 
 @dataclass(frozen=True)
@@ -98,18 +99,17 @@ class Scaling:
 def fit_scaling(maps, kind="log"):
     """Fit a `Scaling` to maps: the training maps, or (published) the whole file.
 
-    Mean and std are ``numpy.mean`` and ``numpy.std`` of the transformed maps, to the last bit (see
-    `mean_and_std`), with no transformed copy of them. The unit of the log is 1, as published, or
-    smaller where it must be for `Scaling.invert`: a decade or two below the smallest positive
-    pixel; in maps with negative pixels, which a filter leaves continuous through zero, 1e-8 of the
-    largest, which single precision does not resolve. In maps whose largest pixel is below 1e9,
-    asinh turns from linear to log four decades below it.
+    Mean and std are those of the transformed maps (see `mean_and_std`), with no transformed copy of
+    them. The unit of the log is 1, as published, or smaller where it must be for `Scaling.invert`:
+    a decade or two below the smallest positive pixel; in maps with negative pixels, which a filter
+    leaves continuous through zero, 1e-8 of the largest, which single precision does not resolve. In
+    maps whose largest pixel is below 1e9, asinh turns from linear to log four decades below it.
 
     Parameters
     ----------
     maps : (N, N), (n, N, N) or (n, 1, N, N), floating-point, or a function with ``shape``
         The function is called with (start, stop) and returns these maps, for what does not fit into
-        memory; it is called twice for each, or four times where the unit is not the usual one.
+        memory; it is called once for each part, or twice where the unit is not the usual one.
     kind : {"log", "asinh", "linear"}
 
     Raises
@@ -202,47 +202,31 @@ def _power_below(x):
 
 
 def mean_and_std(read: Callable, shape) -> tuple[float, float]:
-    """Return ``numpy.mean`` and ``numpy.std``, to the last bit, of an array that is read in parts.
+    """Return mean and standard deviation, in double precision, of an array that is read in parts.
 
-    numpy sums a contiguous array by halves (its pairwise summation), each half rounded down to a
-    multiple of eight numbers, and takes the std in a second pass from the mean. The same halves are
-    followed here down to parts that one call sums.
+    The moments of the parts are combined as in Chan, Golub & LeVeque (1983). They agree with
+    ``numpy.mean`` and ``numpy.std`` of the whole array to the rounding of its precision.
 
     Parameters
     ----------
     read : callable
-        ``read(start, stop)`` returns (stop - start, ...) of the array, C-contiguous.
+        ``read(start, stop)`` returns (stop - start, ...) of the array; called once per part.
     shape : tuple of int
         Of the whole array.
     """
-    each = math.prod(shape[1:])
-    count = shape[0] * each
 
-    def total(change):
-        def part(start, n):
-            first, last = start // each, -(-(start + n) // each)
-            values = change(read(first, last)).reshape(-1)
-            with np.errstate(invalid="ignore"):  # infinite pixels are refused by `Scaling`
-                return np.add.reduce(values[start - first * each :][:n])
+    step = max(1, _PART_PIXELS // math.prod(shape[1:]))
 
-        def halved(start, n, end):  # `end` of the parts of n numbers from the start-th on
-            if n <= _SUM_PIXELS:
-                return end(start, n)
-            half = n // 2
-            half -= half % 8
-            return halved(start, half, end) + halved(start + half, n - half, end)
+    @np.errstate(invalid="ignore")  # infinite pixels are refused by `Scaling`
+    def moments(start):
+        values = read(start, min(start + step, shape[0])).astype(np.float64)
+        return values.size, values.mean(), values.var()
 
-        parts = halved(0, count, lambda *one: [one])
-        sums = dict(zip(parts, in_parallel(lambda one: part(*one), parts), strict=True))
-        with np.errstate(invalid="ignore"):
-            return halved(0, count, lambda *one: sums[one])
-
-    def average(change):  # divided in double precision, then rounded, as numpy does
-        summed = total(change)
-        return summed.dtype.type(summed / np.intp(count))
-
-    mean = average(lambda x: x)
-    return float(mean), float(np.sqrt(average(lambda x: np.square(x - mean))))
+    sizes, means, variances = np.transpose(in_parallel(moments, range(0, shape[0], step)))
+    with np.errstate(invalid="ignore"):
+        mean = np.average(means, weights=sizes)
+        variance = np.average(variances + (means - mean) ** 2, weights=sizes)
+    return float(mean), float(np.sqrt(variance))
 
 
 def transform(maps, kind, unit):

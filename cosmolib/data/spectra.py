@@ -7,7 +7,9 @@ for many small maps; Pylians remains the reference of the tests.
 """
 
 import numpy as np
+import scipy.fft
 import torch
+from scipy.ndimage import maximum_filter
 
 from cosmolib.data.arrays import checked_maps, map_blocks, mode_numbers, one_per_map
 from cosmolib.data.cmd_format import BOX_SIZE
@@ -16,6 +18,9 @@ from cosmolib.data.scaling import signed_log
 # Logs of powers are taken no lower than this [(Mpc/h)^2]: far below the power of any map (1e-3 and
 # more), far above what single precision leaves where a Fourier cut took every mode (1e-12).
 POWER_FLOOR = 1e-8
+TAILS = (0.001, 0.003, 0.99, 0.995, 0.998, 0.999, 1.0)  # quantiles of voids and halos
+SMOOTHING = (0.3, 0.6, 1.2)  # [Mpc/h] about 0.8, 1.5 and 3 pixels of Lite
+_SCATTER_FLOOR = 1e-6  # [dex] rounding of single precision
 
 _BLOCK_PIXELS = 2**20  # pixels worked on at once
 
@@ -136,14 +141,22 @@ def pixel_pdf(maps, edges):
     return one_per_map(pdf, shape)
 
 
-def pixel_quantiles(maps, n):
-    """Return the `n` pixels of each map that stand at the quantiles (i + 1/2) / n, (n_maps, n)."""
+def pixel_quantiles(maps, at):
+    """Return the pixels of each map at some quantiles, (n_maps, m).
+
+    Parameters
+    ----------
+    maps : array, shape (N, N), (n, N, N) or (n, 1, N, N)
+    at : int or (m,) floats
+        Fractions from 0 to 1; a number m stands for (i + 1/2) / m.
+    """
     stack, shape = checked_maps(maps)
-    if n < 1:
-        raise ValueError(f"at least one quantile is needed, found n={n}")
+    at = (np.arange(at) + 0.5) / max(at, 1) if np.ndim(at) == 0 else np.asarray(at)
+    if not len(at):
+        raise ValueError("at least one quantile is needed, found none")
     size = stack[0].size
-    places = ((np.arange(n) + 0.5) / n * size).astype(int)
-    quantiles = np.empty((len(stack), n), stack.dtype)
+    places = np.minimum((at * size).astype(int), size - 1)
+    quantiles = np.empty((len(stack), len(at)), stack.dtype)
     for block in in_blocks(stack):
         quantiles[block] = np.sort(stack[block].reshape(-1, size), axis=1)[:, places]
     return one_per_map(quantiles, shape)
@@ -153,13 +166,14 @@ def summary_statistics(maps, box_size=BOX_SIZE, n_bands=12, n_quantiles=16):
     """Summary statistics of each map: what a baseline without a network may learn from.
 
     log10 of the mean; log10 of the band powers of delta and of the log map, in `n_bands` bands
-    equally wide in log k; log10 of `n_quantiles` pixel quantiles. Pixels are logged as the network
-    sees them (sign kept) and powers no lower than `POWER_FLOOR`, so that any cut map has them.
+    equally wide in log k; log10 of `n_quantiles` pixel quantiles and of `TAILS`; and the statistics
+    of the smoothed log map, see `_morphology`. Pixels are logged as the network sees them (sign
+    kept) and powers no lower than `POWER_FLOOR`, so that any cut map has them.
 
     Returns
     -------
-    features : (n, 1 + 2 nb + n_quantiles) float64
-        nb is `n_bands` less the bands that hold no mode.
+    features : (n, m) float64
+        83 columns for maps of 64^2 or more; fewer where a band holds no mode.
     names : list of str
     """
     stack, _ = checked_maps(maps)
@@ -173,9 +187,62 @@ def summary_statistics(maps, box_size=BOX_SIZE, n_bands=12, n_quantiles=16):
     for field, values in (("delta", power), ("log", power_spectrum(stack, box_size, log=True)[1])):
         columns.append(np.log10(np.maximum(values @ average, POWER_FLOOR)))
         names += [f"P_{field}(k={centre:.2f})" for centre in centres]
-    columns.append(signed_log(pixel_quantiles(stack, n_quantiles).astype(np.float64)))
-    names += [f"quantile {(i + 0.5) / n_quantiles:.3f}" for i in range(n_quantiles)]
-    return np.concatenate(columns, axis=1, dtype=np.float64), names
+    at = [*(np.arange(n_quantiles) + 0.5) / n_quantiles, *TAILS]
+    columns.append(signed_log(pixel_quantiles(stack, at).astype(np.float64)))
+    names += [f"quantile {fraction:.3f}" for fraction in at]
+    shapes = [_morphology(signed_log(stack[b].astype(np.float64)), box_size)
+              for b in in_blocks(stack)]  # fmt: skip
+    columns += [np.concatenate([values for values, _ in shapes])]
+    return np.concatenate(columns, axis=1, dtype=np.float64), names + shapes[0][1]
+
+
+def _morphology(log, box_size):
+    """Statistics of log maps (n, N, N), smoothed by a Gaussian at each of the `SMOOTHING` scales R.
+
+    Per scale: log10 of the standard deviation, skewness, kurtosis, and the fraction of pixels that
+    are peaks or minima (of their 3 x 3 neighbourhood) at all, beyond 1 and beyond 2 standard
+    deviations. Per pair of scales, as in a scattering transform (Cheng et al. 2020,
+    arXiv:2006.08561): log10 of the mean modulus of the band between two scales, and of the scatter
+    of that modulus at its own and at every coarser scale.
+    """
+    n = log.shape[-1]
+    i, j = mode_numbers(n)
+    k2 = (2 * np.pi / box_size) ** 2 * (i**2 + j**2)
+
+    def smooth(field, scale):
+        modes = scipy.fft.rfft2(field) * np.exp(-k2 * scale**2 / 2)
+        return scipy.fft.irfft2(modes, s=(n, n))
+
+    def log_of(value):
+        return np.log10(np.maximum(value, _SCATTER_FLOOR))
+
+    found = {}
+    log = log - log.mean((1, 2), keepdims=True)
+    smoothed = [smooth(log, scale) for scale in SMOOTHING]
+    for scale, field in zip(SMOOTHING, smoothed, strict=True):
+        std = field.std((1, 2), keepdims=True)
+        found[f"std R={scale:g}"] = log_of(std[:, 0, 0])
+        # In a constant map only rounding is left, which must not count as peaks.
+        field = np.where(std > _SCATTER_FLOOR, field, 0) / np.maximum(std, _SCATTER_FLOOR)
+        found[f"skewness R={scale:g}"] = (field**3).mean((1, 2))
+        found[f"kurtosis R={scale:g}"] = (field**4).mean((1, 2))
+        for name, side in (("peaks", field), ("minima", -field)):
+            extreme = side == maximum_filter(side, size=(1, 3, 3), mode="wrap")
+            for height in (-np.inf, 1, 2):
+                counted = (extreme & (side > height)).mean((1, 2))
+                found[f"{name} above {height:g} R={scale:g}"] = counted
+    levels, coarser = [log, *smoothed], [*SMOOTHING, None]
+    for first in range(len(SMOOTHING)):
+        modulus = np.abs(levels[first] - levels[first + 1])
+        own = smooth(modulus, SMOOTHING[first])
+        found[f"modulus {first}"] = log_of(modulus.mean((1, 2)))
+        found[f"modulus {first} at {first}"] = log_of(own.std((1, 2)))
+        for second in range(first + 1, len(SMOOTHING)):
+            band = smooth(modulus, SMOOTHING[second])
+            if coarser[second + 1] is not None:
+                band = band - smooth(modulus, coarser[second + 1])
+            found[f"modulus {first} at {second}"] = log_of(band.std((1, 2)))
+    return np.stack(list(found.values()), axis=1), list(found)
 
 
 def _mode_average(grid):
