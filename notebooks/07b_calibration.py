@@ -83,7 +83,9 @@ metrics = train_run(run, config)
 predictions = read_predictions(run.path("predictions.npz"))
 uncut_data = prepare_data(maps, config)
 uncut_network, _, _ = load_run(run)
-factors = calibration.recalibration(predict_valid(uncut_network, uncut_data, "cpu"))
+factors = calibration.recalibration(
+    predict_valid(uncut_network, uncut_data, "cpu", config.average_symmetries)
+)
 versions = {
     "as predicted": predictions,
     "recalibrated": calibration.recalibrated(predictions, factors),

@@ -172,7 +172,9 @@ def test_a_loaded_run_predicts_what_was_written(finished, profile):
     assert scaling == data.scaling
     assert config["run"] == {"suite": "Lite", "cut": run.cut, "architecture": "lite", "seed": 1}
     stored = read_predictions(run.path("predictions.npz"))
-    np.testing.assert_allclose(predict_test(network, data)["mean"], stored["mean"], rtol=1e-5)
+    np.testing.assert_allclose(
+        predict_test(network, data, symmetries=True)["mean"], stored["mean"], rtol=1e-5
+    )
 
 
 # ---------------------------------------------------------------------------------------- baseline

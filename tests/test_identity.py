@@ -124,7 +124,8 @@ OTHERS = (
 # kind: its identity, the profile keys, the modules, some that do not count, packages, other options
 TABLE = {
     "training": (
-        of_training, INPUTS + STEPS + SEARCHED + "storage epochs batch_size",
+        of_training, INPUTS + STEPS + SEARCHED
+        + "storage epochs batch_size average_symmetries",
         CODE_OF_MAPS + "training.networks training.fit training.run", OTHERS
         + "tuning.search training.scores results.baseline validation.known_posterior",
         "numpy scipy torch", [{"cut": "kmax:5"}, {"seed": 2}],
@@ -135,7 +136,7 @@ TABLE = {
         "numpy scipy torch", [{"seed": 2}, {"scaling": 2.0}, {"labels": 2.0}, {"slope": 0.01}],
     ),
     "pretrained": (
-        of_pretrained, INPUTS,
+        of_pretrained, INPUTS + "average_symmetries",
         CODE_OF_MAPS + "training.networks training.run", OTHERS + "training.scores tuning.search",
         "numpy scipy torch", [{"cut": "kmax:5"}, {"weights": "w1"}],
     ),

@@ -295,3 +295,18 @@ def test_a_loss_that_is_not_finite_is_an_error(data, profile):
     bad.train_x[:, :, 0, 0] = math.nan
     with pytest.raises(FloatingPointError, match=r"epoch 1: found a loss of nan"):
         fit(new_network(), bad, profile, seed=1)
+
+
+def test_predictions_averaged_over_symmetries_do_not_depend_on_the_orientation():
+    """And are the average of the eight predictions of the turned and mirrored maps."""
+    with training_fit.seeded(0):
+        network = build_network("lite", 16, 2, n_parameters=2)
+    x = torch.randn(5, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    found = torch.stack(training_fit.run_network(network, x, symmetries=True))
+    turned = [one.rot90(k, (2, 3)) for one in (x, x.transpose(2, 3)) for k in range(4)]
+    single = [torch.stack(training_fit.run_network(network, one)) for one in turned]
+    assert not torch.allclose(single[0], single[1], atol=1e-3)
+    torch.testing.assert_close(found, torch.stack(single).mean(0))
+    for one in turned[1::3]:
+        again = torch.stack(training_fit.run_network(network, one, 2, symmetries=True))
+        torch.testing.assert_close(again, found)

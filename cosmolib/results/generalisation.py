@@ -89,7 +89,9 @@ def cross_evaluate(
         fitted = everything if scope == "file" else fitted
         own_scaling = fit_scaling(MapsOnDisk(suite, fitted, run.cut, value_range), profile.scaling)
     x = MapsOnDisk(suite, maps, run.cut, value_range, own_scaling)
-    outputs = run_network(network, x, device=device or select_device())
+    outputs = run_network(
+        network, x, device=device or select_device(), symmetries=profile.average_symmetries
+    )
     mean, std = denormalise(*outputs, run.suite, profile.targets)
     return as_predictions(mean, std, truth_of(suite, maps, profile.targets), maps, profile.targets)
 

@@ -60,7 +60,7 @@ KINDS = {
     # weights, history and predictions of a run
     "training": Kind(
         (*_INPUTS, *_STEPS, "storage", "hidden", "dropout", "epochs", "batch_size", "max_lr",
-         "weight_decay"),
+         "weight_decay", "average_symmetries"),
         ("training.run",),
         apart=("training.scores",),
     ),
@@ -70,7 +70,9 @@ KINDS = {
         ("training.fit", "training.networks"),
     ),
     # predictions of a network that was trained elsewhere
-    "pretrained": Kind(_INPUTS, ("training.run",), apart=("training.scores",)),
+    "pretrained": Kind(
+        (*_INPUTS, "average_symmetries"), ("training.run",), apart=("training.scores",)
+    ),
     # the scores of a run's predictions
     "metrics": Kind(("bootstrap_samples",), ("training.scores",)),
     # predictions from summary statistics

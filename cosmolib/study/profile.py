@@ -181,6 +181,7 @@ class Profile(BaseModel):
     shuffle_labels: bool = key("true = nothing to learn: parameters permuted among the simulations")
 
     # Evaluation
+    average_symmetries: bool = key("predictions averaged over the square's eight symmetries")
     bootstrap_samples: Count = key("resamplings of whole simulations behind each 95 % interval")
 
     # Tuning

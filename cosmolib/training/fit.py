@@ -302,22 +302,34 @@ def _batches(x, order, device):
 
 @torch.no_grad()
 def run_network(
-    network: torch.nn.Module, x, batch_size: int | None = None, device="cpu"
+    network: torch.nn.Module,
+    x,
+    batch_size: int | None = None,
+    device="cpu",
+    symmetries: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return mean and std, (n, P) on the CPU; the network is left in eval mode.
 
     ``x`` holds scaled maps as `cosmolib.training.dataset.network_inputs` takes them; `MapsOnDisk`
-    is read batch by batch.
+    is read batch by batch. With ``symmetries``, mean and std are averaged over the eight rotations
+    and reflections of each map, which costs eight times as much and makes the prediction invariant
+    under them.
     """
     x = x if isinstance(x, MapsOnDisk) else network_inputs(x)
     network.to(device).eval()
     gpu = torch.device(device).type == "cuda"
     pixels = EVALUATION_PIXELS_GPU if gpu else EVALUATION_PIXELS
     batch_size = batch_size or max(1, pixels // x.shape[-1] ** 2)
-    outputs = [network(x[start : start + batch_size].to(device, torch.float32))
-               for start in range(0, len(x), batch_size)]  # fmt: skip
-    mean, std = zip(*outputs, strict=True)
-    return torch.cat(mean).cpu(), torch.cat(std).cpu()
+    outputs = []
+    for start in range(0, len(x), batch_size):
+        maps = x[start : start + batch_size].to(device, torch.float32)
+        seen = [maps]
+        if symmetries:
+            both = (maps, maps.flip(-1))
+            seen = [side.rot90(turns, (-2, -1)) for side in both for turns in range(4)]
+        outputs.append(sum(torch.stack(network(one)) for one in seen) / len(seen))  # (2, b, P)
+    mean, std = torch.cat(outputs, dim=1).cpu()
+    return mean, std
 
 
 def _place(x, device):

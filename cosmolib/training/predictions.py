@@ -16,22 +16,22 @@ from cosmolib.training.fit import run_network
 _ARRAYS = ("mean", "std", "truth", "simulation", "parameters")  # of a predictions.npz
 
 
-def predict_test(network, data: Data, device: str = "cpu") -> dict:
-    """Predict the test maps of `data`, in physical units.
+def predict_test(network, data: Data, device: str = "cpu", symmetries: bool = False) -> dict:
+    """Predict the test maps of `data`, in physical units; see `run_network` for ``symmetries``.
 
     Returns
     -------
     dict
         mean, std, truth (n, P), simulation (n,), map (n,), parameters (P,) names.
     """
-    outputs = run_network(network, data.test_x, device=device)
+    outputs = run_network(network, data.test_x, device=device, symmetries=symmetries)
     outputs = denormalise(*outputs, data.suite, data.targets)
     return as_predictions(*outputs, data.test_truth, data.test_map, data.targets)
 
 
-def predict_valid(network, data: Data, device: str = "cpu") -> dict:
+def predict_valid(network, data: Data, device: str = "cpu", symmetries: bool = False) -> dict:
     """Predict the validation maps of `data`, in the form of `predict_test` without ``map``."""
-    outputs = run_network(network, data.valid_x, device=device)
+    outputs = run_network(network, data.valid_x, device=device, symmetries=symmetries)
     mean, std = denormalise(*outputs, data.suite, data.targets)
     truth, _ = denormalise(data.valid_theta, 0.0, data.suite, data.targets)
     return {

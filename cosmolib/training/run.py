@@ -105,7 +105,10 @@ def _train(run, profile, suite, config, device, progress):
                 pd.DataFrame(history).to_csv(temporary, index=False, lineterminator="\n")
             seconds = sum(row["seconds"] for row in history)  # also those before a restart
             _write_weights(run, profile, config, network, device, started, training_seconds=seconds)
-        write_predictions(run.path("predictions.npz"), predict_test(network, data, device))
+        write_predictions(
+            run.path("predictions.npz"),
+            predict_test(network, data, device, profile.average_symmetries),
+        )
     # Python's float is exact to the last bit; not every pandas is.
     history = pd.read_csv(run.path("history.csv"), converters={"valid_loss": float})
     best = history.loc[history["valid_loss"].idxmin()]
@@ -173,7 +176,9 @@ def evaluate_pretrained(
         _write_config(run, config, data)
         loss = float(moment_loss(*run_network(network, data.valid_x, device=on), data.valid_theta))
         _write_weights(run, profile, config, network, on, started, weights=file)
-        write_predictions(run.path("predictions.npz"), predict_test(network, data, on))
+        write_predictions(
+            run.path("predictions.npz"), predict_test(network, data, on, profile.average_symmetries)
+        )
         _write_metrics(run, profile, best_epoch=None, valid_loss=loss)
 
     return _once(run, profile, config, evaluate)
