@@ -281,7 +281,7 @@ fig, axes = plots_data.scaled_pixels({kind: s.apply(sample) for kind, s in scali
 # **Next:** [chapter 02](02_cuts.ipynb) removes parts of these maps.
 
 # %% [markdown]
-# ## What made this page
+# ## Provenance
 
 # %% tags=["remove-input"]
 numbers = {

@@ -271,7 +271,7 @@ fig, axes = plots_data.scaled_pixels(seen)
 # **Next:** [chapter 03](03_training.ipynb) trains a network on a {term}`suite <Suite>` and a cut.
 
 # %% [markdown]
-# ## What made this page
+# ## Provenance
 
 # %% tags=["remove-input"]
 low, high = np.log(options["value_range"])

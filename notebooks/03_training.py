@@ -294,7 +294,7 @@ glue("training_device", str(made["device"]), display=False)
 # **Next:** [chapter 04](04_tuning.ipynb) searches for better settings.
 
 # %% [markdown]
-# ## What made this page
+# ## Provenance
 
 # %% tags=["remove-input"]
 now = provenance.provenance(config, maps.fingerprint, time.perf_counter() - started)

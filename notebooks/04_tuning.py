@@ -205,7 +205,7 @@ io.write_json(
 # **Next:** [chapter 05](05_interpretation.ipynb) asks a trained network where it looks.
 
 # %% [markdown]
-# ## What made this page
+# ## Provenance
 
 # %% tags=["remove-input"]
 command = f"papermill notebooks/04_tuning.ipynb 04.ipynb -p profile {config.name}"

@@ -285,7 +285,7 @@ if stored:
 # **Next:** [other suites and sets](06b_generalisation.ipynb), then [chapter 07](07_validation.ipynb) tests the method on mocks.
 
 # %% [markdown]
-# ## What made this page
+# ## Provenance
 
 # %% tags=["remove-input"]
 numbers = summary.results_numbers(table, verdicts, survivors)

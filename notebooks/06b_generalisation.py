@@ -143,7 +143,7 @@ else:
 # **Next:** [chapter 07](07_validation.ipynb) tests the same method on mocks whose posterior is known.
 
 # %% [markdown]
-# ## What made this page
+# ## Provenance
 
 # %% tags=["remove-input"]
 numbers = sets_numbers(table)

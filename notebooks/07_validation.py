@@ -214,7 +214,7 @@ pd.DataFrame(
 # **Next:** [error bars, full posteriors and shuffled labels](07b_calibration.ipynb).
 
 # %% [markdown]
-# ## What made this page
+# ## Provenance
 
 # %% tags=["remove-input"]
 numbers = mocks_numbers(table, log_table, stored) | injected_numbers(injected)

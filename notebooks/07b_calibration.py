@@ -222,7 +222,7 @@ fig, axes = plots_validation.control_r2(
 # **Next:** [reproduce the book](../book/reproduce.md), or point it at [your own data](../book/your-data.md).
 
 # %% [markdown]
-# ## What made this page
+# ## Provenance
 
 # %% tags=["remove-input"]
 label = "full posterior"

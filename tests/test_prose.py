@@ -95,4 +95,4 @@ def test_chapters_link_their_terms_and_end_with_their_provenance(path):
     cells = jupytext.read(path).cells
     terms = {term for _, text in texts(path) for term in re.findall(r"\{term\}`[^`]+`", text)}
     assert len(terms) >= 3, f"{path.name}: links {len(terms)} terms of the glossary"
-    assert cells[-2].source in ("## Provenance", "## What made this page")
+    assert cells[-2].source == "## Provenance"

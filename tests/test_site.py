@@ -26,7 +26,7 @@ GOOD = """<!DOCTYPE html><html lang="en"><head><title>A page</title>
 <link rel="icon" href="data:,"></head><body><main><article>
 <h1>A page</h1><p id="here">Text, <a href="other.html#there">a link</a>.</p>
 <img src="{picture}" alt="{words}">{more}
-<section id="what-made-this-page"><h2>What made this page</h2></section>
+<section id="provenance"><h2>Provenance</h2></section>
 </article></main></body></html>"""
 
 
@@ -90,7 +90,7 @@ def test_what_a_page_must_have_and_may_have(site, capsys):
     page = folder / "page.html"
     text = page.read_text()
     assert check_site.check(folder)[0] == []
-    page.write_text(text.replace("what-made-this-page", "something-else"))
+    page.write_text(text.replace("provenance", "something-else"))
     assert check_site.check(folder)[0] == ["page.html: has no section on what made it"]
     script = folder / "big.js"
     page.write_text(text.replace("</head>", '<script src="big.js"></script></head>'))
@@ -204,7 +204,7 @@ def test_pages_of_prose_say_what_made_them(tmp_path):
         (results / f"{name}.json").write_text(json.dumps({"provenance": made}))
     colophon.write("tiny", pages, tmp_path / "runs")
     first, second = ((pages / name).read_text() for name in ("a.md", "b.md"))
-    assert "## What made this page" in first
+    assert "## Provenance" in first
     assert "`make study PROFILE=tiny`" in first
     assert "[06 results](../notebooks/06_results.ipynb): commit `cccccccccccc`, 12 seconds" in first
     assert "Lite `" in first

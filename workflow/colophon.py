@@ -1,4 +1,4 @@
-"""The section *What made this page* of the pages of prose; chapters end with their own."""
+"""The section *Provenance* of the pages of prose; chapters end with their own."""
 
 import re
 from pathlib import Path
@@ -27,7 +27,7 @@ def write(profile, pages, root="runs"):
         text = page.read_text(encoding="utf-8")
         quoted = {name: chapters[name] for name in QUOTED.findall(text) if name in chapters}
         now["seconds"] = sum(made["seconds"] or 0 for made in quoted.values())
-        lines = [text.rstrip(), "", "## What made this page", ""]
+        lines = [text.rstrip(), "", "## Provenance", ""]
         lines.append(what_made([("Built", command, now)], data).rstrip())
         lines += [
             f"- numbers of [{name.replace('_', ' ', 1)}](../notebooks/{name}.ipynb): commit "
