@@ -89,9 +89,10 @@ def one_per_map(values, shape):
 
 
 def map_blocks(stack, pixels=None):
-    """Slices of (n, N, N) maps of at most so many pixels, at least one map each."""
-    step = max(1, (pixels or BLOCK_PIXELS) // max(1, stack.shape[1] * stack.shape[2]))
-    return [slice(i, min(i + step, len(stack))) for i in range(0, len(stack), step)]
+    """Slices of (n, N, N) maps, or of such a shape: at least one map, at most so many pixels."""
+    n, *sides = getattr(stack, "shape", stack)
+    step = max(1, (pixels or BLOCK_PIXELS) // max(1, int(np.prod(sides))))
+    return [slice(i, min(i + step, n)) for i in range(0, n, step)]
 
 
 def mode_numbers(grid):

@@ -215,14 +215,13 @@ def mean_and_std(read: Callable, shape) -> tuple[float, float]:
         Of the whole array.
     """
 
-    step = max(1, _PART_PIXELS // math.prod(shape[1:]))
-
     @np.errstate(invalid="ignore")  # infinite pixels are refused by `Scaling`
-    def moments(start):
-        values = read(start, min(start + step, shape[0])).astype(np.float64)
+    def moments(part):
+        values = read(part.start, part.stop).astype(np.float64)
         return values.size, values.mean(), values.var()
 
-    sizes, means, variances = np.transpose(in_parallel(moments, range(0, shape[0], step)))
+    parts = map_blocks(shape, _PART_PIXELS)
+    sizes, means, variances = np.transpose(in_parallel(moments, parts))
     with np.errstate(invalid="ignore"):
         mean = np.average(means, weights=sizes)
         variance = np.average(variances + (means - mean) ** 2, weights=sizes)

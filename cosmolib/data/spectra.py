@@ -173,7 +173,7 @@ def summary_statistics(maps, box_size=BOX_SIZE, n_bands=12, n_quantiles=16):
     Returns
     -------
     features : (n, m) float64
-        83 columns for maps of 64^2 or more; fewer where a band holds no mode.
+        82 columns for maps of 64^2; fewer or more where fewer or more bands hold a mode.
     names : list of str
     """
     stack, _ = checked_maps(maps)
@@ -190,14 +190,13 @@ def summary_statistics(maps, box_size=BOX_SIZE, n_bands=12, n_quantiles=16):
     at = [*(np.arange(n_quantiles) + 0.5) / n_quantiles, *TAILS]
     columns.append(signed_log(pixel_quantiles(stack, at).astype(np.float64)))
     names += [f"quantile {fraction:.3f}" for fraction in at]
-    shapes = [_morphology(signed_log(stack[b].astype(np.float64)), box_size)
-              for b in in_blocks(stack)]  # fmt: skip
-    columns += [np.concatenate([values for values, _ in shapes])]
-    return np.concatenate(columns, axis=1, dtype=np.float64), names + shapes[0][1]
+    values, labels = zip(*(_morphology(stack[b], box_size) for b in in_blocks(stack)), strict=True)
+    columns.append(np.concatenate(values))
+    return np.concatenate(columns, axis=1, dtype=np.float64), names + labels[0]
 
 
-def _morphology(log, box_size):
-    """Statistics of log maps (n, N, N), smoothed by a Gaussian at each of the `SMOOTHING` scales R.
+def _morphology(maps, box_size):
+    """Statistics of the log of maps (n, N, N), after smoothing by each scale of `SMOOTHING`.
 
     Per scale: log10 of the standard deviation, skewness, kurtosis, and the fraction of pixels that
     are peaks or minima (of their 3 x 3 neighbourhood) at all, beyond 1 and beyond 2 standard
@@ -205,21 +204,23 @@ def _morphology(log, box_size):
     arXiv:2006.08561): log10 of the mean modulus of the band between two scales, and of the scatter
     of that modulus at its own and at every coarser scale.
     """
-    n = log.shape[-1]
+    n = maps.shape[-1]
     i, j = mode_numbers(n)
     k2 = (2 * np.pi / box_size) ** 2 * (i**2 + j**2)
+    windows = [np.exp(-k2 * scale**2 / 2) for scale in SMOOTHING]
 
-    def smooth(field, scale):
-        modes = scipy.fft.rfft2(field) * np.exp(-k2 * scale**2 / 2)
-        return scipy.fft.irfft2(modes, s=(n, n))
+    def smooth(field):  # at every scale
+        modes = scipy.fft.rfft2(field)
+        return [scipy.fft.irfft2(modes * window, s=(n, n)) for window in windows]
 
     def log_of(value):
         return np.log10(np.maximum(value, _SCATTER_FLOOR))
 
     found = {}
-    log = log - log.mean((1, 2), keepdims=True)
-    smoothed = [smooth(log, scale) for scale in SMOOTHING]
-    for scale, field in zip(SMOOTHING, smoothed, strict=True):
+    log = signed_log(maps.astype(np.float64))
+    log -= log.mean((1, 2), keepdims=True)
+    levels = [log, *smooth(log)]
+    for scale, field in zip(SMOOTHING, levels[1:], strict=True):
         std = field.std((1, 2), keepdims=True)
         found[f"std R={scale:g}"] = log_of(std[:, 0, 0])
         # In a constant map only rounding is left, which must not count as peaks.
@@ -227,22 +228,25 @@ def _morphology(log, box_size):
         found[f"skewness R={scale:g}"] = (field**3).mean((1, 2))
         found[f"kurtosis R={scale:g}"] = (field**4).mean((1, 2))
         for name, side in (("peaks", field), ("minima", -field)):
-            extreme = side == maximum_filter(side, size=(1, 3, 3), mode="wrap")
+            peak = local_maxima(side)
             for height in (-np.inf, 1, 2):
-                counted = (extreme & (side > height)).mean((1, 2))
+                counted = (peak & (side > height)).mean((1, 2))
                 found[f"{name} above {height:g} R={scale:g}"] = counted
-    levels, coarser = [log, *smoothed], [*SMOOTHING, None]
-    for first in range(len(SMOOTHING)):
-        modulus = np.abs(levels[first] - levels[first + 1])
-        own = smooth(modulus, SMOOTHING[first])
+    for first, modulus in enumerate(np.abs(np.diff(levels, axis=0))):
+        smoothed = [*smooth(modulus), 0]  # nothing is coarser than the last
         found[f"modulus {first}"] = log_of(modulus.mean((1, 2)))
-        found[f"modulus {first} at {first}"] = log_of(own.std((1, 2)))
+        found[f"modulus {first} at {first}"] = log_of(smoothed[first].std((1, 2)))
         for second in range(first + 1, len(SMOOTHING)):
-            band = smooth(modulus, SMOOTHING[second])
-            if coarser[second + 1] is not None:
-                band = band - smooth(modulus, coarser[second + 1])
+            band = smoothed[second] - smoothed[second + 1]
             found[f"modulus {first} at {second}"] = log_of(band.std((1, 2)))
     return np.stack(list(found.values()), axis=1), list(found)
+
+
+def local_maxima(fields):
+    """Return where periodic fields (n, N, N) are higher than at all eight neighbours, as bool."""
+    neighbours = np.ones((1, 3, 3), bool)
+    neighbours[0, 1, 1] = False
+    return fields > maximum_filter(fields, footprint=neighbours, mode="wrap")
 
 
 def _mode_average(grid):

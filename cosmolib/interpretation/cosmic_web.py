@@ -7,11 +7,11 @@ is where the slab is empty, whatever lies in front of it or behind.
 
 import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt, maximum_filter
+from scipy.ndimage import distance_transform_edt
 
 from cosmolib.data.arrays import checked_maps
 from cosmolib.data.cmd_format import BOX_SIZE
-from cosmolib.data.spectra import in_blocks
+from cosmolib.data.spectra import in_blocks, local_maxima
 
 WEB_CLASSES = ("void", "filament", "halo")  # codes 0, 1, 2 of `web_classes`
 SMOOTHING = 0.5  # [Mpc/h] of the density before classes and peaks are found
@@ -86,10 +86,7 @@ def density_peaks(maps, box_size=BOX_SIZE, smoothing=SMOOTHING, minimum=PEAK):
     stack, shape = checked_maps(maps)
     k2, _ = _wavenumbers(stack.shape[-1], box_size)
     smooth = _filtered(stack, torch.exp(-0.5 * k2 * smoothing**2))
-    neighbours = np.ones((1, 3, 3), bool)
-    neighbours[0, 1, 1] = False
-    peaks = smooth > maximum_filter(smooth, footprint=neighbours, mode="wrap")
-    return (peaks & (smooth > minimum)).reshape(shape)
+    return (local_maxima(smooth) & (smooth > minimum)).reshape(shape)
 
 
 def void_centres(maps, box_size=BOX_SIZE, radii=VOID_RADII, threshold=EMPTY):

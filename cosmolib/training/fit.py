@@ -313,7 +313,7 @@ def run_network(
     ``x`` holds scaled maps as `cosmolib.training.dataset.network_inputs` takes them; `MapsOnDisk`
     is read batch by batch. With ``symmetries``, mean and std are averaged over the eight rotations
     and reflections of each map, which costs eight times as much and makes the prediction invariant
-    under them.
+    under them; the std is that of a single orientation.
     """
     x = x if isinstance(x, MapsOnDisk) else network_inputs(x)
     network.to(device).eval()
