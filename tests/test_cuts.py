@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from cosmolib.cuts.apply import apply_cut, cut_mask, fraction_cut, fraction_negative, positive_range
 from cosmolib.cuts.grammar import Cut
+from cosmolib.cuts.noise import REFERENCE_DENSITY
 from cosmolib.data import arrays
 
 FUNDAMENTAL = 2 * np.pi / 25.0  # [h/Mpc]
@@ -17,6 +18,9 @@ DENSITY = [
     "below:1e11:random",
     "above:delta=1:mean",
     "mask:below:1e11",
+    "maskmean:above:delta=0",
+    "moved:above:delta=0",
+    "nologmean:below:1e11",
     "shuffle:above:1e12:random",
     "shuffle:below:delta=-0.5",
 ]
@@ -104,6 +108,9 @@ def test_every_number_survives_the_round_trip(value, pattern):
         ("mask:kmax:3", "'mask' must be followed by"),
         ("mask:above:1e12:clamp", "a mask has no fill"),
         ("shuffle:mask:above:1e12", "'shuffle' must be followed by"),
+        ("maskmean:above:1e12:mean", "a mask has no fill"),
+        ("nomean:nologmean:none", "at most once each"),
+        ("nologmean:white=1:none", "noise comes before"),
     ],
 )
 def test_bad_string_is_quoted_with_what_is_allowed(text, reason):
@@ -497,3 +504,31 @@ def test_sharp_filter_makes_negative_pixels_and_the_log_field_none():
     assert fraction_negative(maps).max() == 0
     assert fraction_negative(apply_cut(maps, "kmin:2")).min() > 0
     assert fraction_negative(apply_cut(maps, "kmin:2@log")).max() == 0
+
+
+def test_moved_mask_is_the_same_mask_half_a_box_away(maps):
+    mask, moved = cut_mask(maps, "above:delta=1"), cut_mask(maps, "moved:above:delta=1")
+    half = maps.shape[-1] // 2
+    place = np.arange(maps.shape[-1]) - half  # of the pixel that each mask pixel comes from
+    np.testing.assert_array_equal(moved, mask[:, place][:, :, place])
+    out = apply_cut(maps, "moved:above:delta=1:mean")
+    np.testing.assert_array_equal(out[~moved], maps[~moved])
+    mean = maps.mean(axis=(1, 2), keepdims=True) + 0 * maps
+    np.testing.assert_allclose(out[moved], mean[moved], rtol=1e-6)
+
+
+def test_mask_with_the_mean_shows_these_two_alone(maps):
+    out = apply_cut(maps, "maskmean:above:delta=0")
+    mean = maps.mean(axis=(1, 2), keepdims=True)
+    np.testing.assert_allclose(
+        out / mean, np.where(cut_mask(maps, "above:delta=0"), 10, 1), rtol=1e-5
+    )
+
+
+def test_log_mean_is_subtracted_as_in_the_published_code(maps):
+    log = np.log10(maps.astype(np.float64))
+    out = np.log10(apply_cut(maps, "nologmean:none"))
+    expected = log - log.mean(axis=(1, 2), keepdims=True) + np.log10(REFERENCE_DENSITY)
+    np.testing.assert_allclose(out, expected, atol=1e-6)
+    with pytest.raises(ValueError, match="nologmean: found a map of mean"):
+        apply_cut(np.where(maps == maps.max(), 0, maps), "nologmean:none")

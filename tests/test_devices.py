@@ -22,9 +22,12 @@ def test_auto_asks_the_machine_and_the_size_of_the_work(network, monkeypatch):
     with seeded(0):
         o3 = build_network("o3", 16, 1)
     long = devices.WORTH_COMPILING
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
     assert choose_engine("auto", "auto", "cpu", o3, long - 1) == Engine("cpu", "float32", "eager")
     assert choose_engine("auto", "auto", "cpu", o3, long) == Engine("cpu", "float32", "compiled")
-    assert choose_engine("auto", "auto", "cpu", network, long).compile == "eager"
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    found = choose_engine("auto", "auto", "cpu", network, long)
+    assert found == Engine("cpu", "bfloat16", "eager")
     assert choose_engine("bfloat16", "graphs", "cpu", o3, 1) == Engine(
         "cpu", "bfloat16", "compiled"
     )

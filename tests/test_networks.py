@@ -69,6 +69,7 @@ def test_two_networks_in_one_file_are_refused(tmp_path):
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("size", [16, 64])
 def test_outputs(name, size):
+    torch.manual_seed(1)
     network = build_network(name, size=size, hidden=2, n_parameters=3)
     mean, std = network(torch.randn(4, 1, size, size))
     assert mean.shape == std.shape == (4, 3)
@@ -82,14 +83,22 @@ def test_outputs(name, size):
 def test_lite_has_the_channels_of_the_recipe():
     network = build_network("lite", size=64, hidden=8, n_parameters=2)
     convolutions = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
-    assert [(m.in_channels, m.out_channels) for m in convolutions[::2]] == [
-        (1, 24), (24, 48), (48, 96), (96, 128),
-    ]  # fmt: skip
-    assert [m.kernel_size[0] for m in convolutions] == [3, 2] * 4
-    assert {m.padding_mode for m in convolutions[::2]} == {"circular"}
-    assert network.FC1.in_features == 128
+    assert [m.out_channels for m in convolutions] == [32, 64, 64, 128, 128, 128, 128, 128]
+    assert [m.kernel_size[0] for m in convolutions] == [4, 3, 2, 3, 2, 3, 2, 3]
+    assert [m.stride[0] for m in convolutions] == [2, 1, 2, 1, 2, 1, 2, 1]
+    padding = ["circular", *["circular", "zeros"] * 3, "circular"]
+    assert [m.padding_mode for m in convolutions] == padding
+    assert network.FC1.in_features == 256
     assert network.FC1.out_features == 64
     assert network.FC2.out_features == 4
+
+
+def test_lite_pools_the_mean_and_the_scatter_of_each_channel():
+    network = build_network("lite", size=32, hidden=1, n_parameters=2).eval()
+    x = torch.randn(3, 1, 32, 32)
+    maps = network.blocks(x)
+    expected = torch.cat([maps.mean((2, 3)), maps.flatten(2).std(2, correction=0)], 1)
+    torch.testing.assert_close(network.features(x), expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["lite", "k4s2"])

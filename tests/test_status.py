@@ -52,8 +52,8 @@ def look(run, profile):
 
 def test_the_runs_of_a_study(profile):
     runs = study_runs(profile.replace(seeds=[3, 5], attribution_seeds=[3, 4]))
-    assert len(runs) == len(set(runs)) == 2 * (4 + 2) + 1 + 1  # cases, controls, another, shuffled
-    assert [run.seed for run in runs] == [3, 5] * 6 + [4, 3]
+    assert len(runs) == len(set(runs)) == 2 * (4 + 2) + 1 + 2  # cases, controls, another, shuffled
+    assert [run.seed for run in runs] == [3, 5] * 6 + [4, 3, 4]
     assert runs[-1].profile == "tiny-shuffled"
 
 
@@ -102,8 +102,8 @@ def test_the_page_lists_every_run(run, profile, tmp_path, monkeypatch):
     row = next(line for line in text.splitlines() if line.startswith("| Lite `none` lite seed 1 |"))
     for part in (made["data_fingerprint"], made["code"], made["utc"][:10], "cpu", "| done |"):
         assert part in row
-    assert len([line for line in text.splitlines() if "not started" in line]) == 7
-    assert "**7 of 8 runs are not current**" in text
+    assert len([line for line in text.splitlines() if "not started" in line]) == 8
+    assert "**8 of 9 runs are not current**" in text
     assert "| 04 tuning |" in text
     assert f"torch {made['versions']['torch']}" in text
 
@@ -126,7 +126,7 @@ def test_the_plan_counts(tiny_suite_dir, tmp_path):
 
     done = plan(path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "8 runs: 8 not started"
+    assert done.stdout.splitlines()[-1] == "9 runs: 9 not started"
     assert not (ROOT / "runs" / "no-such-study").exists()
     done = plan("no_such")
     assert done.returncode == 2

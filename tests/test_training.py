@@ -132,7 +132,7 @@ def test_training_learns(data, profile):
     assert "epoch   2/6" in lines[1]
     assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5, 6]
     assert history[-1]["train_loss"] < history[0]["train_loss"] - 0.5
-    steps = len(data.train_x) // profile.batch_size
+    steps = math.ceil(len(data.train_x) / profile.batch_size)
     assert history[-1]["lr"] == pytest.approx(profile.max_lr * (6 * steps - 1) / 500, rel=1e-4)
     names = {"epoch", "lr", "train_loss", "valid_loss", "seconds", "engine"}
     assert set(history[0]) == names

@@ -4,7 +4,8 @@ A cut is named by one string, in the grammar of `cosmolib.cuts.grammar`.
 
 Published (arXiv:2504.17839 and its code): ``kmax`` on the linear map, absolute density thresholds,
 clamp and random fills. The overdensity thresholds, the other filtered fields, the mean fill, the
-two controls and the steps are ours: they separate cosmology from what the cut itself leaks.
+controls and the steps are ours, except `nologmean`, which is ``monopole=False`` of the published
+code: they separate cosmology from what the cut itself leaks.
 """
 
 import math
@@ -16,7 +17,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from cosmolib.cuts.grammar import OWN_WORDS, Cut, CutError
+from cosmolib.cuts.grammar import MASKS, OWN_WORDS, Cut, CutError
 from cosmolib.cuts.noise import observe
 from cosmolib.data.arrays import checked_maps, map_blocks, mode_numbers, one_per_map
 from cosmolib.study.registry import CUTS, keywords_of, register
@@ -124,7 +125,9 @@ def apply_cut(
     negative pixels. A filter that keeps every mode of the grid returns an exact copy.
 
     Density cuts replace pixels strictly above or below the threshold. A ``mask`` map is 1 where a
-    pixel was kept and 10 where it was cut, so that its log10 is the mask.
+    pixel was kept and 10 where it was cut, so that its log10 is the mask; a ``maskmean`` map is
+    that times the mean of the map. ``moved`` replaces pixels where the periodic mask lies after a
+    shift by half a box along both axes: holes of the same shapes that do not follow the matter.
 
     Steps before the cut (`cosmolib.cuts.noise.observe`) come first: the cut acts on the noisy map.
     The result of a cut of `register_cut` is what its function returns.
@@ -185,9 +188,9 @@ def cut_stack(stack, cut, box_size, seed, value_range, indices, backend="torch",
         return _apply_registered(stack, cut, box_size=box_size, seed=seed, indices=indices)
     out = np.empty(stack.shape, stack.dtype)
     for block, pixels, mean, threshold, hidden in _hidden(stack, cut, seed, indices):
-        if cut.control == "mask":
-            fill = np.full((len(pixels), 1, 1), MASK_CUT, stack.dtype)
-            pixels = np.full_like(pixels, MASK_KEPT)
+        if cut.control in MASKS:
+            level = mean if cut.control == "maskmean" else np.ones_like(mean)
+            pixels, fill = MASK_KEPT * level, MASK_CUT * level
         elif cut.fill == "clamp":
             fill = threshold
         elif cut.fill == "mean":
@@ -202,7 +205,8 @@ def cut_stack(stack, cut, box_size, seed, value_range, indices, backend="torch",
 def cut_mask(maps, cut, *, seed=0, indices=None):
     """Return which pixels a density cut replaces, a bool array of the shape of `maps`.
 
-    With ``shuffle`` these are the random places (`seed` and `indices` as in `apply_cut`). All False
+    With ``shuffle`` these are the random places (`seed` and `indices` as in `apply_cut`), with
+    ``moved`` those of the shifted mask. All False
     for ``none``; ValueError for Fourier cuts and those of `register_cut`.
     """
     cut = Cut.parse(cut)
@@ -333,6 +337,9 @@ def _hidden(stack, cut, seed, indices):
         threshold = (1 + cut.threshold) * mean if cut.overdensity else 0 * mean + cut.threshold
         mean, threshold = mean.astype(pixels.dtype), threshold.astype(pixels.dtype)
         hidden = pixels > threshold if cut.kind == "above" else pixels < threshold
+        if cut.control == "moved":
+            half = hidden.shape[-1] // 2
+            hidden = np.roll(hidden, (half, half), axis=(1, 2))
         if cut.control == "shuffle":
             # Draw a number per pixel and hide the smallest: a smaller cut is part of a larger one.
             draws = _uniform(seed, indices[block], pixels.shape[1:], stream=1)

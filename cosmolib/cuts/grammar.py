@@ -7,10 +7,13 @@ One string names a cut for papermill, profiles, folders and the workflow::
     above:1e12:clamp   below:1e11:random         density cuts [(Msun/h)/(Mpc/h)^2]
     above:delta=3:mean                           the same in overdensity of each map
     mask:above:1e12                              control: only the mask is shown
+    maskmean:above:1e12                          control: the mask and the mean of the map
+    moved:above:1e12:clamp                       control: the same mask, moved by half a box
     shuffle:above:1e12:clamp                     control: as many pixels, cut at random places
     white=0.3:above:delta=0:clamp                white noise first (see `cosmolib.cuts.noise`)
     shot=10:none                                 shot noise: 10 tracers per pixel in the mean
     nomean:kmax:4                                each map divided by its own mean first
+    nologmean:none                               the same with its geometric mean
     name   name:K   name:K1,K2                   your own (`cosmolib.cuts.apply.register_cut`)
 """
 
@@ -27,8 +30,10 @@ FOURIER_CUTS = ("kmax", "kmin", "band")
 DENSITY_CUTS = ("above", "below")
 FILLS = ("clamp", "random", "mean")
 FIELDS = ("linear", "log", "delta")
-CONTROLS = ("mask", "shuffle")
-STEPS = ("white", "shot", "nomean")
+MASKS = ("mask", "maskmean")  # controls that show no pixel's value
+CONTROLS = (*MASKS, "moved", "shuffle")
+NOISE, MEANS = ("white", "shot"), ("nomean", "nologmean")
+STEPS = (*NOISE, *MEANS)
 # Names that a registered cut cannot have
 OWN_WORDS = ("none", *FOURIER_CUTS, *DENSITY_CUTS, *CONTROLS, *FILLS, *STEPS)
 
@@ -36,8 +41,8 @@ GRAMMAR = (
     "allowed: none; kmax:K, kmin:K or band:K1,K2 [h/Mpc], each with @linear (default), @log or "
     "@delta; above:T or below:T, T a surface density such as 1e12 [(Msun/h)/(Mpc/h)^2] or an "
     "overdensity such as delta=3, followed by :clamp (default), :random or :mean; "
-    "mask:above:T, mask:below:T; shuffle:above:T or shuffle:below:T, with a fill; before any of "
-    "them white=S: or shot=N: (noise), then nomean:"
+    "mask: or maskmean: before above:T or below:T; shuffle: or moved: before them, with a fill; "
+    "before any of them white=S: or shot=N: (noise), then nomean: or nologmean:"
 )
 # A folder's name has letters, digits and ``. _ = -``: what every file system and shell tool takes.
 _MARKS = {"_": "__", ":": "_", ",": "--", "@": "-"}
@@ -75,7 +80,7 @@ class Cut:
     field : str or None
         The field that a Fourier cut filters: "linear" (published), "log" or "delta".
     control : str or None
-        "mask" or "shuffle".
+        One of `CONTROLS`.
     before : tuple of (str, float or None)
         Steps before the cut, one of `STEPS` each, with their levels.
     """
@@ -130,7 +135,7 @@ class Cut:
     @property
     def noise(self):
         """(name, level) of the noise that is added before the cut, None without."""
-        return next((step for step in self.before if step[0] != "nomean"), None)
+        return next((step for step in self.before if step[0] in NOISE), None)
 
     @property
     def is_fourier(self):
@@ -235,7 +240,7 @@ def _parts(text):
     if head in DENSITY_CUTS:
         if not 1 <= len(rest) <= 2:
             raise CutError(f"{head!r} takes a threshold and at most one fill")
-        fill = rest[1] if len(rest) == 2 else None if control == "mask" else "clamp"
+        fill = rest[1] if len(rest) == 2 else None if control in MASKS else "clamp"
         threshold = rest[0].removeprefix("delta=")
         return {
             "kind": head, "values": (_number(threshold),), "overdensity": threshold != rest[0],
@@ -287,9 +292,9 @@ def _invalid(cut):
             return f"a threshold is {'above delta=-1' if cut.overdensity else 'positive'}"
         if cut.control not in (None, *CONTROLS):
             return f"unknown control {cut.control!r}"
-        if cut.control == "mask" and cut.fill is not None:
+        if cut.control in MASKS and cut.fill is not None:
             return "a mask has no fill"
-        if cut.control != "mask" and cut.fill not in FILLS:
+        if cut.control not in MASKS and cut.fill not in FILLS:
             return f"unknown fill {cut.fill!r}"
     elif cut.fill is not None or cut.control is not None or cut.overdensity:
         return "only a density cut has a fill, a control or an overdensity threshold"
@@ -297,16 +302,16 @@ def _invalid(cut):
 
 
 def _invalid_steps(steps):
-    """Return why steps (name, level) are invalid, or None. ``nomean`` has the level None."""
-    names = [name for name, _ in steps]
-    if len({"noise" if name in ("white", "shot") else name for name in names}) < len(names):
-        return "noise and nomean go at most once each before a cut"
-    if names != sorted(names, key=lambda name: name == "nomean"):
-        return "noise comes before nomean"
+    """Return why steps (name, level) are invalid, or None. Only noise has a level."""
+    order = [name in MEANS for name, _ in steps]
+    if len({*order}) < len(order):
+        return "noise and the removal of a mean go at most once each before a cut"
+    if order != sorted(order):
+        return "noise comes before nomean and nologmean"
     for name, level in steps:
         if name not in STEPS:
             return f"unknown step {name!r} before a cut"
-        if (level is None) != (name == "nomean"):
+        if (level is None) != (name in MEANS):
             expected = "no level" if name == "nomean" else "a level, as in white=0.3"
             return f"{name!r} takes {expected}"
         if name == "white" and not 0 <= level < math.inf:

@@ -1,14 +1,17 @@
 """Steps before a cut: noise is added to a map, or its mean is removed.
 
-Both are controls of ours. Noise: the most informative regions of noiseless maps may be
-uninformative in observed ones, as arXiv:2007.06529 found for voids in weak lensing. The mean: that
-of a 5 Mpc/h slab reveals Omega_m, and no Fourier cut removes it.
+Noise (ours): the most informative regions of noiseless maps may be uninformative in observed ones,
+as arXiv:2007.06529 found for voids in weak lensing. The mean: that of a 5 Mpc/h slab reveals
+Omega_m, and no Fourier cut removes it. ``nomean`` (ours) divides it out; ``nologmean`` divides by
+the geometric mean, which subtracts the mean of the log map: ``monopole=False`` of the published
+code.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from cosmolib.cuts.grammar import MEANS
 from cosmolib.data.cmd_format import mean_surface_density
 from cosmolib.data.tables import FIDUCIAL
 
@@ -44,15 +47,19 @@ def observe(stack: np.ndarray, steps, seed: int, indices) -> np.ndarray:
     Raises
     ------
     ValueError
-        Shot noise of a map with a negative pixel, or ``nomean`` of a map whose mean is not
-        positive.
+        Shot noise of a map with a negative pixel, ``nomean`` of a map whose mean is not positive,
+        or ``nologmean`` of a map with a pixel that is not.
     """
     out = np.array(stack, order="C")
     for name, level in steps:
-        if name == "nomean":
-            mean = out.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
+        if name in MEANS:
+            with np.errstate(divide="ignore", invalid="ignore"):  # refused in the next lines
+                field = np.log(out, dtype=np.float64) if name == "nologmean" else out
+                mean = field.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
+            if name == "nologmean":
+                mean = np.exp(mean)
             if not (mean > 0).all():
-                raise ValueError(f"nomean: found a map of mean {mean.min():g}, expected above 0")
+                raise ValueError(f"{name}: found a map of mean {mean.min():g}, expected above 0")
             out = (out * (REFERENCE_DENSITY / mean)).astype(out.dtype)
             continue
         if name == "shot" and not (out >= 0).all():

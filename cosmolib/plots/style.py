@@ -20,7 +20,7 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import FixedLocator, FormatStrFormatter, MaxNLocator, NullFormatter
 
-from cosmolib.cuts.grammar import Cut
+from cosmolib.cuts.grammar import MASKS, Cut
 from cosmolib.data.arrays import checked_map
 from cosmolib.data.cmd_format import BOX_SIZE, LABELS
 
@@ -70,7 +70,8 @@ def cut_label(cut):
     """
     cut = Cut.parse(cut)
     if cut.before:
-        words = {"white": "white noise {:g}", "shot": "shot noise {:g}", "nomean": "mean removed"}
+        words = {"white": "white noise {:g}", "shot": "shot noise {:g}", "nomean": "mean removed",
+                 "nologmean": "log mean removed"}  # fmt: skip
         steps = [words[name].format(level) for name, level in cut.before]
         return ", ".join([*steps, cut_label(replace(cut, before=()))])
     if cut.kind == "none":
@@ -91,10 +92,11 @@ def cut_label(cut):
         factor = cut.threshold / 10**power
         number = rf"10^{{{power}}}" if factor == 1 else rf"{factor:.3g}\times10^{{{power}}}"
         where = rf"$\Sigma$ {sign} ${number}$"
-    if cut.control == "mask":
-        return f"mask of {where}"
+    if cut.control in MASKS:
+        return f"mask of {where}" + ", and the mean" * (cut.control == "maskmean")
     fill = {"clamp": "clamped", "random": "random", "mean": "set to mean"}[cut.fill]
-    return f"{'shuffled ' if cut.control else ''}{where} {fill}"
+    control = {None: "", "moved": "moved ", "shuffle": "shuffled "}[cut.control]
+    return f"{control}{where} {fill}"
 
 
 def r2_label(parameter):

@@ -73,7 +73,8 @@ def results_table(
     options = {"n_bootstrap": profile.bootstrap_samples}
     found = {}  # (suite, cut) -> complete runs, one per seed
     for case in profile.cases:
-        runs = [Run(profile.name, *case, profile.architecture, s, runs_dir) for s in profile.seeds]
+        name = profile.name, *case, profile.architecture
+        runs = [Run(*name, seed, runs_dir) for seed in profile.seeds_of(*case)]
         if complete := [run for run in runs if run.complete]:
             found[case] = complete
     uncut = {name: found[name, "none"] for name in profile.suites if (name, "none") in found}

@@ -166,6 +166,9 @@ class Profile(BaseModel):
 
     # Training
     seeds: Distinct[Seed] = key("one training each; the spread is the training noise")
+    repeated: AnyNumber[CutText] | None = key(
+        "cuts and controls that are trained with every seed, the others with the first; null = all"
+    )
     epochs: Count = key("passes over the training maps; published 200")
     batch_size: Batch = key("maps per step; the moment loss averages over it; published 128")
     max_lr: float = key("peak learning rate; published best 4.88e-3", gt=0)
@@ -213,6 +216,12 @@ class Profile(BaseModel):
         """Suite and cut of every training: all cuts of all suites, the controls of the first."""
         cases = [(name, cut) for name in self.suites for cut in self.cuts]
         return list(dict.fromkeys(cases + [(self.suites[0], cut) for cut in self.controls]))
+
+    def seeds_of(self, suite: str, cut: str) -> list[int]:
+        """Seeds of the trainings of one case: all, or the first where a case is not repeated."""
+        first = suite == self.suites[0] or cut == "none"  # what decides a claim
+        repeat = self.repeated is None or (cut in self.repeated and first)
+        return self.seeds if repeat else self.seeds[:1]
 
     @property
     def shuffled(self) -> Profile:

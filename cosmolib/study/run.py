@@ -67,14 +67,16 @@ def study_runs(profile: Profile, root: str | Path = "runs") -> list[Run]:
     """List all trainings of a study, each once.
 
     First those that chapter 06 compares, then more seeds of the first suite, uncut, for chapter 05,
-    last its control with shuffled labels, which must fail.
+    last its controls with shuffled labels, one per seed, which must fail.
     """
     first = Run(profile.name, profile.suites[0], "none", profile.architecture, 0, root)
     runs = [
         Run(profile.name, *case, profile.architecture, seed, root)
         for case in profile.cases
-        for seed in profile.seeds
+        for seed in profile.seeds_of(*case)
     ]
     runs += [dataclasses.replace(first, seed=seed) for seed in profile.attribution_seeds]
-    shuffled = dataclasses.replace(first, profile=profile.shuffled.name, seed=profile.seeds[0])
-    return list(dict.fromkeys([*runs, shuffled]))
+    return list(dict.fromkeys(runs)) + [
+        dataclasses.replace(first, profile=profile.shuffled.name, seed=seed)
+        for seed in profile.attribution_seeds
+    ]

@@ -1,7 +1,7 @@
 """Devices: which GPU a process uses, and how a network runs fast on a device.
 
 A profile has two settings. ``precision``: convolutions in float32, or in bfloat16 by autocast,
-which GPUs since 2020 and few CPUs support in hardware; ``auto`` uses it on a GPU that does. The
+which GPUs since 2020 and some CPUs (AVX-512 bf16) support in hardware; ``auto`` uses it there. The
 dense layers and the loss are always float32. ``compile``: torch.compile merges normalisation,
 rectifier and padding into fewer passes over the maps; it takes a minute first, so ``auto`` uses it
 on a GPU, or for a long training on a CPU. Both choices depend on the machine and the size of the
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     import torch
 
 # Pixels times epochs of a training from which compiling for a CPU pays: it costs about a minute and
-# saves some 0.3 microseconds per pixel (o3, two cores), which is 12 minutes here.
-WORTH_COMPILING = 2**31
+# saves some 0.2 to 0.3 microseconds per pixel, which is four minutes here.
+WORTH_COMPILING = 2**30
 
 
 # --------------------------------------------------------------------------------------------------
@@ -122,10 +122,13 @@ def choose_engine(precision: str, compiling: str, device: str, network, pixels: 
     gpu = torch.device(device).type == "cuda"
     if precision == "auto":
         # Emulated, it would be slower than float32.
-        has = gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+        if gpu:
+            has = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            has = torch.cpu.get_capabilities().get("avx512_bf16", False)
         precision = "bfloat16" if has else "float32"
     if compiling == "auto":
-        # On a CPU, o3 takes a third less time; lite gains nothing on one thread.
+        # On a CPU, o3 and lite take a third less time.
         long = pixels >= WORTH_COMPILING and getattr(network, "compiles_on_cpu", False)
         compiling = "compiled" if gpu or long else "eager"
     if compiling == "graphs" and not gpu:

@@ -142,7 +142,8 @@ def fit(
 ) -> list[dict]:
     """Train a network in place and leave it with the weights of the best validation epoch.
 
-    Every epoch takes the training maps in a new order, without the few that do not fill a batch.
+    Every epoch takes the training maps in a new order; its last batch may be smaller, as published
+    (a single map that is left is not used: it has no moments).
 
     Parameters
     ----------
@@ -209,7 +210,7 @@ def fit(
             started = time.perf_counter()
             network.train()
             lr, train_loss = _train_epoch(
-                run, engine, optimiser, train_x, train_theta, profile, epoch, generator
+                run, network, engine, optimiser, train_x, train_theta, profile, epoch, generator
             )
             mean, std = run_network(network, data.valid_x, device=device)
             valid_loss = float(moment_loss(mean, std, data.valid_theta))
@@ -250,28 +251,29 @@ def fit(
     return history
 
 
-def _train_epoch(run, engine, optimiser, x, theta, profile, epoch, generator):
+def _train_epoch(run, network, engine, optimiser, x, theta, profile, epoch, generator):
     """Pass once over the training maps; return the last learning rate and the loss.
 
-    As published, the loss of an epoch is that of the moments averaged over its batches.
+    As published, the loss of an epoch is that of the moments averaged over its maps. A smaller
+    batch passes through the network itself: a compiled one takes one shape.
     """
-    batch = min(profile.batch_size, len(x))
-    steps = len(x) // batch  # per epoch
-    order = torch.randperm(len(x), generator=generator)[: steps * batch].view(steps, batch)
-    total = 0.0
+    order = torch.randperm(len(x), generator=generator).split(profile.batch_size)
+    order = [chosen for chosen in order if len(chosen) > 1]
+    steps, total, seen = len(order), 0.0, 0
     for step, (chosen, maps) in enumerate(_batches(x, order, engine.device)):
         lr = learning_rate((epoch - 1) * steps + step, profile.epochs * steps, profile)
         for group in optimiser.param_groups:
             group["lr"] = lr
         maps = augment(maps, generator, profile.symmetries, profile.shifts)
         with engine.autocast():
-            outputs = run(maps)
+            outputs = (run if len(maps) == len(order[0]) else network)(maps)
         moments = _moments(*outputs, theta[chosen])  # (2, P)
         optimiser.zero_grad()
         moments.log().sum(0).mean().backward()  # moment_loss
         optimiser.step()
-        total = total + moments.detach()  # stays on the device: no wait per step
-    return lr, float((total / steps).log().sum(0).mean())
+        total = total + len(maps) * moments.detach()  # stays on the device: no wait per step
+        seen += len(maps)
+    return lr, float((total / seen).log().sum(0).mean())
 
 
 def _batches(x, order, device):
@@ -287,7 +289,8 @@ def _batches(x, order, device):
         return maps.pin_memory() if gpu else maps
 
     if isinstance(x, torch.Tensor) and x.device.type == torch.device(device).type:
-        for chosen in order.to(device):
+        for chosen in order:
+            chosen = chosen.to(device, non_blocking=True)
             yield chosen, x[chosen].to(torch.float32)
         return
     with ThreadPoolExecutor(1) as thread:

@@ -8,7 +8,7 @@ periodic.
 ========  ==========================================================================================
 ``o3``    the network of the published code (arXiv:2504.17839, after CMD's o3, arXiv:2109.10360)
 ``k4s2``  what its README describes: convolutions of kernel 4, stride 2, padding 1, two dense layers
-``lite``  the default for small maps and few simulations: a global average pool, few weights
+``lite``  the default for small maps: a stem of stride 2, pools of mean and scatter, few weights
 ========  ==========================================================================================
 
 `register_network` adds your own.
@@ -139,21 +139,27 @@ class O3(MomentNetwork):
 
 
 class Pooled(MomentNetwork):
-    """Convolutional blocks, a global average pool, two dense layers.
+    """Convolutional blocks, a global pool, two dense layers.
 
-    The pool makes the features invariant under the shifts that the blocks are equivariant under,
-    and keeps the dense layers small. A flatten in its place does worse with few simulations.
+    The pool takes the mean of each channel and, with ``scatter``, its standard deviation. It makes
+    the features invariant under the shifts that the blocks are equivariant under, and keeps the
+    dense layers small. A flatten in its place does worse with few simulations.
     """
 
-    def __init__(self, blocks: list[nn.Module], size, features, dense, dropout, n_parameters):
+    def __init__(self, blocks, size, channels, dense, dropout, n_parameters, scatter=False):
         super().__init__(size, n_parameters, dropout)
         self.blocks = nn.Sequential(OrderedDict((f"block{i}", b) for i, b in enumerate(blocks)))
-        self.FC1 = nn.Linear(features, dense)
+        self.scatter = self.compiles_on_cpu = scatter
+        self.FC1 = nn.Linear((1 + scatter) * channels, dense)
         self.FC2 = nn.Linear(dense, 2 * n_parameters)
 
     def features(self, x):
         """Return the features (B, F) of maps (B, 1, N, N)."""
-        return self.blocks(x).mean((2, 3))
+        x = self.blocks(x)
+        if not self.scatter:
+            return x.mean((2, 3))
+        variance, mean = torch.var_mean(x.float(), (2, 3), correction=0)
+        return torch.cat([mean, (variance + 1e-6).sqrt()], 1)  # no infinite slope at 0
 
     def _block_of(self, name):
         return name.split(".")[1].removeprefix("block") if "." in name else None
@@ -180,14 +186,20 @@ def _k4s2(size, hidden, dropout, n_parameters):
 
 
 def _lite(size, hidden, dropout, n_parameters):
-    """[3x3, 2x2 stride 2] down to 4x4; channels 3H, 6H, 12H, 16H, and 16H again on larger maps."""
-    widths = [3 * hidden, 6 * hidden, 12 * hidden] + [16 * hidden] * 5
-    channels = [1] + widths[: _halvings(size)]
+    """4x4 stride 2, then [3x3, 2x2 stride 2] down to 4x4, then 3x3; channels 4H, 8H, 16H, 16H ...
+
+    At equal cost it beats a wider network, one without the stem and one that pools means alone
+    (`benchmarks/README.md`).
+    """
+    channels = [4 * hidden, 8 * hidden] + [16 * hidden] * 6
+    channels = channels[: _halvings(size)]
     blocks = [
         nn.Sequential(*_layer(before, after, 3, 1, 1), *_layer(after, after, 2, 2, 0))
-        for before, after in zip(channels[:-1], channels[1:], strict=True)
+        for before, after in pairwise(channels)
     ]
-    return Pooled(blocks, size, channels[-1], 64, dropout, n_parameters)
+    stem, last = _layer(1, channels[0], 4, 2, 1), _layer(channels[-1], channels[-1], 3, 1, 1)
+    blocks = [nn.Sequential(*stem), *blocks, nn.Sequential(*last)]
+    return Pooled(blocks, size, channels[-1], 64, dropout, n_parameters, scatter=True)
 
 
 def _halvings(size: int) -> int:
