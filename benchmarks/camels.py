@@ -221,12 +221,12 @@ def train_disk(folder, out, size):
 
 def evaluate(folder, out, size):
     """Predict the test maps from disk, with all scores and intervals."""
-    from cosmolib.training.predictions import predict_test
+    from cosmolib.training.predictions import predict
     from cosmolib.training.scores import metrics
 
     data = _prepared(folder, "disk")
     start = time.perf_counter()
-    predictions = predict_test(_network(folder), data)
+    predictions = predict(_network(folder), data)
     metrics(predictions, _profile().bootstrap_samples)
     return {"maps": len(predictions["map"]), "seconds": time.perf_counter() - start}
 

@@ -43,7 +43,7 @@ from cosmolib.training.dataset import Data, cut_maps, prepare_data, study_suite 
 from cosmolib.training.devices import select_device  # noqa: E402
 from cosmolib.training.fit import fit, moment_loss, run_network, seeded  # noqa: E402
 from cosmolib.training.networks import build_network  # noqa: E402
-from cosmolib.training.predictions import predict_test  # noqa: E402
+from cosmolib.training.predictions import predict  # noqa: E402
 from cosmolib.training.scores import metrics  # noqa: E402
 
 TABLE = ROOT / "results" / "benchmarks" / "speed.json"
@@ -415,7 +415,7 @@ def accuracy(kind):
     with seeded(1):
         network = build_network("lite", 64, profile.hidden, profile.dropout, 2)
     history = fit(network, data, profile, seed=1, device=DEVICE)
-    scores = metrics(predict_test(network, data, DEVICE), profile.bootstrap_samples, 1)
+    scores = metrics(predict(network, data, DEVICE), profile.bootstrap_samples, 1)
     found = {name: scores["parameters"][name] for name in profile.targets}
     return {
         "kind": kind,

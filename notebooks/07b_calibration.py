@@ -52,7 +52,7 @@ from cosmolib.study.profile import load_profile
 from cosmolib.study.run import Run
 from cosmolib.training.dataset import prepare_data, study_suite
 from cosmolib.training.devices import select_device
-from cosmolib.training.predictions import predict_valid, read_predictions
+from cosmolib.training.predictions import read_predictions, validation_part
 from cosmolib.training.run import load_run, train_run
 from cosmolib.training.scores import from_metrics, r2_of
 from cosmolib.validation import calibration, flow_posterior
@@ -83,9 +83,7 @@ metrics = train_run(run, config)
 predictions = read_predictions(run.path("predictions.npz"))
 uncut_data = prepare_data(maps, config)
 uncut_network, _, _ = load_run(run)
-factors = calibration.recalibration(
-    predict_valid(uncut_network, uncut_data, "cpu", config.average_symmetries)
-)
+factors = calibration.recalibration(validation_part(predictions))
 versions = {
     "as predicted": predictions,
     "recalibrated": calibration.recalibrated(predictions, factors),

@@ -1,6 +1,7 @@
 """Scores against scikit-learn and closed forms, intervals, the run folder, the baseline."""
 
 import json
+from functools import cache
 
 import numpy as np
 import pytest
@@ -13,13 +14,16 @@ from cosmolib.study.io import read_json
 from cosmolib.study.profile import load_profile
 from cosmolib.study.run import Run
 from cosmolib.training.dataset import prepare_data
-from cosmolib.training.predictions import predict_test, read_predictions
+from cosmolib.training.information import information
+from cosmolib.training.predictions import predict, read_predictions
 from cosmolib.training.run import load_run, train_run
 from cosmolib.training.scores import (
     SCORES,
     bootstrap,
+    chi2,
     metrics,
     r2,
+    r2_of,
     simulation_average,
 )
 
@@ -85,6 +89,116 @@ def test_interval_has_the_width_of_the_scatter_between_simulations():
     expected = values.std() / np.sqrt(400)  # the 15 maps of a simulation count as one
     assert (high - low)[0] / (2 * 1.96) == pytest.approx(expected, rel=0.05)
     assert (low + high)[0] / 2 == pytest.approx(values.mean(), abs=0.1 * expected)
+
+
+def test_intervals_of_r2_cover_what_they_say():
+    """500 draws of 50 simulations of 15 correlated maps: how often the interval holds the truth."""
+    rng = np.random.default_rng(3)
+
+    def draw(n):
+        truth = rng.uniform(0.1, 0.5, (n, 1))
+        shared, own = rng.standard_normal((n, 1)), rng.standard_normal((n, 15))
+        error = 0.045 * (np.sqrt(0.45) * shared + np.sqrt(0.55) * own)
+        truth = truth.repeat(15, 1)
+        return {
+            "mean": (truth + error).reshape(-1, 1),
+            "truth": truth.reshape(-1, 1),
+            "simulation": np.arange(n).repeat(15),
+            "map": np.arange(15 * n),
+            "parameters": np.array(["sigma_8"]),
+        }
+
+    many = draw(20_000)
+    expected = r2(many["mean"], None, many["truth"])[0]
+    found = [r2_of([draw(50)], n_bootstrap=500)["sigma_8"] for _ in range(500)]
+    below = np.mean([x["low"] > expected for x in found])
+    above = np.mean([x["high"] < expected for x in found])
+    assert 0.935 <= 1 - below - above <= 0.965
+    assert max(below, above) < 0.045  # percentiles of R2 miss by 0.06 on one side
+
+
+def test_chi2_is_not_decided_by_one_map_of_which_a_network_is_far_too_sure():
+    truth, std = np.zeros((1000, 1)), np.ones((1000, 1))
+    mean = np.random.default_rng(0).standard_normal((1000, 1))
+    before = chi2(mean, std, truth)
+    std[7], mean[7] = 1e-9, 1.0
+    assert chi2(mean, std, truth) == pytest.approx(before, abs=0.5)
+    assert chi2(mean, 0.5 * np.ones((1000, 1)), truth) == pytest.approx(4 * before, rel=0.01)
+
+
+RANGES = np.array([[0.1, 0.5], [0.6, 1.0]])
+
+
+@cache
+def gaussian_posterior(n=300, correlation=0.3, width=(0.05, 0.08), seed=0):
+    """Noisy looks at both parameters: predictions of their exact posteriors' moments, and bits.
+
+    The posterior of a look is on a grid over the prior; the bits compare it with the prior.
+    """
+    rng = np.random.default_rng(seed)
+    covariance = np.outer(width, width) * [[1, correlation], [correlation, 1]]
+    inverse = np.linalg.inv(covariance)
+    axes = [np.linspace(*edges, 202)[:-1] + np.ptp(edges) / 402 for edges in RANGES]
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
+
+    def part():
+        truth = rng.uniform(*RANGES.T, (n, 2))
+        mean, std, bits = [], [], []
+        for look, one in zip(
+            truth + rng.multivariate_normal([0, 0], covariance, n), truth, strict=True
+        ):
+            offsets = points - look
+            density = np.exp(-0.5 * np.einsum("abi,ij,abj->ab", offsets, inverse, offsets))
+            density /= density.mean()
+            marginals = density.mean(1), density.mean(0)
+            mean.append([np.average(x, weights=m) for x, m in zip(axes, marginals, strict=True)])
+            square = [np.average(x**2, weights=m) for x, m in zip(axes, marginals, strict=True)]
+            std.append(np.sqrt(np.array(square) - np.square(mean[-1])))
+            place = [np.argmin(np.abs(x - t)) for x, t in zip(axes, one, strict=True)]
+            bits.append([marginals[0][place[0]], marginals[1][place[1]], density[tuple(place)]])
+        found = {"mean": np.array(mean), "std": np.array(std), "truth": truth}
+        return found | {"simulation": np.arange(n)}, np.log2(bits).mean(0)
+
+    valid, _ = part()
+    test, bits = part()
+    found = test | {f"valid_{key}": value for key, value in valid.items()}
+    return found | {"parameters": np.array(["Omega_m", "sigma_8"])}, bits
+
+
+def test_bits_of_a_gaussian_posterior_are_exact():
+    found, expected = gaussian_posterior()
+    bits = information([found], RANGES, n_bootstrap=200)
+    values = [bits[key]["value"] for key in ("Omega_m", "sigma_8", "both")]
+    np.testing.assert_allclose(values, expected, atol=0.05)
+    assert values[2] > values[0] + values[1]  # errors that correlate tell more together
+    for key, estimate in bits.items():
+        assert estimate["low"] < estimate["value"] < estimate["high"], key
+
+
+def test_bits_are_a_bound_that_widths_and_outliers_cannot_break():
+    found, _ = gaussian_posterior()
+    expected = information([found], RANGES, n_bootstrap=2)
+    for factor in (0.6, 2.0):  # the validation maps mend a wrong width
+        wrong = found | {key: factor * found[key] for key in ("std", "valid_std")}
+        bits = information([wrong], RANGES, n_bootstrap=2)
+        for key, estimate in expected.items():
+            assert bits[key]["value"] == pytest.approx(estimate["value"], abs=0.02)
+    sure = found | {"std": np.where(np.arange(300)[:, None] == 3, 1e-9, found["std"])}
+    bits = information([sure], RANGES, n_bootstrap=2)
+    assert bits["both"]["value"] > expected["both"]["value"] - 0.05
+    rng = np.random.default_rng(1)  # nothing learnt: the mean of the prior with its width
+    blind = {key: np.tile([0.3, 0.8], (300, 1)) for key in ("mean", "valid_mean")}
+    blind |= {key: np.full((300, 2), 0.4 / np.sqrt(12)) for key in ("std", "valid_std")}
+    bits = information([found | blind], RANGES, n_bootstrap=2)
+    assert all(abs(x["value"]) < 0.03 for x in bits.values())
+    guess = {key: rng.uniform(*RANGES.T, (300, 2)) for key in ("mean", "valid_mean")}
+    bits = information([found | guess], RANGES, n_bootstrap=2)
+    assert all(x["value"] < 0.02 for x in bits.values())
+    alone = {key: value[:, :1] for key, value in found.items() if value.ndim == 2}
+    alone |= {"parameters": np.array(["Omega_m"])}
+    bits = information([found | alone], RANGES[:1], n_bootstrap=2)
+    assert bits["Omega_m"]["value"] == pytest.approx(expected["Omega_m"]["value"])
+    assert bits.keys() == {"Omega_m"}
 
 
 def test_one_simulation_has_no_interval():
@@ -173,7 +287,7 @@ def test_a_loaded_run_predicts_what_was_written(finished, profile):
     assert config["run"] == {"suite": "Lite", "cut": run.cut, "architecture": "lite", "seed": 1}
     stored = read_predictions(run.path("predictions.npz"))
     np.testing.assert_allclose(
-        predict_test(network, data, symmetries=True)["mean"], stored["mean"], rtol=1e-5
+        predict(network, data, symmetries=True)["mean"], stored["mean"], rtol=1e-5
     )
 
 

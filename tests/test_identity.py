@@ -362,7 +362,7 @@ TRAINED = ("config.yaml", "history.csv", "weights.pt", "provenance.json")
 def test_other_scores_train_nothing(run, profile, monkeypatch):
     before, metrics = contents(run, *TRAINED, "predictions.npz"), contents(run, "metrics.json")
     monkeypatch.setattr(training_run, "fit", None)
-    monkeypatch.setattr(training_run, "predict_test", None)
+    monkeypatch.setattr(training_run, "predict", None)
     more = altered(profile, bootstrap_samples=99)
     suite = study_suite("Lite", profile)
     assert "bootstrap_samples" in training_run.run_changes(run, more, suite)[0]
@@ -376,7 +376,7 @@ def test_provenance_is_that_of_the_training(run, profile, monkeypatch):
     """Killed after the weights: what is completed later keeps what made them."""
     shutil.rmtree(run.folder)
     with monkeypatch.context() as patch:
-        patch.setattr(training_run, "predict_test", None)
+        patch.setattr(training_run, "predict", None)
         with pytest.raises(TypeError):
             training_run.train_run(run, profile)
     before = contents(run, *TRAINED)

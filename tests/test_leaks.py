@@ -15,7 +15,7 @@ from cosmolib.study.profile import load_profile
 from cosmolib.training.dataset import prepare_data
 from cosmolib.training.fit import fit, seeded
 from cosmolib.training.networks import build_network
-from cosmolib.training.predictions import predict_test
+from cosmolib.training.predictions import predict
 from cosmolib.training.scores import r2
 
 
@@ -99,7 +99,7 @@ def test_shuffled_labels_are_not_learnt(larger_suite):
         with seeded(1):
             network = build_network("lite", larger_suite.grid, 2, 0.0, 2)
         fit(network, data, profile, seed=1)
-        p = predict_test(network, data)
+        p = predict(network, data)
         scores[shuffled] = r2(p["mean"], p["std"], p["truth"])
     assert (scores[False] > 0.5).all(), scores
     assert (scores[True] <= 0).all(), scores

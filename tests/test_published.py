@@ -242,7 +242,7 @@ def test_a_second_evaluation_does_nothing_and_another_file_starts_again(
     path, run, result = pretrained
     before = stamps(run)
     with monkeypatch.context() as patch:
-        patch.setattr(training_run, "predict_test", None)
+        patch.setattr(training_run, "predict", None)
         assert evaluate_pretrained(run, profile, path) == result
     assert stamps(run) == before
     save(as_trained(build_network("o3", 32, 3, 0.0, 2), seed=1), path)  # of the same name

@@ -210,7 +210,7 @@ def test_an_interrupted_training_resumes_and_its_weights_are_kept(profile, tmp_p
     resumed = known_posterior.known_answer_test(known, short, folder=tmp_path)
     np.testing.assert_array_equal(resumed["mean"], whole["mean"])
     network, data = known_posterior.train_known(known, short, folder=tmp_path)
-    found = known_posterior.predict_test(network, data)
+    found = known_posterior.predict(network, data)
     np.testing.assert_array_equal(found["mean"], whole["mean"])
     assert epochs == [1, 2, 3]
     known_posterior.train_known(known, short, seed=2, folder=tmp_path)

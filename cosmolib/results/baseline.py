@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from cosmolib.cuts.grammar import folder_name
+from cosmolib.data.cmd_format import PARAMETERS
 from cosmolib.data.spectra import summary_statistics
 from cosmolib.data.suites import Suite, map_indices
 from cosmolib.study.identity import identity
 from cosmolib.study.profile import Profile
 from cosmolib.training.dataset import BLOCK, cut_maps, fill_range, study_split, truth_of
 from cosmolib.training.predictions import as_predictions, stored_predictions
+from cosmolib.training.scores import COSMOLOGY, r2_of
 
 RIDGE_ALPHAS = np.logspace(-1, 5, 13)  # penalties that the validation maps choose from
 KERNEL_MAPS = 600  # components; twice as many raise R2 on Lite by less than 0.005
@@ -40,7 +42,7 @@ def summary_baseline(suite: Suite, profile: Profile, cut="none") -> dict:
     Returns
     -------
     dict
-        As `predict_test`.
+        As `cosmolib.training.predictions.predict`.
     """
     from sklearn.kernel_approximation import Nystroem
     from sklearn.pipeline import FeatureUnion, make_pipeline
@@ -71,15 +73,18 @@ def summary_baseline(suite: Suite, profile: Profile, cut="none") -> dict:
     x = expansion.fit_transform(found)
     predict = _ridge_path(x, truth_of(suite, train, profile.targets), RIDGE_ALPHAS)
     valid, found = features(split.valid)
-    truth = truth_of(suite, valid, profile.targets)
-    errors = ((predict(expansion.transform(found)) - truth) ** 2).mean(1)  # (alphas, P)
-    best = np.argmin(errors, axis=0)  # (P,)
-    test, found = features(split.test)
-    columns = np.arange(len(best))
-    mean = predict(expansion.transform(found))[best, :, columns].T
+    means = predict(expansion.transform(found))  # (alphas, m, P)
+    errors = ((means - truth_of(suite, valid, profile.targets)) ** 2).mean(1)  # (alphas, P)
+    best, columns = np.argmin(errors, axis=0), np.arange(errors.shape[1])
     std = np.sqrt(errors[best, columns])
-    truth = truth_of(suite, test, profile.targets)
-    return as_predictions(mean, np.tile(std, (len(test), 1)), truth, test, profile.targets)
+
+    def chosen(means, maps):
+        truth, mean = truth_of(suite, maps, profile.targets), means[best, :, columns].T
+        return as_predictions(mean, np.tile(std, (len(maps), 1)), truth, maps, profile.targets)
+
+    test, found = features(split.test)
+    part = {f"valid_{key}": value for key, value in chosen(means, valid).items()}
+    return chosen(predict(expansion.transform(found)), test) | part
 
 
 def _ridge_path(x, y, alphas):
@@ -94,11 +99,41 @@ def _ridge_path(x, y, alphas):
     return lambda other: ((other - centre) @ vectors) @ weights + offset
 
 
-def stored_baseline(suite, profile: Profile, cut: str, runs_dir: str | Path) -> dict:
+def stored_baseline(
+    suite, profile: Profile, cut: str, runs_dir: str | Path, name: str = "summary"
+) -> dict:
     """Predictions of the summary-statistics baseline, made once and kept next to the runs.
 
-    They lie in ``<runs_dir>/<profile>/<suite>/<cut>/summary/predictions.npz``.
+    They lie in ``<runs_dir>/<profile>/<suite>/<cut>/<name>/predictions.npz``.
     """
     now = identity("baseline", profile, fingerprint=suite.fingerprint, suite=suite.name, cut=cut)
-    folder = Path(runs_dir) / profile.name / suite.name / folder_name(cut) / "summary"
+    folder = Path(runs_dir) / profile.name / suite.name / folder_name(cut) / name
     return stored_predictions(folder, now, lambda: summary_baseline(suite, profile, cut))
+
+
+def feedback_trace(suite: Suite, twin: Suite, profile: Profile, runs_dir: str | Path) -> dict:
+    """Measure what feedback leaves in the maps: without a trace, no network can fail by it.
+
+    Parameters
+    ----------
+    suite, twin : Suite
+        With feedback, and its gravity-only twin.
+    profile : Profile
+    runs_dir : path
+        Where the predictions are kept.
+
+    Returns
+    -------
+    dict
+        rms_dex : root mean square of log10(suite / twin) over the pixels of the test maps; r2 :
+        {parameter of feedback: estimate}, of the summary statistics.
+    """
+    maps = map_indices(study_split(suite, profile).test)
+    squares = [np.square(np.log10(suite.maps[i] / twin.maps[i], dtype=np.float64)) for i in maps]
+    targets = [name for name in PARAMETERS if name not in COSMOLOGY]
+    feedback = profile.model_copy(update={"targets": targets})
+    found = [stored_baseline(suite, feedback, "none", runs_dir, "summary-feedback")]
+    return {
+        "rms_dex": float(np.sqrt(np.mean(squares))),
+        "r2": r2_of(found, n_bootstrap=profile.bootstrap_samples),
+    }

@@ -13,14 +13,16 @@ from dataclasses import dataclass, replace
 
 from cosmolib.cuts.grammar import DENSITY_CUTS, FIELDS, FILLS, Cut
 from cosmolib.results.claims import (
+    AGGRESSIVE,
     INFERRED_R2,
     LITTLE_LOSS,
     MIN_TEST_SIMULATIONS,
     MINIMAL_LOSS,
+    OVER,
+    UNDER,
     NotTestable,
     cuts_of,
     estimates_of,
-    extreme_cut,
     find_row,
     hydro_suite,
     negative,
@@ -29,7 +31,6 @@ from cosmolib.results.claims import (
 
 SURVIVES, FAILS, OPEN, NOT_RUN = "survives", "does not survive", "left open", "not run"
 NO_MEAN = (("nomean", None),)
-UNDER, OVER = "above:delta=0:clamp", "below:delta=0:clamp"  # named for what stays visible
 
 
 def pairs(cuts) -> list[tuple[str, str, str]]:
@@ -37,6 +38,8 @@ def pairs(cuts) -> list[tuple[str, str, str]]:
 
     ======== ===================================================================================
     mask     a density cut and the mask that it leaves, or its negative, which is equivalent
+    maskmean the same cut of maps without their mean, and the mask with the mean
+    moved    a density cut and the same mask half a box away
     shuffle  a density cut and as many pixels cut at random places
     fill     a density cut that clamps and the same with another fill
     field    a Fourier cut of the linear map and the same of its log (or delta)
@@ -45,17 +48,21 @@ def pairs(cuts) -> list[tuple[str, str, str]]:
     """
     known = {str(Cut.parse(cut)): Cut.parse(cut) for cut in cuts}
     found = []
+
+    def masks(cut, control):
+        kinds = sorted(DENSITY_CUTS, key=lambda kind: kind != cut.kind)
+        both = [replace(cut, kind=k, fill=None, control=control, before=()) for k in kinds]
+        return [(control, mask) for mask in both if str(mask) in known][:1]
+
     for text, cut in known.items():
+        if cut.control is None and cut.is_density and cut.before == NO_MEAN:
+            found += [(kind, text, str(mask)) for kind, mask in masks(cut, "maskmean")]
         if not cut.is_plain:
             continue
         wanted = [("nomean", replace(cut, before=NO_MEAN))]
         if cut.is_density:
-            masks = [
-                replace(cut, kind=kind, fill=None, control="mask")
-                for kind in sorted(DENSITY_CUTS, key=lambda kind: kind != cut.kind)
-            ]
-            wanted += [("mask", mask) for mask in masks if str(mask) in known][:1]
-            wanted.append(("shuffle", replace(cut, control="shuffle")))
+            wanted += masks(cut, "mask")
+            wanted += [(kind, replace(cut, control=kind)) for kind in ("moved", "shuffle")]
             if cut.fill == "clamp":
                 wanted += [("fill", replace(cut, fill=fill)) for fill in FILLS[1:]]
         if cut.is_fourier and cut.field == "linear":
@@ -76,7 +83,7 @@ class Control:
         What is asked, with the rule that decides.
     kind : str
         What is measured: "r2"; "loss", of R2 against the uncut maps; "noise", the R2 of all levels
-        of white noise before a cut; "mask", "shuffle" or "field", R2 of a cut minus that of this
+        of white noise before a cut; "mask", "moved" or "field", R2 of a cut minus that of this
         control of it; "scaling", the loss on the other suite, scaled by itself.
     cuts : callable
         Takes a results table; returns the cuts that are measured.
@@ -166,7 +173,7 @@ def _measure(control, results):
             and x.get("scaling") == "tested"
         ]
     cuts = control.cuts(results)
-    if control.kind in ("mask", "shuffle", "field"):
+    if control.kind in ("mask", "moved", "field"):
         found = [
             (x["cut"], x["control"], x["difference"])
             for x in results.get("controls", ())
@@ -181,10 +188,10 @@ def _measure(control, results):
         return [(f"{cut} minus {other}", entry) for cut, other, entry in found]
     rows = [(cut, row) for cut in cuts if (row := find_row(results, suite, cut))]
     if control.kind == "loss":
-        return [(cut, _minus(row["difference"])) for cut, row in rows]
+        return [(cut, _minus(row["best_difference"])) for cut, row in rows]
     if control.kind == "noise":
-        return [(f"noise {Cut.parse(cut).noise[1]:g}", row["r2"]) for cut, row in rows]
-    return [(cut, row["r2"]) for cut, row in rows]
+        return [(f"noise {Cut.parse(cut).noise[1]:g}", row["best"]) for cut, row in rows]
+    return [(cut, row["best"]) for cut, row in rows]
 
 
 def _minus(entry):
@@ -196,7 +203,7 @@ def _these(*cuts):
 
 
 def _noisy(base):
-    """White noise of every level before a cut, weakest first."""
+    """White noise of every level before a cut of maps without their mean, weakest first."""
 
     def cuts(results):
         noisy = [
@@ -204,7 +211,7 @@ def _noisy(base):
             for cut in cuts_of(results, controls=True)
             if cut.noise
             and cut.noise[0] == "white"
-            and cut.noise[1] > 0
+            and cut.before[1:] == NO_MEAN
             and replace(cut, before=()) == Cut.parse(base)
         ]
         return [str(cut) for cut in sorted(noisy, key=lambda cut: cut.noise[1])]
@@ -220,22 +227,13 @@ def _other_fills(results):
 
 def _without_mean(results):
     cuts = cuts_of(results, controls=True)
-    return [str(cut) for cut in cuts if cut.is_density and cut.before == NO_MEAN]
+    absolute = [cut for cut in cuts if cut.is_density and not cut.overdensity]
+    return [str(cut) for cut in absolute if cut.before == NO_MEAN]
 
 
 def _kmax(results):
     cuts = [x["cut"] for x in results.get("controls", ())]
     return [cut for cut in cuts if Cut.parse(cut).kind == "kmax"]
-
-
-def _overdensities(results):
-    cuts = [extreme_cut(results, kind, overdensity=True) for kind in DENSITY_CUTS]
-    return [cut for cut in cuts if cut]
-
-
-def _smallest_log_kmax(results):
-    cuts = [c for c in cuts_of(results) if c.kind == "kmax" and c.field == "log" and c.is_plain]
-    return [str(min(cuts, key=lambda cut: cut.values[0]))] if cuts else []
 
 
 CONTROLS = (
@@ -246,7 +244,8 @@ CONTROLS = (
     ),
     Control(
         "inference",
-        f"White noise added (units of the mean density): R2 above {INFERRED_R2:g}?",
+        "White noise added (units of the mean density), the mean divided out: R2 above "
+        f"{INFERRED_R2:g}?",
         "noise", _noisy("none"), INFERRED_R2,
     ),
     Control(
@@ -277,13 +276,13 @@ CONTROLS = (
     Control(
         "pixel-and-total",
         "Retraining instead of attribution: does it cost more to hide the over-dense pixels than "
-        "as many at random?",
-        "shuffle", _these(UNDER), 0.0, reverse=True,
+        "what lies under the same mask half a box away?",
+        "moved", _these(UNDER), 0.0, reverse=True,
     ),
     Control(
         "pixel-and-total",
-        "And less to hide the under-dense ones than as many at random?",
-        "shuffle", _these(OVER), 0.0,
+        "And less to hide the under-dense ones than what lies under their mask, moved?",
+        "moved", _these(OVER), 0.0,
     ),
     Control(
         "saturation",
@@ -299,7 +298,7 @@ CONTROLS = (
     Control(
         "degradation",
         f"Thresholds in overdensity, which follow the mean: loss of R2 below {MINIMAL_LOSS:g}?",
-        "loss", _overdensities, MINIMAL_LOSS, above=False,
+        "loss", _these(UNDER, OVER), MINIMAL_LOSS, above=False,
     ),
     Control(
         "degradation",
@@ -308,7 +307,7 @@ CONTROLS = (
     ),
     Control(
         "degradation",
-        f"The smallest k_max, the log filtered: loss of R2 below {MINIMAL_LOSS:g}?",
-        "loss", _smallest_log_kmax, MINIMAL_LOSS, above=False,
+        f"The k_max cut, the log filtered: loss of R2 below {MINIMAL_LOSS:g}?",
+        "loss", _these(f"{AGGRESSIVE[0]}@log"), MINIMAL_LOSS, above=False,
     ),
 )  # fmt: skip

@@ -52,7 +52,7 @@ def cross_evaluate(
     Returns
     -------
     dict
-        As `cosmolib.training.predictions.predict_test`.
+        As `cosmolib.training.predictions.predict`.
 
     Raises
     ------

@@ -10,15 +10,17 @@ import pandas as pd
 
 from cosmolib.cuts.grammar import Cut
 from cosmolib.results.claims import (
-    COSMOLOGY,
     MIN_TEST_SIMULATIONS,
+    NO_MEAN,
+    OVER,
+    UNDER,
+    WITHOUT_MEAN,
     cuts_of,
-    extreme_cut,
     find_row,
     hydro_suite,
 )
-from cosmolib.results.controls import NOT_RUN, OVER, UNDER
-from cosmolib.training.scores import as_text
+from cosmolib.results.controls import NOT_RUN
+from cosmolib.training.scores import COSMOLOGY, as_text
 
 MISSING = as_text(None)
 SHORT = {"om": "Omega_m", "s8": "sigma_8"}  # in the names of glued numbers
@@ -59,13 +61,20 @@ def own_controls(table: dict) -> list[dict]:
 
 
 def noise_curves(table: dict) -> tuple[list[float], dict]:
-    """Return the levels of white noise and, by what the network sees, its R2 at each of them."""
-    noisy = [(Cut.parse(row["cut"]), row["r2"]) for row in table["control_rows"]]
-    r2 = {(cut.noise, str(replace(cut, before=()))): found for cut, found in noisy if cut.noise}
-    levels = sorted({level for (name, level), _ in r2 if name == "white"})
-    seen = {"all pixels": "none", "only under-dense": UNDER, "only over-dense": OVER}
+    """Return the levels of white noise and, by what is seen, the R2 without the mean at each."""
+    seen = {"all pixels": NO_MEAN} | dict(
+        zip(("only under-dense", "only over-dense"), WITHOUT_MEAN, strict=True)
+    )
+    r2 = {}
+    for row in table["control_rows"]:
+        cut = Cut.parse(row["cut"])
+        name, level = cut.noise or ("white", 0)
+        if name == "white":
+            without = tuple(step for step in cut.before if step != cut.noise)
+            r2[level, str(replace(cut, before=without))] = row["best"]
+    levels = sorted({level for level, cut in r2 if cut in seen.values()})
     return levels, {
-        label: [r2.get((("white", level), cut)) for level in levels] for label, cut in seen.items()
+        label: [r2.get((level, cut)) for level in levels] for label, cut in seen.items()
     }
 
 
@@ -102,7 +111,7 @@ def results_numbers(table: dict, verdicts: list[dict], survivors: list[dict]) ->
     gravity = f"Nbody_{feedback}"
     kmax = [c for c in cuts_of(table) if c.kind == "kmax" and c.field == "linear" and c.is_plain]
     nearest = min(kmax, key=lambda cut: abs(math.log(cut.values[0] / 4)), default=None)
-    under, over = (extreme_cut(table, kind, overdensity=True) for kind in ("above", "below"))
+    under, over = (cut if find_row(table, feedback, cut) else None for cut in (UNDER, OVER))
     numbers = {
         "profile_name": table["profile"],
         "dataset": table["dataset"],

@@ -7,25 +7,32 @@ study have the same form (``results/<study>/06_results.json``)::
     box_size [Mpc/h], n_simulations, n_train_simulations, n_test_simulations, n_test_maps, n_runs,
     rows      a dict per suite and cut: suite, cut, seeds, and by parameter
               r2          of the network, per map; the mean over seeds
-              seed_std    scatter of r2 between seeds, None with one seed
               difference  r2 minus that of the uncut maps of the same suite, paired
               baseline    R2 of the summary statistics on the same split and the same cut
               gain        r2 minus baseline, paired
+              better      "network" or "summary": which predicts the validation maps better
+              best        R2 of the better one
+              best_difference  best minus that of the uncut maps of the same suite, paired
+              bits        that a map tells according to the better one, at least; also about "both",
+                          see `cosmolib.training.information`
+    seed_scatter  standard deviation of r2 between trainings, by parameter; None without repeats
+    feedback  see `cosmolib.results.baseline.feedback_trace`; None without a gravity-only twin
     cross     a dict per pair of suites and a scaling ("trained" or "tested"): trained, tested,
               scaling, n_test_simulations, r2, bias, bias_sigma (bias over the mean predicted
               sigma), and difference of r2 to trained = tested, paired, {} where no network was
               trained on the tested suite, or was tested on other simulations of it
     sets      {"CV": ..., "1P": ..., "EX": ...}, see `cosmolib.results.sets.sets_table`
     left_out  a sentence for each suite, set or simulation that is not in cross and sets, and why
-    control_rows  a dict per control of the profile: suite, cut, seeds, r2, seed_std, difference
-    controls  a dict per cut and control of it: suite, kind, cut, control, r2 and control_r2,
-              difference of the two, paired; see `cosmolib.results.controls.pairs`
+    control_rows  the same as rows for the controls of the profile
+    controls  a dict per cut and control of it: suite, kind, cut, control, r2 and control_r2 of the
+              better of network and summary statistics, and the difference of the two, paired; see
+              `cosmolib.results.controls.pairs`
     claims    the verdicts of `cosmolib.results.claims.judge`
     survives  those of `cosmolib.results.controls.judge`
     provenance
 
 Every quantity of a parameter is an *estimate* {value, low, high}: limits of 95 % by bootstrap over
-simulations, those of r2 and its differences over seeds too; None where they are not defined.
+simulations, widened by the scatter between trainings; None where they are not defined.
 """
 
 from __future__ import annotations
@@ -36,7 +43,9 @@ from pathlib import Path
 import numpy as np
 
 from cosmolib.data import lite
-from cosmolib.results.baseline import stored_baseline
+from cosmolib.data.cmd_format import PARAMETERS
+from cosmolib.data.tables import parameter_ranges
+from cosmolib.results.baseline import feedback_trace, stored_baseline
 from cosmolib.results.controls import pairs
 from cosmolib.results.generalisation import cross_table, suites_to_test
 from cosmolib.results.sets import sets_table
@@ -45,11 +54,12 @@ from cosmolib.study.profile import Profile
 from cosmolib.study.registry import SUITES
 from cosmolib.study.run import Run
 from cosmolib.training.dataset import study_split, study_suite
+from cosmolib.training.information import information
 from cosmolib.training.predictions import read_predictions
 from cosmolib.training.run import run_changes
-from cosmolib.training.scores import as_text, number_or_none, r2, r2_of
+from cosmolib.training.scores import as_text, r2, r2_of, seed_scatter, widened
 
-SCHEMA = 1  # raised when the form of the table changes
+SCHEMA = 2  # raised when the form of the table changes
 FILE_NAME = "06_results.json"
 
 
@@ -91,28 +101,43 @@ def results_table(
     for run in (run for runs in found.values() for run in runs):
         if stale := run_changes(run, profile, suites[run.suite]):
             progress(f"{run.folder}: stale: {'; '.join(stale)}")
-    rows, control_rows = [], []
-    for (name, cut), own in predictions.items():
-        whole = predictions.get((name, "none"))
+    rows, control_rows, best = [], [], {}
+    scatter = seed_scatter(list(predictions.values()))
+    ranges = parameter_ranges(profile.suites[0])
+    ranges = np.array([ranges[PARAMETERS.index(name)] for name in profile.targets])
+
+    def compared(own, other=()):
+        """R2, or its difference to other trainings, with the scatter between trainings."""
+        trainings = [len(one) for one in (own, other) if one and own is not other]
+        return widened(r2_of(own, other, **options), scatter, *trainings)
+
+    # The uncut case of a suite comes first: the others are compared with it.
+    for (name, cut), own in sorted(predictions.items(), key=lambda item: item[0][1] != "none"):
+        ridge = stored_baseline(suites[name], profile, cut, runs_dir)
+        better, best[name, cut] = better_of(own, ridge)
         row = {
             "suite": name,
             "cut": cut,
             "seeds": [run.seed for run in found[name, cut]],
-            "r2": r2_of(own, **options),
-            "seed_std": _seed_scatter(own),
-            "difference": r2_of(own, whole, **options) if whole else {},
+            "r2": compared(own),
+            "baseline": r2_of([ridge], **options),
+            "gain": widened(r2_of(own, [ridge], **options), scatter, len(own)),
+            "better": better,
+            "best": compared(best[name, cut]),
+            "bits": information(best[name, cut], ranges, **options),
         }
-        if cut in profile.cuts:
-            ridge = [stored_baseline(suites[name], profile, cut, runs_dir)]
-            row["baseline"] = r2_of(ridge, **options)
-            row["gain"] = r2_of(own, ridge, **options)
-            rows.append(row)
-        else:
-            control_rows.append(row)
+        for key, tables in (("difference", predictions), ("best_difference", best)):
+            whole = tables.get((name, "none"))
+            row[key] = compared(tables[name, cut], whole) if whole else {}
+        (rows if cut in profile.cuts else control_rows).append(row)
         parts = [f"{key} {as_text(value)}" for key, value in row["r2"].items()]
         progress(f"{name:12s} {cut:24s} R2 {', '.join(parts)}")
     tested, suites_left_out = suites_to_test({name: suites[name] for name in uncut}, profile)
     sets, sets_left_out = sets_table(uncut, profile)
+    twins = [(name, f"Nbody_{name}") for name in uncut if f"Nbody_{name}" in uncut]
+    feedback = None
+    if twins:
+        feedback = feedback_trace(*(suites[name] for name in twins[0]), profile, runs_dir)
     any_suite = suites[next(iter(uncut))]
     first = predictions[next(iter(uncut)), "none"][0]
     return {
@@ -130,10 +155,12 @@ def results_table(
         "n_runs": sum(map(len, found.values())),
         "rows": rows,
         "control_rows": control_rows,
+        "seed_scatter": scatter,
+        "feedback": feedback,
         "cross": cross_table(uncut, tested, profile),
         "sets": sets,
         "left_out": suites_left_out + sets_left_out,
-        "controls": _controls(predictions, options),
+        "controls": _controls(best, compared),
     }
 
 
@@ -145,16 +172,40 @@ def _dataset(suites):
     return "Lite" if set(suites) <= set(lite.SUITES) else "CMD"
 
 
-def _seed_scatter(predictions):
-    """Standard deviation of R2 between seeds, by parameter; None with one seed."""
-    names = [str(name) for name in predictions[0]["parameters"]]
-    if len(predictions) < 2:
-        return dict.fromkeys(names)
-    scores = np.array([r2(item["mean"], None, item["truth"]) for item in predictions])
-    return dict(zip(names, map(number_or_none, scores.std(axis=0, ddof=1)), strict=True))
+def better_of(networks: list[dict], summary: dict) -> tuple[dict, list[dict]]:
+    """Choose, per parameter, between networks and summary statistics by the validation maps.
+
+    Parameters
+    ----------
+    networks : list of dict
+        Predictions of each seed of one case.
+    summary : dict
+        Those of `cosmolib.results.baseline.summary_baseline`.
+
+    Returns
+    -------
+    better : dict
+        {parameter: "network" or "summary"}
+    predictions : list of dict
+        As `networks`, with the columns of the parameters that the summary predicts better.
+    """
+
+    def score(item):
+        return r2(item["valid_mean"], None, item["valid_truth"])
+
+    taken = score(summary) > np.mean([score(item) for item in networks], axis=0)  # (P,)
+    columns = ("mean", "std", "valid_mean", "valid_std")
+    mixed = [
+        item | {key: np.where(taken, summary[key], item[key]) for key in columns}
+        for item in networks
+    ]
+    names = map(str, summary["parameters"])
+    return {
+        name: "summary" if t else "network" for name, t in zip(names, taken, strict=True)
+    }, mixed
 
 
-def _controls(predictions, options):
+def _controls(predictions, compared):
     """Compare each cut with each control of it, paired, suite by suite."""
     table = []
     for name in dict.fromkeys(suite for suite, _ in predictions):
@@ -166,9 +217,9 @@ def _controls(predictions, options):
                     "kind": kind,
                     "cut": cut,
                     "control": control,
-                    "r2": r2_of(own, **options),
-                    "control_r2": r2_of(other, **options),
-                    "difference": r2_of(own, other, **options),
+                    "r2": compared(own),
+                    "control_r2": compared(other),
+                    "difference": compared(own, other),
                 }
             )
     return table

@@ -142,8 +142,7 @@ def fit(
 ) -> list[dict]:
     """Train a network in place and leave it with the weights of the best validation epoch.
 
-    Every epoch takes the training maps in a new order; its last batch may be smaller, as published
-    (a single map that is left is not used: it has no moments).
+    Every epoch takes the training maps in a new order; its last batch may be smaller, as published.
 
     Parameters
     ----------
@@ -254,11 +253,11 @@ def fit(
 def _train_epoch(run, network, engine, optimiser, x, theta, profile, epoch, generator):
     """Pass once over the training maps; return the last learning rate and the loss.
 
-    As published, the loss of an epoch is that of the moments averaged over its maps. A smaller
-    batch passes through the network itself: a compiled one takes one shape.
+    As published, the loss is that of the moments averaged over the epoch's maps. A smaller batch
+    passes through the network itself: a compiled one takes one shape.
     """
     order = torch.randperm(len(x), generator=generator).split(profile.batch_size)
-    order = [chosen for chosen in order if len(chosen) > 1]
+    order = [chosen for chosen in order if len(chosen) > 1]  # a single map has no moments
     steps, total, seen = len(order), 0.0, 0
     for step, (chosen, maps) in enumerate(_batches(x, order, engine.device)):
         lr = learning_rate((epoch - 1) * steps + step, profile.epochs * steps, profile)

@@ -13,38 +13,39 @@ from cosmolib.study.io import atomic_path, reason_of
 from cosmolib.training.dataset import Data, denormalise
 from cosmolib.training.fit import run_network
 
-_ARRAYS = ("mean", "std", "truth", "simulation", "parameters")  # of a predictions.npz
+_PART = ("mean", "std", "truth", "simulation")  # of the test maps, and of the validation maps
+_ARRAYS = (*_PART, *(f"valid_{key}" for key in _PART), "parameters")  # of a predictions.npz
 
 
-def predict_test(network, data: Data, device: str = "cpu", symmetries: bool = False) -> dict:
+def predict(network, data: Data, device: str = "cpu", symmetries: bool = False) -> dict:
     """Predict the test maps of `data`, in physical units; see `run_network` for ``symmetries``.
 
     Returns
     -------
     dict
-        mean, std, truth (n, P), simulation (n,), map (n,), parameters (P,) names.
+        mean, std, truth (n, P), simulation (n,), map (n,), parameters (P,) names; the first four
+        also of the validation maps, as valid_mean and so on, see `validation_part`.
     """
-    outputs = run_network(network, data.test_x, device=device, symmetries=symmetries)
-    outputs = denormalise(*outputs, data.suite, data.targets)
-    return as_predictions(*outputs, data.test_truth, data.test_map, data.targets)
 
+    def outputs(x):
+        found = run_network(network, x, device=device, symmetries=symmetries)
+        return denormalise(*found, data.suite, data.targets)
 
-def predict_valid(network, data: Data, device: str = "cpu", symmetries: bool = False) -> dict:
-    """Predict the validation maps of `data`, in the form of `predict_test` without ``map``."""
-    outputs = run_network(network, data.valid_x, device=device, symmetries=symmetries)
-    mean, std = denormalise(*outputs, data.suite, data.targets)
     truth, _ = denormalise(data.valid_theta, 0.0, data.suite, data.targets)
-    return {
-        "mean": mean,
-        "std": std,
-        "truth": truth,
-        "simulation": data.valid_simulation,
-        "parameters": np.array(data.targets),
-    }
+    valid = dict(zip(("mean", "std"), outputs(data.valid_x), strict=True))
+    valid |= {"truth": truth, "simulation": data.valid_simulation}  # `_PART`
+    test = as_predictions(*outputs(data.test_x), data.test_truth, data.test_map, data.targets)
+    return test | {f"valid_{key}": value for key, value in valid.items()}
+
+
+def validation_part(predictions: dict) -> dict:
+    """Return the predictions of the validation maps, in the form of those of the test maps."""
+    part = {key: predictions[f"valid_{key}"] for key in _PART}
+    return part | {"parameters": predictions["parameters"]}
 
 
 def as_predictions(mean, std, truth, maps, targets) -> dict:
-    """Return predictions in the form of ``predictions.npz``, see `predict_test`."""
+    """Return predictions of test maps in the form of ``predictions.npz``, see `predict`."""
     return {
         "mean": mean,
         "std": std,
@@ -76,11 +77,13 @@ def read_predictions(path: str | Path) -> dict:
     missing = [name for name in _ARRAYS if name not in arrays]
     if missing:
         raise ValueError(f"{path}: found no array {missing[0]!r}, expected {expected}")
-    shape = (*arrays["simulation"].shape, *arrays["parameters"].shape)
-    wrong = [name for name in ("mean", "std", "truth") if arrays[name].shape != shape]
-    if len(shape) != 2 or wrong or arrays["mean"].dtype.kind != "f":
-        found = {name: arrays[name].shape for name in _ARRAYS}
-        raise ValueError(f"{path}: found shapes {found}, expected (n, P), (n,) and (P,)")
+    for part in ("", "valid_"):
+        mean, std, truth, simulation = (arrays[f"{part}{key}"] for key in _PART)
+        shape = (*simulation.shape, *arrays["parameters"].shape)
+        same = mean.shape == std.shape == truth.shape == shape
+        if len(shape) != 2 or not same or mean.dtype.kind != "f":
+            found = {name: arrays[name].shape for name in _ARRAYS}
+            raise ValueError(f"{path}: found shapes {found}, expected (n, P), (n,) and (P,)")
     return arrays
 
 

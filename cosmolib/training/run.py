@@ -35,7 +35,7 @@ from cosmolib.training.dataset import prepare_data, study_suite
 from cosmolib.training.devices import select_device
 from cosmolib.training.fit import fit, moment_loss, run_network, seeded
 from cosmolib.training.networks import build_network
-from cosmolib.training.predictions import predict_test, read_predictions, write_predictions
+from cosmolib.training.predictions import predict, read_predictions, write_predictions
 from cosmolib.training.scores import metrics
 from cosmolib.training.weights import load_weights, published_network
 
@@ -107,7 +107,7 @@ def _train(run, profile, suite, config, device, progress):
             _write_weights(run, profile, config, network, device, started, training_seconds=seconds)
         write_predictions(
             run.path("predictions.npz"),
-            predict_test(network, data, device, profile.average_symmetries),
+            predict(network, data, device, profile.average_symmetries),
         )
     # Python's float is exact to the last bit; not every pandas is.
     history = pd.read_csv(run.path("history.csv"), converters={"valid_loss": float})
@@ -177,7 +177,7 @@ def evaluate_pretrained(
         loss = float(moment_loss(*run_network(network, data.valid_x, device=on), data.valid_theta))
         _write_weights(run, profile, config, network, on, started, weights=file)
         write_predictions(
-            run.path("predictions.npz"), predict_test(network, data, on, profile.average_symmetries)
+            run.path("predictions.npz"), predict(network, data, on, profile.average_symmetries)
         )
         _write_metrics(run, profile, best_epoch=None, valid_loss=loss)
 

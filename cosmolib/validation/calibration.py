@@ -20,7 +20,7 @@ def coverage(predictions: dict, levels, n_bootstrap: int = 1000, seed: int = 0) 
     Parameters
     ----------
     predictions : dict
-        As of `cosmolib.training.predictions.predict_test`.
+        As of `cosmolib.training.predictions.predict`.
     levels : (q,) floats between 0 and 1
     n_bootstrap, seed : int
 

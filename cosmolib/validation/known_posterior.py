@@ -26,7 +26,7 @@ from cosmolib.study.state_dicts import read_state, write_state
 from cosmolib.training.dataset import Data, normalise
 from cosmolib.training.fit import fit, seeded
 from cosmolib.training.networks import build_network
-from cosmolib.training.predictions import predict_test, stored_predictions
+from cosmolib.training.predictions import predict, stored_predictions
 from cosmolib.training.scores import as_text, average, estimate, r2, r2_of
 from cosmolib.validation.calibration import calibration_scores
 from cosmolib.validation.gaussian_fields import TARGETS, Posterior, shell_powers
@@ -163,12 +163,12 @@ def known_answer_test(
     Returns
     -------
     dict
-        As of `cosmolib.training.predictions.predict_test`, each map its own simulation.
+        As of `cosmolib.training.predictions.predict`, each map its own simulation.
     """
 
     def learnt():
         network, data = train_known(known, profile, cut, seed, device, folder)
-        return predict_test(network, data, device) | {"simulation": data.test_map}
+        return predict(network, data, device) | {"simulation": data.test_map}
 
     if folder is None:
         return learnt()
