@@ -82,7 +82,7 @@ lint: install ## ruff: style and format
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 
-study: install ## all runs and chapters of a PROFILE (standard, camels, ...) and its book under build/; CLUSTER=slurm for a cluster
+study: install ## all runs and chapters of a PROFILE (reference, camels, ...) and its book under build/; CLUSTER=slurm for a cluster
 	$(STUDY_OF) $(call quoted,PROFILE) $(OPTIONS)
 
 plan: install ## the status of every run of PROFILE, and the jobs that `make study` would start

@@ -111,7 +111,7 @@ fig, axes = plots_validation.sigma_against_exact(
 # printed): it shows how much of the difference is due to the short training.
 
 # %% tags=["hide-input", "full-width"]
-stored_path = Path(stored_dir) / "standard" / "07_known_answer.json"
+stored_path = Path(stored_dir) / "reference" / "07_known_answer.json"
 stored = io.read_json(stored_path) if stored_path.is_file() else None
 if stored:
     print(

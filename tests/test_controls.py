@@ -124,3 +124,48 @@ def test_pairs_of_cuts_and_controls():
         ("moved", "above:delta=5:mean", "moved:above:delta=5:mean"),
         ("maskmean", "nomean:below:delta=0:clamp", "maskmean:above:delta=0"),
     }
+
+
+def with_cases(control, value, error=0.02):
+    """A table whose cases of one control all have this number."""
+    cuts = [
+        "nomean:none", "white=1:nomean:none", f"white=1:nomean:{claims.UNDER}",
+        f"white=1:nomean:{claims.OVER}", "above:delta=0:random", "nomean:above:2e11:clamp",
+        claims.UNDER, claims.OVER, "kmax:5@log",
+    ]  # fmt: skip
+    numbers = {"best": both(value, error), "best_difference": both(-value, error)}
+    found = [{"suite": SUITE, "cut": cut, **numbers} for cut in cuts]
+    sign = -1 if control.reverse or control.kind == "scaling" else 1
+    pairs = [
+        {"suite": SUITE, "kind": kind, "cut": cut, "control": other,
+         "difference": both(sign * value, error)}
+        for kind, cut, other in (
+            ("mask", claims.UNDER, "mask:above:delta=0"),
+            ("mask", claims.OVER, "mask:below:delta=0"),
+            ("moved", claims.UNDER, f"moved:{claims.UNDER}"),
+            ("moved", claims.OVER, f"moved:{claims.OVER}"), ("field", "kmax:5", "kmax:5@log"),
+        )
+    ]  # fmt: skip
+    results = table(rows=found, control_rows=[], controls=pairs)
+    for entry in results["cross"]:
+        entry |= {"scaling": "tested", "difference": both(sign * value, error)}
+    return results
+
+
+@pytest.mark.parametrize("control", controls.CONTROLS, ids=lambda control: control.question[:40])
+def test_every_control_can_be_passed_and_failed_and_left_open(control):
+    """Numbers on either side of its threshold and across it; and none at all."""
+    sign = 1 if control.above else -1
+
+    def judged(results):
+        (row,) = [x for x in controls.judge(results) if x["question"] == control.question]
+        return row["verdict"]
+
+    passed = judged(with_cases(control, control.threshold + 0.1 * sign))
+    assert passed.startswith("survives")
+    assert judged(with_cases(control, control.threshold - 0.1 * sign)) == "does not survive"
+    assert judged(with_cases(control, control.threshold, error=0.05)) == "left open"
+    nothing = table(rows=[], control_rows=[], controls=[], cross=[])
+    assert judged(nothing) == "not run"
+    few = with_cases(control, control.threshold + 0.1 * sign) | {"n_test_simulations": 2}
+    assert judged(few) == "not run"

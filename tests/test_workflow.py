@@ -15,7 +15,7 @@ import pytest
 from cosmolib.study.profile import load_profile
 
 ROOT = Path(__file__).resolve().parent.parent
-PROFILES = ["tiny", "demo", "uncut", "standard", "camels"]
+PROFILES = ["tiny", "demo", "reference", "camels"]
 
 
 def dry_run(*arguments):

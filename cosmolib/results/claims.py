@@ -28,8 +28,8 @@ UNDER, OVER = "above:delta=0:clamp", "below:delta=0:clamp"  # named for what sta
 # Claim 2: a clamp at delta = 0 shows the mean of the map, hidden pixels included.
 WITHOUT_MEAN = (f"nomean:{UNDER}", f"nomean:{OVER}")
 NO_MEAN = "nomean:none"
-# Claim 6: of the published cuts that maps of 64^2 and 256^2 resolve, the second-smallest k_max and
-# the middle of each list of thresholds. Fixed, so that no profile makes the claim easier.
+# Claim 6, fixed so that no profile makes it easier: the second-smallest published k_max and the
+# middle of each published list of thresholds.
 AGGRESSIVE = ("kmax:5", "above:2e11:clamp", "below:4e11:clamp")
 
 INFERRED_R2 = 0.5  # claim 1: more than half of a parameter's variance is explained
@@ -43,16 +43,10 @@ MIN_TEST_SIMULATIONS = 5  # a bootstrap by simulation over fewer says nothing
 
 @dataclass(frozen=True)
 class Claim:
-    """One published claim.
+    """One published claim: short name, one sentence, what is measured and decides, in words.
 
     Attributes
     ----------
-    key : str
-        Short name.
-    statement : str
-        The claim in one sentence.
-    test : str
-        The measured quantity and the rule that decides, in words.
     judge : callable
         Takes a results table; returns the measurement (a phrase with the numbers), the verdict, the
         interval of the deciding number (the one nearest to its threshold, or farthest beyond it)

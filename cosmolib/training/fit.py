@@ -258,7 +258,7 @@ def _train_epoch(run, network, engine, optimiser, x, theta, profile, epoch, gene
     """
     order = torch.randperm(len(x), generator=generator).split(profile.batch_size)
     order = [chosen for chosen in order if len(chosen) > 1]  # a single map has no moments
-    steps, total, seen = len(order), 0.0, 0
+    steps, total = len(order), 0.0
     for step, (chosen, maps) in enumerate(_batches(x, order, engine.device)):
         lr = learning_rate((epoch - 1) * steps + step, profile.epochs * steps, profile)
         for group in optimiser.param_groups:
@@ -271,8 +271,7 @@ def _train_epoch(run, network, engine, optimiser, x, theta, profile, epoch, gene
         moments.log().sum(0).mean().backward()  # moment_loss
         optimiser.step()
         total = total + len(maps) * moments.detach()  # stays on the device: no wait per step
-        seen += len(maps)
-    return lr, float((total / seen).log().sum(0).mean())
+    return lr, float((total / sum(map(len, order))).log().sum(0).mean())
 
 
 def _batches(x, order, device):
