@@ -23,7 +23,7 @@ from cosmolib.results.controls import NOT_RUN
 from cosmolib.training.scores import COSMOLOGY, as_text
 
 MISSING = as_text(None)
-SHORT = {"om": "Omega_m", "s8": "sigma_8"}  # in the names of glued numbers
+SHORT = {"om": "Omega_m", "s8": "sigma_8", "both": "both"}  # in the names of glued numbers
 
 
 def estimates_table(rows, about: dict, quantities: dict, parameters) -> pd.DataFrame:
@@ -141,10 +141,17 @@ def results_numbers(table: dict, verdicts: list[dict], survivors: list[dict]) ->
         "kmax": (feedback, nearest, "r2"),
         "underdense": (feedback, under, "r2"),
         "overdense": (feedback, over, "r2"),
-        "nomean": (feedback, "nomean:none", "r2"),
-        "mask": (feedback, "mask:above:delta=0", "r2"),
-        "shuffle_over": (feedback, f"shuffle:{UNDER}", "r2"),
-        "shuffle_under": (feedback, f"shuffle:{OVER}", "r2"),
+        "nomean": (feedback, NO_MEAN, "best"),
+        "nomean_under": (feedback, WITHOUT_MEAN[0], "best"),
+        "nomean_over": (feedback, WITHOUT_MEAN[1], "best"),
+        "mask": (feedback, "mask:above:delta=0", "best"),
+        "maskmean": (feedback, "maskmean:above:delta=0", "best"),
+        "moved": (feedback, f"moved:{UNDER}", "best"),
+        "shuffle": (feedback, f"shuffle:{UNDER}", "best"),
+        "bits": (feedback, "none", "bits"),
+        "bits_nomean": (feedback, NO_MEAN, "bits"),
+        "bits_under": (feedback, WITHOUT_MEAN[0], "bits"),
+        "bits_over": (feedback, WITHOUT_MEAN[1], "bits"),
     }
     estimates = {}  # see `_by_parameter`
     for word, (suite, cut, key) in cases.items():

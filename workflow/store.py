@@ -1,0 +1,46 @@
+"""Keep the complete runs of a study in the repository: `python workflow/store.py reference`.
+
+They go from ``runs/<profile>/`` to ``results/<profile>/``, in the same layout, so that everything
+that reads runs reads them there with ``runs_dir="results"``. Predictions are stored in float32 and
+compressed. Weights are kept of the runs that chapters explain or test elsewhere: the uncut ones.
+"""
+
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+
+from cosmolib.study.io import atomic_path  # noqa: E402
+from cosmolib.study.profile import load_profile  # noqa: E402
+from cosmolib.study.run import study_runs  # noqa: E402
+from cosmolib.training.predictions import read_predictions  # noqa: E402
+
+KEPT = ("config.yaml", "history.csv", "provenance.json", "metrics.json")  # the last one last
+
+
+def store(run, kept) -> None:
+    """Copy one complete run."""
+    kept.folder.mkdir(parents=True, exist_ok=True)
+    arrays = read_predictions(run.path("predictions.npz"))
+    small = {k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in arrays.items()}
+    with atomic_path(kept.path("predictions.npz")) as temporary:
+        np.savez_compressed(temporary, **small)
+    for name in (*(["weights.pt"] if run.cut == "none" else []), *KEPT):
+        shutil.copyfile(run.path(name), kept.path(name))
+
+
+def main(profile: str, runs_dir: str = "runs", results: str = "results") -> None:
+    runs = study_runs(load_profile(profile), runs_dir)
+    complete = [run for run in runs if run.complete]
+    for run in complete:
+        store(run, replace(run, root=results))
+    print(f"{len(complete)} of {len(runs)} runs are complete and kept in {results}/")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
