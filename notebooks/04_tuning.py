@@ -100,15 +100,11 @@ pd.DataFrame(
 
 # %% tags=["hide-input"]
 study = tuning_search.run_study(
-    search.data,
-    search.profile,
-    storage=tuning_search.default_storage(runs_dir, config, workers),
-    n_trials=trials or None,
-    seed=seed,
-    name=search.name,
+    search,
+    tuning_search.default_storage(runs_dir, config),
+    n_trials=trials,
     device=select_device(),
     workers=workers,
-    progress=print,
 )
 table = pd.DataFrame(tuning_search.study_table(study))
 values, pruned = table["value"].to_numpy(float), table["pruned"].to_numpy(bool)
