@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import lognormal_maps, write_suite_files
+from optuna.distributions import FloatDistribution, IntDistribution
 
 from cosmolib.cuts.apply import apply_cut
 from cosmolib.data.suites import open_suite, split_simulations
@@ -11,7 +12,7 @@ from cosmolib.data.tables import parameter_ranges
 from cosmolib.study.profile import load_profile
 from cosmolib.training.dataset import prepare_data, write_cut_suite
 from cosmolib.training.networks import build_network
-from cosmolib.tuning.search import SEARCH_SPACE, _inside
+from cosmolib.tuning.search import SEARCH_SPACE, _own_settings
 
 SUITE = "IllustrisTNG"
 SIMULATIONS, GRID = 40, 64
@@ -48,14 +49,13 @@ def test_every_entry_of_the_profile_is_the_published_one():
     assert {key: getattr(profile, key) for key in published} == published
     network = build_network("o3", 256, profile.hidden, profile.dropout, len(profile.targets))
     assert sum(weight.numel() for weight in network.parameters()) == 11_521_592
-    space = {key: (r.low, r.high, r.log, r.integer) for key, r in SEARCH_SPACE.items()}
-    assert space == {
-        "max_lr": (1e-5, 5e-3, True, False),
-        "weight_decay": (1e-8, 1e-1, True, False),
-        "dropout": (0.0, 0.9, False, False),
-        "hidden": (6, 12, False, True),
+    assert SEARCH_SPACE == {
+        "max_lr": FloatDistribution(1e-5, 5e-3, log=True),
+        "weight_decay": FloatDistribution(1e-8, 1e-1, log=True),
+        "dropout": FloatDistribution(0.0, 0.9),
+        "hidden": IntDistribution(6, 12),
     }
-    assert _inside(profile)  # so that it is the first trial of its own study
+    assert _own_settings(profile)  # inside, so that it is the first trial of its own study
 
 
 def test_every_published_cut_is_a_case():
