@@ -147,16 +147,19 @@ def test_a_file_that_is_no_such_network_is_one_error(tmp_path, capsys):
         return {**good, **{name.replace("_", "."): value for name, value in weights.items()}}
 
     lite = build_network("lite", 32, 2).state_dict()
-    refused(lite, "found no C01.weight among")
-    refused({k: v for k, v in good.items() if k != "FC2.weight"}, "found no FC2.weight among")
+    refused(lite, r"found C01.weight of shape \(\), FC2")
+    refused(
+        {k: v for k, v in good.items() if k != "FC2.weight"}, r"found .* FC2.weight of shape \(\)"
+    )
     refused({k: v for k, v in good.items() if k != "C12.bias"}, "C12.bias: found no such weight")
-    refused({k: v for k, v in good.items() if not k.startswith("C03")}, "found 0 blocks")
+    few = {k: v for k, v in good.items() if k[:3] not in ("C03", "C13")}
+    refused(few, "found .* and 1 blocks, expected the published network")
     refused(changed(extra=torch.ones(1)), r"extra: found float \(1,\), expected no such weight")
     refused(changed(C12_weight=torch.ones(4, 4, 5, 5)), r"C12.weight: found float \(4, 4, 5, 5\)")
     refused(changed(C12_bias=torch.ones(4, dtype=torch.complex64)), "C12.bias: found complex")
-    refused(changed(C01_weight=torch.ones(4, 3, 3, 3)), "found a network of 3 fields")
-    refused(changed(C01_weight=torch.ones(5, 1, 3, 3)), "C01: found 5 outputs, expected an even")
-    refused(changed(FC2_weight=torch.ones(3, 16)), "FC2: found 3 outputs, expected an even")
+    refused(changed(C01_weight=torch.ones(4, 3, 3, 3)), r"found C01.weight of shape \(4, 3, 3, 3\)")
+    refused(changed(C01_weight=torch.ones(5, 1, 3, 3)), r"C01.weight: found float \(5, 1, 3, 3\)")
+    refused(changed(FC2_weight=torch.ones(3, 16)), r"FC2.bias: found float \(4,\), expected")
     refused(changed(C01_weight=torch.ones(4)), r"found C01.weight of shape \(4,\)")
     refused({"ema": good, "best": good}, "found 'ema' to be OrderedDict, expected a dict of tens")
     refused([torch.ones(1)], "found list, expected a dict of tensors")

@@ -1,12 +1,13 @@
 """Read the weights of a network from a state dict, its own or that of the published code.
 
 Only tensors are read from a file, never code. The state dict may lie within a checkpoint
-(``state_dict``, ``model``), and the prefixes of wrapped networks (``module.``, ``_orig_mod.``) are
-removed.
+(``state_dict``, ``model_state_dict``, ``model``), and the prefixes of DataParallel and
+``torch.compile`` (``module.``, ``_orig_mod.``) are removed.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
@@ -15,10 +16,8 @@ from torch import nn
 from cosmolib.study.state_dicts import read_state
 from cosmolib.training.networks import O3, build_network
 
-# Components that torch.compile, DataParallel, FSDP and checkpointing add to the names of weights.
-_WRAPPERS = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-_ATTRIBUTES = ({("model",)}, {("net",)}, {("network",)})  # names of the network in training classes
-_NESTED = ("state_dict", "model_state_dict", "model", "network")  # of a state dict in a checkpoint
+_WRAPPERS = re.compile(r"\b(module|_orig_mod)\.")
+_NESTED = ("state_dict", "model_state_dict", "model")  # of a state dict in a checkpoint
 _UNUSED = "B01."  # a layer that the published code makes and never uses
 
 
@@ -41,7 +40,7 @@ def load_published_weights(network: nn.Module, path: str | Path) -> nn.Module:
     ``B01``, which the published code never uses, may be missing or of any shape. Raises the errors
     of `load_weights`.
     """
-    return _load(network, _read(path, _UNUSED), path, _UNUSED)
+    return load_weights(network, path)
 
 
 def published_network(path: str | Path) -> O3:
@@ -51,71 +50,49 @@ def published_network(path: str | Path) -> O3:
     the shapes in the file, which does not hold the dropout: it is 0. Raises the errors of
     `load_weights`.
     """
-    state = _read(path, _UNUSED)
+    state = _read(path)
     shape = {name: tuple(value.shape) for name, value in state.items()}
-    for name, dimensions in (("C01.weight", 4), ("FC2.weight", 2)):
-        if len(shape.get(name, ())) != dimensions:
-            found = f"{name} of shape {shape[name]}" if name in shape else f"no {name}"
-            raise ValueError(
-                f"{path}: found {found} among {len(state)} weights, expected the published network "
-                "(C01, C02, ..., FC1, FC2)"
-            )
-    (width, fields, *_), outputs = shape["C01.weight"], shape["FC2.weight"][0]
-    if fields != 1:
-        raise ValueError(f"{path}: found a network of {fields} fields, expected one field, Mtot")
-    for name, found in (("C01", width), ("FC2", outputs)):
-        if found < 2 or found % 2:
-            raise ValueError(f"{path}: {name}: found {found} outputs, expected an even number")
-    blocks = 0
-    while f"C{blocks}3.weight" in state:
-        blocks += 1
-    if not 2 <= blocks <= 8:
-        raise ValueError(f"{path}: found {blocks} blocks of convolutions, expected 2 to 8")
+    first, last = shape.get("C01.weight", ()), shape.get("FC2.weight", ())
+    blocks = sum(f"C{block}3.weight" in state for block in range(9))
+    convolves = first[1:] == (1, 3, 3) and len(last) == 2
+    if not (convolves and min(first[0], last[0]) >= 2 and 2 <= blocks <= 8):
+        raise ValueError(
+            f"{path}: found C01.weight of shape {first}, FC2.weight of shape {last} and {blocks} "
+            "blocks, expected the published network: (2 H, 1, 3, 3), (2 P, 64 H), 2 to 8 blocks"
+        )
     with torch.random.fork_rng([]):  # the initial weights are replaced: leave torch's state alone
-        network = build_network("o3", 4 * 2**blocks, width // 2, 0.0, outputs // 2)
-    return _load(network, state, path, _UNUSED).eval()
+        network = build_network("o3", 4 * 2**blocks, first[0] // 2, 0.0, last[0] // 2)
+    return _load(network, state, path).eval()
 
 
-def _read(path, unused=None):
+def _read(path):
     """Return {plain name: tensor} of a file."""
     state = read_state(path, "state dict", "a dict of tensors")
-    while inner := [key for key, value in state.items() if isinstance(value, dict)]:
-        named = [key for key in _NESTED if key in inner]
-        if not named and (len(inner) > 1 or any(map(torch.is_tensor, state.values()))):
-            break
-        state = state[(named or inner)[0]]
+    state = next((state[key] for key in _NESTED if isinstance(state.get(key), dict)), state)
     for name, value in state.items():
         if not (isinstance(name, str) and torch.is_tensor(value)):
             found = f"{name!r} to be {type(value).__name__}"
             raise ValueError(f"{path}: found {found}, expected a dict of tensors")
-    if all(name.startswith("module.") for name in state if name != "n_averaged"):
-        state.pop("n_averaged", None)  # of torch's averaged models
-    names = _unwrapped(state, unused)
-    if len(set(names.values())) < len(names):
+    plain = {_WRAPPERS.sub("", name): value for name, value in state.items()}
+    if len(plain) < len(state):
         raise ValueError(f"{path}: found weights of several networks, expected one state dict")
-    return {plain: state[name] for name, plain in names.items()}
+    return plain
 
 
-def _unwrapped(names, unused=None):
-    """Map names of weights to those without wrappers; leave out the unused ones."""
-    parts = {name: [part for part in name.split(".") if part not in _WRAPPERS] for name in names}
-    while {tuple(part[:1]) for part in parts.values()} in _ATTRIBUTES:
-        parts = {name: part[1:] for name, part in parts.items()}
-    plain = {name: ".".join(part) for name, part in parts.items()}
-    return {name: text for name, text in plain.items() if not (unused and text.startswith(unused))}
-
-
-def _load(network, state, path, unused=None):
+def _load(network, state, path):
     """Load a state of `_read` after comparing every name, shape and kind of number."""
     whole = network.state_dict()
-    own = {plain: name for name, plain in _unwrapped(whole, unused).items()}
-    for name in sorted(own.keys() | state.keys()):
+    own = {_WRAPPERS.sub("", name): name for name in whole}
+    names = own.keys() | state.keys()
+    if any(isinstance(module, O3) for module in network.modules()):
+        names = {name for name in names if not name.startswith(_UNUSED)}
+    for name in sorted(names):
         found, expected = _kind(state.get(name)), _kind(whole.get(own.get(name)))
         if found != expected:
             raise ValueError(
                 f"{path}: {name}: found {found}, expected {expected} in {type(network).__name__}"
             )
-    network.load_state_dict(whole | {own[plain]: value for plain, value in state.items()})
+    network.load_state_dict(whole | {own[name]: state[name] for name in names})
     return network
 
 
