@@ -25,8 +25,8 @@ def predict_test(network, data: Data, device: str = "cpu", symmetries: bool = Fa
         mean, std, truth (n, P), simulation (n,), map (n,), parameters (P,) names.
     """
     outputs = run_network(network, data.test_x, device=device, symmetries=symmetries)
-    outputs = denormalise(*outputs, data.suite, data.targets)
-    return as_predictions(*outputs, data.test_truth, data.test_map, data.targets)
+    mean, std = denormalise(*outputs, data.suite, data.targets)
+    return as_predictions(mean, std, data.test_truth, data.test_map, data.targets)
 
 
 def predict_valid(network, data: Data, device: str = "cpu", symmetries: bool = False) -> dict:
@@ -67,20 +67,16 @@ def read_predictions(path: str | Path) -> dict:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)
+        shapes = [arrays[name].shape for name in _ARRAYS]
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: found no such file, expected {expected}") from None
+        raise
     except Exception as error:  # of the archive, of a member, or of an object that was pickled
         raise ValueError(
             f"{path}: found no arrays ({reason_of(error)}), expected {expected}"
         ) from None
-    missing = [name for name in _ARRAYS if name not in arrays]
-    if missing:
-        raise ValueError(f"{path}: found no array {missing[0]!r}, expected {expected}")
-    shape = (*arrays["simulation"].shape, *arrays["parameters"].shape)
-    wrong = [name for name in ("mean", "std", "truth") if arrays[name].shape != shape]
-    if len(shape) != 2 or wrong or arrays["mean"].dtype.kind != "f":
-        found = {name: arrays[name].shape for name in _ARRAYS}
-        raise ValueError(f"{path}: found shapes {found}, expected (n, P), (n,) and (P,)")
+    n, p = shapes[0] if len(shapes[0]) == 2 else (0, 0)
+    if shapes != [(n, p)] * 3 + [(n,), (p,)] or arrays["mean"].dtype.kind != "f":
+        raise ValueError(f"{path}: found shapes {shapes}, expected (n, P) three times, (n,), (P,)")
     return arrays
 
 
