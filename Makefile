@@ -58,7 +58,7 @@ install: ## make the virtual environment (every other target does it on first us
 		set -x; \
 		test -x $(BIN)/python || $(call quoted,PYTHON) -m venv $(call quoted,VENV); \
 		$(BIN)/python -m pip install --quiet -c constraints.txt torch; \
-		$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,chapters,simulate,posterior,postgres,slurm]'; \
+		$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,chapters,simulate,posterior,slurm]'; \
 		touch "$$stamp"; \
 	fi
 

@@ -67,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     search.add_argument("--workers", type=int, default=1, help="processes to start (default: 1)")
     search.add_argument(
         "--storage",
-        help="FILE.journal (on a shared disk) or postgresql://... "
+        help="FILE.journal on a disk that all of them reach "
         "(default: $COSMOLIB_STUDY, else a file below the runs)",
     )
     search.add_argument("--trials", type=int, help="trials in all (default: of the profile)")

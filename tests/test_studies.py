@@ -1,31 +1,25 @@
-"""Studies that many processes share: journal and PostgreSQL, workers that are killed."""
+"""Studies that many processes share: workers that are killed, a full disk."""
 
-import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
+from datetime import timedelta
 
 import optuna
-import pytest
 
 from cosmolib.study.locks import held
 from cosmolib.tuning import shared_study
 from cosmolib.tuning.shared_study import finished_trials, open_study, retry_dead, run_trials
 
 TRIALS = 40
-# A worker whose trainings take a moment and have a known loss; its heart beats fast.
+# A worker whose trainings take a moment and have a known loss.
 WORKER = """
 import os, signal, sys, time
 from types import SimpleNamespace
 import torch
-from cosmolib.tuning import search as tuning_search, shared_study
+from cosmolib.tuning import search as tuning_search
 from cosmolib.study.profile import load_profile
-
-shared_study.HEARTBEAT, shared_study.GRACE = 1, 3
 
 trials = []
 
@@ -45,53 +39,6 @@ tuning_search.run_study(search, sys.argv[1], n_trials=int(sys.argv[2]))
 """
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory):
-    """Address of a PostgreSQL server of our own, which is stopped at the end."""
-    pytest.importorskip("psycopg", reason="the extra 'postgres' is not installed")
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl")) or [shutil.which("pg_ctl")]
-    if not found[-1]:
-        pytest.skip("no PostgreSQL server here (Debian: apt install postgresql)")
-    tools = Path(found[-1]).parent
-    folder = tmp_path_factory.mktemp("postgres")
-    user = None
-    if os.getuid() == 0:  # it refuses to run as root
-        import pwd
-
-        user = "postgres" if "postgres" in {row.pw_name for row in pwd.getpwall()} else "nobody"
-        shutil.chown(folder, user)
-        for parent in folder.parents:  # one more under pytest-xdist
-            if parent.stat().st_mode & 0o5 == 0o5:
-                break
-            parent.chmod(0o755)
-    port = free_port()
-
-    def tool(name, *arguments):
-        subprocess.run(
-            [tools / name, *arguments], check=True, user=user, cwd=folder, timeout=120,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    tool("initdb", "-D", folder / "data", "-A", "trust", "-U", "tester", "-N")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -F"
-    tool("pg_ctl", "start", "-w", "-D", folder / "data", "-l", folder / "log", "-o", options)
-    yield f"postgresql://tester@127.0.0.1:{port}/postgres"
-    tool("pg_ctl", "stop", "-D", folder / "data", "-m", "immediate")
-
-
-@pytest.fixture(params=["journal", "postgres"])
-def storage(request, tmp_path):
-    if request.param == "journal":
-        return str(tmp_path / "new" / "study.journal")
-    return request.getfixturevalue("postgres")
-
-
 def start_worker(storage, trials=TRIALS, *more):
     return subprocess.Popen([sys.executable, "-c", WORKER, storage, str(trials), *more])
 
@@ -100,7 +47,8 @@ def opened(storage):
     return open_study(storage, "tuning", optuna.pruners.NopPruner())
 
 
-def test_four_workers_one_killed_no_trial_lost_or_doubled(storage):
+def test_four_workers_one_killed_no_trial_lost_or_doubled(tmp_path):
+    storage = tmp_path / "new" / "study.journal"
     workers = [start_worker(storage, TRIALS, "dies")]  # (SIGKILL) in the middle of its sixth trial
     try:
         while workers[0].poll() is None and not opened(storage).trials:  # a busy machine
@@ -156,7 +104,7 @@ def test_the_trial_of_a_dead_worker_is_queued_once_and_a_live_one_is_left_alone(
         trials = study.trials
         assert [t.state.name for t in trials] == ["FAIL", "RUNNING", "RUNNING", "WAITING"]
         assert "worker" not in trials[3].user_attrs  # or the next look would fail it again
-        monkeypatch.setattr(shared_study, "GRACE", 0)  # killed before it signed
+        monkeypatch.setattr(shared_study, "GRACE", timedelta(0))  # killed before it signed
         retry_dead(study, path)
     assert [t.state.name for t in study.trials][1:3] == ["RUNNING", "FAIL"]
 

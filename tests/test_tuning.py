@@ -81,11 +81,9 @@ def test_the_profile_itself_is_the_first_trial(tmp_path, search, fast):
 
 
 def test_a_training_that_diverges_is_pruned(tmp_path, search, fast, monkeypatch):
-    diverged = FloatingPointError("epoch 1: found a loss of nan")
-    monkeypatch.setattr(tuning_search, "fit", Mock(side_effect=diverged))
+    monkeypatch.setattr(tuning_search, "fit", Mock(side_effect=FloatingPointError))
     study = run_study(search, tmp_path / "s.journal", n_trials=2)
     assert [row["value"] for row in study_table(study)] == [None, None]
-    assert study.trials[0].user_attrs["diverged"] == "epoch 1: found a loss of nan"
     assert importances(study) == {}
 
 

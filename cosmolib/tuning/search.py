@@ -79,7 +79,7 @@ def prepare_search(profile: Profile, seed: int = 1) -> Search:
 
 def run_study(
     search: Search,
-    storage: str | Path,
+    path: str | Path,
     *,
     n_trials: int | None = None,
     device: str = "cpu",
@@ -97,9 +97,9 @@ def run_study(
     search : Search
         From `prepare_search`. Trials have its profile's ``tuning_epochs`` and all of its settings
         that are not searched.
-    storage : path or URL
-        ``*.journal``, or the URL of a database, see `cosmolib.tuning.shared_study`. A missing file
-        is created with its folder.
+    path : path
+        ``*.journal``, see `cosmolib.tuning.shared_study`. A missing file is created with its
+        folder.
     n_trials : int, optional
         Total of complete and pruned trials; by default the profile's ``tuning_trials``.
     device : str
@@ -112,7 +112,7 @@ def run_study(
     Raises
     ------
     ValueError
-        A storage that cannot be used.
+        The file cannot be used.
     ChildProcessError
         A worker failed, with its message. The study keeps its finished trials.
     """
@@ -148,10 +148,9 @@ def run_study(
                 network, search.data, chosen,
                 seed=search.seed, device=device, epoch_callback=report,
             )  # fmt: skip
-        except FloatingPointError as error:  # too high a learning rate is a result, not a failure
-            trial.set_user_attr("diverged", str(error))
+        except FloatingPointError:  # too high a learning rate is a result, not a failure
             raise optuna.TrialPruned from None
-        finally:  # not by the clock of the storage, which may be set back
+        finally:  # not by the clock of the journal, which may be set back
             trial.set_user_attr("seconds", time.perf_counter() - started)
         return min(losses)
 
@@ -163,11 +162,11 @@ def run_study(
 
     warmup = math.ceil(profile.epochs / 3)
     pruner = optuna.pruners.MedianPruner(STARTUP_TRIALS, n_warmup_steps=warmup)
-    study = open_study(storage, search.name, pruner)
+    study = open_study(path, search.name, pruner)
     if workers > 1:
-        options = {"storage": storage, "n_trials": n_trials, "device": device}
+        options = {"path": path, "n_trials": n_trials, "device": device}
         _run_workers(workers, search, options, progress)
-    run_trials(study, storage, n_trials, objective, finished)
+    run_trials(study, path, n_trials, objective, finished)
     return study
 
 
