@@ -39,7 +39,7 @@ trials = 0  # complete and pruned trials in the end; 0: as the profile says
 seed = 1  # of the sampler and of every training
 workers = 1  # processes of this machine that share the search
 data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
-runs_dir = "runs"  # the study is in <runs_dir>/<profile>/tuning/, or where $COSMOLIB_STUDY says
+runs_dir = "runs"  # the study is <runs_dir>/<profile>/tuning/study.journal, or $COSMOLIB_STUDY
 
 # %% tags=["hide-input"]
 import time

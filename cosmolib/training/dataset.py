@@ -141,7 +141,7 @@ def prepare_data(suite: Suite, profile: Profile, cut="none") -> Data:
     split = study_split(suite, profile)
     parts = (split.train, split.valid, split.test)
     maps = map_indices(np.concatenate(parts))  # (15 n,) the training maps come first
-    edges = np.cumsum([0, *(len(map_indices(part)) for part in parts)])
+    edges = MAPS_PER_SIMULATION * np.cumsum([0, *map(len, parts)])
     value_range = fill_range(suite, profile, cut)
     kind = "asinh" if cut.noise is not None and profile.scaling == "log" else profile.scaling
     # Of the file, in its own order: rounding depends on the order of summation.
@@ -321,7 +321,7 @@ def fill_range(suite: Suite, profile: Profile, cut) -> tuple[float, float] | Non
     return _positive_range(suite, map_indices(study_split(suite, profile).train))
 
 
-def _positive_range(suite: Suite, maps: np.ndarray) -> tuple[float, float]:
+def _positive_range(suite, maps):
     """Smallest and largest positive pixel of some maps of a suite, read in blocks."""
     blocks = [maps[start : start + BLOCK] for start in range(0, len(maps), BLOCK)]
     low, high = zip(*(positive_range(read_maps(suite, block)) for block in blocks), strict=True)

@@ -148,7 +148,6 @@ def evaluate_pretrained(
     profile = profile.replace(architecture="o3", hidden=network.hidden, dropout=0.0)
     file = {"name": Path(weights_path).name, "sha256": io.sha256(weights_path)}
     config = _config("pretrained", run, profile, suite, weights=file["sha256"])
-
     on = device or select_device()
 
     def evaluate():
@@ -184,8 +183,7 @@ def _changes(run, profile, config):
     if found or not run.complete:
         return found or [f"{run.folder}: found no metrics.json"]
     scored = io.read_json(run.path("metrics.json"))
-    scored = scored.get("identity") if isinstance(scored, dict) else None
-    return changes(scored, identity("metrics", profile))
+    return changes(scored.get("identity"), identity("metrics", profile))
 
 
 def _clear(run, config):
