@@ -31,7 +31,7 @@ GPUS = 0
 endif
 # Workers of the tuning study, GPUs per run (a cluster's profile sets them itself), and options of Snakemake.
 OPTIONS = --workers $(WORKERS) $(if $(filter-out 0,$(GPUS)),--gpu) -- $(WHERE)
-# Storage of the tuning study; not on a command line, because logs would show its password.
+# File of the tuning study, if it is not among the runs.
 ifneq ($(value STUDY),)
 export COSMOLIB_STUDY = $(value STUDY)
 endif
@@ -58,7 +58,7 @@ install: ## make the virtual environment (every other target does it on first us
 		set -x; \
 		test -x $(BIN)/python || $(call quoted,PYTHON) -m venv $(call quoted,VENV); \
 		$(BIN)/python -m pip install --quiet -c constraints.txt torch; \
-		$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,chapters,simulate,posterior,postgres,slurm]'; \
+		$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,chapters,simulate,posterior,slurm]'; \
 		touch "$$stamp"; \
 	fi
 

@@ -67,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     search.add_argument("--workers", type=int, default=1, help="processes to start (default: 1)")
     search.add_argument(
         "--storage",
-        help="FILE.db (one process), FILE.journal (a shared disk) or postgresql://... "
+        help="FILE.journal on a disk that all of them reach "
         "(default: $COSMOLIB_STUDY, else a file below the runs)",
     )
     search.add_argument("--trials", type=int, help="trials in all (default: of the profile)")
@@ -93,13 +93,9 @@ def _tune(arguments: argparse.Namespace) -> None:
     given = {"data_dir": arguments.data_dir} if arguments.data_dir else {}
     search = tuning_search.prepare_search(load_profile(arguments.profile, **given), arguments.seed)
     tuning_search.run_study(
-        search.data,
-        search.profile,
-        storage=arguments.storage
-        or tuning_search.default_storage(arguments.runs_dir, search.profile, arguments.workers),
+        search,
+        arguments.storage or tuning_search.default_storage(arguments.runs_dir, search.profile),
         n_trials=arguments.trials,
-        seed=arguments.seed,
-        name=search.name,
         device=select_device(),
         workers=arguments.workers,
         progress=lambda line: print(line, flush=True),

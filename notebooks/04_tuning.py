@@ -39,7 +39,7 @@ trials = 0  # complete and pruned trials in the end; 0: as the profile says
 seed = 1  # of the sampler and of every training
 workers = 1  # processes of this machine that share the search
 data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
-runs_dir = "runs"  # the study is in <runs_dir>/<profile>/tuning/, or where $COSMOLIB_STUDY says
+runs_dir = "runs"  # the study is <runs_dir>/<profile>/tuning/study.journal, or $COSMOLIB_STUDY
 
 # %% tags=["hide-input"]
 import time
@@ -100,15 +100,11 @@ pd.DataFrame(
 
 # %% tags=["hide-input"]
 study = tuning_search.run_study(
-    search.data,
-    search.profile,
-    storage=tuning_search.default_storage(runs_dir, config, workers),
-    n_trials=trials or None,
-    seed=seed,
-    name=search.name,
+    search,
+    tuning_search.default_storage(runs_dir, config),
+    n_trials=trials,
     device=select_device(),
     workers=workers,
-    progress=print,
 )
 table = pd.DataFrame(tuning_search.study_table(study))
 values, pruned = table["value"].to_numpy(float), table["pruned"].to_numpy(bool)

@@ -17,7 +17,7 @@ from cosmolib.data import download
 from cosmolib.data.check import check_path
 from cosmolib.study.profile import load_profile
 from cosmolib.tuning import search as tuning_search
-from cosmolib.tuning.shared_study import open_study
+from cosmolib.tuning.shared_study import open_study, run_trials
 
 MAPS = "Maps_Mtot_Lite_LH_z=0.00.npy"
 
@@ -66,7 +66,7 @@ def search(monkeypatch):
     """A search without trainings, so that only its storage can fail."""
     profile = load_profile("tiny", tuning_epochs=1)
     data = SimpleNamespace(train_x=torch.zeros(4, 1, 32, 32))
-    found = SimpleNamespace(data=data, profile=profile, name="s")
+    found = tuning_search.Search(None, data, profile, "s")
     monkeypatch.setattr(tuning_search, "prepare_search", lambda profile, seed: found)
     monkeypatch.setattr(tuning_search, "fit", lambda *a, epoch_callback, **k: epoch_callback(
         {"epoch": 1, "valid_loss": 0.0}
@@ -76,8 +76,8 @@ def search(monkeypatch):
 
 def journal(path, *lines):
     """A journal of one finished study with more lines at its end."""
-    with open_study(path, "s", optuna.pruners.NopPruner()) as shared:
-        shared.run(1, lambda trial, place: 0.0)
+    study = open_study(path, "s", optuna.pruners.NopPruner())
+    run_trials(study, path, 1, lambda trial, place: 0.0, lambda *_: None)
     with open(path, "a", encoding="utf-8") as file:
         file.writelines(f"{line}\n" for line in lines)
 
@@ -88,34 +88,28 @@ HIDDEN = "hunter2"
 @pytest.mark.parametrize(
     ("storage", "expected"),
     [
-        (f"postgresql://me:{HIDDEN}@127.0.0.1:1/x", r"postgresql://me:\*\*\*@127.0.0.1:1/x: found "
-         r"no usable study \(connection failed.* expected a database that can be reached"),
-        (f"postgresql://me@127.0.0.1:1/x?password={HIDDEN}", r"password=\*\*\*.*connection fail"),
-        (f"postgresql://me:x@{HIDDEN}@127.0.0.1:1/x", "not an address; in a password, @ is writ"),
-        (f"postgresql://me:%40{HIDDEN}@h:port/x", "not an address"),
-        (f"mysql://me:{HIDDEN}@h/x", "found no module 'MySQLdb', expected the driver of this dat"),
-        (f"postgresql:/me:{HIDDEN}@h/x", "found neither a file nor an address"),
-        ("text.db", "text.db: found no usable study .file is not a database.*an SQLite file of "),
-        ("folder.db", r"folder.db: found no usable study \(unable to open database file\)"),
-        ("text.db/below/s.db", "(Not a directory|File exists)"),
-        ("bad.journal", "bad.journal: found no usable study .line \\d+ is b'not a record', not a "),
-        ("key.journal", "found no usable study .Optuna cannot read it, KeyError: 'study_name'."),
-        ("code.journal", "found no usable study .Optuna cannot read it.*a journal of Optuna"),
+        (f"postgresql://me:{HIDDEN}@h/x", r"//me:\*\*\*@h/x: found no usable study"),
+        ("study.db", "study.db: found no usable study .ValueError: another kind of file"),
+        ("folder.journal", "IsADirectoryError"),
+        ("bad.journal/below/s.journal", "(Not a directory|File exists)"),
+        ("text.journal", "text.journal: found no usable study .ValueError: it starts with b'no re"),
+        ("bad.journal", "bad.journal: found no usable study .JSONDecodeError"),
+        ("key.journal", "found no usable study .KeyError: 'study_name'."),
+        ("code.journal", "code.journal: found no usable study"),
     ],
 )  # fmt: skip
 def test_a_storage_that_cannot_be_used_is_one_line(
     tmp_path, monkeypatch, capsys, search, storage, expected
 ):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "folder.db").mkdir()
-    (tmp_path / "text.db").write_text("no database " * 1000)
+    (tmp_path / "folder.journal").mkdir()
+    (tmp_path / "text.journal").write_text("no record")
     journal("bad.journal", "not a record", "{}")
     journal("key.journal", '{"op_code": 0, "worker_id": "w"}')
     journal("code.journal", '{"op_code": 99, "worker_id": "w"}')
     monkeypatch.setenv("COSMOLIB_STUDY", storage)
     before = sorted(tmp_path.rglob("*"))
-    workers = "2" if "://" in storage or ".journal" in storage else "1"
-    assert cli.main(["tune", "tiny", "--workers", workers]) == 2
+    assert cli.main(["tune", "tiny", "--workers", "2"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("cosmolib: ")
@@ -123,15 +117,6 @@ def test_a_storage_that_cannot_be_used_is_one_line(
     assert err.count("\n") == 1
     assert HIDDEN not in err
     assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_a_database_without_its_driver_says_what_to_install(monkeypatch, capsys, search):
-    monkeypatch.setitem(sys.modules, "psycopg", None)
-    assert cli.main(["tune", "tiny", "--storage", "postgresql://me:pw@127.0.0.1:1/x"]) == 2
-    assert capsys.readouterr().err == (
-        "cosmolib: postgresql://me:***@127.0.0.1:1/x: found no module 'psycopg', expected the "
-        "driver of this database; pip install -e '.[postgres]'\n"
-    )
 
 
 def test_download_gets_its_arguments(monkeypatch):

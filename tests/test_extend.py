@@ -179,9 +179,8 @@ def test_a_tuning_worker_loads_them(study, tmp_path):
     search = tuning_search.prepare_search(profile)
     said = []
     tuning_search.run_study(
-        search.data, search.profile, storage=tmp_path / "study.journal", n_trials=2, workers=2,
-        progress=said.append,
-    )  # fmt: skip
+        search, tmp_path / "study.journal", n_trials=2, workers=2, progress=said.append
+    )
     assert not said  # no worker died, no trial was left for this process
 
 

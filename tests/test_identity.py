@@ -480,9 +480,7 @@ def test_seen_a_search_with_other_targets_is_another_study(tmp_path, profile, mo
     best = []
     for targets in (["Omega_m"], ["Omega_m", "sigma_8"], ["Omega_m"]):
         search = tuning_search.prepare_search(altered(profile, targets=targets))
-        study = tuning_search.run_study(
-            search.data, search.profile, storage=tmp_path / "s.db", n_trials=2, name=search.name
-        )
+        study = tuning_search.run_study(search, tmp_path / "s.journal", n_trials=2)
         best.append(study.best_value)
     assert best == [1, 2, 1]
     assert [len(targets) for targets in trained] == [1, 1, 2, 2]  # the first one was complete

@@ -10,7 +10,7 @@ from cosmolib.cuts.noise import REFERENCE_DENSITY
 from cosmolib.data.cmd_format import mean_surface_density
 from cosmolib.data.suites import open_suite
 from cosmolib.study.profile import load_profile
-from cosmolib.training.dataset import prepare_data, scaling_kind
+from cosmolib.training.dataset import prepare_data
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +119,7 @@ def test_maps_that_cannot_be_observed_are_refused(maps):
 def test_noisy_maps_are_scaled_smoothly_through_zero(tiny_suite_dir):
     profile = load_profile("tiny")
     suite = open_suite("Lite", tiny_suite_dir)
-    assert scaling_kind(profile, "none") == "log"
-    assert scaling_kind(profile, "nomean:kmax:4") == "log"
+    assert prepare_data(suite, profile, "nomean:kmax:4").scaling.kind == "log"
     data = prepare_data(suite, profile, "white=1:none")
     assert data.scaling.kind == "asinh"
     assert data.train_x.abs().max() < 20  # signed log: -22 for the smallest

@@ -20,7 +20,7 @@ from cosmolib.cuts.grammar import Cut, CutError, cut_of, folder_name
 from cosmolib.data.lite import expand, packed_files
 from cosmolib.study.io import is_folder_name
 from cosmolib.study.registry import CUTS
-from cosmolib.tuning.shared_study import open_study
+from cosmolib.tuning.shared_study import open_study, run_trials
 
 ROOT = Path(__file__).resolve().parent.parent
 ODD = """it's a "täst" {x} #1 & 100% ?"""  # pip itself cannot install below a folder with $name
@@ -166,8 +166,8 @@ def test_a_tuning_study_in_an_odd_place(tmp_path):
     path = tmp_path / ODD / "study.journal"
     path.parent.mkdir()
     for _ in range(2):  # made, and found again
-        with open_study(path, "s", optuna.pruners.NopPruner()) as shared:
-            shared.run(1, lambda trial, place: trial.suggest_float("x", 0, 1))
+        study = open_study(path, "s", optuna.pruners.NopPruner())
+        run_trials(study, path, 1, lambda trial, place: 0.0, lambda *_: None)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 import torch
 from conftest import lognormal_maps, write_suite_files
+from optuna.distributions import FloatDistribution, IntDistribution
 
 from cosmolib.cuts.apply import apply_cut
-from cosmolib.data.suites import open_suite, split_simulations
+from cosmolib.data.suites import open_suite
 from cosmolib.data.tables import parameter_ranges
 from cosmolib.study.profile import load_profile
 from cosmolib.training.dataset import prepare_data, write_cut_suite
 from cosmolib.training.networks import build_network
-from cosmolib.tuning.search import SEARCH_SPACE, _inside
+from cosmolib.tuning.search import SEARCH_SPACE, _own_settings
 
 SUITE = "IllustrisTNG"
 SIMULATIONS, GRID = 40, 64
@@ -48,14 +49,13 @@ def test_every_entry_of_the_profile_is_the_published_one():
     assert {key: getattr(profile, key) for key in published} == published
     network = build_network("o3", 256, profile.hidden, profile.dropout, len(profile.targets))
     assert sum(weight.numel() for weight in network.parameters()) == 11_521_592
-    space = {key: (r.low, r.high, r.log, r.integer) for key, r in SEARCH_SPACE.items()}
-    assert space == {
-        "max_lr": (1e-5, 5e-3, True, False),
-        "weight_decay": (1e-8, 1e-1, True, False),
-        "dropout": (0.0, 0.9, False, False),
-        "hidden": (6, 12, False, True),
+    assert SEARCH_SPACE == {
+        "max_lr": FloatDistribution(1e-5, 5e-3, log=True),
+        "weight_decay": FloatDistribution(1e-8, 1e-1, log=True),
+        "dropout": FloatDistribution(0.0, 0.9),
+        "hidden": IntDistribution(6, 12),
     }
-    assert _inside(profile)  # so that it is the first trial of its own study
+    assert _own_settings(profile)  # inside, so that it is the first trial of its own study
 
 
 def test_every_published_cut_is_a_case():
@@ -138,58 +138,50 @@ def same_data(data, parts):
     assert tested.tobytes() == parts[2][1].tobytes()
 
 
-def test_the_split_of_a_thousand_simulations():
-    split = split_simulations(1000)
-    parts = (split.train, split.valid, split.test)
-    for ours, theirs in zip(parts, published_split(1000), strict=True):
-        assert ours.dtype == theirs.dtype
-        assert ours.tobytes() == theirs.tobytes()
-    assert [len(part) for part in parts] == [900, 50, 50]
+@pytest.fixture(scope="module", params=["float32", "disk"])
+def camels(files, request):
+    """The published profile and the suite of the files."""
+    profile = load_profile("camels", data_dir=str(files[0].parent), storage=request.param)
+    return profile, open_suite(SUITE, profile.data_dir)
 
 
-@pytest.mark.parametrize("storage", ["float32", "disk"])
-def test_inputs_and_labels_as_published(files, storage):
-    profile = load_profile("camels", data_dir=str(files[0].parent), storage=storage)
-    data = prepare_data(open_suite(SUITE, profile.data_dir), profile)
-    same_data(data, published(*files))
+def test_inputs_and_labels_as_published(files, camels):
+    profile, suite = camels
+    same_data(prepare_data(suite, profile), published(*files))
 
 
-@pytest.mark.parametrize("storage", ["float32", "disk"])
-def test_negative_pixels_of_a_fourier_cut_as_published(files, tmp_path, storage):
+def test_negative_pixels_of_a_fourier_cut_as_published(files, tmp_path, camels):
     """The published code writes the cut maps to a file and scales that."""
-    profile = load_profile("camels", data_dir=str(files[0].parent), storage=storage)
-    suite = open_suite(SUITE, profile.data_dir)
+    profile, suite = camels
     cut_file = tmp_path / "cut.npy"
     np.save(cut_file, apply_cut(np.load(files[0]), "kmax:5", box_size=25.0))
     assert (np.load(cut_file) < 0).sum() > 10_000
     same_data(prepare_data(suite, profile, "kmax:5"), published(cut_file, files[1]))
-    if storage == "disk":  # the same from a file that was cut once for many trainings
-        written = write_cut_suite(suite, "kmax:5", tmp_path / "written")
-        same_data(prepare_data(written, profile), published(cut_file, files[1]))
+    # the same from a file that was cut once for many trainings
+    written = write_cut_suite(suite, "kmax:5", tmp_path / "written")
+    same_data(prepare_data(written, profile), published(cut_file, files[1]))
 
 
 @pytest.mark.parametrize("side", ["above", "below"])
-def test_clamped_pixels_as_published(files, tmp_path, side):
+def test_clamped_pixels_as_published(files, tmp_path, camels, side):
+    profile, suite = camels
     maps = np.load(files[0])
     chosen = maps > 2e11 if side == "above" else maps < 2e11
     assert 0.1 < chosen.mean() < 0.9
     maps[chosen] = 2e11
     np.save(tmp_path / "cut.npy", maps)
-    profile = load_profile("camels", data_dir=str(files[0].parent))
-    suite = open_suite(SUITE, profile.data_dir)
     data = prepare_data(suite, profile, f"{side}:2e11:clamp")
     same_data(data, published(tmp_path / "cut.npy", files[1]))
 
 
-def test_random_fills_are_log_uniform_over_the_files_extremes(files):
+def test_random_fills_are_log_uniform_over_the_files_extremes(camels):
     """Nobody can repeat the published draws, which have no seed: their law is compared."""
-    profile = load_profile("camels", data_dir=str(files[0].parent))
-    suite = open_suite(SUITE, profile.data_dir)
+    profile, suite = camels
     raw = np.array(suite.maps)
     low, high = raw.min(), raw.max()
     data = prepare_data(suite, profile, "below:4e11:random")
     assert data.value_range == (low, high)
-    cut = data.scaling.invert(data.test_x[:, 0].numpy())
+    cut = data.scaling.invert(data.test_x[:][:, 0].numpy())
     filled = raw[data.test_map] < np.float32(4e11)
     np.testing.assert_allclose(cut[~filled], raw[data.test_map][~filled], rtol=1e-4)
     place = np.log10(cut[filled] / low) / np.log10(high / low)  # uniform from 0 to 1

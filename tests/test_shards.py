@@ -39,8 +39,8 @@ def fake(monkeypatch):
     monkeypatch.setattr(generate, "simulate_one", fake_simulation)
 
 
-def quiet(line):
-    pass
+def simulate(folder, rows, **options):
+    return generate.simulate_shards(folder, TABLE, rows, progress=lambda line: None, **options)
 
 
 def test_read_table_is_the_camels_table():
@@ -100,8 +100,8 @@ def test_simulate_reads_the_table_of_its_set():
 
 def test_shards_resume_and_assemble_in_row_order(fake, tmp_path):
     folder = tmp_path / "shards"
-    assert generate.simulate_shards(folder, TABLE, [2, 0], progress=quiet) == 2
-    assert generate.simulate_shards(folder, TABLE, range(4), progress=quiet) == 2
+    assert simulate(folder, [2, 0]) == 2
+    assert simulate(folder, range(4)) == 2
     assert generate.assemble(folder, tmp_path / "suite") == 4
     suite = open_suite("Lite", data_dir=tmp_path / "suite")
     params, _ = generate.read_table(TABLE)
@@ -115,8 +115,8 @@ def test_a_claimed_row_is_left_to_its_owner(fake, tmp_path):
     with open(path.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         # flock belongs to the open file, so a second open of the same process also waits
-        assert generate.simulate_shards(tmp_path, TABLE, [0], progress=quiet) == 0
-    assert generate.simulate_shards(tmp_path, TABLE, [0], progress=quiet) == 1
+        assert simulate(tmp_path, [0]) == 0
+    assert simulate(tmp_path, [0]) == 1
 
 
 def _work_slowly(folder, started):
@@ -125,7 +125,7 @@ def _work_slowly(folder, started):
         time.sleep(60)
 
     generate.simulate_one = slow
-    generate.simulate_shards(folder, TABLE, [0], progress=quiet)
+    simulate(folder, [0])
 
 
 def test_a_killed_process_leaves_nothing_half_done(fake, tmp_path):
@@ -137,14 +137,14 @@ def test_a_killed_process_leaves_nothing_half_done(fake, tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert not list(tmp_path.glob("*.npz"))
-    assert generate.simulate_shards(tmp_path, TABLE, [0], progress=quiet) == 1
+    assert simulate(tmp_path, [0]) == 1
     assert {path.name for path in tmp_path.iterdir()} == {"LH_0000.npz", "settings.json"}
 
 
 def test_a_suite_grows_where_the_shipped_one_ends(fake, tmp_path):
-    generate.simulate_shards(tmp_path / "first", TABLE, range(2), progress=quiet)
+    simulate(tmp_path / "first", range(2))
     generate.assemble(tmp_path / "first", tmp_path / "shipped")
-    generate.simulate_shards(tmp_path / "more", TABLE, [2], progress=quiet)
+    simulate(tmp_path / "more", [2])
     count = generate.assemble(tmp_path / "more", tmp_path / "grown", begin=tmp_path / "shipped")
     assert count == 3
     before = open_suite("Lite", data_dir=tmp_path / "shipped")
@@ -155,15 +155,15 @@ def test_a_suite_grows_where_the_shipped_one_ends(fake, tmp_path):
 
 
 def test_settings_do_not_mix_in_one_folder(fake, tmp_path):
-    generate.simulate_shards(tmp_path, TABLE, [0], progress=quiet)
+    simulate(tmp_path, [0])
     other = dataclasses.replace(generate.SETTINGS, courant=4.0)
     with pytest.raises(ValueError, match="settings.json: found shards of other settings"):
-        generate.simulate_shards(tmp_path, TABLE, [1], settings=other, progress=quiet)
+        simulate(tmp_path, [1], settings=other)
     assert not generate.shard_path(tmp_path, 1).exists()
 
 
 def test_assemble_names_the_missing_shard(fake, tmp_path):
-    generate.simulate_shards(tmp_path, TABLE, [0, 2], progress=quiet)
+    simulate(tmp_path, [0, 2])
     with pytest.raises(FileNotFoundError, match="LH_0001.npz: no such shard"):
         generate.assemble(tmp_path, tmp_path / "out", count=3)
     assert not (tmp_path / "out").exists()

@@ -1,5 +1,6 @@
 """A trained network on other suites and sets: units, scaling, and which rows make which curve."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from conftest import TINY_GRID, lognormal_maps, write_suite_files
 from test_suites import camels_1p
 
-from cosmolib.data.suites import open_suite, split_simulations
+from cosmolib.data.suites import open_suite, split_simulations, subset
 from cosmolib.data.tables import FIDUCIAL, camels_columns, other_parameters
 from cosmolib.results.generalisation import cross_evaluate, cross_table, suites_to_test
 from cosmolib.results.sets import responses, sets_table
@@ -23,9 +24,18 @@ FIDUCIAL_ROW = list(FIDUCIAL.values())
 
 
 def varied(column, value):
-    row = list(FIDUCIAL_ROW)
-    row[column] = value
-    return row
+    return [*FIDUCIAL_ROW[:column], value, *FIDUCIAL_ROW[column + 1 :]]
+
+
+def write_coarse(folder, name, **options):
+    """A suite of three simulations on another grid."""
+    coarse = np.full((45, 16, 16), 4e11, np.float32)
+    return write_suite_files(folder, name, coarse, [FIDUCIAL_ROW] * 3, **options)
+
+
+def copy_files(folder, target, pattern):
+    for path in folder.glob(pattern):
+        shutil.copy(path, target)
 
 
 # Rows of a 1P table in no order, the fiducial one twice.
@@ -120,14 +130,11 @@ def test_no_region_of_the_training_is_tested(run, profile, tiny_params, tmp_path
     for scaling in ("trained", "tested"):
         np.testing.assert_array_equal(cross_evaluate(run, suite, scaling=scaling)["map"], own)
     tested = own[::15] // 15
-    for n, expected in ((tested.max(), tested[tested < tested.max()]), (tested.min(), None)):
-        fewer = replace(suite, maps=suite.maps[: 15 * n], params=suite.params[:n])
-        if expected is None:
-            with pytest.raises(ValueError, match=f"found {n} simulations, expected at least"):
-                cross_evaluate(run, fewer)
-        else:
-            found = np.unique(cross_evaluate(run, fewer)["simulation"])
-            np.testing.assert_array_equal(found, expected)
+    found = cross_evaluate(run, subset(suite, tested.max()))["simulation"]
+    np.testing.assert_array_equal(np.unique(found), tested[tested < tested.max()])
+    few = tested.min()
+    with pytest.raises(ValueError, match=f"found {few} simulations, expected at least"):
+        cross_evaluate(run, subset(suite, few))
 
 
 def test_random_fills_are_those_of_the_tested_suite(profile, folder, tmp_path):
@@ -143,8 +150,7 @@ def test_random_fills_are_those_of_the_tested_suite(profile, folder, tmp_path):
 
 
 def test_maps_of_another_grid_or_box(run, folder, tmp_path):
-    coarse = np.full((45, 16, 16), 4e11, np.float32)
-    write_suite_files(tmp_path, "SIMBA", coarse, [FIDUCIAL_ROW] * 3)
+    write_coarse(tmp_path, "SIMBA")
     with pytest.raises(ValueError, match=rf"found 16\^2 maps, expected {TINY_GRID}\^2"):
         cross_evaluate(run, open_suite("SIMBA", data_dir=tmp_path))
     suite = replace(open_suite("SIMBA", data_dir=folder), box_size=50.0)
@@ -192,14 +198,10 @@ def test_curves_are_found_from_the_table(folder, tmp_path, more):
             np.testing.assert_allclose(found, [value] * 3, atol=1e-12)
 
 
-def test_a_single_point_is_no_curve(folder):
+def test_a_slope_has_an_error_and_a_single_point_is_no_curve(folder):
     suite = open_suite("IllustrisTNG", data_dir=folder, sim_set="1P")
     lone = replace(suite, maps=suite.maps[:45], params=np.array([ONE_P[0], ONE_P[1], ONE_P[4]]))
     assert responses(lone, one_p_predictions(lone)) == []
-
-
-def test_a_slope_has_an_error(folder):
-    suite = open_suite("IllustrisTNG", data_dir=folder, sim_set="1P")
     found = one_p_predictions(suite)
     found["mean"] = found["mean"] + np.random.default_rng(1).normal(0, 0.05, found["mean"].shape)
     slope = responses(suite, found)[0]["slope"]["Omega_m"]
@@ -210,12 +212,10 @@ def test_a_slope_has_an_error(folder):
 # ------------------------------------------------------------------------------------------- table
 def test_what_does_not_compare_is_left_out_and_said_so(run, profile, folder, tmp_path):
     """A file that the study does not need must not stop it."""
-    for path in folder.glob("*IllustrisTNG*"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    coarse = np.full((45, 16, 16), 4e11, np.float32)
-    write_suite_files(tmp_path, "SIMBA", coarse, [FIDUCIAL_ROW] * 3)
-    write_suite_files(tmp_path, "Astrid", coarse, [FIDUCIAL_ROW] * 3)[1].unlink()
-    write_suite_files(tmp_path, "IllustrisTNG", coarse, [FIDUCIAL_ROW] * 3, sim_set="CV")
+    copy_files(folder, tmp_path, "*IllustrisTNG*")
+    write_coarse(tmp_path, "SIMBA")
+    write_coarse(tmp_path, "Astrid")[1].unlink()
+    write_coarse(tmp_path, "IllustrisTNG", sim_set="CV")
     here = profile.replace(data_dir=str(tmp_path))
     studied = {"IllustrisTNG": study_suite("IllustrisTNG", here)}
     suites, lines = suites_to_test(studied, here)
@@ -235,9 +235,8 @@ def test_a_1p_set_of_camels_gives_curves_of_the_six_and_says_what_it_leaves_out(
     run, profile, folder, tmp_path
 ):
     """Its table has 28 columns in physical units; no truth is 3.6, 7.4 or 20."""
-    for path in folder.glob("*IllustrisTNG_LH*"), folder.glob("*LH_IllustrisTNG*"):
-        for file in path:
-            (tmp_path / file.name).write_bytes(file.read_bytes())
+    copy_files(folder, tmp_path, "*IllustrisTNG_LH*")
+    copy_files(folder, tmp_path, "*LH_IllustrisTNG*")
     rows = camels_1p()
     six = rows[:, :6] / [1, 1, 3.6, 1, 7.4, 20]
     _, maps = lognormal_maps(six, seed=5)

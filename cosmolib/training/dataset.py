@@ -7,7 +7,6 @@ A file of 4 GB is held in memory at most once. Its maps are read and cut in bloc
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,7 +43,7 @@ BLOCK = 64  # maps read, cut or scaled at once: 16 MB of 256 x 256
 def normalise(params, suite_name: str, targets=PARAMETERS) -> np.ndarray:
     """Convert parameters (n, 6), in CMD's order, to targets (n, P) in units of their ranges."""
     low, width = _ranges(suite_name, targets)
-    params = np.asarray(params, dtype=np.float64)[..., _columns(targets)]
+    params = np.asarray(params, np.float64)[..., _columns(targets)]
     return ((params - low) / width).astype(np.float32)
 
 
@@ -97,8 +96,7 @@ class Data:
 def study_suite(name: str, profile: Profile) -> Suite:
     """Open a suite with the profile's data_dir, field, set and number of simulations."""
     suite = open_suite(name, profile.data_dir, field=profile.field, sim_set=profile.sim_set)
-    n = profile.n_simulations
-    return suite if n is None else subset(suite, n)
+    return subset(suite, profile.n_simulations)
 
 
 def study_split(suite: Suite, profile: Profile) -> Split:
@@ -116,7 +114,9 @@ def prepare_data(suite: Suite, profile: Profile, cut="none") -> Data:
 
     Mean and std of the scaling, and the range of random fills, come from the training maps alone
     (``scaling_scope: train``) or, as published, from the whole file with its test maps (``file``),
-    in the published order and arithmetic.
+    in the published order and arithmetic. Noise makes pixels of zero or below, where the signed log
+    of nearly equal densities lies 22 dex apart: noisy maps, also those of level 0, the reference of
+    the others, are scaled by asinh instead of the log.
 
     The profile's ``storage`` is ``float32`` or ``float16`` in memory, or ``disk``: maps are read,
     cut and scaled batch by batch, and none is kept. For float32 the file is read once; otherwise
@@ -141,9 +141,9 @@ def prepare_data(suite: Suite, profile: Profile, cut="none") -> Data:
     split = study_split(suite, profile)
     parts = (split.train, split.valid, split.test)
     maps = map_indices(np.concatenate(parts))  # (15 n,) the training maps come first
-    edges = np.cumsum([0, *(len(map_indices(part)) for part in parts)])
+    edges = MAPS_PER_SIMULATION * np.cumsum([0, *map(len, parts)])
     value_range = fill_range(suite, profile, cut)
-    kind = scaling_kind(profile, cut)
+    kind = "asinh" if cut.noise is not None and profile.scaling == "log" else profile.scaling
     # Of the file, in its own order: rounding depends on the order of summation.
     scope = np.argsort(maps) if profile.scaling_scope == "file" else np.arange(edges[1])
     if profile.storage == "float32":
@@ -154,7 +154,10 @@ def prepare_data(suite: Suite, profile: Profile, cut="none") -> Data:
         scaling = fit_scaling(MapsOnDisk(suite, maps[scope], cut, value_range), kind)
         x = MapsOnDisk(suite, maps, cut, value_range, scaling)
         if profile.storage == "float16":
-            x = x.to_memory(torch.float16)
+            stored = torch.empty(x.shape, dtype=torch.float16)
+            for start in range(0, len(x), BLOCK):
+                stored[start : start + BLOCK] = x[start : start + BLOCK]
+            x = stored
 
     labels = list(parts)
     if profile.shuffle_labels:
@@ -186,40 +189,21 @@ def prepare_data(suite: Suite, profile: Profile, cut="none") -> Data:
     )
 
 
-def scaling_kind(profile: Profile, cut) -> str:
-    """Return the profile's transform of the maps under a cut, or asinh instead of log for noise.
-
-    Noise makes pixels of zero or below, where the signed log of nearly equal densities lies 22 dex
-    apart. Noise of level 0, the reference of the others, is scaled like them.
-    """
-    noisy = Cut.parse(cut).noise is not None
-    return "asinh" if noisy and profile.scaling == "log" else profile.scaling
-
-
+@dataclass(frozen=True, eq=False)
 class MapsOnDisk:
     """Maps of a suite that are read, cut and scaled on access.
 
     Replaces a tensor (n, 1, N, N) in `cosmolib.training.fit.fit` where the maps do not fit into
     memory: ``x[chosen]`` with a slice or a tensor of indices is a float32 tensor. As an array
     (``numpy.asarray``) it is read whole, so that every function of maps takes it.
-
-    Parameters
-    ----------
-    suite : Suite
-    maps : (n,) int
-        Indices into the suite.
-    cut : str or Cut
-    value_range : (float, float), optional
-        Of random fills.
-    scaling : Scaling, optional
-        None for cut, unscaled maps.
     """
 
+    suite: Suite
+    maps: np.ndarray  # (n,) indices into the suite
+    cut: str | Cut
+    value_range: tuple[float, float] | None = None  # of random fills
+    scaling: Scaling | None = None  # None for cut, unscaled maps
     device = torch.device("cpu")
-
-    def __init__(self, suite: Suite, maps, cut, value_range=None, scaling: Scaling | None = None):
-        self.suite, self.maps, self.cut = suite, np.asarray(maps), Cut.parse(cut)
-        self.value_range, self.scaling = value_range, scaling
 
     @property
     def shape(self):
@@ -247,14 +231,7 @@ class MapsOnDisk:
 
     def part(self, chosen: slice) -> MapsOnDisk:
         """Return a subset of the maps."""
-        return MapsOnDisk(self.suite, self.maps[chosen], self.cut, self.value_range, self.scaling)
-
-    def to_memory(self, dtype: torch.dtype) -> torch.Tensor:
-        """Read all maps into a tensor (n, 1, N, N)."""
-        out = torch.empty(self.shape, dtype=dtype)
-        for start in range(0, len(self), BLOCK):
-            out[start : start + BLOCK] = self[start : start + BLOCK]
-        return out
+        return replace(self, maps=self.maps[chosen])
 
 
 def network_inputs(x, name="maps") -> torch.Tensor:
@@ -278,26 +255,18 @@ def cut_maps(suite: Suite, maps: np.ndarray, cut, value_range=None) -> np.ndarra
     cut, device = Cut.parse(cut), select_device()
 
     def one(start):
-        block = maps[start : start + BLOCK]
+        block, target = maps[start : start + BLOCK], out[start : start + BLOCK]
         # Threads also share the most expensive part of a large file, the first touch of memory.
-        read = read_maps(suite, block, out[start : start + BLOCK] if cut.is_identity else None)
+        pixels = read_maps(suite, block, target if cut.is_identity else None)  # it checks them
         if not cut.is_identity:
-            out[start : start + BLOCK] = cut_stack(  # `read_maps` has checked them
-                read, cut, suite.box_size, 0, value_range, block, device=device
-            )
+            target[:] = cut_stack(pixels, cut, suite.box_size, 0, value_range, block, device=device)
 
-    starts = range(0, len(maps), BLOCK)
-    if cut.is_fourier:  # torch's transforms use all threads themselves
-        for start in starts:
-            one(start)
-    else:
-        in_parallel(one, starts)
+    # torch's transforms use all threads themselves
+    list((map if cut.is_fourier else in_parallel)(one, range(0, len(maps), BLOCK)))
     return out
 
 
-def write_cut_suite(
-    suite: Suite, cut, out: str | Path, progress: Callable[[str], None] | None = None
-) -> Suite:
+def write_cut_suite(suite: Suite, cut, out: str | Path) -> Suite:
     """Write a suite under a cut to a new file of the same name, block by block, and open it.
 
     For a cut that many trainings share. ``out/<suite>/`` then holds maps and parameters under CMD's
@@ -309,8 +278,6 @@ def write_cut_suite(
     cut : str or Cut
         Random fills use the range of the whole file, as published.
     out : path
-    progress : callable, optional
-        Called with a line of text from time to time.
 
     Raises
     ------
@@ -327,7 +294,7 @@ def write_cut_suite(
     count = len(suite.maps)
     value_range = _positive_range(suite, np.arange(count)) if cut.fill == "random" else None
     note = {"cut": str(cut), "source": suite.fingerprint, "value_range": value_range}
-    with held(folder / LOCK, progress=progress):
+    with held(folder / LOCK):
         sweep(folder)  # of a killed process: gigabytes
         maps_path.unlink(missing_ok=True)  # of another cut: the new note must not describe them
         with atomic_path(folder / f"params_{suite.sim_set}_{suite.name}.txt") as temporary:
@@ -339,8 +306,6 @@ def write_cut_suite(
             for start in range(0, count, BLOCK):
                 maps = np.arange(start, min(start + BLOCK, count))
                 file.write(cut_maps(suite, maps, cut, value_range).data)
-                if progress is not None and start // BLOCK % 10 == 0:
-                    progress(f"{maps_path.name}, {cut}: {maps[-1] + 1} of {count} maps")
     return open_suite(suite.name, data_dir=out, field=suite.field, sim_set=suite.sim_set)
 
 
@@ -351,12 +316,12 @@ def fill_range(suite: Suite, profile: Profile, cut) -> tuple[float, float] | Non
     """
     if Cut.parse(cut).fill != "random":
         return None
-    train = study_split(suite, profile).train
-    maps = np.arange(len(suite.maps)) if profile.scaling_scope == "file" else map_indices(train)
-    return _positive_range(suite, maps)
+    if profile.scaling_scope == "file":
+        return _positive_range(suite, np.arange(len(suite.maps)))
+    return _positive_range(suite, map_indices(study_split(suite, profile).train))
 
 
-def _positive_range(suite: Suite, maps: np.ndarray) -> tuple[float, float]:
+def _positive_range(suite, maps):
     """Smallest and largest positive pixel of some maps of a suite, read in blocks."""
     blocks = [maps[start : start + BLOCK] for start in range(0, len(maps), BLOCK)]
     low, high = zip(*(positive_range(read_maps(suite, block)) for block in blocks), strict=True)

@@ -68,22 +68,23 @@ def read_predictions(path: str | Path) -> dict:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)
+        shapes = [arrays[name].shape for name in _ARRAYS]
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: found no such file, expected {expected}") from None
+        raise
     except Exception as error:  # of the archive, of a member, or of an object that was pickled
         raise ValueError(
             f"{path}: found no arrays ({reason_of(error)}), expected {expected}"
         ) from None
-    missing = [name for name in _ARRAYS if name not in arrays]
-    if missing:
-        raise ValueError(f"{path}: found no array {missing[0]!r}, expected {expected}")
+    parameters = arrays["parameters"].shape
     for part in ("", "valid_"):
-        mean, std, truth, simulation = (arrays[f"{part}{key}"] for key in _PART)
-        shape = (*simulation.shape, *arrays["parameters"].shape)
-        same = mean.shape == std.shape == truth.shape == shape
-        if len(shape) != 2 or not same or mean.dtype.kind != "f":
-            found = {name: arrays[name].shape for name in _ARRAYS}
-            raise ValueError(f"{path}: found shapes {found}, expected (n, P), (n,) and (P,)")
+        n = arrays[f"{part}simulation"].shape
+        found = [arrays[f"{part}{key}"] for key in ("mean", "std", "truth")]
+        good = len(n) == len(parameters) == 1 and all(x.dtype.kind == "f" for x in found)
+        if not good or any(x.shape != n + parameters for x in found):
+            raise ValueError(
+                f"{path}: found shapes {shapes}, expected (n, P) three times and (n,), of test "
+                "and of validation maps, and (P,)"
+            )
     return arrays
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -16,16 +17,8 @@ import torch
 
 from cosmolib.data.scaling import Scaling
 from cosmolib.data.suites import Suite
+from cosmolib.study import io
 from cosmolib.study.identity import changes, code, identity
-from cosmolib.study.io import (
-    atomic_path,
-    read_json,
-    read_yaml,
-    sha256,
-    sweep,
-    write_json,
-    write_yaml,
-)
 from cosmolib.study.locks import LOCK, held
 from cosmolib.study.profile import WIDEST, Profile
 from cosmolib.study.provenance import provenance
@@ -73,48 +66,35 @@ def train_run(
     """
     suite = study_suite(run.suite, profile)
     config = _config("training", run, profile, suite)
-
-    def train():
-        _train(run, profile, suite, config, device or select_device(), progress)
-
-    return _once(run, profile, config, train, progress)
+    work = partial(_train, run, profile, suite, config, device, progress)
+    return _once(run, profile, config, work, progress)
 
 
 def _train(run, profile, suite, config, device, progress):
     """Train a run, or the part of it that is missing."""
-    made = [run.path(name).is_file() for name in ("history.csv", "provenance.json", "weights.pt")]
-    if not (all(made) and run.path("predictions.npz").is_file()):
-        started = time.perf_counter()
+    names = ("history.csv", "provenance.json", "weights.pt")
+    trained = all(run.path(name).is_file() for name in names)
+    if not (trained and run.path("predictions.npz").is_file()):
+        started, device = time.perf_counter(), device or select_device()
         data = prepare_data(suite, profile, run.cut)
         with seeded(run.seed):
             network = build_network(**config["network"])
-        if all(made):
+        if trained:
             load_weights(network, run.path("weights.pt")).eval()
         else:
             _write_config(run, config, data)
-            history = fit(
-                network,
-                data,
-                profile,
-                seed=run.seed,
-                checkpoint=run.path("checkpoint.pt"),
-                device=device,
-                progress=progress,
-            )
-            with atomic_path(run.path("history.csv")) as temporary:
+            options = {"seed": run.seed, "device": device, "progress": progress}
+            options["checkpoint"] = run.path("checkpoint.pt")
+            history = fit(network, data, profile, **options)
+            with io.atomic_path(run.path("history.csv")) as temporary:
                 pd.DataFrame(history).to_csv(temporary, index=False, lineterminator="\n")
             seconds = sum(row["seconds"] for row in history)  # also those before a restart
             _write_weights(run, profile, config, network, device, started, training_seconds=seconds)
-        write_predictions(
-            run.path("predictions.npz"),
-            predict(network, data, device, profile.average_symmetries),
-        )
+        _write_predictions(run, profile, network, data, device)
     # Python's float is exact to the last bit; not every pandas is.
     history = pd.read_csv(run.path("history.csv"), converters={"valid_loss": float})
     best = history.loc[history["valid_loss"].idxmin()]
-    _write_metrics(
-        run, profile, best_epoch=int(best["epoch"]), valid_loss=float(best["valid_loss"])
-    )
+    _write_metrics(run, profile, int(best["epoch"]), float(best["valid_loss"]))
     run.path("checkpoint.pt").unlink(missing_ok=True)
 
 
@@ -166,20 +146,19 @@ def evaluate_pretrained(
             raise ValueError(f"{weights_path}: {key}: found {found}, expected {wanted}")
     # The shapes are those of the file; the profile's other settings of training played no part.
     profile = profile.replace(architecture="o3", hidden=network.hidden, dropout=0.0)
-    file = {"name": Path(weights_path).name, "sha256": sha256(weights_path)}
+    file = {"name": Path(weights_path).name, "sha256": io.sha256(weights_path)}
     config = _config("pretrained", run, profile, suite, weights=file["sha256"])
+    on = device or select_device()
 
     def evaluate():
-        started, on = time.perf_counter(), device or select_device()
+        started = time.perf_counter()
         # Few maps are predicted: the others are not kept, whatever the profile keeps for training.
         data = prepare_data(suite, profile.replace(storage="disk"), run.cut)
         _write_config(run, config, data)
         loss = float(moment_loss(*run_network(network, data.valid_x, device=on), data.valid_theta))
         _write_weights(run, profile, config, network, on, started, weights=file)
-        write_predictions(
-            run.path("predictions.npz"), predict(network, data, on, profile.average_symmetries)
-        )
-        _write_metrics(run, profile, best_epoch=None, valid_loss=loss)
+        _write_predictions(run, profile, network, data, on)
+        _write_metrics(run, profile, None, loss)
 
     return _once(run, profile, config, evaluate)
 
@@ -191,7 +170,7 @@ def _once(run, profile, config, work, progress=None):
             if _changes(run, profile, config):  # not done by the process that was waited for
                 _clear(run, config)
                 work()
-    return read_json(run.path("metrics.json"))
+    return io.read_json(run.path("metrics.json"))
 
 
 def run_changes(run: Run, profile: Profile, suite: Suite) -> list[str]:
@@ -200,18 +179,17 @@ def run_changes(run: Run, profile: Profile, suite: Suite) -> list[str]:
 
 
 def _changes(run, profile, config):
-    found = changes((_read_config(run) or {}).get("identity"), config["identity"])
-    if not found and run.complete:
-        scored = read_json(run.path("metrics.json"))
-        scored = scored.get("identity") if isinstance(scored, dict) else None
-        found = changes(scored, identity("metrics", profile))
-    return found or ([] if run.complete else [f"{run.folder}: found no metrics.json"])
+    found = changes(_read_config(run).get("identity"), config["identity"])
+    if found or not run.complete:
+        return found or [f"{run.folder}: found no metrics.json"]
+    scored = io.read_json(run.path("metrics.json"))
+    return changes(scored.get("identity"), identity("metrics", profile))
 
 
 def _clear(run, config):
     """Remove what a killed process left, and all results of a run of another identity."""
-    sweep(run.folder)
-    if changes((_read_config(run) or {}).get("identity"), config["identity"]):
+    io.sweep(run.folder)
+    if changes(_read_config(run).get("identity"), config["identity"]):
         # metrics.json first, so that the run does not count as complete
         for name in ("metrics.json", "checkpoint.pt", "weights.pt", "history.csv",
                      "predictions.npz", "provenance.json"):  # fmt: skip
@@ -223,15 +201,21 @@ def _write_weights(run, profile, config, network, device, started, **made):
     now = config["identity"]
     seconds = time.perf_counter() - started
     made = provenance(profile, now["fingerprint"], seconds, device, made_by=now["code"], **made)
-    write_json(run.path("provenance.json"), made)
+    io.write_json(run.path("provenance.json"), made)
     write_state(run.path("weights.pt"), {k: v.cpu() for k, v in network.state_dict().items()})
 
 
-def _write_metrics(run, profile, **result):
+def _write_predictions(run, profile, network, data, device):
+    found = predict(network, data, device, profile.average_symmetries)
+    write_predictions(run.path("predictions.npz"), found)
+
+
+def _write_metrics(run, profile, best_epoch, valid_loss):
     """Write the scores of a run's predictions, with their own identity."""
     predictions = read_predictions(run.path("predictions.npz"))
+    result = {"best_epoch": best_epoch, "valid_loss": valid_loss}
     result |= metrics(predictions, profile.bootstrap_samples, run.seed)
-    write_json(run.path("metrics.json"), result | {"identity": identity("metrics", profile)})
+    io.write_json(run.path("metrics.json"), result | {"identity": identity("metrics", profile)})
 
 
 def _config(kind, run, profile, suite, **settings):
@@ -256,18 +240,16 @@ def _write_config(run, config, data):
     """Write config.yaml, with the scaling and the range of random fills of the data."""
     value_range = None if data.value_range is None else [float(edge) for edge in data.value_range]
     plain = config | {"scaling": asdict(data.scaling), "value_range": value_range}
-    write_yaml(run.path("config.yaml"), plain)
+    io.write_yaml(run.path("config.yaml"), plain)
 
 
 def _read_config(run):
-    """Return a run's config.yaml, None where there is none or it was written by another version."""
+    """Return a run's config.yaml, {} where there is none or it was written by another version."""
     path = run.path("config.yaml")
-    if not path.is_file():
-        return None
-    config = read_yaml(path)
+    config = io.read_yaml(path) if path.is_file() else {}
     keys = {"run", "profile", "identity", "network", "scaling", "value_range"}
     whole = keys <= config.keys() and isinstance(config["profile"], dict)
-    return config if whole and Profile.model_fields.keys() == config["profile"].keys() else None
+    return config if whole and Profile.model_fields.keys() == config["profile"].keys() else {}
 
 
 def load_run(run: Run) -> tuple[torch.nn.Module, Scaling, dict]:
@@ -280,7 +262,7 @@ def load_run(run: Run) -> tuple[torch.nn.Module, Scaling, dict]:
         networks, cuts or scaling than the present one: names it.
     """
     config = _read_config(run)
-    if not run.complete or config is None:
+    if not (run.complete and config):
         raise ValueError(f"{run.folder}: found no complete run, expected one: train it first")
     try:
         stored = config["identity"]["code"]

@@ -13,44 +13,33 @@ import math
 import os
 import sys
 import time
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import optuna
 import torch
+from optuna.distributions import FloatDistribution, IntDistribution
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from cosmolib.data.suites import Suite
 from cosmolib.study.identity import digest, identity
-from cosmolib.study.io import redact
 from cosmolib.study.profile import Profile
 from cosmolib.study.registry import load_plugins
 from cosmolib.training.dataset import Data, prepare_data, study_suite
 from cosmolib.training.devices import visible_gpus
 from cosmolib.training.fit import fit, seeded
 from cosmolib.training.networks import build_network
-from cosmolib.tuning.shared_study import finished_trials, kind_of, open_study
+from cosmolib.tuning.shared_study import finished_trials, open_study, run_trials
 
 STARTUP_TRIALS = 5  # drawn at random before TPE and the pruner take over
-
-
-@dataclass(frozen=True)
-class Range:
-    """Range of one hyper-parameter."""
-
-    low: float
-    high: float
-    log: bool = False
-    integer: bool = False
-
-
 # As published. "lite" has the same ranges, though its pool regularises: expect little dropout.
 SEARCH_SPACE = {
-    "max_lr": Range(1e-5, 5e-3, log=True),
-    "weight_decay": Range(1e-8, 1e-1, log=True),
-    "dropout": Range(0.0, 0.9),
-    "hidden": Range(6, 12, integer=True),
+    "max_lr": FloatDistribution(1e-5, 5e-3, log=True),
+    "weight_decay": FloatDistribution(1e-8, 1e-1, log=True),
+    "dropout": FloatDistribution(0.0, 0.9),
+    "hidden": IntDistribution(6, 12),
 }
 
 
@@ -58,22 +47,17 @@ SEARCH_SPACE = {
 class Search:
     """Data and settings of a study."""
 
-    suite: Suite
+    suite: Suite | None
     data: Data
     profile: Profile  # with the number of simulations of the search
     name: str  # of the study
+    seed: int = 1  # of the sampler and of every training
 
 
-def default_storage(runs_dir: str | Path, profile: Profile, workers: int = 1) -> str | Path:
-    """Return the default storage of a profile's study.
-
-    ``$COSMOLIB_STUDY``; otherwise a SQLite file, or a journal if it has or had several workers.
-    """
-    if os.environ.get("COSMOLIB_STUDY"):
-        return os.environ["COSMOLIB_STUDY"]
-    folder = Path(runs_dir) / profile.name / "tuning"
-    journal = folder / "study.journal"
-    return journal if workers > 1 or journal.exists() else folder / "study.db"
+def default_storage(runs_dir: str | Path, profile: Profile) -> str | Path:
+    """Return ``$COSMOLIB_STUDY``, by default a journal among the profile's runs."""
+    journal = Path(runs_dir) / profile.name / "tuning" / "study.journal"
+    return os.environ.get("COSMOLIB_STUDY") or journal
 
 
 def prepare_search(profile: Profile, seed: int = 1) -> Search:
@@ -85,27 +69,23 @@ def prepare_search(profile: Profile, seed: int = 1) -> Search:
     """
     profile = profile.replace(n_simulations=profile.tuning_simulations or profile.n_simulations)
     suite = study_suite(profile.tuning_suite, profile)
-    data = prepare_data(suite, profile, "none")
-    first = {key: getattr(profile, key) for key in SEARCH_SPACE} if _inside(profile) else None
     now = identity(
         "tuning", profile, fingerprint=suite.fingerprint, suite=suite.name,
-        architecture=profile.architecture, seed=seed, first=first,
+        architecture=profile.architecture, seed=seed, first=_own_settings(profile) or None,
     )  # fmt: skip
-    return Search(suite, data, profile, f"{profile.architecture}-{suite.name}-{digest(now)}")
+    name = f"{profile.architecture}-{suite.name}-{digest(now)}"
+    return Search(suite, prepare_data(suite, profile, "none"), profile, name, seed)
 
 
 def run_study(
-    data: Data,
-    profile: Profile,
+    search: Search,
+    path: str | Path,
     *,
-    storage: str | Path,
     n_trials: int | None = None,
-    seed: int = 1,
-    name: str = "tuning",
     device: str = "cpu",
     workers: int = 1,
-    progress: Callable[[str], None] | None = None,
-):
+    progress: Callable[[str], None] = print,
+) -> optuna.Study:
     """Search the hyper-parameters of `SEARCH_SPACE` for the least validation loss.
 
     All trials share initial weights, order of the maps and augmentation, as far as their shapes
@@ -114,64 +94,42 @@ def run_study(
 
     Parameters
     ----------
-    data : Data
-        Of the profile's ``tuning_suite``, with its ``tuning_simulations``.
-    profile : Profile
-        Trials have its ``tuning_epochs`` and all settings that are not searched.
-    storage : path or URL
-        SQLite file for one process; ``*.journal``, or the URL of a database, for many: see
-        `cosmolib.tuning.shared_study`. A missing file is created with its folder.
+    search : Search
+        From `prepare_search`. Trials have its profile's ``tuning_epochs`` and all of its settings
+        that are not searched.
+    path : path
+        ``*.journal``, see `cosmolib.tuning.shared_study`. A missing file is created with its
+        folder.
     n_trials : int, optional
         Total of complete and pruned trials; by default the profile's ``tuning_trials``.
-    seed : int
-        Of the sampler and of every training.
-    name : str
-        Of the study in its storage.
     device : str
         With several GPUs, "cuda" gives each worker one in turn.
     workers : int
         Processes to start on this machine; other machines may work at the study too.
-    progress : callable, optional
+    progress : callable
         Called with a line of text per trial.
-
-    Returns
-    -------
-    optuna.study.Study
 
     Raises
     ------
     ValueError
-        Several workers for a SQLite file, or a storage that cannot be used.
+        The file cannot be used.
     ChildProcessError
         A worker failed, with its message. The study keeps its finished trials.
     """
-    import optuna
-
-    n_trials = profile.tuning_trials if n_trials is None else n_trials
-    profile = profile.replace(epochs=profile.tuning_epochs)
-    if workers > 1:
-        if kind_of(storage) == "sqlite":
-            raise ValueError(
-                f"{redact(storage, storage)}: found SQLite for {workers} workers, expected a "
-                ".journal file or the address of a database"
-            )
-        options = {"storage": storage, "n_trials": n_trials, "seed": seed, "name": name}
-    size = data.train_x.shape[-1]
+    n_trials = n_trials or search.profile.tuning_trials
+    profile = search.profile.replace(epochs=search.profile.tuning_epochs)
 
     def objective(trial, place):
+        own = _own_settings(profile) if place == 0 else {}
+        trial.set_user_attr("profile", bool(own))
         # A seed per place: any worker, after any restart, draws the same. (Optuna uses the sampler
-        # only when a value is suggested, so that it can be set here.)
-        own = place == 0 and _inside(profile)
-        study.sampler = _sampler(profile if own else None, seed + 1000 * place)
-        if own:
-            trial.set_user_attr("profile", True)
-        suggested = {
-            key: trial.suggest_int(key, span.low, span.high)
-            if span.integer
-            else trial.suggest_float(key, span.low, span.high, log=span.log)
-            for key, span in SEARCH_SPACE.items()
-        }
-        chosen, losses = profile.replace(**suggested), []
+        # only when a value is suggested, so that it can be set here.) Running trials count as bad.
+        seed = search.seed + 1000 * place
+        tpe = optuna.samplers.TPESampler(
+            n_startup_trials=STARTUP_TRIALS, seed=seed, constant_liar=True
+        )
+        study.sampler = optuna.samplers.PartialFixedSampler(own, tpe)
+        chosen, losses = profile.replace(**_suggested(trial)), []
 
         def report(row):
             losses.append(row["valid_loss"])
@@ -179,99 +137,87 @@ def run_study(
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-        with seeded(seed):
+        size, n_parameters = search.data.train_x.shape[-1], len(chosen.targets)
+        with seeded(search.seed):
             network = build_network(
-                chosen.architecture, size, chosen.hidden, chosen.dropout, len(chosen.targets)
+                chosen.architecture, size, chosen.hidden, chosen.dropout, n_parameters
             )
         started = time.perf_counter()
         try:
-            fit(network, data, chosen, seed=seed, device=device, epoch_callback=report)
-        except FloatingPointError as error:  # too high a learning rate is a result, not a failure
-            trial.set_user_attr("diverged", str(error))
+            fit(
+                network, search.data, chosen,
+                seed=search.seed, device=device, epoch_callback=report,
+            )  # fmt: skip
+        except FloatingPointError:  # too high a learning rate is a result, not a failure
             raise optuna.TrialPruned from None
-        finally:  # not by the clock of the storage, which may be set back
+        finally:  # not by the clock of the journal, which may be set back
             trial.set_user_attr("seconds", time.perf_counter() - started)
         return min(losses)
 
-    def finished(trial):
-        if progress is not None and trial.state.name in ("COMPLETE", "PRUNED"):
-            progress(_line(trial, len(finished_trials(study)), n_trials))
+    def finished(study, trial):
+        value = "pruned" if trial.state.name == "PRUNED" else f"{trial.value:.3f}"
+        settings = "  ".join(f"{key} {trial.params[key]:.3g}" for key in SEARCH_SPACE)
+        done = len(finished_trials(study))
+        progress(f"trial {done:3d}/{n_trials}  validation {value:>8}  {settings}")
 
-    pruner = optuna.pruners.MedianPruner(
-        STARTUP_TRIALS, n_warmup_steps=math.ceil(profile.epochs / 3)
-    )
-    with open_study(storage, name, pruner) as shared:
-        study = shared.study
-        if workers > 1:
-            _start_workers(workers, (data, profile), options, device, progress)
-        shared.run(n_trials, objective, finished)
+    warmup = math.ceil(profile.epochs / 3)
+    pruner = optuna.pruners.MedianPruner(STARTUP_TRIALS, n_warmup_steps=warmup)
+    study = open_study(path, search.name, pruner)
+    if workers > 1:
+        options = {"path": path, "n_trials": n_trials, "device": device}
+        _run_workers(workers, search, options, progress)
+    run_trials(study, path, n_trials, objective, finished)
     return study
 
 
-def _sampler(profile, seed):
-    """Return TPE, or a sampler of a profile's own settings."""
-    import optuna
-
-    sampler = optuna.samplers.TPESampler(
-        n_startup_trials=STARTUP_TRIALS,
-        seed=seed,
-        constant_liar=True,  # running trials count as bad, so that workers keep apart
-    )
-    if profile is None:
-        return sampler
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        settings = {key: getattr(profile, key) for key in SEARCH_SPACE}
-        return optuna.samplers.PartialFixedSampler(settings, sampler)
+def _own_settings(profile):
+    """Return a profile's own values of what is searched; {} if they lie outside of the ranges."""
+    own = {key: getattr(profile, key) for key in SEARCH_SPACE}
+    inside = all(span.low <= own[key] <= span.high for key, span in SEARCH_SPACE.items())
+    return own if inside else {}
 
 
-def _start_workers(workers, work, options, device, progress):
+def _suggested(trial):
+    return {
+        key: trial.suggest_int(key, span.low, span.high)
+        if isinstance(span, IntDistribution)
+        else trial.suggest_float(key, span.low, span.high, log=span.log)
+        for key, span in SEARCH_SPACE.items()
+    }
+
+
+def _run_workers(workers, search, options, progress):
     """Run worker processes until the study is complete; raise the first error of one of them.
 
     A worker that is killed is only reported: others take over its trial.
     """
-    context = torch.multiprocessing.get_context("spawn")  # shares the maps' memory
-    gpus = visible_gpus() if device == "cuda" else []
-    options = {**options, "device": device}
-    threads, processes = max(1, torch.get_num_threads() // workers), []
-    errors = context.SimpleQueue()
-    names = [f"worker {i} of {workers}" for i in range(1, workers + 1)]
-    for i, name in enumerate(names):
-        gpu = gpus[i % len(gpus)] if gpus else None
-        process = context.Process(target=_work, args=(*work, options, threads, gpu, name, errors))
-        process.start()
-        processes.append(process)
+    gpus = visible_gpus() if options["device"] == "cuda" else []
+    threads = max(1, torch.get_num_threads() // workers)
+    work = (replace(search, suite=None), options, threads, gpus)  # the maps' memory is shared
+    context = torch.multiprocessing.spawn(_work, work, workers, join=False)
     try:
-        for process in processes:
+        for process in context.processes:
             process.join()
-    except BaseException:  # an interruption that only this process received
-        for process in processes:
+        context.join()  # raises
+    except ProcessExitedException as error:
+        progress(f"{error}; the others continue")
+    except ProcessRaisedException as error:  # its message is the whole traceback
+        name = f"worker {error.error_index + 1} of {workers}"
+        raise ChildProcessError(f"{name}: {str(error).splitlines()[-1]}") from None
+    finally:  # after an interruption that only this process received
+        for process in context.processes:
             process.terminate()
-        raise
-    if not errors.empty():
-        raise ChildProcessError(errors.get())
-    for name, process in zip(names, processes, strict=True):
-        if process.exitcode > 0:  # it printed a traceback
-            raise RuntimeError(f"{name} ended with exit code {process.exitcode}")
-        if process.exitcode and progress is not None:
-            progress(f"{name} was killed by signal {-process.exitcode}; the others continue")
 
 
-def _work(data, profile, options, threads, gpu, name, errors):
-    if gpu is not None:  # before this process uses CUDA
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    try:
-        load_plugins(profile.plugins)  # this process is a new one
-        torch.set_num_threads(threads)
-        say = partial(print, file=sys.stderr, flush=True)
-        run_study(data, profile, progress=say, **options)
-    except (ValueError, OSError) as error:  # for the process that the user sees
-        errors.put(f"{name}: {error}")
-    except KeyboardInterrupt:  # it reached all processes of the terminal
-        sys.exit(130)
+def _work(index, search, options, threads, gpus):
+    if gpus:  # before this process uses CUDA
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
+    load_plugins(search.profile.plugins)  # this process is a new one
+    torch.set_num_threads(threads)
+    run_study(search, **options, progress=partial(print, file=sys.stderr, flush=True))
 
 
-def study_table(study) -> list[dict]:
+def study_table(study: optuna.Study) -> list[dict]:
     """Return one row per finished trial, for tables and figures.
 
     Returns
@@ -281,24 +227,20 @@ def study_table(study) -> list[dict]:
         pruned trial the last one reported, or None), ``pruned``, ``profile`` (whether it has the
         profile's own settings), ``seconds``, and every hyper-parameter.
     """
-    rows = []
-    for number, trial in enumerate(finished_trials(study)):
-        pruned = trial.state.name == "PRUNED"
-        last = trial.intermediate_values.get(trial.last_step) if pruned else trial.value
-        rows.append(
-            {
-                "number": number,
-                "value": last,
-                "pruned": pruned,
-                "profile": bool(trial.user_attrs.get("profile", False)),
-                "seconds": trial.user_attrs.get("seconds", 0.0),
-                **{key: trial.params[key] for key in SEARCH_SPACE},
-            }
-        )
-    return rows
+    return [
+        {
+            "number": number,
+            "value": trial.value,
+            "pruned": trial.state.name == "PRUNED",
+            "profile": trial.user_attrs["profile"],
+            "seconds": trial.user_attrs["seconds"],
+            **{key: trial.params[key] for key in SEARCH_SPACE},
+        }
+        for number, trial in enumerate(finished_trials(study))
+    ]
 
 
-def boundary_flags(study, margin: float = 0.05) -> list[dict]:
+def boundary_flags(study: optuna.Study, margin: float = 0.05) -> list[dict]:
     """Return the hyper-parameters of the best trial that lie at an edge of their range.
 
     An optimum at an edge means that the range is too narrow (or, for a dropout of 0, that none is
@@ -307,43 +249,26 @@ def boundary_flags(study, margin: float = 0.05) -> list[dict]:
     Returns
     -------
     list of dict
-        ``parameter``, ``value``, ``edge`` ("low" or "high"), ``low``, ``high``.
+        ``parameter``, ``value``, ``edge`` ("low" or "high").
     """
     flags = []
     for key, span in SEARCH_SPACE.items():
         value = study.best_params[key]
-        low, high, at = (
-            math.log(x) if span.log else float(x) for x in (span.low, span.high, value)
-        )
-        place = (at - low) / (high - low)  # 0 to 1
+        scale = math.log if span.log else float
+        place = (scale(value) - scale(span.low)) / (scale(span.high) - scale(span.low))  # 0 to 1
         if not margin < place < 1 - margin:
             edge = "low" if place < 0.5 else "high"
-            flags.append(
-                {"parameter": key, "value": value, "edge": edge, "low": span.low, "high": span.high}
-            )
+            flags.append({"parameter": key, "value": value, "edge": edge})
     return flags
 
 
-def importances(study, seed: int = 0) -> dict[str, float]:
+def importances(study: optuna.Study, seed: int = 0) -> dict[str, float]:
     """Return the share of the loss's variance that each hyper-parameter explains (fANOVA).
 
     Hutter et al. 2014. Empty with fewer than two complete trials or if all losses are equal.
     """
-    import optuna
-
     complete = [t for t in finished_trials(study) if t.state.name == "COMPLETE"]
     if len({trial.value for trial in complete}) < 2:
         return {}
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed)
-    found = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    return {key: float(value) for key, value in found.items()}
-
-
-def _inside(profile):
-    return all(span.low <= getattr(profile, k) <= span.high for k, span in SEARCH_SPACE.items())
-
-
-def _line(trial, done, n_trials):
-    values = "  ".join(f"{key} {trial.params[key]:.3g}" for key in SEARCH_SPACE)
-    value = "pruned" if trial.state.name == "PRUNED" else f"{trial.value:.3f}"
-    return f"trial {done:3d}/{n_trials}  validation {value:>8}  {values}"
+    return optuna.importance.get_param_importances(study, evaluator=evaluator)
