@@ -182,7 +182,7 @@ def _check_other(path: Path) -> Report:
 
 
 def _hashes(*paths):
-    downloaded = [path for path in paths if checksums.verify(path, full=True) == "verified"]
+    downloaded = [path for path in paths if checksums.verify(path, full=True)]
     return [f"  SHA-256 as downloaded: {path.name}" for path in downloaded]
 
 

@@ -126,17 +126,14 @@ def map_names(field: str, name: str, sim_set: str) -> list[str]:
     return [f"Maps_{field}_{name}_{sim_set}_z={z}.npy" for z in ("0.00", "0.0")]
 
 
-def map_urls(url: str, name: str, file_name: str) -> list[str]:
-    """Where CMD's server can have a file: a folder for each suite, ``Nbody``, or flat (older)."""
-    root = f"{url.rstrip('/')}/2D_maps/data"
-    folders = [f"{name}/", "Nbody/", ""] if name.startswith("Nbody_") else [f"{name}/", ""]
-    return [f"{root}/{folder}{file_name}" for folder in folders]
-
-
-def table_urls(url: str, name: str, sim_set: str) -> list[str]:
-    """Where CMD's server can have the parameter table of a suite or, after it, of its twin."""
-    owners = {file: name if name in file else name[6:] for file in table_names(name, sim_set)}
-    return [u for file, owner in owners.items() for u in map_urls(url, owner, file)]
+def server_urls(url: str, name: str, files: list[str]) -> list[str]:
+    """Where CMD's server can have files: a folder for each suite, ``Nbody``, or flat (older)."""
+    urls = []
+    for file in files:
+        owner = name if name in file else name.removeprefix("Nbody_")  # the table of a twin
+        nbody = ["Nbody/"] if owner.startswith("Nbody_") else []
+        urls += [f"{url.rstrip('/')}/2D_maps/data/{f}{file}" for f in (f"{owner}/", *nbody, "")]
+    return urls
 
 
 # --------------------------------------------------------------------------------------------------
