@@ -111,7 +111,7 @@ def test_a_bad_file_does_not_hide_the_others(folder, capsys):
     assert cli.main(["check", str(folder)]) == 2
     out, err = capsys.readouterr()
     assert out.count("suite Nbody_Lite") == 1
-    assert "of shape (359, 32, 32) in C order, expected <f4: (15 n, N, N) float32" in err
+    assert "of shape (359, 32, 32) in C order, 1470592 bytes, expected <f4: (15 n, N, N)" in err
     assert err.count("\n") == 1
 
 
@@ -131,7 +131,7 @@ def test_a_table_of_28_columns_alone(tmp_path):
     np.savetxt(path, camels_1p())
     report = only(path)
     assert report.problem is None
-    assert "28 columns in CAMELS' physical units, converted: A_SN1 / 3.6" in report.found
+    assert "28 columns in CAMELS' physical units, converted" in report.found
     assert "86 simulations vary others than the six: OmegaBaryon, HubbleParam" in report.found
     assert "A_SN2    0.5 to 2" in report.found
 

@@ -272,10 +272,10 @@ def wait_for(condition, seconds=20):
 @pytest.mark.parametrize(
     ("name", "content", "found"),
     [
-        (MAPS, HTML, "found no valid .npy header .b'<!DOCTYPE html>"),
-        (MAPS, b"", "b'', 0 bytes"),
-        (MAPS, DATA[:-4096], f"found {len(DATA) - 4096} bytes .truncated., expected"),
-        (MAPS, DATA + b"more", f"found {len(DATA) + 4} bytes .too long., expected"),
+        (MAPS, HTML, "that begin with b'<!DOCTYPE html>"),
+        (MAPS, b"", "found 0 bytes"),
+        (MAPS, DATA[:-4096], f"found {len(DATA) - 4096} bytes .* expected"),
+        (MAPS, DATA + b"more", f"found .* {len(DATA) + 4} bytes, expected"),
         (TABLE, HTML, "found no rows of numbers"),
         (TABLE, b"0.3 0.8 3.6 1 7.4 20\n" * 4, "line 1: found A_SN2 = 7.4"),
     ],
