@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from pathlib import Path
 
 import numpy as np
 
-from cosmolib.data import checksums
-from cosmolib.data.cmd_format import (
-    FILE_NAME,
-    MAPS_PER_SIMULATION,
-    PARAMETERS,
-    POSITIVE_FIELDS,
-    SIMULATIONS,
-    TABLE_NAME,
-    find,
-    mean_surface_density,
-    table_names,
-)
+from cosmolib.data import checksums, cmd_format, tables
+from cosmolib.data.cmd_format import MAPS_PER_SIMULATION, PARAMETERS, mean_surface_density
 from cosmolib.data.suites import Suite, blocks_of_maps, open_files
-from cosmolib.data.tables import (
-    Table,
-    camels_columns,
-    off_fiducial,
-    other_parameters,
-    read_table,
-)
 
 _MASS_TOLERANCE = 0.05  # a box keeps its mass; table and maps that do not match differ far more
 
@@ -58,57 +40,48 @@ def check_suite(suite: Suite) -> str:
     ValueError
         Non-finite pixels, zero or negative ones in matter, or maps that do not fit the parameters.
     """
-    sums, means = [], []
-    positive = suite.field in POSITIVE_FIELDS and suite.cut == "none"
-    for block in blocks_of_maps(suite):
-        per_map = block.mean(axis=(1, 2), dtype=np.float64)  # (b,)
-        means.append(per_map.reshape(-1, MAPS_PER_SIMULATION).mean(axis=1))
-        logs = np.log10(block) if positive else block[:0]
-        squares = np.einsum("ijk,ijk->", logs, logs, dtype=np.float64)
-        sums.append((block.min(), block.max(), logs.sum(dtype=np.float64), squares))
-    lows, highs, logs, squares = np.transpose(sums)
+    found = [
+        (block.min(), block.max(), block.mean(axis=(1, 2), dtype=np.float64))
+        for block in blocks_of_maps(suite)
+    ]
+    low, high, means = zip(*found, strict=True)
     n, grid = len(suite.maps), suite.grid
     lines = [
         f"  {n} maps of {grid} x {grid} pixels, float32: {suite.n_simulations} simulations"
         f"{_of_cmd(suite.sim_set, suite.n_simulations)}",
         f"  box {suite.box_size:g} Mpc/h, pixel {suite.box_size / grid:.4g} Mpc/h",
-        f"  pixels from {lows.min():.4g} to {highs.max():.4g}",
+        f"  pixels from {min(low):.4g} to {max(high):.4g}",
     ]
-    if positive:
-        mean = logs.sum() / suite.maps.size
-        std = math.sqrt(max(squares.sum() / suite.maps.size - mean**2, 0.0))
-        lines.append(f"  log10 of the pixels: mean {mean:.4f}, standard deviation {std:.4f}")
     if suite.cut != "none":
         lines.append(f"  cut from the raw maps: {suite.cut}")
     lines += _parameter_lines(suite)
     if suite.field == "Mtot" and suite.cut == "none":
         expected = mean_surface_density(suite.params[:, 0], suite.box_size)
-        deviation = np.abs(np.concatenate(means) / expected - 1)  # (n,)
+        means = np.concatenate(means).reshape(-1, MAPS_PER_SIMULATION).mean(axis=1)  # (n,)
+        deviation = np.abs(means / expected - 1)
         if not np.median(deviation) <= _MASS_TOLERANCE:
             raise ValueError(
-                f"{suite.maps_path}: found simulations whose mean density is off by "
-                f"{np.median(deviation):.0%} (median), expected Omega_m x "
-                f"{mean_surface_density(1, suite.box_size):.4g} (Msun/h)/(Mpc/h)^2 within "
-                f"{_MASS_TOLERANCE:.0%}: other units, or not the rows of {suite.params_path.name}"
+                f"{suite.maps_path}: found a mean density that is off by {np.median(deviation):.0%}"
+                f" (median), expected that of Omega_m within {_MASS_TOLERANCE:.0%}, as (Msun/h)/"
+                f"(Mpc/h)^2: other units, or not the rows of {suite.params_path.name}"
             )
         lines.append(f"  mean density against Omega_m: within {deviation.max():.2g} of it")
-    lines.append(f"  parameters {suite.params_path}")
-    lines.append(f"  fingerprint {suite.fingerprint}")
+    lines += [f"  parameters {suite.params_path}", f"  fingerprint {suite.fingerprint}"]
     return "\n".join(lines)
 
 
 def _of_cmd(sim_set: str, n: int) -> str:
-    whole = SIMULATIONS.get(sim_set)
+    whole = cmd_format.SIMULATIONS.get(sim_set)
     return "" if whole in (None, n) else f" (CMD's own {sim_set} has {whole})"
 
 
-def _parameter_lines(table: Suite | Table) -> list[str]:
-    lines = [f"  table of {len(PARAMETERS)} columns, amplitudes relative to the fiducial model"]
+def _parameter_lines(table: Suite | tables.Table) -> list[str]:
+    lines = ["  table of 6 columns, amplitudes relative to the fiducial model"]
     if table.others is not None:
-        varied = off_fiducial(table.params, table.others)[:, len(PARAMETERS) :]  # (n, 22)
-        names = [name for name, any_ in zip(other_parameters(), varied.any(0), strict=True) if any_]
+        varied = tables.off_fiducial(table.params, table.others)[:, len(PARAMETERS) :]  # (n, 22)
+        names = np.array(tables.other_parameters())[varied.any(0)]
         lines = [
-            f"  table of {len(camels_columns())} columns in CAMELS' physical units, converted",
+            "  table of 28 columns in CAMELS' physical units, converted",
             f"  {varied.any(1).sum()} simulations vary others than the six: {', '.join(names)}",
         ]
     return lines + [
@@ -145,7 +118,9 @@ def check_path(
         return [_check_file(path)]
     if not path.exists():
         raise FileNotFoundError(f"{path}: found no such file, expected CMD maps or a folder")
-    files = {file: FILE_NAME.fullmatch(file.name) for file in sorted(path.rglob("Maps_*.npy"))}
+    files = {
+        file: cmd_format.FILE_NAME.fullmatch(file.name) for file in sorted(path.rglob("Maps_*.npy"))
+    }
     wanted = [
         file
         for file, match in files.items()
@@ -162,18 +137,20 @@ def _check_file(path: Path) -> Report:
     """Check one file as what its name says."""
     what, problem = "unknown", None
     try:
-        if maps := FILE_NAME.fullmatch(path.name):
+        if maps := cmd_format.FILE_NAME.fullmatch(path.name):
             field, name, sim_set = maps["field"], maps["name"], maps["sim_set"]
             what = f"maps of field {field}, suite {name}, set {sim_set}, z = 0"
             folders = [path.parent, path.parent.parent]
             folders.append(path.parent.parent / name.removeprefix("Nbody_"))  # of the twin
-            table = find(folders, table_names(name, sim_set), f"{name} parameters")
+            table = cmd_format.find(
+                folders, cmd_format.table_names(name, sim_set), f"{name} parameters"
+            )
             found = [check_suite(open_files(path, table, name, field, sim_set))]
             found += _hashes(path, table)
-        elif table := TABLE_NAME.fullmatch(path.name):
+        elif table := cmd_format.TABLE_NAME.fullmatch(path.name):
             name, sim_set = table["name"], table["sim_set"] or "LH"
             what = f"parameters of suite {name}, set {sim_set}"
-            table = read_table(path, name, sim_set)
+            table = tables.read_table(path, name, sim_set)
             found = [f"  {len(table.params)} simulations{_of_cmd(sim_set, len(table.params))}"]
             found += [*_parameter_lines(table), *_hashes(path)]
         else:
