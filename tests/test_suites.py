@@ -270,7 +270,7 @@ def last(text):
     return PLAIN + text
 
 
-DECIMAL = "numbers with decimal points, without decimal commas or thousands separators"
+DECIMAL = "numbers with decimal points, no decimal commas"
 BAD_TABLES = {
     "empty": ("", "found no rows of numbers .* expected a row of 6"),
     "names alone": (HEADER, "found no rows of numbers .*begins with 'Omega_m sigma_8"),
@@ -361,8 +361,8 @@ def changed(rows, column, value):
 
 IN_UNITS = [[0.3, 0.8, 3.6, 1, 7.4, 20]]
 NOT_IN_SET = {
-    "1P of SIMBA": ("SIMBA", "1P", camels_1p(), "found 28 .* expected the 6 .* not for SIMBA"),
-    "28 of nobody": ("EAGLE", "LH", camels_1p(), "not for EAGLE"),
+    "1P of SIMBA": ("SIMBA", "1P", camels_1p(), "found 28 .* the 6 .* not known for SIMBA"),
+    "28 of nobody": ("EAGLE", "LH", camels_1p(), "not known for EAGLE"),
     "28 amplitudes": (
         "IllustrisTNG", "1P", changed(camels_1p(), 4, 1.0),
         "line 1: found A_SN2 = 0.135135 .*expected 0.5 to 2 in set",
@@ -446,7 +446,7 @@ def test_a_box_is_kept_with_the_files(tmp_path, no_plugins):
     _, table = write_suite_files(tmp_path / "d", "Toy", maps.astype(np.float32), FIDUCIAL_ROW)
     register_suite("Toy", parameter_ranges("Lite"), box_size=12.5)
     assert open_suite("Toy", tmp_path / "d").box_size == 12.5
-    with pytest.raises(ValueError, match="suite 'Toy': found .* the box size -1, expected"):
+    with pytest.raises(ValueError, match="suite 'Toy': found .* the box size -1 Mpc"):
         register_suite("Toy", parameter_ranges("Lite"), box_size=-1)
 
 

@@ -1,7 +1,5 @@
 """Check files of CMD: what they are, whether they are complete, and the first fault."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

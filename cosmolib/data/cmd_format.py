@@ -5,8 +5,6 @@ Maps lie in ``Maps_{field}_{suite}_{set}_z=0.00.npy``, float32 of shape (15 n, N
 for each suite, and the earlier flat one, whose one table was ``params_{suite}.txt``.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path

@@ -14,8 +14,6 @@ products only, no sum or power that could round differently on another processor
 SHA-256 of the expanded files is the same everywhere and can be checked.
 """
 
-from __future__ import annotations
-
 import hashlib
 import lzma
 import os

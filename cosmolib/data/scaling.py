@@ -12,8 +12,6 @@ dimension, B in Gauss, ne in h^2/cm^3 (Mpc/h), HI far from galaxies. They keep t
 changes with the field is the *unit*, the place that zero and negative pixels get.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -7,8 +7,6 @@ name is looked for on disk. `cosmolib.data.check` reads all of a suite and repor
 suite of your own with `write_suite`, after `cosmolib.data.tables.register_suite`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import hashlib

@@ -3,8 +3,6 @@
 Mass, pixels and power of the maps, the effect of feedback, and the checks stored with Lite.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

@@ -1,7 +1,5 @@
 """Tables of simulation parameters: reading them, and the values that suites and sets allow."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math
@@ -30,7 +28,7 @@ _BOX_LABEL = re.compile(r"L([0-9]+)n[0-9]+")  # CAMELS' label: box [Mpc/h], part
 _DECLARED = re.compile(r"\s*[=:]\s*([0-9]+\.?[0-9]*)\s*(?:Mpc/h)?\s*")
 _ROUNDING = 1e-4  # of a table's parameters, relative to their range
 _NUMBER = r"[+-]?(?:[0-9]{1,99}\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?"  # finite
-_FORM = "numbers with decimal points, without decimal commas or thousands separators"
+_FORM = "numbers with decimal points, no decimal commas"
 _COLUMNS = {"Name": (".*", str), "index": ("[0-9]{1,9}", int), "seed": ("[0-9]{1,18}", int)}
 _SIMULATION = r"(?:LH|CV|1P|EX|BE|SB[0-9]*)_\w+"  # CAMELS' names of simulations
 
@@ -50,10 +48,9 @@ def parameter_ranges(suite: str) -> np.ndarray:
     if name in SUITES:
         return SUITES[name][0].copy()
     if name not in RANGES:
-        raise ValueError(
-            f"suite: found {suite!r}, expected one of {', '.join((*RANGES, *SUITES))}, or Nbody_ "
-            "before it; register_suite gives the ranges of another"
-        )
+        known = f"{', '.join((*RANGES, *SUITES))}, or Nbody_ before it"
+        reason = "register_suite gives the ranges of another"
+        raise ValueError(f"suite: found {suite!r}, expected one of {known}; {reason}")
     return np.array(RANGES[name])
 
 
@@ -80,11 +77,9 @@ def register_suite(name: str, ranges, box_size: float = BOX_SIZE) -> None:
     found = np.array(ranges, dtype=np.float64)
     shaped = found.shape == (len(PARAMETERS), 2) and np.isfinite(found).all()
     if not (shaped and (found[:, 0] < found[:, 1]).all() and 0 < box_size < math.inf):
-        raise ValueError(
-            f"suite {name!r}: found the ranges {found.tolist()} and the box size {box_size}, "
-            f"expected {len(PARAMETERS)} pairs, low < high, of {', '.join(PARAMETERS)}, and a box "
-            "size in Mpc/h above 0"
-        )
+        given = f"the ranges {found.tolist()} and the box size {box_size} Mpc/h"
+        expected = f"6 pairs, low < high, of {', '.join(PARAMETERS)}, and a box above 0"
+        raise ValueError(f"suite {name!r}: found {given}, expected {expected}")
     register("suite", name, (found, float(box_size)), own=RANGES)
 
 
@@ -102,10 +97,11 @@ def box_of(name, sim_set, maps_path, params_path, comments):
     labels = {float(label) for label in _BOX_LABEL.findall(" ".join(places))}
     if len(boxes) != 1 or not labels <= boxes or not min(boxes) > 0:
         found = ", ".join(f"{box:g} Mpc/h" for box in sorted(boxes | labels)) or "no box size"
-        raise ValueError(
-            f"{maps_path}: found {found} for suite {name}, set {sim_set}, expected one box size in "
-            f"the table, in L...n... and here: '# box_size = 50 Mpc/h' in {params_path.name}"
+        line = f"'# box_size = 50 Mpc/h' in {params_path.name}"
+        where = (
+            f"for suite {name}, set {sim_set}, expected one, as in a label L50n... and by {line}"
         )
+        raise ValueError(f"{maps_path}: found {found} {where}")
     return boxes.pop()
 
 
@@ -130,7 +126,7 @@ def off_fiducial(params, others=None) -> np.ndarray:
     return np.hstack([off, np.abs(others - columns["FiducialVal"].to_numpy()) > slack])
 
 
-def check_set(path, table: Table, name: str, sim_set: str) -> None:
+def check_set(path, table, name: str, sim_set: str) -> None:
     """Refuse the first value that a set cannot have, as far as suite and set are documented."""
     own = name.removeprefix("Nbody_")
     if own not in RANGES and own not in SUITES:
@@ -142,27 +138,27 @@ def check_set(path, table: Table, name: str, sim_set: str) -> None:
     outside = np.zeros_like(off)
     outside[:, :6] = (table.params < low - slack) | (table.params > high + slack)
     column, fiducial = np.arange(off.shape[1]), "the fiducial value"
+    extreme = ~np.isin(values, (0, 1, 100))
     two = off & (off.sum(1, keepdims=True) > 1)
     rules = {
         "LH": [(outside, None), (off & (column >= 6), fiducial)],
         "CV": [(off, fiducial)],
         "BE": [(off, fiducial)],
         "1P": [(outside, None), (two, "no more than one parameter off its fiducial value")],
-        "EX": [
-            (off & (column < 2), fiducial),
-            (~np.isin(values, (0, 1, 100)) & (column >= 2), "0, 1 or 100"),
-        ],
+        "EX": [(off & (column < 2), fiducial), (extreme & (column >= 2), "0, 1 or 100")],
     }.get(sim_set, [(outside, None)] if sim_set.startswith("SB") else [])
     if own not in RANGES:  # only the ranges are known of a user's own suite
         rules = rules[:1] if sim_set == "LH" else []
     for bad, allowed in rules:
         for row, i in np.argwhere(bad)[:1]:
+            parameter = [*PARAMETERS, *other_parameters()][i]
+            found = f"{parameter} = {values[row, i]:g} (simulation {row})"
             allowed = allowed or f"{low[i]:g} to {high[i]:g}"
-            raise ValueError(
-                f"{path}: line {table.lines[row]}: found {[*PARAMETERS, *other_parameters()][i]} = "
-                f"{values[row, i]:g} (simulation {row}), expected {allowed} in set {sim_set} of "
-                f"{name}"
-            )
+            raise _bad(path, table.lines[row], found, f"{allowed} in set {sim_set} of {name}")
+
+
+def _bad(path, line, found, expected):
+    return ValueError(f"{path}: line {line}: found {found}, expected {expected}")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -231,11 +227,8 @@ def read_params(path: Path, suite: str) -> Table:
     if other_parameters()[0] in frame:
         camels = camels_columns()
         if suite.removeprefix("Nbody_") != "IllustrisTNG":
-            raise ValueError(
-                f"{path}: found {len(camels)} columns of parameters, expected the "
-                f"{len(PARAMETERS)} {', '.join(PARAMETERS)}: CAMELS' units of more parameters are "
-                f"known for IllustrisTNG only, not for {suite}"
-            )
+            expected = f"the 6 {', '.join(PARAMETERS)}: units of more are not known for {suite}"
+            raise ValueError(f"{path}: found {len(camels)} columns, expected {expected}")
         others = np.array(frame[other_parameters()], order="C")
         params[:, 2:] /= camels["FiducialVal"].to_numpy()[2 : len(PARAMETERS)]
         others.flags.writeable = False
@@ -257,32 +250,23 @@ def _read_columns(path):
     else:
         header = _header(comments, first, len(rows.get(first, [])))
     if not rows:
-        raise ValueError(
-            f"{path}: found no rows of numbers (it begins with {text[:40]!r}), expected a row of "
-            f"{len(PARAMETERS)} per simulation"
-        )
+        found = f"no rows of numbers (it begins with {text[:40]!r})"
+        raise ValueError(f"{path}: found {found}, expected a row of 6 per simulation")
     names = _column_names(path, rows, *header)
     for line, row in rows.items():
         if len(row) != len(names):
-            raise ValueError(
-                f"{path}: line {line}: found {len(row)} columns, expected {len(names)} as above, "
-                f"separated by commas or by spaces, and {_FORM}"
-            )
+            raise _bad(path, line, f"{len(row)} columns", f"{len(names)} as above, and {_FORM}")
     frame = pd.DataFrame(list(rows.values()), index=list(rows), columns=names, dtype=object)
     for name, cells in frame.items():
         pattern, kind = _COLUMNS.get(name, (_NUMBER, float))
         for line, cell in cells[~cells.str.fullmatch(pattern)].items():
-            raise ValueError(
-                f"{path}: line {line}: found {cell!r} for {name}, expected finite {_FORM}"
-            )
+            raise _bad(path, line, f"{cell!r} for {name}", f"finite {_FORM}")
         frame[name] = cells.map(kind)
     for name in {"Name", "index"} & {*names}:
         numbers = frame[name].astype(str).str.extract("^(?:[A-Z]+[0-9]*_)?([0-9]{1,9})$")[0]
         if numbers.notna().all() and (numbers.astype(int).diff() <= 0).any():
-            raise ValueError(
-                f"{path}: found simulations {', '.join(map(str, frame[name][:3]))}, ... out of "
-                "order, expected rows in the order of the maps"
-            )
+            found = f"simulations {', '.join(map(str, frame[name][:3]))}, ... out of order"
+            raise ValueError(f"{path}: found {found}, expected rows in the order of the maps")
     return frame, "\n".join(filter(None, comments.values()))
 
 
@@ -313,10 +297,7 @@ def _own_name(word):
     """Our name of a column; None if it has none. Case and underscores do not count."""
     names = [*PARAMETERS, *other_parameters()]
     known = dict(zip(camels_columns()["ParamName"], names, strict=True))
-    known |= {name: name for name in (*PARAMETERS, *_COLUMNS)} | {
-        "": "index",
-        "Unnamed: 0": "index",
-    }
+    known |= {name: name for name in (*PARAMETERS, *_COLUMNS)} | {"": "index"}
     known = {name.replace("_", "").lower(): own for name, own in known.items()}
     return known.get(word.replace("_", "").lower())
 
@@ -336,9 +317,6 @@ def _column_names(path, rows, line, words):
         names = next((names for names in tables if len(names) == count), None)
         known, found = names is not None, "no names over"
     if not known:
-        raise ValueError(
-            f"{path}: line {line}: found {found} {count} columns, expected {' '.join(six)}, "
-            f"relative to the fiducial model, or all {len(camels_columns())} columns of CAMELS, as "
-            f"{_FORM}"
-        )
+        expected = f"{' '.join(six)}, relative to the fiducial model, or all 28 columns of CAMELS"
+        raise _bad(path, line, f"{found} {count} columns", f"{expected}, as {_FORM}")
     return names
