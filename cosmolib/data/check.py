@@ -58,11 +58,10 @@ def check_suite(suite: Suite) -> str:
         means = np.concatenate(means).reshape(-1, MAPS_PER_SIMULATION).mean(axis=1)  # (n,)
         deviation = np.abs(means / expected - 1)
         if not np.median(deviation) <= _MASS_TOLERANCE:
-            raise ValueError(
-                f"{suite.maps_path}: found a mean density that is off by {np.median(deviation):.0%}"
-                f" (median), expected that of Omega_m within {_MASS_TOLERANCE:.0%}, as (Msun/h)/"
-                f"(Mpc/h)^2: other units, or not the rows of {suite.params_path.name}"
-            )
+            found = f"a mean density that is off by {np.median(deviation):.0%} (median)"
+            expected = f"that of Omega_m within {_MASS_TOLERANCE:.0%}, in (Msun/h)/(Mpc/h)^2"
+            other = f"other units, or not the rows of {suite.params_path.name}"
+            raise ValueError(f"{suite.maps_path}: found {found}, expected {expected}: {other}")
         lines.append(f"  mean density against Omega_m: within {deviation.max():.2g} of it")
     lines += [f"  parameters {suite.params_path}", f"  fingerprint {suite.fingerprint}"]
     return "\n".join(lines)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
+import platformdirs
 from pydantic import BaseModel, Field, PositiveInt, ValidationError
 
 from cosmolib.data.cmd_format import MAPS_PER_SIMULATION, map_names
@@ -129,13 +130,6 @@ def maps_path(folder, suite, sim_set):
     return Path(folder) / suite / map_names("Mtot", suite, sim_set)[0]
 
 
-def cache_folder():
-    """Where suites are expanded: ``$COSMOLIB_CACHE`` or the user's cache folder."""
-    import platformdirs
-
-    return Path(os.environ.get("COSMOLIB_CACHE") or platformdirs.user_cache_dir("cosmolib"))
-
-
 def expand(name, cache_dir=None, data=DATA, sim_set="LH"):
     """Expand one set of both embedded suites into CMD-format files, unless done before.
 
@@ -147,7 +141,7 @@ def expand(name, cache_dir=None, data=DATA, sim_set="LH"):
     name : str
         "Lite" or "Nbody_Lite".
     cache_dir : path, optional
-        Overrides `cache_folder`.
+        By default ``$COSMOLIB_CACHE`` or the user's cache folder.
     data : path
         The shipped chunks.
     sim_set : str
@@ -177,7 +171,8 @@ def expand(name, cache_dir=None, data=DATA, sim_set="LH"):
     packed = _read_manifest(data / MANIFEST, sim_set)
     # named after its content, so that a longer suite never mixes with an older expansion
     folder = "lite" if sim_set == "LH" else f"lite-{sim_set.lower()}"
-    folder = Path(cache_dir or cache_folder()) / f"{folder}-{packed.expanded['Lite'][:12]}"
+    user = os.environ.get("COSMOLIB_CACHE") or platformdirs.user_cache_dir("cosmolib")
+    folder = Path(cache_dir or user) / f"{folder}-{packed.expanded['Lite'][:12]}"
     done = [folder / suite / f"params_{sim_set}_{suite}.txt" for suite in SUITES]
     if not all(path.exists() for path in done):
         check_writable(folder, "COSMOLIB_CACHE")
@@ -198,11 +193,9 @@ def _read_manifest(path, sim_set):
         raise ValueError(f"{path}: found no set {sim_set}; `python -m lite` makes it") from None
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "a set"
-        raise ValueError(
-            f"{path}: found {place} = {reprlib.repr(first['input'])} ({first['msg']}), expected "
-            "the manifest of the repository; restore it with `git checkout`"
-        ) from None
+        found = f"{first['loc']} = {reprlib.repr(first['input'])} ({first['msg']})"
+        expected = "expected the repository's manifest; restore it with `git checkout`"
+        raise ValueError(f"{path}: found {found}, {expected}") from None
 
 
 def _expand_all(packed, data, folder, sim_set):
@@ -227,10 +220,8 @@ def _read_chunk(path, chunk, grid, ratio_zero):
     blob = path.read_bytes()
     found = hashlib.sha256(blob).hexdigest()
     if found != chunk.sha256:
-        raise ValueError(
-            f"{path}: damaged, SHA-256 is {found}, expected {chunk.sha256}; "
-            "restore it with `git checkout`"
-        )
+        expected = f"{chunk.sha256}; restore it with `git checkout`"
+        raise ValueError(f"{path}: damaged, SHA-256 is {found}, expected {expected}")
     try:
         return decode(blob, MAPS_PER_SIMULATION * chunk.simulations, grid, ratio_zero)
     except (ValueError, lzma.LZMAError) as error:

@@ -131,8 +131,8 @@ def open_files(maps_path: Path, params_path: Path, name: str, field: str, sim_se
         cut=cmd_format.cut_of(maps_path), others=table.others,
     )  # fmt: skip
     read_maps(suite, _sampled_maps(maps))
-    for path in (maps_path, params_path):
-        checksums.verify(path)
+    checksums.verify(maps_path)
+    checksums.verify(params_path)
     return suite
 
 
@@ -169,10 +169,8 @@ def write_suite(
         found = "found maps under a cut there, or no name of CMD's"
         raise ValueError(f"{maps_path}: {found}, expected another folder, or no _ in a name")
     if len(maps) != MAPS_PER_SIMULATION * n or params.shape != (n, len(PARAMETERS)):
-        raise ValueError(
-            f"{maps_path}: found maps of shape {maps.shape} and parameters of shape "
-            f"{params.shape}, expected ({MAPS_PER_SIMULATION} n, N, N) and (n, {len(PARAMETERS)})"
-        )
+        found = f"maps of shape {maps.shape} and parameters of shape {params.shape}"
+        raise ValueError(f"{maps_path}: found {found}, expected (15 n, N, N) and (n, 6)")
     header = f"box_size = {box_size:g} Mpc/h"
     check_set(params_path, Table(params, lines=np.arange(n) + 3), name, sim_set)
     box_of(name, sim_set, maps_path, params_path, header)
@@ -285,11 +283,9 @@ def _check_values(suite: Suite, maps: np.ndarray, pixels: np.ndarray) -> None:
         return
     i, row, column = np.argwhere(~(np.isfinite(pixels) & (pixels >= least)))[0]
     kind = "finite and positive" if positive else "finite and not negative" if raw else "finite"
-    raise ValueError(
-        f"{suite.maps_path}: found {pixels[i, row, column]} in map {maps[i]} (simulation "
-        f"{simulation_of(maps[i])}), pixel ({row}, {column}), expected {kind} "
-        f"{'raw ' if raw else ''}pixels"
-    )
+    found = f"{pixels[i, row, column]} in map {maps[i]} (simulation {simulation_of(maps[i])})"
+    kind += " raw pixels" if raw else " pixels"
+    raise ValueError(f"{suite.maps_path}: found {found}, pixel ({row}, {column}), expected {kind}")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -306,10 +302,8 @@ def subset(suite: Suite, n: int | None) -> Suite:
     if n is None:
         return suite
     if not 1 <= n <= suite.n_simulations:
-        raise ValueError(
-            f"{suite.maps_path}: found {suite.n_simulations} simulations, expected at least "
-            f"the {n} asked for"
-        )
+        found = f"found {suite.n_simulations} simulations"
+        raise ValueError(f"{suite.maps_path}: {found}, expected at least the {n} asked for")
     maps = suite.maps[: MAPS_PER_SIMULATION * n]
     others = None if suite.others is None else suite.others[:n]
     return dataclasses.replace(suite, maps=maps, params=suite.params[:n], others=others)
