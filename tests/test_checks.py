@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from conftest import write_suite_files
-from test_suites import MAPS, TABLE, camels_1p, spoil_maps, spoil_table
+from test_suites import MAPS, TABLE, spoil_maps, spoil_table
 
 from cosmolib import cli
 from cosmolib.data.check import check_path, check_suite
@@ -122,16 +122,6 @@ def test_a_table_alone(folder, tmp_path):
     assert "parameters of suite Nbody_IllustrisTNG, set LH" in only(old).what
     old.write_text("0.3 0.8 1 1 1 9\n")
     assert "line 1: found A_AGN2 = 9 (simulation 0)" in only(old).problem
-
-
-def test_a_table_of_28_columns_alone(tmp_path):
-    path = tmp_path / "params_1P_IllustrisTNG.txt"
-    np.savetxt(path, camels_1p())
-    report = only(path)
-    assert report.problem is None
-    assert "28 columns in CAMELS' physical units, converted" in report.found
-    assert "86 simulations vary others than the six: OmegaBaryon, HubbleParam" in report.found
-    assert "A_SN2    0.5 to 2" in report.found
 
 
 def test_what_is_no_file_of_cmd(folder, tmp_path):
