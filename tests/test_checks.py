@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from conftest import write_suite_files
-from test_suites import MAPS, TABLE, camels_1p, spoil_maps, spoil_table
+from test_suites import MAPS, TABLE, spoil_maps, spoil_table
 
 from cosmolib import cli
 from cosmolib.data.check import check_path, check_suite
@@ -30,12 +30,10 @@ def only(path, **options):
 def test_report_states_what_is_there(tiny_suite_dir):
     report = only(tiny_suite_dir / MAPS)
     suite = open_suite("Lite", data_dir=tiny_suite_dir)
-    logs = np.log10(suite.maps.astype(np.float64))
     text = str(report)
     assert report.problem is None
     assert "field Mtot, suite Lite, set LH" in text
     assert "360 maps of 32 x 32 pixels, float32: 24 simulations (CMD's own LH has 1000)" in text
-    assert f"mean {logs.mean():.4f}, standard deviation {logs.std():.4f}" in text
     assert f"pixels from {suite.maps.min():.4g} to {suite.maps.max():.4g}" in text
     assert suite.fingerprint in text
     assert "whole, nothing wrong found" in text
@@ -111,7 +109,7 @@ def test_a_bad_file_does_not_hide_the_others(folder, capsys):
     assert cli.main(["check", str(folder)]) == 2
     out, err = capsys.readouterr()
     assert out.count("suite Nbody_Lite") == 1
-    assert "of shape (359, 32, 32) in C order, expected <f4: (15 n, N, N) float32" in err
+    assert "of shape (359, 32, 32) in C order, 1470592 bytes, expected <f4: (15 n, N, N)" in err
     assert err.count("\n") == 1
 
 
@@ -124,16 +122,6 @@ def test_a_table_alone(folder, tmp_path):
     assert "parameters of suite Nbody_IllustrisTNG, set LH" in only(old).what
     old.write_text("0.3 0.8 1 1 1 9\n")
     assert "line 1: found A_AGN2 = 9 (simulation 0)" in only(old).problem
-
-
-def test_a_table_of_28_columns_alone(tmp_path):
-    path = tmp_path / "params_1P_IllustrisTNG.txt"
-    np.savetxt(path, camels_1p())
-    report = only(path)
-    assert report.problem is None
-    assert "28 columns in CAMELS' physical units, converted: A_SN1 / 3.6" in report.found
-    assert "86 simulations vary others than the six: OmegaBaryon, HubbleParam" in report.found
-    assert "A_SN2    0.5 to 2" in report.found
 
 
 def test_what_is_no_file_of_cmd(folder, tmp_path):

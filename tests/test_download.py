@@ -42,10 +42,10 @@ ROWS = b"#Omega_m sigma_8 A_SN1 A_AGN1 A_SN2 A_AGN2\n" + b"0.3 0.8 1 1 1 1\n" * 
 
 
 class Handler(BaseHTTPRequestHandler):
-    """GET of ``server.files`` with ranges; each request for maps takes one of ``server.faults``.
+    """HEAD and GET of ``server.files``, with ranges; each GET of maps takes one of ``faults``.
 
-    A fault is a dictionary: ``status``, ``body``, ``headers`` (replaced; None drops one),
-    ``ranges`` (False: ignored), ``cut``, ``stall`` (the body ends, or pauses, after so many bytes).
+    A fault is a dictionary: ``status``, ``ranges`` (False: ignored), ``cut``, ``stall`` (the body
+    ends, or pauses, after so many bytes).
     """
 
     protocol_version = "HTTP/1.1"
@@ -53,31 +53,30 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *arguments):
         pass
 
+    def do_HEAD(self):
+        body = self.server.files.get(self.path)
+        self.answer(404 if body is None else 200, len(body or b""), self.server.version)
+
     def do_GET(self):
-        server = self.server
+        server, body, status, headers = self.server, self.server.files[self.path], 200, {}
         fault = server.faults.pop(0) if self.path.endswith(".npy") and server.faults else {}
-        asked, status = self.headers["Range"], fault.get("status", 200)
-        body = fault.get("body", server.files.get(self.path))
-        if body is None:
-            status, body = 404, b"no such file"
-        headers = {"ETag": server.etag}
-        if asked and status == 200 and fault.get("ranges", True):
-            first, total = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]), len(body)
-            status, body = (206, body[first:]) if first < total else (416, b"")
-            span = f"{first}-{total - 1}" if body else "*"
-            headers["Content-Range"] = f"bytes {span}/{total}"
-        headers |= {"Content-Length": str(len(body))} | fault.get("headers", {})
+        if (asked := self.headers["Range"]) and fault.get("ranges", True):
+            first, total, status = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]), len(body), 206
+            body, headers = body[first:], {"Content-Range": f"bytes {first}-{total - 1}/{total}"}
+        status = fault.get("status", status)
         server.log.append((self.path, asked, status))
-        self.send_response(status)
-        for name, value in headers.items():
-            if value is not None:
-                self.send_header(name, value)
-        self.end_headers()
+        self.answer(status, len(body), headers)
         stop = fault.get("cut", fault.get("stall"))
         self.wfile.write(body[:stop])
         if "stall" in fault:
             server.released.wait(20)
         self.close_connection = stop is not None
+
+    def answer(self, status, length, headers):
+        self.send_response(status)
+        for name, value in (headers | {"Content-Length": length}).items():
+            self.send_header(name, value)
+        self.end_headers()
 
 
 class Server(ThreadingHTTPServer):
@@ -85,8 +84,8 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.files, self.faults, self.log, self.etag = {}, [], [], '"1"'
-        self.released = threading.Event()
+        self.files, self.faults, self.log = {NEW + MAPS: DATA, NEW + TABLE: ROWS}, [], []
+        self.version, self.released = {"ETag": '"1"'}, threading.Event()
         self.url = f"http://127.0.0.1:{self.server_port}/CMD"
 
     def handle_error(self, request, client_address):
@@ -101,7 +100,6 @@ class Server(ThreadingHTTPServer):
 def server(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     server = Server()
-    server.files = {NEW + MAPS: DATA, NEW + TABLE: ROWS}
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     yield server
@@ -116,8 +114,8 @@ def fetch(server, tmp_path, monkeypatch):
     """Call ``download`` from the server into ``tmp_path``; ``between`` replaces each wait."""
 
     def call(suite=SUITE, between=lambda: None, **options):
-        call.lines, call.waits = [], []
-        monkeypatch.setattr("time.sleep", lambda s: (call.waits.append(s), between()))
+        call.lines = []
+        monkeypatch.setattr("time.sleep", lambda s: between())
         options = {"data_dir": tmp_path, "url": server.url, "timeout": 5.0} | options
         return download(suite, report=call.lines.append, **options)
 
@@ -145,26 +143,22 @@ def test_both_files_come_open_and_are_verified_the_next_time(server, fetch, tmp_
     manifest = json.loads((tmp_path / SUITE / MANIFEST).read_text())
     assert manifest[MAPS]["sha256"] == hashlib.sha256(DATA).hexdigest()
     assert manifest[MAPS]["url"] == server.url.removesuffix("/CMD") + NEW + MAPS
-    assert verify(maps) == verify(table) == "recorded"
     assert open_suite(SUITE, tmp_path).maps.shape == (60, 16, 16)
-    assert fetch.waits == []
-    assert fetch.lines[-1].endswith("note: 4 simulations, where CMD's set LH has 1000")
     requests = len(server.log)
-    fetch(url="http://127.0.0.1:9")  # nobody listens there
+    for _ in range(2):
+        fetch(url="http://127.0.0.1:9")  # nobody listens there
+        assert sum("exists, nothing wrong found" in line for line in fetch.lines) == 2
+        assert verify(maps)
+        (tmp_path / SUITE / MANIFEST).unlink()
     assert len(server.log) == requests
-    assert sum("exists, SHA-256 verified" in line for line in fetch.lines) == 2
-    (tmp_path / SUITE / MANIFEST).unlink()
-    fetch(url="http://127.0.0.1:9")
-    assert sum("exists, SHA-256 recorded now" in line for line in fetch.lines) == 2
-    assert verify(maps) == "recorded"
 
 
-def test_a_password_in_the_address_is_not_kept(server, tmp_path, capsys):
+def test_a_password_in_the_address_is_not_kept(server, tmp_path, capfd):
     address = server.url.replace("://", "://me:hunter2@")
     argv = ["download", "--suite", SUITE, "--data-dir", str(tmp_path), "--url", address]
     assert cli.main(argv) == 0
     manifest = (tmp_path / SUITE / MANIFEST).read_text()
-    out, err = capsys.readouterr()
+    out, err = capfd.readouterr()
     assert "://me:***@" in manifest
     assert "://me:***@" in out
     assert "hunter2" not in manifest + out + err
@@ -173,7 +167,7 @@ def test_a_password_in_the_address_is_not_kept(server, tmp_path, capsys):
 def test_a_changed_file_on_disk_is_refused_and_kept(server, fetch):
     maps, _ = fetch()
     maps.write_bytes(OTHER)
-    with pytest.raises(ValueError, match=f"{MAPS}: found sha256 .*remove the file"):
+    with pytest.raises(ValueError, match=f"{MAPS}: found SHA-256 .* has changed"):
         fetch()
     assert maps.read_bytes() == OTHER
 
@@ -181,7 +175,7 @@ def test_a_changed_file_on_disk_is_refused_and_kept(server, fetch):
 def test_a_file_in_the_flat_layout_is_not_fetched_again(server, fetch, tmp_path):
     (tmp_path / MAPS).write_bytes(DATA)
     (tmp_path / f"params_{SUITE}.txt").write_bytes(ROWS)
-    assert fetch() == (tmp_path / MAPS, tmp_path / f"params_{SUITE}.txt")
+    assert fetch() == [tmp_path / MAPS, tmp_path / f"params_{SUITE}.txt"]
     assert server.log == []
 
 
@@ -190,78 +184,68 @@ def test_a_file_in_the_flat_layout_is_not_fetched_again(server, fetch, tmp_path)
 # --------------------------------------------------------------------------------------------------
 def test_cut_connections_and_refusals_lose_nothing(server, fetch):
     server.faults = [{"cut": 200}, {"cut": 20_000}, {"status": 503}, {"status": 429}, {"cut": 1}]
-    maps, _ = fetch()
+    maps, _ = fetch(retries=2)
     assert maps.read_bytes() == DATA
-    starts = [200, 20_200, 20_200, 20_200, 20_201]
-    assert [start for start, _ in server.asked()] == [None] + [f"bytes={n}-" for n in starts]
-    assert fetch.waits == [1, 1, 2, 4, 1]
-    assert sum("20200 bytes are kept, next attempt in" in line for line in fetch.lines) == 3
-    assert verify(maps, full=True) == "verified"
+    starts = [0, 200, 20_200, 20_200, 20_200, 20_201]
+    assert [start for start, _ in server.asked()] == [n and f"bytes={n}-" or None for n in starts]
+    assert sum("; 20200 bytes are kept" in line for line in fetch.lines) == 3
+    assert verify(maps, full=True)
 
 
 def test_a_stall_is_a_broken_transfer(server, fetch):
     server.faults = [{"stall": 30_000}]
-    maps, _ = fetch(timeout=0.5)
+    maps, _ = fetch(timeout=1)
     assert maps.read_bytes() == DATA
     assert server.asked() == [(None, 200), ("bytes=30000-", 206)]
 
 
 def test_it_gives_up_and_the_next_call_resumes(server, fetch, tmp_path):
     server.faults = [{"status": 503}, {"cut": 500}] + [{"status": 503}] * 3
-    with pytest.raises(OSError, match="HTTP 503; 500 bytes are kept; gave up after 3 attempts"):
+    with pytest.raises(OSError, match="gave up after 3 attempts without a new byte"):
         fetch(retries=2)
-    assert fetch.waits == [1, 1, 2]
     assert part_of(tmp_path).read_bytes() == DATA[:500]
     maps, _ = fetch()
     assert maps.read_bytes() == DATA
     assert server.asked()[-1] == ("bytes=500-", 206)
 
 
-def test_nobody_listens(fetch):
-    with pytest.raises(OSError, match="connect to 127.0.0.1 port 9.* gave up after 3 attempts"):
-        fetch(url="http://127.0.0.1:9", retries=2)
+def test_nobody_listens(fetch, capfd):
+    with pytest.raises(OSError, match="TNG.txt: found HTTP status 000 .curl: 7., expected 200"):
+        fetch(url="http://127.0.0.1:9", retries=0)
+    assert re.search(r"Failed to connect to 127.0.0.1 port 9", capfd.readouterr().err)
 
 
-NO_VERSION = {"headers": {"ETag": None}}
-
-
-@pytest.mark.parametrize("faults", [[{"ranges": False}], [{"cut": 5000} | NO_VERSION, {}]])
-def test_a_server_that_cannot_resume_starts_again(server, fetch, faults):
+@pytest.mark.parametrize("version", [{"ETag": '"1"'}, {}])
+def test_a_server_that_cannot_resume_starts_again(server, fetch, version):
     """It ignores ranges, or nothing distinguishes versions of the file."""
-    server.faults = [{"cut": 5000}, *faults] if len(faults) == 1 else faults
+    server.version = version
+    server.faults = [{"cut": 5000}, {"ranges": False}]
     maps, _ = fetch()
     assert maps.read_bytes() == DATA
     assert server.asked()[-1] == (None, 200)
-    if len(faults) == 1:
-        assert any("the server cannot resume, starting again" in line for line in fetch.lines)
 
 
-@pytest.mark.parametrize("by", ["etag", "length"])
+@pytest.mark.parametrize("by", ["ETag", "Last-Modified", "length"])
 def test_a_file_that_changes_between_attempts_is_not_mixed(server, fetch, by):
     other = maps_file(seed=1, n={"length": 6}.get(by, 4))
+    server.version |= {"Last-Modified": "Thu, 26 Nov 2026 12:00:00 GMT"}
 
     def change():
         server.files[NEW + MAPS] = other
-        if by == "etag":
-            server.etag = '"2"'
+        server.version |= {} if by == "length" else {by: "another"}
 
     server.faults = [{"cut": 50_000}]
     maps, _ = fetch(between=change)
     assert maps.read_bytes() == other
-    assert any("the file has changed, starting again" in line for line in fetch.lines)
-    assert [start for start, _ in server.asked()] == [None, "bytes=50000-", None]
+    assert [start for start, _ in server.asked()] == [None, None]
+    assert sum(f"{MAPS}: {len(DATA)} bytes; if int" in line for line in fetch.lines) >= 1
 
 
-def test_a_part_without_a_sound_sidecar_is_not_trusted(server, fetch, tmp_path):
+def test_a_part_of_unknown_origin_is_not_trusted(server, fetch, tmp_path):
     (tmp_path / SUITE).mkdir()
-    for text in (None, "{", '["x", 1, 2, 3]'):
-        part_of(tmp_path).write_bytes(DATA[:100] + bytes(100))
-        if text is not None:
-            part_of(tmp_path).with_suffix(".part.json").write_text(text)
-        maps, _ = fetch()
-        assert maps.read_bytes() == DATA
-        assert server.asked()[-1] == (None, 200)
-        maps.unlink()
+    part_of(tmp_path).write_bytes(DATA[:100] + bytes(100))
+    maps, _ = fetch()
+    assert maps.read_bytes() == DATA
 
 
 def test_a_second_process_at_one_file_is_refused(server, fetch, tmp_path):
@@ -269,7 +253,7 @@ def test_a_second_process_at_one_file_is_refused(server, fetch, tmp_path):
     first = threading.Thread(target=fetch, kwargs={"timeout": 10.0})
     first.start()
     wait_for(lambda: server.asked())
-    with pytest.raises(OSError, match=f"{MAPS}: already being downloaded by another process"):
+    with pytest.raises(OSError, match=f"{SUITE}: in use by process"):
         download(SUITE, data_dir=tmp_path, url=server.url, report=lambda line: None)
     server.released.set()
     first.join()
@@ -283,83 +267,37 @@ def wait_for(condition, seconds=20):
 
 
 # --------------------------------------------------------------------------------------------------
-# Wrong files, full disks
+# Wrong files and addresses
 # --------------------------------------------------------------------------------------------------
-CUBE = np.ones((30, 8, 8), np.float32)
-WRONG = {
-    "html": (HTML, "found no valid .npy header .b'<!DOCTYPE html>"),
-    "empty": (b"", "b'', 0 bytes"),
-    "endless header": (b"\x93NUMPY\x02\x00\xff\xff\xff\x7f" + DATA, "no valid .npy header"),
-    "truncated": (DATA[:-4096], f"found {len(DATA) - 4096} bytes .truncated., expected"),
-    "too long": (DATA + b"more", f"found {len(DATA) + 4} bytes .too long., expected"),
-}
-
-
-@pytest.mark.parametrize("case", WRONG)
-def test_wrong_maps_are_refused_at_their_first_bytes(server, fetch, tmp_path, case):
-    server.files[NEW + MAPS], found = WRONG[case]
-    with pytest.raises(ValueError, match=found) as caught:
-        fetch()
-    assert str(caught.value).startswith(f"{server.url}/2D_maps/data/{SUITE}/{MAPS}: found")
-    assert left(tmp_path) == sorted([TABLE, MANIFEST])
-
-
-def test_a_log_in_page_does_not_cost_what_was_there(server, fetch, tmp_path):
-    server.faults = [{"cut": 40_000}] + [{"body": HTML, "ranges": False}] * 2
-    with pytest.raises(ValueError, match="b'<!DOCTYPE html>"):
-        fetch()
-    assert part_of(tmp_path).read_bytes() == DATA[:40_000]
-    maps, _ = fetch()
-    assert maps.read_bytes() == DATA
-    assert server.asked()[-1] == ("bytes=40000-", 206)
-
-
 @pytest.mark.parametrize(
-    ("table", "found"),
+    ("name", "content", "found"),
     [
-        (HTML, "found no rows of numbers"),
-        (b"0.3 0.8 1 1 1\n", "line 1: found 5 columns"),
-        (b"0.3 0.8 3.6 1 7.4 20\n" * 4, "line 1: found A_SN2 = 7.4"),
+        (MAPS, HTML, "that begin with b'<!DOCTYPE html>"),
+        (MAPS, b"", "found 0 bytes"),
+        (MAPS, DATA[:-4096], f"found {len(DATA) - 4096} bytes .* expected"),
+        (MAPS, DATA + b"more", f"found .* {len(DATA) + 4} bytes, expected"),
+        (TABLE, HTML, "found no rows of numbers"),
+        (TABLE, b"0.3 0.8 3.6 1 7.4 20\n" * 4, "line 1: found A_SN2 = 7.4"),
     ],
 )
-def test_wrong_tables_are_refused_before_the_maps_are_asked_for(
-    server, fetch, tmp_path, table, found
-):
-    server.files[NEW + TABLE] = table
+def test_wrong_files_are_not_kept(server, fetch, tmp_path, name, content, found):
+    """And a wrong table is refused before the maps are requested."""
+    server.files[NEW + name] = content
     with pytest.raises(ValueError, match=found):
         fetch()
-    assert left(tmp_path) == []
-    assert server.asked() == []
+    assert left(tmp_path) == (sorted([TABLE, MANIFEST]) if name == MAPS else [])
+    assert len(server.asked()) == (name == MAPS and len(content) > 0)
 
 
-def test_a_full_disk_is_reported_before_the_first_byte(server, fetch, tmp_path):
-    server.faults = [{"headers": {"Content-Length": str(4 * 10**18)}, "cut": 60_000}]
-    with pytest.raises(OSError, match=f"{SUITE}: found [0-9.]+ GB free, expected 4000000000.000"):
-        fetch()
-    assert left(tmp_path) == sorted([TABLE, MANIFEST])
-
-
-def test_curl_is_missing(fetch, monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="curl: found no such program"):
-        fetch()
-
-
-# --------------------------------------------------------------------------------------------------
-# Addresses and arguments
-# --------------------------------------------------------------------------------------------------
-def test_the_old_layout_is_found_and_resumed(server, fetch, tmp_path):
-    """The 404 of the new layout, requested first again, does not cost what was there."""
+def test_a_missing_folder_of_the_new_layout_costs_nothing(server, fetch, tmp_path):
     server.files = {FLAT + MAPS: DATA, FLAT + f"params_{SUITE}.txt": ROWS}
-    server.faults = [{}, {"cut": 7000}, {"status": 403}]
-    with pytest.raises(OSError, match=f"{MAPS}: found HTTP 403"):
-        fetch()
+    server.faults = [{"cut": 7000}, {"status": 403}]
+    with pytest.raises(OSError, match="gave up after 1 attempts"):
+        fetch(retries=0)
     maps, table = fetch()
     assert maps.read_bytes() == DATA
     assert table == tmp_path / SUITE / TABLE
-    assert server.asked()[-2:] == [(None, 404), ("bytes=7000-", 206)]
-    tables = [NEW + TABLE, FLAT + TABLE, NEW + f"params_{SUITE}.txt", FLAT + f"params_{SUITE}.txt"]
-    assert [path for path, _, _ in server.log if path.endswith(".txt")] == tables
+    assert server.asked()[-1] == ("bytes=7000-", 206)
 
 
 @pytest.mark.parametrize("own", [True, False])
@@ -373,28 +311,12 @@ def test_nbody_prefers_its_own_table_to_that_of_its_twin(server, fetch, own):
     assert (b"0.4" in table.read_bytes()) == own
 
 
-def test_nowhere_lists_what_was_tried(server, fetch, tmp_path):
+@pytest.mark.parametrize("suite", [SUITE, "../IllustrisTNG"])
+def test_nowhere_lists_what_was_tried(server, fetch, tmp_path, suite):
     server.files = {}
-    with pytest.raises(FileNotFoundError, match=f"found at none of .*{NEW + TABLE}, .*{FLAT}"):
-        fetch()
+    with pytest.raises(FileNotFoundError, match=f"found at none of .*/params_LH_{suite}.txt, .*"):
+        fetch(suite)
     assert left(tmp_path) == []
-
-
-@pytest.mark.parametrize(
-    ("options", "found"),
-    [
-        ({"suite": "../IllustrisTNG"}, "suite: found '../IllustrisTNG'"),
-        ({"suite": "TNG\n"}, "suite: found"), ({"suite": "Nbody_"}, "suite: found"),
-        ({"sim_set": "LH?x"}, "set: found"), ({"field": ".."}, "field: found"),
-        ({"suite": "Lite"}, "suite: found 'Lite'"), ({"url": "file:///etc"}, "url: found"),
-        ({"url": "http://"}, "url: found"), ({"retries": -1}, "retries, timeout: found -1"),
-        ({"timeout": float("nan")}, "retries, timeout: found 10, nan"),
-    ],
-)  # fmt: skip
-def test_wrong_arguments(server, fetch, tmp_path, options, found):
-    with pytest.raises(ValueError, match=f"^{found}"):
-        fetch(**options)
-    assert (server.log, list(tmp_path.iterdir())) == ([], [])
 
 
 # --------------------------------------------------------------------------------------------------
@@ -405,10 +327,10 @@ def test_a_killed_download_is_resumed(server, tmp_path, how):
     """As processes, with progress on standard error."""
     arguments = ["download", "--suite", SUITE, "--url", server.url, "--data-dir", str(tmp_path)]
     command = [sys.executable, "-W", "error", "-m", "cosmolib.cli", *arguments]
-    server.files[NEW + MAPS] = data = maps_file(n=20)  # the first 64 KiB are checked, then written
+    server.files[NEW + MAPS] = data = maps_file(n=20)
     server.faults = [{"stall": 150_000}]
     process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         # a shell that runs tests in the background has them ignore Ctrl-C
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
@@ -416,19 +338,14 @@ def test_a_killed_download_is_resumed(server, tmp_path, how):
     try:
         wait_for(lambda: part.exists() and part.stat().st_size >= 100_000)
         process.send_signal(how)
-        _, shown = process.communicate(timeout=20)
+        assert process.wait(20) == (130 if how == signal.SIGINT else -how)
     finally:
         process.kill()
     kept = part.read_bytes()
     assert data.startswith(kept)
-    assert f"{MAPS}:" in shown
-    if how == signal.SIGINT:
-        assert process.returncode == 130
-        assert shown.endswith(f"0.000 GB are kept in {part}; the same command resumes\n")
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / SUITE / MAPS).read_bytes() == data
     assert server.asked() == [(None, 200), (f"bytes={len(kept)}-", 206)]
-    assert f"SHA-256 {hashlib.sha256(data).hexdigest()}" in done.stdout
-    assert re.search(r"100%\|.*B/s", done.stderr)
+    assert "Dload" in done.stderr  # curl's own progress
     assert left(tmp_path) == sorted([MAPS, TABLE, MANIFEST])

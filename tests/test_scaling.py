@@ -90,10 +90,9 @@ def test_bad_scaling(maps):
         fit_scaling(maps, "sqrt")
     with pytest.raises(ValueError, match="unknown scaling"):
         Scaling("sqrt", 0.0, 1.0)
-    with pytest.raises(ValueError, match="std > 0"):
-        Scaling("log", 0.0, 0.0)
-    with pytest.raises(ValueError, match="positive unit, found 0"):
-        Scaling("log", 0.0, 1.0, 0.0)
+    for numbers in ((0.0, 0.0), (np.nan, 1.0), (0.0, 1.0, 0.0)):
+        with pytest.raises(ValueError, match="finite mean, std > 0 and a positive unit, found"):
+            Scaling("log", *numbers)
 
 
 # Smallest and largest positive pixel to draw, in the units of CMD's documentation, and whether a

@@ -48,9 +48,8 @@ def checked_maps(maps, name="maps", kinds="f", infinite=False):
     shape = maps.shape
     fits = len(shape) in (2, 3) or (len(shape) == 4 and shape[1] == 1)
     if not (fits and shape[-1] == shape[-2] >= 2 and maps.size):
-        raise ValueError(
-            f"{name}: found shape {shape}, expected square maps (N, N), (n, N, N) or (n, 1, N, N)"
-        )
+        expected = "square maps (N, N), (n, N, N) or (n, 1, N, N)"
+        raise ValueError(f"{name}: found shape {shape}, expected {expected}")
     stack = maps.reshape(-1, *shape[-2:])
     _check_finite(stack, name, infinite)
     return stack, shape
@@ -128,14 +127,11 @@ def _check_finite(values, name, infinite):
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(values.sum()):
             return
+    expected = "no NaN" if infinite else "finite numbers"
     for i, one in enumerate(values if values.ndim > 2 else [values]):
-        bad = np.isnan(one) if infinite else ~np.isfinite(one)
-        if bad.any():
-            place = tuple(int(axis) for axis in np.argwhere(bad)[0])
-            raise ValueError(
-                f"{name}: found {one[place]} in map {i}, pixel {place}, expected "
-                f"{'no NaN' if infinite else 'finite numbers'}"
-            )
+        for place in np.argwhere(np.isnan(one) if infinite else ~np.isfinite(one))[:1].tolist():
+            found = f"{one[*place]} in map {i}, pixel {(*place,)}"
+            raise ValueError(f"{name}: found {found}, expected {expected}")
 
 
 def in_parallel(function: Callable, items) -> list:

@@ -1,27 +1,13 @@
 """Check files of CMD: what they are, whether they are complete, and the first fault."""
 
-from __future__ import annotations
-
 import dataclasses
-import math
 from pathlib import Path
 
 import numpy as np
 
-from cosmolib.data import checksums
-from cosmolib.data.cmd_format import (
-    FILE_NAME,
-    MAPS_PER_SIMULATION,
-    PARAMETERS,
-    POSITIVE_FIELDS,
-    SIMULATIONS,
-    TABLE_NAME,
-    find,
-    mean_surface_density,
-    table_names,
-)
+from cosmolib.data import checksums, cmd_format, tables
+from cosmolib.data.cmd_format import MAPS_PER_SIMULATION, PARAMETERS, mean_surface_density
 from cosmolib.data.suites import Suite, blocks_of_maps, open_files
-from cosmolib.data.tables import Table, layout_of, off_fiducial, other_parameters, read_table
 
 _MASS_TOLERANCE = 0.05  # a box keeps its mass; table and maps that do not match differ far more
 
@@ -52,59 +38,49 @@ def check_suite(suite: Suite) -> str:
     ValueError
         Non-finite pixels, zero or negative ones in matter, or maps that do not fit the parameters.
     """
-    low, high, total, squares, means = np.inf, -np.inf, 0.0, 0.0, []
-    positive = suite.field in POSITIVE_FIELDS and suite.cut == "none"
-    for block in blocks_of_maps(suite):
-        low, high = min(low, block.min()), max(high, block.max())
-        per_map = block.mean(axis=(1, 2), dtype=np.float64)  # (b,)
-        means.append(per_map.reshape(-1, MAPS_PER_SIMULATION).mean(axis=1))
-        if positive:
-            logs = np.log10(block)
-            total += logs.sum(dtype=np.float64)
-            squares += np.einsum("ijk,ijk->", logs, logs, dtype=np.float64)
+    found = [
+        (block.min(), block.max(), block.mean(axis=(1, 2), dtype=np.float64))
+        for block in blocks_of_maps(suite)
+    ]
+    low, high, means = zip(*found, strict=True)
     n, grid = len(suite.maps), suite.grid
     lines = [
         f"  {n} maps of {grid} x {grid} pixels, float32: {suite.n_simulations} simulations"
         f"{_of_cmd(suite.sim_set, suite.n_simulations)}",
         f"  box {suite.box_size:g} Mpc/h, pixel {suite.box_size / grid:.4g} Mpc/h",
-        f"  pixels from {low:.4g} to {high:.4g}",
+        f"  pixels from {min(low):.4g} to {max(high):.4g}",
     ]
-    if positive:
-        mean = total / suite.maps.size
-        std = math.sqrt(max(squares / suite.maps.size - mean**2, 0.0))
-        lines.append(f"  log10 of the pixels: mean {mean:.4f}, standard deviation {std:.4f}")
     if suite.cut != "none":
         lines.append(f"  cut from the raw maps: {suite.cut}")
     lines += _parameter_lines(suite)
     if suite.field == "Mtot" and suite.cut == "none":
         expected = mean_surface_density(suite.params[:, 0], suite.box_size)
-        deviation = np.abs(np.concatenate(means) / expected - 1)  # (n,)
+        means = np.concatenate(means).reshape(-1, MAPS_PER_SIMULATION).mean(axis=1)  # (n,)
+        deviation = np.abs(means / expected - 1)
         if not np.median(deviation) <= _MASS_TOLERANCE:
-            raise ValueError(
-                f"{suite.maps_path}: found simulations whose mean density is off by "
-                f"{np.median(deviation):.0%} (median), expected Omega_m x "
-                f"{mean_surface_density(1, suite.box_size):.4g} (Msun/h)/(Mpc/h)^2 within "
-                f"{_MASS_TOLERANCE:.0%}: other units, or not the rows of {suite.params_path.name}"
-            )
+            found = f"a mean density that is off by {np.median(deviation):.0%} (median)"
+            expected = f"that of Omega_m within {_MASS_TOLERANCE:.0%}, in (Msun/h)/(Mpc/h)^2"
+            other = f"other units, or not the rows of {suite.params_path.name}"
+            raise ValueError(f"{suite.maps_path}: found {found}, expected {expected}: {other}")
         lines.append(f"  mean density against Omega_m: within {deviation.max():.2g} of it")
-    lines.append(f"  parameters {suite.params_path}")
-    lines.append(f"  fingerprint {suite.fingerprint}")
+    lines += [f"  parameters {suite.params_path}", f"  fingerprint {suite.fingerprint}"]
     return "\n".join(lines)
 
 
 def _of_cmd(sim_set: str, n: int) -> str:
-    whole = SIMULATIONS.get(sim_set)
+    whole = cmd_format.SIMULATIONS.get(sim_set)
     return "" if whole in (None, n) else f" (CMD's own {sim_set} has {whole})"
 
 
-def _parameter_lines(table: Suite | Table) -> list[str]:
-    lines = [f"  table of {layout_of(table.others)}"]
+def _parameter_lines(table: Suite | tables.Table) -> list[str]:
+    lines = ["  table of 6 columns, amplitudes relative to the fiducial model"]
     if table.others is not None:
-        varied = off_fiducial(table.params, table.others)[:, len(PARAMETERS) :]  # (n, 22)
-        names = [name for name, any_ in zip(other_parameters(), varied.any(0), strict=True) if any_]
-        lines.append(
-            f"  {varied.any(1).sum()} simulations vary others than the six: {', '.join(names)}"
-        )
+        varied = tables.off_fiducial(table.params, table.others)[:, len(PARAMETERS) :]  # (n, 22)
+        names = np.array(tables.other_parameters())[varied.any(0)]
+        lines = [
+            "  table of 28 columns in CAMELS' physical units, converted",
+            f"  {varied.any(1).sum()} simulations vary others than the six: {', '.join(names)}",
+        ]
     return lines + [
         f"  {name:8s} {column.min():.4g} to {column.max():.4g}"
         for name, column in zip(PARAMETERS, table.params.T, strict=True)
@@ -135,59 +111,54 @@ def check_path(
         There is nothing to check.
     """
     path = Path(path)
-    if path.is_file() and not (path.name.startswith("Maps_") and path.suffix == ".npy"):
-        return [_check_other(path)]
-    files = [path] if path.is_file() else sorted(path.rglob("Maps_*.npy"))
-    matches = [(file, FILE_NAME.fullmatch(file.name)) for file in files]
+    if path.is_file():
+        return [_check_file(path)]
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: found no such file, expected CMD maps or a folder")
+    files = {
+        file: cmd_format.FILE_NAME.fullmatch(file.name) for file in sorted(path.rglob("Maps_*.npy"))
+    }
     wanted = [
-        (file, match)
-        for file, match in matches
+        file
+        for file, match in files.items()
         if match and suite in (None, match["name"]) and sim_set in (None, match["sim_set"])
     ]
     if not wanted:
-        if not path.exists():
-            raise FileNotFoundError(f"{path}: found no such file, expected CMD maps or a folder")
         form = f"Maps_<field>_{suite or '<suite>'}_{sim_set or '<set>'}_z=0.00.npy"
         state = f"{len(files)} file(s) of other names" if files else "no maps"
         raise FileNotFoundError(f"{path}: found {state}, expected {form}")
-    return [_check_maps(file, **match.groupdict()) for file, match in wanted]
+    return [_check_file(file) for file in wanted]
 
 
-def _check_maps(path: Path, field: str, name: str, sim_set: str) -> Report:
-    def found():
-        folders = [path.parent, path.parent.parent]
-        folders.append(path.parent.parent / name.removeprefix("Nbody_"))  # of the twin
-        table = find(folders, table_names(name, sim_set), f"{name} parameters")
-        return [check_suite(open_files(path, table, name, field, sim_set)), *_hashes(path, table)]
-
-    return _report(path, f"maps of field {field}, suite {name}, set {sim_set}, z = 0", found)
-
-
-def _check_other(path: Path) -> Report:
-    """Check a file that is not named as maps: a table, or an unknown file."""
-    match = TABLE_NAME.fullmatch(path.name)
-    if not match:
-        expected = "Maps_<field>_<suite>_<set>_z=0.00.npy or params_<set>_<suite>.txt"
-        state = "an unfinished download" if path.suffix == ".part" else "another name"
-        return Report(path, "unknown", "", f"{path}: found {state}, expected {expected}")
-    name, sim_set = match["name"], match["sim_set"] or "LH"
-
-    def found():
-        table = read_table(path, name, sim_set)
-        count = len(table.params)
-        simulations = f"  {count} simulations{_of_cmd(sim_set, count)}"
-        return [simulations, *_parameter_lines(table), *_hashes(path)]
-
-    return _report(path, f"parameters of suite {name}, set {sim_set}", found)
+def _check_file(path: Path) -> Report:
+    """Check one file as what its name says."""
+    what, problem = "unknown", None
+    try:
+        if maps := cmd_format.FILE_NAME.fullmatch(path.name):
+            field, name, sim_set = maps["field"], maps["name"], maps["sim_set"]
+            what = f"maps of field {field}, suite {name}, set {sim_set}, z = 0"
+            folders = [path.parent, path.parent.parent]
+            folders.append(path.parent.parent / name.removeprefix("Nbody_"))  # of the twin
+            table = cmd_format.find(
+                folders, cmd_format.table_names(name, sim_set), f"{name} parameters"
+            )
+            found = [check_suite(open_files(path, table, name, field, sim_set))]
+            found += _hashes(path, table)
+        elif table := cmd_format.TABLE_NAME.fullmatch(path.name):
+            name, sim_set = table["name"], table["sim_set"] or "LH"
+            what = f"parameters of suite {name}, set {sim_set}"
+            table = tables.read_table(path, name, sim_set)
+            found = [f"  {len(table.params)} simulations{_of_cmd(sim_set, len(table.params))}"]
+            found += [*_parameter_lines(table), *_hashes(path)]
+        else:
+            state = "an unfinished download" if path.suffix == ".part" else "another name"
+            expected = "Maps_<field>_<suite>_<set>_z=0.00.npy or params_<set>_<suite>.txt"
+            raise ValueError(f"{path}: found {state}, expected {expected}")
+    except (ValueError, OSError) as error:
+        found, problem = [], " ".join(str(error).split())
+    return Report(path, what, "\n".join(found), problem)
 
 
 def _hashes(*paths):
-    downloaded = [path for path in paths if checksums.verify(path, full=True) == "verified"]
+    downloaded = [path for path in paths if checksums.verify(path, full=True)]
     return [f"  SHA-256 as downloaded: {path.name}" for path in downloaded]
-
-
-def _report(path, what, found) -> Report:
-    try:
-        return Report(path, what, "\n".join(found()), None)
-    except (ValueError, OSError) as error:
-        return Report(path, what, "", " ".join(str(error).split()))

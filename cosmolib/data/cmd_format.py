@@ -5,16 +5,13 @@ Maps lie in ``Maps_{field}_{suite}_{set}_z=0.00.npy``, float32 of shape (15 n, N
 for each suite, and the earlier flat one, whose one table was ``params_{suite}.txt``.
 """
 
-from __future__ import annotations
-
-import math
 import os
 import re
 from pathlib import Path
 
 import numpy as np
 
-from cosmolib.study.io import read_json
+from cosmolib.study.io import read_json, reason_of
 
 PARAMETERS = ("Omega_m", "sigma_8", "A_SN1", "A_AGN1", "A_SN2", "A_AGN2")  # CMD's column order
 
@@ -37,14 +34,10 @@ RHO_CRIT = 2.775e11  # [(Msun/h)/(Mpc/h)^3] critical density today
 HUBBLE = 0.6711  # h of CAMELS, arXiv:2010.00619 section 2
 SPECTRAL_INDEX = 0.9624  # n_s
 
-LABELS = {
-    "Omega_m": r"$\Omega_{\rm m}$",
-    "sigma_8": r"$\sigma_8$",
-    "A_SN1": r"$A_{\rm SN1}$",
-    "A_AGN1": r"$A_{\rm AGN1}$",
-    "A_SN2": r"$A_{\rm SN2}$",
-    "A_AGN2": r"$A_{\rm AGN2}$",
-}
+LABELS = dict(zip(PARAMETERS, (
+    r"$\Omega_{\rm m}$", r"$\sigma_8$", r"$A_{\rm SN1}$", r"$A_{\rm AGN1}$", r"$A_{\rm SN2}$",
+    r"$A_{\rm AGN2}$",
+), strict=True))  # fmt: skip
 
 
 def mean_surface_density(omega_m, box_size=BOX_SIZE):
@@ -55,12 +48,6 @@ def mean_surface_density(omega_m, box_size=BOX_SIZE):
     return np.asarray(omega_m) * RHO_CRIT * SLAB_DEPTH * (box_size / BOX_SIZE)
 
 
-_NPY_READERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
-
-
 # --------------------------------------------------------------------------------------------------
 # Names and folders
 # --------------------------------------------------------------------------------------------------
@@ -68,10 +55,10 @@ def folders_of(data_dir: Path, name: str) -> list[Path]:
     """Folders below ``data_dir`` that may hold a suite's files, in the old layout and the new."""
     if not data_dir.is_dir():
         raise FileNotFoundError(f"{data_dir}: found no such folder, expected the CMD files of it")
-    below = [name, "Nbody"] if name.startswith("Nbody_") else [name]
-    twin = name.removeprefix("Nbody_")
-    leaves = dict.fromkeys((*below, twin))  # a twin's table may lie in the hydrodynamic folder
-    return [f for root in roots(data_dir) for f in (root, *(root / leaf for leaf in leaves))]
+    leaves = ["", name]
+    if name.startswith("Nbody_"):
+        leaves += ["Nbody", name.removeprefix("Nbody_")]  # a twin's table may lie there
+    return [root / leaf for root in roots(data_dir) for leaf in leaves]
 
 
 def roots(data_dir: Path) -> list[Path]:
@@ -84,41 +71,34 @@ def table_names(name: str, sim_set: str) -> list[str]:
 
     An N-body suite may go without a table: that of its hydrodynamic twin holds the same rows.
     """
-    names = []
-    for owner in dict.fromkeys((name, name.removeprefix("Nbody_"))):
-        names.append(f"params_{sim_set}_{owner}.txt")
-        if sim_set == "LH":  # CMD's first layout had this one set and did not name it
-            names.append(f"params_{owner}.txt")
-    return names
+    owners = dict.fromkeys((name, name.removeprefix("Nbody_")))
+    sets = [f"{sim_set}_", ""] if sim_set == "LH" else [f"{sim_set}_"]  # CMD's first layout had LH
+    return [f"params_{label}{owner}.txt" for owner in owners for label in sets]
 
 
 def find(folders: list[Path], names: list[str], what: str) -> Path:
     """Return the first of ``names`` that lies in one of ``folders``; FileNotFoundError if none."""
-    for name in names:  # a suite's own table in any folder comes before its twin's
-        for folder in folders:
-            if (folder / name).is_file():
-                return folder / name
-    stem = names[0].split("_")[0]
-    near = sorted({file.name for folder in folders for file in folder.glob(f"{stem}_*")})
-    others = ", ".join(near[:6]) + (", ..." if len(near) > 6 else "")
+    # a suite's own table in any folder comes before its twin's
+    for path in (folder / name for name in names for folder in folders):
+        if path.is_file():
+            return path
+    near = {file.name for f in folders for file in f.glob(f"{names[0].split('_')[0]}_*")}
     raise FileNotFoundError(
-        f"{folders[0]}: found no {what} ({others or f'no {stem}_* file at all'}), "
+        f"{folders[0]}: found no {what} (but {', '.join(sorted(near)[:6]) or 'no such file'}), "
         f"expected {' or '.join(names)}, there or in CMD's own folders below"
     )
 
 
 def data_files(suites: list[str], data_dir: str | None, field: str, sim_set: str) -> list[Path]:
     """Return the existing files of maps and parameters of suites that are not embedded."""
-    found = []
-    for name in dict.fromkeys(suites):
-        folder = data_dir
-        if folder is None and not name.removeprefix("Nbody_") == "Lite":
-            folder = os.environ.get("COSMOLIB_DATA")
-        if folder is None or not Path(folder).is_dir():
-            continue
-        names = map_names(field, name, sim_set) + table_names(name, sim_set)
-        found += [f / n for f in folders_of(Path(folder), name) for n in names if (f / n).is_file()]
-    return list(dict.fromkeys(found))
+    found = {}
+    for name in suites:
+        embedded = name.removeprefix("Nbody_") == "Lite"
+        folder = data_dir or (None if embedded else os.environ.get("COSMOLIB_DATA"))
+        if folder and Path(folder).is_dir():
+            names = map_names(field, name, sim_set) + table_names(name, sim_set)
+            found |= {place / n: None for place in folders_of(Path(folder), name) for n in names}
+    return [path for path in found if path.is_file()]
 
 
 def map_names(field: str, name: str, sim_set: str) -> list[str]:
@@ -126,69 +106,48 @@ def map_names(field: str, name: str, sim_set: str) -> list[str]:
     return [f"Maps_{field}_{name}_{sim_set}_z={z}.npy" for z in ("0.00", "0.0")]
 
 
-def map_urls(url: str, name: str, file_name: str) -> list[str]:
-    """Where CMD's server can have a file: a folder for each suite, ``Nbody``, or flat (older)."""
-    root = f"{url.rstrip('/')}/2D_maps/data"
-    folders = [f"{name}/", "Nbody/", ""] if name.startswith("Nbody_") else [f"{name}/", ""]
-    return [f"{root}/{folder}{file_name}" for folder in folders]
-
-
-def table_urls(url: str, name: str, sim_set: str) -> list[str]:
-    """Where CMD's server can have the parameter table of a suite or, after it, of its twin."""
-    owners = {file: name if name in file else name[6:] for file in table_names(name, sim_set)}
-    return [u for file, owner in owners.items() for u in map_urls(url, owner, file)]
+def server_urls(url: str, name: str, files: list[str]) -> list[str]:
+    """Where CMD's server can have files: a folder for each suite, ``Nbody``, or flat (older)."""
+    urls = []
+    for file in files:
+        owner = name if name in file else name.removeprefix("Nbody_")  # the table of a twin
+        nbody = ["Nbody/"] if owner.startswith("Nbody_") else []
+        urls += [f"{url.rstrip('/')}/2D_maps/data/{f}{file}" for f in (f"{owner}/", *nbody, "")]
+    return urls
 
 
 # --------------------------------------------------------------------------------------------------
 # Contents
 # --------------------------------------------------------------------------------------------------
-def check_header(file, size: int, source) -> None:
-    """Check the header of a file of maps, (15 n, N, N) float32, against its length in bytes.
-
-    Parameters
-    ----------
-    file
-        Open at the beginning; bytes after the header are not read.
-    size
-        Length of the whole file.
-    source
-        Named by errors: a path or an address.
+def map_file(path: Path) -> np.ndarray:
+    """Memory-map a file of maps, (15 n, N, N) float32, after checking header and length.
 
     Raises
     ------
     ValueError
         The file is of another kind, truncated or too long.
     """
-    expected = f"({MAPS_PER_SIMULATION} n, N, N) float32"
+    size, expected = path.stat().st_size, f"({MAPS_PER_SIMULATION} n, N, N) float32"
     try:
-        version = np.lib.format.read_magic(file)
-        shape, fortran, dtype = _NPY_READERS[version](file)
-        if not all(type(n) is int and 0 <= n < 2**48 for n in shape):
-            raise ValueError(f"found the shape {shape}")
-    except Exception:  # numpy raises errors of many kinds
-        file.seek(0)
+        maps = np.load(path, mmap_mode="r", allow_pickle=False)
+        length = maps.offset + maps.nbytes
+    except Exception as error:  # numpy raises errors of many kinds
+        with open(path, "rb") as file:
+            start = file.read(16)
         raise ValueError(
-            f"{source}: found no valid .npy header ({file.read(16)!r}, {size} bytes), expected a "
-            f".npy file {expected}"
+            f"{path}: found {size} bytes that begin with {start!r} ({reason_of(error)}), expected "
+            f"a whole .npy file {expected}"
         ) from None
-    square = len(shape) == 3 and shape[1] == shape[2] and 0 not in shape
-    if dtype.str != "<f4" or fortran or not square or shape[0] % MAPS_PER_SIMULATION:
-        order = "Fortran" if fortran else "C"
+    shape, order = maps.shape, "C" if maps.flags.c_contiguous else "Fortran"
+    square = len(shape) == 3 and shape[1] == shape[2] and maps.size
+    fits = square and shape[0] % MAPS_PER_SIMULATION == 0 and size == length
+    if not (fits and maps.dtype.str == "<f4" and order == "C"):
         raise ValueError(
-            f"{source}: found {dtype.str} ({dtype}) of shape {shape} in {order} order, expected "
-            f"<f4: {expected} in C order, 3 axes x 5 slabs of each of n simulations"
+            f"{path}: found {maps.dtype.str} ({maps.dtype}) of shape {shape} in {order} order, "
+            f"{size} bytes, expected <f4: {expected} in C order, 3 axes x 5 slabs of each of n "
+            f"simulations, {length} bytes"
         )
-    needed = file.tell() + math.prod(shape) * dtype.itemsize
-    if size != needed:
-        state = "truncated" if size < needed else "too long"
-        raise ValueError(f"{source}: found {size} bytes ({state}), expected {needed} for {shape}")
-
-
-def map_file(path: Path) -> np.ndarray:
-    """Memory-map a file of maps, (15 n, N, N) float32, after checking header and length."""
-    with open(path, "rb") as file:
-        check_header(file, path.stat().st_size, path)
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    return maps
 
 
 def cut_note(maps_path: Path) -> Path:
@@ -199,9 +158,7 @@ def cut_note(maps_path: Path) -> Path:
 def cut_of(maps_path: Path) -> str:
     """Return the cut applied to a file of maps when it was written; "none" without a note."""
     note = cut_note(maps_path)
-    if not note.is_file():
-        return "none"
-    content = read_json(note)
+    content = read_json(note) if note.is_file() else {"cut": "none"}
     cut = content.get("cut") if isinstance(content, dict) else None
     if not isinstance(cut, str):
         raise ValueError(f'{note}: found no cut, expected {{"cut": "kmax:10", ...}}')

@@ -14,18 +14,17 @@ products only, no sum or power that could round differently on another processor
 SHA-256 of the expanded files is the same everywhere and can be checked.
 """
 
-from __future__ import annotations
-
 import hashlib
 import lzma
 import os
 import reprlib
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, Field, PositiveInt, ValidationError, model_validator
+import platformdirs
+from pydantic import BaseModel, Field, PositiveInt, ValidationError
 
 from cosmolib.data.cmd_format import MAPS_PER_SIMULATION, map_names
 from cosmolib.study.io import REPOSITORY, atomic_path, check_writable, read_json, sweep
@@ -58,18 +57,8 @@ class Packed(BaseModel, strict=True):
 
     simulations: Annotated[int, Field(ge=1, le=100_000)]
     grid: Annotated[int, Field(ge=8, le=1024)]
-    chunks: list[Chunk]
-    expanded: dict[str, _Digest]
-
-    @model_validator(mode="after")
-    def _complete(self):
-        sizes = [chunk.simulations for chunk in self.chunks]
-        firsts = [sum(sizes[:i]) for i in range(len(sizes) + 1)]
-        if [*(chunk.first for chunk in self.chunks), self.simulations] != firsts:
-            raise ValueError("the chunks do not hold all simulations in order")
-        if self.expanded.keys() != {*SUITES}:
-            raise ValueError(f"expanded maps of {', '.join(SUITES)} are needed")
-        return self
+    chunks: Annotated[list[Chunk], Field(min_length=1)]
+    expanded: Annotated[dict[Literal["Lite", "Nbody_Lite"], _Digest], Field(min_length=2)]
 
 
 def packed_files():
@@ -120,18 +109,14 @@ def decode(blob, n_maps, grid, ratio_zero=RATIO_ZERO):
     -------
     gravity, feedback : ndarray, shape (n_maps, grid, grid), float32
     """
-    payload = lzma.decompress(blob)
-    pixels = n_maps * grid**2
-    expected = 2 * pixels + 16 * n_maps
-    if len(payload) != expected:
-        raise ValueError(f"chunk expands to {len(payload)} bytes, expected {expected}")
+    payload, pixels = lzma.decompress(blob), n_maps * grid**2
+    if len(payload) != 2 * pixels + 16 * n_maps:
+        raise ValueError(f"{len(payload)} bytes instead of {2 * pixels + 16 * n_maps}")
     coded = np.frombuffer(payload, np.uint8, 2 * pixels).reshape(2, n_maps, grid, grid)
     factors = np.frombuffer(payload, "<f8", offset=2 * pixels).reshape(2, n_maps, 1, 1)
     gravity = powers_of_ten(STEP, -LEVEL_ZERO)[_levels(coded[0])]
     feedback = gravity * powers_of_ten(RATIO_STEP, ratio_zero)[coded[1]]
-    gravity *= factors[0]
-    feedback *= factors[1]
-    return gravity.astype(np.float32), feedback.astype(np.float32)
+    return (gravity * factors[0]).astype(np.float32), (feedback * factors[1]).astype(np.float32)
 
 
 def table_rows(path):
@@ -145,13 +130,6 @@ def maps_path(folder, suite, sim_set):
     return Path(folder) / suite / map_names("Mtot", suite, sim_set)[0]
 
 
-def cache_folder():
-    """Where suites are expanded: ``$COSMOLIB_CACHE`` or the user's cache folder."""
-    import platformdirs
-
-    return Path(os.environ.get("COSMOLIB_CACHE") or platformdirs.user_cache_dir("cosmolib"))
-
-
 def expand(name, cache_dir=None, data=DATA, sim_set="LH"):
     """Expand one set of both embedded suites into CMD-format files, unless done before.
 
@@ -163,7 +141,7 @@ def expand(name, cache_dir=None, data=DATA, sim_set="LH"):
     name : str
         "Lite" or "Nbody_Lite".
     cache_dir : path, optional
-        Overrides `cache_folder`.
+        By default ``$COSMOLIB_CACHE`` or the user's cache folder.
     data : path
         The shipped chunks.
     sim_set : str
@@ -188,14 +166,13 @@ def expand(name, cache_dir=None, data=DATA, sim_set="LH"):
     table_name(sim_set)  # refuses an unknown set
     data = Path(data)
     if not (data / MANIFEST).exists():
-        raise FileNotFoundError(
-            f"{data / MANIFEST}: not found. The embedded suite comes with a clone of the "
-            "repository; install the package from there (pip install -e .)"
-        )
+        reason = "the embedded suite comes with a clone of the repository (pip install -e .)"
+        raise FileNotFoundError(f"{data / MANIFEST}: found no such file: {reason}")
     packed = _read_manifest(data / MANIFEST, sim_set)
     # named after its content, so that a longer suite never mixes with an older expansion
     folder = "lite" if sim_set == "LH" else f"lite-{sim_set.lower()}"
-    folder = Path(cache_dir or cache_folder()) / f"{folder}-{packed.expanded['Lite'][:12]}"
+    user = os.environ.get("COSMOLIB_CACHE") or platformdirs.user_cache_dir("cosmolib")
+    folder = Path(cache_dir or user) / f"{folder}-{packed.expanded['Lite'][:12]}"
     done = [folder / suite / f"params_{sim_set}_{suite}.txt" for suite in SUITES]
     if not all(path.exists() for path in done):
         check_writable(folder, "COSMOLIB_CACHE")
@@ -211,45 +188,27 @@ def _read_manifest(path, sim_set):
     """Return the checked manifest of one set."""
     manifest = read_json(path)
     try:
-        found = manifest if sim_set == "LH" else manifest.get("sets", {}).get(sim_set)
-        if found is None or (sim_set == "LH" and "chunks" not in found):
-            raise ValueError(f"{path}: found no set {sim_set}; `python -m lite` makes it")
-        return Packed.model_validate(found)
-    except (AttributeError, TypeError):
-        reason = f"{reprlib.repr(manifest)}, no manifest"
+        return Packed.model_validate(manifest if sim_set == "LH" else manifest["sets"][sim_set])
+    except (KeyError, TypeError):
+        raise ValueError(f"{path}: found no set {sim_set}; `python -m lite` makes it") from None
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "sizes"
-        reason = f"{place} = {reprlib.repr(first['input'])} ({first['msg']})"
-    raise ValueError(
-        f"{path}: found {reason}, expected the manifest of the repository; restore it with "
-        "`git checkout`"
-    )
+        found = f"{first['loc']} = {reprlib.repr(first['input'])} ({first['msg']})"
+        expected = "expected the repository's manifest; restore it with `git checkout`"
+        raise ValueError(f"{path}: found {found}, {expected}") from None
 
 
 def _expand_all(packed, data, folder, sim_set):
-    grid, shape = packed.grid, (MAPS_PER_SIMULATION * packed.simulations, packed.grid, packed.grid)
     table = "\n".join(table_rows(data / table_name(sim_set))[: packed.simulations])
-    paths = {suite: maps_path(folder, suite, sim_set) for suite in SUITES}
-    with atomic_path(paths["Lite"]) as lite, atomic_path(paths["Nbody_Lite"]) as nbody:
-        files = {
-            suite: np.lib.format.open_memmap(path, "w+", np.float32, shape)
-            for suite, path in (("Nbody_Lite", nbody), ("Lite", lite))
-        }
-        hashes = {suite: hashlib.sha256() for suite in SUITES}
-        for chunk in packed.chunks:
-            maps = _read_chunk(data / chunk.file, chunk, grid, ratio_zero_of(sim_set))
-            start = MAPS_PER_SIMULATION * chunk.first
-            for suite, block in zip(files, maps, strict=True):
-                files[suite][start : start + len(block)] = block
-                hashes[suite].update(block.tobytes())
-        for suite in SUITES:
-            found, expected = hashes[suite].hexdigest(), packed.expanded[suite]
-            if found != expected:
-                raise ValueError(
-                    f"{paths[suite]}: expanded maps have SHA-256 {found}, expected {expected}"
-                )
-            files[suite].flush()
+    zero = ratio_zero_of(sim_set)
+    chunks = [_read_chunk(data / chunk.file, chunk, packed.grid, zero) for chunk in packed.chunks]
+    for suite, maps in zip(("Nbody_Lite", "Lite"), zip(*chunks, strict=True), strict=True):
+        maps, path = np.concatenate(maps), maps_path(folder, suite, sim_set)
+        found, expected = hashlib.sha256(maps).hexdigest(), packed.expanded[suite]
+        if found != expected:
+            raise ValueError(f"{path}: expanded maps have SHA-256 {found}, expected {expected}")
+        with atomic_path(path) as temporary:
+            np.save(temporary, maps)
     for suite in SUITES:  # last, as the sign that the maps are complete
         with atomic_path(folder / suite / f"params_{sim_set}_{suite}.txt") as temporary:
             temporary.write_text("# Omega_m sigma_8 A_SN1 A_AGN1 A_SN2 A_AGN2\n" + table + "\n")
@@ -261,10 +220,8 @@ def _read_chunk(path, chunk, grid, ratio_zero):
     blob = path.read_bytes()
     found = hashlib.sha256(blob).hexdigest()
     if found != chunk.sha256:
-        raise ValueError(
-            f"{path}: damaged, SHA-256 is {found}, expected {chunk.sha256}; "
-            "restore it with `git checkout`"
-        )
+        expected = f"{chunk.sha256}; restore it with `git checkout`"
+        raise ValueError(f"{path}: damaged, SHA-256 is {found}, expected {expected}")
     try:
         return decode(blob, MAPS_PER_SIMULATION * chunk.simulations, grid, ratio_zero)
     except (ValueError, lzma.LZMAError) as error:

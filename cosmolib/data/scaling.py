@@ -12,8 +12,6 @@ dimension, B in Gauss, ne in h^2/cm^3 (Mpc/h), HI far from galaxies. They keep t
 changes with the field is the *unit*, the place that zero and negative pixels get.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,17 +54,15 @@ class Scaling:
     def __post_init__(self):
         if self.kind not in SCALINGS:
             raise ValueError(f"unknown scaling {self.kind!r}, expected one of {SCALINGS}")
-        if not (math.isfinite(self.mean) and math.isfinite(self.std) and self.std > 0):
-            raise ValueError(
-                f"a scaling needs a finite mean and std > 0, found {self.mean}, "
-                f"{self.std}: are there NaN or infinite pixels?"
-            )
         if self.unit is None:
             small = self.kind == "log" and self.mean < 0
             unit = 10.0 ** max(self.mean - 10 * self.std, -37) if small else _UNITS[self.kind]
             object.__setattr__(self, "unit", unit)
-        if not 0 < self.unit < math.inf:
-            raise ValueError(f"a scaling needs a positive unit, found {self.unit}")
+        if not (math.isfinite(self.mean) and 0 < self.std < math.inf and 0 < self.unit < math.inf):
+            raise ValueError(
+                f"a scaling needs a finite mean, std > 0 and a positive unit, found {self.mean}, "
+                f"{self.std}, {self.unit}: are there NaN or infinite pixels?"
+            )
 
     def apply(self, maps, out=None):
         """Scale maps (N, N), (n, N, N) or (n, 1, N, N) to float32 of the same shape, or into `out`.
@@ -77,8 +73,7 @@ class Scaling:
         target = np.empty(stack.shape, np.float32) if out is None else out.reshape(stack.shape)
 
         def scale(block):
-            scaled = (transform(stack[block], self.kind, self.unit) - self.mean) / self.std
-            target[block] = scaled
+            target[block] = (transform(stack[block], self.kind, self.unit) - self.mean) / self.std
 
         in_parallel(scale, map_blocks(stack))
         return target.reshape(shape)
@@ -132,14 +127,15 @@ def fit_scaling(maps, kind="log"):
         limits.append(_limits(pixels))
         return transform(pixels, kind, _UNITS[kind])
 
-    found, unit = mean_and_std(first, shape), _unit(kind, limits)
+    (mean, std), unit = mean_and_std(first, shape), _unit(kind, limits)
     if unit != _UNITS[kind]:
-        found = mean_and_std(lambda a, b: transform(read(a, b), kind, unit), shape)
-    return _scaling(kind, *found, unit)
+        mean, std = mean_and_std(lambda a, b: transform(read(a, b), kind, unit), shape)
+    # The rounding error of a constant is not a scatter: such maps scale to zero.
+    return Scaling(kind, mean, std if std > 1e-6 * abs(mean) else 1.0, unit)
 
 
 def scale_in_place(maps, kind, order):
-    """Fit a `Scaling` to maps and apply it where they lie: one transform, no copy.
+    """Fit a `Scaling` to maps and apply it where they lie, without a copy.
 
     Parameters
     ----------
@@ -156,24 +152,13 @@ def scale_in_place(maps, kind, order):
     """
     checked_maps(maps)  # before one of them is changed
 
-    def change(block):
-        maps[block] = transform(maps[block], kind, unit)
+    def read(start, stop):
+        return maps[order[start:stop]]
 
-    def scale(block):
-        np.subtract(maps[block], scaling.mean, out=maps[block])
-        np.divide(maps[block], scaling.std, out=maps[block])
-
-    shape = (len(order), *maps.shape[1:])
-    unit = _unit(kind, in_parallel(lambda place: _limits(maps[place]), order))
-    in_parallel(change, map_blocks(maps))
-    scaling = _scaling(kind, *mean_and_std(lambda a, b: maps[order[a:b]], shape), unit)
-    in_parallel(scale, map_blocks(maps))
+    read.shape = (len(order), *maps.shape[1:])
+    scaling = fit_scaling(read, kind)
+    scaling.apply(maps, out=maps)
     return scaling
-
-
-def _scaling(kind, mean, std, unit):
-    # The rounding error of a constant is not a scatter: such maps scale to zero.
-    return Scaling(kind, mean, std if std > 1e-6 * abs(mean) else 1.0, unit)
 
 
 def _limits(pixels):

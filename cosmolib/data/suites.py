@@ -7,35 +7,20 @@ name is looked for on disk. `cosmolib.data.check` reads all of a suite and repor
 suite of your own with `write_suite`, after `cosmolib.data.tables.register_suite`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import hashlib
+import itertools
 import math
 import os
 from pathlib import Path
 
 import numpy as np
 
-from cosmolib.data import checksums, lite
+from cosmolib.data import checksums, cmd_format, lite
 from cosmolib.data.arrays import checked_maps, checked_numbers
-from cosmolib.data.cmd_format import (
-    BOX_SIZE,
-    FILE_NAME,
-    MAPS_PER_SIMULATION,
-    PARAMETERS,
-    POSITIVE_FIELDS,
-    cut_note,
-    cut_of,
-    find,
-    folders_of,
-    map_file,
-    map_names,
-    roots,
-    table_names,
-)
-from cosmolib.data.tables import Table, box_of, check_set, checked_box, read_table
+from cosmolib.data.cmd_format import BOX_SIZE, FILE_NAME, MAPS_PER_SIMULATION, PARAMETERS
+from cosmolib.data.tables import Table, box_of, check_set, read_table
 from cosmolib.study.io import atomic_path
 
 _CMD_ACCESS = "https://camels-multifield-dataset.readthedocs.io/en/latest/access.html"
@@ -87,8 +72,7 @@ class Suite:
         digest = hashlib.sha256(f"{self.maps.shape} {self.maps.dtype}".encode())
         digest.update(b"" if self.box_size == BOX_SIZE else str(self.box_size).encode())
         digest.update(np.ascontiguousarray(self.params).tobytes())
-        small = self.maps.nbytes <= _WHOLE_SCAN_BYTES
-        for i in range(len(self.maps)) if small else _sampled_maps(len(self.maps)):
+        for i in _sampled_maps(self.maps):
             digest.update(_read(self, [i]).data)
         return digest.hexdigest()[:16]
 
@@ -120,55 +104,42 @@ def open_suite(
     """
     if data_dir is None and name in lite.SUITES:
         data_dir = lite.expand(name, sim_set=sim_set)
-    data_dir = data_dir or os.environ.get("COSMOLIB_DATA")
-    if not data_dir:
+    if not (data_dir := data_dir or os.environ.get("COSMOLIB_DATA")):
         raise FileNotFoundError(
-            f"suite {name}: found no data folder, expected data_dir= or the environment variable "
-            f"COSMOLIB_DATA to name the folder of the CMD files ({_CMD_ACCESS}); only "
-            f"{', '.join(lite.SUITES)} come with the repository"
+            f"suite {name}: found no data folder, expected data_dir= or $COSMOLIB_DATA to name one "
+            f"of CMD files ({_CMD_ACCESS}); only {', '.join(lite.SUITES)} need none"
         )
-    folders = folders_of(Path(data_dir), name)
-    maps_path = find(folders, map_names(field, name, sim_set), f"maps of suite {name}")
-    params_path = find(
-        [maps_path.parent, *folders], table_names(name, sim_set), f"{name} parameters"
-    )
-    return open_files(maps_path, params_path, name, field, sim_set)
+    folders = cmd_format.folders_of(Path(data_dir), name)
+    names = cmd_format.map_names(field, name, sim_set)
+    maps = cmd_format.find(folders, names, f"maps of suite {name}")
+    names = cmd_format.table_names(name, sim_set)
+    params = cmd_format.find([maps.parent, *folders], names, f"{name} parameters")
+    return open_files(maps, params, name, field, sim_set)
 
 
 def open_files(maps_path: Path, params_path: Path, name: str, field: str, sim_set: str) -> Suite:
     """Open two files as a suite, whatever their names; errors as `open_suite`."""
-    maps, table = map_file(maps_path), read_table(params_path, name, sim_set)
+    maps, table = cmd_format.map_file(maps_path), read_table(params_path, name, sim_set)
     if len(maps) != MAPS_PER_SIMULATION * len(table.params):
         raise ValueError(
             f"{params_path}: found {len(table.params)} rows of parameters, expected "
-            f"{len(maps) // MAPS_PER_SIMULATION}: one for every {MAPS_PER_SIMULATION} of the "
-            f"{len(maps)} maps in {maps_path.name}"
+            f"{len(maps) // MAPS_PER_SIMULATION} for the {len(maps)} maps in {maps_path.name}"
         )
     box_size = box_of(name, sim_set, maps_path, params_path, table.comments)
     suite = Suite(
         name, field, sim_set, maps, table.params, box_size, maps_path, params_path,
-        cut=cut_of(maps_path), others=table.others,
+        cut=cmd_format.cut_of(maps_path), others=table.others,
     )  # fmt: skip
-    if maps.nbytes <= _WHOLE_SCAN_BYTES:
-        for _ in blocks_of_maps(suite):
-            pass
-    else:
-        read_maps(suite, _sampled_maps(len(maps)))
-    for path in (maps_path, params_path):
-        checksums.verify(path)
+    read_maps(suite, _sampled_maps(maps))
+    checksums.verify(maps_path)
+    checksums.verify(params_path)
     return suite
 
 
 def write_suite(
-    data_dir: str | Path,
-    name: str,
-    maps,
-    params,
-    *,
-    field: str = "Mtot",
-    sim_set: str = "LH",
+    data_dir: str | Path, name: str, maps, params, *, field: str = "Mtot", sim_set: str = "LH",
     box_size: float = BOX_SIZE,
-) -> Suite:
+) -> Suite:  # fmt: skip
     """Write maps and parameters under CMD's names, each file completely or not at all; open them.
 
     Parameters
@@ -190,21 +161,17 @@ def write_suite(
         Shapes do not fit, or the suite cannot have such pixels or parameters; nothing is written.
     """
     maps = np.ascontiguousarray(checked_maps(maps, f"suite {name!r}: maps")[0], np.float32)
-    params = np.asarray(params, np.float64)
-    folder = Path(data_dir) / name
-    maps_path = folder / map_names(field, name, sim_set)[0]
-    if not FILE_NAME.fullmatch(maps_path.name) or cut_note(maps_path).is_file():
-        found = "maps under a cut there" if cut_note(maps_path).is_file() else "no name of CMD's"
-        raise ValueError(f"{maps_path}: found {found}, expected another folder, or no _ in a name")
-    n = len(maps) // MAPS_PER_SIMULATION
+    params = checked_numbers(np.asarray(params, np.float64), f"suite {name!r}: parameters")
+    folder, n = Path(data_dir) / name, len(maps) // MAPS_PER_SIMULATION
+    maps_path = folder / cmd_format.map_names(field, name, sim_set)[0]
+    params_path = folder / cmd_format.table_names(name, sim_set)[0]
+    if not FILE_NAME.fullmatch(maps_path.name) or cmd_format.cut_note(maps_path).is_file():
+        found = "found maps under a cut there, or no name of CMD's"
+        raise ValueError(f"{maps_path}: {found}, expected another folder, or no _ in a name")
     if len(maps) != MAPS_PER_SIMULATION * n or params.shape != (n, len(PARAMETERS)):
-        raise ValueError(
-            f"{maps_path}: found maps of shape {maps.shape} and parameters of shape "
-            f"{params.shape}, expected ({MAPS_PER_SIMULATION} n, N, N) and (n, {len(PARAMETERS)})"
-        )
-    checked_numbers(params, f"suite {name!r}: parameters")
-    params_path = folder / table_names(name, sim_set)[0]
-    header = f"box_size = {checked_box(maps_path, box_size):g} Mpc/h"
+        found = f"maps of shape {maps.shape} and parameters of shape {params.shape}"
+        raise ValueError(f"{maps_path}: found {found}, expected (15 n, N, N) and (n, 6)")
+    header = f"box_size = {box_size:g} Mpc/h"
     check_set(params_path, Table(params, lines=np.arange(n) + 3), name, sim_set)
     box_of(name, sim_set, maps_path, params_path, header)
     suite = Suite(name, field, sim_set, maps, params, box_size, maps_path, params_path)
@@ -226,17 +193,16 @@ def suites_at_hand(
     data_dir, field, sim_set
         As of `open_suite`; with a folder given, only its files count.
     """
-    shipped = data_dir is None and field == "Mtot" and sim_set in lite.SETS
-    found = list(lite.SUITES) if shipped else []
-    data_dir = data_dir or os.environ.get("COSMOLIB_DATA")
-    if data_dir is None or not Path(data_dir).is_dir():
-        return found
-    for root in roots(Path(data_dir)):
-        for path in sorted([*root.glob("Maps_*.npy"), *root.glob("*/Maps_*.npy")]):
-            match = FILE_NAME.fullmatch(path.name)
-            if match and (match["field"], match["sim_set"]) == (field, sim_set):
-                if path.parent in folders_of(Path(data_dir), match["name"]):
-                    found.append(match["name"])
+    found = []
+    if data_dir is None and field == "Mtot" and sim_set in lite.SETS:
+        found += lite.SUITES
+    if data_dir := data_dir or os.environ.get("COSMOLIB_DATA"):
+        for root in cmd_format.roots(Path(data_dir)):
+            for path in sorted([*root.glob("Maps_*.npy"), *root.glob("*/Maps_*.npy")]):
+                match = FILE_NAME.fullmatch(path.name)
+                if match and (match["field"], match["sim_set"]) == (field, sim_set):
+                    if path.parent in cmd_format.folders_of(Path(data_dir), match["name"]):
+                        found.append(match["name"])
     return list(dict.fromkeys(found))
 
 
@@ -269,10 +235,8 @@ def read_maps(suite: Suite, maps, out: np.ndarray | None = None) -> np.ndarray:
     """
     maps = np.asarray(maps, dtype=np.int64)
     if len(maps) and not 0 <= maps.min() <= maps.max() < len(suite.maps):
-        raise IndexError(
-            f"{suite.maps_path}: found map {maps.max()} or {maps.min()} asked for, expected "
-            f"0 to {len(suite.maps) - 1}"
-        )
+        found = f"found maps {maps.min()} to {maps.max()} asked for"
+        raise IndexError(f"{suite.maps_path}: {found}, expected 0 to {len(suite.maps) - 1}")
     out = _read(suite, maps, out)
     _check_values(suite, maps, out)
     return out
@@ -282,29 +246,29 @@ def _read(suite, maps, out=None):
     """Maps of a suite from its file, unchecked, without touching the memory map."""
     if out is None:
         out = np.empty((len(maps), suite.grid, suite.grid), np.float32)
-    if isinstance(suite.maps, np.memmap):
-        edges = np.flatnonzero(np.diff(maps) != 1) + 1
-        with open(suite.maps_path, "rb") as file:
-            for start, stop in zip([0, *edges], [*edges, len(maps)], strict=True):
-                if start < stop:
-                    file.seek(suite.maps.offset + int(maps[start]) * out[0].nbytes)
-                    file.readinto(out[start:stop].data)
-    else:
+    if not isinstance(suite.maps, np.memmap):
         out[...] = suite.maps[maps]
+        return out
+    edges = [0, *np.flatnonzero(np.diff(maps) != 1) + 1, len(maps)]
+    with open(suite.maps_path, "rb") as file:
+        for start, stop in itertools.pairwise(edges):
+            if start < stop:
+                file.seek(suite.maps.offset + int(maps[start]) * out[0].nbytes)
+                file.readinto(out[start:stop].data)
     return out
 
 
 def blocks_of_maps(suite: Suite):
     """Yield all maps of a suite, checked, in blocks of whole simulations of about 16 MB."""
-    one = MAPS_PER_SIMULATION * suite.grid**2 * suite.maps.itemsize
-    step = MAPS_PER_SIMULATION * max(1, _READ_BYTES // one)
+    step = MAPS_PER_SIMULATION * max(1, _READ_BYTES // (MAPS_PER_SIMULATION * suite.maps[0].nbytes))
     for first in range(0, len(suite.maps), step):
         yield read_maps(suite, np.arange(first, min(first + step, len(suite.maps))))
 
 
-def _sampled_maps(n_maps: int) -> list[int]:
-    """Up to 64 map indices, evenly spread, including the first and the last."""
-    return np.unique(np.linspace(0, n_maps - 1, _SAMPLED_MAPS).astype(int)).tolist()
+def _sampled_maps(maps: np.ndarray) -> np.ndarray:
+    """Indices of all maps up to 64 MB, else of 64, evenly spread from the first to the last."""
+    n = len(maps) if maps.nbytes <= _WHOLE_SCAN_BYTES else _SAMPLED_MAPS
+    return np.unique(np.linspace(0, len(maps) - 1, n).astype(int))
 
 
 def _check_values(suite: Suite, maps: np.ndarray, pixels: np.ndarray) -> None:
@@ -312,23 +276,16 @@ def _check_values(suite: Suite, maps: np.ndarray, pixels: np.ndarray) -> None:
     if not pixels.size:
         return
     raw = suite.cut == "none"  # a Fourier cut makes negative pixels
-    positive = raw and suite.field in POSITIVE_FIELDS
+    positive = raw and suite.field in cmd_format.POSITIVE_FIELDS
+    least = np.nextafter(np.float32(0), np.float32(1)) if positive else 0 if raw else -np.inf
     low, high = pixels.min(), pixels.max()  # both NaN if one pixel is
-    if math.isfinite(low) and math.isfinite(high):
-        if low > 0 or not raw or (low == 0 and not positive):
-            return
-    bad = ~np.isfinite(pixels)
-    if positive:
-        bad |= pixels <= 0
-    elif raw:
-        bad |= pixels < 0
-    i, row, column = np.argwhere(bad)[0]
+    if math.isfinite(low) and math.isfinite(high) and low >= least:
+        return
+    i, row, column = np.argwhere(~(np.isfinite(pixels) & (pixels >= least)))[0]
     kind = "finite and positive" if positive else "finite and not negative" if raw else "finite"
-    raise ValueError(
-        f"{suite.maps_path}: found {pixels[i, row, column]} in map {maps[i]} (simulation "
-        f"{simulation_of(maps[i])}), pixel ({row}, {column}), expected {kind} "
-        f"{'raw ' if raw else ''}pixels"
-    )
+    found = f"{pixels[i, row, column]} in map {maps[i]} (simulation {simulation_of(maps[i])})"
+    kind += " raw pixels" if raw else " pixels"
+    raise ValueError(f"{suite.maps_path}: found {found}, pixel ({row}, {column}), expected {kind}")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -345,10 +302,8 @@ def subset(suite: Suite, n: int | None) -> Suite:
     if n is None:
         return suite
     if not 1 <= n <= suite.n_simulations:
-        raise ValueError(
-            f"{suite.maps_path}: found {suite.n_simulations} simulations, expected at least "
-            f"the {n} asked for"
-        )
+        found = f"found {suite.n_simulations} simulations"
+        raise ValueError(f"{suite.maps_path}: {found}, expected at least the {n} asked for")
     maps = suite.maps[: MAPS_PER_SIMULATION * n]
     others = None if suite.others is None else suite.others[:n]
     return dataclasses.replace(suite, maps=maps, params=suite.params[:n], others=others)

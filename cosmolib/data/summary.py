@@ -3,19 +3,11 @@
 Mass, pixels and power of the maps, the effect of feedback, and the checks stored with Lite.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 
-from cosmolib.data.cmd_format import (
-    BOX_SIZE,
-    MAPS_PER_SIMULATION,
-    PARAMETERS,
-    RHO_CRIT,
-    SLAB_DEPTH,
-    mean_surface_density,
-)
+from cosmolib.data import cmd_format
+from cosmolib.data.cmd_format import BOX_SIZE, MAPS_PER_SIMULATION, PARAMETERS, SLAB_DEPTH
 from cosmolib.data.scaling import Scaling
 from cosmolib.data.spectra import power_spectrum
 from cosmolib.data.suites import Suite
@@ -83,7 +75,7 @@ def suite_numbers(suite: Suite) -> dict:
         "data-n-simulations": suite.n_simulations,
         "data-n-maps": len(suite.maps),
         "data-grid": suite.grid,
-        "data-rho-crit": RHO_CRIT,
+        "data-rho-crit": cmd_format.RHO_CRIT,
         "data-slab": SLAB_DEPTH * suite.box_size / BOX_SIZE,
         "data-box": suite.box_size,
         "data-mesh": suite.box_size / LITE_MESH,
@@ -104,7 +96,7 @@ def check_maps(suite: Suite) -> tuple[np.ndarray, np.ndarray, dict]:
         One row of the chapter's table.
     """
     means = suite.maps.mean(axis=(1, 2), dtype=np.float64).reshape(suite.n_simulations, 15)
-    slabs = means / mean_surface_density(suite.params[:, 0], suite.box_size)[:, None]
+    slabs = means / cmd_format.mean_surface_density(suite.params[:, 0], suite.box_size)[:, None]
     boxes = slabs.reshape(-1, 3, 5).mean(axis=2)
     row = {
         "simulations": suite.n_simulations,

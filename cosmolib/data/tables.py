@@ -1,7 +1,5 @@
 """Tables of simulation parameters: reading them, and the values that suites and sets allow."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math
@@ -27,10 +25,11 @@ RANGES = {
 # CAMELS have boxes of 50 Mpc/h (arXiv:2606.10038).
 _SETS_OF_25 = ("LH", "CV", "1P", "EX", "BE", "SB", "SB28")
 _BOX_LABEL = re.compile(r"L([0-9]+)n[0-9]+")  # CAMELS' label: box [Mpc/h], particles per side
-_DECLARED = re.compile(r"\bbox_size\b(.*)")
+_DECLARED = re.compile(r"\s*[=:]\s*([0-9]+\.?[0-9]*)\s*(?:Mpc/h)?\s*")
 _ROUNDING = 1e-4  # of a table's parameters, relative to their range
-_NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
-_FORM = "numbers with decimal points, without decimal commas or thousands separators"
+_NUMBER = r"[+-]?(?:[0-9]{1,99}\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?"  # finite
+_FORM = "numbers with decimal points, no decimal commas"
+_COLUMNS = {"Name": (".*", str), "index": ("[0-9]{1,9}", int), "seed": ("[0-9]{1,18}", int)}
 _SIMULATION = r"(?:LH|CV|1P|EX|BE|SB[0-9]*)_\w+"  # CAMELS' names of simulations
 
 
@@ -49,10 +48,9 @@ def parameter_ranges(suite: str) -> np.ndarray:
     if name in SUITES:
         return SUITES[name][0].copy()
     if name not in RANGES:
-        raise ValueError(
-            f"suite: found {suite!r}, expected one of {', '.join((*RANGES, *SUITES))}, or Nbody_ "
-            "before it; register_suite gives the ranges of another"
-        )
+        known = f"{', '.join((*RANGES, *SUITES))}, or Nbody_ before it"
+        reason = "register_suite gives the ranges of another"
+        raise ValueError(f"suite: found {suite!r}, expected one of {known}; {reason}")
     return np.array(RANGES[name])
 
 
@@ -78,51 +76,33 @@ def register_suite(name: str, ranges, box_size: float = BOX_SIZE) -> None:
     """
     found = np.array(ranges, dtype=np.float64)
     shaped = found.shape == (len(PARAMETERS), 2) and np.isfinite(found).all()
-    if not (shaped and (found[:, 0] < found[:, 1]).all()):
-        raise ValueError(
-            f"suite {name!r}: found the ranges {found.tolist()}, expected {len(PARAMETERS)} pairs, "
-            f"low < high, of {', '.join(PARAMETERS)}"
-        )
-    register("suite", name, (found, checked_box(f"suite {name!r}", box_size)), own=RANGES)
-
-
-def checked_box(where, box_size) -> float:
-    """Return a box size as a float; ValueError unless it is positive and finite."""
-    try:
-        box = float(box_size)
-    except (TypeError, ValueError):
-        box = math.nan
-    if not 0 < box < math.inf:
-        raise ValueError(f"{where}: found the box size {box_size!r}, expected one in Mpc/h above 0")
-    return box
+    if not (shaped and (found[:, 0] < found[:, 1]).all() and 0 < box_size < math.inf):
+        given = f"the ranges {found.tolist()} and the box size {box_size} Mpc/h"
+        expected = f"6 pairs, low < high, of {', '.join(PARAMETERS)}, and a box above 0"
+        raise ValueError(f"suite {name!r}: found {given}, expected {expected}")
+    register("suite", name, (found, float(box_size)), own=RANGES)
 
 
 def box_of(name, sim_set, maps_path, params_path, comments):
     """Side of the boxes of a suite and set [Mpc/h]: declared in its table, registered or known."""
-    declared = {text.strip() for text in _DECLARED.findall(comments)}
     own = name.removeprefix("Nbody_")
-    if declared:
-        match = re.fullmatch(r"[=:]\s*([0-9.]+)(?:\s*Mpc/h)?", declared.pop())
-        if declared or not match:
-            raise ValueError(
-                f"{params_path}: found no single box size in its comments, expected one line "
-                "'# box_size = 50 Mpc/h'"
-            )
-        box = checked_box(params_path, match[1])
+    if declared := re.findall(r"\bbox_size\b(.*)", comments):
+        matches = [_DECLARED.fullmatch(text) for text in declared]
+        boxes = {float(match[1]) if match else math.nan for match in matches}
     elif own in SUITES:
-        box = SUITES[own][1]
+        boxes = {SUITES[own][1]}
     else:
-        box = BOX_SIZE if own in RANGES and sim_set in _SETS_OF_25 else None
+        boxes = {BOX_SIZE} if own in RANGES and sim_set in _SETS_OF_25 else set()
     places = maps_path.name, maps_path.parent.name, params_path.name, comments
     labels = {float(label) for label in _BOX_LABEL.findall(" ".join(places))}
-    if box is None or labels - {box}:
-        found = f"{box:g} Mpc/h" if box else "no box size"
-        other = f" but the label L{max(labels):g}n..." if labels else ""
-        raise ValueError(
-            f"{maps_path}: found {found}{other} for suite {name}, set {sim_set}, expected one box "
-            f"size: declare it by a line '# box_size = 50 Mpc/h' in {params_path.name}"
+    if len(boxes) != 1 or not labels <= boxes or not min(boxes) > 0:
+        found = ", ".join(f"{box:g} Mpc/h" for box in sorted(boxes | labels)) or "no box size"
+        line = f"'# box_size = 50 Mpc/h' in {params_path.name}"
+        where = (
+            f"for suite {name}, set {sim_set}, expected one, as in a label L50n... and by {line}"
         )
-    return box
+        raise ValueError(f"{maps_path}: found {found} {where}")
+    return boxes.pop()
 
 
 def off_fiducial(params, others=None) -> np.ndarray:
@@ -146,7 +126,7 @@ def off_fiducial(params, others=None) -> np.ndarray:
     return np.hstack([off, np.abs(others - columns["FiducialVal"].to_numpy()) > slack])
 
 
-def check_set(path, table: Table, name: str, sim_set: str) -> None:
+def check_set(path, table, name: str, sim_set: str) -> None:
     """Refuse the first value that a set cannot have, as far as suite and set are documented."""
     own = name.removeprefix("Nbody_")
     if own not in RANGES and own not in SUITES:
@@ -154,31 +134,31 @@ def check_set(path, table: Table, name: str, sim_set: str) -> None:
     low, high = parameter_ranges(name).T
     slack = _ROUNDING * (high - low)
     off = off_fiducial(table.params, table.others)
-    values = table.params if table.others is None else np.hstack([table.params, table.others])
+    values = np.hstack([part for part in (table.params, table.others) if part is not None])
     outside = np.zeros_like(off)
     outside[:, :6] = (table.params < low - slack) | (table.params > high + slack)
     column, fiducial = np.arange(off.shape[1]), "the fiducial value"
+    extreme = ~np.isin(values, (0, 1, 100))
     two = off & (off.sum(1, keepdims=True) > 1)
     rules = {
         "LH": [(outside, None), (off & (column >= 6), fiducial)],
         "CV": [(off, fiducial)],
         "BE": [(off, fiducial)],
         "1P": [(outside, None), (two, "no more than one parameter off its fiducial value")],
-        "EX": [
-            (off & (column < 2), fiducial),
-            (~np.isin(values, (0, 1, 100)) & (column >= 2), "0, 1 or 100"),
-        ],
+        "EX": [(off & (column < 2), fiducial), (extreme & (column >= 2), "0, 1 or 100")],
     }.get(sim_set, [(outside, None)] if sim_set.startswith("SB") else [])
     if own not in RANGES:  # only the ranges are known of a user's own suite
         rules = rules[:1] if sim_set == "LH" else []
     for bad, allowed in rules:
         for row, i in np.argwhere(bad)[:1]:
+            parameter = [*PARAMETERS, *other_parameters()][i]
+            found = f"{parameter} = {values[row, i]:g} (simulation {row})"
             allowed = allowed or f"{low[i]:g} to {high[i]:g}"
-            raise ValueError(
-                f"{path}: line {table.lines[row]}: found {[*PARAMETERS, *other_parameters()][i]} = "
-                f"{values[row, i]:g} (simulation {row}), expected {allowed} in set {sim_set} of "
-                f"{name}"
-            )
+            raise _bad(path, table.lines[row], found, f"{allowed} in set {sim_set} of {name}")
+
+
+def _bad(path, line, found, expected):
+    return ValueError(f"{path}: line {line}: found {found}, expected {expected}")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -215,15 +195,6 @@ def other_parameters() -> list[str]:
     return camels_columns()["ParamName"].tolist()[len(PARAMETERS) :]
 
 
-def layout_of(others: np.ndarray | None) -> str:
-    """Describe columns and units of a table's file, given the ``others`` read from it."""
-    if others is None:
-        return "6 columns, amplitudes relative to the fiducial model"
-    units = camels_columns()["FiducialVal"][2 : len(PARAMETERS)]
-    ratios = ", ".join(f"{n} / {u:g}" for n, u in zip(PARAMETERS[2:], units, strict=True))
-    return f"{len(camels_columns())} columns in CAMELS' physical units, converted: {ratios}"
-
-
 def read_table(path: Path, name: str, sim_set: str) -> Table:
     """Read the parameters of a suite's set and check that the set allows them.
 
@@ -250,83 +221,53 @@ def read_params(path: Path, suite: str) -> Table:
     ValueError
         The file is not such a table: names file and line, what was found and what is allowed.
     """
-    columns, lines, comments = _read_columns(path)
-    seeds = np.array(columns["seed"]) if "seed" in columns else None
-    params, others = np.transpose([columns[name] for name in PARAMETERS]).copy(), None
-    if other_parameters()[0] in columns:
+    frame, comments = _read_columns(path)
+    seeds = frame["seed"].to_numpy() if "seed" in frame else None
+    params, others, lines = np.array(frame[[*PARAMETERS]], order="C"), None, frame.index.to_numpy()
+    if other_parameters()[0] in frame:
         camels = camels_columns()
         if suite.removeprefix("Nbody_") != "IllustrisTNG":
-            raise ValueError(
-                f"{path}: found {len(camels)} columns of parameters, expected the "
-                f"{len(PARAMETERS)} {', '.join(PARAMETERS)}: CAMELS' units of more parameters are "
-                f"known for IllustrisTNG only, not for {suite}"
-            )
-        others = np.transpose([columns[name] for name in other_parameters()]).copy()
-        values = np.hstack([params, others])
-        low, high = camels[["MinVal", "MaxVal"]].to_numpy().T
-        slack = 0.02 * np.maximum(abs(low), abs(high - low))  # a table may keep two digits
-        for row, column in np.argwhere((values < low - slack) | (values > high + slack))[:1]:
-            raise ValueError(
-                f"{path}: line {lines[row]}: found {camels['ParamName'][column]} = "
-                f"{values[row, column]:g}, expected {low[column]:g} to {high[column]:g}: CAMELS' "
-                f"physical units, as in every table of {len(camels)} columns"
-            )
+            expected = f"the 6 {', '.join(PARAMETERS)}: units of more are not known for {suite}"
+            raise ValueError(f"{path}: found {len(camels)} columns, expected {expected}")
+        others = np.array(frame[other_parameters()], order="C")
         params[:, 2:] /= camels["FiducialVal"].to_numpy()[2 : len(PARAMETERS)]
         others.flags.writeable = False
     params.flags.writeable = False
-    return Table(params, others, np.array(lines), seeds, comments)
+    return Table(params, others, lines, seeds, comments)
 
 
 def _read_columns(path):
-    """Return the columns of a text table by name, the line of each row, and all comments."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # with or without a byte-order mark
-    except UnicodeDecodeError:
-        text = "\0"
-    if "\0" in text:
-        raise ValueError(f"{path}: found no text in UTF-8, expected a table of numbers")
-    rows, comments = {}, {}
-    for line, content in enumerate(text.split("\n"), start=1):
-        row, _, comment = content.partition("#")
-        if row.strip():
-            rows[line] = _cells(row)
-        if comment.strip():
-            comments[line] = comment.strip()
+    """Return a text table, indexed by the lines of its file, and its comments in one text."""
+    import pandas as pd  # as above
+
+    text = path.read_text(encoding="utf-8-sig", errors="replace")  # with a byte-order mark or not
+    parts = {line: row.partition("#") for line, row in enumerate(text.split("\n"), start=1)}
+    rows = {line: _cells(row) for line, (row, _, _) in parts.items() if row.strip()}
+    comments = {line: comment.strip() for line, (_, _, comment) in parts.items()}
     first = next(iter(rows), 0)
-    if first and not any(re.fullmatch(_NUMBER, cell) for cell in rows[first]):
+    if first and not _has_number(rows[first]):
         header = first, rows.pop(first)
     else:
         header = _header(comments, first, len(rows.get(first, [])))
     if not rows:
-        raise ValueError(
-            f"{path}: found no rows of numbers (it begins with {text[:40]!r}), expected a row of "
-            f"{len(PARAMETERS)} per simulation"
-        )
-    names = _named_columns(path, *header, rows) if header else _unnamed_columns(path, rows)
-    patterns = {"Name": ".*", "index": "[0-9]{1,9}", "seed": "[0-9]{1,18}"}
+        found = f"no rows of numbers (it begins with {text[:40]!r})"
+        raise ValueError(f"{path}: found {found}, expected a row of 6 per simulation")
+    names = _column_names(path, rows, *header)
     for line, row in rows.items():
         if len(row) != len(names):
-            raise ValueError(
-                f"{path}: line {line}: found {len(row)} columns, expected {len(names)} as above, "
-                f"separated by commas or by spaces, and {_FORM}"
-            )
-        for name, cell in zip(names, row, strict=True):
-            pattern = patterns.get(name, _NUMBER)
-            if not re.fullmatch(pattern, cell) or (pattern is _NUMBER and math.isinf(float(cell))):
-                raise ValueError(
-                    f"{path}: line {line}: found {cell!r} for {name}, expected finite {_FORM}"
-                )
-    columns = dict(zip(names, zip(*rows.values(), strict=True), strict=True))
+            raise _bad(path, line, f"{len(row)} columns", f"{len(names)} as above, and {_FORM}")
+    frame = pd.DataFrame(list(rows.values()), index=list(rows), columns=names, dtype=object)
+    for name, cells in frame.items():
+        pattern, kind = _COLUMNS.get(name, (_NUMBER, float))
+        for line, cell in cells[~cells.str.fullmatch(pattern)].items():
+            raise _bad(path, line, f"{cell!r} for {name}", f"finite {_FORM}")
+        frame[name] = cells.map(kind)
     for name in {"Name", "index"} & {*names}:
-        numbers = [re.fullmatch(r"(?:[A-Z]+[0-9]*_)?([0-9]{1,9})", cell) for cell in columns[name]]
-        if all(numbers) and np.any(np.diff([int(number[1]) for number in numbers]) <= 0):
-            raise ValueError(
-                f"{path}: found simulations {', '.join(columns[name][:3])}, ... out of order, "
-                "expected rows in the order of the maps"
-            )
-    kinds = {"Name": str, "index": int, "seed": int}
-    columns = {name: [kinds.get(name, float)(c) for c in cells] for name, cells in columns.items()}
-    return columns, list(rows), "\n".join(comments.values())
+        numbers = frame[name].astype(str).str.extract("^(?:[A-Z]+[0-9]*_)?([0-9]{1,9})$")[0]
+        if numbers.notna().all() and (numbers.astype(int).diff() <= 0).any():
+            found = f"simulations {', '.join(map(str, frame[name][:3]))}, ... out of order"
+            raise ValueError(f"{path}: found {found}, expected rows in the order of the maps")
+    return frame, "\n".join(filter(None, comments.values()))
 
 
 def _cells(text):
@@ -334,60 +275,48 @@ def _cells(text):
     return [cell.strip().strip('"') for cell in cells]
 
 
+def _has_number(words):
+    return any(re.fullmatch(_NUMBER, word) for word in words)
+
+
 def _header(comments, first, count):
-    """Return the last comment above the first row that names the columns: line and words, or None.
+    """Return the last comment above the first row that names the columns: line and words.
 
     It has three of our names, or as many words as the table has columns, and no numbers.
     """
-    named, fitting = [], []
-    for line, comment in comments.items():
-        words = _cells(comment)
-        if line < first and not any(re.fullmatch(_NUMBER, word) for word in words):
-            named += [(line, words)] * (len({*map(_known_name, words)} & {*PARAMETERS}) > 2)
-            fitting += [(line, words)] * (len(words) == count)
-    return next(reversed(named or fitting), None)
+    words = {line: _cells(comment) for line, comment in comments.items() if line < first}
+    words = {line: cells for line, cells in words.items() if not _has_number(cells)}
+    named = [line for line in words if len({*map(_own_name, words[line])} & {*PARAMETERS}) > 2]
+    fitting = [line for line in words if len(words[line]) == count]
+    line = (named or fitting or [first])[-1]
+    return line, words.get(line)
 
 
 @functools.lru_cache(1000)
-def _known_name(word):
+def _own_name(word):
     """Our name of a column; None if it has none. Case and underscores do not count."""
     names = [*PARAMETERS, *other_parameters()]
     known = dict(zip(camels_columns()["ParamName"], names, strict=True))
-    known |= {name: name for name in (*PARAMETERS, "Name", "seed", "index")}
+    known |= {name: name for name in (*PARAMETERS, *_COLUMNS)} | {"": "index"}
     known = {name.replace("_", "").lower(): own for name, own in known.items()}
-    return known.get(word.replace("_", "").lower(), "index" if word in ("", "Unnamed: 0") else None)
+    return known.get(word.replace("_", "").lower())
 
 
-def _named_columns(path, line, words, rows):
-    """Our names of the columns below a header, which must be those of a table that we know."""
-    names = [_known_name(word) for word in words]
-    params = {*names} - {"Name", "seed", "index"}
-    physical = {*words} & {*camels_columns()["ParamName"][2 : len(PARAMETERS)]}
-    six = params == {*PARAMETERS} and not physical
-    count = len(next(iter(rows.values())))
-    if (
-        not (six or params == {*PARAMETERS, *other_parameters()})
-        or len({*names}) < len(names)
-        or len(names) != count
-    ):
-        raise ValueError(
-            f"{path}: line {line}: found the names {' '.join(words):.200} over {count} columns, "
-            f"expected {' '.join(PARAMETERS)}, relative to the fiducial model, or all "
-            f"{len(camels_columns())} columns of CAMELS"
-        )
+def _column_names(path, rows, line, words):
+    """Our names of the columns, from a header or by CAMELS' order: of a table that we know."""
+    count, six = len(next(iter(rows.values()))), [*PARAMETERS]
+    tables = [six, six + other_parameters()]
+    if words is not None:
+        names, found = [*map(_own_name, words)], f"the names {' '.join(words):.200} over"
+        params, in_units = {*names} - {*_COLUMNS}, {*camels_columns()["ParamName"][2 : len(six)]}
+        known = params == {*tables[1]} or (params == {*six} and not in_units & {*words})
+        known = known and len({*names}) == len(names) == count
+    else:
+        if all(re.fullmatch(_SIMULATION, row[0]) for row in rows.values()):
+            tables = [["Name", *names, *last] for names in tables for last in ([], ["seed"])]
+        names = next((names for names in tables if len(names) == count), None)
+        known, found = names is not None, "no names over"
+    if not known:
+        expected = f"{' '.join(six)}, relative to the fiducial model, or all 28 columns of CAMELS"
+        raise _bad(path, line, f"{found} {count} columns", f"{expected}, as {_FORM}")
     return names
-
-
-def _unnamed_columns(path, rows):
-    """Names of the columns of a table without a header, by CAMELS' own order."""
-    known = [*PARAMETERS], [*PARAMETERS, *other_parameters()]
-    if all(re.fullmatch(_SIMULATION, row[0]) for row in rows.values()):
-        known = [["Name", *names, *last] for names in known for last in ([], ["seed"])]
-    line, row = next(iter(rows.items()))
-    for names in known:
-        if len(names) == len(row):
-            return names
-    raise ValueError(
-        f"{path}: line {line}: found {len(row)} columns without names, expected {len(PARAMETERS)}: "
-        f"{', '.join(PARAMETERS)}; or CAMELS' {len(camels_columns())}; and {_FORM}"
-    )
