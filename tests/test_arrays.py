@@ -21,7 +21,6 @@ from cosmolib.interpretation import (
     attribution,
     binned,
     cosmic_web,
-    occlusion,
     sanity_checks,
 )
 from cosmolib.interpretation.subject import explain, load_subject
@@ -147,8 +146,8 @@ SCALED_MAPS = {
     "attribution.attribute baseline": lambda net, m: (
         attribution.attribute(net, SCALED, "gradient_shap", 1, baseline=m).values
     ),
-    "occlusion.occlude": lambda net, m: occlusion.occlude(
-        net, m, occlusion.patches(GRID, 8), 0, baseline=BASELINE
+    "occlusion.occlude": lambda net, m: sanity_checks.occlude(
+        net, m, sanity_checks.patches(GRID, 8), 0, baseline=BASELINE
     ),
     "attribution.make_baseline": lambda net, m: attribution.make_baseline("blurred", m),
     "attribution.make_baseline uniform": lambda net, m: attribution.make_baseline(
@@ -162,10 +161,10 @@ SCALED_MAPS = {
     "sanity.moved_attributions": lambda net, m: sanity_checks.moved_attributions(
         net, m, "saliency", 0
     )["mirrored, turned 90°"],
-    "occlusion.replacement_curve": lambda net, m: occlusion.replacement_curve(
+    "occlusion.replacement_curve": lambda net, m: sanity_checks.replacement_curve(
         net, m, MAPS, 0, baseline=BASELINE, fractions=[0.5]
     ),
-    "occlusion.replacement_curve order": lambda net, m: occlusion.replacement_curve(
+    "occlusion.replacement_curve order": lambda net, m: sanity_checks.replacement_curve(
         net, SCALED, m, 0, baseline=BASELINE, fractions=[0.5]
     ),
     "sanity.infidelity": lambda net, m: sanity_checks.infidelity(
@@ -182,7 +181,7 @@ SCALED_MAPS = {
 FLAGS = {  # functions of booleans or integers, and good values for them
     "web.distance_to": (cosmic_web.distance_to, MAPS > 1e11),
     "occlusion.occlude regions": (
-        lambda r: occlusion.occlude(
+        lambda r: sanity_checks.occlude(
             build_network("lite", GRID, 1, 0.0, 2), SCALED, r, 0, baseline=BASELINE
         ),
         (MAPS > 1e11).astype(np.int64),
@@ -352,7 +351,7 @@ def test_attributions_of_what_a_profile_stores(tiny_suite_dir, tmp_path):
             subject.network, x, "integrated_gradients", 0, **options
         ).values
         mean = training_fit.run_network(subject.network, x)[0].numpy()
-        curve = occlusion.replacement_curve(
+        curve = sanity_checks.replacement_curve(
             subject.network, x, values, 0, baseline=baseline, fractions=[0.5]
         )
         explained = explain(subject, "integrated_gradients", 0).values

@@ -7,7 +7,7 @@ from torch import nn
 
 from cosmolib.data.scaling import Scaling
 from cosmolib.interpretation.attribution import attribute, make_baseline
-from cosmolib.interpretation.occlusion import occlude, patches
+from cosmolib.interpretation.sanity_checks import occlude, patches
 from cosmolib.training.fit import seeded
 from cosmolib.training.networks import build_network
 

@@ -116,7 +116,7 @@ def region_share(values, inside, simulations, n_bootstrap=1000) -> dict:
 
 
 def region_sums(values, regions) -> np.ndarray:
-    """Signed attribution of each region of each map, (n, R): what `attribution.occlude` tests.
+    """Signed attribution of each region of each map, (n, R): compared with `sanity_checks.occlude`.
 
     Parameters
     ----------

@@ -16,7 +16,6 @@ from cosmolib.cuts.apply import cut_mask
 from cosmolib.cuts.grammar import Cut
 from cosmolib.interpretation import binned, sanity_checks
 from cosmolib.interpretation.attribution import BASELINES, METHODS, attribute, make_baseline
-from cosmolib.interpretation.occlusion import occlude, patches, replacement_curve
 from cosmolib.interpretation.subject import USUAL_BASELINE, Subject, explain, options_of
 from cosmolib.training.fit import seeded
 from cosmolib.training.networks import build_network
@@ -181,7 +180,7 @@ def replacement(subject: Subject, attributions: dict, target: int, fractions) ->
     Returns
     -------
     dict
-        ``deletion`` and ``insertion``: {order: (n, F)} of `occlusion.replacement_curve`, to and
+        ``deletion`` and ``insertion``: {order: (n, F)} of `sanity_checks.replacement_curve`, to and
         from the mean log-density.
     """
     random = np.random.default_rng(0).random(subject.maps.shape)
@@ -190,7 +189,7 @@ def replacement(subject: Subject, attributions: dict, target: int, fractions) ->
     baseline = make_baseline("mean_log", subject.x)
     return {
         key: {
-            name: replacement_curve(
+            name: sanity_checks.replacement_curve(
                 subject.network, subject.x, order, target,
                 baseline=baseline, fractions=fractions, insertion=insertion,
             )
@@ -230,10 +229,10 @@ def occlusion(subject: Subject, values, target: int) -> dict:
     baseline = make_baseline("mean_log", subject.x)
 
     def hide(regions):
-        return occlude(subject.network, subject.x, regions, target, baseline=baseline)
+        return sanity_checks.occlude(subject.network, subject.x, regions, target, baseline=baseline)
 
     grid = subject.x.shape[-1]
-    squares, sides = patches(grid, grid // 8), (subject.density >= 1).astype(int)
+    squares, sides = sanity_checks.patches(grid, grid // 8), (subject.density >= 1).astype(int)
     likeness = sanity_checks.correlation(
         hide(squares)[:, None], binned.region_sums(values, squares)[:, None]
     )
