@@ -73,17 +73,17 @@ def test_over_to_under():
     values, density, simulations = blocks()
     values = values * np.where(density > 1, 2, 1)  # the sides differ in their sums
     found = over_to_under(values, density - 1, simulations, 50)
-    assert found["over_to_under_per_pixel"]["value"] == pytest.approx(6)
-    assert found["under_share"]["value"] == pytest.approx(1 / 3)
-    assert found["under_share"]["low"] == pytest.approx(found["under_share"]["high"])
-    one = over_to_under(values[:2], density[:2] - 1, simulations[:2], 50)["under_share"]
+    assert found["ratio"]["value"] == pytest.approx(6)
+    assert found["under-dense"]["value"] == pytest.approx(1 / 3)
+    assert found["under-dense"]["low"] == pytest.approx(found["under-dense"]["high"])
+    one = over_to_under(values[:2], density[:2] - 1, simulations[:2], 50)["under-dense"]
     assert one == {"value": pytest.approx(1 / 3), "low": None, "high": None}
 
 
 def test_bad_summaries():
     values, density, simulations = blocks()
-    with pytest.raises(ValueError, match="edges: found"):
-        by_value(values, density, [1, 1], simulations)
+    with pytest.raises(ValueError, match="bins must be monoton"):
+        by_value(values, density, [0, 2, 1], simulations)
     with pytest.raises(ValueError, match=r"found shapes \(4, 8, 8\) and \(3, 8, 8\)"):
         by_value(values, density[:3], [0, 1], simulations)
 

@@ -36,12 +36,7 @@ def region_shares(subject: Subject, values) -> dict:
     """
     sides = binned.over_to_under(values, subject.density - 1, *subject.resampling)
     web = binned.by_class(values, subject.classes, *subject.resampling)["share"]
-    return {
-        "ratio": sides["over_to_under_per_pixel"],
-        "under-dense": sides["under_share"],
-        "void": as_estimate(web[0]),
-        "halo": as_estimate(web[2]),
-    }
+    return sides | {"void": as_estimate(web[0]), "halo": as_estimate(web[2])}
 
 
 def other_networks(subject: Subject) -> tuple[dict[str, torch.nn.Module], list[str]]:

@@ -114,18 +114,17 @@ def baseline_ledger(subject: Subject, found: dict) -> dict:
     dict
         {baseline: {"over_to_under_per_pixel", "under_share"}: {parameter: estimate}}.
     """
-    ledger, few = {}, subject.few()
-    for baseline in LEDGER_BASELINES:
-        sides = {}
-        for target, column in subject.targets.items():
+    few = subject.few()
+    keys = {"over_to_under_per_pixel": "ratio", "under_share": "under-dense"}
+    ledger = {baseline: {key: {} for key in keys} for baseline in LEDGER_BASELINES}
+    for target, column in subject.targets.items():
+        for baseline, sides in ledger.items():
             part, one = subject, found[target]["integrated_gradients"]
             if baseline != "mean_log":
                 part, one = few, explain(few, "integrated_gradients", column, baseline)
-            sides[target] = over_to_under(one.values, part.density - 1, *part.resampling)
-        ledger[baseline] = {
-            key: {target: estimates[key] for target, estimates in sides.items()}
-            for key in ("over_to_under_per_pixel", "under_share")
-        }
+            shares = over_to_under(one.values, part.density - 1, *part.resampling)
+            for key, name in keys.items():
+                sides[key][target] = shares[name]
     return ledger
 
 
