@@ -233,7 +233,7 @@ def test_the_numbers_of_the_checks(subject):
         {t: randomisation(few, methods, c, others) for t, c in targets},
         {t: under_moves(few, methods, c) for t, c in targets},
         {t: occlusion(few, found[t]["integrated_gradients"], c) for t, c in targets},
-        experiments.mean_distances(few, orders),
+        summaries.mean_distances(few, orders),
         [0.0, 1.0],
         {
             "under-dense": [

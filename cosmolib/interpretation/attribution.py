@@ -25,7 +25,6 @@ from functools import partial
 import numpy as np
 import torch
 
-from cosmolib.data.scaling import Scaling
 from cosmolib.study import registry
 from cosmolib.training.dataset import network_inputs
 from cosmolib.training.fit import run_network, seeded
@@ -310,14 +309,7 @@ def _seeded_numpy(seed):
         np.random.set_state(state)  # noqa: NPY002
 
 
-def make_baseline(
-    name: str,
-    x: torch.Tensor,
-    *,
-    scaling: Scaling | None = None,
-    train_x: torch.Tensor | None = None,
-    seed: int = 0,
-) -> torch.Tensor:
+def make_baseline(name: str, x, *, scaling=None, train_x=None, seed: int = 0) -> torch.Tensor:
     """Return the baseline of a name, scaled like x.
 
     Parameters
@@ -330,7 +322,7 @@ def make_baseline(
         "training": random training maps; needs `train_x`.
     x : (B, 1, N, N)
         Scaled maps to be explained, as `attribute` takes them.
-    scaling : Scaling
+    scaling : cosmolib.data.scaling.Scaling
     train_x : (n, 1, N, N)
         Scaled training maps.
     seed : int

@@ -77,11 +77,9 @@ def randomisation(subject: Subject, methods, target: int, others: dict) -> dict:
             explain(replace(subject, network=network), method, target, tolerance=None).values
             for network in (subject.network, *networks.values())
         )
-        for key, likeness in (
-            ("rank", sanity_checks.rank_correlation),
-            ("signed", sanity_checks.correlation),
-        ):
-            found[key][method] = [subject.estimate(likeness(first, v)) for v in values]
+        rank, signed = sanity_checks.rank_correlation, sanity_checks.correlation
+        found["rank"][method] = [subject.estimate(rank(first, v)) for v in values]
+        found["signed"][method] = [subject.estimate(signed(first, v)) for v in values]
     return found
 
 
@@ -177,16 +175,6 @@ def replacement(subject: Subject, attributions: dict, target: int, fractions) ->
     }
 
 
-def mean_distances(subject: Subject, orders: dict) -> dict:
-    """Average the curves of `replacement` over the fractions, estimates by all their keys."""
-    return {
-        (target, key, order): subject.estimate(values.mean(1))
-        for target, tables in orders.items()
-        for key, curves in tables.items()
-        for order, values in curves.items()
-    }
-
-
 def occlusion(subject: Subject, values, target: int) -> dict:
     """Compare attributions with the effect of hiding regions, region by region.
 
@@ -208,16 +196,12 @@ def occlusion(subject: Subject, values, target: int) -> dict:
     hide = partial(sanity_checks.occlude, subject.network, subject.x, **options)
     grid = subject.x.shape[-1]
     squares, sides = sanity_checks.patches(grid, grid // 8), subject.density >= 1
-    (by_patch, summed), by_class = (
-        (hide(regions), binned.region_sums(values, regions))
-        for regions in (squares, subject.classes)
-    )
+    likeness = sanity_checks.correlation(hide(squares), binned.region_sums(values, squares))
+    by_class = hide(subject.classes).T, binned.region_sums(values, subject.classes).T
     under, over = np.abs(hide(sides.astype(int))).T
     return {
-        "patch": subject.estimate(sanity_checks.correlation(by_patch, summed)),
-        "class": [
-            float(np.corrcoef(a, b)[0, 1]) for a, b in zip(*(x.T for x in by_class), strict=True)
-        ],
+        "patch": subject.estimate(likeness),
+        "class": [float(np.corrcoef(a, b)[0, 1]) for a, b in zip(*by_class, strict=True)],
         "density": {"under": subject.estimate(under), "over": subject.estimate(over)},
     }
 
@@ -232,10 +216,8 @@ def faithfulness(subject: Subject, methods, target: int) -> list[dict]:
         ``sensitivity`` (relative change under noise of `sanity_checks.NOISE_RADIUS`).
     """
     rows, few = [], subject.some(16)
-    options = {
-        "baseline": make_baseline("mean_log", subject.x),
-        "patch": max(2, subject.x.shape[-1] // 8),
-    }
+    options = {"patch": max(2, subject.x.shape[-1] // 8)}
+    options["baseline"] = make_baseline("mean_log", subject.x)
     for method in methods:
         values = explain(subject, method, target, tolerance=None).values
         infidelity = sanity_checks.infidelity(

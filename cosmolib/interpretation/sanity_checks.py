@@ -230,15 +230,7 @@ def _ready(network, x, baseline):
 
 
 def infidelity(
-    network: torch.nn.Module,
-    x: torch.Tensor,
-    values,
-    method: str,
-    target: int,
-    *,
-    baseline: torch.Tensor,
-    patch: int,
-    n_samples: int = 20,
+    network, x, values, method: str, target: int, *, baseline, patch: int, n_samples: int = 20
 ) -> np.ndarray:
     """Mean squared error of the predicted effect of hiding patches, relative to predicting none.
 
@@ -292,14 +284,7 @@ def infidelity(
 
 
 def sensitivity(
-    network: torch.nn.Module,
-    x: torch.Tensor,
-    method: str,
-    target: int,
-    *,
-    radius: float = NOISE_RADIUS,
-    n_samples: int = 4,
-    **options,
+    network, x, method: str, target: int, *, radius=NOISE_RADIUS, n_samples: int = 4, **options
 ) -> np.ndarray:
     """Largest relative change of an attribution under small uniform noise: captum's own measure.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -131,12 +130,7 @@ def load_subject(run: Run, profile: Profile) -> Subject:
 
 
 def load_subjects(
-    profile: Profile,
-    runs_dir: str | Path = "runs",
-    *,
-    suite: str = "",
-    weights: str | Path = "",
-    seed: int = 0,
+    profile: Profile, runs_dir="runs", *, suite: str = "", weights="", seed: int = 0
 ) -> dict[str, Subject]:
     """Load the uncut network of each suite of a profile, the one with feedback first.
 

@@ -42,14 +42,12 @@ def summarise(subjects: dict[str, Subject], found: dict, summary: Callable) -> d
 
 def region_table(where: dict, subject: Subject) -> pd.DataFrame:
     """Write `region_shares` by suite, parameter and method ("std": of the standard deviation)."""
-    rows = {
-        (suite, f"standard deviation of {t}", "integrated_gradients")
-        if method == "std"
-        else (suite, t, method): {key: as_text(estimate) for key, estimate in shares.items()}
-        for suite, parameters in where.items()
-        for t, methods in parameters.items()
-        for method, shares in methods.items()
-    }
+    rows = {}
+    for (suite, t, method), shares in _flat(where).items():
+        key = suite, t, method
+        if method == "std":
+            key = suite, f"standard deviation of {t}", "integrated_gradients"
+        rows[key] = {name: as_text(estimate) for name, estimate in shares.items()}
     pixels = {key: f"{share:.2f}" for key, share in pixel_shares(subject).items()}
     rows["share of the pixels", "", ""] = {"ratio": "1"} | pixels
     table = pd.DataFrame(rows).T.rename_axis(["suite", "predicted", "method"])
@@ -77,17 +75,15 @@ def by_smoothing(subject: Subject, found: dict, scales) -> tuple[dict, np.ndarra
     classes = [
         cosmic_web.web_classes(subject.maps, subject.box_size, smoothing=scale) for scale in scales
     ]
-    shares = {
+    tables = {
         target: [
-            by_class(methods["integrated_gradients"].values, one, *subject.resampling)["share"]
+            by_class(methods["integrated_gradients"].values, one, *subject.resampling)
             for one in classes
         ]
         for target, methods in found.items()
     }
-    fractions = [
-        [(one == code).mean() for code in range(len(cosmic_web.WEB_CLASSES))] for one in classes
-    ]
-    return shares, np.array(fractions)
+    shares = {target: [table["share"] for table in rows] for target, rows in tables.items()}
+    return shares, np.array([table["fraction"] for table in next(iter(tables.values()))])
 
 
 def pixel_shares(subject: Subject) -> dict:
@@ -141,12 +137,11 @@ def noise_shares(subject: Subject) -> tuple[list[float], dict]:
     shares : dict
         ``under-dense`` and ``void``: {parameter: estimate} for each level.
     """
-    runs = {}
+    runs, shares = {}, {"under-dense": [], "void": []}
     for text in subject.profile.controls:
         cut, run = Cut.parse(text), replace(subject.run, cut=text)
         if cut.noise and cut.noise[0] == "white" and cut.kind == "none" and run.complete:
             runs[cut.noise[1]] = run
-    shares = {"under-dense": [], "void": []}
     for level in sorted(runs):
         noisy = load_subject(runs[level], subject.profile).few()
         found = {
@@ -168,10 +163,20 @@ def _by_parameter(tables: dict[str, dict]) -> dict:
     }
 
 
+def mean_distances(subject: Subject, orders: dict) -> dict:
+    """Average the curves of `experiments.replacement`, estimates by all their keys."""
+    return {key: subject.estimate(values.mean(1)) for key, values in _flat(orders).items()}
+
+
 def flat(tables: dict) -> dict:
     """Join the keys of nested tables by suite, parameter and method, for the chapter's JSON."""
+    return {", ".join(key): table for key, table in _flat(tables).items()}
+
+
+def _flat(tables):
+    """Tables of suite, parameter and method, by all three."""
     return {
-        f"{suite}, {parameter}, {method}": table
+        (suite, parameter, method): table
         for suite, parameters in tables.items()
         for parameter, methods in parameters.items()
         for method, table in methods.items()
@@ -212,25 +217,19 @@ def argument_numbers(subjects, found, where, bands, retrained) -> dict:
             "coherence_low": as_estimate(coherence[1]),
             "coherence_high": as_estimate(coherence[-2]),
         }
-    errors = [
-        methods["integrated_gradients"].completeness
-        for parameters in found.values()
-        for methods in parameters.values()
-    ]
-    pixels = pixel_shares(main)
-    return _by_parameter(tables) | {
-        "interpretation_maps": len(main.x),
-        "interpretation_simulations": len(np.unique(main.simulations)),
-        "interpretation_completeness": 100 * np.median(np.concatenate(errors)),
-        "interpretation_under_pixels": pixels["under-dense"],
-        "interpretation_void_pixels": pixels["void"],
-        "interpretation_halo_pixels": pixels["halo"],
-        "interpretation_points": len(retrained),
-        "interpretation_smoothing": cosmic_web.SMOOTHING,
-        "interpretation_collapse": cosmic_web.COLLAPSE,
-        "interpretation_peak": cosmic_web.PEAK,
-        "interpretation_empty": cosmic_web.EMPTY,
+    errors = [a.completeness for (*_, m), a in _flat(found).items() if m == "integrated_gradients"]
+    numbers = {
+        "maps": len(main.x),
+        "simulations": len(np.unique(main.simulations)),
+        "completeness": 100 * np.median(np.concatenate(errors)),
     }
+    numbers |= {
+        f"{key.removesuffix('-dense')}_pixels": share for key, share in pixel_shares(main).items()
+    }
+    numbers["points"] = len(retrained)
+    names = ("SMOOTHING", "COLLAPSE", "PEAK", "EMPTY")
+    numbers |= {name.lower(): getattr(cosmic_web, name) for name in names}
+    return _by_parameter(tables) | {f"interpretation_{key}": v for key, v in numbers.items()}
 
 
 def check_numbers(subject, saliency, under, random, moved, occluded, areas, levels, noise) -> dict:
