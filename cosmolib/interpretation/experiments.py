@@ -220,15 +220,15 @@ def faithfulness(subject: Subject, methods, target: int) -> list[dict]:
     options["baseline"] = make_baseline("mean_log", subject.x)
     for method in methods:
         values = explain(subject, method, target, tolerance=None).values
-        infidelity = sanity_checks.infidelity(
-            subject.network, subject.x, values, method, target, **options
-        )
-        sensitivity = sanity_checks.sensitivity(
-            few.network, few.x, method, target, **options_of(few, method)
-        )
-        found = {"infidelity": infidelity, "sensitivity": sensitivity}
-        medians = {key: float(np.nanmedian(numbers)) for key, numbers in found.items()}
-        rows.append({"method": method} | medians)
+        found = {
+            "infidelity": sanity_checks.infidelity(
+                subject.network, subject.x, values, method, target, **options
+            ),
+            "sensitivity": sanity_checks.sensitivity(
+                few.network, few.x, method, target, **options_of(few, method)
+            ),
+        }
+        rows.append({"method": method} | {key: float(np.nanmedian(v)) for key, v in found.items()})
     return rows
 
 

@@ -90,8 +90,7 @@ def cascade(
     for stage, layers in reversed(names.items()):
         for layer in layers:
             # Layer by layer: a normalisation brings its running mean and variance along.
-            state = fresh.get_submodule(layer).state_dict()
-            mixed.get_submodule(layer).load_state_dict(state)
+            mixed.get_submodule(layer).load_state_dict(fresh.get_submodule(layer).state_dict())
         yield stage, copy.deepcopy(mixed)
 
 
@@ -130,11 +129,10 @@ def moved_attributions(
     dict of str to (B, N, N)
         By the names of `transformations`.
     """
-    x, found = network_inputs(x), {}
-    maps = {"x": x}
+    maps, found = {"x": network_inputs(x)}, {}
     if options.get("baseline") is not None:
         maps["baseline"] = network_inputs(options["baseline"], "baseline")
-    for name, places in transformations(x.shape[-1]).items():
+    for name, places in transformations(maps["x"].shape[-1]).items():
         moved = {key: one.flatten(1)[:, places][:, None] for key, one in maps.items()}
         values = attribute(network, method=method, target=target, **options | moved).values
         back = places.flatten().argsort().view(places.shape).numpy()
@@ -310,8 +308,6 @@ def sensitivity(
         values = attribute(network, maps, method, target, **options).values
         return (torch.from_numpy(values)[:, None],)
 
+    draws = {"perturb_radius": radius, "n_perturb_samples": n_samples}
     with seeded(0, next(network.parameters()).device.type):
-        found = sensitivity_max(
-            explain, network_inputs(x), perturb_radius=radius, n_perturb_samples=n_samples
-        )
-    return found.double().numpy()
+        return sensitivity_max(explain, network_inputs(x), **draws).double().numpy()

@@ -44,10 +44,9 @@ def region_table(where: dict, subject: Subject) -> pd.DataFrame:
     """Write `region_shares` by suite, parameter and method ("std": of the standard deviation)."""
     rows = {}
     for (suite, t, method), shares in _flat(where).items():
-        key = suite, t, method
         if method == "std":
-            key = suite, f"standard deviation of {t}", "integrated_gradients"
-        rows[key] = {name: as_text(estimate) for name, estimate in shares.items()}
+            t, method = f"standard deviation of {t}", "integrated_gradients"
+        rows[suite, t, method] = {name: as_text(estimate) for name, estimate in shares.items()}
     pixels = {key: f"{share:.2f}" for key, share in pixel_shares(subject).items()}
     rows["share of the pixels", "", ""] = {"ratio": "1"} | pixels
     table = pd.DataFrame(rows).T.rename_axis(["suite", "predicted", "method"])
@@ -144,23 +143,24 @@ def noise_shares(subject: Subject) -> tuple[list[float], dict]:
             runs[cut.noise[1]] = run
     for level in sorted(runs):
         noisy = load_subject(runs[level], subject.profile).few()
-        found = {
-            target: region_shares(noisy, explain(noisy, "integrated_gradients", column).values)
-            for target, column in noisy.targets.items()
-        }
-        for key, rows in shares.items():
-            rows.append({target: row[key] for target, row in found.items()})
+        for rows in shares.values():
+            rows.append({})
+        for target, column in noisy.targets.items():
+            found = region_shares(noisy, explain(noisy, "integrated_gradients", column).values)
+            for key, rows in shares.items():
+                rows[-1][target] = found[key]
     return sorted(runs), shares
 
 
-def _by_parameter(tables: dict[str, dict]) -> dict:
-    """Name each parameter's numbers; a parameter without any has a text that says so."""
+def _glued(tables: dict[str, dict], numbers: dict) -> dict:
+    """Name each parameter's numbers, and others; a parameter without any has a text instead."""
     keys = next(iter(tables.values()))
-    return {
-        f"interpretation_{key}_{short}": value if isinstance(value, str) else as_text(value)
+    texts = {
+        f"{key}_{short}": value if isinstance(value, str) else as_text(value)
         for parameter, short in SHORT.items()
         for key, value in tables.get(parameter, dict.fromkeys(keys)).items()
     }
+    return {f"interpretation_{key}": value for key, value in (texts | numbers).items()}
 
 
 def mean_distances(subject: Subject, orders: dict) -> dict:
@@ -218,18 +218,16 @@ def argument_numbers(subjects, found, where, bands, retrained) -> dict:
             "coherence_high": as_estimate(coherence[-2]),
         }
     errors = [a.completeness for (*_, m), a in _flat(found).items() if m == "integrated_gradients"]
+    pixels, names = pixel_shares(main), ("SMOOTHING", "COLLAPSE", "PEAK", "EMPTY")
     numbers = {
         "maps": len(main.x),
         "simulations": len(np.unique(main.simulations)),
         "completeness": 100 * np.median(np.concatenate(errors)),
+        **{f"{key.removesuffix('-dense')}_pixels": share for key, share in pixels.items()},
+        "points": len(retrained),
+        **{name.lower(): getattr(cosmic_web, name) for name in names},
     }
-    numbers |= {
-        f"{key.removesuffix('-dense')}_pixels": share for key, share in pixel_shares(main).items()
-    }
-    numbers["points"] = len(retrained)
-    names = ("SMOOTHING", "COLLAPSE", "PEAK", "EMPTY")
-    numbers |= {name.lower(): getattr(cosmic_web, name) for name in names}
-    return _by_parameter(tables) | {f"interpretation_{key}": v for key, v in numbers.items()}
+    return _glued(tables, numbers)
 
 
 def check_numbers(subject, saliency, under, random, moved, occluded, areas, levels, noise) -> dict:
@@ -255,7 +253,7 @@ def check_numbers(subject, saliency, under, random, moved, occluded, areas, leve
     """
     tables = {}
     for t in random:
-        shares = [e["value"] for (_, _, parameter), e in under.items() if parameter == t]
+        shares = [e["value"] for key, e in under.items() if key[2] == t]
         signed = random[t]["signed"]["integrated_gradients"]
         stages = dict(zip(random[t]["stages"], signed, strict=True))
         seeds = [e["value"] for stage, e in stages.items() if stage.startswith("seed")]
@@ -278,5 +276,4 @@ def check_numbers(subject, saliency, under, random, moved, occluded, areas, leve
             "noise_most": noise["under-dense"][-1][t] if levels else None,
         }
     level = f"{levels[-1]:g}" if levels else "not in this profile"
-    numbers = {"interpretation_noise_level": level, "interpretation_radius": NOISE_RADIUS}
-    return _by_parameter(tables) | numbers
+    return _glued(tables, {"noise_level": level, "radius": NOISE_RADIUS})
