@@ -92,7 +92,7 @@ def test_steps_are_tripled_until_a_map_is_complete(network, maps):
     tolerance = float(np.sort(first.completeness)[2])  # three maps are good enough
     found = attribute(network, maps, "integrated_gradients", 0, tolerance=tolerance, **options)
     good = first.completeness <= tolerance
-    assert set(found.n_steps[good]) == {2}
+    assert set(found.n_steps[good]) == {2} == set(first.n_steps)
     assert set(found.n_steps[~good]) <= {6, 18, 54}
     np.testing.assert_array_equal(found.values[good], first.values[good])
     assert (found.completeness <= tolerance)[found.n_steps < 54].all()
@@ -102,7 +102,6 @@ def test_steps_are_tripled_until_a_map_is_complete(network, maps):
     assert np.median(never.completeness) < min(0.02, np.median(first.completeness) / 3)
     whole = attribute(network, maps, "integrated_gradients", 0, **options | {"n_steps": 54})
     np.testing.assert_allclose(never.values, whole.values, rtol=1e-3, atol=1e-6)
-    np.testing.assert_array_equal(first.n_steps, 2)
 
 
 def test_smoothgrad_is_the_mean_gradient_under_noise(linear, x):
@@ -203,12 +202,10 @@ def test_baselines():
     shifted = make_baseline("blurred", x.roll((3, 11), (2, 3)))
     torch.testing.assert_close(shifted, blurred.roll((3, 11), (2, 3)))  # periodic
     chosen = make_baseline("training", x, train_x=train)
-    assert chosen.shape == (32, 1, 16, 16)
-    assert len(chosen[:, 0, 0, 0].unique()) == 32
+    assert (chosen.shape, len(chosen.unique())) == ((32, 1, 16, 16), 32)
     noise = make_baseline("noise", x)
     assert noise.shape == x.shape
-    assert float(noise.std()) == pytest.approx(1, abs=0.1)
-    assert not torch.equal(noise[0], noise[1])
+    assert float(noise.std(0).mean()) == pytest.approx(0.886, abs=0.1)  # of three draws
     for name in ("uniform", "training"):
         with pytest.raises(ValueError, match=f"baseline '{name}': found no"):
             make_baseline(name, x)
