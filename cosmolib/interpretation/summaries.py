@@ -143,12 +143,12 @@ def noise_shares(subject: Subject) -> tuple[list[float], dict]:
             runs[cut.noise[1]] = run
     for level in sorted(runs):
         noisy = load_subject(runs[level], subject.profile).few()
-        for rows in shares.values():
-            rows.append({})
-        for target, column in noisy.targets.items():
-            found = region_shares(noisy, explain(noisy, "integrated_gradients", column).values)
-            for key, rows in shares.items():
-                rows[-1][target] = found[key]
+        found = {
+            target: region_shares(noisy, explain(noisy, "integrated_gradients", column).values)
+            for target, column in noisy.targets.items()
+        }
+        for key, rows in shares.items():
+            rows.append({target: row[key] for target, row in found.items()})
     return sorted(runs), shares
 
 
