@@ -146,7 +146,7 @@ FAULTS = [
           "values.sum((1, 2), dtype=np.float64) - way",
           "values.sum((1, 2), dtype=np.float64) + way", ("attribution",)),
     Fault("the under-dense share is that of the over-dense pixels", "interpretation",
-          "return total[..., 0] / total.sum(-1)", "return total[..., 1] / total.sum(-1)",
+          "total[..., 0] / total.sum(-1)", "total[..., 1] / total.sum(-1)",
           ("summaries",)),
     # results
     Fault("a claim is supported if part of its interval is", "results",

@@ -205,7 +205,7 @@ fig, axes = plots_sanity_checks.replacement(
 )
 
 # %% tags=["hide-input"]
-areas = experiments.mean_distances(few, orders)
+areas = summaries.mean_distances(few, orders)
 distances = pd.Series({key: as_text(estimate, 3) for key, estimate in areas.items()})
 distances = distances.unstack([0, 1], sort=False).rename(index=names)
 distances.rename(columns="{}, mean distance".format, level=1)

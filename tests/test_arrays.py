@@ -12,7 +12,7 @@ from test_cuts import lognormal_maps
 from book.explorer import explorer
 from cosmolib.cuts import apply as cuts_apply
 from cosmolib.data import arrays, scaling, spectra, suites
-from cosmolib.interpretation import attribution, binned, cosmic_web, occlusion, sanity_checks
+from cosmolib.interpretation import attribution, binned, cosmic_web, sanity_checks
 from cosmolib.interpretation.subject import explain, load_subject
 from cosmolib.plots import attribution as plots_attribution
 from cosmolib.plots import cuts as plots_cuts
@@ -126,13 +126,17 @@ DENSITIES = {
 }
 SCALED_MAPS = {
     "attribution.attribute": lambda net, m: attribution.attribute(net, m, "saliency", 0).values,
-    "attribution.attribute ig": lambda net, m: attribution.attribute(
-        net, m, "integrated_gradients", 1, baseline=BASELINE, n_steps=2
-    ).values,
-    "attribution.attribute baseline":
-        lambda net, m: attribution.attribute(net, SCALED, "gradient_shap", 1, baseline=m).values,
-    "occlusion.occlude": lambda net, m:
-        occlusion.occlude(net, m, occlusion.patches(GRID, 8), 0, baseline=BASELINE),
+    "attribution.attribute ig": lambda net, m: (
+        attribution.attribute(
+            net, m, "integrated_gradients", 1, baseline=BASELINE, n_steps=2
+        ).values
+    ),
+    "attribution.attribute baseline": lambda net, m: (
+        attribution.attribute(net, SCALED, "gradient_shap", 1, baseline=m).values
+    ),
+    "occlusion.occlude": lambda net, m: sanity_checks.occlude(
+        net, m, sanity_checks.patches(GRID, 8), 0, baseline=BASELINE
+    ),
     "attribution.make_baseline": lambda net, m: attribution.make_baseline("blurred", m),
     "attribution.make_baseline uniform": lambda net, m: attribution.make_baseline(
         "uniform", m, scaling=scaling.Scaling("log", 11.0, 0.5)
@@ -141,24 +145,30 @@ SCALED_MAPS = {
         lambda net, m: attribution.make_baseline("void", SCALED, train_x=m),
     "inputs.network_inputs": lambda net, m: dataset.network_inputs(m),
     "posteriors.network_features": flow_posterior.network_features,
-    "sanity.moved_attributions": lambda net, m:
-        sanity_checks.moved_attributions(net, m, "saliency", 0)["mirrored, turned 90°"],
-    "occlusion.replacement_curve":
-        lambda net, m: occlusion.replacement_curve(net, m, MAPS, 0, **HALF),
-    "occlusion.replacement_curve order":
-        lambda net, m: occlusion.replacement_curve(net, SCALED, m, 0, **HALF),
-    "sanity.infidelity":
-        lambda net, m: sanity_checks.infidelity(net, m, SCALED, "saliency", 0, **FEW),
-    "sanity.infidelity values":
-        lambda net, m: sanity_checks.infidelity(net, SCALED, m, "saliency", 0, **FEW),
-    "sanity.sensitivity":
-        lambda net, m: sanity_checks.sensitivity(net, m, "saliency", 0, n_samples=1),
+    "sanity.moved_attributions": lambda net, m: sanity_checks.moved_attributions(
+        net, m, "saliency", 0
+    )["mirrored, turned 90°"],
+    "occlusion.replacement_curve": lambda net, m: sanity_checks.replacement_curve(
+        net, m, MAPS, 0, baseline=BASELINE, fractions=[0.5]
+    ),
+    "occlusion.replacement_curve order": lambda net, m: sanity_checks.replacement_curve(
+        net, SCALED, m, 0, baseline=BASELINE, fractions=[0.5]
+    ),
+    "sanity.infidelity": lambda net, m: sanity_checks.infidelity(
+        net, m, SCALED, "saliency", 0, baseline=BASELINE, patch=4, n_samples=2
+    ),
+    "sanity.infidelity values": lambda net, m: sanity_checks.infidelity(
+        net, SCALED, m, "saliency", 0, baseline=BASELINE, patch=4, n_samples=2
+    ),
+    "sanity.sensitivity": lambda net, m: sanity_checks.sensitivity(
+        net, m, "saliency", 0, n_samples=1
+    ),
     "training.run_network": lambda net, m: training_fit.run_network(net, m)[0],
 }  # fmt: skip
 FLAGS = {  # functions of booleans or integers, and good values for them
     "web.distance_to": (cosmic_web.distance_to, MAPS > 1e11),
     "occlusion.occlude regions": (
-        lambda r: occlusion.occlude(
+        lambda r: sanity_checks.occlude(
             build_network("lite", GRID, 1, 0.0, 2), SCALED, r, 0, baseline=BASELINE
         ),
         (MAPS > 1e11).astype(np.int64),
@@ -312,8 +322,8 @@ def test_attributions_of_what_a_profile_stores(tiny_suite_dir, tmp_path):
         baseline = attribution.make_baseline("uniform", x, scaling=subject.scaling, train_x=stored)
         explained = explain(subject, "integrated_gradients", 0).values
         mean = training_fit.run_network(subject.network, x)[0].numpy()
-        curve = occlusion.replacement_curve(
-            subject.network, x, explained[:3], 0, baseline=baseline, fractions=[0.5]
+        curve = sanity_checks.replacement_curve(
+            subject.network, x, values, 0, baseline=baseline, fractions=[0.5]
         )
         found[storage] = mean, curve, explained, spectra.power_spectrum(x)[1]
         density = subject.scaling.invert(baseline)[:, 0, 0, 0]  # it starts at the right point

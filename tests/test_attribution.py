@@ -7,7 +7,7 @@ from torch import nn
 
 from cosmolib.data.scaling import Scaling
 from cosmolib.interpretation.attribution import attribute, make_baseline
-from cosmolib.interpretation.occlusion import occlude, patches
+from cosmolib.interpretation.sanity_checks import occlude, patches
 from cosmolib.training.fit import seeded
 from cosmolib.training.networks import build_network
 
@@ -42,8 +42,7 @@ def x():
 def test_attributions_of_a_linear_function(linear, x, target):
     weights = (target + 1) * linear.weights.detach()
     saliency = attribute(linear, x, "saliency", target)
-    assert saliency.values.dtype == np.float32
-    assert saliency.completeness is None
+    assert (saliency.values.dtype, saliency.completeness) == (np.float32, None)
     np.testing.assert_allclose(saliency.values, weights[:, 0].expand(5, 8, 8))  # with their signs
 
     baseline = torch.full_like(x[:1], 0.5)
@@ -73,20 +72,6 @@ def maps():
     return torch.randn(6, 1, 32, 32, generator=torch.Generator().manual_seed(2))
 
 
-def test_completeness_falls_with_the_steps(network, maps):
-    baseline = make_baseline("blurred", maps)
-    errors = [
-        np.median(
-            attribute(
-                network, maps, "integrated_gradients", 0, baseline=baseline, n_steps=steps
-            ).completeness
-        )
-        for steps in (2, 64)
-    ]
-    assert errors[1] < 0.02
-    assert errors[1] < errors[0] / 3
-
-
 def test_completeness_is_that_of_captum(network, maps):
     from captum.attr import IntegratedGradients
 
@@ -107,23 +92,22 @@ def test_steps_are_tripled_until_a_map_is_complete(network, maps):
     tolerance = float(np.sort(first.completeness)[2])  # three maps are good enough
     found = attribute(network, maps, "integrated_gradients", 0, tolerance=tolerance, **options)
     good = first.completeness <= tolerance
-    assert set(found.n_steps[good]) == {2}
+    assert set(found.n_steps[good]) == {2} == set(first.n_steps)
     assert set(found.n_steps[~good]) <= {6, 18, 54}
     np.testing.assert_array_equal(found.values[good], first.values[good])
     assert (found.completeness <= tolerance)[found.n_steps < 54].all()
     # What came out by tripling is the midpoint rule of as many steps.
     never = attribute(network, maps, "integrated_gradients", 0, tolerance=0.0, **options)
     assert set(never.n_steps) == {54}
+    assert np.median(never.completeness) < min(0.02, np.median(first.completeness) / 3)
     whole = attribute(network, maps, "integrated_gradients", 0, **options | {"n_steps": 54})
     np.testing.assert_allclose(never.values, whole.values, rtol=1e-3, atol=1e-6)
-    np.testing.assert_array_equal(first.n_steps, 2)
 
 
 def test_smoothgrad_is_the_mean_gradient_under_noise(linear, x):
     weights = linear.weights.detach()
     found = attribute(linear, x, "smooth_grad", 0, n_samples=7, stdevs=0.5)
     np.testing.assert_allclose(found.values, weights[:, 0].expand(5, 8, 8), rtol=1e-5)
-    assert found.completeness is None
     noisy = attribute(linear, x, "smooth_grad", 0, output="std", n_samples=2000, stdevs=0.5)
     plain = attribute(linear, x, "saliency", 0, output="std")  # 2 x, so that the noise is its own
     scatter = (noisy.values - plain.values).std()
@@ -154,8 +138,7 @@ def test_patches_tile_the_map():
 
 @pytest.mark.parametrize("method", ["saliency", "integrated_gradients"])
 def test_the_size_of_the_batches_does_not_matter(network, maps, method):
-    baseline = make_baseline("blurred", maps)  # one a map
-    options = {"baseline": baseline, "n_steps": 4}
+    options = {"baseline": make_baseline("blurred", maps), "n_steps": 4}  # one per map
     whole = attribute(network, maps, method, 0, **options)
     parts = attribute(network, maps, method, 0, internal_batch_size=8, **options)
     np.testing.assert_allclose(parts.values, whole.values, rtol=1e-4, atol=1e-6)
@@ -177,8 +160,8 @@ def test_the_network_and_the_random_states_are_left_alone(network, maps):
     assert all(weight.grad is None for weight in network.parameters())
     assert not maps.requires_grad
     assert torch.equal(torch.get_rng_state(), states[0])
-    np.testing.assert_array_equal(np.random.get_state()[1], states[1][0])  # noqa: NPY002
-    assert np.random.get_state()[2] == states[1][1]  # noqa: NPY002  the place in that stream
+    for now, before in zip(np.random.get_state()[1:3], states[1], strict=True):  # noqa: NPY002
+        np.testing.assert_array_equal(now, before)  # the stream, and the place in it
 
 
 @pytest.mark.parametrize(
@@ -187,7 +170,7 @@ def test_the_network_and_the_random_states_are_left_alone(network, maps):
         ("gradcam", {}, "method: found 'gradcam', expected one of: saliency"),
         ("smooth_grad", {}, "smooth_grad: found noise of stdevs=0.0, expected more than 0"),
         ("saliency", {"output": "median"}, "output: found 'median'"),
-        ("saliency", {"target": 2}, "target: found 2, expected 0 to 1"),
+        ("saliency", {"target": 2}, "target: found 2, expected one of: 0, 1"),
         ("integrated_gradients", {}, "integrated_gradients: found no baseline"),
         ("integrated_gradients", {"baseline": torch.zeros(2, 1, 8, 8)}, r"found a baseline \(2, 1"),
         ("gradient_shap", {"baseline": torch.zeros(2, 1, 4, 4)}, r"found a baseline \(2, 1, 4, 4"),
@@ -219,12 +202,10 @@ def test_baselines():
     shifted = make_baseline("blurred", x.roll((3, 11), (2, 3)))
     torch.testing.assert_close(shifted, blurred.roll((3, 11), (2, 3)))  # periodic
     chosen = make_baseline("training", x, train_x=train)
-    assert chosen.shape == (32, 1, 16, 16)
-    assert len(chosen[:, 0, 0, 0].unique()) == 32
+    assert (chosen.shape, len(chosen.unique())) == ((32, 1, 16, 16), 32)
     noise = make_baseline("noise", x)
     assert noise.shape == x.shape
-    assert float(noise.std()) == pytest.approx(1, abs=0.1)
-    assert not torch.equal(noise[0], noise[1])
+    assert float(noise.std(0).mean()) == pytest.approx(0.886, abs=0.1)  # of three draws
     for name in ("uniform", "training"):
         with pytest.raises(ValueError, match=f"baseline '{name}': found no"):
             make_baseline(name, x)

@@ -1,6 +1,8 @@
 """Experiments and summaries of chapter 05, on a small subject."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,19 +10,7 @@ import torch
 
 from cosmolib.data.scaling import Scaling
 from cosmolib.interpretation import binned, experiments, summaries
-from cosmolib.interpretation.attribution import BASELINES, Attribution
-from cosmolib.interpretation.experiments import (
-    against_retraining,
-    baseline_shares,
-    faithfulness,
-    occlusion,
-    other_networks,
-    randomisation,
-    rank_agreement,
-    region_shares,
-    replacement,
-    under_moves,
-)
+from cosmolib.interpretation.attribution import BASELINES, METHODS, Attribution
 from cosmolib.interpretation.subject import (
     Subject,
     explain,
@@ -28,7 +18,7 @@ from cosmolib.interpretation.subject import (
     load_subjects,
     options_of,
     spread,
-)
+)  # fmt: skip
 from cosmolib.study.io import read_json
 from cosmolib.study.profile import load_profile
 from cosmolib.study.run import Run
@@ -37,6 +27,7 @@ from cosmolib.training.networks import build_network
 from cosmolib.training.run import train_run
 from cosmolib.training.scores import as_estimate, as_text
 
+ROOT = Path(__file__).parents[1]
 GRID = 32
 
 
@@ -61,6 +52,12 @@ def subject(profile):
     )  # fmt: skip
 
 
+def glued_in(chapter):
+    """Keys that the prose of a chapter shows."""
+    text = (ROOT / "notebooks" / f"{chapter}.py").read_text(encoding="utf-8")
+    return set(re.findall(r"\{glue:text\}`(interpretation_\w+)", text))
+
+
 def test_some_of_the_maps(subject):
     few = subject.some(3)
     assert spread(8, 3).tolist() == [0, 4, 7]
@@ -72,52 +69,14 @@ def test_some_of_the_maps(subject):
 
 
 def test_baselines_fit_their_method(subject):
-    def baseline_of(subject, method, name=None):
-        return options_of(subject, method, name)["baseline"]
-
     assert "baseline" not in options_of(subject, "saliency")
-    assert (baseline_of(subject, "integrated_gradients") == 0).all()
-    assert len(baseline_of(subject, "gradient_shap")) == 8
-    training = baseline_of(subject.some(3), "integrated_gradients", "training")
-    assert training.shape == (3, 1, GRID, GRID)
+    assert (options_of(subject, "integrated_gradients")["baseline"] == 0).all()
+    assert len(options_of(subject, "gradient_shap")["baseline"]) == 8
     more = replace(subject, train_x=subject.train_x[:2])
-    cycled = baseline_of(more, "integrated_gradients", "training")
-    assert len(cycled) == 8
+    cycled = options_of(more, "integrated_gradients", "training")["baseline"]
+    assert cycled.shape == (8, 1, GRID, GRID)
     assert torch.equal(cycled[0], cycled[2])
     assert not torch.equal(cycled[0], cycled[1])
-
-
-def test_every_check_gives_numbers(subject):
-    """Each check is tested in test_sanity; here their combination."""
-    with seeded(2):
-        twin = build_network(**subject.network_config).eval()
-    methods = ["saliency", "integrated_gradients"]
-    others = {"itself": subject.network, "twin": twin}
-    found = randomisation(subject, methods, 0, others)
-    assert found["stages"] == ["FC2", "FC1", "block 2", "block 1", "block 0", "itself", "twin"]
-    for method in methods:
-        assert found["signed"][method][-2]["value"] == pytest.approx(1)
-        assert found["signed"][method][-1]["value"] < 0.9
-
-    moved = under_moves(subject, ["saliency"], 0)
-    assert moved["correlation"]["saliency"][0]["value"] == pytest.approx(1)
-    assert moved["under_share"]["saliency"][0]["chance"] == pytest.approx(
-        (subject.density < 1).mean()
-    )
-    values = explain(subject, "integrated_gradients", 0).values
-    curves = replacement(subject, {"integrated_gradients": values}, 0, [0.0, 0.5, 1.0])
-    assert set(curves["deletion"]) == {
-        "integrated_gradients", "densest first", "emptiest first", "random",
-    }  # fmt: skip
-    for table in curves["deletion"].values():
-        np.testing.assert_allclose(table[:, 0], 0, atol=1e-6)
-        np.testing.assert_allclose(table[:, 2], curves["insertion"]["random"][:, 0], atol=1e-5)
-    hidden = occlusion(subject, values, 0)
-    assert hidden["patch"]["value"] > 0.5
-    assert min(e["value"] for e in hidden["density"].values()) > 0
-    rows = faithfulness(subject.some(3), methods, 0)
-    assert [row["method"] for row in rows] == methods
-    assert rows[1]["infidelity"] < 1
 
 
 def test_the_subject_of_a_run_is_what_it_was_trained_on(tiny_suite_dir, tmp_path, profile):
@@ -130,34 +89,31 @@ def test_the_subject_of_a_run_is_what_it_was_trained_on(tiny_suite_dir, tmp_path
     (subject,) = load_subjects(profile, tmp_path).values()
     assert not subject.pretrained
     assert len(subject.x) == profile.attribution_maps
-    np.testing.assert_allclose(
-        subject.scaling.apply(subject.maps.copy()), subject.x[:, 0], rtol=1e-5
-    )
+    scaled = subject.scaling.apply(subject.maps.copy())
+    np.testing.assert_allclose(scaled, subject.x[:, 0], rtol=1e-5)
     cut = load_subject(Run("tiny", "Lite", "above:delta=0:clamp", "lite", 1, tmp_path), profile)
     np.testing.assert_array_equal(cut.maps, subject.maps)  # without the cut
     assert not torch.equal(cut.x, subject.x)
     even = Attribution(np.ones_like(subject.maps), None, None)
     found = {"Lite": {"Omega_m": {"integrated_gradients": even}}}
-    rows = against_retraining({"Lite": subject}, found)
-    assert [row["cut"] for row in rows] == ["above:delta=0:clamp"]
-    (row,) = rows
+    (row,) = experiments.against_retraining({"Lite": subject}, found)
+    assert row["cut"] == "above:delta=0:clamp"
     assert row["chance"] == pytest.approx((subject.density > 1).mean())
     assert row["share"]["Omega_m"]["value"] == pytest.approx(row["chance"])  # equal everywhere
-    r2 = {
-        cut: read_json(Run("tiny", "Lite", cut, "lite", 1, tmp_path).path("metrics.json"))[
-            "parameters"
-        ]["Omega_m"]["r2"]
+    none, hidden = (
+        read_json(Run("tiny", "Lite", cut, "lite", 1, tmp_path).path("metrics.json"))
         for cut in profile.cuts
-    }
-    expected = r2["none"] - r2["above:delta=0:clamp"]
+    )
+    expected = none["parameters"]["Omega_m"]["r2"] - hidden["parameters"]["Omega_m"]["r2"]
     assert row["lost"]["Omega_m"]["value"] == pytest.approx(expected)
 
-    assert other_networks(subject) == ({}, ["shuffled labels", "seed 2"])  # neither was trained
+    missing = ["shuffled labels", "seed 2"]  # neither was trained
+    assert experiments.other_networks(subject) == ({}, missing)
     levels, shares = summaries.noise_shares(subject)
     noisy = load_subject(replace(subject.run, cut="white=1:none"), profile).few()
     values = explain(noisy, "integrated_gradients", 0).values
     assert levels == [1.0]
-    assert shares["void"][0]["Omega_m"] == region_shares(noisy, values)["void"]
+    assert shares["void"][0]["Omega_m"] == experiments.region_shares(noisy, values)["void"]
 
 
 def test_rank_agreement_follows_the_order_and_widens_with_the_errors():
@@ -168,22 +124,22 @@ def test_rank_agreement_follows_the_order_and_widens_with_the_errors():
         }
 
     points = [(0.1, 0.02), (0.4, 0.1), (0.6, 0.3), (0.9, 0.5)]
-    sure = rank_agreement([row(*point, 1e-3) for point in points], "Omega_m")
-    assert (sure["value"], sure["low"]) == (1, 1)
-    turned = rank_agreement([row(a, -b, 1e-3) for a, b in points], "Omega_m")
-    assert turned["value"] == -1
-    doubtful = rank_agreement([row(*point, 0.5) for point in points], "Omega_m")
+    sure, turned, doubtful = (
+        experiments.rank_agreement([row(a, sign * b, width) for a, b in points], "Omega_m")
+        for sign, width in ((1, 1e-3), (-1, 1e-3), (1, 0.5))
+    )
+    none = experiments.rank_agreement([], "Omega_m")
+    assert (sure["value"], sure["low"], turned["value"], none["value"]) == (1, 1, -1, None)
     assert doubtful["low"] < 0
-    assert rank_agreement([], "Omega_m")["value"] is None
 
 
 def test_the_numbers_of_the_argument(subject):
     found = {"Lite": summaries.explain_all(subject)}
     subjects = {"Lite": subject}
-    where = summaries.summarise(subjects, found, region_shares)
+    where = summaries.summarise(subjects, found, experiments.region_shares)
     for t, column in subject.targets.items():
         values = explain(subject, "integrated_gradients", column, output="std").values
-        where["Lite"][t]["std"] = region_shares(subject, values)
+        where["Lite"][t]["std"] = experiments.region_shares(subject, values)
     edges = binned.octaves(25.0, GRID)
     bands = summaries.summarise(
         subjects,
@@ -191,6 +147,7 @@ def test_the_numbers_of_the_argument(subject):
         lambda s, values: binned.by_band(values, s.x[:, 0].numpy(), edges, *s.resampling),
     )
     numbers = summaries.argument_numbers(subjects, found, where, bands, [])
+    assert glued_in("05_interpretation") <= {*numbers, "interpretation_network"}
     share = where["Lite"]["Omega_m"]["integrated_gradients"]["under-dense"]
     assert numbers["interpretation_share_om"] == as_text(share)
     assert numbers["interpretation_twin_share_s8"] == "not in this profile"
@@ -212,35 +169,56 @@ def test_the_numbers_of_the_argument(subject):
 
 
 def test_the_numbers_of_the_checks(subject):
+    """Each check is tested in test_sanity; here their combination."""
     few, methods = subject.few(), ["saliency", "integrated_gradients"]
     found = {
         t: {m: a.values for m, a in table.items()}
         for t, table in summaries.explain_all(few).items()
     }
-    rows = baseline_shares(few, found)
+    rows = experiments.baseline_shares(few, found)
     assert len(rows) == 2 * 6 * 2
-    assert rows["integrated_gradients", "mean_log", "Omega_m"]["rank correlation with the first"][
-        "value"
-    ] == pytest.approx(1)
+    first = rows["integrated_gradients", "mean_log", "Omega_m"]
+    assert first["rank correlation with the first"]["value"] == pytest.approx(1)
     under = {key: row["under-dense share"] for key, row in rows.items()}
-    others = {"shuffled labels": subject.network, "seed 2": subject.network}
+    with seeded(2):
+        twin = build_network(**subject.network_config).eval()
+    others = {"shuffled labels": subject.network, "seed 2": subject.network, "twin": twin}
     targets = few.targets.items()
-    orders = {t: replacement(few, found[t], c, [0.0, 0.5, 1.0]) for t, c in targets}
+    random = {t: experiments.randomisation(few, methods, c, others) for t, c in targets}
+    stages = ["FC2", "FC1", "block 2", "block 1", "block 0", *others]
+    assert random["Omega_m"]["stages"] == stages
+    for signed in random["Omega_m"]["signed"].values():
+        assert signed[-2]["value"] == pytest.approx(1)
+        assert signed[-1]["value"] < 0.9
+    for tables in random.values():  # a twin is no stage
+        tables["stages"].pop()
+        for likeness in (*tables["rank"].values(), *tables["signed"].values()):
+            likeness.pop()
+    moved = {t: experiments.under_moves(few, methods, c) for t, c in targets}
+    assert moved["Omega_m"]["correlation"]["saliency"][0]["value"] == pytest.approx(1)
+    chance = moved["Omega_m"]["under_share"]["saliency"][0]["chance"]
+    assert chance == pytest.approx((few.density < 1).mean())
+    orders = {t: experiments.replacement(few, found[t], c, [0.0, 0.5, 1.0]) for t, c in targets}
+    curves = orders["Omega_m"]
+    assert set(curves["deletion"]) == {*METHODS, "densest first", "emptiest first", "random"}
+    for table in curves["deletion"].values():
+        np.testing.assert_allclose(table[:, 0], 0, atol=1e-6)
+        np.testing.assert_allclose(table[:, 2], curves["insertion"]["random"][:, 0], atol=1e-5)
+    path = {t: found[t]["integrated_gradients"] for t in found}
+    hidden = {t: experiments.occlusion(few, path[t], c) for t, c in targets}
+    assert hidden["Omega_m"]["patch"]["value"] > 0.5
+    assert min(e["value"] for e in hidden["Omega_m"]["density"].values()) > 0
+    rows = experiments.faithfulness(subject.some(3), methods, 0)
+    assert [row["method"] for row in rows] == methods
+    assert rows[1]["infidelity"] < 1
+
+    saliency = {t: found[t]["saliency"] for t in found}
+    areas = summaries.mean_distances(few, orders)
+    noise = [{t: under["integrated_gradients", b, t] for t in found} for b in BASELINES]
     numbers = summaries.check_numbers(
-        few,
-        {t: found[t]["saliency"] for t in found},
-        under,
-        {t: randomisation(few, methods, c, others) for t, c in targets},
-        {t: under_moves(few, methods, c) for t, c in targets},
-        {t: occlusion(few, found[t]["integrated_gradients"], c) for t, c in targets},
-        experiments.mean_distances(few, orders),
-        [0.0, 1.0],
-        {
-            "under-dense": [
-                {t: under["integrated_gradients", b, t] for t in found} for b in BASELINES
-            ]
-        },
+        few, saliency, under, random, moved, hidden, areas, [0.0, 1.0], {"under-dense": noise}
     )
+    assert glued_in("05b_sanity_checks") <= numbers.keys()
     assert numbers["interpretation_seeds_om"] == "1.00"  # the same network
     assert numbers["interpretation_shuffled_s8"].startswith("1.00")
     assert not numbers["interpretation_random_om"].startswith("1.00")

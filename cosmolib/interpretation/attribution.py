@@ -18,17 +18,14 @@ log-density and not a void, so every figure must name its baseline. `register_me
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
-from cosmolib.data.scaling import Scaling
-from cosmolib.study.registry import METHODS as REGISTERED
-from cosmolib.study.registry import keywords_of, register
+from cosmolib.study import registry
 from cosmolib.training.dataset import network_inputs
 from cosmolib.training.fit import run_network, seeded
 from cosmolib.training.networks import fused
@@ -61,14 +58,6 @@ class Attribution:
     n_steps: np.ndarray | None  # (B,) steps that each map took; None but for integrated_gradients
 
 
-@dataclass(frozen=True)
-class _Method:
-    """A function ``(forward, x, target)`` and the keyword arguments that it takes."""
-
-    function: Callable
-    asked: tuple[str, ...]
-
-
 def register_method(name: str):
     """Register an attribution method under a name that `attribute` and the chapters accept.
 
@@ -95,54 +84,55 @@ def register_method(name: str):
     """
 
     def decorate(function):
-        _, asked = keywords_of(function, 3, ("baseline", "n_steps", "n_samples", "stdevs"))
-        own = ("integrated_gradients", *_BUILT_IN)
-        register("method", name, _Method(function, asked), own=own)
+        _, asked = registry.keywords_of(function, 3, ("baseline", "n_steps", "n_samples", "stdevs"))
+        registry.register("method", name, (function, asked, None), own=_BUILT_IN)
         return function
 
     return decorate
 
 
 def _saliency(forward, x, target):
-    return _captum().Saliency(forward).attribute(x, target=target, abs=False)
+    from captum.attr import Saliency
+
+    return Saliency(forward).attribute(x, target, abs=False)
 
 
-def _smooth_grad(forward, x, target, *, n_samples, stdevs):
-    attr = _captum()
-    return attr.NoiseTunnel(attr.Saliency(forward)).attribute(
-        x, nt_type="smoothgrad", nt_samples=n_samples, stdevs=stdevs, target=target, abs=False
-    )
+def _smooth_grad(forward, x, target, n_samples, stdevs):
+    from captum.attr import NoiseTunnel, Saliency
+
+    options = {"nt_samples": n_samples, "stdevs": stdevs, "target": target, "abs": False}
+    return NoiseTunnel(Saliency(forward)).attribute(x, nt_type="smoothgrad", **options)
 
 
-def _gradient_shap(forward, x, target, *, baseline, n_samples, stdevs):
-    return (
-        _captum()
-        .GradientShap(forward)
-        .attribute(x, baselines=baseline, n_samples=n_samples, stdevs=stdevs, target=target)
-    )
+def _integrated_gradients(forward, x, target, baseline, **options):
+    from captum.attr import IntegratedGradients
+
+    options["method"] = "riemann_middle"
+    return IntegratedGradients(forward).attribute(x, baseline, target, **options)
 
 
-_BUILT_IN = {
-    "saliency": _Method(_saliency, ()),
-    "smooth_grad": _Method(_smooth_grad, ("n_samples", "stdevs")),
-    "gradient_shap": _Method(_gradient_shap, ("baseline", "n_samples", "stdevs")),
+def _gradient_shap(forward, x, target, baseline, **options):
+    from captum.attr import GradientShap
+
+    return GradientShap(forward).attribute(x, baseline, target=target, **options)
+
+
+_SIZE = "internal_batch_size"
+_BUILT_IN = {  # function, its keyword arguments, and the one that counts copies of each map
+    "saliency": (_saliency, (), None),
+    "smooth_grad": (_smooth_grad, ("n_samples", "stdevs"), "n_samples"),
+    "integrated_gradients": (_integrated_gradients, ("baseline", "n_steps", _SIZE), "n_steps"),
+    "gradient_shap": (_gradient_shap, ("baseline", "n_samples", "stdevs"), "n_samples"),
 }
 
 
-def _captum():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about optional packages that are not installed
-        import captum.attr
-    return captum.attr
+def _methods():
+    return _BUILT_IN | registry.METHODS
 
 
 def takes_baseline(method: str) -> bool:
     """Whether a method shares out f(x) - f(baseline); else it is a sensitivity, like a gradient."""
-    return method == "integrated_gradients" or "baseline" in _method(method).asked
-
-
-def _method(name):
-    return REGISTERED[name] if name in REGISTERED else _BUILT_IN[name]
+    return "baseline" in _methods()[method][1]
 
 
 def attribute(
@@ -201,13 +191,14 @@ def attribute(
     x, baseline = _check(network, x, method, target, output, baseline, stdevs)
     device = next(network.parameters()).device
     fast, column = fused(network), OUTPUTS.index(output)
+    settings = {"n_samples": n_samples, "stdevs": stdevs}
+    settings[_SIZE] = internal_batch_size or maps_at_once(x, device)
 
     def forward(maps):
         return fast(maps)[column]  # (B, P)
 
-    at_once = internal_batch_size or maps_at_once(x, device)
-    way = None
-    if takes_baseline(method):
+    way = steps = None
+    if baseline is not None:
         at_x, at_baseline = (
             run_network(fast, maps, device=device)[column][:, target].double().numpy()
             for maps in (x, baseline)
@@ -215,17 +206,33 @@ def attribute(
         way = at_x - (at_baseline.mean() if method == "gradient_shap" else at_baseline)
         if method != "gradient_shap":
             baseline = baseline.expand(len(x), -1, -1, -1)
-    steps = None
+    explain = partial(_in_batches, forward, method, target, device, settings)
     with seeded(seed, device.type), _seeded_numpy(seed):
+        values = explain(x, baseline, n_steps)
         if method == "integrated_gradients":
-            values, steps = _integrate(
-                forward, x, baseline, target, device, at_once, n_steps, tolerance, way
-            )
-        else:
-            offered = {"n_steps": n_steps, "n_samples": n_samples, "stdevs": stdevs}
-            values = _in_batches(forward, x, method, target, baseline, device, at_once, offered)
+            steps = np.full(len(x), n_steps)
+            if tolerance is not None:
+                _raise_steps(explain, x, baseline, values, steps, way, tolerance)
     completeness = None if way is None else _completeness(values, way)
     return Attribution(values, completeness, steps)
+
+
+def _raise_steps(explain, x, baseline, values, steps, way, tolerance):
+    """Triple the steps of the maps that are not complete, in place.
+
+    n points at (i + 1/2) / n become 3 n by two more sets, shifted by a third of a step either way:
+    captum's own rule on the line shifted by as much.
+    """
+    for _ in range(MAX_RAISES):
+        open_ = np.flatnonzero(_completeness(values, way) > tolerance)
+        if not len(open_):
+            return
+        points = int(steps[open_[0]])  # all that are still open have been raised as often
+        ends = x[open_], baseline[open_]
+        shift = (ends[0] - ends[1]) * (1 / (3 * points))
+        sides = [explain(*(end + sign * shift for end in ends), points) for sign in (-1, 1)]
+        values[open_] = (values[open_] + sides[0] + sides[1]) / 3
+        steps[open_] *= 3
 
 
 def _completeness(values, way):
@@ -234,70 +241,30 @@ def _completeness(values, way):
     return error / np.maximum(np.abs(way), np.finfo(np.float32).tiny)
 
 
-def _in_batches(forward, x, method, target, baseline, device, at_once, offered):
-    """Attribution (B, N, N) of a method that is a function of a batch of maps."""
-    own = _method(method)
-    options = {key: offered[key] for key in own.asked if key != "baseline"}
-    if method in ("smooth_grad", "gradient_shap"):
-        at_once = max(1, at_once // offered["n_samples"])
+def _in_batches(forward, method, target, device, settings, x, baseline, n_steps):
+    """Attribution (B, N, N) of a method, a batch of maps at a time."""
+    function, asked, copies = _methods()[method]
+    settings = settings | {"n_steps": n_steps}
+    size = max(1, settings[_SIZE] // settings.get(copies, 1))
+    options = {key: settings[key] for key in asked if key != "baseline"}
     parts = []
-    for start in range(0, len(x), at_once):
-        batch = slice(start, start + at_once)
+    for start in range(0, len(x), size):
+        batch = slice(start, start + size)
         maps = x[batch].to(device)
-        if "baseline" in own.asked:
+        if "baseline" in asked:
             per_map = baseline if method == "gradient_shap" else baseline[batch]
             options["baseline"] = per_map.to(device)
         if method in _BUILT_IN:  # captum would set it on the caller's tensor, and warn
             maps = maps.clone().requires_grad_()
-        found = own.function(forward, maps, target, **options)
+        found = function(forward, maps, target, **options)
         if not isinstance(found, torch.Tensor) or found.shape != maps.shape:
-            shape = tuple(found.shape) if hasattr(found, "shape") else ""
-            raise ValueError(
-                f"method {method!r}: found a {type(found).__name__} {shape} from its function, "
-                f"expected a tensor {tuple(maps.shape)}"
-            )
+            kind = f"{type(found).__name__} {tuple(getattr(found, 'shape', ()))}"
+            expected = f"from its function, expected a tensor {tuple(maps.shape)}"
+            raise ValueError(f"method {method!r}: found a {kind} {expected}")
         if not found.isfinite().all():
             raise ValueError(f"method {method!r}: found values that are not finite")
         parts.append(found.detach().cpu().float()[:, 0])
     return torch.cat(parts).numpy()
-
-
-def _integrate(forward, x, baseline, target, device, at_once, n_steps, tolerance, way):
-    """Integrated gradients by the midpoint rule, (B, N, N), and the steps that each map took.
-
-    n points at (i + 1/2) / n become 3 n by two more sets, shifted by a third of a step either way:
-    captum's own rule on the line shifted by as much.
-    """
-    integrator = _captum().IntegratedGradients(forward)
-
-    def middles(which, points, shift):
-        parts = []
-        for chosen in which.split(max(1, at_once // points)):
-            ends = [maps[chosen].to(device) for maps in (x, baseline)]
-            moved = shift * (ends[0] - ends[1])
-            found = integrator.attribute(
-                (ends[0] + moved).requires_grad_(),
-                baselines=ends[1] + moved,
-                target=target,
-                n_steps=points,
-                method="riemann_middle",
-                internal_batch_size=at_once if points > at_once else None,  # one map is too many
-            )
-            parts.append(found.detach().cpu().float()[:, 0])
-        return torch.cat(parts).numpy()
-
-    values = middles(torch.arange(len(x)), n_steps, 0.0)
-    steps = np.full(len(x), n_steps)
-    for _ in range(MAX_RAISES if tolerance is not None else 0):
-        open_ = np.flatnonzero(_completeness(values, way) > tolerance)
-        if not len(open_):
-            break
-        points = int(steps[open_[0]])  # all that are still open have been raised as often
-        shift, which = 1 / (3 * points), torch.from_numpy(open_)
-        sides = [middles(which, points, sign * shift) for sign in (-1, 1)]
-        values[open_] = (values[open_] + sides[0] + sides[1]) / 3
-        steps[open_] *= 3
-    return values, steps
 
 
 def maps_at_once(x, device) -> int:
@@ -308,13 +275,14 @@ def maps_at_once(x, device) -> int:
 def _check(network, x, method, target, output, baseline, stdevs):
     """Check the arguments of `attribute`; return x and the baseline as a network takes them."""
     x = network_inputs(x)
-    known = dict.fromkeys((*METHODS, *_BUILT_IN, *REGISTERED))
-    if method not in known:
-        raise ValueError(f"method: found {method!r}, expected one of: {', '.join(known)}")
-    if output not in OUTPUTS:
-        raise ValueError(f"output: found {output!r}, expected one of: {', '.join(OUTPUTS)}")
-    if not 0 <= target < network.n_parameters:
-        raise ValueError(f"target: found {target}, expected 0 to {network.n_parameters - 1}")
+    for name, found, allowed in (
+        ("method", method, _methods()),
+        ("output", output, OUTPUTS),
+        ("target", target, range(network.n_parameters)),
+    ):
+        if found not in allowed:
+            allowed = ", ".join(map(str, allowed))
+            raise ValueError(f"{name}: found {found!r}, expected one of: {allowed}")
     if method == "smooth_grad" and not stdevs > 0:
         raise ValueError(f"smooth_grad: found noise of stdevs={stdevs}, expected more than 0")
     if not takes_baseline(method):
@@ -323,7 +291,7 @@ def _check(network, x, method, target, output, baseline, stdevs):
     expected = f"{counts} of maps {tuple(x.shape[1:])}, see make_baseline"
     if baseline is None:
         raise ValueError(f"{method}: found no baseline, expected {expected}")
-    baseline = network_inputs(baseline, "baseline")
+    baseline = network_inputs(baseline, "baseline").to(x.device)
     fits = baseline.shape[1:] == x.shape[1:]
     if not fits or (method != "gradient_shap" and len(baseline) not in (1, len(x))):
         raise ValueError(f"{method}: found a baseline {tuple(baseline.shape)}, expected {expected}")
@@ -341,14 +309,7 @@ def _seeded_numpy(seed):
         np.random.set_state(state)  # noqa: NPY002
 
 
-def make_baseline(
-    name: str,
-    x: torch.Tensor,
-    *,
-    scaling: Scaling | None = None,
-    train_x: torch.Tensor | None = None,
-    seed: int = 0,
-) -> torch.Tensor:
+def make_baseline(name: str, x, *, scaling=None, train_x=None, seed: int = 0) -> torch.Tensor:
     """Return the baseline of a name, scaled like x.
 
     Parameters
@@ -361,7 +322,7 @@ def make_baseline(
         "training": random training maps; needs `train_x`.
     x : (B, 1, N, N)
         Scaled maps to be explained, as `attribute` takes them.
-    scaling : Scaling
+    scaling : cosmolib.data.scaling.Scaling
     train_x : (n, 1, N, N)
         Scaled training maps.
     seed : int

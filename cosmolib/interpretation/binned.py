@@ -38,11 +38,10 @@ def by_value(values, quantity, edges, simulations, n_bootstrap=1000) -> dict:
         ``signed_per_pixel`` (nb, 3): the same with signs, in the same units; ``share`` (nb, 3): of
         the summed absolute attribution. Columns are value, low, high; NaN for an empty bin.
     """
-    edges = _ascending(edges)
     quantity, _ = checked_maps(quantity, "quantity", infinite=True)  # as a distance to nothing
-    bins = np.searchsorted(edges, quantity, side="right") - 1  # -1 and nb lie outside
+    bins = np.digitize(quantity, edges) - 1  # -1 and nb lie outside
     found = _by_bin(values, bins, len(edges) - 1, simulations, n_bootstrap)
-    return {"edges": edges, **found}
+    return {"edges": np.asarray(edges, float), **found}
 
 
 def by_class(values, classes, simulations, n_bootstrap=1000) -> dict:
@@ -77,24 +76,19 @@ def over_to_under(values, overdensity, simulations, n_bootstrap=1000) -> dict:
     Returns
     -------
     dict
-        ``over_to_under_per_pixel``: ratio of the mean absolute attributions; ``under_share``: share
-        of the underdense pixels in the sum. Each {"value", "low", "high"}, None if undefined.
+        ``ratio`` of the mean absolute attributions; ``under-dense``: share of the underdense pixels
+        in the sum. Each {"value", "low", "high"}, None if undefined.
     """
     bins = (checked_maps(overdensity, "overdensity")[0] >= 0).astype(int)
     sums = [table[:, :2] for table in _sums(values, bins, 2)]  # nothing lies outside
 
-    def ratio(absolute, signed, count, weights):
-        under, over = np.moveaxis((weights @ absolute) / (weights @ count), -1, 0)
-        return over / under
-
-    def share(absolute, signed, count, weights):
+    def statistic(absolute, signed, count, weights):
         total = weights @ absolute
-        return total[..., 0] / total.sum(-1)
+        under, over = np.moveaxis(total / (weights @ count), -1, 0)
+        return np.stack([over / under, total[..., 0] / total.sum(-1)], -1)
 
-    return {
-        key: as_estimate(_with_interval(statistic, sums, simulations, n_bootstrap))
-        for key, statistic in (("over_to_under_per_pixel", ratio), ("under_share", share))
-    }
+    found = map(as_estimate, _with_interval(statistic, sums, simulations, n_bootstrap))
+    return dict(zip(("ratio", "under-dense"), found, strict=True))
 
 
 def region_share(values, inside, simulations, n_bootstrap=1000) -> dict:
@@ -116,7 +110,7 @@ def region_share(values, inside, simulations, n_bootstrap=1000) -> dict:
 
 
 def region_sums(values, regions) -> np.ndarray:
-    """Signed attribution of each region of each map, (n, R): what `attribution.occlude` tests.
+    """Signed attribution of each region of each map, (n, R): compared with `sanity_checks.occlude`.
 
     Parameters
     ----------
@@ -152,29 +146,29 @@ def by_band(values, field, edges, simulations, n_bootstrap=1000, box_size=BOX_SI
         strength; ``coherence`` (nb, 3): cross power over the root of both powers, from -1 to 1.
         Columns are value, low, high; NaN for a band without modes.
     """
-    edges = _ascending(edges)
-    tables = []
-    for a, b in ((values, values), (field, field), (values, field)):
+
+    def in_bands(a, b):
         k, power, modes = cross_power(a, b, box_size)
-        band = np.searchsorted(edges, k, side="right") - 1
-        inside = band == np.arange(len(edges) - 1)[:, None]  # (nb, nk)
-        tables.append(power @ inside.T)
+        inside = np.digitize(k, edges) - 1 == np.arange(len(edges) - 1)[:, None]  # (nb, nk)
         whole = power.sum(1, keepdims=True)
-        tables[-1] = np.concatenate([tables[-1], whole], 1)  # (n, nb + 1)
-    strength = np.sqrt(np.maximum(tables[0][:, -1:], np.finfo(float).tiny))
-    own, of_field, cross = tables[0] / strength**2, tables[1], tables[2] / strength
+        return np.concatenate([power @ inside.T, whole], 1), inside @ modes / modes.sum()
+
+    (own, fraction), (of_field, _), (cross, _) = (
+        in_bands(a, b) for a, b in ((values, values), (field, field), (values, field))
+    )  # powers (n, nb + 1)
+    strength = np.sqrt(np.maximum(own[:, -1:], np.finfo(float).tiny))
 
     def statistic(own, of_field, cross, weights):
         a, f, x = (weights @ table for table in (own, of_field, cross))  # (S, nb + 1)
         both = np.stack([a / a[:, -1:], x / np.sqrt(a * f)], -1)  # (S, nb + 1, 2)
         return np.where((a > 0)[..., None], both, np.nan)[:, :-1]
 
-    tables = own, of_field, cross
+    tables = own / strength**2, of_field, cross / strength
     found = _with_interval(statistic, tables, simulations, n_bootstrap)  # (nb, 2, 3)
     summed = of_field.sum(0)
     return {
-        "edges": edges,
-        "fraction": inside @ modes / modes.sum(),
+        "edges": np.asarray(edges, float),
+        "fraction": fraction,
         "field_share": summed[:-1] / summed[-1],
         "share": found[:, 0],
         "coherence": found[:, 1],
@@ -216,9 +210,8 @@ def _sums(values, bins, n_bins):
     bins = checked_maps(bins, "regions", "biu")[0].astype(int)
     bins = np.where((bins >= 0) & (bins < n_bins), bins, n_bins)
     if values.shape != bins.shape:
-        raise ValueError(
-            f"attributions: found shapes {values.shape} and {bins.shape}, expected (n, N, N) twice"
-        )
+        found = f"{values.shape} and {bins.shape}"
+        raise ValueError(f"attributions: found shapes {found}, expected (n, N, N) twice")
     n, width = len(values), n_bins + 1
     place = (bins.reshape(n, -1) + width * np.arange(n)[:, None]).ravel()
     return [
@@ -228,27 +221,17 @@ def _sums(values, bins, n_bins):
 
 
 def _by_bin(values, bins, n_bins, simulations, n_bootstrap):
-    absolute, signed, count = _sums(values, bins, n_bins)
-
     def statistic(absolute, signed, count, weights):
         a, s, c = (weights @ table for table in (absolute, signed, count))  # (S, nb + 1)
         total = a.sum(-1, keepdims=True)
         mean = total / c.sum(-1, keepdims=True)
-        per_bin = np.stack([a / c / mean, s / c / mean, a / total], -1)  # (S, nb + 1, 3)
-        return per_bin[:, :-1]
+        return np.stack([a / c / mean, s / c / mean, a / total], -1)[:, :-1]  # (S, nb, 3)
 
-    tables = absolute, signed, count
+    tables = _sums(values, bins, n_bins)
     found = _with_interval(statistic, tables, simulations, n_bootstrap)  # (nb, 3, 3)
     return {
-        "fraction": count.sum(0)[:-1] / count.sum(),
+        "fraction": tables[2].sum(0)[:-1] / tables[2].sum(),
         "per_pixel": found[:, 0],
         "signed_per_pixel": found[:, 1],
         "share": found[:, 2],
     }
-
-
-def _ascending(edges):
-    edges = np.asarray(edges, float)
-    if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
-        raise ValueError(f"edges: found {edges}, expected at least two, ascending")
-    return edges

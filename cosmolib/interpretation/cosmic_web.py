@@ -117,22 +117,19 @@ def void_centres(maps, box_size=BOX_SIZE, radii=VOID_RADII, threshold=EMPTY):
     side = np.minimum(np.arange(grid), grid - np.arange(grid)) * box_size / grid
     distance = np.hypot(side[:, None], side)  # from the first pixel, periodic
     found = np.zeros(stack.shape, np.float32)
-    voids = [[] for _ in stack]  # pixel and radius of each
+    free = np.full(stack.shape, np.inf)  # distance to the nearest void's edge
     for radius in sorted(radii, reverse=True):
         disc = distance <= radius
         window = torch.fft.rfft2(torch.from_numpy(disc / disc.sum()))
         mean = _filtered(stack, window).reshape(len(stack), -1)
         for one, values in enumerate(mean):
-            taken = np.zeros((grid, grid), bool)
-            for place, size in voids[one]:
-                taken |= np.roll(distance, place, (0, 1)) < radius + size
             centres = np.flatnonzero(values < threshold)
             for flat in centres[np.argsort(values[centres], kind="stable")]:
                 place = divmod(int(flat), grid)
-                if not taken[place]:
-                    voids[one].append((place, radius))
+                if free[one][place] >= radius:
                     found[one][place] = radius
-                    taken |= np.roll(distance, place, (0, 1)) < 2 * radius
+                    edge = np.roll(distance, place, (0, 1)) - radius
+                    free[one] = np.minimum(free[one], edge)
     return found.reshape(shape)
 
 

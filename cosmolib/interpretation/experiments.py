@@ -7,6 +7,7 @@ Every function takes a `cosmolib.interpretation.subject.Subject` and returns pla
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,8 +16,7 @@ from scipy.stats import spearmanr
 from cosmolib.cuts.apply import cut_mask
 from cosmolib.cuts.grammar import Cut
 from cosmolib.interpretation import binned, sanity_checks
-from cosmolib.interpretation.attribution import BASELINES, METHODS, attribute, make_baseline
-from cosmolib.interpretation.occlusion import occlude, patches, replacement_curve
+from cosmolib.interpretation.attribution import BASELINES, METHODS, make_baseline
 from cosmolib.interpretation.subject import USUAL_BASELINE, Subject, explain, options_of
 from cosmolib.training.fit import seeded
 from cosmolib.training.networks import build_network
@@ -37,12 +37,7 @@ def region_shares(subject: Subject, values) -> dict:
     """
     sides = binned.over_to_under(values, subject.density - 1, *subject.resampling)
     web = binned.by_class(values, subject.classes, *subject.resampling)["share"]
-    return {
-        "ratio": sides["over_to_under_per_pixel"],
-        "under-dense": sides["under_share"],
-        "void": as_estimate(web[0]),
-        "halo": as_estimate(web[2]),
-    }
+    return sides | {"void": as_estimate(web[0]), "halo": as_estimate(web[2])}
 
 
 def other_networks(subject: Subject) -> tuple[dict[str, torch.nn.Module], list[str]]:
@@ -50,11 +45,8 @@ def other_networks(subject: Subject) -> tuple[dict[str, torch.nn.Module], list[s
     run, profile = subject.run, subject.profile
     runs = {"shuffled labels": replace(run, profile=profile.shuffled.name)}
     runs |= {f"seed {n}": replace(run, seed=n) for n in profile.attribution_seeds if n != run.seed}
-    networks = {
-        label: load_run(other)[0]
-        for label, other in runs.items()
-        if other.complete and not subject.pretrained
-    }
+    complete = [k for k, other in runs.items() if other.complete and not subject.pretrained]
+    networks = {label: load_run(runs[label])[0] for label in complete}
     return networks, [label for label in runs if label not in networks]
 
 
@@ -79,22 +71,15 @@ def randomisation(subject: Subject, methods, target: int, others: dict) -> dict:
     with seeded(FRESH_SEED):
         fresh = build_network(**subject.network_config)
     networks = dict(sanity_checks.cascade(subject.network, fresh)) | others
-    found = {
-        "stages": list(networks),
-        "rank": {m: [] for m in methods},
-        "signed": {m: [] for m in methods},
-    }
+    found = {"stages": list(networks), "rank": {}, "signed": {}}
     for method in methods:
-        options = options_of(subject, method)
-        first = attribute(subject.network, subject.x, method, target, **options).values
-        for network in networks.values():
-            values = attribute(network, subject.x, method, target, **options).values
-            for key, likeness in (
-                ("rank", sanity_checks.rank_correlation),
-                ("signed", sanity_checks.correlation),
-            ):
-                likenesses = likeness(first, values)
-                found[key][method].append(subject.estimate(likenesses))
+        first, *values = (
+            explain(replace(subject, network=network), method, target, tolerance=None).values
+            for network in (subject.network, *networks.values())
+        )
+        rank, signed = sanity_checks.rank_correlation, sanity_checks.correlation
+        found["rank"][method] = [subject.estimate(rank(first, v)) for v in values]
+        found["signed"][method] = [subject.estimate(signed(first, v)) for v in values]
     return found
 
 
@@ -116,12 +101,9 @@ def baseline_shares(subject: Subject, found: dict) -> dict:
     rows = {}
     for target, column in subject.targets.items():
         for method in METHODS[1:]:
-            tables = {
-                name: found[target][method]
-                if name == USUAL_BASELINE[method]
-                else explain(subject, method, column, name).values
-                for name in BASELINES
-            }
+            tables = dict.fromkeys(BASELINES, found[target][method])
+            for name in BASELINES.keys() - {USUAL_BASELINE[method]}:
+                tables[name] = explain(subject, method, column, name).values
             for name, values in tables.items():
                 shares = region_shares(subject, values)
                 likeness = sanity_checks.rank_correlation(values, tables["mean_log"])
@@ -157,14 +139,12 @@ def under_moves(subject: Subject, methods, target: int) -> dict:
         moved = sanity_checks.moved_attributions(
             subject.network, subject.x, method, target, **options_of(subject, method)
         )
-        found["names"] = list(moved)
-        first = next(iter(moved.values()))
+        found["names"], tables = list(moved), list(moved.values())
         found["correlation"][method] = [
-            subject.estimate(sanity_checks.correlation(values, first)) for values in moved.values()
+            subject.estimate(sanity_checks.correlation(values, tables[0])) for values in tables
         ]
-        found["under_share"][method] = [subject.share(values, inside) for values in moved.values()]
-        mean = np.mean(list(moved.values()), axis=0)
-        found["averaged"][method] = subject.share(mean, inside)
+        found["under_share"][method] = [subject.share(values, inside) for values in tables]
+        found["averaged"][method] = subject.share(np.mean(tables, axis=0), inside)
     return found
 
 
@@ -181,32 +161,17 @@ def replacement(subject: Subject, attributions: dict, target: int, fractions) ->
     Returns
     -------
     dict
-        ``deletion`` and ``insertion``: {order: (n, F)} of `occlusion.replacement_curve`, to and
+        ``deletion`` and ``insertion``: {order: (n, F)} of `sanity_checks.replacement_curve`, to and
         from the mean log-density.
     """
     random = np.random.default_rng(0).random(subject.maps.shape)
     orders = {name: np.abs(values) for name, values in attributions.items()}
     orders |= {"densest first": subject.maps, "emptiest first": -subject.maps, "random": random}
-    baseline = make_baseline("mean_log", subject.x)
+    options = {"baseline": make_baseline("mean_log", subject.x), "fractions": fractions}
+    curve = partial(sanity_checks.replacement_curve, subject.network, subject.x, **options)
     return {
-        key: {
-            name: replacement_curve(
-                subject.network, subject.x, order, target,
-                baseline=baseline, fractions=fractions, insertion=insertion,
-            )
-            for name, order in orders.items()
-        }
+        key: {name: curve(order, target, insertion=insertion) for name, order in orders.items()}
         for key, insertion in (("deletion", False), ("insertion", True))
-    }  # fmt: skip
-
-
-def mean_distances(subject: Subject, orders: dict) -> dict:
-    """Average the curves of `replacement` over the fractions, estimates by all their keys."""
-    return {
-        (target, key, order): subject.estimate(values.mean(1))
-        for target, tables in orders.items()
-        for key, curves in tables.items()
-        for order, values in curves.items()
     }
 
 
@@ -227,26 +192,17 @@ def occlusion(subject: Subject, values, target: int) -> dict:
         class the correlation over maps of its summed attribution and the change by hiding it;
         ``density``: {"under", "over"}: mean absolute change by hiding all such pixels, estimates.
     """
-    baseline = make_baseline("mean_log", subject.x)
-
-    def hide(regions):
-        return occlude(subject.network, subject.x, regions, target, baseline=baseline)
-
+    options = {"target": target, "baseline": make_baseline("mean_log", subject.x)}
+    hide = partial(sanity_checks.occlude, subject.network, subject.x, **options)
     grid = subject.x.shape[-1]
-    squares, sides = patches(grid, grid // 8), (subject.density >= 1).astype(int)
-    likeness = sanity_checks.correlation(
-        hide(squares)[:, None], binned.region_sums(values, squares)[:, None]
-    )
-    classes = zip(
-        hide(subject.classes).T, binned.region_sums(values, subject.classes).T, strict=True
-    )
-    by_side = np.abs(hide(sides))
+    squares, sides = sanity_checks.patches(grid, grid // 8), subject.density >= 1
+    likeness = sanity_checks.correlation(hide(squares), binned.region_sums(values, squares))
+    by_class = hide(subject.classes).T, binned.region_sums(values, subject.classes).T
+    under, over = np.abs(hide(sides.astype(int))).T
     return {
         "patch": subject.estimate(likeness),
-        "class": [float(np.corrcoef(a, b)[0, 1]) for a, b in classes],
-        "density": {
-            name: subject.estimate(by_side[:, side]) for side, name in enumerate(("under", "over"))
-        },
+        "class": [float(np.corrcoef(a, b)[0, 1]) for a, b in zip(*by_class, strict=True)],
+        "density": {"under": subject.estimate(under), "over": subject.estimate(over)},
     }
 
 
@@ -260,24 +216,19 @@ def faithfulness(subject: Subject, methods, target: int) -> list[dict]:
         ``sensitivity`` (relative change under noise of `sanity_checks.NOISE_RADIUS`).
     """
     rows, few = [], subject.some(16)
-    hiding = make_baseline("mean_log", subject.x)
-    patch = max(2, subject.x.shape[-1] // 8)
+    options = {"patch": max(2, subject.x.shape[-1] // 8)}
+    options["baseline"] = make_baseline("mean_log", subject.x)
     for method in methods:
-        options = options_of(subject, method)
-        values = attribute(subject.network, subject.x, method, target, **options).values
-        infidelity = sanity_checks.infidelity(
-            subject.network, subject.x, values, method, target, baseline=hiding, patch=patch
-        )
-        sensitivity = sanity_checks.sensitivity(
-            few.network, few.x, method, target, **options_of(few, method)
-        )
-        rows.append(
-            {
-                "method": method,
-                "infidelity": float(np.nanmedian(infidelity)),
-                "sensitivity": float(np.nanmedian(sensitivity)),
-            }
-        )
+        values = explain(subject, method, target, tolerance=None).values
+        found = {
+            "infidelity": sanity_checks.infidelity(
+                subject.network, subject.x, values, method, target, **options
+            ),
+            "sensitivity": sanity_checks.sensitivity(
+                few.network, few.x, method, target, **options_of(few, method)
+            ),
+        }
+        rows.append({"method": method} | {key: float(np.nanmedian(v)) for key, v in found.items()})
     return rows
 
 
@@ -305,20 +256,13 @@ def against_retraining(subjects: dict[str, Subject], found: dict) -> list[dict]:
             if cut.kind not in ("above", "below") or cut.control or not all(pair):
                 continue
             hidden = cut_mask(subject.maps, cut)
-            shares = {
+            lost = r2_of(*pair, n_bootstrap=subject.profile.bootstrap_samples)
+            row = {"suite": name, "cut": text, "chance": float(hidden.mean())}
+            row["share"] = {
                 t: subject.share(methods["integrated_gradients"].values, hidden)
                 for t, methods in found[name].items()
             }
-            lost = r2_of(*pair, n_bootstrap=subject.profile.bootstrap_samples)
-            rows.append(
-                {
-                    "suite": name,
-                    "cut": text,
-                    "chance": float(hidden.mean()),
-                    "share": shares,
-                    "lost": {t: lost[t] for t in shares},
-                }
-            )
+            rows.append(row | {"lost": {t: lost[t] for t in row["share"]}})
     return rows
 
 
@@ -334,9 +278,8 @@ def rank_agreement(rows: list[dict], parameter: str) -> dict:
     pairs = [pair for pair in pairs if all(e["low"] is not None for e in pair)]
     if len(pairs) < 3:
         return as_estimate([np.nan] * 3)
-    value, low, high = (
-        np.array([[e[key] for e in pair] for pair in pairs]) for key in ("value", "low", "high")
-    )
+    points = [[[e[key] for e in pair] for pair in pairs] for key in ("value", "low", "high")]
+    value, low, high = np.array(points)
     rng = np.random.default_rng(0)
     drawn = value + (high - low) / 3.92 * rng.standard_normal((1000, *value.shape))
     spread = [spearmanr(*points.T).statistic for points in drawn]

@@ -8,21 +8,22 @@ Each check is a number that a bad method would fail:
 - *Equivariance*: a turned, mirrored or shifted map should give the same attributions, moved alike.
 - *Infidelity and sensitivity* (Yeh et al., arXiv:1901.09392): does the attribution of a patch equal
   the effect of hiding it, and how much does it change under noise that a reader cannot see?
-
-Deletion, insertion and occlusion are in `occlusion`.
+- *Occlusion, deletion and insertion* (Petsiuk et al., arXiv:1806.07421): hide parts of a map and
+  read the prediction, without gradients. What two regions do together is in neither: a region that
+  duplicates another counts little.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from cosmolib.data.arrays import checked_numbers
-from cosmolib.interpretation.attribution import attribute, takes_baseline
+from cosmolib.data.arrays import checked_maps, checked_numbers
+from cosmolib.interpretation.attribution import attribute, maps_at_once, takes_baseline
 from cosmolib.training.dataset import network_inputs
 from cosmolib.training.fit import seeded
 from cosmolib.training.networks import fused
@@ -43,28 +44,23 @@ def rank_correlation(a, b) -> np.ndarray:
         1 if both put the pixels in the same order, 0 if they have nothing in common; NaN for a map
         on which one of them is the same everywhere.
     """
-    return _correlation(*(rankdata(np.abs(v), axis=1) for v in map(_rows, (a, b))))
+    return correlation(*(rankdata(np.abs(_rows(v)), axis=1) for v in (a, b)))
 
 
 def correlation(a, b) -> np.ndarray:
     """Pearson's correlation of the signed attributions of each map, (n,)."""
-    return _correlation(*map(_rows, (a, b)))
-
-
-def _rows(values):
-    """Attributions as (n, pixels)."""
-    values = checked_numbers(values, "attributions").astype(np.float64)
-    if values.ndim < 2:
-        raise ValueError(f"attributions: found shape {values.shape}, expected (n, N, N)")
-    return values.reshape(len(values), -1)
-
-
-def _correlation(a, b):
+    a, b = _rows(a), _rows(b)
     if a.shape != b.shape:
         raise ValueError(f"attributions: found shapes {a.shape} and {b.shape}, expected equal ones")
     a, b = (v - v.mean(1, keepdims=True) for v in (a, b))
     with np.errstate(divide="ignore", invalid="ignore"):
         return (a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))
+
+
+def _rows(values):
+    """Attributions as (n, pixels)."""
+    values = checked_numbers(values, "attributions").astype(np.float64)
+    return values.reshape(len(values), -1)
 
 
 def cascade(
@@ -94,41 +90,24 @@ def cascade(
     for stage, layers in reversed(names.items()):
         for layer in layers:
             # Layer by layer: a normalisation brings its running mean and variance along.
-            state = fresh.get_submodule(layer).state_dict()
-            mixed.get_submodule(layer).load_state_dict(state)
+            mixed.get_submodule(layer).load_state_dict(fresh.get_submodule(layer).state_dict())
         yield stage, copy.deepcopy(mixed)
 
 
-def transformations(grid: int) -> dict[str, tuple[Callable, Callable]]:
+def transformations(grid: int) -> dict[str, torch.Tensor]:
     """Return the eight symmetries of the square and some periodic shifts, by name.
 
-    Each is a pair, there and back, of functions of a tensor (..., N, N). Shifts are by one pixel,
-    by an odd vector, and by a quarter of the map. The first one is the identity.
+    Each is the map (N, N) of the pixel that comes to each place. Shifts are by one pixel, by an odd
+    vector, and by a quarter of the map. The first one is the identity.
     """
-
-    def turn(k, mirrored):
-        def there(x):
-            return torch.rot90(x.flip(-1) if mirrored else x, k, (-2, -1))
-
-        def back(x):
-            x = torch.rot90(x, -k, (-2, -1))
-            return x.flip(-1) if mirrored else x
-
-        return there, back
-
-    def shift(dy, dx):
-        return tuple(
-            lambda x, sign=sign: torch.roll(x, (sign * dy, sign * dx), (-2, -1)) for sign in (1, -1)
-        )
-
-    found = {
-        f"{'mirrored, ' * mirrored}turned {90 * k}°": turn(k, mirrored)
-        for mirrored in (False, True)
+    pixels, quarter = torch.arange(grid**2).view(grid, grid), grid // 4
+    return {
+        f"{'mirrored, ' * mirrored}turned {90 * k}°": torch.rot90(side, k)
+        for mirrored, side in enumerate((pixels, pixels.flip(-1)))
         for k in range(4)
-    }
-    quarter = grid // 4
-    return found | {
-        f"shifted {dy}, {dx}": shift(dy, dx) for dy, dx in ((1, 0), (3, 5), (quarter, quarter))
+    } | {
+        f"shifted {dy}, {dx}": pixels.roll((dy, dx), (0, 1))
+        for dy, dx in ((1, 0), (3, 5), (quarter, quarter))
     }
 
 
@@ -150,27 +129,106 @@ def moved_attributions(
     dict of str to (B, N, N)
         By the names of `transformations`.
     """
-    baseline = options.pop("baseline", None)
-    x = network_inputs(x)
-    baseline = None if baseline is None else network_inputs(baseline, "baseline")
-    found = {}
-    for name, (there, back) in transformations(x.shape[-1]).items():
-        moved = None if baseline is None else there(baseline)
-        values = attribute(network, there(x), method, target, baseline=moved, **options).values
-        found[name] = back(torch.from_numpy(values)).numpy()
+    maps, found = {"x": network_inputs(x)}, {}
+    if options.get("baseline") is not None:
+        maps["baseline"] = network_inputs(options["baseline"], "baseline")
+    for name, places in transformations(maps["x"].shape[-1]).items():
+        moved = {key: one.flatten(1)[:, places][:, None] for key, one in maps.items()}
+        values = attribute(network, method=method, target=target, **options | moved).values
+        back = places.flatten().argsort().view(places.shape).numpy()
+        found[name] = values.reshape(len(values), -1).take(back, 1)
     return found
 
 
+@torch.no_grad()
+def occlude(network: torch.nn.Module, x, regions, target: int, *, baseline) -> np.ndarray:
+    """Measure the change of the predicted mean as each region is replaced by the baseline.
+
+    Parameters
+    ----------
+    network, x, target
+        As in `cosmolib.interpretation.attribution.attribute`.
+    regions : (1 or B, N, N) int
+        Region of each pixel, from 0; pixels below zero belong to none.
+    baseline : (1 or B, 1, N, N)
+
+    Returns
+    -------
+    (B, R) float64
+        f(x) - f(x without the region), in units of the normalised parameter; 0 where a map has no
+        pixel of the region.
+    """
+    fast, x, baseline = _ready(network, x, baseline)
+    regions = torch.from_numpy(checked_maps(regions, "regions", "iu")[0].astype(np.int64))
+    if regions.shape[1:] != x.shape[2:] or len(regions) not in (1, len(x)):
+        expected = f"1 or {len(x)} of {tuple(x.shape[2:])}"
+        raise ValueError(f"regions: found shape {tuple(regions.shape)}, expected {expected}")
+    count = int(regions.max()) + 1
+    regions = regions.to(x.device).expand(len(x), -1, -1)
+    lost = np.empty((len(x), count))
+    for one, (a, b, r) in enumerate(zip(x, baseline, regions, strict=True)):
+        inside = r == torch.arange(count, device=x.device)[:, None, None]  # (R, N, N)
+        hidden = torch.where(inside[:, None], b, a)  # (R, 1, N, N)
+        means = [fast(part)[0][:, target] for part in hidden.split(maps_at_once(x, x.device))]
+        lost[one] = (fast(a[None])[0][:, target] - torch.cat(means)).cpu()
+    return lost
+
+
+def patches(grid: int, size: int) -> np.ndarray:
+    """Square patches of `size` pixels as regions of `occlude`, (1, N, N), row by row."""
+    place = np.arange(grid) // size
+    return (place[:, None] * (place[-1] + 1) + place)[None]
+
+
+@torch.no_grad()
+def replacement_curve(
+    network: torch.nn.Module, x, order, target: int, *, baseline, fractions, insertion: bool = False
+) -> np.ndarray:
+    """Measure the distance from the whole map's prediction as pixels are replaced in an order.
+
+    Parameters
+    ----------
+    network, x, target
+        As in `cosmolib.interpretation.attribution.attribute`.
+    order : (B, N, N)
+        The pixel of the largest value goes first.
+    baseline : (1 or B, 1, N, N)
+        Values of hidden pixels.
+    fractions : (F,)
+        Of the pixels that are replaced (deletion) or are there (insertion), from 0 to 1.
+    insertion : bool
+        Start from the baseline and insert the pixels of the map.
+
+    Returns
+    -------
+    (B, F) float64
+        |f - f(x)| of the mean, in units of the normalised parameter.
+    """
+    fast, x, baseline = _ready(network, x, baseline)
+    order, _ = checked_maps(order, "order")
+    if order.shape != x[:, 0].shape:
+        raise ValueError(f"order: found shape {order.shape}, expected {tuple(x[:, 0].shape)}")
+    order = -order.astype(np.float64).reshape(len(x), -1)
+    rank = torch.from_numpy(rankdata(order, "ordinal", axis=1) - 1).view(x.shape)
+    edges = torch.as_tensor(np.asarray(fractions, float) * order.shape[1]).view(-1, 1, 1, 1)
+    found = np.empty((len(x), len(edges)))
+    for one, (a, b, r) in enumerate(zip(x, baseline, rank, strict=True)):
+        chosen = (r[None] < edges).to(x.device)  # (F, 1, N, N)
+        maps = torch.where(chosen, a, b) if insertion else torch.where(chosen, b, a)
+        both = fast(torch.cat([maps, a[None]]))[0][:, target].double().cpu()
+        found[one] = (both[:-1] - both[-1]).abs()
+    return found
+
+
+def _ready(network, x, baseline):
+    """Network for evaluation, and maps and their baselines (B, 1, N, N), all on its device."""
+    device = next(network.parameters()).device
+    x, baseline = network_inputs(x).to(device), network_inputs(baseline, "baseline").to(device)
+    return fused(network), x, baseline.expand_as(x)
+
+
 def infidelity(
-    network: torch.nn.Module,
-    x: torch.Tensor,
-    values,
-    method: str,
-    target: int,
-    *,
-    baseline: torch.Tensor,
-    patch: int,
-    n_samples: int = 20,
+    network, x, values, method: str, target: int, *, baseline, patch: int, n_samples: int = 20
 ) -> np.ndarray:
     """Mean squared error of the predicted effect of hiding patches, relative to predicting none.
 
@@ -198,10 +256,8 @@ def infidelity(
     """
     from captum.metrics import infidelity as of_captum
 
-    device = next(network.parameters()).device
-    x, baseline = network_inputs(x).to(device), network_inputs(baseline, "baseline").to(device)
-    fast, baseline = fused(network), baseline.expand_as(x)
-    grid = x.shape[-1]
+    fast, x, baseline = _ready(network, x, baseline)
+    grid, device = x.shape[-1], x.device
     place = torch.arange(grid, device=device)
 
     def hide(maps, baselines):
@@ -226,14 +282,7 @@ def infidelity(
 
 
 def sensitivity(
-    network: torch.nn.Module,
-    x: torch.Tensor,
-    method: str,
-    target: int,
-    *,
-    radius: float = NOISE_RADIUS,
-    n_samples: int = 4,
-    **options,
+    network, x, method: str, target: int, *, radius=NOISE_RADIUS, n_samples: int = 4, **options
 ) -> np.ndarray:
     """Largest relative change of an attribution under small uniform noise: captum's own measure.
 
@@ -259,8 +308,6 @@ def sensitivity(
         values = attribute(network, maps, method, target, **options).values
         return (torch.from_numpy(values)[:, None],)
 
+    draws = {"perturb_radius": radius, "n_perturb_samples": n_samples}
     with seeded(0, next(network.parameters()).device.type):
-        found = sensitivity_max(
-            explain, network_inputs(x), perturb_radius=radius, n_perturb_samples=n_samples
-        )
-    return found.double().numpy()
+        return sensitivity_max(explain, network_inputs(x), **draws).double().numpy()

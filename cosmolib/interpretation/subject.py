@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,12 +11,7 @@ import torch
 from cosmolib.data.cmd_format import MAPS_PER_SIMULATION
 from cosmolib.data.scaling import Scaling
 from cosmolib.data.suites import map_indices
-from cosmolib.interpretation.attribution import (
-    Attribution,
-    attribute,
-    make_baseline,
-    takes_baseline,
-)
+from cosmolib.interpretation.attribution import attribute, make_baseline, takes_baseline
 from cosmolib.interpretation.binned import mean_estimate, region_share
 from cosmolib.interpretation.cosmic_web import web_classes
 from cosmolib.study.io import read_json
@@ -123,34 +117,20 @@ def load_subject(run: Run, profile: Profile) -> Subject:
     split = study_split(suite, profile)
     test, train = map_indices(split.test), map_indices(split.train)
     chosen = test[spread(len(test), profile.attribution_maps)]
-    some = train[spread(len(train), N_TRAINING_MAPS)]
-
-    def scaled(maps):
-        seen = cut_maps(suite, maps, run.cut, config["value_range"])
-        return torch.from_numpy(scaling.apply(seen))[:, None]
-
-    return Subject(
-        run=run,
-        profile=profile,
-        network=network,
-        scaling=scaling,
-        network_config=config["network"],
-        maps=np.array(suite.maps[chosen]),
-        x=scaled(chosen),
-        train_x=scaled(some),
-        chosen=chosen,
-        params=suite.params[chosen // MAPS_PER_SIMULATION],
-        box_size=suite.box_size,
+    x, train_x = (
+        torch.from_numpy(scaling.apply(cut_maps(suite, maps, run.cut, config["value_range"])))
+        for maps in (chosen, train[spread(len(train), N_TRAINING_MAPS)])
     )
+    return Subject(
+        run=run, profile=profile, network=network, scaling=scaling,
+        network_config=config["network"], maps=np.array(suite.maps[chosen]), x=x[:, None],
+        train_x=train_x[:, None], chosen=chosen,
+        params=suite.params[chosen // MAPS_PER_SIMULATION], box_size=suite.box_size,
+    )  # fmt: skip
 
 
 def load_subjects(
-    profile: Profile,
-    runs_dir: str | Path = "runs",
-    *,
-    suite: str = "",
-    weights: str | Path = "",
-    seed: int = 0,
+    profile: Profile, runs_dir="runs", *, suite: str = "", weights="", seed: int = 0
 ) -> dict[str, Subject]:
     """Load the uncut network of each suite of a profile, the one with feedback first.
 
@@ -182,30 +162,30 @@ def options_of(subject: Subject, method: str, baseline: str | None = None) -> di
     The default baseline is the method's usual one. Of a distribution, all methods but GradientSHAP
     take one map for each map, in turn.
     """
-    n_steps, n_samples = subject.profile.ig_steps, subject.profile.shap_samples
-    options = {
-        "saliency": {},
-        "smooth_grad": {"n_samples": n_samples, "stdevs": SMOOTHING},
-        "integrated_gradients": {"n_steps": n_steps},
-        "gradient_shap": {"n_samples": n_samples},
-    }.get(method, {"n_steps": n_steps, "n_samples": n_samples})
-    if not takes_baseline(method):
-        return options
-    name = baseline or USUAL_BASELINE.get(method, "mean_log")
-    maps = make_baseline(name, subject.x, scaling=subject.scaling, train_x=subject.train_x, seed=1)
-    if method != "gradient_shap" and name == "training":
-        maps = maps[torch.arange(len(subject.x)) % len(maps)]
-    return options | {"baseline": maps}
+    options = {"n_steps": subject.profile.ig_steps}
+    if method not in ("saliency", "integrated_gradients"):
+        options["n_samples"] = subject.profile.shap_samples
+    if method == "smooth_grad":
+        options["stdevs"] = SMOOTHING
+    if takes_baseline(method):
+        name = baseline or USUAL_BASELINE.get(method, "mean_log")
+        x = subject.x
+        maps = make_baseline(name, x, scaling=subject.scaling, train_x=subject.train_x, seed=1)
+        if method != "gradient_shap" and name == "training":
+            maps = maps[torch.arange(len(x)) % len(maps)]
+        options["baseline"] = maps
+    return options
 
 
-def explain(
-    subject: Subject, method: str, target: int, baseline: str | None = None, output: str = "mean"
-) -> Attribution:
+def explain(subject: Subject, method: str, target: int, baseline: str | None = None, **options):
     """Attribute an output of the subject's network to its maps, with its profile's settings.
 
     Integrated Gradients raise their steps until a map is complete to the profile's tolerance.
+
+    Returns
+    -------
+    cosmolib.interpretation.attribution.Attribution
+        Of `attribute`, which takes further options.
     """
-    options = options_of(subject, method, baseline)
-    if method == "integrated_gradients":
-        options["tolerance"] = subject.profile.ig_tolerance
-    return attribute(subject.network, subject.x, method, target, output=output, **options)
+    settings = options_of(subject, method, baseline) | {"tolerance": subject.profile.ig_tolerance}
+    return attribute(subject.network, subject.x, method, target, **settings | options)

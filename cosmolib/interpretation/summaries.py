@@ -42,14 +42,11 @@ def summarise(subjects: dict[str, Subject], found: dict, summary: Callable) -> d
 
 def region_table(where: dict, subject: Subject) -> pd.DataFrame:
     """Write `region_shares` by suite, parameter and method ("std": of the standard deviation)."""
-    rows = {
-        (suite, f"standard deviation of {t}", "integrated_gradients")
-        if method == "std"
-        else (suite, t, method): {key: as_text(estimate) for key, estimate in shares.items()}
-        for suite, parameters in where.items()
-        for t, methods in parameters.items()
-        for method, shares in methods.items()
-    }
+    rows = {}
+    for (suite, t, method), shares in _flat(where).items():
+        if method == "std":
+            t, method = f"standard deviation of {t}", "integrated_gradients"
+        rows[suite, t, method] = {name: as_text(estimate) for name, estimate in shares.items()}
     pixels = {key: f"{share:.2f}" for key, share in pixel_shares(subject).items()}
     rows["share of the pixels", "", ""] = {"ratio": "1"} | pixels
     table = pd.DataFrame(rows).T.rename_axis(["suite", "predicted", "method"])
@@ -77,17 +74,15 @@ def by_smoothing(subject: Subject, found: dict, scales) -> tuple[dict, np.ndarra
     classes = [
         cosmic_web.web_classes(subject.maps, subject.box_size, smoothing=scale) for scale in scales
     ]
-    shares = {
+    tables = {
         target: [
-            by_class(methods["integrated_gradients"].values, one, *subject.resampling)["share"]
+            by_class(methods["integrated_gradients"].values, one, *subject.resampling)
             for one in classes
         ]
         for target, methods in found.items()
     }
-    fractions = [
-        [(one == code).mean() for code in range(len(cosmic_web.WEB_CLASSES))] for one in classes
-    ]
-    return shares, np.array(fractions)
+    shares = {target: [table["share"] for table in rows] for target, rows in tables.items()}
+    return shares, np.array([table["fraction"] for table in next(iter(tables.values()))])
 
 
 def pixel_shares(subject: Subject) -> dict:
@@ -114,18 +109,17 @@ def baseline_ledger(subject: Subject, found: dict) -> dict:
     dict
         {baseline: {"over_to_under_per_pixel", "under_share"}: {parameter: estimate}}.
     """
-    ledger, few = {}, subject.few()
-    for baseline in LEDGER_BASELINES:
-        sides = {}
-        for target, column in subject.targets.items():
+    few = subject.few()
+    keys = {"over_to_under_per_pixel": "ratio", "under_share": "under-dense"}
+    ledger = {baseline: {key: {} for key in keys} for baseline in LEDGER_BASELINES}
+    for target, column in subject.targets.items():
+        for baseline, sides in ledger.items():
             part, one = subject, found[target]["integrated_gradients"]
             if baseline != "mean_log":
                 part, one = few, explain(few, "integrated_gradients", column, baseline)
-            sides[target] = over_to_under(one.values, part.density - 1, *part.resampling)
-        ledger[baseline] = {
-            key: {target: estimates[key] for target, estimates in sides.items()}
-            for key in ("over_to_under_per_pixel", "under_share")
-        }
+            shares = over_to_under(one.values, part.density - 1, *part.resampling)
+            for key, name in keys.items():
+                sides[key][target] = shares[name]
     return ledger
 
 
@@ -142,12 +136,11 @@ def noise_shares(subject: Subject) -> tuple[list[float], dict]:
     shares : dict
         ``under-dense`` and ``void``: {parameter: estimate} for each level.
     """
-    runs = {}
+    runs, shares = {}, {"under-dense": [], "void": []}
     for text in subject.profile.controls:
         cut, run = Cut.parse(text), replace(subject.run, cut=text)
         if cut.noise and cut.noise[0] == "white" and cut.kind == "none" and run.complete:
             runs[cut.noise[1]] = run
-    shares = {"under-dense": [], "void": []}
     for level in sorted(runs):
         noisy = load_subject(runs[level], subject.profile).few()
         found = {
@@ -159,20 +152,31 @@ def noise_shares(subject: Subject) -> tuple[list[float], dict]:
     return sorted(runs), shares
 
 
-def _by_parameter(tables: dict[str, dict]) -> dict:
-    """Name each parameter's numbers; a parameter without any has a text that says so."""
+def _glued(tables: dict[str, dict], numbers: dict) -> dict:
+    """Name each parameter's numbers, and others; a parameter without any has a text instead."""
     keys = next(iter(tables.values()))
-    return {
-        f"interpretation_{key}_{short}": value if isinstance(value, str) else as_text(value)
+    texts = {
+        f"{key}_{short}": value if isinstance(value, str) else as_text(value)
         for parameter, short in SHORT.items()
         for key, value in tables.get(parameter, dict.fromkeys(keys)).items()
     }
+    return {f"interpretation_{key}": value for key, value in (texts | numbers).items()}
+
+
+def mean_distances(subject: Subject, orders: dict) -> dict:
+    """Average the curves of `experiments.replacement`, estimates by all their keys."""
+    return {key: subject.estimate(values.mean(1)) for key, values in _flat(orders).items()}
 
 
 def flat(tables: dict) -> dict:
     """Join the keys of nested tables by suite, parameter and method, for the chapter's JSON."""
+    return {", ".join(key): table for key, table in _flat(tables).items()}
+
+
+def _flat(tables):
+    """Tables of suite, parameter and method, by all three."""
     return {
-        f"{suite}, {parameter}, {method}": table
+        (suite, parameter, method): table
         for suite, parameters in tables.items()
         for parameter, methods in parameters.items()
         for method, table in methods.items()
@@ -213,25 +217,17 @@ def argument_numbers(subjects, found, where, bands, retrained) -> dict:
             "coherence_low": as_estimate(coherence[1]),
             "coherence_high": as_estimate(coherence[-2]),
         }
-    errors = [
-        methods["integrated_gradients"].completeness
-        for parameters in found.values()
-        for methods in parameters.values()
-    ]
-    pixels = pixel_shares(main)
-    return _by_parameter(tables) | {
-        "interpretation_maps": len(main.x),
-        "interpretation_simulations": len(np.unique(main.simulations)),
-        "interpretation_completeness": 100 * np.median(np.concatenate(errors)),
-        "interpretation_under_pixels": pixels["under-dense"],
-        "interpretation_void_pixels": pixels["void"],
-        "interpretation_halo_pixels": pixels["halo"],
-        "interpretation_points": len(retrained),
-        "interpretation_smoothing": cosmic_web.SMOOTHING,
-        "interpretation_collapse": cosmic_web.COLLAPSE,
-        "interpretation_peak": cosmic_web.PEAK,
-        "interpretation_empty": cosmic_web.EMPTY,
+    errors = [a.completeness for (*_, m), a in _flat(found).items() if m == "integrated_gradients"]
+    pixels, names = pixel_shares(main), ("SMOOTHING", "COLLAPSE", "PEAK", "EMPTY")
+    numbers = {
+        "maps": len(main.x),
+        "simulations": len(np.unique(main.simulations)),
+        "completeness": 100 * np.median(np.concatenate(errors)),
+        **{f"{key.removesuffix('-dense')}_pixels": share for key, share in pixels.items()},
+        "points": len(retrained),
+        **{name.lower(): getattr(cosmic_web, name) for name in names},
     }
+    return _glued(tables, numbers)
 
 
 def check_numbers(subject, saliency, under, random, moved, occluded, areas, levels, noise) -> dict:
@@ -257,7 +253,7 @@ def check_numbers(subject, saliency, under, random, moved, occluded, areas, leve
     """
     tables = {}
     for t in random:
-        shares = [e["value"] for (_, _, parameter), e in under.items() if parameter == t]
+        shares = [e["value"] for key, e in under.items() if key[2] == t]
         signed = random[t]["signed"]["integrated_gradients"]
         stages = dict(zip(random[t]["stages"], signed, strict=True))
         seeds = [e["value"] for stage, e in stages.items() if stage.startswith("seed")]
@@ -280,5 +276,4 @@ def check_numbers(subject, saliency, under, random, moved, occluded, areas, leve
             "noise_most": noise["under-dense"][-1][t] if levels else None,
         }
     level = f"{levels[-1]:g}" if levels else "not in this profile"
-    numbers = {"interpretation_noise_level": level, "interpretation_radius": NOISE_RADIUS}
-    return _by_parameter(tables) | numbers
+    return _glued(tables, {"noise_level": level, "radius": NOISE_RADIUS})
