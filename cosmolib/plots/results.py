@@ -55,9 +55,7 @@ def r2_by_cut(rows, suites, parameters, *, key="r2", baseline=True, figsize=None
         ax.set_xlabel(style.r2_label(parameter) if key == "r2" else change)
         for place in range(0, len(cuts), 2):
             ax.axhspan(place - 0.5, place + 0.5, color="0.96", zorder=0, linewidth=0)
-    style.name_rows(axes[0], [style.cut_label(cut) for cut in cuts])
-    style.legend_above(axes, 2)
-    return fig, axes
+    return style.finished(fig, axes, columns=2, rows=[style.cut_label(cut) for cut in cuts])
 
 
 def r2_against_kmax(rows, suites, parameters, nyquist):
@@ -86,19 +84,14 @@ def r2_against_kmax(rows, suites, parameters, nyquist):
                 if cut.kind == "kmax" and cut.field == "linear" and cut.is_plain:
                     kept[cut.values[0]] = estimate
             k = np.array(sorted(kept))
-            look = {
-                "fmt": style.MARKERS[i] + "-",
-                "color": colour,
-                "label": style.suite_label(suite),
-            }
+            look = {"color": colour, "label": style.suite_label(suite)}
+            look |= {"fmt": style.MARKERS[i] + "-"}
             style.points(ax, k * 1.02 ** (2 * i - 1), [kept[edge] for edge in k], **look)
         ax.axvline(nyquist, color=style.GREY, linestyle=":", linewidth=1)
         ax.axhline(0, color=style.GREY, linewidth=0.8)
         ax.set(xscale="log", xlabel=r"$k_\mathrm{max}$ [$h$/Mpc]", title=LABELS[parameter])
         style.log_ticks(ax.xaxis, (1, 2, 3, 4, 6, 8, 10, 20, 30, 50))
-    axes[0].set_ylabel("$R^2$ of a map")
-    style.legend_above(axes, 2)
-    return fig, axes
+    return style.finished(fig, axes, "$R^2$ of a map", 2)
 
 
 def live_and_stored(live, stored, suite, parameters, names):
@@ -115,18 +108,9 @@ def live_and_stored(live, stored, suite, parameters, names):
     """
     tables = [{r["cut"]: r["r2"] for r in rows if r["suite"] == suite} for rows in (live, stored)]
     cuts = [cut for cut in tables[0] if cut in tables[1]]
-    fig, axes = style.panels(len(parameters), 1.1 + 0.25 * len(cuts))
-    for ax, parameter in zip(axes, parameters, strict=True):
-        curves = {
-            name: [table[cut].get(parameter) for cut in cuts]
-            for name, table in zip(names, tables, strict=True)
-        }
-        style.series(ax, np.arange(len(cuts)), curves, 0.24, colour_step=2, horizontal=True)
-        ax.axvline(0, color=style.GREY, linewidth=0.8)
-        ax.set_xlabel(style.r2_label(parameter))
-    style.name_rows(axes[0], [style.cut_label(cut) for cut in cuts])
-    style.legend_above(axes, 2)
-    return fig, axes
+    curves = {n: [table[cut] for cut in cuts] for n, table in zip(names, tables, strict=True)}
+    rows = [style.cut_label(cut) for cut in cuts]
+    return style.estimates_by_row(rows, parameters, curves, 0.24, 0.25)
 
 
 def control_pairs(controls, parameters):
@@ -149,9 +133,5 @@ def control_pairs(controls, parameters):
             style.points(ax, places + shift, estimates, horizontal=True, **look)
         ax.axvline(0, color=style.GREY, linewidth=0.8)
         ax.set_xlabel(style.r2_label(parameter))
-    names = [
-        f"{style.cut_label(pair['cut'])}\n{style.cut_label(pair['control'])}" for pair in controls
-    ]
-    style.name_rows(axes[0], names)
-    style.legend_above(axes, 2)
-    return fig, axes
+    labels = [[style.cut_label(pair[key]) for key in ("cut", "control")] for pair in controls]
+    return style.finished(fig, axes, columns=2, rows=["\n".join(pair) for pair in labels])

@@ -123,6 +123,17 @@ def legend_above(axes, columns=None, **options):
         ax.figure.legend(handles.values(), handles.keys(), **options)
 
 
+def finished(fig, axes, ylabel=None, columns=None, rows=None):
+    """Name the vertical axis or the rows of the first panel, add the legend, return both."""
+    first = np.ravel(axes)[0]
+    if rows is not None:
+        name_rows(first, rows)
+    if ylabel:
+        first.set_ylabel(ylabel)
+    legend_above(axes, columns)
+    return fig, axes
+
+
 def log_ticks(axis, ticks):
     """Label a logarithmic axis with plain numbers at ``ticks`` only."""
     axis.set_major_locator(FixedLocator(ticks))
@@ -176,6 +187,12 @@ def scale_bar(ax, box_size, length=5):
 def ordered_colours(n):
     """``n`` colours of rising lightness for ordered groups, dark enough for white paper."""
     return plt.get_cmap("viridis")(np.linspace(0.0, 0.82, n))
+
+
+def line(i, colours=None):
+    """Colour and line style of the i-th series."""
+    colour = f"C{i}" if colours is None else colours[i]
+    return {"color": colour, "linestyle": LINE_STYLES[i % len(LINE_STYLES)]}
 
 
 def band(ax, x, curves, *, color, linestyle, label):
@@ -234,6 +251,32 @@ def series(ax, places, curves, step, *, colour_step=1, lines=False, **style):
         Connect the points of a series.
     """
     for i, (label, estimates) in enumerate(curves.items()):
-        look = {"fmt": MARKERS[i % len(MARKERS)], "color": f"C{colour_step * i}", "label": label}
-        look |= {"linestyle": LINE_STYLES[i % len(LINE_STYLES)]} if lines else {}
-        points(ax, places + aside(i, len(curves), step), estimates, **look | style)
+        look = {"fmt": MARKERS[i % len(MARKERS)], "label": label}
+        look |= line(i) if lines else {}
+        look |= {"color": f"C{colour_step * i}"} | style
+        points(ax, places + aside(i, len(curves), step), estimates, **look)
+
+
+def estimates_by_row(names, parameters, curves, step, height, xlabel=r2_label):
+    """Estimates in named rows, one panel per parameter and one series per label.
+
+    Parameters
+    ----------
+    names, parameters : list of str
+        Rows and panels.
+    curves : dict of str to list of dict
+        Label to {parameter: estimate}, one per row; what is missing is left out.
+    step : float
+        Distance between neighbouring series.
+    height : float
+        Of a row [inch].
+    xlabel : callable
+        Parameter to the label of its panel.
+    """
+    fig, axes = panels(len(parameters), 1.1 + height * len(names))
+    for ax, parameter in zip(axes, parameters, strict=True):
+        found = {label: [x.get(parameter) for x in table] for label, table in curves.items()}
+        series(ax, np.arange(len(names)), found, step, colour_step=2, horizontal=True)
+        ax.axvline(0, color=GREY, linewidth=0.8, zorder=0)
+        ax.set_xlabel(xlabel(parameter))
+    return finished(fig, axes, columns=2, rows=names)
