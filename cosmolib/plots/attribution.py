@@ -4,8 +4,6 @@ Signed attribution is shown in a diverging map centred on zero; sums are of abso
 95 % intervals over simulations, next to a random spread over the pixels.
 """
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -53,8 +51,7 @@ def attribution_gallery(density, attributions, titles, box_size=BOX_SIZE):
     for ax, label in zip(axes[0], ("density", *attributions), strict=True):
         ax.set_title(label, fontsize=8)
     bar = {"location": "bottom", "extend": "both"}
-    label = r"$\Sigma$ [$(M_\odot/h)/(\mathrm{Mpc}/h)^2$]"
-    fig.colorbar(image, ax=axes[:, 0], label=label, **bar)
+    fig.colorbar(image, ax=axes[:, 0], label=r"$\Sigma$ [$(M_\odot/h)/(\mathrm{Mpc}/h)^2$]", **bar)
     label = "attribution / its 99 % quantile in the map (red: raises the prediction)"
     fig.colorbar(signed, ax=axes[:, 1:], aspect=40, label=label, **bar)
     return fig, axes

@@ -1,7 +1,5 @@
 """Figures of chapter 02: maps, spectra, pixels and the side effects of a cut."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 

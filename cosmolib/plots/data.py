@@ -1,7 +1,5 @@
 """Figures of chapter 01: parameters, maps, spectra and the checks of the data."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LogNorm

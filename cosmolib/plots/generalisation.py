@@ -1,13 +1,13 @@
 """Figures of chapter 06 on other suites and sets: generalisation, cosmic variance, response."""
 
-from __future__ import annotations
-
 import numpy as np
-from matplotlib.ticker import FixedLocator, FormatStrFormatter, FuncFormatter, MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from cosmolib.data.cmd_format import LABELS
 from cosmolib.data.tables import FIDUCIAL
 from cosmolib.plots import style
+
+HALVES = {0.25: "¼", 0.5: "½"}
 
 
 def transfer_matrix(cross, parameters):
@@ -113,13 +113,12 @@ def response(curves, parameters):
             if feedback:
                 ax.set_xscale("log", base=2)
                 ax.xaxis.set_major_locator(FixedLocator(style.FEEDBACK_TICKS))
-                ax.xaxis.set_major_formatter(FuncFormatter(_power_of_two))
+                ax.xaxis.set_major_formatter(lambda x, _: HALVES.get(x, f"{x:g}"))
             else:
                 ax.set_xticks(values[[0, len(values) // 2, -1]])
-                ax.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+                ax.xaxis.set_major_formatter("{x:g}")
+            axes[-1, varied.index(name)].set_xlabel(LABELS[name])
         row[0].set_ylabel(f"predicted {LABELS[parameter]}")
-    for ax, name in zip(axes[-1], varied, strict=True):
-        ax.set_xlabel(LABELS[name])
     style.legend_above(axes)
     return fig, axes
 
@@ -141,10 +140,6 @@ def extremes(rows, parameters):
         [_typeset(name) for name in names], parameters, curves, 0.2, 0.36,
         xlabel=lambda name: rf"prediction − truth of {LABELS[name]} [predicted $\sigma$]",
     )  # fmt: skip
-
-
-def _power_of_two(value, _):
-    return {0.25: "¼", 0.5: "½"}.get(value, f"{value:g}")
 
 
 def _typeset(text):

@@ -1,7 +1,5 @@
 """Figures of chapter 06: R2 by cut, and cuts next to their controls."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from cosmolib.cuts.grammar import Cut
@@ -9,8 +7,10 @@ from cosmolib.data.cmd_format import LABELS
 from cosmolib.plots import style
 
 
-def r2_by_cut(rows, suites, parameters, *, key="r2", baseline=True, figsize=None):
+def r2_by_cut(rows, suites, parameters, *, key="r2"):
     """R2 of each parameter for every cut, one marker per suite; the headline figure of the book.
+
+    The summary-statistics baseline of the same cut is grey and open.
 
     Parameters
     ----------
@@ -19,13 +19,10 @@ def r2_by_cut(rows, suites, parameters, *, key="r2", baseline=True, figsize=None
     suites, parameters : list of str
     key : {"r2", "difference"}
         The R2 itself, or its paired difference to the uncut network.
-    baseline : bool
-        Also draw the summary-statistics baseline of the same cut (grey, open).
     """
     cuts = list(dict.fromkeys(row["cut"] for row in rows))
     table = {(row["suite"], row["cut"]): row for row in rows}
-    height = 1.1 + 0.27 * len(cuts)
-    fig, axes = style.panels(len(parameters), height, **({"figsize": figsize} if figsize else {}))
+    fig, axes = style.panels(len(parameters), 1.1 + 0.27 * len(cuts))
     for ax, parameter in zip(axes, parameters, strict=True):
         for i, suite in enumerate(suites):
             places = np.arange(len(cuts)) + style.aside(i, len(suites), 0.3)
@@ -33,14 +30,13 @@ def r2_by_cut(rows, suites, parameters, *, key="r2", baseline=True, figsize=None
             estimates = [row.get(key, {}).get(parameter) for row in found]
             look = {"horizontal": True, "fmt": style.MARKERS[i]}
             if key == "r2":
-                uncut = estimates[cuts.index("none")] if "none" in cuts else None
+                uncut = dict(zip(cuts, estimates, strict=True)).get("none")
                 if uncut and uncut["value"] is not None:
                     ax.axvline(uncut["value"], color=f"C{2 * i}", linewidth=0.7, alpha=0.6)
-                if baseline:
-                    ridge = [row.get("baseline", {}).get(parameter) for row in found]
-                    open_look = {"mfc": "white", "color": "0.6", "elinewidth": 0.7, "ms": 4}
-                    label = f"summary statistics, {suite}"
-                    style.points(ax, places, ridge, label=label, **look, **open_look)
+                ridge = [row.get("baseline", {}).get(parameter) for row in found]
+                open_look = {"mfc": "white", "color": "0.6", "elinewidth": 0.7, "ms": 4}
+                label = f"summary statistics, {suite}"
+                style.points(ax, places, ridge, label=label, **look, **open_look)
             label = f"network, {style.suite_label(suite)}"
             style.points(ax, places, estimates, color=f"C{2 * i}", label=label, **look)
         ax.axvline(0, color=style.GREY, linewidth=0.8)
@@ -122,16 +118,8 @@ def control_pairs(controls, parameters):
         ``cut``, ``control``, ``r2`` and ``control_r2`` ({parameter: estimate}).
     parameters : list of str
     """
-    fig, axes = style.panels(len(parameters), 1.1 + 0.36 * len(controls))
-    places = np.arange(len(controls))
-    for ax, parameter in zip(axes, parameters, strict=True):
-        for key, shift, look in (
-            ("r2", -0.14, {"fmt": "o", "color": "C0", "label": "the cut"}),
-            ("control_r2", 0.14, {"fmt": "s", "color": "C2", "mfc": "white", "label": "control"}),
-        ):
-            estimates = [pair[key].get(parameter) for pair in controls]
-            style.points(ax, places + shift, estimates, horizontal=True, **look)
-        ax.axvline(0, color=style.GREY, linewidth=0.8)
-        ax.set_xlabel(style.r2_label(parameter))
-    labels = [[style.cut_label(pair[key]) for key in ("cut", "control")] for pair in controls]
-    return style.finished(fig, axes, columns=2, rows=["\n".join(pair) for pair in labels])
+    keys = {"the cut": "r2", "control": "control_r2"}
+    curves = {label: [pair[key] for pair in controls] for label, key in keys.items()}
+    names = [[style.cut_label(pair[key]) for key in ("cut", "control")] for pair in controls]
+    names = ["\n".join(pair) for pair in names]
+    return style.estimates_by_row(names, parameters, curves, 0.28, 0.36, hollow="control")

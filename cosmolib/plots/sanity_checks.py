@@ -1,7 +1,5 @@
 """Figures of the sanity checks of attribution, and of attribution against retraining."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from cosmolib.data.cmd_format import LABELS
@@ -56,7 +54,7 @@ def agreement(names, matrices, titles):
     return fig, axes
 
 
-def transformations(names, curves, xlabel, chance=None):
+def transformations(names, curves, xlabel, chance):
     """One number for each transformation of the maps, with one panel per kind of number.
 
     Parameters
@@ -66,12 +64,11 @@ def transformations(names, curves, xlabel, chance=None):
         Label to one estimate per transformation.
     xlabel : list of str
         One per panel.
-    chance : list of float or None, optional
+    chance : list of float or None
         Value of a reference line in each panel.
     """
     fig, axes = style.panels(len(curves), 3.8)
     places = np.arange(len(names))
-    chance = chance or [None] * len(curves)
     for ax, tables, label, by_chance in zip(axes, curves, xlabel, chance, strict=True):
         style.series(ax, places, by_name(tables), 0.18, horizontal=True)
         if by_chance is not None:

@@ -9,8 +9,6 @@ line style as well as in colour.
 An *estimate* is a dict ``{"value", "low", "high"}`` with 95 % limits, which may be None.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +16,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LogNorm
-from matplotlib.ticker import FixedLocator, FormatStrFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
 
 from cosmolib.cuts.grammar import Cut
 from cosmolib.data.arrays import checked_map
@@ -76,11 +74,10 @@ def cut_label(cut):
     if cut.kind == "none":
         return "uncut"
     if cut.is_fourier:
-        field = "" if cut.field == "linear" else f" ({cut.field})"
         low, high = cut.k_range
-        if cut.kind == "kmax":
-            return f"$k$ < {high:g}{field}"
-        return f"$k$ ≥ {low:g}{field}" if cut.kind == "kmin" else f"{low:g} ≤ $k$ < {high:g}{field}"
+        both = {"kmax": f"$k$ < {high:g}", "kmin": f"$k$ ≥ {low:g}"}
+        name = both.get(cut.kind, f"{low:g} ≤ $k$ < {high:g}")
+        return name if cut.field == "linear" else f"{name} ({cut.field})"
     if not cut.is_density:  # user-defined
         return str(cut)
     sign = ">" if cut.kind == "above" else "<"
@@ -137,7 +134,7 @@ def finished(fig, axes, ylabel=None, columns=None, rows=None):
 def log_ticks(axis, ticks):
     """Label a logarithmic axis with plain numbers at ``ticks`` only."""
     axis.set_major_locator(FixedLocator(ticks))
-    axis.set_major_formatter(FormatStrFormatter("%g"))
+    axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())
 
 
@@ -236,7 +233,7 @@ def aside(i, n, step):
     return step * (i - (n - 1) / 2)
 
 
-def series(ax, places, curves, step, *, colour_step=1, lines=False, **style):
+def series(ax, places, curves, step, looks=None, *, colour_step=1, lines=False, **style):
     """Draw estimates of several labelled series side by side, see `points`.
 
     Parameters
@@ -245,6 +242,8 @@ def series(ax, places, curves, step, *, colour_step=1, lines=False, **style):
         Label to one estimate per place.
     step : float
         Distance between neighbouring series, so that they do not hide each other.
+    looks : dict of str to dict, optional
+        Label to options of its series only.
     colour_step : int
         2 takes every second colour of the cycle, as for suites.
     lines : bool
@@ -253,11 +252,11 @@ def series(ax, places, curves, step, *, colour_step=1, lines=False, **style):
     for i, (label, estimates) in enumerate(curves.items()):
         look = {"fmt": MARKERS[i % len(MARKERS)], "label": label}
         look |= line(i) if lines else {}
-        look |= {"color": f"C{colour_step * i}"} | style
+        look |= {"color": f"C{colour_step * i}"} | style | (looks or {}).get(label, {})
         points(ax, places + aside(i, len(curves), step), estimates, **look)
 
 
-def estimates_by_row(names, parameters, curves, step, height, xlabel=r2_label):
+def estimates_by_row(names, parameters, curves, step, height, xlabel=r2_label, hollow=None):
     """Estimates in named rows, one panel per parameter and one series per label.
 
     Parameters
@@ -272,11 +271,14 @@ def estimates_by_row(names, parameters, curves, step, height, xlabel=r2_label):
         Of a row [inch].
     xlabel : callable
         Parameter to the label of its panel.
+    hollow : str, optional
+        Label of a series with open markers.
     """
     fig, axes = panels(len(parameters), 1.1 + height * len(names))
     for ax, parameter in zip(axes, parameters, strict=True):
         found = {label: [x.get(parameter) for x in table] for label, table in curves.items()}
-        series(ax, np.arange(len(names)), found, step, colour_step=2, horizontal=True)
+        looks = {hollow: {"mfc": "white"}}
+        series(ax, np.arange(len(names)), found, step, looks, colour_step=2, horizontal=True)
         ax.axvline(0, color=GREY, linewidth=0.8, zorder=0)
         ax.set_xlabel(xlabel(parameter))
     return finished(fig, axes, columns=2, rows=names)

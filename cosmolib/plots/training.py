@@ -1,7 +1,5 @@
 """Figures of chapters 03 and 04: learning, predictions and tuning."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import MaxNLocator
@@ -70,8 +68,8 @@ def predicted_against_true(truth, mean, std, simulation, parameters, texts):
     rows = -(-len(parameters) // columns)
     size = (style.WIDTH, 0.3 + (3.7 if columns < 3 else 2.7) * rows)
     fig, grid = plt.subplots(rows, columns, figsize=size, squeeze=False)
-    axes = grid.flat[: len(parameters)]
-    for ax in grid.flat[len(parameters) :]:
+    axes, left_over = np.split(grid.ravel(), [len(parameters)])
+    for ax in left_over:
         ax.set_axis_off()
     groups = [simulation == number for number in np.unique(simulation)]
     for i, (ax, name) in enumerate(zip(axes, parameters, strict=True)):

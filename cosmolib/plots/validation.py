@@ -1,9 +1,8 @@
 """Figures of chapter 07: maps with a known answer, injected signals, noise, and calibration."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from cosmolib.data.cmd_format import LABELS
 from cosmolib.plots import style
@@ -177,8 +176,7 @@ def corner(samples, mean, std, truth, parameters, titles):
     top, bottom = fig.subfigures(2, 1, height_ratios=(0.08, 1))
     grids = []
     labels = [LABELS[name] for name in parameters]
-    everything = np.concatenate(samples)
-    limits = list(zip(everything.min(axis=0), everything.max(axis=0), strict=True))
+    limits = [(x.min(), x.max()) for x in np.concatenate(samples).T]
     dashed = {"color": style.RED, "linestyle": "--", "linewidth": 1}
     for i, part in enumerate(np.atleast_1d(bottom.subfigures(1, len(samples)))):
         axes = part.subplots(2, 2, gridspec_kw={"wspace": 0.08, "hspace": 0.08})
@@ -204,11 +202,8 @@ def corner(samples, mean, std, truth, parameters, titles):
         axes[0, 0].set_title(titles[i], fontsize=8)
         axes[1, 1].set_xlabel(labels[1])
         grids.append(axes)
-    handles = [
-        plt.Rectangle((0, 0), 1, 1, color=style.BLUE, alpha=0.6),
-        plt.Line2D([], [], **dashed),
-        plt.Line2D([], [], color="black", marker="+", linestyle="none", ms=9, mew=1.5),
-    ]
+    region = plt.Rectangle((0, 0), 1, 1, color=style.BLUE, alpha=0.6)
+    handles = [region, joint.lines[0], joint.lines[-1]]
     names = ["full posterior: 68, 95 %", "moment network's Gaussian", "truth"]
     top.legend(handles, names, loc="center", ncols=3)
     return fig, grids
@@ -216,15 +211,13 @@ def corner(samples, mean, std, truth, parameters, titles):
 
 def _credible(ax, samples, limits):
     """Fill the regions of highest density that contain 68 and 95 % of two-dimensional samples."""
-    from scipy.ndimage import gaussian_filter
-
     count, x, y = np.histogram2d(*samples.T, bins=50, range=limits)
     density = gaussian_filter(count, 1.5)
     ordered = np.sort(density.ravel())[::-1]
     contained = np.cumsum(ordered) / ordered.sum()
     levels = [ordered[np.searchsorted(contained, share)] for share in (0.95, 0.68)]
+    levels += [ordered[0] * 1.01]
     middle = [(edges[1:] + edges[:-1]) / 2 for edges in (x, y)]
-    levels.append(ordered[0] * 1.01)
     ax.contourf(*middle, density.T, levels=levels, colors=["#b9d9f2", style.BLUE])
 
 
