@@ -250,8 +250,7 @@ def series(ax, places, curves, step, looks=None, *, colour_step=1, lines=False, 
         Connect the points of a series.
     """
     for i, (label, estimates) in enumerate(curves.items()):
-        look = {"fmt": MARKERS[i % len(MARKERS)], "label": label}
-        look |= line(i) if lines else {}
+        look = {"fmt": MARKERS[i % len(MARKERS)], "label": label} | (line(i) if lines else {})
         look |= {"color": f"C{colour_step * i}"} | style | (looks or {}).get(label, {})
         points(ax, places + aside(i, len(curves), step), estimates, **look)
 

@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 from scipy.ndimage import gaussian_filter
+from scipy.stats import norm
 
 from cosmolib.data.cmd_format import LABELS
 from cosmolib.plots import style
@@ -194,8 +195,7 @@ def corner(samples, mean, std, truth, parameters, titles):
             x = np.linspace(*limits[p], 200)
             look = {"density": True, "color": style.BLUE, "alpha": 0.5}
             ax.hist(samples[i][:, p], 30, range=limits[p], **look)
-            gauss = np.exp(-0.5 * ((x - mean[i, p]) / std[i, p]) ** 2) / std[i, p]
-            ax.plot(x, gauss / np.sqrt(2 * np.pi), **dashed)
+            ax.plot(x, norm.pdf(x, mean[i, p], std[i, p]), **dashed)
             ax.axvline(truth[i, p], color="black", linewidth=1)
             ax.set(yticks=[], xlim=limits[p])
         axes[0, 0].set_xticklabels([])
