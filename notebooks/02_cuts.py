@@ -295,7 +295,5 @@ numbers = {
     "cuts-power-halos": np.median(ratios["density cuts"]["above:delta=5:clamp"][:, at_1]),
     "cuts-power-voids": np.median(ratios["density cuts"]["below:delta=0:clamp"][:, at_1]),
 }
-publish(
-    "02_cuts", numbers, runs_dir=runs_dir, profile=config, started=started,
-    suites={suite.name: suite.fingerprint}, **numbers,
-)  # fmt: skip
+about = {"runs_dir": runs_dir, "profile": config, "started": started}
+publish("02_cuts", numbers, suites={suite.name: suite.fingerprint}, **about, **numbers)

@@ -70,11 +70,12 @@ from cosmolib.plots import style as plots_style
 from cosmolib.plots import training as plots_training
 from cosmolib.results.baseline import stored_baseline
 from cosmolib.study import io, provenance
-from cosmolib.study import run as study_run
 from cosmolib.study.profile import load_profile
+from cosmolib.study.run import Run
 from cosmolib.training.dataset import study_split, study_suite
 from cosmolib.training.fit import augment
 from cosmolib.training.networks import build_network
+from cosmolib.training.predictions import read_predictions
 from cosmolib.training.run import evaluate_pretrained, pretrained_name, train_run
 from cosmolib.training.scores import as_text, from_metrics, r2_of
 from cosmolib.training.weights import published_network
@@ -91,11 +92,12 @@ config = config.shuffled if shuffle_labels else config
 architecture = "o3" if weights else architecture or config.architecture
 cut = str(Cut.parse(cut))
 study = pretrained_name(config, weights) if weights else config.name
-run = study_run.Run(study, suite, cut, architecture, seed, root=runs_dir)
-maps = study_suite(suite, config)
-split = study_split(maps, config)
-use = "for scale and baseline" if weights else "to train on"
-print(f"{suite}, cut {cut}: {len(split.train)} simulations {use}, {len(split.test)} to test")
+
+# %%
+maps = study_suite(suite, config)  # .maps, .params, .box_size
+split = study_split(maps, config)  # .train, .valid, .test: simulations
+run = Run(study, suite, cut, architecture, seed, root=runs_dir)  # one training, one folder
+print(f"{suite}, cut {cut}: {len(split.train)} simulations to fit, {len(split.test)} to test")
 
 # %% [markdown]
 # ## The network
@@ -109,17 +111,19 @@ print(f"{suite}, cut {cut}: {len(split.train)} simulations {use}, {len(split.tes
 # For maps of $256^2$ pixels, the architecture `o3` is the published one, down to the names in its
 # state dictionary.
 
+# %%
+if weights:
+    network = published_network(weights)
+else:
+    size = maps.grid, config.hidden, config.dropout, len(config.targets)
+    network = build_network(architecture, *size)
+
 # %% tags=["hide-input"]
-network = (
-    published_network(weights)
-    if weights
-    else build_network(architecture, maps.grid, config.hidden, config.dropout, len(config.targets))
-)
 n_weights = sum(weights.numel() for weights in network.parameters())
 layers = [
     (name, type(layer).__name__, sum(weights.numel() for weights in layer.parameters()))
     for name, layer in network.named_modules()
-    if not list(layer.children()) and any(True for _ in layer.parameters())
+    if not list(layer.children()) and list(layer.parameters())
 ]
 pd.DataFrame(layers, columns=["name", "layer", "parameters"]).set_index("name")
 
@@ -147,11 +151,13 @@ pd.DataFrame(layers, columns=["name", "layer", "parameters"]).set_index("name")
 # or turned into one of eight symmetries and shifted periodically by a random vector, on the batch
 # and without any copy in memory.
 
-# %% mystnb={"figure": {"name": "fig-augmentation", "caption": "One training map as this run's network sees it, after its cut, and three augmented versions of it: flipped or turned, and shifted periodically."}, "image": {"alt": "Four square maps in a row with the same bright knots and filaments; in the second to fourth the pattern is mirrored or turned and wrapped around the edges."}} tags=["hide-input"]
+# %%
 first = map_indices(split.train[:1])[:1]
 example = torch.from_numpy(apply_cut(maps.maps[first], cut, box_size=maps.box_size))[:, None]
 random = torch.Generator().manual_seed(seed)
 turned = augment(example.repeat(3, 1, 1, 1), random, config.symmetries, config.shifts)
+
+# %% mystnb={"figure": {"name": "fig-augmentation", "caption": "One training map as this run's network sees it, after its cut, and three augmented versions of it: flipped or turned, and shifted periodically."}, "image": {"alt": "Four square maps in a row with the same bright knots and filaments; in the second to fourth the pattern is mirrored or turned and wrapped around the edges."}} tags=["hide-input"]
 shown = torch.cat([example, turned])[:, 0].numpy()
 fig, axes = plots_training.augmented(shown, maps.box_size)
 
@@ -162,20 +168,19 @@ fig, axes = plots_training.augmented(shown, maps.box_size)
 # is kept. The test simulations play no part until the end. A network that is brought along was trained
 # elsewhere: of it there is no history, only the loss that it has on the validation maps here.
 
-# %% tags=["hide-input"]
+# %%
 if weights:
     metrics = evaluate_pretrained(run, config, weights)
-    history = None
 else:
     metrics = train_run(run, config, progress=print)
-    history = pd.read_csv(run.path("history.csv"))
-made = io.read_json(run.path("provenance.json"))
 
 # %% mystnb={"figure": {"name": "fig-learning-curves", "caption": "Moment loss of training maps (with augmentation and dropout) and of validation maps, and the learning rate, by epoch. The dotted line marks the epoch whose weights are kept."}, "image": {"alt": "Left, two lines of loss against epoch, circles for training and squares for validation maps, with a dotted vertical line at the lowest validation loss. Right, the learning rate against epoch on a logarithmic axis."}} tags=["hide-input"]
+made = io.read_json(run.path("provenance.json"))
 if weights:
     print(f"Trained elsewhere: {made['weights']['name']}, SHA-256 {made['weights']['sha256']}")
     print(f"Its loss on the validation maps: {metrics['valid_loss']}")
 else:
+    history = pd.read_csv(run.path("history.csv"))
     fig, axes = plots_training.learning_curves(history.to_dict("records"))
 
 # %% [markdown]
@@ -193,37 +198,30 @@ else:
 # prior would be; {term}`χ² <Chi-squared>` in {eq}`eq-r2` is 1 where the predicted error bars are right, less where they are too
 # wide. All intervals hold 95 % and come from drawing whole simulations anew.
 
+# %%
+predictions = read_predictions(run.path("predictions.npz"))  # mean, std, truth, ...
+
 # %% mystnb={"figure": {"name": "fig-predictions", "caption": "Predicted against true parameters of the test simulations. Circles: single maps with the standard deviation that the network predicts; diamonds: the mean over the 15 maps of a simulation; dashed: ideal."}, "image": {"alt": "A scatter plot for each parameter. Small blue circles with thin error bars form columns at the true value of each test simulation, red diamonds mark the mean of each column, a dashed diagonal marks perfect prediction."}} tags=["hide-input"]
-with np.load(run.path("predictions.npz")) as file:
-    predictions = dict(file)
-texts = [
-    ", ".join(
-        f"{symbol} = {'not defined' if scores[key] is None else format(scores[key], '.3g')}"
-        for symbol, key in (("$R^2$", "r2"), ("$\\chi^2$", "chi2"))
-    )
-    for scores in (metrics["parameters"][name] for name in config.targets)
-]
+texts = []
+for name in config.targets:
+    r2, chi2 = (metrics["parameters"][name][key] for key in ("r2", "chi2"))
+    r2, chi2 = ("not defined" if x is None else f"{x:.3g}" for x in (r2, chi2))
+    texts += [f"$R^2$ = {r2}, $\\chi^2$ = {chi2}"]
 fig, axes = plots_training.predicted_against_true(
     *(predictions[key] for key in ("truth", "mean", "std", "simulation")), config.targets, texts
 )
 
 # %% tags=["hide-input"]
 statistics = {
-    "r2": "R2 per map",
-    "r2_simulation": "R2, mean of a simulation's maps",
-    "rmse": "RMSE per map",
-    "mean_sigma": "mean predicted sigma",
-    "chi2": "chi2",
+    "r2": "R2 per map", "r2_simulation": "R2, mean of a simulation's maps", "rmse": "RMSE per map",
+    "mean_sigma": "mean predicted sigma", "chi2": "chi2",
+}  # fmt: skip
+scores = {name: metrics["parameters"][name] for name in config.targets}
+shown = {
+    name: {text: as_text(from_metrics(one, key), 3) for key, text in statistics.items()}
+    for name, one in scores.items()
 }
-pd.DataFrame(
-    {
-        name: {
-            text: as_text(from_metrics(metrics["parameters"][name], key), 3)
-            for key, text in statistics.items()
-        }
-        for name in config.targets
-    }
-)
+pd.DataFrame(shown)
 
 # %% [markdown]
 # ## Without a network
@@ -232,9 +230,11 @@ pd.DataFrame(
 # the same {term}`cut <Cut>` is fitted on the same training simulations: the mean, power spectra, pixel
 # quantiles, and moments, peaks, minima and scattering-like variances of the smoothed log map.
 
-# %% tags=["hide-input"]
-ridge = stored_baseline(maps, config, cut, runs_dir)
+# %%
+ridge = stored_baseline(maps, config, cut, runs_dir)  # predictions, as of a network
 baseline_r2 = r2_of([ridge], n_bootstrap=config.bootstrap_samples)
+
+# %% tags=["hide-input"]
 for name in config.targets:
     print(f"R2 of {name} per map by summary statistics: {as_text(baseline_r2[name], 3)}")
 
@@ -246,26 +246,18 @@ for short, name in (("om", "Omega_m"), ("s8", "sigma_8")):
         text = as_text(from_metrics(scores, key) if scores else None, 2 if key == "chi2" else 3)
         glue(f"training_{key}_{short}", text, display=False)
 if weights:
-    best_epoch, how = 0, f"was trained elsewhere and read from {made['weights']['name']}"
+    how = f"was trained elsewhere and read from {made['weights']['name']}"
 else:
-    best_epoch = int(history.loc[history["valid_loss"].idxmin(), "epoch"])
-    how = (
-        f"learnt from {15 * len(split.train)} maps in {config.epochs} epochs, of which number "
-        f"{best_epoch} was kept"
-    )
-glue("training_how", how, display=False)
-glue("training_suite", suite, display=False)
-glue("training_cut", cut, display=False)
-glue("training_architecture", architecture, display=False)
-glue("training_seed", int(seed), display=False)
-glue("training_weights", int(n_weights), display=False)
-glue("training_train_maps", int(15 * len(split.train)), display=False)
-glue("training_test_maps", int(len(predictions["simulation"])), display=False)
-glue("training_test_simulations", int(len(np.unique(predictions["simulation"]))), display=False)
-glue("training_epochs", int(config.epochs), display=False)
-glue("training_best_epoch", best_epoch, display=False)
-glue("training_seconds", float(made["seconds"] or 0), display=False)
-glue("training_device", str(made["device"]), display=False)
+    kept = history.loc[history["valid_loss"].idxmin(), "epoch"]
+    how = f"learnt from {15 * len(split.train)} maps in {config.epochs} epochs, "
+    how += f"of which number {kept} was kept"
+numbers = {
+    "how": how, "suite": suite, "cut": cut, "architecture": architecture, "weights": n_weights,
+    "test_maps": len(predictions["simulation"]),
+    "test_simulations": len(np.unique(predictions["simulation"])),
+}  # fmt: skip
+for key, value in numbers.items():
+    glue(f"training_{key}", value, display=False)
 
 # %% [markdown]
 # ## What we found

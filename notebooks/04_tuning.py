@@ -59,9 +59,9 @@ from cosmolib.tuning import search as tuning_search
 started = time.perf_counter()
 plots_style.use_style()
 
-# %% tags=["hide-input"]
+# %%
 config = load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
-search = tuning_search.prepare_search(config, seed)
+search = tuning_search.prepare_search(config, seed)  # .suite, .data, .profile, .name
 
 # %% [markdown]
 # ## What is searched
@@ -98,7 +98,7 @@ pd.DataFrame(
 # page (`workers`), of `cosmolib tune` on other machines, or of the workflow, draw their trials from
 # one study; a worker that dies leaves its settings to the others.
 
-# %% tags=["hide-input"]
+# %%
 study = tuning_search.run_study(
     search,
     tuning_search.default_storage(runs_dir, config),
@@ -107,9 +107,9 @@ study = tuning_search.run_study(
     workers=workers,
 )
 table = pd.DataFrame(tuning_search.study_table(study))
-values, pruned = table["value"].to_numpy(float), table["pruned"].to_numpy(bool)
 
 # %% mystnb={"figure": {"name": "fig-study-history", "caption": "Validation loss of every trial in order, on Lite (feedback proxy) unless the profile names another suite. Circles: complete; crosses: pruned, at the last loss that they reported; line: the best so far; dashed: the profile's own settings, where they lie within the ranges."}, "image": {"alt": "Validation loss against trial number, blue circles for complete trials and grey crosses for pruned ones, with a red step line that falls to the lowest loss found so far."}} tags=["hide-input"]
+values, pruned = table["value"].to_numpy(float), table["pruned"].to_numpy(bool)
 own = table[table["profile"] & ~table["pruned"]]
 reference = ("profile's settings", float(own["value"].iloc[0])) if len(own) else None
 fig, axes = plots_training.study_history(table["number"].to_numpy(), values, pruned, reference)
@@ -122,8 +122,11 @@ fig, axes = plots_training.study_history(table["number"].to_numpy(), values, pru
 # measurement. {numref}`fig-study-slices` shows the trials themselves: an optimum at the edge of its
 # range says that the range was too narrow, or that the hyper-parameter is not wanted.
 
+# %%
+importances = tuning_search.importances(study)  # their sum is 1
+flags = tuning_search.boundary_flags(study)  # optima at the edge of their range
+
 # %% mystnb={"figure": {"name": "fig-study-slices", "caption": "Validation loss against each hyper-parameter. Circles: complete trials; crosses: pruned; star: the best; dotted: the edges of the range. A red title marks an optimum within 5 % of an edge."}, "image": {"alt": "Four scatter plots of validation loss against learning rate, weight decay, dropout and width; dotted vertical lines mark the edges of each range and a red star the best trial."}} tags=["hide-input"]
-flags = tuning_search.boundary_flags(study)
 space = tuning_search.SEARCH_SPACE
 fig, axes = plots_training.study_slices(
     {name: table[name].to_numpy(float) for name in space},
@@ -135,7 +138,6 @@ fig, axes = plots_training.study_slices(
 )
 
 # %% mystnb={"figure": {"name": "fig-study-importances", "caption": "Share of the variance of the validation loss that each hyper-parameter explains over its range, from the complete trials."}, "image": {"alt": "Horizontal bars, one for each of the four hyper-parameters, whose lengths sum to one; the longest bar is on top."}} tags=["hide-input"]
-importances = tuning_search.importances(study)
 if importances:
     fig, axes = plots_training.importances(importances)
 else:

@@ -136,11 +136,13 @@ HTML(subject_explorer(main.some(6)))
 # own map. Per pixel it is in units of the mean over all pixels, so that 1 is chance; the total is compared with the share of the
 # pixels. Intervals are 95 % and resample whole simulations.
 
-# %% mystnb={"figure": {"name": "fig-attribution-density", "caption": "Attribution against density for the suite with feedback (Lite: a proxy), three methods. Top: absolute attribution per pixel, relative to the mean pixel (dotted: chance). Bottom: share of the total, with the share of the pixels in grey. Bars: 95 % over simulations."}, "image": {"alt": "Two columns for Omega_m and sigma_8. Upper panels: attribution per pixel against one plus delta on logarithmic axes, three lines with error bars around a dotted line at one. Lower panels: share of all attribution in each density bin, over a grey histogram of the pixels that peaks below mean density."}} tags=["hide-input"]
+# %%
 edges = 10 ** np.arange(-1, 1.76, 0.25)  # of 1 + delta; 1 is an edge
 by_density = summaries.summarise(
     subjects, found, lambda s, values: binned.by_value(values, s.density, edges, *s.resampling)
 )
+
+# %% mystnb={"figure": {"name": "fig-attribution-density", "caption": "Attribution against density for the suite with feedback (Lite: a proxy), three methods. Top: absolute attribution per pixel, relative to the mean pixel (dotted: chance). Bottom: share of the total, with the share of the pixels in grey. Bars: 95 % over simulations."}, "image": {"alt": "Two columns for Omega_m and sigma_8. Upper panels: attribution per pixel against one plus delta on logarithmic axes, three lines with error bars around a dotted line at one. Lower panels: share of all attribution in each density bin, over a grey histogram of the pixels that peaks below mean density."}} tags=["hide-input"]
 fraction = by_density[feedback][first]["saliency"]["fraction"]  # of the pixels
 fig, axes = plots_attribution.by_value(edges, by_density[feedback], fraction, r"$1 + \delta$")
 
@@ -227,8 +229,10 @@ fig, axes = plots_attribution.by_band(
 # The same summaries for the network of each suite, and for the predicted *standard deviation* in place of the mean (Integrated
 # Gradients, on the maps of the checks).
 
-# %% tags=["hide-input"]
+# %%
 where = summaries.summarise(subjects, found, experiments.region_shares)
+
+# %% tags=["hide-input"]
 for t, column in main.targets.items():
     of_std = explain(few, "integrated_gradients", column, output="std").values
     where[feedback][t]["std"] = experiments.region_shares(few, of_std)

@@ -76,7 +76,6 @@ subjects = load_subjects(config, runs_dir, suite=suite, weights=weights, seed=se
 feedback, main = next(iter(subjects.items()))  # the first suite is the one with feedback
 few, targets = main.few(), main.targets
 methods = [*METHODS, "smooth_grad", *registry.METHODS]
-names = {m: plots_attribution.METHOD_NAMES.get(m, m) for m in methods}
 found = {name: summaries.explain_all(subject) for name, subject in subjects.items()}
 part = spread(len(main.x), config.attribution_check_maps)  # the maps of `few`
 of_few = {
@@ -94,6 +93,7 @@ of_few = {
 
 # %% tags=["hide-input"]
 by_baseline = experiments.baseline_shares(few, of_few)
+names = {m: plots_attribution.METHOD_NAMES.get(m, m) for m in methods}
 pd.DataFrame(
     {
         (t, names[m], BASELINES[b]): {key: as_text(estimate) for key, estimate in row.items()}
@@ -146,7 +146,7 @@ pd.DataFrame(
 # attributions, map by map; it stays above zero for a random network because Integrated Gradients multiply by the map itself. The
 # correlation of signed attributions is more reliable, but compare it with that of the shuffled labels in {numref}`tab-checks`.
 
-# %% tags=["hide-input"]
+# %%
 others, missing = experiments.other_networks(few)
 for label in missing:
     print(f"Left out: {label}, because this network has no complete run of it.")
@@ -177,7 +177,7 @@ fig, axes = plots_sanity_checks.agreement(labels, list(matrices.values()), title
 # unchanged. The share of under-dense pixels is stable; but averaging the attributions of all moved maps, moved back, cancels the
 # grid and changes the share.
 
-# %% tags=["hide-input"]
+# %%
 moved = {t: experiments.under_moves(few.some(32), METHODS[:2], c) for t, c in targets.items()}
 
 # %% mystnb={"figure": {"name": "fig-equivariance", "caption": "Attribution of $\\Omega_m$ on turned, mirrored and shifted maps, moved back. Left: its correlation with that of the maps as they are. Right: its under-dense share; dotted: share of the pixels. Suite with feedback (Lite: a proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels with a row for each of eleven transformations. Left: correlations, one for the first row and for the shift by a quarter of the map, well below one for all others. Right: under-dense shares, nearly equal in all rows."}} tags=["hide-input"]
@@ -231,7 +231,7 @@ pd.DataFrame(
     }
 ).T.rename_axis("correlation of occlusion with Integrated Gradients")
 
-# %% tags=["hide-input"]
+# %%
 faithful = {t: experiments.faithfulness(few, methods, c) for t, c in targets.items()}
 scores = {t: pd.DataFrame(rows).set_index("method") for t, rows in faithful.items()}
 pd.concat(scores, axis=1).rename(index=names).round(2)

@@ -66,9 +66,11 @@ started = time.perf_counter()
 plots_style.use_style()
 pd.set_option("display.max_colwidth", None)
 
-# %% tags=["hide-input"]
+# %%
 config = load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
-table = results_table(config, runs_dir, progress=print)
+table = results_table(config, runs_dir, progress=print)  # one row per suite and cut
+pairs = summary.own_controls(table)  # a cut next to its control
+levels, curves = summary.noise_curves(table)  # R2 against the noise added before the cut
 
 # %% [markdown]
 # ## What a network still knows after a cut
@@ -126,7 +128,6 @@ summary.estimates_table(table["rows"], about, quantities, targets)
 # (Filtering the {term}`overdensity <Overdensity>` is filtering the map: the two differ by a factor.)
 
 # %% mystnb={"figure": {"name": "fig-controls", "caption": "$R^2$ per map under a cut (circles) and under its control (open squares), on the suite with feedback (Lite: a proxy). Left labels: the cut, and below it the control. Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8 with one row for each pair of a cut and its control; a filled circle with error bar for the cut and an open square for the control below it."}} tags=["hide-input"]
-pairs = summary.own_controls(table)
 if pairs:
     fig, axes = plots_results.control_pairs(pairs, targets)
 else:
@@ -147,7 +148,6 @@ summary.estimates_table(pairs, about, quantities, targets)
 # ones shown here. Shot noise, where the profile has it, is in the table.
 
 # %% mystnb={"figure": {"name": "fig-noise", "caption": "$R^2$ per map of networks that see all pixels, only under-dense and only over-dense ones, against the white noise that is added first, on the suite with feedback (Lite: a proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8 of R2 against the level of noise, with three lines for all pixels, under-dense pixels and over-dense pixels; all fall to the right."}} tags=["hide-input"]
-levels, curves = summary.noise_curves(table)
 if len(levels) > 1:
     fig, axes = plots_validation.by_noise(levels, curves, targets, "$R^2$ per map")
 else:
@@ -170,8 +170,6 @@ for other in stored:
     rows, date = len(other["rows"]), other["provenance"]["utc"][:10]
     about = f"{other['n_simulations']} simulations of {other['suites'][0]} ({other['dataset']})"
     print(f"{other['profile']}: {about}, {rows} rows, {date}")
-if not stored:
-    print("No stored study of this suite.")
 
 # %% mystnb={"figure": {"name": "fig-live-and-stored", "caption": "$R^2$ per map of the live runs of this page and of a stored study, for the cuts that they share, on the suite with feedback (Lite: a proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8 with one row per cut; circles of the live study and squares of the stored one with horizontal error bars."}} tags=["hide-input"]
 if stored:
@@ -195,7 +193,11 @@ shares = io.read_json(path) if path.is_file() else None
 table["attribution"] = shares and {key: shares[key] for key in keys}
 if not shares:
     print(f"Left out: the numbers of chapter 05, because there is no {path}.")
+
+# %%
 verdicts = claims.judge(table)
+
+# %% tags=["hide-input"]
 view = pd.DataFrame(verdicts).drop(columns=["key", "interval"]).set_index("number")
 view.columns = ["claim", "what decides", "measured", "verdict", "why"]
 view.style.set_properties(**{"text-align": "left", "vertical-align": "top"})
@@ -208,8 +210,10 @@ view.style.set_properties(**{"text-align": "left", "vertical-align": "top"})
 # lies wholly on the other. For noise the verdict names the highest level up to which the claim holds
 # at every level below.
 
-# %% tags=["hide-input", "full-width"]
+# %%
 survivors = controls.judge(table)
+
+# %% tags=["hide-input", "full-width"]
 numbers = {row["key"]: row["number"] for row in verdicts}
 view = pd.DataFrame(survivors).assign(claim=[numbers[row["claim"]] for row in survivors])
 view.columns = ["claim", "control", "measured (Omega_m and sigma_8)", "verdict"]
@@ -291,8 +295,6 @@ if stored:
 numbers = summary.results_numbers(table, verdicts, survivors)
 numbers["results_suite"] = plots_style.suite_label(claims.hydro_suite(table))
 suites = {name: study_suite(name, config).fingerprint for name in config.suites}
-publish(
-    "06_results", numbers,
-    runs_dir=runs_dir, profile=config, suites=suites, started=started,
-    table={**table, "claims": verdicts, "survives": survivors},
-)  # fmt: skip
+table |= {"claims": verdicts, "survives": survivors}
+about = {"runs_dir": runs_dir, "profile": config, "suites": suites, "started": started}
+publish("06_results", numbers, **about, table=table)

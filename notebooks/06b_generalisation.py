@@ -49,6 +49,8 @@ from cosmolib.training.dataset import study_suite
 
 started = time.perf_counter()
 plots_style.use_style()
+
+# %%
 config = load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
 table = read_table(Path(runs_dir) / config.name / "results" / FILE_NAME)
 targets = [name for name in claims.COSMOLOGY if name in config.targets]

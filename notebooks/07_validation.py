@@ -77,7 +77,7 @@ names = list(TARGETS)
 # approximation. Its mean is the best possible estimator; its $R^2$ is the *ceiling*. A Fourier cut
 # lowers the ceiling by a known amount, and the network, retrained on each cut, should follow.
 
-# %% tags=["hide-input"]
+# %%
 known = known_answer(config.known_answer_maps, test_maps, seed=seed)
 table = known_posterior.against_exact(
     known, config, config.known_answer_cuts, seed, device, folder, progress=print
@@ -98,10 +98,12 @@ fig, axes = plots_validation.known_answer(
 # %% tags=["hide-input", "full-width"]
 mocks_table(table)
 
-# %% mystnb={"figure": {"name": "fig-known-sigma", "caption": "Standard deviation that the network predicts against that of the exact posterior, one point per Gaussian test map, for the first cut of the figure above. Grey: equality and 10 %. Neither Lite nor CMD."}, "image": {"alt": "Two scatter plots of predicted against exact standard deviation for Omega_m and sigma_8; the points lie along the diagonal, most of them within a grey band of ten percent about it."}} tags=["hide-input"]
+# %%
 first = config.known_answer_cuts[0]
 learnt = known_posterior.known_answer_test(known, config, first, seed, device, folder)
 exact = exact_answer(known, first)
+
+# %% mystnb={"figure": {"name": "fig-known-sigma", "caption": "Standard deviation that the network predicts against that of the exact posterior, one point per Gaussian test map, for the first cut of the figure above. Grey: equality and 10 %. Neither Lite nor CMD."}, "image": {"alt": "Two scatter plots of predicted against exact standard deviation for Omega_m and sigma_8; the points lie along the diagonal, most of them within a grey band of ten percent about it."}} tags=["hide-input"]
 fig, axes = plots_validation.sigma_against_exact(
     learnt["std"], exact.std, names, known_posterior.SIGMA_OFF
 )
@@ -129,7 +131,7 @@ mocks_table(stored["rows"]) if stored else "No stored table."
 # *linear* field has no known ceiling, but the uncut one bounds it: what lies below is lost to a filter
 # that cuts another field than the one that is Gaussian, or to the network.
 
-# %% tags=["hide-input"]
+# %%
 lognormal = known_answer(config.known_answer_maps, test_maps, seed=seed, kind="lognormal")
 log_table = known_posterior.against_exact(
     lognormal, config, ["none", "kmax:4@log", "kmax:4"], seed, device, folder, progress=print
@@ -151,11 +153,14 @@ mocks_table([row for row in log_table if row["ceiling"]])
 # vanish, and a cut that spares it must cost nothing. $\sigma_8$ is not in these maps at all: any $R^2$ on
 # it is a false alarm.
 
-# %% tags=["hide-input"]
+# %%
 places = list(injected_signals.PLACES)
-injected = {}
+injected = {
+    place: known_posterior.planted_test(place, config, seed, device, folder) for place in places
+}
+
+# %% tags=["hide-input"]
 for place in places:
-    injected[place] = known_posterior.planted_test(place, config, seed, device, folder)
     parts = [f"{x['role']} {as_text(x['r2']['Omega_m'])}" for x in injected[place]["cases"]]
     print(f"{place}: {', '.join(parts)}")
 cases = [found["cases"] for found in injected.values()]

@@ -75,7 +75,7 @@ names = list(TARGETS)
 # parameter's standard deviations by one factor, chosen so that one standard deviation contains 68 % of
 # the *validation* maps; the test maps judge it.
 
-# %% tags=["hide-input"]
+# %%
 suite = config.suites[0]
 maps = study_suite(suite, config)
 run = Run(config.name, suite, "none", config.architecture, config.seeds[0], runs_dir)
@@ -83,18 +83,22 @@ metrics = train_run(run, config)
 predictions = read_predictions(run.path("predictions.npz"))
 uncut_data = prepare_data(maps, config)
 uncut_network, _, _ = load_run(run)
-factors = calibration.recalibration(validation_part(predictions))
+
+# %%
+factors = calibration.recalibration(validation_part(predictions))  # one per parameter
 versions = {
     "as predicted": predictions,
     "recalibrated": calibration.recalibrated(predictions, factors),
 }
 
-# %% mystnb={"figure": {"name": "fig-coverage", "caption": "Measured against nominal coverage of the intervals that the uncut network predicts, on test maps of the profile's first suite (Lite: with a feedback proxy), before and after the recalibration. Bands: 95 % over simulations; dashed: calibrated."}, "image": {"alt": "Two panels, as predicted and recalibrated, of measured coverage against nominal coverage from zero to one; a line with markers and a shaded band for each of Omega_m and sigma_8 beside the dashed diagonal of perfect calibration."}} tags=["hide-input"]
+# %%
 levels = np.linspace(0.05, 0.95, 19)
 covered = {
     label: calibration.coverage(item, levels, config.bootstrap_samples)
     for label, item in versions.items()
 }
+
+# %% mystnb={"figure": {"name": "fig-coverage", "caption": "Measured against nominal coverage of the intervals that the uncut network predicts, on test maps of the profile's first suite (Lite: with a feedback proxy), before and after the recalibration. Bands: 95 % over simulations; dashed: calibrated."}, "image": {"alt": "Two panels, as predicted and recalibrated, of measured coverage against nominal coverage from zero to one; a line with markers and a shaded band for each of Omega_m and sigma_8 beside the dashed diagonal of perfect calibration."}} tags=["hide-input"]
 fig, axes = plots_validation.coverage(levels, covered, LABELS)
 
 # %% tags=["hide-input"]
@@ -120,13 +124,13 @@ estimates_table(rows, {"sigmas": "sigmas"}, quantities, config.targets)
 # its coverage: the rank of the truth among the samples, parameter by parameter {cite}`Talts2018`, and
 # distances to random points, for all parameters together {cite}`Lemos2023`.
 
-# %% tags=["hide-input"]
-flow, flow_predictions = None, None
+# %%
 x = {part: getattr(uncut_data, f"{part}_x") for part in ("train", "valid", "test")}
 features = {
     part: flow_posterior.network_features(uncut_network, maps_) for part, maps_ in x.items()
 }
 if importlib.util.find_spec("sbi") is None:
+    flow = flow_predictions = None
     print("sbi is not installed (pip install -e '.[posterior]'): this section is left out.")
 else:
     flow = flow_posterior.fit_posterior(
@@ -186,13 +190,13 @@ estimates_table(rows, {"posterior": "posterior"}, quantities, config.targets)
 # would be a leak between the parts of the split. Below zero is what fitting noise costs. Chapter 05
 # shows the attributions of this network.
 
-# %% tags=["hide-input"]
+# %%
 shuffled_run = dataclasses.replace(run, profile=config.shuffled.name)
 train_run(shuffled_run, config.shuffled, device=device)
 shuffled_r2 = r2_of([read_predictions(shuffled_run.path("predictions.npz"))], **bootstrap)
-real_r2 = {name: from_metrics(metrics["parameters"][name], "r2") for name in config.targets}
 
 # %% mystnb={"figure": {"name": "fig-shuffled", "caption": "$R^2$ per test map of the uncut network and of one trained on shuffled labels, on the profile's first suite (Lite: with a feedback proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8; a circle with error bar for true labels to the right, a square with error bar for shuffled labels near or left of the line at zero."}} tags=["hide-input"]
+real_r2 = {name: from_metrics(metrics["parameters"][name], "r2") for name in config.targets}
 fig, axes = plots_validation.control_r2(
     {"true labels": real_r2, "shuffled labels": shuffled_r2},
     [name for name in TARGETS if name in config.targets],

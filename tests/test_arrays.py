@@ -323,7 +323,7 @@ def test_attributions_of_what_a_profile_stores(tiny_suite_dir, tmp_path):
         explained = explain(subject, "integrated_gradients", 0).values
         mean = training_fit.run_network(subject.network, x)[0].numpy()
         curve = sanity_checks.replacement_curve(
-            subject.network, x, values, 0, baseline=baseline, fractions=[0.5]
+            subject.network, x, explained[:3], 0, baseline=baseline, fractions=[0.5]
         )
         found[storage] = mean, curve, explained, spectra.power_spectrum(x)[1]
         density = subject.scaling.invert(baseline)[:, 0, 0, 0]  # it starts at the right point

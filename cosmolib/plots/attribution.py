@@ -4,8 +4,6 @@ Signed attribution is shown in a diverging map centred on zero; sums are of abso
 95 % intervals over simulations, next to a random spread over the pixels.
 """
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -53,8 +51,7 @@ def attribution_gallery(density, attributions, titles, box_size=BOX_SIZE):
     for ax, label in zip(axes[0], ("density", *attributions), strict=True):
         ax.set_title(label, fontsize=8)
     bar = {"location": "bottom", "extend": "both"}
-    label = r"$\Sigma$ [$(M_\odot/h)/(\mathrm{Mpc}/h)^2$]"
-    fig.colorbar(image, ax=axes[:, 0], label=label, **bar)
+    fig.colorbar(image, ax=axes[:, 0], label=r"$\Sigma$ [$(M_\odot/h)/(\mathrm{Mpc}/h)^2$]", **bar)
     label = "attribution / its 99 % quantile in the map (red: raises the prediction)"
     fig.colorbar(signed, ax=axes[:, 1:], aspect=40, label=label, **bar)
     return fig, axes
@@ -82,7 +79,7 @@ def by_value(edges, tables, fraction, xlabel, log=True):
         for i, (label, table) in enumerate(by_name(methods).items()):
             shift = style.aside(i, len(methods), 1)
             x = middle * 1.03**shift if log else middle + 0.06 * shift * np.diff(edges)
-            look = {"fmt": style.MARKERS[i], "color": f"C{i}", "linestyle": style.LINE_STYLES[i]}
+            look = {"fmt": style.MARKERS[i], **style.line(i)}
             for ax, key in ((top, "per_pixel"), (bottom, "share")):
                 style.points(ax, x, np.asarray(table[key], float), label=label, **look)
         top.axhline(1, color=style.GREY, linestyle=":", linewidth=1)
@@ -94,8 +91,7 @@ def by_value(edges, tables, fraction, xlabel, log=True):
         for ax in (top, bottom) if log else ():
             ax.axvline(1, color=style.GREY, linewidth=0.6)
     axes[0, 0].set_ylabel("|attribution| a pixel / mean")
-    axes[1, 0].set_ylabel("share of |attribution|")
-    style.legend_above(axes[1], 4)
+    style.finished(fig, axes[1], "share of |attribution|", 4)
     return fig, axes
 
 
@@ -117,9 +113,7 @@ def attribution_by_class(names, tables, fraction):
         ax.bar(x, fraction, width=0.8, color="0.85", label="share of the pixels")
         style.series(ax, x, by_name(methods), 0.2)
         ax.set(xticks=x, xticklabels=names, title=f"of {LABELS[parameter]}", ylim=(0, None))
-    axes[0].set_ylabel("share of |attribution|")
-    style.legend_above(axes, 3)
-    return fig, axes
+    return style.finished(fig, axes, "share of |attribution|", 3)
 
 
 def by_smoothing(scales, tables, fractions, names):
@@ -141,12 +135,10 @@ def by_smoothing(scales, tables, fractions, names):
         shares = np.moveaxis(np.asarray(shares, float), 1, 0)
         style.series(ax, np.asarray(scales), dict(zip(names, shares, strict=True)), 0, lines=True)
         for i, fraction in enumerate(np.transpose(fractions)):
-            look = {"color": f"C{i}", "linestyle": style.LINE_STYLES[i]}
-            ax.plot(scales, fraction, linewidth=0.8, alpha=0.6, **look)
+            ax.plot(scales, fraction, linewidth=0.8, alpha=0.6, **style.line(i))
         ax.set(xlabel="smoothing [Mpc/$h$]", title=f"of {LABELS[parameter]}", ylim=(0, None))
-    axes[0].set_ylabel("share of |attribution|")
     axes[0].plot([], [], color=style.GREY, linewidth=0.8, label="share of the pixels")
-    style.legend_above(axes[0], 4)
+    style.finished(fig, axes[0], "share of |attribution|", 4)
     return fig, axes
 
 
@@ -166,9 +158,8 @@ def by_band(edges, tables, fraction, field_share):
     places = np.arange(len(edges) - 1)
     for (top, bottom), (parameter, methods) in zip(axes.T, tables.items(), strict=True):
         top.bar(places, fraction, width=0.9, color="0.88", label="share of the modes")
-        top.plot(
-            places, field_share, "_", ms=24, color=style.GREY, label="share of the density's power"
-        )
+        look = {"ms": 24, "color": style.GREY, "label": "share of the density's power"}
+        top.plot(places, field_share, "_", **look)
         for ax, key in ((top, "share"), (bottom, "coherence")):
             curves = {name: np.asarray(t[key], float) for name, t in by_name(methods).items()}
             style.series(ax, places, curves, 0.16)
@@ -177,9 +168,8 @@ def by_band(edges, tables, fraction, field_share):
         style.name_columns(bottom, [f"{low:g} to {high:g}" for low, high in ends], 30)
         bottom.set_xlabel(style.K_LABEL)
         top.set_title(f"of {LABELS[parameter]}")
-    axes[0, 0].set_ylabel("share of the power")
     axes[1, 0].set_ylabel("coherence with the density")
-    style.legend_above(axes[0], 3)
+    style.finished(fig, axes[0], "share of the power", 3)
     return fig, axes
 
 
@@ -197,14 +187,11 @@ def by_baseline(baselines, tables, chance):
     fig, axes = style.panels(len(tables), 3.2)
     for ax, (parameter, methods) in zip(axes, tables.items(), strict=True):
         style.series(ax, np.arange(len(baselines)), by_name(methods), 0.2, colour_step=2)
-        ax.axhline(
-            chance, color=style.GREY, linestyle=":", linewidth=1, label="share of the pixels"
-        )
+        look = {"color": style.GREY, "linestyle": ":", "linewidth": 1}
+        ax.axhline(chance, label="share of the pixels", **look)
         style.name_columns(ax, baselines, 35)
         ax.set(title=f"of {LABELS[parameter]}", ylim=(0, 1))
-    axes[0].set_ylabel("under-dense share of |attribution|")
-    style.legend_above(axes, 3)
-    return fig, axes
+    return style.finished(fig, axes, "under-dense share of |attribution|", 3)
 
 
 def completeness(errors, tolerance=0.01):
@@ -219,11 +206,7 @@ def completeness(errors, tolerance=0.01):
     for i, (label, values) in enumerate(errors.items()):
         values = np.sort(np.maximum(np.asarray(values, float), 1e-7))
         share = np.arange(1, len(values) + 1) / len(values)
-        ax.step(
-            values, share, where="post", color=f"C{i}", linestyle=style.LINE_STYLES[i], label=label
-        )
+        ax.step(values, share, where="post", label=label, **style.line(i))
     ax.axvline(tolerance, color=style.GREY, linestyle=":", linewidth=1)
-    ax.set(xscale="log", xlabel="relative completeness error")
-    ax.set(ylim=(0, 1.02), ylabel="share of the maps below")
-    style.legend_above(ax, 2)
-    return fig, ax
+    ax.set(xscale="log", xlabel="relative completeness error", ylim=(0, 1.02))
+    return style.finished(fig, ax, "share of the maps below", 2)

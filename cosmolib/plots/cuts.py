@@ -1,7 +1,5 @@
 """Figures of chapter 02: maps, spectra, pixels and the side effects of a cut."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -25,9 +23,8 @@ def cut_gallery(maps, names, box_size=BOX_SIZE, columns=4):
     """
     maps, _ = checked_maps(maps)
     rows = -(-len(maps) // columns)
-    fig, axes = plt.subplots(
-        rows, columns, figsize=(style.WIDTH, style.WIDTH / columns * rows * 1.02 + 0.3)
-    )
+    size = (style.WIDTH, style.WIDTH / columns * rows * 1.02 + 0.3)
+    fig, axes = plt.subplots(rows, columns, figsize=size)
     for ax, density, name in zip(axes.flat, maps, names, strict=False):
         if name.startswith("mask:"):
             ax.imshow(density, cmap="gray_r")
@@ -67,9 +64,7 @@ def cut_spectra(k, curves, limits=(1e-3, 1e5)):
         ax.axhline(1, color=style.GREY, linewidth=0.8)
         for i, (cut, ratio) in enumerate(ratios.items()):
             shown = np.clip(ratio, limits[0] / 10, None)
-            style.band(
-                ax, k, shown, color=CUT_COLOURS[i], linestyle=style.LINE_STYLES[i], label=cut
-            )
+            style.band(ax, k, shown, label=cut, **style.line(i, CUT_COLOURS))
         ax.set(xscale="log", yscale="log", ylim=limits, xlabel=style.K_LABEL)
         style.log_ticks(ax.xaxis, style.K_TICKS)
         _title_and_legend(ax, title)
@@ -93,9 +88,7 @@ def cut_pdfs(log_density, uncut, curves):
     for ax, (title, pdfs) in zip(axes, curves.items(), strict=True):
         ax.fill_between(log_density, uncut, color="0.85", linewidth=0, label="none")
         for i, (label, pdf) in enumerate(pdfs.items()):
-            ax.plot(
-                log_density, pdf, color=CUT_COLOURS[i], linestyle=style.LINE_STYLES[i], label=label
-            )
+            ax.plot(log_density, pdf, label=label, **style.line(i, CUT_COLOURS))
         ax.set_yscale("log")
         ax.set_xlabel(r"$\log_{10}$ of " + style.DENSITY_LABEL, fontsize=8)
         _title_and_legend(ax, title)
@@ -145,14 +138,7 @@ def negative_fraction(k_max, fractions, corner, published):
     """
     fig, ax = plt.subplots(figsize=(style.WIDTH, 3.0))
     for i, (label, values) in enumerate(fractions.items()):
-        style.band(
-            ax,
-            k_max,
-            100 * values,
-            color=CUT_COLOURS[i],
-            linestyle=style.LINE_STYLES[i],
-            label=label,
-        )
+        style.band(ax, k_max, 100 * values, label=label, **style.line(i, CUT_COLOURS))
         ax.plot(k_max, 100 * np.median(values, axis=0), style.MARKERS[i], color=CUT_COLOURS[i])
     label, x, y = published
     ax.plot(x, 100 * np.asarray(y), "s", mfc="none", color="0.15", label=label)
@@ -161,8 +147,8 @@ def negative_fraction(k_max, fractions, corner, published):
         "corner of the Fourier plane", (corner, 0.97), (3, 0), rotation=90, va="top", fontsize=8,
         xycoords=("data", "axes fraction"), textcoords="offset points",
     )  # fmt: skip
-    ax.set(xscale="log", xlabel=r"$k_\mathrm{max}$ [$h$/Mpc]", ylabel="negative pixels [%]")
-    ax.set_ylim(-0.5, None)
+    ax.set(xscale="log", xlabel=r"$k_\mathrm{max}$ [$h$/Mpc]")
+    ax.set(ylabel="negative pixels [%]", ylim=(-0.5, None))
     style.log_ticks(ax.xaxis, style.K_TICKS)
     ax.legend()
     return fig, ax

@@ -1,7 +1,5 @@
 """Figures of chapter 01: parameters, maps, spectra and the checks of the data."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LogNorm
@@ -104,11 +102,10 @@ def mean_density(omega_m, slabs, boxes, name):
 def _by_thirds(ax, x, curves, values):
     """Draw curves (n, nx) in three groups of equal size, ordered by ``values`` (n,)."""
     groups = quantile_groups(values, 3)
-    for rows, colour, line in zip(
-        groups, style.ordered_colours(len(groups)), style.LINE_STYLES, strict=False
-    ):
+    colours = style.ordered_colours(len(groups))
+    for i, rows in enumerate(groups):
         label = f"{values[rows].min():.2f} to {values[rows].max():.2f}"
-        style.band(ax, x, curves[rows], color=colour, linestyle=line, label=label)
+        style.band(ax, x, curves[rows], label=label, **style.line(i, colours))
 
 
 def by_cosmology(log_density, pdf, k, power, params):
@@ -157,9 +154,8 @@ def power_3d(entries, boxes):
     quantiles = boxes["measured_over_hmcode"]
     measured_look = {"marker": "o", "linestyle": "none", "color": "0.15", "ms": 2.5}
     for (top, bottom), entry in zip(axes.T, entries, strict=True):
-        k, measured, linear, hmcode = (
-            np.asarray(entry[key], float) for key in ("k", "measured", "linear", "hmcode")
-        )
+        curves = (entry[key] for key in ("k", "measured", "linear", "hmcode"))
+        k, measured, linear, hmcode = np.array([*curves], float)
         top.plot(k, linear, color="#ffa90e", linestyle=":", label="linear theory")
         top.plot(k, hmcode, color=style.BLUE, linestyle="--", label="HMcode2020")
         top.plot(k, measured, label="measured, gravity only", **measured_look)
@@ -173,10 +169,8 @@ def power_3d(entries, boxes):
         bottom.set(yscale="log", xlabel=style.K_LABEL, ylim=(0.1, 4))
     style.log_ticks(axes[0, 0].xaxis, style.K_TICKS)
     style.log_ticks(axes[1, 0].yaxis, (0.1, 0.3, 1, 3))
-    axes[0, 0].set_ylabel(r"3-D $P(k)$ [$(\mathrm{Mpc}/h)^3$]")
     axes[1, 0].set_ylabel("ratio to HMcode")
-    style.legend_above(axes)
-    return fig, axes
+    return style.finished(fig, axes, r"3-D $P(k)$ [$(\mathrm{Mpc}/h)^3$]")
 
 
 def feedback_ratio(k, ratio, params, k_reference, names):
@@ -235,8 +229,7 @@ def lattice_check(r2):
         ax.axvline(table[0, 0], color=style.BLUE, linestyle="--", linewidth=1)
         style.points(ax, np.arange(len(r2)), table, horizontal=True, fmt="o", color="0.15")
         ax.set_xlabel(style.r2_label(parameter))
-    style.name_rows(axes[0], [LATTICES.get(name, name) for name in r2])
-    return fig, axes
+    return style.finished(fig, axes, rows=[LATTICES.get(name, name) for name in r2])
 
 
 def scaled_pixels(values, n_bins=80):

@@ -1,13 +1,13 @@
 """Figures of chapter 06 on other suites and sets: generalisation, cosmic variance, response."""
 
-from __future__ import annotations
-
 import numpy as np
-from matplotlib.ticker import FixedLocator, FormatStrFormatter, FuncFormatter, MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from cosmolib.data.cmd_format import LABELS
 from cosmolib.data.tables import FIDUCIAL
 from cosmolib.plots import style
+
+HALVES = {0.25: "¼", 0.5: "½"}
 
 
 def transfer_matrix(cross, parameters):
@@ -45,8 +45,7 @@ def transfer_matrix(cross, parameters):
         right.set_xlabel(rf"bias of {LABELS[parameter]} [predicted $\sigma$]")
         for ax in (left, right):
             ax.xaxis.set_major_locator(MaxNLocator(5))
-    style.name_rows(axes[0, 0], [f"{trained} → {tested}" for trained, tested in pairs])
-    style.legend_above(axes[0, 0])
+    style.finished(fig, axes[0, 0], rows=[" → ".join(pair) for pair in pairs])
     return fig, axes
 
 
@@ -68,15 +67,14 @@ def cosmic_variance(tables, parameters):
         sigma = [table["sigma"][name]["value"] for name in parameters]
         truth = np.asarray(table["truth"])[columns]
         ax.plot(x, y, "o", markersize=4, color="C0", label="a box: mean of its 15 maps")
-        ax.axvline(truth[0], color=style.GREY, linewidth=0.8, zorder=0)
-        ax.axhline(truth[1], color=style.GREY, linewidth=0.8, zorder=0, label="true cosmology")
+        look = {"color": style.GREY, "linewidth": 0.8, "zorder": 0}
+        ax.axvline(truth[0], **look)
+        ax.axhline(truth[1], label="true cosmology", **look)
         look = {"fmt": "D", "color": "C1", "capsize": 3, "markersize": 5}
         label = r"mean, with the $\sigma$ predicted for a map"
         ax.errorbar(x.mean(), y.mean(), *sigma[::-1], label=label, **look)
         ax.set(xlabel=f"predicted {LABELS[parameters[0]]}", title=style.suite_label(table["suite"]))
-    axes[0].set_ylabel(f"predicted {LABELS[parameters[1]]}")
-    style.legend_above(axes, 3)
-    return fig, axes
+    return style.finished(fig, axes, f"predicted {LABELS[parameters[1]]}", 3)
 
 
 def response(curves, parameters):
@@ -105,11 +103,7 @@ def response(curves, parameters):
                 # Side by side: twins with equal predictions would hide each other.
                 shift = style.aside(i, len(suites), 0.03)
                 places = values * 2 ** (4 * shift) if feedback else values + np.ptp(values) * shift
-                look = {
-                    "marker": style.MARKERS[i],
-                    "linestyle": style.LINE_STYLES[i],
-                    "color": f"C{2 * i}",
-                }
+                look = style.line(i) | {"marker": style.MARKERS[i], "color": f"C{2 * i}"}
                 look |= {"markersize": 3, "linewidth": 1, "capsize": 1.5}
                 ax.errorbar(places, mean, error, label=style.suite_label(curve["suite"]), **look)
             if name == parameter:
@@ -119,13 +113,12 @@ def response(curves, parameters):
             if feedback:
                 ax.set_xscale("log", base=2)
                 ax.xaxis.set_major_locator(FixedLocator(style.FEEDBACK_TICKS))
-                ax.xaxis.set_major_formatter(FuncFormatter(_power_of_two))
+                ax.xaxis.set_major_formatter(lambda x, _: HALVES.get(x, f"{x:g}"))
             else:
                 ax.set_xticks(values[[0, len(values) // 2, -1]])
-                ax.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+                ax.xaxis.set_major_formatter("{x:g}")
+            axes[-1, varied.index(name)].set_xlabel(LABELS[name])
         row[0].set_ylabel(f"predicted {LABELS[parameter]}")
-    for ax, name in zip(axes[-1], varied, strict=True):
-        ax.set_xlabel(LABELS[name])
     style.legend_above(axes)
     return fig, axes
 
@@ -142,24 +135,11 @@ def extremes(rows, parameters):
     names = list(dict.fromkeys(row["what"] for row in rows))
     suites = list(dict.fromkeys(row["suite"] for row in rows))
     pulls = {(row["suite"], row["what"]): row["pull"] for row in rows}
-    fig, axes = style.panels(len(parameters), 1.1 + 0.36 * len(names))
-    for ax, parameter in zip(axes, parameters, strict=True):
-        curves = {
-            style.suite_label(suite): [
-                pulls.get((suite, name), {}).get(parameter) for name in names
-            ]
-            for suite in suites
-        }
-        style.series(ax, np.arange(len(names)), curves, 0.2, colour_step=2, horizontal=True)
-        ax.axvline(0, color=style.GREY, linewidth=0.8, zorder=0)
-        ax.set_xlabel(rf"prediction − truth of {LABELS[parameter]} [predicted $\sigma$]")
-    style.name_rows(axes[0], [_typeset(name) for name in names])
-    style.legend_above(axes, 2)
-    return fig, axes
-
-
-def _power_of_two(value, _):
-    return {0.25: "¼", 0.5: "½"}.get(value, f"{value:g}")
+    curves = {style.suite_label(s): [pulls.get((s, name), {}) for name in names] for s in suites}
+    return style.estimates_by_row(
+        [_typeset(name) for name in names], parameters, curves, 0.2, 0.36,
+        xlabel=lambda name: rf"prediction − truth of {LABELS[name]} [predicted $\sigma$]",
+    )  # fmt: skip
 
 
 def _typeset(text):

@@ -1,7 +1,5 @@
 """Figures of chapter 06: R2 by cut, and cuts next to their controls."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from cosmolib.cuts.grammar import Cut
@@ -9,8 +7,10 @@ from cosmolib.data.cmd_format import LABELS
 from cosmolib.plots import style
 
 
-def r2_by_cut(rows, suites, parameters, *, key="r2", baseline=True, figsize=None):
+def r2_by_cut(rows, suites, parameters, *, key="r2"):
     """R2 of each parameter for every cut, one marker per suite; the headline figure of the book.
+
+    The summary-statistics baseline of the same cut is grey and open.
 
     Parameters
     ----------
@@ -19,13 +19,10 @@ def r2_by_cut(rows, suites, parameters, *, key="r2", baseline=True, figsize=None
     suites, parameters : list of str
     key : {"r2", "difference"}
         The R2 itself, or its paired difference to the uncut network.
-    baseline : bool
-        Also draw the summary-statistics baseline of the same cut (grey, open).
     """
     cuts = list(dict.fromkeys(row["cut"] for row in rows))
     table = {(row["suite"], row["cut"]): row for row in rows}
-    height = 1.1 + 0.27 * len(cuts)
-    fig, axes = style.panels(len(parameters), height, **({"figsize": figsize} if figsize else {}))
+    fig, axes = style.panels(len(parameters), 1.1 + 0.27 * len(cuts))
     for ax, parameter in zip(axes, parameters, strict=True):
         for i, suite in enumerate(suites):
             places = np.arange(len(cuts)) + style.aside(i, len(suites), 0.3)
@@ -33,14 +30,13 @@ def r2_by_cut(rows, suites, parameters, *, key="r2", baseline=True, figsize=None
             estimates = [row.get(key, {}).get(parameter) for row in found]
             look = {"horizontal": True, "fmt": style.MARKERS[i]}
             if key == "r2":
-                uncut = estimates[cuts.index("none")] if "none" in cuts else None
+                uncut = dict(zip(cuts, estimates, strict=True)).get("none")
                 if uncut and uncut["value"] is not None:
                     ax.axvline(uncut["value"], color=f"C{2 * i}", linewidth=0.7, alpha=0.6)
-                if baseline:
-                    ridge = [row.get("baseline", {}).get(parameter) for row in found]
-                    open_look = {"mfc": "white", "color": "0.6", "elinewidth": 0.7, "ms": 4}
-                    label = f"summary statistics, {suite}"
-                    style.points(ax, places, ridge, label=label, **look, **open_look)
+                ridge = [row.get("baseline", {}).get(parameter) for row in found]
+                open_look = {"mfc": "white", "color": "0.6", "elinewidth": 0.7, "ms": 4}
+                label = f"summary statistics, {suite}"
+                style.points(ax, places, ridge, label=label, **look, **open_look)
             label = f"network, {style.suite_label(suite)}"
             style.points(ax, places, estimates, color=f"C{2 * i}", label=label, **look)
         ax.axvline(0, color=style.GREY, linewidth=0.8)
@@ -55,9 +51,7 @@ def r2_by_cut(rows, suites, parameters, *, key="r2", baseline=True, figsize=None
         ax.set_xlabel(style.r2_label(parameter) if key == "r2" else change)
         for place in range(0, len(cuts), 2):
             ax.axhspan(place - 0.5, place + 0.5, color="0.96", zorder=0, linewidth=0)
-    style.name_rows(axes[0], [style.cut_label(cut) for cut in cuts])
-    style.legend_above(axes, 2)
-    return fig, axes
+    return style.finished(fig, axes, columns=2, rows=[style.cut_label(cut) for cut in cuts])
 
 
 def r2_against_kmax(rows, suites, parameters, nyquist):
@@ -86,19 +80,14 @@ def r2_against_kmax(rows, suites, parameters, nyquist):
                 if cut.kind == "kmax" and cut.field == "linear" and cut.is_plain:
                     kept[cut.values[0]] = estimate
             k = np.array(sorted(kept))
-            look = {
-                "fmt": style.MARKERS[i] + "-",
-                "color": colour,
-                "label": style.suite_label(suite),
-            }
+            look = {"color": colour, "label": style.suite_label(suite)}
+            look |= {"fmt": style.MARKERS[i] + "-"}
             style.points(ax, k * 1.02 ** (2 * i - 1), [kept[edge] for edge in k], **look)
         ax.axvline(nyquist, color=style.GREY, linestyle=":", linewidth=1)
         ax.axhline(0, color=style.GREY, linewidth=0.8)
         ax.set(xscale="log", xlabel=r"$k_\mathrm{max}$ [$h$/Mpc]", title=LABELS[parameter])
         style.log_ticks(ax.xaxis, (1, 2, 3, 4, 6, 8, 10, 20, 30, 50))
-    axes[0].set_ylabel("$R^2$ of a map")
-    style.legend_above(axes, 2)
-    return fig, axes
+    return style.finished(fig, axes, "$R^2$ of a map", 2)
 
 
 def live_and_stored(live, stored, suite, parameters, names):
@@ -115,18 +104,9 @@ def live_and_stored(live, stored, suite, parameters, names):
     """
     tables = [{r["cut"]: r["r2"] for r in rows if r["suite"] == suite} for rows in (live, stored)]
     cuts = [cut for cut in tables[0] if cut in tables[1]]
-    fig, axes = style.panels(len(parameters), 1.1 + 0.25 * len(cuts))
-    for ax, parameter in zip(axes, parameters, strict=True):
-        curves = {
-            name: [table[cut].get(parameter) for cut in cuts]
-            for name, table in zip(names, tables, strict=True)
-        }
-        style.series(ax, np.arange(len(cuts)), curves, 0.24, colour_step=2, horizontal=True)
-        ax.axvline(0, color=style.GREY, linewidth=0.8)
-        ax.set_xlabel(style.r2_label(parameter))
-    style.name_rows(axes[0], [style.cut_label(cut) for cut in cuts])
-    style.legend_above(axes, 2)
-    return fig, axes
+    curves = {n: [table[cut] for cut in cuts] for n, table in zip(names, tables, strict=True)}
+    rows = [style.cut_label(cut) for cut in cuts]
+    return style.estimates_by_row(rows, parameters, curves, 0.24, 0.25)
 
 
 def control_pairs(controls, parameters):
@@ -138,20 +118,8 @@ def control_pairs(controls, parameters):
         ``cut``, ``control``, ``r2`` and ``control_r2`` ({parameter: estimate}).
     parameters : list of str
     """
-    fig, axes = style.panels(len(parameters), 1.1 + 0.36 * len(controls))
-    places = np.arange(len(controls))
-    for ax, parameter in zip(axes, parameters, strict=True):
-        for key, shift, look in (
-            ("r2", -0.14, {"fmt": "o", "color": "C0", "label": "the cut"}),
-            ("control_r2", 0.14, {"fmt": "s", "color": "C2", "mfc": "white", "label": "control"}),
-        ):
-            estimates = [pair[key].get(parameter) for pair in controls]
-            style.points(ax, places + shift, estimates, horizontal=True, **look)
-        ax.axvline(0, color=style.GREY, linewidth=0.8)
-        ax.set_xlabel(style.r2_label(parameter))
-    names = [
-        f"{style.cut_label(pair['cut'])}\n{style.cut_label(pair['control'])}" for pair in controls
-    ]
-    style.name_rows(axes[0], names)
-    style.legend_above(axes, 2)
-    return fig, axes
+    keys = {"the cut": "r2", "control": "control_r2"}
+    curves = {label: [pair[key] for pair in controls] for label, key in keys.items()}
+    names = [[style.cut_label(pair[key]) for key in ("cut", "control")] for pair in controls]
+    names = ["\n".join(pair) for pair in names]
+    return style.estimates_by_row(names, parameters, curves, 0.28, 0.36, hollow="control")

@@ -1,7 +1,5 @@
 """Figures of the sanity checks of attribution, and of attribution against retraining."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from cosmolib.data.cmd_format import LABELS
@@ -28,8 +26,7 @@ def cascade(stages, curves, ylabels):
         ax.axhline(0, color=style.GREY, linewidth=0.8)
         style.name_columns(ax, stages, 40)
         ax.set(ylabel=ylabel, ylim=(-1.02, 1.02))
-    style.legend_above(axes, 4)
-    return fig, axes
+    return style.finished(fig, axes, columns=4)
 
 
 def agreement(names, matrices, titles):
@@ -57,7 +54,7 @@ def agreement(names, matrices, titles):
     return fig, axes
 
 
-def transformations(names, curves, xlabel, chance=None):
+def transformations(names, curves, xlabel, chance):
     """One number for each transformation of the maps, with one panel per kind of number.
 
     Parameters
@@ -67,20 +64,17 @@ def transformations(names, curves, xlabel, chance=None):
         Label to one estimate per transformation.
     xlabel : list of str
         One per panel.
-    chance : list of float or None, optional
+    chance : list of float or None
         Value of a reference line in each panel.
     """
     fig, axes = style.panels(len(curves), 3.8)
     places = np.arange(len(names))
-    chance = chance or [None] * len(curves)
     for ax, tables, label, by_chance in zip(axes, curves, xlabel, chance, strict=True):
         style.series(ax, places, by_name(tables), 0.18, horizontal=True)
         if by_chance is not None:
             ax.axvline(by_chance, color=style.GREY, linestyle=":", linewidth=1)
         ax.set_xlabel(label)
-    style.name_rows(axes[0], names)
-    style.legend_above(axes, 4)
-    return fig, axes
+    return style.finished(fig, axes, columns=4, rows=names)
 
 
 def replacement(fractions, deletion, insertion, unit):
@@ -98,12 +92,9 @@ def replacement(fractions, deletion, insertion, unit):
     fig, axes = style.panels(2, 3.2)
     for ax, curves, word in zip(axes, (deletion, insertion), ("hidden", "shown"), strict=True):
         for i, (order, values) in enumerate(curves.items()):
-            look = {"color": f"C{i}", "linestyle": style.LINE_STYLES[i % len(style.LINE_STYLES)]}
-            ax.plot(fractions, values, label=METHOD_NAMES.get(order, order), **look)
+            ax.plot(fractions, values, label=METHOD_NAMES.get(order, order), **style.line(i))
         ax.set(xlabel=f"share of the pixels {word}", ylim=(0, None))
-    axes[0].set_ylabel(unit)
-    style.legend_above(axes, 3)
-    return fig, axes
+    return style.finished(fig, axes, unit, 3)
 
 
 def attribution_against_retraining(rows, parameters):
@@ -121,19 +112,12 @@ def attribution_against_retraining(rows, parameters):
     for ax, parameter in zip(axes, parameters, strict=True):
         for row in rows:
             i, hollow = cuts.index(row["cut"]), suites.index(row["suite"]) > 0
-            (x, *x_bars), (y, *y_bars) = (
-                style.bar_lengths(row[key][parameter]) for key in ("share", "lost")
-            )
-            look = {
-                "fmt": style.MARKERS[i],
-                "color": f"C{i}",
-                "mfc": "white" if hollow else f"C{i}",
-            }
-            look["label"] = None if hollow else style.cut_label(row["cut"])
+            x, *x_bars = style.bar_lengths(row["share"][parameter])
+            y, *y_bars = style.bar_lengths(row["lost"][parameter])
+            look = {"fmt": style.MARKERS[i], "color": f"C{i}"}
+            look |= {"mfc": "white"} if hollow else {"label": style.cut_label(row["cut"])}
             ax.errorbar(x, y, np.c_[y_bars], np.c_[x_bars], **look)
             ax.plot(row["chance"], y, "|", color="0.6", ms=9, zorder=0)
         ax.axhline(0, color=style.GREY, linewidth=0.8)
         ax.set(xlim=(0, 1), title=LABELS[parameter], xlabel="share of |attribution| hidden")
-    axes[0].set_ylabel("$R^2$ lost after retraining")
-    style.legend_above(axes, 3)
-    return fig, axes
+    return style.finished(fig, axes, "$R^2$ lost after retraining", 3)

@@ -9,8 +9,6 @@ line style as well as in colour.
 An *estimate* is a dict ``{"value", "low", "high"}`` with 95 % limits, which may be None.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +16,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LogNorm
-from matplotlib.ticker import FixedLocator, FormatStrFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
 
 from cosmolib.cuts.grammar import MASKS, Cut
 from cosmolib.data.arrays import checked_map
@@ -77,11 +75,10 @@ def cut_label(cut):
     if cut.kind == "none":
         return "uncut"
     if cut.is_fourier:
-        field = "" if cut.field == "linear" else f" ({cut.field})"
         low, high = cut.k_range
-        if cut.kind == "kmax":
-            return f"$k$ < {high:g}{field}"
-        return f"$k$ ≥ {low:g}{field}" if cut.kind == "kmin" else f"{low:g} ≤ $k$ < {high:g}{field}"
+        both = {"kmax": f"$k$ < {high:g}", "kmin": f"$k$ ≥ {low:g}"}
+        name = both.get(cut.kind, f"{low:g} ≤ $k$ < {high:g}")
+        return name if cut.field == "linear" else f"{name} ({cut.field})"
     if not cut.is_density:  # user-defined
         return str(cut)
     sign = ">" if cut.kind == "above" else "<"
@@ -125,10 +122,21 @@ def legend_above(axes, columns=None, **options):
         ax.figure.legend(handles.values(), handles.keys(), **options)
 
 
+def finished(fig, axes, ylabel=None, columns=None, rows=None):
+    """Name the vertical axis or the rows of the first panel, add the legend, return both."""
+    first = np.ravel(axes)[0]
+    if rows is not None:
+        name_rows(first, rows)
+    if ylabel:
+        first.set_ylabel(ylabel)
+    legend_above(axes, columns)
+    return fig, axes
+
+
 def log_ticks(axis, ticks):
     """Label a logarithmic axis with plain numbers at ``ticks`` only."""
     axis.set_major_locator(FixedLocator(ticks))
-    axis.set_major_formatter(FormatStrFormatter("%g"))
+    axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())
 
 
@@ -180,6 +188,12 @@ def ordered_colours(n):
     return plt.get_cmap("viridis")(np.linspace(0.0, 0.82, n))
 
 
+def line(i, colours=None):
+    """Colour and line style of the i-th series."""
+    colour = f"C{i}" if colours is None else colours[i]
+    return {"color": colour, "linestyle": LINE_STYLES[i % len(LINE_STYLES)]}
+
+
 def band(ax, x, curves, *, color, linestyle, label):
     """Median over simulations as a line and their central 68 % as a band; curves (n, nx)."""
     low, middle, high = np.nanquantile(curves, [0.16, 0.5, 0.84], axis=0)
@@ -221,7 +235,7 @@ def aside(i, n, step):
     return step * (i - (n - 1) / 2)
 
 
-def series(ax, places, curves, step, *, colour_step=1, lines=False, **style):
+def series(ax, places, curves, step, looks=None, *, colour_step=1, lines=False, **style):
     """Draw estimates of several labelled series side by side, see `points`.
 
     Parameters
@@ -230,12 +244,42 @@ def series(ax, places, curves, step, *, colour_step=1, lines=False, **style):
         Label to one estimate per place.
     step : float
         Distance between neighbouring series, so that they do not hide each other.
+    looks : dict of str to dict, optional
+        Label to options of its series only.
     colour_step : int
         2 takes every second colour of the cycle, as for suites.
     lines : bool
         Connect the points of a series.
     """
     for i, (label, estimates) in enumerate(curves.items()):
-        look = {"fmt": MARKERS[i % len(MARKERS)], "color": f"C{colour_step * i}", "label": label}
-        look |= {"linestyle": LINE_STYLES[i % len(LINE_STYLES)]} if lines else {}
-        points(ax, places + aside(i, len(curves), step), estimates, **look | style)
+        look = {"fmt": MARKERS[i % len(MARKERS)], "label": label} | (line(i) if lines else {})
+        look |= {"color": f"C{colour_step * i}"} | style | (looks or {}).get(label, {})
+        points(ax, places + aside(i, len(curves), step), estimates, **look)
+
+
+def estimates_by_row(names, parameters, curves, step, height, xlabel=r2_label, hollow=None):
+    """Estimates in named rows, one panel per parameter and one series per label.
+
+    Parameters
+    ----------
+    names, parameters : list of str
+        Rows and panels.
+    curves : dict of str to list of dict
+        Label to {parameter: estimate}, one per row; what is missing is left out.
+    step : float
+        Distance between neighbouring series.
+    height : float
+        Of a row [inch].
+    xlabel : callable
+        Parameter to the label of its panel.
+    hollow : str, optional
+        Label of a series with open markers.
+    """
+    fig, axes = panels(len(parameters), 1.1 + height * len(names))
+    for ax, parameter in zip(axes, parameters, strict=True):
+        found = {label: [x.get(parameter) for x in table] for label, table in curves.items()}
+        looks = {hollow: {"mfc": "white"}}
+        series(ax, np.arange(len(names)), found, step, looks, colour_step=2, horizontal=True)
+        ax.axvline(0, color=GREY, linewidth=0.8, zorder=0)
+        ax.set_xlabel(xlabel(parameter))
+    return finished(fig, axes, columns=2, rows=names)

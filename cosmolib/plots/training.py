@@ -1,7 +1,5 @@
 """Figures of chapters 03 and 04: learning, predictions and tuning."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import MaxNLocator
@@ -38,10 +36,8 @@ def learning_curves(history):
     history : list of dict
         Keys ``epoch``, ``lr``, ``train_loss``, ``valid_loss``.
     """
-    epoch, rate, train, valid = (
-        np.array([row[key] for row in history], float)
-        for key in ("epoch", "lr", "train_loss", "valid_loss")
-    )
+    keys = ("epoch", "lr", "train_loss", "valid_loss")
+    epoch, rate, train, valid = np.array([[row[key] for key in keys] for row in history], float).T
     fig, (left, right) = style.panels(2, 2.8, sharey=False, width_ratios=(2, 1))
     left.plot(epoch, train, "o-", color=style.PART_COLOURS["train"], label="training maps")
     left.plot(epoch, valid, "s--", color=style.RED, label="validation maps")
@@ -72,8 +68,8 @@ def predicted_against_true(truth, mean, std, simulation, parameters, texts):
     rows = -(-len(parameters) // columns)
     size = (style.WIDTH, 0.3 + (3.7 if columns < 3 else 2.7) * rows)
     fig, grid = plt.subplots(rows, columns, figsize=size, squeeze=False)
-    axes = grid.flat[: len(parameters)]
-    for ax in grid.flat[len(parameters) :]:
+    axes, left_over = np.split(grid.ravel(), [len(parameters)])
+    for ax in left_over:
         ax.set_axis_off()
     groups = [simulation == number for number in np.unique(simulation)]
     for i, (ax, name) in enumerate(zip(axes, parameters, strict=True)):
@@ -124,10 +120,9 @@ def study_history(numbers, values, pruned, reference=None):
         ax.step(numbers, best, where="post", color=style.RED, label="best so far")
     if reference is not None:
         ax.axhline(reference[1], color=style.GREY, linestyle="--", linewidth=1, label=reference[0])
-    ax.set(xlabel="trial", ylabel="validation loss")
+    ax.set_xlabel("trial")
     style.integer_ticks(ax.xaxis)
-    style.legend_above(ax, 4)
-    return fig, ax
+    return style.finished(fig, ax, "validation loss", 4)
 
 
 def study_slices(parameters, values, pruned, bounds, logarithmic, flagged):
@@ -155,9 +150,7 @@ def study_slices(parameters, values, pruned, bounds, logarithmic, flagged):
             ax.axvline(edge, color=style.GREY, linestyle=":", linewidth=1)
         ax.set_title("optimum at the edge" if name in flagged else "", color=style.RED, fontsize=8)
         ax.set_xlabel(name.replace("_", " "))
-    axes[0].set_ylabel("validation loss")
-    style.legend_above(axes, 3)
-    return fig, axes
+    return style.finished(fig, axes, "validation loss", 3)
 
 
 def importances(values):
@@ -169,8 +162,7 @@ def importances(values):
     """
     fig, ax = plt.subplots(figsize=(style.WIDTH, 0.8 + 0.3 * len(values)))
     names = sorted(values, key=values.get)
-    ax.barh(
-        [name.replace("_", " ") for name in names], [values[n] for n in names], color=style.BLUE
-    )
+    labels = [name.replace("_", " ") for name in names]
+    ax.barh(labels, [values[name] for name in names], color=style.BLUE)
     ax.set(xlabel="importance (they sum to 1)", xlim=(0, 1))
     return fig, ax

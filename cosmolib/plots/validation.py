@@ -1,9 +1,9 @@
 """Figures of chapter 07: maps with a known answer, injected signals, noise, and calibration."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
+from scipy.ndimage import gaussian_filter
+from scipy.stats import norm
 
 from cosmolib.data.cmd_format import LABELS
 from cosmolib.plots import style
@@ -23,17 +23,14 @@ def known_answer(cuts, network, ceiling, parameters):
     places = np.arange(len(cuts))
     for ax, parameter in zip(axes, parameters, strict=True):
         exact = [case and case[parameter] for case in ceiling]
-        style.points(
-            ax, places - 0.1, exact, fmt="_", ms=14, color=style.GREY, label="exact ceiling"
-        )
+        look = {"fmt": "_", "ms": 14, "color": style.GREY, "label": "exact ceiling"}
+        style.points(ax, places - 0.1, exact, **look)
         found = [case[parameter] for case in network]
         style.points(ax, places + 0.1, found, fmt="o", color=style.BLUE, label="network")
         style.name_columns(ax, [style.cut_label(cut) for cut in cuts], 40)
         ax.set(title=LABELS[parameter], xlim=(-0.5, len(cuts) - 0.5))
         ax.axhline(0, color=style.GREY, linewidth=0.8)
-    axes[0].set_ylabel("$R^2$ per map")
-    style.legend_above(axes, 2)
-    return fig, axes
+    return style.finished(fig, axes, "$R^2$ per map", 2)
 
 
 def sigma_against_exact(predicted, exact, parameters, tolerance):
@@ -78,19 +75,15 @@ def planted_r2(places, cases, parameters):
     y = np.arange(len(rows)) + 0.4 * np.array([places.index(place) for place, _ in rows])
     for ax, parameter in zip(axes, parameters, strict=True):
         for role, (marker, colour) in roles.items():
-            estimates = [
-                case["r2"][parameter] if case["role"] == role else None for _, case in rows
-            ]
+            found = [case["r2"][parameter] if case["role"] == role else None for _, case in rows]
             look = {"horizontal": True, "fmt": marker, "color": colour}
-            style.points(ax, y, estimates, label=f"signal {role}", **look)
+            style.points(ax, y, found, label=f"signal {role}", **look)
         for edge in (0, 1):
             ax.axvline(edge, color=style.GREY, linewidth=0.8)
         ax.set(xlabel=style.r2_label(parameter), xlim=(-0.2, 1.1))
-    style.name_rows(
-        axes[0], [f"{place}: {style.cut_label(case['cut'])}" for place, case in rows], y
-    )
-    style.legend_above(axes, 3)
-    return fig, axes
+    names = [f"{place}: {style.cut_label(case['cut'])}" for place, case in rows]
+    style.name_rows(axes[0], names, y)
+    return style.finished(fig, axes, columns=3)
 
 
 def planted_attribution(places, shares, chance):
@@ -108,9 +101,8 @@ def planted_attribution(places, shares, chance):
     ax.plot(x, chance, "_", ms=26, color=style.GREY, label="chance")
     ax.axhline(1, color=style.GREY, linewidth=0.8, linestyle="--", label="perfect")
     style.series(ax, x, shares, 0.12, colour_step=2)
-    ax.set(xticks=x, xticklabels=places, ylim=(-0.03, 1.08), ylabel="share at the signal")
-    style.legend_above(ax, 3)
-    return fig, ax
+    ax.set(xticks=x, xticklabels=places, ylim=(-0.03, 1.08))
+    return style.finished(fig, ax, "share at the signal", 3)
 
 
 def by_noise(levels, curves, parameters, ylabel, chance=None):
@@ -130,10 +122,7 @@ def by_noise(levels, curves, parameters, ylabel, chance=None):
     fig, axes = style.panels(len(parameters), 3.0)
     places = np.arange(len(levels))
     for ax, parameter in zip(axes, parameters, strict=True):
-        found = {
-            label: [entry and entry.get(parameter) for entry in entries]
-            for label, entries in curves.items()
-        }
+        found = {k: [x and x.get(parameter) for x in cases] for k, cases in curves.items()}
         style.series(ax, places, found, 0.06, colour_step=2, lines=True)
         ax.set(xticks=places, xticklabels=["none", *(f"{x:g}" for x in levels[1:])])
         ax.set(title=LABELS[parameter], xlabel="white noise a pixel [mean density]")
@@ -141,9 +130,7 @@ def by_noise(levels, curves, parameters, ylabel, chance=None):
             look = {"color": style.GREY, "linewidth": 1, "linestyle": line}
             ax.axhline(chance[label], label=f"{label}, by chance", **look)
         ax.axhline(0, color=style.GREY, linewidth=0.8)
-    axes[0].set_ylabel(ylabel)
-    style.legend_above(axes, 2 if chance else 3)
-    return fig, axes
+    return style.finished(fig, axes, ylabel, 2 if chance else 3)
 
 
 def coverage(nominal, tables, labels):
@@ -164,12 +151,8 @@ def coverage(nominal, tables, labels):
         for i, (name, table) in enumerate(measured.items()):
             value, low, high = np.asarray(table, float).T
             ax.fill_between(nominal, low, high, color=f"C{2 * i}", alpha=0.18, linewidth=0)
-            look = {
-                "linestyle": style.LINE_STYLES[i % len(style.LINE_STYLES)],
-                "marker": style.MARKERS[i],
-                "ms": 3,
-            }
-            ax.plot(nominal, value, color=f"C{2 * i}", label=labels.get(name, name), **look)
+            look = style.line(i) | {"color": f"C{2 * i}", "marker": style.MARKERS[i], "ms": 3}
+            ax.plot(nominal, value, label=labels.get(name, name), **look)
         ax.set(xlabel="nominal coverage", xlim=(0, 1), ylim=(0, 1), title=title, aspect="equal")
     axes[0].set_ylabel("measured coverage")
     axes[0].legend(loc="upper left")
@@ -194,8 +177,7 @@ def corner(samples, mean, std, truth, parameters, titles):
     top, bottom = fig.subfigures(2, 1, height_ratios=(0.08, 1))
     grids = []
     labels = [LABELS[name] for name in parameters]
-    everything = np.concatenate(samples)
-    limits = list(zip(everything.min(axis=0), everything.max(axis=0), strict=True))
+    limits = [(x.min(), x.max()) for x in np.concatenate(samples).T]
     dashed = {"color": style.RED, "linestyle": "--", "linewidth": 1}
     for i, part in enumerate(np.atleast_1d(bottom.subfigures(1, len(samples)))):
         axes = part.subplots(2, 2, gridspec_kw={"wspace": 0.08, "hspace": 0.08})
@@ -208,28 +190,20 @@ def corner(samples, mean, std, truth, parameters, titles):
             joint.plot(*(mean[i][:, None] + radius * std[i][:, None] * circle), **dashed)
         joint.plot(*truth[i], "+", color="black", ms=9, mew=1.5)
         joint.set(xlim=limits[0], ylim=limits[1], xlabel=labels[0])
-        if i == 0:
-            joint.set_ylabel(labels[1])
-        else:
-            joint.set_yticklabels([])
+        joint.set(**({"yticklabels": []} if i else {"ylabel": labels[1]}))
         for p, ax in ((0, axes[0, 0]), (1, axes[1, 1])):
             x = np.linspace(*limits[p], 200)
-            ax.hist(
-                samples[i][:, p], 30, range=limits[p], density=True, color=style.BLUE, alpha=0.5
-            )
-            gauss = np.exp(-0.5 * ((x - mean[i, p]) / std[i, p]) ** 2) / std[i, p]
-            ax.plot(x, gauss / np.sqrt(2 * np.pi), **dashed)
+            look = {"density": True, "color": style.BLUE, "alpha": 0.5}
+            ax.hist(samples[i][:, p], 30, range=limits[p], **look)
+            ax.plot(x, norm.pdf(x, mean[i, p], std[i, p]), **dashed)
             ax.axvline(truth[i, p], color="black", linewidth=1)
             ax.set(yticks=[], xlim=limits[p])
         axes[0, 0].set_xticklabels([])
         axes[0, 0].set_title(titles[i], fontsize=8)
         axes[1, 1].set_xlabel(labels[1])
         grids.append(axes)
-    handles = [
-        plt.Rectangle((0, 0), 1, 1, color=style.BLUE, alpha=0.6),
-        plt.Line2D([], [], **dashed),
-        plt.Line2D([], [], color="black", marker="+", linestyle="none", ms=9, mew=1.5),
-    ]
+    region = plt.Rectangle((0, 0), 1, 1, color=style.BLUE, alpha=0.6)
+    handles = [region, joint.lines[0], joint.lines[-1]]
     names = ["full posterior: 68, 95 %", "moment network's Gaussian", "truth"]
     top.legend(handles, names, loc="center", ncols=3)
     return fig, grids
@@ -237,15 +211,13 @@ def corner(samples, mean, std, truth, parameters, titles):
 
 def _credible(ax, samples, limits):
     """Fill the regions of highest density that contain 68 and 95 % of two-dimensional samples."""
-    from scipy.ndimage import gaussian_filter
-
     count, x, y = np.histogram2d(*samples.T, bins=50, range=limits)
     density = gaussian_filter(count, 1.5)
     ordered = np.sort(density.ravel())[::-1]
     contained = np.cumsum(ordered) / ordered.sum()
     levels = [ordered[np.searchsorted(contained, share)] for share in (0.95, 0.68)]
+    levels += [ordered[0] * 1.01]
     middle = [(edges[1:] + edges[:-1]) / 2 for edges in (x, y)]
-    levels.append(ordered[0] * 1.01)
     ax.contourf(*middle, density.T, levels=levels, colors=["#b9d9f2", style.BLUE])
 
 
