@@ -253,7 +253,7 @@ def test_a_session_may_run_a_cell_again_but_stores_no_run(tiny_suite_dir, tmp_pa
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (None, r"\[Errno 2\] No such file or directory: '.*mine\.py'"),
+        (None, r".*mine\.py: FileNotFoundError: \[Errno 2\] No such file or directory: .*"),
         ("import cosmolib\n", r".*mine\.py: registers no suite, cut, network or method"),
         ("import os\n1 / 0\n", r".*mine\.py, line 2: ZeroDivisionError: division by zero"),
         ("def f(:\n", r".*mine\.py: SyntaxError: invalid syntax \(mine\.py, line 1\)"),
@@ -266,17 +266,13 @@ def test_a_file_that_is_no_plugin(tmp_path, text, reason):
         load_profile("tiny", plugins=[str(tmp_path / "mine.py")])
 
 
-def test_invalid_profiles_and_run_folders_execute_no_code(study, tmp_path, no_plugins):
+def test_run_folders_execute_no_code(study, tmp_path, no_plugins):
     path, profile = study
     run = Run("mine", "Toy", "none", "pixels", 1, tmp_path / "runs")
     train_run(run, profile)
     no_plugins()
     with pytest.raises(ValueError, match=r"config\.yaml: architecture: found 'pixels', expected"):
         load_run(run)
-    (path.parent / "mine.py").write_text("raise SystemExit")
-    for wrong in ({"epochs": 0}, {"epoch": 1}, {"plugins": "mine.py"}, {"plugins": [1]}):
-        with pytest.raises(ValueError, match="epoch|'plugins'.*expected"):
-            load_profile(path, **wrong)
 
 
 # ---------------------------------------------------------------------- functions that are refused

@@ -9,7 +9,6 @@ import jsonschema
 import numpy as np
 import pytest
 
-from cosmolib.study import registry
 from cosmolib.study.io import parse_yaml, read_json, read_yaml, write_yaml
 from cosmolib.study.profile import Profile, load_profile
 
@@ -140,7 +139,7 @@ FAULTS = [
     ({"suites": []}, "'suites': found .., expected at least 1 item"),
     ({"suites": ["Lite", "..\\x"]}, "'suites', entry 2: suite: found .*, expected one of Illus"),
     ({"data_dir": ""}, "'data_dir': found '', expected at least 1 character"),
-    ({"field": "../../Mtot"}, "'field': found .*, expected letters and digits"),
+    ({"field": "../../Mtot"}, "'field': found .*, expected pattern"),
     ({"field": "HI"}, "'field': found 'HI', expected Mtot, as embedded"),
     ({"sim_set": "BE"}, "'sim_set': found 'BE', expected LH or CV or 1P or EX, as embedded"),
     ({"n_simulations": 2}, "'n_simulations': found 2, expected greater than or equal to 3"),
@@ -148,7 +147,7 @@ FAULTS = [
     ({"tuning_simulations": 1001}, "'tuning_simulations': found 1001, expected at most 1000"),
     ({"split_seed": 2**32}, "'split_seed': found 4294967296, expected less than 4294967296"),
     ({"scaling": "sqrt"}, "'scaling': found 'sqrt', expected 'log', 'asinh' or 'linear'"),
-    ({"cuts": ["kmax:4"]}, "'cuts': found no 'none' among them"),
+    ({"cuts": ["kmax:4"]}, "'cuts': found ..kmax:4'., expected 'none' among them"),
     ({"cuts": ["none", "../../none"]}, "'cuts', entry 2: cannot read cut '../../none'"),
     ({"cuts": ["none", {"kmax": 4}]}, "'cuts', entry 2: found {'kmax': 4}, expected a valid str"),
     ({"cuts": ["none", "above:1e12", "above:1e12:clamp"]}, "'cuts': found 'above:1e12:clamp' more"),
@@ -257,8 +256,6 @@ def test_a_plugin_is_loaded_before_its_names_are_looked_up(write, tmp_path, no_p
     )
     own = {"suites": ["Toy", "Nbody_Toy"], "cuts": ["none", "smooth:1.0"], "architecture": "wide"}
     path = write(plugins=["mine.py"], n_simulations=2000, **own)
-    assert len(lines_of(path, epochs=0)) == 1  # and no code is executed
-    assert not registry.CUTS
     profile = load_profile(path)
     assert profile.cuts == ["none", "smooth:1"]
     assert profile.plugins == [str(tmp_path / "mine.py")]
