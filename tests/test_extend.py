@@ -25,7 +25,7 @@ from cosmolib.interpretation.experiments import faithfulness, randomisation
 from cosmolib.interpretation.subject import explain, load_subject
 from cosmolib.results.baseline import stored_baseline
 from cosmolib.study import registry
-from cosmolib.study.io import parse_yaml, read_json, read_yaml, write_yaml
+from cosmolib.study.io import read_json, read_yaml, write_yaml
 from cosmolib.study.profile import load_profile
 from cosmolib.study.run import Run
 from cosmolib.training import run as training_run
@@ -57,10 +57,10 @@ def study(tmp_path):
     (tmp_path / "mine.py").write_text("\n\n".join(BLOCKS[:3]))
     (tmp_path / "methods.py").write_text(BLOCKS[3])
     values = read_yaml(ROOT / "configs" / "tiny.yaml")
-    values |= parse_yaml(re.search(r"```yaml\n(.*?)```", PAGE, re.S)[1], "extend.md")
-    values |= {"data_dir": str(tmp_path / "data"), "controls": []}
-    values["plugins"] = ["mine.py", "methods.py"]
     path = tmp_path / "mine.yaml"
+    path.write_text(re.search(r"```yaml\n(.*?)```", PAGE, re.S)[1])
+    values |= read_yaml(path) | {"data_dir": str(tmp_path / "data"), "controls": []}
+    values["plugins"] = ["mine.py", "methods.py"]
     write_yaml(path, values)
     profile = load_profile(path)
     sys.modules[registry.CUTS["smooth"].function.__module__].write_toy(tmp_path / "data")

@@ -34,7 +34,6 @@ from cosmolib.study import locks
 from cosmolib.study.io import (
     REPOSITORY,
     is_folder_name,
-    parse_yaml,
     read_json,
     read_yaml,
     write_json,
@@ -267,7 +266,7 @@ def test_names_of_runs(profile, suite, cut, seed):
 # YAML and JSON
 # --------------------------------------------------------------------------------------------------
 TINY = (REPOSITORY / "configs" / "tiny.yaml").read_bytes()
-VALUES = parse_yaml(TINY, "tiny.yaml")
+VALUES = read_yaml(REPOSITORY / "configs" / "tiny.yaml")
 nasty = st.sampled_from(
     [
         "a: &a [*a]", "!!python/object/apply:os.system ['touch /tmp/cosmolib-trap']",

@@ -9,7 +9,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from cosmolib.study.io import parse_yaml, read_json, read_yaml, write_yaml
+from cosmolib.study.io import read_json, read_yaml, write_yaml
 from cosmolib.study.profile import Profile, load_profile
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -100,7 +100,8 @@ def test_missing_profile_lists_names(tmp_path):
 )  # fmt: skip
 @pytest.mark.parametrize("head", ["\ufeff", "%YAML 1.1\n---\n"])
 def test_scalars_are_those_of_yaml_1_2(text, value, head, tmp_path):
-    found = parse_yaml(f"{head}key: {text}\n".encode(), "x.yaml")
+    (tmp_path / "x.yaml").write_text(f"{head}key: {text}\n", encoding="utf-8")
+    found = read_yaml(tmp_path / "x.yaml")
     assert found == {"key": value}
     assert type(found["key"]) is type(value)
     write_yaml(tmp_path / "x.yaml", {"a": [found], "b": {"c": 1e-20, "d": "é\n: #", "a": []}})

@@ -36,6 +36,7 @@ PLUMBING = (
     "data.checksums", "study.identity", "study.io", "study.locks", "study.profile",
     "study.provenance", "study.registry", "study.run", "study.state_dicts",
 )  # fmt: skip
+_NUMERICAL = ("numpy", "scipy", "torch")
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Kind:
     keys: tuple[str, ...] | None  # of the profile; None: all but paths
     modules: tuple[str, ...]  # whose code it uses, with all modules that they import ...
     apart: tuple[str, ...] = ()  # ... except these, `PLUMBING` and what only they import
-    packages: tuple[str, ...] = ("numpy", "scipy", "torch")
+    packages: tuple[str, ...] = _NUMERICAL
 
 
 _MAPS = (
@@ -61,8 +62,7 @@ KINDS = {
     "training": Kind(
         (*_INPUTS, *_STEPS, "storage", "hidden", "dropout", "epochs", "batch_size", "max_lr",
          "weight_decay", "average_symmetries"),
-        ("training.run",),
-        apart=("training.scores",),
+        ("training.run",), apart=("training.scores",),
     ),
     # an interrupted training; its maps and its network are compared separately
     "checkpoint": Kind(
@@ -77,10 +77,9 @@ KINDS = {
     "metrics": Kind(("bootstrap_samples",), ("training.scores",)),
     # predictions from summary statistics
     "baseline": Kind(
-        _MAPS,
-        ("results.baseline",),
+        _MAPS, ("results.baseline",),
         apart=("training.networks", "training.scores", "training.fit"),
-        packages=("numpy", "scipy", "torch", "scikit-learn"),
+        packages=(*_NUMERICAL, "scikit-learn"),
     ),
     # predictions of a network on maps with a known posterior or an injected signal
     "known_answer": Kind(
@@ -93,14 +92,11 @@ KINDS = {
     # trials of one objective; the parameters that they search do not count
     "tuning": Kind(
         (*_INPUTS, *_STEPS, "storage", "batch_size", "tuning_epochs"),
-        ("tuning.search",),
-        packages=("numpy", "scipy", "torch", "optuna"),
+        ("tuning.search",), packages=(*_NUMERICAL, "optuna"),
     ),
     # an executed notebook: the modules that it imports are added
     "chapter": Kind(
-        None,
-        PLUMBING,
-        packages=("numpy", "scipy", "torch", "scikit-learn", "optuna", "captum", "matplotlib"),
+        None, PLUMBING, packages=(*_NUMERICAL, "scikit-learn", "optuna", "captum", "matplotlib"),
     ),
 }  # fmt: skip
 

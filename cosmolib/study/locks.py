@@ -54,11 +54,9 @@ def is_held(path: str | Path) -> bool:
     """Whether a living process holds the lock file; False where there is none."""
     if not Path(path).exists():
         return False
-    try:
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
-        return True
+    with suppress(Timeout), FileLock(path, timeout=0):
+        return False
+    return True
 
 
 def owner(path: str | Path) -> str:

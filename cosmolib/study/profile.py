@@ -78,7 +78,6 @@ Batch = Annotated[int, Field(ge=2)]  # the moment loss needs a mean
 Simulations = Annotated[int, Field(ge=3)]  # one each to train, validate and test on
 Width = Annotated[int, Field(ge=1, le=WIDEST)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
-Folder = Annotated[str, Field(min_length=1)]
 T = TypeVar("T")
 AnyNumber = Annotated[list[T], AfterValidator(_unique)]  # each once
 Distinct = Annotated[AnyNumber[T], Field(min_length=1)]
@@ -104,7 +103,7 @@ class Profile(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_nan
 
     # Data
     suites: Distinct[SuiteName] = key("Lite and Nbody_Lite, for example: index-matched twins")
-    data_dir: Folder | None = key("folder of CMD files; null = embedded or $COSMOLIB_DATA")
+    data_dir: str | None = key("folder of CMD files (null: embedded or $COSMOLIB_DATA)", min_length=1)
     field: Word = key("CMD field; Mtot is the one that hydrodynamic and N-body suites share")
     sim_set: Word = key("CMD set; LH = latin hypercube in all six parameters")
     n_simulations: Simulations | None = key("the first n of a suite; null = all; 15 maps each")
@@ -283,8 +282,6 @@ def _profile_path(name: str) -> Path:
     folders = [Path("configs"), REPOSITORY / "configs"]
     files = {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
     if name not in files:
-        raise FileNotFoundError(
-            f"configs/{name}.yaml: found no such profile, expected one of: "
-            f"{', '.join(files) or '(no configs/ folder here)'}, or the path of a .yaml file"
-        )
+        expected = f"the path of a .yaml file or one of: {', '.join(files)}"
+        raise FileNotFoundError(f"configs/{name}.yaml: found no such profile, expected {expected}")
     return files[name]
