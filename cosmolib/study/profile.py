@@ -103,7 +103,7 @@ class Profile(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_nan
 
     # Data
     suites: Distinct[SuiteName] = key("Lite and Nbody_Lite, for example: index-matched twins")
-    data_dir: str | None = key("folder of CMD files (null: embedded or $COSMOLIB_DATA)", min_length=1)
+    data_dir: str | None = key("folder of CMD files (null: embedded, $COSMOLIB_DATA)", min_length=1)
     field: Word = key("CMD field; Mtot is the one that hydrodynamic and N-body suites share")
     sim_set: Word = key("CMD set; LH = latin hypercube in all six parameters")
     n_simulations: Simulations | None = key("the first n of a suite; null = all; 15 maps each")
