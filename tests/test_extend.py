@@ -12,15 +12,10 @@ from torch import nn
 from cosmolib import cli
 from cosmolib.cuts.apply import apply_cut, cut_mask, register_cut
 from cosmolib.cuts.grammar import Cut
-from cosmolib.data.scaling import Scaling
 from cosmolib.data.suites import read_maps, write_suite
 from cosmolib.data.tables import parameter_ranges, register_suite
-from cosmolib.interpretation.attribution import (
-    attribute,
-    make_baseline,
-    register_method,
-    takes_baseline,
-)
+from cosmolib.interpretation import attribution
+from cosmolib.interpretation.attribution import attribute, register_method
 from cosmolib.interpretation.experiments import faithfulness, randomisation
 from cosmolib.interpretation.subject import explain, load_subject
 from cosmolib.results.baseline import stored_baseline
@@ -112,7 +107,7 @@ def test_the_method(page):
     with seeded(0):
         network = build_network("lite", 32, 2, 0.1, 2).eval()
         x = torch.randn(5, 1, 32, 32)
-    for baseline in (torch.zeros(1, 1, 32, 32), make_baseline("blurred", x)):
+    for baseline in (torch.zeros(1, 1, 32, 32), attribution.make_baseline("blurred", x)):
         found = attribute(network, x, method="reveal", target=1, baseline=baseline, n_steps=7)
         way = (run_network(network, x)[0] - run_network(network, baseline)[0])[:, 1]
         np.testing.assert_allclose(found.values.sum((1, 2)), way, atol=1e-4)
@@ -176,12 +171,9 @@ def test_an_edited_file_repeats_its_own_runs(study, tiny_suite_dir, tmp_path, no
 def test_a_tuning_worker_loads_them(study, tmp_path):
     """In another process, from the profile alone, as in a notebook that papermill runs."""
     _, profile = study
-    search = tuning_search.prepare_search(profile)
-    said = []
-    tuning_search.run_study(
-        search.data, search.profile, storage=tmp_path / "study.journal", n_trials=2, workers=2,
-        progress=said.append,
-    )  # fmt: skip
+    search, said = tuning_search.prepare_search(profile), []
+    options = {"storage": tmp_path / "study.journal", "progress": said.append}
+    tuning_search.run_study(search.data, search.profile, n_trials=2, workers=2, **options)
     assert not said  # no worker died, no trial was left for this process
 
 
@@ -322,9 +314,8 @@ def test_a_cut_that_draws_is_the_same_in_every_block():
     maps = np.ones((5, 512, 512), np.float32)  # a block each
     whole = apply_cut(maps, "noisy:0.1", seed=3)
     assert (maps == 1).all()
-    np.testing.assert_array_equal(
-        apply_cut(maps[3:], "noisy:0.1", seed=3, indices=[3, 4]), whole[3:]
-    )
+    part = apply_cut(maps[3:], "noisy:0.1", seed=3, indices=[3, 4])
+    np.testing.assert_array_equal(part, whole[3:])
     assert not np.array_equal(whole[0], whole[1])
 
 
@@ -361,12 +352,9 @@ def test_methods_that_are_refused():
     register_method("summed")(lambda forward, x, target: x.sum(1))
     register_method("empty")(lambda forward, x, target: x / 0)
     register_method("way")(lambda forward, x, target, *, baseline: x - baseline)
-    np.testing.assert_allclose(
-        attribute(network, x, "gradient", 1).values,
-        attribute(network, x, "saliency", 1).values,
-        rtol=1e-5, atol=1e-7,
-    )  # fmt: skip
-    assert not takes_baseline("gradient")
+    found = [attribute(network, x, method, 1).values for method in ("gradient", "saliency")]
+    np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-7)
+    assert not attribution.takes_baseline("gradient")
     assert attribute(network, x, "gradient", 1).completeness is None
     assert attribute(network, x, "way", 1, baseline=zero).completeness.shape == (3,)
     for method, baseline, reason in (
@@ -413,9 +401,8 @@ def test_suites_that_are_refused(tmp_path):
 def test_ranges_are_the_units_of_the_targets(tmp_path):
     register_suite("Toy", [(0.0, 2.0)] * 6)
     params = np.linspace(0.2, 1.8, 24)[:, None].repeat(6, 1)
-    suite = write_suite(tmp_path, "Toy", np.ones((360, 16, 16)) + params.repeat(15, 0)[:, :1, None],
-                        params)  # fmt: skip
+    maps = np.ones((360, 16, 16)) + params.repeat(15, 0)[:, :1, None]
+    suite = write_suite(tmp_path, "Toy", maps, params)
     data = prepare_data(suite, load_profile("tiny"))
     truth = params[data.train_simulation][:, :2]
     np.testing.assert_allclose(data.train_theta, truth / 2, atol=1e-5)
-    assert isinstance(data.scaling, Scaling)
