@@ -1,7 +1,5 @@
 """Command line: ``cosmolib download``, ``check`` and ``tune``."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from functools import partial

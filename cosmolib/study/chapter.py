@@ -1,7 +1,5 @@
 """Publish a chapter's results: its glued numbers, its JSON file and its Provenance section."""
 
-from __future__ import annotations
-
 import numbers as numeric
 import time
 from pathlib import Path

@@ -5,15 +5,12 @@ Weights, checkpoints, predictions, metrics, tuning studies and workflow jobs are
 the only list of what each kind of result depends on.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import importlib.metadata
 import json
 import reprlib
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,9 +18,8 @@ from pathlib import Path
 from cosmolib.cuts.grammar import Cut
 from cosmolib.study.registry import origins, sources_of
 
-_PACKAGE = __name__.split(".")[0]
-_PUBLIC = sys.modules[_PACKAGE]._PUBLIC  # modules of the names that the package itself exports
-_ROOT = Path(sys.modules[_PACKAGE].__file__).parent
+_PUBLIC = sys.modules["cosmolib"]._PUBLIC  # modules of the names that the package itself exports
+_ROOT = Path(__file__).parents[1]
 # Read once, when this process imports the package: if a file is edited while a training runs, the
 # results of the old code must not get the digest of the new one.
 _SOURCES = {
@@ -32,10 +28,8 @@ _SOURCES = {
 }  # fmt: skip
 
 # Modules that store, lock, name or describe and determine no number; all others count.
-PLUMBING = (
-    "data.checksums", "study.identity", "study.io", "study.locks", "study.profile",
-    "study.provenance", "study.registry", "study.run", "study.state_dicts",
-)  # fmt: skip
+PLUMBING = ("data.checksums", "study.identity", "study.io", "study.locks", "study.profile",
+            "study.provenance", "study.registry", "study.run", "study.state_dicts")  # fmt: skip
 _NUMERICAL = ("numpy", "scipy", "torch")
 
 
@@ -49,13 +43,10 @@ class Kind:
     packages: tuple[str, ...] = _NUMERICAL
 
 
-_MAPS = (
-    "field", "sim_set", "n_simulations", "train_simulations", "split_seed", "scaling_scope",
-    "targets",
-)  # fmt: skip
+_MAPS = ("field", "sim_set", "n_simulations", "train_simulations", "split_seed",
+         "scaling_scope", "targets")  # fmt: skip
 _INPUTS = (*_MAPS, "scaling", "shuffle_labels")
 _STEPS = ("betas", "schedule", "symmetries", "shifts", "precision", "compile")
-_PATHS = ("data_dir", "plugins")  # the data and the texts of the plugins count instead
 
 KINDS = {
     # weights, history and predictions of a run
@@ -125,7 +116,8 @@ def identity(kind: str, profile, *, fingerprint=None, sources=(), **settings) ->
         A name is registered in this session only, see `cosmolib.study.registry.origins`.
     """
     uses = KINDS[kind]
-    keys = uses.keys or [key for key in vars(profile) if key not in _PATHS]
+    # Of the paths, the data and the texts of the plugins count instead.
+    keys = uses.keys or [key for key in vars(profile) if key not in ("data_dir", "plugins")]
     names = {name: settings.get(name) for name in ("suite", "cut", "architecture")}
     if names["cut"] is not None:
         cut = Cut.parse(names["cut"])
@@ -191,7 +183,7 @@ def _canonical(value):
 # --------------------------------------------------------------------------------------------------
 # Code and packages
 # --------------------------------------------------------------------------------------------------
-def code(modules: Iterable[str] | None = None, apart: Iterable[str] = PLUMBING) -> dict[str, str]:
+def code(modules=None, apart=PLUMBING) -> dict[str, str]:
     """Return a digest of each module and of all modules of the package that they import, by name.
 
     Comments, docstrings and layout do not count.
@@ -240,7 +232,7 @@ def _imports(tree) -> set[str]:
             continue
         start = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
         for package, *parts in ((start + alias.name).split(".") for alias in node.names):
-            if package == _PACKAGE and parts != ["__version__"]:
+            if package == "cosmolib" and parts != ["__version__"]:
                 module = ".".join(parts)
                 module = _PUBLIC.get(module, module)
                 while module not in _SOURCES:  # the name of a function or class

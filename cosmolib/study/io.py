@@ -4,8 +4,6 @@ Everything that the project writes goes to a temporary name first, so that a pro
 moment leaves the old file or the new one, never a part of either.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -13,7 +11,6 @@ import re
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote
@@ -37,7 +34,7 @@ EXTRAS = {"pysco": "simulate", "camb": "simulate", "playwright": "dev", "papermi
 
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path):
     """Yield a temporary path next to ``path`` and move it there when the block succeeds.
 
     Parent folders are made. If the block raises, the temporary file is removed and ``path`` is not
@@ -73,9 +70,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 def check_writable(folder: str | Path, variable: str) -> None:
     """Make a cache folder; raise OSError, naming the variable that moves it, if that fails."""
-    folder = Path(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        os.makedirs(folder, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         reason = f"{error.strerror}; set {variable} to a folder that can be written"
@@ -102,12 +98,11 @@ def redact(text: object, address: object = "") -> str:
 
 def reason_of(error: BaseException) -> str:
     """Return the first line of another package's error, without colours and passwords."""
-    text = _ANSI.sub("", str(error))
-    lines = [line for line in text.splitlines() if line.strip()] or [type(error).__name__]
-    return redact(" ".join(lines[0].split()))[:200]
+    text = _ANSI.sub("", str(error)).strip() or type(error).__name__
+    return redact(" ".join(text.splitlines()[0].split()))[:200]
 
 
-def exit_code(program: str, function: Callable, *arguments) -> int:
+def exit_code(program: str, function, *arguments) -> int:
     """Call a command; return its exit code, with one line on stderr if it failed.
 
     Failures of the input or the machine (``ValueError``, ``OSError``, a missing extra) return 2, an
@@ -160,9 +155,8 @@ def write_json(path: str | Path, obj) -> None:
 
 def read_json(path: str | Path):
     """Read a JSON file; ``ValueError`` names the file if it is not one."""
-    path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # of decoding, of JSON, or nested too deep
         raise ValueError(f"{path}: found no valid JSON: {reason_of(error)}") from None
 

@@ -1,7 +1,5 @@
 """Locks between processes (filelock). The kernel frees the lock of a process that is killed."""
 
-from __future__ import annotations
-
 import errno
 import os
 import platform

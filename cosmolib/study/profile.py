@@ -1,7 +1,5 @@
 """The settings of a study: one flat YAML file, checked completely before anything is computed."""
 
-from __future__ import annotations
-
 import re
 import reprlib
 from difflib import get_close_matches
@@ -170,12 +168,12 @@ class Profile(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_nan
         return list(dict.fromkeys(cases + [(self.suites[0], cut) for cut in self.controls]))
 
     @property
-    def shuffled(self) -> Profile:
+    def shuffled(self) -> "Profile":
         """The same with shuffled labels, in a separate folder: a control."""
         changes = {"shuffle_labels": True, "name": f"{self.name}-shuffled"}
         return self.model_copy(update=changes)
 
-    def replace(self, **changes) -> Profile:
+    def replace(self, **changes) -> "Profile":
         """Return the profile with some settings changed; checked like those of a file."""
         return _validated(dict(self) | changes, lambda key: f"profile {self.name}")
 

@@ -1,7 +1,5 @@
 """Provenance: the versions, code, commit, time, machine and data behind a result."""
 
-from __future__ import annotations
-
 import os
 import platform
 import subprocess

@@ -10,8 +10,6 @@ A name belongs to the package, to one file, or to the session. In a session it m
 again, as when a cell is run twice.
 """
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import re
@@ -19,15 +17,11 @@ import sys
 import traceback
 import types
 from pathlib import Path
-from typing import Any
 
 from cosmolib.study.io import reason_of
 
-SUITES: dict[str, Any] = {}
-CUTS: dict[str, Any] = {}
-NETWORKS: dict[str, Any] = {}
-METHODS: dict[str, Any] = {}
-_TABLES = {"suite": SUITES, "cut": CUTS, "architecture": NETWORKS, "method": METHODS}
+_TABLES: dict[str, dict] = {"suite": {}, "cut": {}, "architecture": {}, "method": {}}
+SUITES, CUTS, NETWORKS, METHODS = _TABLES.values()  # by name
 _NEW: list[tuple[str, str]] = []  # (kind, name), since the last file began to be executed
 _FILES: dict[tuple[str, str], Path] = {}  # (kind, name) -> its file; none in a session
 _TEXTS: dict[Path, bytes] = {}  # files that were executed, and their text at that time
@@ -158,9 +152,7 @@ def keywords_of(function, positional: int | None, offered) -> tuple[list[str], t
     asked = tuple(one.name for one in arguments if one.kind is one.KEYWORD_ONLY)
     whole = len(places) + len(asked) == len(arguments)  # no *others
     if not whole or len(places) != (positional or max(len(places), 1)) or {*asked} - {*offered}:
-        raise ValueError(
-            f"{getattr(function, '__name__', function)}{signature}: expected "
-            f"{positional or '1 or more'} positional arguments and, after *, any of "
-            f"{', '.join(offered)}"
-        )
+        name, number = getattr(function, "__name__", function), positional or "1 or more"
+        expected = f"{number} positional arguments and, after *, any of {', '.join(offered)}"
+        raise ValueError(f"{name}{signature}: expected {expected}")
     return places, asked
