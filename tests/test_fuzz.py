@@ -9,7 +9,6 @@ the file, where there is one. What the readers do accept must be usable.
 import datetime
 import io
 import json
-import lzma
 import os
 import pickle
 import re
@@ -339,15 +338,6 @@ def test_the_embedded_archive(folder, shipped, change):
     if attempt("embedded archive", read, shipped) is not None:
         maps = cmd_format.map_file(cache / next(cache.glob("*/Lite/*.npy")))
         assert maps.shape == (60, 64, 64)
-
-
-def test_a_chunk_is_read_only_after_its_checksum(folder, shipped, monkeypatch):
-    """A chunk with another checksum is never decompressed."""
-    shutil.copy(data_lite.DATA / "manifest.json", shipped)
-    (shipped / "ex-0000.xz").write_bytes(lzma.compress(bytes(100)))
-    monkeypatch.setattr(data_lite, "decode", None)
-    with pytest.raises(ValueError, match=r"ex-0000.xz: damaged, SHA-256"):
-        data_lite.expand("Lite", folder / "cache2", shipped, "EX")
 
 
 # --------------------------------------------------------------------------------------------------
