@@ -170,8 +170,7 @@ class Profile(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_nan
     @property
     def shuffled(self) -> "Profile":
         """The same with shuffled labels, in a separate folder: a control."""
-        changes = {"shuffle_labels": True, "name": f"{self.name}-shuffled"}
-        return self.model_copy(update=changes)
+        return self.model_copy(update={"shuffle_labels": True, "name": f"{self.name}-shuffled"})
 
     def replace(self, **changes) -> "Profile":
         """Return the profile with some settings changed; checked like those of a file."""
@@ -264,11 +263,11 @@ def _line(fault: dict[str, Any], source) -> str:
     if fault["type"] == "extra_forbidden":
         known = get_close_matches(key, Profile.model_fields) or Profile.model_fields
         return f"{source(key)}: found unknown key {key!r}, expected one of: {', '.join(known)}"
-    if reasons:
-        reason = reasons[-1]
-    else:  # "Input should be a valid integer", "List should have at least 1 item after ..., not 0"
-        expected = re.sub(r"^\w+ should (be |have |match )?| after validation.*", "", fault["msg"])
-        reason = f"found {reprlib.repr(fault['input'])}, expected {expected}"
+    # "Input should be a valid integer", "List should have at least 1 item after ..., not 0"
+    expected = re.sub(r"^\w+ should (be |have |match )?| after validation.*", "", fault["msg"])
+    reason = (
+        reasons[-1] if reasons else f"found {reprlib.repr(fault['input'])}, expected {expected}"
+    )
     place = f"key {key!r}" + (f", entry {entry[0] + 1}" if fault["loc"][1:] else "")
     return f"{source(key)}: {place}: {reason}"
 
