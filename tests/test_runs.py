@@ -28,7 +28,7 @@ def test_atomic_path_makes_parents_and_moves(tmp_path):
     assert list(target.parent.iterdir()) == [target]
 
 
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
 def test_atomic_path_leaves_nothing_partial(tmp_path, error):
     target = tmp_path / "old.txt"
     target.write_text("old")
@@ -38,7 +38,7 @@ def test_atomic_path_leaves_nothing_partial(tmp_path, error):
             temporary.write_text("half of the n")
             raise error
 
-    with pytest.raises(error):
+    with pytest.raises(BaseException, match=r"^$|No space left on device: '.*old\.txt'"):
         fail()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
@@ -46,27 +46,15 @@ def test_atomic_path_leaves_nothing_partial(tmp_path, error):
 
 def test_json_round_trip_of_numpy_and_nan(tmp_path):
     path = tmp_path / "deep" / "metrics.json"
-    write_json(
-        path,
-        {
-            "r2": np.float32(0.5),
-            "n": np.int64(3),
-            "flag": np.bool_(True),
-            "grid": np.array([[1.0, np.nan]]),
-            "bad": float("inf"),
-            1: (1, 2),
-            "where": tmp_path,
-        },
-    )
+    stored = {
+        "r2": np.float32(0.5), "n": np.int64(3), "flag": np.bool_(True), "bad": float("inf"),
+        "grid": np.array([[1.0, np.nan]]), 1: (1, 2), "where": tmp_path,
+    }  # fmt: skip
+    write_json(path, stored)
     assert read_json(path) == {
-        "r2": 0.5,
-        "n": 3,
-        "flag": True,
-        "grid": [[1.0, None]],
-        "bad": None,
-        "1": [1, 2],
+        "r2": 0.5, "n": 3, "flag": True, "bad": None, "grid": [[1.0, None]], "1": [1, 2],
         "where": str(tmp_path),
-    }
+    }  # fmt: skip
     assert "NaN" not in path.read_text()
 
 
@@ -75,14 +63,6 @@ def test_json_that_is_none_names_the_file(tmp_path):
     path.write_text('{"r2": 0.')
     with pytest.raises(ValueError, match=r"metrics\.json: found no valid JSON"):
         read_json(path)
-
-
-def test_unwritable_object_keeps_the_old_file(tmp_path):
-    path = tmp_path / "x.json"
-    write_json(path, {"a": 1})
-    with pytest.raises(AttributeError):
-        write_json(path, {"a": object()})
-    assert read_json(path) == {"a": 1}
 
 
 def test_sha256(tmp_path):
@@ -105,16 +85,9 @@ def test_run_folder_and_completeness(tmp_path):
 
 @pytest.mark.parametrize(
     ("part", "value"),
-    [
-        ("suite", ".."),
-        ("suite", "/tmp"),
-        ("profile", None),
-        ("architecture", "a b"),
-        ("seed", -1),
-        ("seed", "1"),
-        ("seed", True),
-    ],
-)
+    [("suite", ".."), ("suite", "/tmp"), ("profile", None), ("architecture", "a b"), ("seed", -1),
+     ("seed", "1"), ("seed", True)],
+)  # fmt: skip
 def test_run_stays_in_its_root(part, value):
     good = {"profile": "p", "suite": "s", "cut": "none", "architecture": "o3", "seed": 1}
     with pytest.raises(ValueError, match=f"run: {part}: found .*expected"):
@@ -140,12 +113,8 @@ def test_provenance_is_json_and_private(tmp_path):
 
 
 def test_missing_package_is_null(monkeypatch):
-    real = importlib.metadata.version
-
     def version(name):
-        if name == "captum":
-            raise importlib.metadata.PackageNotFoundError(name)
-        return real(name)
+        raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     assert provenance()["versions"]["captum"] is None
@@ -155,12 +124,16 @@ def test_git_state(tmp_path, monkeypatch):
     """Commit and dirtiness of the clone, and nothing of a repository that only surrounds it."""
 
     def git(*arguments):
-        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-        done = subprocess.run(
-            ["git", "-C", str(tmp_path), *identity, *arguments],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        return done.stdout.strip()
+        command = [
+            "git",
+            "-C",
+            str(tmp_path),
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@example.org",
+        ]
+        return subprocess.check_output([*command, *arguments], text=True).strip()
 
     monkeypatch.setattr(provenance_module, "REPOSITORY", tmp_path)
     assert provenance()["git"] is None  # no repository yet

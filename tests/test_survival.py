@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from cosmolib.study.io import atomic_path, sweep, write_json
+from cosmolib.study.io import sweep
 from cosmolib.study.locks import LOCK
 from cosmolib.study.profile import load_profile
 from cosmolib.study.run import Run
@@ -57,9 +57,8 @@ def quiet(tiny_suite_dir, tmp_path_factory):
 
 @pytest.fixture
 def profile(tiny_suite_dir):
-    return load_profile(
-        "tiny", data_dir=str(tiny_suite_dir), epochs=EPOCHS, dropout=0.2, batch_size=8
-    )
+    settings = {"epochs": EPOCHS, "dropout": 0.2, "batch_size": 8}
+    return load_profile("tiny", data_dir=str(tiny_suite_dir), **settings)
 
 
 def assert_same(run, other):
@@ -114,7 +113,8 @@ def test_what_a_killed_process_left_is_swept(tmp_path, quiet, profile):
     train_run(run, profile)
     assert_same(run, quiet)
     run.path(".keep").write_text("somebody's own")
-    assert sweep(run.folder) == 0
+    sweep(run.folder)
+    assert run.path(".keep").exists()
 
 
 def test_two_processes_on_one_run_folder(tiny_suite_dir, tmp_path, quiet, profile, monkeypatch):
@@ -157,21 +157,6 @@ def test_a_full_disk_is_one_error_and_leaves_whole_files(
     assert_same(run_of(tmp_path), quiet)
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / "a.json"
-    write_json(path, 1)
-
-    def write():
-        with atomic_path(path) as temporary:
-            temporary.write_text("half")
-            raise OSError(28, "No space left on device")
-
-    with pytest.raises(OSError, match=r"No space left on device: '.*a\.json'"):
-        write()
-    assert path.read_text() == "1\n"
-    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
-
-
 @pytest.fixture
 def bound():
     """Beginning of a command that keeps to the permissions of files, also where we are root."""
@@ -191,14 +176,10 @@ def test_read_only_folders(tiny_suite_dir, tmp_path, quiet, bound):
     for folder in folders:
         folder.chmod(0o555)
     try:
-        done = subprocess.run(
-            [*bound, *command(tiny_suite_dir, root, EPOCHS)], capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr[-500:]
-        done = subprocess.run(
-            [*bound, *command(tiny_suite_dir, root, EPOCHS + 1)], capture_output=True, text=True
-        )
-        assert done.returncode == 1
+        for epochs, code in ((EPOCHS, 0), (EPOCHS + 1, 1)):
+            arguments = [*bound, *command(tiny_suite_dir, root, epochs)]
+            done = subprocess.run(arguments, capture_output=True, text=True)
+            assert done.returncode == code, done.stderr[-500:]
         last = done.stderr.strip().splitlines()[-1]
         assert last.startswith("PermissionError: [Errno 13]")
         assert str(run_of(root).folder) in last

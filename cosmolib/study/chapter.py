@@ -1,35 +1,17 @@
 """Publish a chapter's results: its glued numbers, its JSON file and its Provenance section."""
 
-from __future__ import annotations
-
 import numbers as numeric
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cosmolib.study.io import write_json
 from cosmolib.study.provenance import provenance, what_made
 
-if TYPE_CHECKING:
-    from IPython.display import Markdown
-
-    from cosmolib.study.profile import Profile
-
 
 def publish(
-    chapter: str,
-    numbers: dict,
-    *,
-    runs_dir: str | Path,
-    profile: Profile,
-    suites: dict[str, str],
-    started: float,
-    study: str = "",
-    options: dict[str, str] | None = None,
-    device: str = "cpu",
-    table: dict | None = None,
-    **tables,
-) -> Markdown:
+    chapter, numbers, *, runs_dir, profile, suites, started, study="", options=None, device="cpu",
+    table=None, **tables,
+):  # fmt: skip
     """Glue the numbers of a chapter, write its tables, and return its Provenance section.
 
     Parameters
@@ -56,6 +38,10 @@ def publish(
         Contents of the file, of any keys.
     **tables
         More contents, to which the provenance is added.
+
+    Returns
+    -------
+    IPython.display.Markdown
     """
     from IPython.display import Markdown
     from myst_nb import glue
@@ -64,13 +50,10 @@ def publish(
         glue(key, _plain(value), display=False)
     fingerprint = next(iter(suites.values()), None)
     made = provenance(profile, fingerprint, time.perf_counter() - started, device)
-    study = study or profile.name
     chosen = {"profile": profile.name} | {k: v for k, v in (options or {}).items() if v}
-    part = f"-{chosen['suite']}" if "suite" in chosen and study == profile.name else ""
-    write_json(
-        Path(runs_dir) / study / "results" / f"{chapter}{part}.json",
-        {**(table or {}), **tables, "provenance": made},
-    )
+    part = f"-{chosen['suite']}" if "suite" in chosen and study in ("", profile.name) else ""
+    path = Path(runs_dir) / (study or profile.name) / "results" / f"{chapter}{part}.json"
+    write_json(path, {**(table or {}), **tables, "provenance": made})
     command = f"papermill notebooks/{chapter}.ipynb {chapter.split('_')[0]}.ipynb"
     command += "".join(f" -p {key} {value}" for key, value in chosen.items())
     return Markdown(what_made([("Made", command, made)], suites))

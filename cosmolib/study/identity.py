@@ -5,15 +5,12 @@ Weights, checkpoints, predictions, metrics, tuning studies and workflow jobs are
 the only list of what each kind of result depends on.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import importlib.metadata
 import json
 import reprlib
 import sys
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,9 +18,8 @@ from pathlib import Path
 from cosmolib.cuts.grammar import Cut
 from cosmolib.study.registry import origins, sources_of
 
-_PACKAGE = __name__.split(".")[0]
-_PUBLIC = sys.modules[_PACKAGE]._PUBLIC  # modules of the names that the package itself exports
-_ROOT = Path(sys.modules[_PACKAGE].__file__).parent
+_PUBLIC = sys.modules["cosmolib"]._PUBLIC  # modules of the names that the package itself exports
+_ROOT = Path(__file__).parents[1]
 # Read once, when this process imports the package: if a file is edited while a training runs, the
 # results of the old code must not get the digest of the new one.
 _SOURCES = {
@@ -32,10 +28,9 @@ _SOURCES = {
 }  # fmt: skip
 
 # Modules that store, lock, name or describe and determine no number; all others count.
-PLUMBING = (
-    "data.checksums", "study.identity", "study.io", "study.locks", "study.profile",
-    "study.provenance", "study.registry", "study.run", "study.state_dicts",
-)  # fmt: skip
+PLUMBING = ("data.checksums", "study.identity", "study.io", "study.locks", "study.profile",
+            "study.provenance", "study.registry", "study.run", "study.state_dicts")  # fmt: skip
+_NUMERICAL = ("numpy", "scipy", "torch")
 
 
 @dataclass(frozen=True)
@@ -45,24 +40,20 @@ class Kind:
     keys: tuple[str, ...] | None  # of the profile; None: all but paths
     modules: tuple[str, ...]  # whose code it uses, with all modules that they import ...
     apart: tuple[str, ...] = ()  # ... except these, `PLUMBING` and what only they import
-    packages: tuple[str, ...] = ("numpy", "scipy", "torch")
+    packages: tuple[str, ...] = _NUMERICAL
 
 
-_MAPS = (
-    "field", "sim_set", "n_simulations", "train_simulations", "split_seed", "scaling_scope",
-    "targets",
-)  # fmt: skip
+_MAPS = ("field", "sim_set", "n_simulations", "train_simulations", "split_seed",
+         "scaling_scope", "targets")  # fmt: skip
 _INPUTS = (*_MAPS, "scaling", "shuffle_labels")
 _STEPS = ("betas", "schedule", "symmetries", "shifts", "precision", "compile")
-_PATHS = ("data_dir", "plugins")  # the data and the texts of the plugins count instead
 
 KINDS = {
     # weights, history and predictions of a run
     "training": Kind(
         (*_INPUTS, *_STEPS, "storage", "hidden", "dropout", "epochs", "batch_size", "max_lr",
          "weight_decay", "average_symmetries"),
-        ("training.run",),
-        apart=("training.scores",),
+        ("training.run",), apart=("training.scores",),
     ),
     # an interrupted training; its maps and its network are compared separately
     "checkpoint": Kind(
@@ -77,10 +68,9 @@ KINDS = {
     "metrics": Kind(("bootstrap_samples",), ("training.scores",)),
     # predictions from summary statistics
     "baseline": Kind(
-        _MAPS,
-        ("results.baseline",),
+        _MAPS, ("results.baseline",),
         apart=("training.networks", "training.scores", "training.fit"),
-        packages=("numpy", "scipy", "torch", "scikit-learn"),
+        packages=(*_NUMERICAL, "scikit-learn"),
     ),
     # predictions of a network on maps with a known posterior or an injected signal
     "known_answer": Kind(
@@ -93,29 +83,16 @@ KINDS = {
     # trials of one objective; the parameters that they search do not count
     "tuning": Kind(
         (*_INPUTS, *_STEPS, "storage", "batch_size", "tuning_epochs"),
-        ("tuning.search",),
-        packages=("numpy", "scipy", "torch", "optuna"),
+        ("tuning.search",), packages=(*_NUMERICAL, "optuna"),
     ),
     # an executed notebook: the modules that it imports are added
     "chapter": Kind(
-        None,
-        PLUMBING,
-        packages=("numpy", "scipy", "torch", "scikit-learn", "optuna", "captum", "matplotlib"),
+        None, PLUMBING, packages=(*_NUMERICAL, "scikit-learn", "optuna", "captum", "matplotlib"),
     ),
 }  # fmt: skip
 
 
-def identity(
-    kind: str,
-    profile,
-    *,
-    fingerprint=None,
-    suite: str | None = None,
-    cut=None,
-    architecture: str | None = None,
-    sources: Mapping[str, str | bytes] | None = None,
-    **settings,
-) -> dict:
+def identity(kind: str, profile, *, fingerprint=None, sources=(), **settings) -> dict:
     """Describe everything that a stored result depends on, in plain values.
 
     Parameters
@@ -126,13 +103,12 @@ def identity(
         Provides the values of the kind's keys.
     fingerprint
         Of the data behind the result, such as ``Suite.fingerprint``.
-    suite, cut, architecture : str, optional
-        Names that the result belongs to. The texts of the plugins that define them count.
     sources : mapping, optional
         Code outside the package that the result uses, by a name that identifies its text, see
         `notebook_source`.
     **settings
-        Anything else that it depends on, such as a seed.
+        Anything else that it depends on, such as a seed. Of the names ``suite``, ``cut`` and
+        ``architecture``, the texts of the plugins that define them count.
 
     Raises
     ------
@@ -140,16 +116,18 @@ def identity(
         A name is registered in this session only, see `cosmolib.study.registry.origins`.
     """
     uses = KINDS[kind]
-    keys = [key for key in vars(profile) if key not in _PATHS] if uses.keys is None else uses.keys
-    result = {"kind": kind, "fingerprint": fingerprint} | settings
-    result |= {key: getattr(profile, key) for key in keys}
-    cut = None if cut is None else Cut.parse(cut)
-    names = {"suite": suite, "cut": cut and str(cut), "architecture": architecture}
-    result |= {key: name for key, name in names.items() if name is not None}
-    sources = origins(**names | {"cut": cut and cut.kind}) | dict(sources or {})
+    # Of the paths, the data and the texts of the plugins count instead.
+    keys = uses.keys or [key for key in vars(profile) if key not in ("data_dir", "plugins")]
+    names = {name: settings.get(name) for name in ("suite", "cut", "architecture")}
+    if names["cut"] is not None:
+        cut = Cut.parse(names["cut"])
+        settings["cut"], names["cut"] = str(cut), cut.kind
+    sources = origins(**names) | dict(sources)
     if uses.keys is None:
         sources |= sources_of(profile.plugins)
     modules = {*uses.modules}.union(*(_imports(ast.parse(text)) for text in sources.values()))
+    result = {"kind": kind, "fingerprint": fingerprint} | settings
+    result |= {key: getattr(profile, key) for key in keys}
     result |= {"sources": sorted(sources), "code": code(modules, {*PLUMBING, *uses.apart})}
     return _canonical(result | {name: package_version(name) for name in uses.packages})
 
@@ -171,11 +149,11 @@ def changes(stored, now: dict) -> list[str]:
         old, new = stored.get(key), now.get(key)
         if _text(old) == _text(new):
             continue
+        reason = f"{key}: found {reprlib.repr(old)}, expected {reprlib.repr(new)}"
         if key == "code" and isinstance(old, dict):
             modules = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
-            found.append(f"other code in {', '.join(modules)}")
-        else:
-            found.append(f"{key}: found {reprlib.repr(old)}, expected {reprlib.repr(new)}")
+            reason = f"other code in {', '.join(modules)}"
+        found.append(reason)
     return found
 
 
@@ -193,7 +171,7 @@ def _text(value):
 
 def _canonical(value):
     """Return plain values such that equal values have equal texts: 1 for 1.0, lists for tuples."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {str(key): _canonical(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_canonical(item) for item in value]
@@ -205,7 +183,7 @@ def _canonical(value):
 # --------------------------------------------------------------------------------------------------
 # Code and packages
 # --------------------------------------------------------------------------------------------------
-def code(modules: Iterable[str] | None = None, apart: Iterable[str] = PLUMBING) -> dict[str, str]:
+def code(modules=None, apart=PLUMBING) -> dict[str, str]:
     """Return a digest of each module and of all modules of the package that they import, by name.
 
     Comments, docstrings and layout do not count.
@@ -235,6 +213,7 @@ def _module(source):
 
 
 def _code_digest(tree):
+    """Digest of a program without the statements that are only a string, such as docstrings."""
     for node in ast.walk(tree):
         if isinstance(body := getattr(node, "body", None), list):
             node.body = [line for line in body if not _is_text(line)] or [ast.Pass()]
@@ -242,29 +221,23 @@ def _code_digest(tree):
 
 
 def _is_text(line):
-    """Whether a statement is only a string, as a docstring is."""
-    value = line.value if isinstance(line, ast.Expr) else None
-    return isinstance(value, ast.Constant) and isinstance(value.value, str)
+    return isinstance(line, ast.Expr) and isinstance(getattr(line.value, "value", None), str)
 
 
 def _imports(tree) -> set[str]:
     """Return the package's modules that some code imports, also inside its functions."""
     found = set()
     for node in ast.walk(tree):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        for package, *parts in (name.split(".") for name in names):
-            if package != _PACKAGE or "__version__" in parts:
-                continue
-            module = ".".join(parts)
-            if module in _PUBLIC:
-                module = _PUBLIC[module]
-            while module not in _SOURCES:  # the name of a function or class
-                module = module.rpartition(".")[0]
-            found.update([module] if module else _SOURCES)  # the package itself: anything
+        if not isinstance(node, (ast.Import, ast.ImportFrom)):
+            continue
+        start = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+        for package, *parts in ((start + alias.name).split(".") for alias in node.names):
+            if package == "cosmolib" and parts != ["__version__"]:
+                module = ".".join(parts)
+                module = _PUBLIC.get(module, module)
+                while module not in _SOURCES:  # the name of a function or class
+                    module = module.rpartition(".")[0]
+                found.update([module] if module else _SOURCES)  # the package itself: anything
     return found
 
 

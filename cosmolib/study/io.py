@@ -4,8 +4,6 @@ Everything that the project writes goes to a temporary name first, so that a pro
 moment leaves the old file or the new one, never a part of either.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -13,7 +11,6 @@ import re
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote
@@ -28,10 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]  # holds configs/ in a clone
 _FOLDER = re.compile(
     r"(?!(con|prn|aux|nul|(com|lpt)\d)(\.|$))(?!.*\.\.)[a-z0-9][\w.=-]*(?<!\.)", re.I | re.ASCII
 )
-FOLDER_NAME = (
-    "a folder name: letters, digits, '_', '.', '=' and '-'; a letter or digit first; no '..', last "
-    "'.' or device ('con')"
-)
+FOLDER_NAME = "a folder name (letters, digits, . _ = -; a letter or digit first; no '..', no 'con')"
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # A password follows the user's name in an address, up to its last "@", or a key of its query.
 _PASSWORD = re.compile(r"(:/+[^\s:/@]*:)\S*@")
@@ -40,7 +34,7 @@ EXTRAS = {"pysco": "simulate", "camb": "simulate", "playwright": "dev", "papermi
 
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path):
     """Yield a temporary path next to ``path`` and move it there when the block succeeds.
 
     Parent folders are made. If the block raises, the temporary file is removed and ``path`` is not
@@ -76,9 +70,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 def check_writable(folder: str | Path, variable: str) -> None:
     """Make a cache folder; raise OSError, naming the variable that moves it, if that fails."""
-    folder = Path(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        os.makedirs(folder, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         reason = f"{error.strerror}; set {variable} to a folder that can be written"
@@ -105,12 +98,11 @@ def redact(text: object, address: object = "") -> str:
 
 def reason_of(error: BaseException) -> str:
     """Return the first line of another package's error, without colours and passwords."""
-    text = _ANSI.sub("", str(error))
-    lines = [line for line in text.splitlines() if line.strip()] or [type(error).__name__]
-    return redact(" ".join(lines[0].split()))[:200]
+    text = _ANSI.sub("", str(error)).strip() or type(error).__name__
+    return redact(" ".join(text.splitlines()[0].split()))[:200]
 
 
-def exit_code(program: str, function: Callable, *arguments) -> int:
+def exit_code(program: str, function, *arguments) -> int:
     """Call a command; return its exit code, with one line on stderr if it failed.
 
     Failures of the input or the machine (``ValueError``, ``OSError``, a missing extra) return 2, an
@@ -127,10 +119,9 @@ def exit_code(program: str, function: Callable, *arguments) -> int:
     try:
         return int(function(*arguments) or 0)
     except ModuleNotFoundError as error:
-        extra = EXTRAS.get(str(error.name).split(".")[0])
-        if extra is None:
+        if (package := str(error.name).split(".")[0]) not in EXTRAS:
             raise
-        message = f"module {error.name!r} is missing: pip install -e '.[{extra}]'"
+        message = f"module {error.name!r} is missing: pip install -e '.[{EXTRAS[package]}]'"
     except (ValueError, OSError) as error:
         message = " ".join(_ANSI.sub("", redact(error)).split()) or type(error).__name__
     except KeyboardInterrupt as stop:
@@ -140,15 +131,14 @@ def exit_code(program: str, function: Callable, *arguments) -> int:
     return 2
 
 
-def sweep(folder: str | Path) -> int:
-    """Remove the temporary files that killed processes left in a folder; return their number.
+def sweep(folder: str | Path) -> None:
+    """Remove the temporary files that killed processes left in a folder.
 
     Only under the lock of the folder, see `cosmolib.study.locks`.
     """
-    left = [path for path in Path(folder).glob(".*") if _TEMPORARY.fullmatch(path.name)]
-    for path in left:
-        path.unlink(missing_ok=True)
-    return len(left)
+    for path in Path(folder).glob(".*"):
+        if _TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, obj) -> None:
@@ -165,13 +155,18 @@ def write_json(path: str | Path, obj) -> None:
 
 def read_json(path: str | Path):
     """Read a JSON file; ``ValueError`` names the file if it is not one."""
-    path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # of decoding, of JSON, or nested too deep
-        raise ValueError(
-            f"{path}: found no valid JSON ({reason_of(error)}), expected a JSON file"
-        ) from None
+        raise ValueError(f"{path}: found no valid JSON: {reason_of(error)}") from None
+
+
+_PLAIN = {
+    "null": "|~|null|Null|NULL",
+    "bool": "true|True|TRUE|false|False|FALSE",
+    "int": "-?(0|[1-9][0-9]*)",
+    "float": r"-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?|-?\.inf|\.nan",
+}
 
 
 class _Scalars(VersionedResolver):
@@ -182,15 +177,7 @@ class _Scalars(VersionedResolver):
 
     processing_version = (1, 2)
     versioned_resolver = {  # by first character; None: any
-        None: [
-            (f"tag:yaml.org,2002:{kind}", re.compile(rf"(?:{pattern})\Z"))
-            for kind, pattern in (
-                ("null", "|~|null|Null|NULL"),
-                ("bool", "true|True|TRUE|false|False|FALSE"),
-                ("int", "-?(0|[1-9][0-9]*)"),
-                ("float", r"-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?|-?\.inf|\.nan"),
-            )
-        ]
+        None: [(f"tag:yaml.org,2002:{kind}", re.compile(f"({p})\\Z")) for kind, p in _PLAIN.items()]
     }
 
 
@@ -208,30 +195,23 @@ def write_yaml(path: str | Path, obj) -> None:
 
 
 def read_yaml(path: str | Path) -> dict:
-    """Read a YAML file; see `parse_yaml`."""
-    return parse_yaml(Path(path).read_bytes(), path)
-
-
-def parse_yaml(text: str | bytes, source: str | Path) -> dict:
     """Read a mapping in YAML 1.2; tags make no objects.
 
     Raises
     ------
     ValueError
-        It is something else, or has a key twice: names ``source``, its file, and the line.
+        It is something else, or has a key twice: names the file and the line.
     """
     try:
-        values = _yaml().load(text)
+        values = _yaml().load(Path(path).read_bytes())
     except (YAMLError, ValueError, TypeError, RecursionError) as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", None)
-        where = "" if line is None else f"line {line + 1}: "
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}: " if mark else ""
         reason = reason_of(getattr(error, "problem", None) or error)
-        raise ValueError(
-            f"{source}: {where}found no valid YAML ({reason}), expected flat keys, each once"
-        ) from None
+        expected = "expected flat keys, each once"
+        raise ValueError(f"{path}: {where}found no valid YAML ({reason}), {expected}") from None
     if not isinstance(values, dict):
-        kind = type(values).__name__
-        raise ValueError(f"{source}: found a {kind}, expected a flat mapping of keys to values")
+        raise ValueError(f"{path}: found a {type(values).__name__}, expected a flat mapping")
     return values
 
 

@@ -1,7 +1,5 @@
 """Locks between processes (filelock). The kernel frees the lock of a process that is killed."""
 
-from __future__ import annotations
-
 import errno
 import os
 import platform
@@ -54,11 +52,9 @@ def is_held(path: str | Path) -> bool:
     """Whether a living process holds the lock file; False where there is none."""
     if not Path(path).exists():
         return False
-    try:
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
-        return True
+    with suppress(Timeout), FileLock(path, timeout=0):
+        return False
+    return True
 
 
 def owner(path: str | Path) -> str:

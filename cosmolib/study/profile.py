@@ -1,23 +1,13 @@
 """The settings of a study: one flat YAML file, checked completely before anything is computed."""
 
-from __future__ import annotations
-
 import re
 import reprlib
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+import pydantic
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from cosmolib.cuts.grammar import Cut
 from cosmolib.data import lite
@@ -36,35 +26,14 @@ WIDEST = 1024  # hidden width; a stored network with a larger one is refused as 
 # --------------------------------------------------------------------------------------------------
 # Types: what one value may be
 # --------------------------------------------------------------------------------------------------
-def _as_text(value):
-    return str(value) if type(value) is int else value  # name: 2025
-
-
 def _name(text: str) -> str:
     if not is_folder_name(text) or len(text) > 100:  # "-shuffled" is appended
         raise ValueError(f"found {reprlib.repr(text)}, expected {FOLDER_NAME}; at most 100 of them")
     return text
 
 
-def _word(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9-]{1,50}", text):
-        raise ValueError(
-            f"found {reprlib.repr(text)}, expected letters and digits, as in CMD's names"
-        )
-    return text
-
-
-def _of_plugins(check) -> AfterValidator:
-    """Check a name that a plugin may register, unless the plugins are not yet loaded."""
-
-    def validate(text: str, info: ValidationInfo) -> str:
-        return text if info.context == "before plugins" else check(text)
-
-    return AfterValidator(validate)
-
-
 def _suite(text: str) -> str:
-    parameter_ranges(text)
+    parameter_ranges(text)  # refuses other names
     return text
 
 
@@ -74,51 +43,39 @@ def _cut(text: str) -> str:
 
 def _known_answer_cut(text: str) -> str:
     cut = Cut.parse(text)
-    if not (cut.is_spectral and cut.field in (None, "linear")):
-        raise ValueError(
-            f"found {text!r}, expected none or a Fourier cut of the linear map (kmax:K, kmin:K, "
-            "band:K1,K2): the exact posterior of other maps is unknown"
-        )
-    return str(cut)
+    if cut.is_spectral and cut.field in (None, "linear"):
+        return str(cut)
+    expected = "none or a Fourier cut of the linear map (of other maps, the posterior is unknown)"
+    raise ValueError(f"found {text!r}, expected {expected}")
 
 
 def _architecture(text: str) -> str:
-    known = (*ARCHITECTURES, *NETWORKS)
-    if text not in known:
+    if text not in (known := (*ARCHITECTURES, *NETWORKS)):
         raise ValueError(f"found {text!r}, expected one of {', '.join(known)}")
     return text
 
 
-def _is_embedded(data: dict) -> bool:
-    """Whether an embedded suite is read; False where the values that decide it are invalid."""
-    shipped = any(name in lite.SUITES for name in data.get("suites", ()))
-    return shipped and data.get("data_dir", "") is None
-
-
 def _unique(values: list) -> list:
-    for value in values:
-        if values.count(value) > 1:
-            raise ValueError(f"found {value!r} more than once, expected each entry once")
+    if twice := [value for value in values if values.count(value) > 1]:
+        raise ValueError(f"found {twice[0]!r} more than once, expected each entry once")
     return values
 
 
-Name = Annotated[
-    str, BeforeValidator(_as_text, json_schema_input_type=str | int), AfterValidator(_name)
-]
-Word = Annotated[str, AfterValidator(_word)]
-SuiteName = Annotated[str, _of_plugins(_suite), Field(examples=list(lite.SUITES))]
-CutText = Annotated[
-    str, _of_plugins(_cut), Field(examples=["none", "kmax:4", "above:delta=3:mean"])
-]
-KnownCut = Annotated[str, _of_plugins(_known_answer_cut), Field(examples=["none", "kmax:4"])]
-Architecture = Annotated[str, _of_plugins(_architecture), Field(examples=list(ARCHITECTURES))]
+_number_as_text = BeforeValidator(  # name: 2025
+    lambda value: str(value) if type(value) is int else value, json_schema_input_type=str | int
+)
+Name = Annotated[str, _number_as_text, AfterValidator(_name)]
+Word = Annotated[str, Field(pattern="^[A-Za-z0-9-]{1,50}$")]  # as in CMD's names
+SuiteName = Annotated[str, AfterValidator(_suite), Field(examples=list(lite.SUITES))]
+CutText = Annotated[str, AfterValidator(_cut), Field(examples=["none", "kmax:4", "above:1e12"])]
+KnownCut = Annotated[str, AfterValidator(_known_answer_cut), Field(examples=["none", "kmax:4"])]
+Architecture = Annotated[str, AfterValidator(_architecture), Field(examples=list(ARCHITECTURES))]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy's generators take
 Count = Annotated[int, Field(ge=1)]
 Batch = Annotated[int, Field(ge=2)]  # the moment loss needs a mean
 Simulations = Annotated[int, Field(ge=3)]  # one each to train, validate and test on
 Width = Annotated[int, Field(ge=1, le=WIDEST)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
-Folder = Annotated[str, Field(min_length=1)]
 T = TypeVar("T")
 AnyNumber = Annotated[list[T], AfterValidator(_unique)]  # each once
 Distinct = Annotated[AnyNumber[T], Field(min_length=1)]
@@ -132,21 +89,19 @@ def key(description: str, **limits) -> Any:
 # --------------------------------------------------------------------------------------------------
 # The profile
 # --------------------------------------------------------------------------------------------------
-class Profile(BaseModel):
+class Profile(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_nan=False):
     """All settings of a study, as in one flat ``configs/<name>.yaml``.
 
     No field has a default: the file alone documents the study. Values are checked here and nowhere
     else; cuts are kept in canonical form. `load_profile` reads a profile, `replace` changes it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
     name: Name = key("also the folder of its runs, runs/<name>/")
     plugins: list[str] = key("Python files that add suites, cuts, networks or methods")
 
     # Data
     suites: Distinct[SuiteName] = key("Lite and Nbody_Lite, for example: index-matched twins")
-    data_dir: Folder | None = key("folder of CMD files; null = embedded or $COSMOLIB_DATA")
+    data_dir: str | None = key("folder of CMD files (null: embedded, $COSMOLIB_DATA)", min_length=1)
     field: Word = key("CMD field; Mtot is the one that hydrodynamic and N-body suites share")
     sim_set: Word = key("CMD set; LH = latin hypercube in all six parameters")
     n_simulations: Simulations | None = key("the first n of a suite; null = all; 15 maps each")
@@ -178,9 +133,7 @@ class Profile(BaseModel):
     symmetries: bool = key("random flips and rotations of the square: a map has no orientation")
     shifts: bool = key("random periodic shifts: the box has no origin")
     precision: Literal[PRECISIONS] = key("of convolutions, see cosmolib.training.devices")
-    compile: Literal[COMPILING] = key(
-        "torch.compile: graphs = CUDA graphs, see cosmolib.training.devices"
-    )
+    compile: Literal[COMPILING] = key("graphs = CUDA graphs, see cosmolib.training.devices")
     shuffle_labels: bool = key("true = nothing to learn: parameters permuted among the simulations")
 
     # Evaluation
@@ -224,53 +177,48 @@ class Profile(BaseModel):
         return self.seeds if repeat else self.seeds[:1]
 
     @property
-    def shuffled(self) -> Profile:
+    def shuffled(self) -> "Profile":
         """The same with shuffled labels, in a separate folder: a control."""
-        changes = {"shuffle_labels": True, "name": f"{self.name}-shuffled"}
-        return self.model_copy(update=changes)
+        return self.model_copy(update={"shuffle_labels": True, "name": f"{self.name}-shuffled"})
 
-    def replace(self, **changes) -> Profile:
+    def replace(self, **changes) -> "Profile":
         """Return the profile with some settings changed; checked like those of a file."""
         return _validated(dict(self) | changes, lambda key: f"profile {self.name}")
 
-    # Combinations that would certainly fail, though each value is valid. (`info.data` lacks keys
-    # with invalid values.)
-    @field_validator("field", "sim_set")
+    @pydantic.field_validator("plugins")
     @classmethod
-    def _shipped(cls, value, info):
-        known = {"field": ("Mtot",), "sim_set": lite.SETS}[info.field_name]
-        if _is_embedded(info.data) and value not in known:
-            raise ValueError(f"found {value!r}, expected {' or '.join(known)}, as embedded")
-        return value
+    def _executed(cls, value, info):
+        """Execute the plugins of a file: they define names that the keys below may use."""
+        if info.context is None:
+            return value
+        paths = [str((info.context / name).resolve()) for name in value]
+        load_plugins(paths)
+        return paths
 
-    @field_validator("n_simulations", "tuning_simulations")
-    @classmethod
-    def _enough_simulations(cls, value, info):
-        most = SIMULATIONS.get(info.data.get("sim_set")) if _is_embedded(info.data) else None
-        if None not in (value, most) and value > most:
-            raise ValueError(f"found {value}, expected at most {most}, as embedded")
-        return value
-
-    @field_validator("cuts")
-    @classmethod
-    def _has_reference(cls, value):
-        if "none" not in value:
-            raise ValueError("found no 'none' among them, expected it: the reference of all cuts")
-        return value
-
-    @field_validator("targets")
-    @classmethod
-    def _has_cosmology(cls, value):
-        if not {"Omega_m", "sigma_8"} & {*value}:
-            raise ValueError(f"found {value}, expected Omega_m or sigma_8 among them: chapter 05")
-        return value
+    @pydantic.model_validator(mode="after")
+    def _consistent(self):
+        """Refuse combinations that would certainly fail, though each value is valid."""
+        own = self.data_dir is not None or {*self.suites}.isdisjoint(lite.SUITES)
+        sets, most = " or ".join(lite.SETS), SIMULATIONS.get(self.sim_set, float("inf"))
+        n, n_tuning = self.n_simulations or 0, self.tuning_simulations or 0
+        for key, valid, expected in (
+            ("cuts", "none" in self.cuts, "'none' among them: the reference of all cuts"),
+            ("targets", {"Omega_m", "sigma_8"} & {*self.targets}, "Omega_m or sigma_8 among them"),
+            ("field", own or self.field == "Mtot", "Mtot, as embedded"),
+            ("sim_set", own or self.sim_set in lite.SETS, f"{sets}, as embedded"),
+            ("n_simulations", own or n <= most, f"at most {most}, as embedded"),
+            ("tuning_simulations", own or n_tuning <= most, f"at most {most}, as embedded"),
+        ):
+            if not valid:
+                raise ValueError(key, f"found {getattr(self, key)!r}, expected {expected}")
+        return self
 
 
 # --------------------------------------------------------------------------------------------------
 # Reading one
 # --------------------------------------------------------------------------------------------------
 def load_profile(name_or_path: str | int | Path, **overrides) -> Profile:
-    """Read a profile, and execute its plugins once everything else is valid.
+    """Read and check a profile; its plugins are executed first.
 
     Parameters
     ----------
@@ -298,24 +246,18 @@ def load_profile(name_or_path: str | int | Path, **overrides) -> Profile:
     def source(key):
         return f"override of {path}" if key in overrides else str(path)
 
-    values = read_yaml(path) | overrides
-    if values.get("plugins"):
-        _validated(values, source, "before plugins")
-        start = Path() if "plugins" in overrides else path.parent
-        try:
-            values["plugins"] = [str((start / name).resolve()) for name in values["plugins"]]
-            load_plugins(values["plugins"])
-        except (ValueError, OSError) as error:
-            raise ValueError(f"{source('plugins')}: key 'plugins': {error}") from error
-    return _validated(values, source)
+    folder = Path() if "plugins" in overrides else path.parent
+    return _validated(read_yaml(path) | overrides, source, folder)
 
 
-def _validated(values: dict, source, context: str | None = None) -> Profile:
+def _validated(values: dict, source, folder: Path | None = None) -> Profile:
     """Make a profile, or raise one ValueError with a line per fault; ``source(key)`` begins it."""
     try:
-        return Profile.model_validate({str(k): v for k, v in values.items()}, context=context)
-    except ValidationError as error:
+        return Profile.model_validate({str(k): v for k, v in values.items()}, context=folder)
+    except pydantic.ValidationError as error:
         found = error.errors(include_url=False)
+    # Without its plugins, a profile has more unknown names.
+    found = [fault for fault in found if fault["loc"][:1] == ("plugins",)] or found
     missing = [fault["loc"][0] for fault in found if fault["type"] == "missing"]
     lines = [_line(fault, source) for fault in found if fault["type"] != "missing"]
     if missing:
@@ -324,17 +266,18 @@ def _validated(values: dict, source, context: str | None = None) -> Profile:
 
 
 def _line(fault: dict[str, Any], source) -> str:
-    """Describe one fault that pydantic found."""
-    key, *entry = fault["loc"]
+    """Describe one fault that pydantic, or a validator of ours, found."""
+    reasons = fault["ctx"]["error"].args if fault["type"] == "value_error" else ()
+    key, *entry = fault["loc"] or reasons  # of `Profile._consistent`: key and reason
     if fault["type"] == "extra_forbidden":
         known = get_close_matches(key, Profile.model_fields) or Profile.model_fields
         return f"{source(key)}: found unknown key {key!r}, expected one of: {', '.join(known)}"
-    if fault["type"] == "value_error":
-        reason = str(fault["ctx"]["error"])
-    else:  # "Input should be a valid integer", "List should have at least 1 item after ..., not 0"
-        expected = re.sub(r"^\w+ should (be|have) | after validation.*", "", fault["msg"])
-        reason = f"found {reprlib.repr(fault['input'])}, expected {expected}"
-    place = f"key {key!r}" + (f", entry {entry[0] + 1}" if entry else "")
+    # "Input should be a valid integer", "List should have at least 1 item after ..., not 0"
+    expected = re.sub(r"^\w+ should (be |have |match )?| after validation.*", "", fault["msg"])
+    reason = (
+        reasons[-1] if reasons else f"found {reprlib.repr(fault['input'])}, expected {expected}"
+    )
+    place = f"key {key!r}" + (f", entry {entry[0] + 1}" if fault["loc"][1:] else "")
     return f"{source(key)}: {place}: {reason}"
 
 
@@ -345,8 +288,6 @@ def _profile_path(name: str) -> Path:
     folders = [Path("configs"), REPOSITORY / "configs"]
     files = {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
     if name not in files:
-        raise FileNotFoundError(
-            f"configs/{name}.yaml: found no such profile, expected one of: "
-            f"{', '.join(files) or '(no configs/ folder here)'}, or the path of a .yaml file"
-        )
+        expected = f"the path of a .yaml file or one of: {', '.join(files)}"
+        raise FileNotFoundError(f"configs/{name}.yaml: found no such profile, expected {expected}")
     return files[name]

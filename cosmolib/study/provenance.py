@@ -1,35 +1,17 @@
 """Provenance: the versions, code, commit, time, machine and data behind a result."""
 
-from __future__ import annotations
-
 import os
 import platform
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cosmolib import __version__
 from cosmolib.study.identity import code, digest, package_version
 from cosmolib.study.io import REPOSITORY
 from cosmolib.study.registry import described
 
-if TYPE_CHECKING:
-    from cosmolib.study.profile import Profile
-
-VERSIONS = (
-    "cosmolib", "python", "torch", "numpy", "scipy", "Pylians", "captum", "optuna", "snakemake",
-)  # fmt: skip
-
-
-def _git(*arguments: str) -> str | None:
-    """Return the output of a git command in the repository, None outside git or without git."""
-    command = ["git", "-C", str(REPOSITORY), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
+PACKAGES = ("torch", "numpy", "scipy", "Pylians", "captum", "optuna", "snakemake")
 
 
 def _git_state() -> dict | None:
@@ -37,19 +19,24 @@ def _git_state() -> dict | None:
 
     An environment inside another repository must not report that repository's commit.
     """
-    top = _git("rev-parse", "--show-toplevel")
-    if top is None or Path(top).resolve() != REPOSITORY:
+    if not (REPOSITORY / ".git").exists():
         return None
-    commit = _git("rev-parse", "--verify", "HEAD")
-    status = _git("status", "--porcelain", "--untracked-files=no")
-    return None if commit is None else {"commit": commit, "dirty": bool(status)}
+
+    def git(*command):
+        command = ("git", "-C", str(REPOSITORY), *command)
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+
+    try:
+        commit = git("rev-parse", "--verify", "HEAD").stdout.strip()
+        changed = git("status", "--porcelain", "--untracked-files=no").stdout
+    except (OSError, subprocess.SubprocessError):  # no git, no commit yet
+        return None
+    return {"commit": commit, "dirty": bool(changed)}
 
 
 def short_commit(git: dict | None) -> str:
     """Abbreviate the ``git`` entry of a `provenance`."""
-    if git is None:
-        return "unknown"
-    return git["commit"][:12] + (" with changes" if git["dirty"] else "")
+    return git["commit"][:12] + " with changes" * git["dirty"] if git else "unknown"
 
 
 def what_made(steps, fingerprints: dict[str, str]) -> str:
@@ -64,25 +51,19 @@ def what_made(steps, fingerprints: dict[str, str]) -> str:
     """
     lines = []
     for verb, command, made in steps:
-        versions = made["versions"]
-        packages = ", ".join(f"{name} {versions[name]}" for name in VERSIONS if versions[name])
+        versions = {name: version for name, version in made["versions"].items() if version}
         lines += [
             f"- **{verb} by** `{command}`",
             f"- commit `{short_commit(made['git'])}`, {made['utc'][:16].replace('T', ' ')} UTC, "
             f"{made['seconds'] or 0:.0f} seconds on {made['platform']}, {made['device']}",
-            f"- {packages}",
+            "- " + ", ".join(f"{name} {version}" for name, version in versions.items()),
         ]
     data = ", ".join(f"{name} `{digest}`" for name, digest in fingerprints.items())
     return "\n".join([*lines, f"- **Data** (fingerprint): {data}"]) + "\n"
 
 
 def provenance(
-    profile: Profile | None = None,
-    data_fingerprint: str | None = None,
-    seconds: float | None = None,
-    device: str = "cpu",
-    made_by: dict | None = None,
-    **extra,
+    profile=None, data_fingerprint=None, seconds=None, device="cpu", made_by=None, **extra
 ) -> dict:
     """Describe how a result is made: versions, commit, code, time, machine, data and configuration.
 
@@ -91,15 +72,15 @@ def provenance(
 
     Parameters
     ----------
-    profile
+    profile : Profile, optional
         The configuration that was followed.
-    data_fingerprint
+    data_fingerprint : str, optional
         ``Suite.fingerprint`` of the data that was read.
-    seconds
+    seconds : float, optional
         Wall-clock time [s].
-    device
+    device : str
         As torch names it, "cpu" or "cuda".
-    made_by
+    made_by : dict, optional
         Digests of the modules that were used, see `cosmolib.study.identity.code`; default: all.
     **extra
         Anything else worth keeping, JSON-able.
@@ -109,8 +90,8 @@ def provenance(
         config["data_dir"] = config["data_dir"] and Path(config["data_dir"]).name
         config["plugins"] = [described(path) for path in config["plugins"]]
     return {
-        "versions": {name: package_version(name) for name in VERSIONS}
-        | {"cosmolib": __version__, "python": platform.python_version()},
+        "versions": {"cosmolib": __version__, "python": platform.python_version()}
+        | {name: package_version(name) for name in PACKAGES},
         "git": _git_state(),
         "code": digest(code() if made_by is None else made_by),
         "utc": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -10,24 +10,19 @@ A name belongs to the package, to one file, or to the session. In a session it m
 again, as when a cell is run twice.
 """
 
-from __future__ import annotations
-
 import hashlib
-import importlib.util
 import inspect
 import re
 import sys
 import traceback
+import types
 from pathlib import Path
-from typing import Any
 
 from cosmolib.study.io import reason_of
 
-SUITES: dict[str, Any] = {}
-CUTS: dict[str, Any] = {}
-NETWORKS: dict[str, Any] = {}
-METHODS: dict[str, Any] = {}
-_TABLES = {"suite": SUITES, "cut": CUTS, "architecture": NETWORKS, "method": METHODS}
+_TABLES: dict[str, dict] = {"suite": {}, "cut": {}, "architecture": {}, "method": {}}
+SUITES, CUTS, NETWORKS, METHODS = _TABLES.values()  # by name
+_NEW: list[tuple[str, str]] = []  # (kind, name), since the last file began to be executed
 _FILES: dict[tuple[str, str], Path] = {}  # (kind, name) -> its file; none in a session
 _TEXTS: dict[Path, bytes] = {}  # files that were executed, and their text at that time
 
@@ -65,6 +60,7 @@ def register(kind: str, name: str, value, own=()) -> None:
     if name.lower() in taken:
         raise ValueError(f"{kind} {name!r} is taken by {taken[name.lower()]}: use another name")
     table[name] = value
+    _NEW.append((kind, name))
 
 
 def load_plugins(paths) -> None:
@@ -72,43 +68,30 @@ def load_plugins(paths) -> None:
 
     Raises
     ------
-    OSError
-        The file cannot be read.
     ValueError
-        The file fails (names the line and the reason), registers nothing, or has changed since it
-        was executed.
+        The file cannot be read or fails (names the line and the reason), registers nothing, or has
+        changed since it was executed.
     """
     for path in (Path(path).resolve() for path in paths):
-        text = path.read_bytes()
-        if _TEXTS.get(path, text) != text:
+        name = f"cosmolib_plugin_{hashlib.sha256(bytes(path)).hexdigest()[:8]}"
+        module = types.ModuleType(name)
+        _NEW.clear()
+        try:
+            text = path.read_bytes()
+            if path not in _TEXTS:
+                sys.modules[name] = module  # where dataclasses and pickle look for it
+                # Not imported: Python's cache of compiled files misses an edit within a second.
+                exec(compile(text, path, "exec"), vars(module))
+        except Exception as error:
+            frames = traceback.extract_tb(error.__traceback__)
+            lines = [f", line {frame.lineno}" for frame in frames if frame.filename == str(path)]
+            reason = f"{type(error).__name__}: {reason_of(error)}"
+            raise ValueError(f"{path}{''.join(lines[-1:])}: {reason}") from error
+        _FILES.update(dict.fromkeys(_NEW, path))
+        if path not in _FILES.values():
+            raise ValueError(f"{path}: registers no suite, cut, network or method")
+        if _TEXTS.setdefault(path, text) != text:
             raise ValueError(f"{path}: changed since it was executed; restart Python or the kernel")
-        if path not in _TEXTS:
-            _execute(path, text)
-            _TEXTS[path] = text
-
-
-def _execute(path, text):
-    before = _registered()
-    name = f"cosmolib_plugin_{hashlib.sha256(bytes(path)).hexdigest()[:8]}"
-    module = importlib.util.module_from_spec(importlib.util.spec_from_file_location(name, path))
-    sys.modules[name] = module  # where dataclasses and pickle look for it
-    try:
-        # Not the spec's loader: its cache of compiled files misses an edit within a second.
-        exec(compile(text, path, "exec"), vars(module))
-    except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if frame.filename == str(path)]
-        where = f", line {lines[-1]}" if lines else ""
-        reason = f"{type(error).__name__}: {reason_of(error)}"
-        raise ValueError(f"{path}{where}: {reason}") from error
-    new = [key for key, value in _registered().items() if before.get(key) is not value]
-    if not new:
-        raise ValueError(f"{path}: registers no suite, cut, network or method")
-    _FILES.update(dict.fromkeys(new, path))
-
-
-def _registered():
-    return {(kind, name): table[name] for kind, table in _TABLES.items() for name in table}
 
 
 def described(path: str | Path) -> str:
@@ -141,10 +124,8 @@ def origins(**names: str | None) -> dict[str, bytes]:
         name = (name or "").removeprefix("Nbody_")  # twins share one name
         if name in _TABLES[kind]:
             if (kind, name) not in _FILES:
-                raise ValueError(
-                    f"{kind} {name!r} is registered in this session only: move it to a file and "
-                    "list the file in the profile's key plugins"
-                )
+                advice = "move it to a file and list the file in the profile's key plugins"
+                raise ValueError(f"{kind} {name!r} is registered in this session only: {advice}")
             files.add(_FILES[kind, name])
     return sources_of(files)
 
@@ -166,15 +147,12 @@ def keywords_of(function, positional: int | None, offered) -> tuple[list[str], t
         It has other arguments.
     """
     signature = inspect.signature(function)
-    by_kind: dict[Any, list[str]] = {}
-    for parameter in signature.parameters.values():
-        by_kind.setdefault(parameter.kind, []).append(parameter.name)
-    places = by_kind.pop(inspect.Parameter.POSITIONAL_OR_KEYWORD, [])
-    asked = tuple(by_kind.pop(inspect.Parameter.KEYWORD_ONLY, []))
-    if by_kind or not places or len(places) != (positional or len(places)) or {*asked} - {*offered}:
-        name = getattr(function, "__name__", repr(function))
-        raise ValueError(
-            f"{name}{signature}: expected {positional or '1 or more'} positional arguments and, "
-            f"after *, any of {', '.join(offered)}"
-        )
+    arguments = signature.parameters.values()
+    places = [one.name for one in arguments if one.kind is one.POSITIONAL_OR_KEYWORD]
+    asked = tuple(one.name for one in arguments if one.kind is one.KEYWORD_ONLY)
+    whole = len(places) + len(asked) == len(arguments)  # no *others
+    if not whole or len(places) != (positional or max(len(places), 1)) or {*asked} - {*offered}:
+        name, number = getattr(function, "__name__", function), positional or "1 or more"
+        expected = f"{number} positional arguments and, after *, any of {', '.join(offered)}"
+        raise ValueError(f"{name}{signature}: expected {expected}")
     return places, asked

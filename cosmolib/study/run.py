@@ -5,8 +5,6 @@ A run is (profile, suite, cut, architecture, seed) and owns one folder,
 ``metrics.json`` is written last: a run without it is incomplete.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import reprlib
 from pathlib import Path
@@ -37,11 +35,9 @@ class Run:
 
     def __post_init__(self):
         for part in ("profile", "suite", "architecture"):
-            value = getattr(self, part)
-            if not is_folder_name(value):
-                raise ValueError(
-                    f"run: {part}: found {reprlib.repr(value)}, expected {FOLDER_NAME}"
-                )
+            if not is_folder_name(value := getattr(self, part)):
+                found = reprlib.repr(value)
+                raise ValueError(f"run: {part}: found {found}, expected {FOLDER_NAME}")
         folder_name(self.cut)
         seed = self.seed
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:

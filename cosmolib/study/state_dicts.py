@@ -1,7 +1,5 @@
 """Files of torch (weights, checkpoints): written whole, read without executing anything."""
 
-from __future__ import annotations
-
 import io
 import pickle
 import re
@@ -52,12 +50,10 @@ def read_state(path: str | Path, what: str, expected: str) -> dict:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for files that are not its own
-        raise ValueError(
-            f"{path}: found no {what} ({_why_refused(error)}), expected {expected}"
-        ) from None
+        found = f"no {what} ({_why_refused(error)})"
+        raise ValueError(f"{path}: found {found}, expected {expected}") from None
     if not isinstance(state, dict):
-        found = type(state).__name__
-        raise ValueError(f"{path}: found {found}, expected {expected}")
+        raise ValueError(f"{path}: found {type(state).__name__}, expected {expected}")
     return state
 
 
