@@ -36,8 +36,7 @@ def test_right_posteriors_have_nominal_coverage():
 @pytest.mark.parametrize(("scale", "sign"), [(0.6, -1), (1.6, 1)])
 def test_wrong_widths_are_seen(scale, sign):
     samples, predictions = gaussian(scale)
-    ranks = flow_posterior.rank_coverage(samples, predictions, [0.6827], 200)
-    for table in ranks.values():
+    for table in flow_posterior.rank_coverage(samples, predictions, [0.6827], 200).values():
         assert sign * (table[0, 0] - 0.6827) > 0.1
         assert not table[0, 1] < 0.6827 < table[0, 2]
     tarp = flow_posterior.tarp(samples, predictions, [0.1, 0.9], 200)

@@ -55,18 +55,9 @@ def test_the_exact_answer_is_calibrated_and_its_setup_sound(kind, cut):
     cut += "@log" if kind == "lognormal" and cut != "none" else ""
     known = mocks.known_answer(20, n_test=400, grid=16, seed=2, kind=kind)
     posterior = mocks.exact_answer(known, cut)
-    truth = known.params[known.test]
-    pull = (posterior.mean - truth) / posterior.std
+    pull = (posterior.mean - known.params[known.test]) / posterior.std
     np.testing.assert_allclose((pull**2).mean(0), 1, atol=0.2)
     assert known_posterior.setup_faults(known, cut) == []
-
-
-def test_lognormal_and_gaussian_maps_have_one_ceiling():
-    found = [
-        mocks.exact_answer(mocks.known_answer(20, 50, 16, seed=2, kind=kind), cut)
-        for kind, cut in (("gaussian", "kmax:1"), ("lognormal", "kmax:1@log"))
-    ]
-    np.testing.assert_allclose(found[0].mean, found[1].mean, rtol=1e-3)
 
 
 # ---------------------------------------------------------------- a wrong instrument is caught

@@ -85,7 +85,10 @@ def test_runner_passes_parameters_from_the_root(tmp_path):
     ("code", "expected"),
     [
         ("1 / 0", "(?s).* failed in cell 2 .*\n-+\nZeroDivisionError .*Traceback.*"),
-        ("raise ValueError('at x://me:pw@h')", r"error: .* failed in cell 2 .*: at x://me:[*]{3}@h"),
+        (
+            "raise ValueError('at x://me:pw@h')",
+            r"error: .* failed in cell 2 .*: at x://me:[*]{3}@h",
+        ),
         (
             "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
             r"(?s)(?!.*Traceback).*error: .* its kernel was killed.*",
