@@ -156,7 +156,7 @@ FAULTS = [
           ("claims",)),
     # validation
     Fault("the exact posterior ignores the number of modes", "validation",
-          "np.log(model) @ count", "np.log(model).sum(1)", ("fields",)),
+          "(np.log(model) @ count)", "np.log(model).sum(1)", ("fields",)),
     Fault("coverage counts the maps outside of the interval", "validation",
           "(reached[:, :, None] < np.asarray(levels))",
           "(reached[:, :, None] > np.asarray(levels))", ("calibration",)),

@@ -33,8 +33,6 @@ def markdown(path):
 def glued(path):
     """Keys that a notebook, or a package that it imports from, glues, as regular expressions."""
     code = "\n".join(cell.source for cell in jupytext.read(path).cells if cell.cell_type == "code")
-    for name in set(re.findall(r"^from cosmolib\.(\w+) import .*summaries", code, flags=re.M)):
-        code += (ROOT / "cosmolib" / name / "summaries.py").read_text(encoding="utf-8")
     keys = re.findall(r"glue\(\s*f?[\"']([^\"']+)[\"']", code)
     keys += re.findall(r"[\"']([a-z][\w-]*)[\"']\s*:", code)  # {"key": value} that a loop glues
     keys += re.findall(r"f[\"']([\w{}\[\]().-]+)[\"']\s*:", code)

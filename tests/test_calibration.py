@@ -58,12 +58,8 @@ def test_recalibration_makes_error_bars_right(scale):
 
 
 def test_the_log_score_is_the_mean_log_density():
-    predictions = {
-        "mean": np.array([[0.0], [0.0]]),
-        "std": np.array([[1.0], [2.0]]),
-        "truth": np.array([[1.0], [0.0]]),
-        "simulation": np.arange(2),
-        "parameters": NAMES[:1],
-    }
+    columns = {"mean": [0.0, 0.0], "std": [1.0, 2.0], "truth": [1.0, 0.0]}
+    predictions = {key: np.array(values)[:, None] for key, values in columns.items()}
+    predictions |= {"simulation": np.arange(2), "parameters": NAMES[:1]}
     found = calibration.calibration_scores(predictions, 10)["log_score"]["Omega_m"]["value"]
     assert found == pytest.approx(-0.5 * np.log(2 * np.pi) - 0.25 - 0.5 * np.log(2))

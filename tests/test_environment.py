@@ -11,11 +11,8 @@ from packaging.utils import canonicalize_name
 from cosmolib.study.io import read_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-CONDA_NAMES = {
-    "pytorch": "torch",
-    "snakemake-minimal": "snakemake",
-    "playwright-python": "playwright",
-}
+CONDA_NAMES = {"pytorch": "torch", "snakemake-minimal": "snakemake",
+               "playwright-python": "playwright"}  # fmt: skip
 
 
 def from_pyproject():

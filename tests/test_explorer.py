@@ -10,13 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from book.explorer.explorer import (
-    MAX_SIDE,
-    attribution_explorer,
-    densities_explorer,
-    scales_explorer,
-    scores_explorer,
-)
+from book.explorer import explorer as made
 from cosmolib.cuts.apply import apply_cut, cut_mask
 from cosmolib.data.spectra import power_spectrum
 from cosmolib.plots.style import DENSITY_RANGE
@@ -26,7 +20,7 @@ ALT = "Words of forty characters or more for readers who cannot see it"
 
 
 def explorer(*arguments, alt=ALT):
-    return attribution_explorer(*arguments, still=plt.figure(), alt=alt)
+    return made.attribution_explorer(*arguments, still=plt.figure(), alt=alt)
 
 
 def some_map(grid=32):
@@ -81,7 +75,7 @@ def test_it_stands_alone_and_is_light():
     bare = text.replace("http://www.w3.org/2000/svg", "")
     assert not re.search(r"https?://|src=\"(?!data:)|href=|@import|url\(", bare)
     assert f'alt="{ALT}"' in text
-    assert data_of(text)["grid"] == MAX_SIDE
+    assert data_of(text)["grid"] == made.MAX_SIDE
     assert len(text) < 300_000  # three times six maps of 64 x 64
     assert "<\\/script> map" in text  # a name cannot end the script
 
@@ -89,7 +83,7 @@ def test_it_stands_alone_and_is_light():
 def test_large_maps_are_averaged():
     maps = np.kron(np.arange(4).reshape(1, 2, 2) + 1.0, np.ones((64, 64))) * 1e11
     data = data_of(explorer(maps, {("a", "b", "c"): maps}, ["one"], 25.0, LIMITS))
-    shown = 10 + 2 * pixels(data["density"][0], MAX_SIDE)
+    shown = 10 + 2 * pixels(data["density"][0], made.MAX_SIDE)
     corners = 10 ** shown[[0, 0, -1, -1], [0, -1, 0, -1]] / 1e11
     np.testing.assert_allclose(corners, [1, 2, 3, 4], rtol=0.03)
 
@@ -106,7 +100,7 @@ def test_what_does_not_fit_is_an_error():
 
 def test_every_position_of_the_slider_is_a_cut_of_the_chapters():
     density, edges = some_map(), [0.7, 2.0, 5.5]
-    data = data_of(scales_explorer(density, edges, plt.figure(), ALT))
+    data = data_of(made.scales_explorer(density, edges, plt.figure(), ALT))
     k, before = power_spectrum(density)
     np.testing.assert_allclose(data["spectrum"]["k"], k, rtol=1e-3)
     np.testing.assert_allclose(data["spectrum"]["before"], before.ravel(), rtol=1e-3)
@@ -126,7 +120,7 @@ def test_every_position_of_the_slider_is_a_cut_of_the_chapters():
 
 def test_the_threshold_cuts_the_pixels_that_a_cut_cuts():
     density, edges = some_map(), np.arange(-0.6, 0.9, 0.1)
-    data = data_of(densities_explorer(density, edges, plt.figure(), ALT))
+    data = data_of(made.densities_explorer(density, edges, plt.figure(), ALT))
     passed = levels_of(data["passed"], 32)
     assert sum(data["pdf"]) <= density.size
     above, below = data["sides"]
@@ -144,7 +138,9 @@ def test_the_threshold_cuts_the_pixels_that_a_cut_cuts():
 def test_the_scores_are_those_of_the_table():
     whole, partial = ({"value": 0.51234, "low": 0.4, "high": high} for high in (0.6, None))
     rows = [{"suite": "Lite", "cut": "none", "r2": {"a": whole, "b": partial, "c": None}}]
-    data = data_of(scores_explorer(rows, list("abc"), {"r2": "R2"}, str.upper, plt.figure(), ALT))
+    data = data_of(
+        made.scores_explorer(rows, list("abc"), {"r2": "R2"}, str.upper, plt.figure(), ALT)
+    )
     scores = {"a": [0.5123, 0.4, 0.6], "b": [0.5123]}
     assert data["rows"] == [{"suite": "LITE", "cut": "none", "r2": scores}]
 

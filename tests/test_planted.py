@@ -61,8 +61,6 @@ def test_maps_are_positive_and_draws_do_not_repeat(maps):
 def test_only_omega_m_within_its_range():
     with pytest.raises(ValueError, match="beyond 0.1 to 0.5"):
         planted_maps("mean", [0.6])
-    with pytest.raises(ValueError, match="found 'halo'"):
-        planted_maps("halo", [0.3])
 
 
 def test_shares_of_perfect_and_of_blind_attributions(maps):

@@ -70,10 +70,7 @@ def test_a_good_book_has_no_fault(site):
         ('<script src="https://a.b/c.js"></script>', "is fetched from another host"),
         ('<link rel="stylesheet" href="//a.b/c.css">', "is fetched from another host"),
         ('<img src="book/../_images/a.png">', "found the alt text None, expected 40"),
-        (
-            '<img src="book/../_images/a.png" alt="a map">',
-            "found the alt text 'a map', expected 40",
-        ),
+        ('<img src="book/../_images/a.png" alt="x">', "found the alt text 'x', expected 40"),
         (f'<img src="data:," alt="{"ab" * 30}.png">', "its alt text is a file name"),
         ('<p id="here"></p>', "id 'here' is there twice"),
         (f"<p>{'x' * 3_000_000}</p>", "expected 3000000 at most"),
@@ -208,9 +205,7 @@ def test_pages_of_prose_say_what_made_them(tmp_path):
     assert "`make study PROFILE=tiny`" in first
     assert "[06 results](../notebooks/06_results.ipynb): commit `cccccccccccc`, 12 seconds" in first
     assert "Lite `" in first
-    assert re.search(
-        r"commit `[0-9a-f]{12}( with changes)?`, \d{4}-\d\d-\d\d .* UTC, 12 seconds", first
-    )
+    assert re.search(r"commit `\w{12}( with changes)?`, \d{4}-\d\d-\d\d .* UTC, 12 seconds", first)
     assert "01 data" not in first
     assert "06 results" not in second
 

@@ -78,8 +78,8 @@ def test_on_the_way(run, profile):
     assert look(run, profile).state == "not started"
     with held(run.path(LOCK)):
         one = look(run, profile)
-        assert one.state == "running"
-        assert "process" in one.detail
+    assert one.state == "running"
+    assert "process" in one.detail
     data = prepare_data(study_suite("Lite", profile), profile)
     network = build_network("lite", 32, profile.hidden, 0.0, 2)
     short = profile.replace(epochs=1)
@@ -93,9 +93,8 @@ def test_on_the_way(run, profile):
 
 def test_the_page_lists_every_run(run, profile, tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "load_profile", lambda name: profile)
-    write_json(
-        tmp_path / "tiny" / "results" / "04_tuning.json", {"provenance": provenance(seconds=3)}
-    )
+    chapter = {"provenance": provenance(seconds=3)}
+    write_json(tmp_path / "tiny" / "results" / "04_tuning.json", chapter)
     tables.write_provenance("tiny", tmp_path, tmp_path)
     text = (tmp_path / "provenance.md").read_text()
     made = json.loads(run.path("provenance.json").read_text())
@@ -149,6 +148,5 @@ def test_the_tables_of_survival(tmp_path):
     assert f" {row['kills']} |" in line
     text = (tmp_path / "cluster.md").read_text()
     assert f"| runs done | {cluster['done']} of {cluster['runs']} |" in text
-    row = fuzz["rows"][0]
-    row = f"| {row['reader']} | {row['inputs']} | {row['refused']} |"
+    row = "| {reader} | {inputs} | {refused} |".format(**fuzz["rows"][0])
     assert row in (tmp_path / "fuzz.md").read_text()

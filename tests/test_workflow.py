@@ -13,6 +13,7 @@ import nbformat
 import pytest
 
 from cosmolib.study.profile import load_profile
+from cosmolib.study.run import study_runs
 
 ROOT = Path(__file__).resolve().parent.parent
 PROFILES = ["tiny", "demo", "reference", "camels"]
@@ -31,16 +32,10 @@ def test_one_training_per_run(name):
     done = dry_run("--config", f"profile={name}", "--", "book")
     assert done.returncode == 0, done.stderr[-2000:]
     counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, flags=re.M))
-    runs = sum(len(profile.seeds_of(*case)) for case in profile.cases)
-    runs += len(set(profile.attribution_seeds) - set(profile.seeds))
-    runs += len(profile.attribution_seeds)  # with shuffled labels
-    assert int(counts["training_run"]) == runs
-    for rule in (
-        "data", "cuts", "training", "tuning", "interpretation", "sanity_checks", "results",
-        "validation",
-    ):  # fmt: skip
+    assert int(counts["training_run"]) == len(study_runs(profile))
+    once = "data cuts training tuning interpretation sanity_checks results validation"
+    for rule in f"{once} stage html".split():
         assert counts[rule] == "1"
-    assert counts["stage"] == counts["html"] == "1"
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -55,11 +50,8 @@ def write_notebook(path, *sources):
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
     cells[0].metadata["tags"] = ["parameters"]
     notebook = nbformat.v4.new_notebook(cells=cells)
-    notebook.metadata["kernelspec"] = {
-        "name": "python3",
-        "display_name": "Python 3",
-        "language": "python",
-    }
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook.metadata["kernelspec"] = kernel
     nbformat.write(notebook, path)
     return path
 
@@ -95,7 +87,7 @@ def test_runner_passes_parameters_from_the_root(tmp_path):
         ("1 / 0", "(?s).* failed in cell 2 .*\n-+\nZeroDivisionError .*Traceback.*"),
         (
             "raise ValueError('at x://me:pw@h')",
-            r"error: .* failed in cell 2 .*: at x://me:\*\*\*@h",
+            r"error: .* failed in cell 2 .*: at x://me:[*]{3}@h",
         ),
         (
             "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",

@@ -30,13 +30,27 @@ def coverage(predictions: dict, levels, n_bootstrap: int = 1000, seed: int = 0) 
         {parameter: (q, 3) array}: measured coverage and its 95 % limits over simulations.
     """
     pull = np.abs(predictions["truth"] - predictions["mean"]) / predictions["std"]
-    # The level whose interval ends at the truth: uniform from 0 to 1 if calibrated.
-    reached = erf(pull / np.sqrt(2))  # (n, P)
+    table = levels_covered(erf(pull / np.sqrt(2)), predictions, levels, n_bootstrap, seed)
+    return {str(name): table[p] for p, name in enumerate(predictions["parameters"])}
+
+
+def levels_covered(reached, predictions: dict, levels, n_bootstrap: int = 1000, seed: int = 0):
+    """Share of maps whose interval of each nominal level contains the truth.
+
+    Parameters
+    ----------
+    reached : (n, P)
+        Level whose interval ends at the truth: uniform from 0 to 1 if calibrated.
+
+    Returns
+    -------
+    (P, q, 3) array
+        Shares, and their 95 % limits over simulations.
+    """
     inside = (reached[:, :, None] < np.asarray(levels)).astype(float)  # (n, P, q)
     flat = inside.reshape(len(inside), -1)
     low, high = bootstrap(average, [flat], predictions["simulation"], n_bootstrap, seed)
-    table = np.stack([flat.mean(0), low, high], -1).reshape(*inside.shape[1:], 3)
-    return {str(name): table[p] for p, name in enumerate(predictions["parameters"])}
+    return np.stack([flat.mean(0), low, high], -1).reshape(*inside.shape[1:], 3)
 
 
 def recalibration(valid: dict) -> dict[str, float]:

@@ -20,17 +20,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cosmolib.training.dataset import MapsOnDisk, denormalise, network_inputs
-from cosmolib.training.fit import EVALUATION_PIXELS, seeded
+from cosmolib.training.dataset import denormalise
+from cosmolib.training.fit import run_network, seeded
 from cosmolib.training.networks import MomentNetwork
-from cosmolib.training.scores import average, bootstrap
+from cosmolib.validation.calibration import levels_covered
 
 HIDDEN, TRANSFORMS = 32, 2  # of the flow: small, because few simulations train it
 BATCH, MAX_LR, PATIENCE = 128, 2e-3, 15  # maps a step, peak learning rate, epochs without gain
 EDGE = 1e-3  # of the unit box: the parameters are moved off the edges before their logit is taken
 
 
-@torch.no_grad()
 def network_features(network: MomentNetwork, x, device: str = "cpu") -> np.ndarray:
     """What the last layer of a network sees of scaled maps, in eval mode, which it is left in.
 
@@ -44,14 +43,10 @@ def network_features(network: MomentNetwork, x, device: str = "cpu") -> np.ndarr
     -------
     (n, F) float32
     """
-    x = x if isinstance(x, MapsOnDisk) else network_inputs(x)
-    network.to(device).eval()
-    step = max(1, EVALUATION_PIXELS // x.shape[-1] ** 2)
-    found = [
-        network.activation(network.FC1(network.features(x[i : i + step].to(device, torch.float32))))
-        for i in range(0, len(x), step)
-    ]
-    return torch.cat(found).cpu().numpy()
+    seen = []
+    with network.FC2.register_forward_pre_hook(lambda _, inputs: seen.append(*inputs)):
+        run_network(network, x, device=device)
+    return torch.cat(seen).cpu().numpy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,19 +58,16 @@ class FlowPosterior:
     width: np.ndarray  # (F,)
     suite: str  # whose ranges are the prior
     targets: tuple[str, ...]
-    history: list[dict]  # epoch, train_loss, valid_loss
+    valid_losses: list[float]  # of each epoch
 
     def sample(self, features, n: int, seed: int = 0) -> np.ndarray:
         """Draw n samples (m, n, P), physical units, of the posteriors of features (m, F)."""
         with torch.no_grad(), seeded(seed):
-            drawn = self.flow.sample((n,), self._condition(features))  # (n, m, P)
+            scaled = (np.asarray(features, np.float32) - self.centre) / self.width
+            drawn = self.flow.sample((n,), torch.from_numpy(scaled))  # (n, m, P)
         box = (torch.sigmoid(drawn).numpy().astype(np.float64) - EDGE) / (1 - 2 * EDGE)
         box = np.clip(box, 0, 1).transpose(1, 0, 2)  # of the logit's margin
         return denormalise(box, 0.0, self.suite, self.targets)[0]
-
-    def _condition(self, features):
-        scaled = (np.asarray(features, np.float32) - self.centre) / self.width
-        return torch.from_numpy(scaled)
 
 
 def fit_posterior(
@@ -112,65 +104,41 @@ def fit_posterior(
     ------
     ImportError
         sbi is not installed.
-    ValueError
-        Features and parameters do not fit together.
     """
-    build_zuko_nsf = _flows()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of sbi's own dependencies
+        from sbi.neural_nets.net_builders import build_zuko_nsf
     features, valid_features = (np.asarray(x, np.float32) for x in (features, valid_features))
-    for x, y in ((features, theta), (valid_features, valid_theta)):
-        if x.ndim != 2 or len(x) != len(y) or len(x) < 2:
-            raise ValueError(
-                f"features: found shape {x.shape} for {len(y)} rows of parameters, expected (n, F)"
-                " with as many rows, 2 at least"
-            )
     centre, width = features.mean(0), features.std(0)
     width = np.where(width > 1e-6, width, 1.0).astype(np.float32)  # a dead feature stays constant
     x, valid_x = (torch.from_numpy((y - centre) / width) for y in (features, valid_features))
     y, valid_y = (_logit(torch.as_tensor(t, dtype=torch.float32)) for t in (theta, valid_theta))
     generator = torch.Generator().manual_seed(seed)
-    history, best, best_loss = [], None, np.inf
+    losses, best = [], None
     with seeded(seed), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of sbi's own dependencies
+        warnings.simplefilter("ignore")
         flow = build_zuko_nsf(
             y, x, hidden_features=HIDDEN, num_transforms=TRANSFORMS, z_score_y="none"
         )
         optimiser = torch.optim.AdamW(flow.parameters(), lr=MAX_LR, weight_decay=1e-2)
         for epoch in range(1, max_epochs + 1):
             flow.train()
-            total, order = 0.0, torch.randperm(len(x), generator=generator)
-            batches = order.split(BATCH)
-            for chosen in batches:
-                loss = flow.loss(y[chosen], x[chosen]).mean()
+            for chosen in torch.randperm(len(x), generator=generator).split(BATCH):
                 optimiser.zero_grad()
-                loss.backward()
+                flow.loss(y[chosen], x[chosen]).mean().backward()
                 torch.nn.utils.clip_grad_norm_(flow.parameters(), 5.0)
                 optimiser.step()
-                total += float(loss.detach()) * len(chosen) / len(x)
             flow.eval()
             with torch.no_grad():
-                valid_loss = float(flow.loss(valid_y, valid_x).mean())
-            history.append({"epoch": epoch, "train_loss": total, "valid_loss": valid_loss})
-            if valid_loss < best_loss:
-                best, best_loss, best_epoch = deepcopy(flow.state_dict()), valid_loss, epoch
+                losses.append(float(flow.loss(valid_y, valid_x).mean()))
+            if np.argmin(losses) == epoch - 1:
+                best = deepcopy(flow.state_dict())
             if progress is not None and epoch % 10 == 0:
-                progress(f"flow, epoch {epoch:3d}: {total:.3f}, validation {valid_loss:.3f}")
-            if epoch - best_epoch >= PATIENCE:
+                progress(f"flow, epoch {epoch:3d}: validation {losses[-1]:.3f}")
+            if epoch - np.argmin(losses) > PATIENCE:
                 break
     flow.load_state_dict(best)
-    flow.eval()
-    return FlowPosterior(flow, centre, width, suite, tuple(targets), history)
-
-
-def _flows():
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from sbi.neural_nets.net_builders import build_zuko_nsf
-    except ImportError as error:
-        raise ImportError(
-            f"full posteriors need sbi ({error}): pip install -e '.[posterior]'"
-        ) from None
-    return build_zuko_nsf
+    return FlowPosterior(flow.eval(), centre, width, suite, tuple(targets), losses)
 
 
 def _logit(theta):
@@ -207,9 +175,7 @@ def rank_coverage(samples, predictions: dict, levels, n_bootstrap: int = 1000, s
     truth = predictions["truth"][:, None]
     below, equal = (samples < truth).sum(1), (samples == truth).sum(1)  # (m, P)
     rank = (below + 0.5 * equal + 0.5) / (samples.shape[1] + 1)
-    inside = (np.abs(2 * rank - 1)[:, :, None] < np.asarray(levels)).astype(float)
-    table = _levels(inside.reshape(len(inside), -1), predictions, n_bootstrap, seed)
-    table = table.reshape(*inside.shape[1:], 3)
+    table = levels_covered(np.abs(2 * rank - 1), predictions, levels, n_bootstrap, seed)
     return {str(name): table[p] for p, name in enumerate(predictions["parameters"])}
 
 
@@ -232,10 +198,4 @@ def tarp(samples, predictions: dict, levels, n_bootstrap: int = 1000, seed: int 
     near = (((samples - points[:, None]) / width) ** 2).sum(-1)  # (m, n)
     far = (((truth - points) / width) ** 2).sum(-1)
     share = (near < far[:, None]).mean(1)
-    below = (share[:, None] < np.asarray(levels)).astype(float)
-    return _levels(below, predictions, n_bootstrap, seed)
-
-
-def _levels(values, predictions, n_bootstrap, seed):
-    low, high = bootstrap(average, [values], predictions["simulation"], n_bootstrap, seed)
-    return np.stack([values.mean(0), low, high], -1)
+    return levels_covered(share[:, None], predictions, levels, n_bootstrap, seed)[0]

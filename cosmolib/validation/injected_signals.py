@@ -21,8 +21,8 @@ from cosmolib.data.cmd_format import BOX_SIZE
 from cosmolib.data.tables import FIDUCIAL, parameter_ranges
 from cosmolib.validation.gaussian_fields import gaussian_maps, lognormal_maps, theory_spectrum
 
-DELTA = 0.5  # overdensity, of the fiducial mean, that parts dense from empty pixels
-THRESHOLD = np.float32((1 + DELTA) * REFERENCE_DENSITY)  # [(Msun/h)/(Mpc/h)^2]
+# Density that parts dense from empty pixels, 1.5 times the fiducial mean [(Msun/h)/(Mpc/h)^2]
+THRESHOLD = np.float32(1.5 * REFERENCE_DENSITY)
 BAND = (1.5, 3.0)  # [h/Mpc]
 CONTRAST = 0.15  # standard deviation of the overdensity of Gaussian maps: no pixel is below 0
 STRENGTH = {  # how far the number moves its place, from the lower to the upper end of its range
@@ -53,7 +53,7 @@ SPARING = {
 }
 
 
-def planted_maps(name: str, omega_m, grid: int = 64, box_size: float = BOX_SIZE, seed: int = 0):
+def planted_maps(name: str, omega_m, grid: int = 64, seed: int = 0):
     """Maps that depend on Omega_m in one place only.
 
     Parameters
@@ -65,8 +65,6 @@ def planted_maps(name: str, omega_m, grid: int = 64, box_size: float = BOX_SIZE,
     omega_m : (n,) array
     grid : int
         Pixels a side, N.
-    box_size : float
-        [Mpc/h]
     seed : int
         Map i has its own stream.
 
@@ -78,9 +76,9 @@ def planted_maps(name: str, omega_m, grid: int = 64, box_size: float = BOX_SIZE,
     Raises
     ------
     ValueError
-        No such place, or an Omega_m beyond its range.
+        An Omega_m beyond its range.
     """
-    strength = STRENGTH[_checked(name)]
+    strength = STRENGTH[name]
     low, high = parameter_ranges("Lite")[0]
     x = (np.asarray(omega_m, np.float64) - low) / (high - low) * 2 - 1
     if not (np.abs(x) <= 1 + 1e-9).all():
@@ -88,24 +86,24 @@ def planted_maps(name: str, omega_m, grid: int = 64, box_size: float = BOX_SIZE,
     factor = 1 + strength * x
     fiducial = np.tile([FIDUCIAL["Omega_m"], FIDUCIAL["sigma_8"]], (len(x), 1))
     if name in ("above", "below"):
-        maps = lognormal_maps(fiducial, grid, box_size, seed)
-        for one, change in zip(maps, factor, strict=True):
-            inside = planted_pixels(name, one)
-            one[inside] = THRESHOLD * (one[inside] / THRESHOLD) ** np.float32(change)
+        maps = lognormal_maps(fiducial, grid, seed=seed)
+        inside = planted_pixels(name, maps)
+        change = factor.astype(np.float32).repeat(inside.sum((1, 2)))  # one per pixel inside
+        maps[inside] = THRESHOLD * (maps[inside] / THRESHOLD) ** change
         return maps
-    maps = gaussian_maps(fiducial, grid, box_size, seed)
-    maps *= CONTRAST / _fiducial_scatter(grid, box_size)  # not its own: it would tell of the band
+    maps = gaussian_maps(fiducial, grid, seed=seed)
+    maps *= CONTRAST / _fiducial_scatter(grid)  # not its own: it would tell of the band
     for one, change in zip(maps, factor, strict=True):
         if name == "mean":
             one[...] = change * (1 + one)
         else:
             modes = np.fft.rfft2(one.astype(np.float64))
-            modes[_in_band(grid, box_size)] *= change
+            modes[_in_band(grid)[:, : grid // 2 + 1]] *= change
             one[...] = 1 + np.fft.irfft2(modes, s=one.shape)
     return maps * np.float32(REFERENCE_DENSITY)
 
 
-def planted_share(name: str, values, maps, box_size: float = BOX_SIZE):
+def planted_share(name: str, values, maps):
     """How much of an attribution lies where the signal is, and how much would by chance.
 
     For "above" and "below" the share of absolute attribution in those pixels, against their
@@ -120,51 +118,42 @@ def planted_share(name: str, values, maps, box_size: float = BOX_SIZE):
         Attributions.
     maps : (B, N, N)
         As `planted_maps` gives them.
-    box_size : float
-        [Mpc/h]
 
     Returns
     -------
     share, chance : (B,)
     """
     values = checked_maps(values, "attributions")[0].astype(np.float64)
-    if _checked(name) in ("above", "below"):
-        inside, size = planted_pixels(name, checked_maps(maps)[0]), np.abs(values)
+    if name in ("above", "below"):
+        inside, size = planted_pixels(name, maps), np.abs(values)
         return (size * inside).sum((1, 2)) / size.sum((1, 2)), inside.mean((1, 2))
     power = np.abs(np.fft.fft2(values)) ** 2  # (B, N, N)
     if name == "mean":
         return power[:, 0, 0] / power.sum((1, 2)), np.full(len(values), 1 / values[0].size)
-    grid = values.shape[-1]
-    band = _in_band(grid, box_size, half=False)
+    band = _in_band(values.shape[-1])
     power[:, 0, 0] = 0
-    chance = band.sum() / (grid**2 - 1)
+    chance = band.sum() / (band.size - 1)
     return power[:, band].sum(1) / power.sum((1, 2)), np.full(len(values), chance)
 
 
 def planted_pixels(name: str, maps) -> np.ndarray:
-    """Which pixels hold the signal of "above" or "below", a bool array of the shape of `maps`."""
-    stack, shape = checked_maps(maps)
-    inside = {"above": np.greater, "below": np.less}[name](stack, THRESHOLD)
-    return inside.reshape(shape)
+    """Which pixels hold the signal of "above" or "below", (B, N, N) booleans."""
+    return {"above": np.greater, "below": np.less}[name](checked_maps(maps)[0], THRESHOLD)
 
 
-def _fiducial_scatter(grid, box_size):
+def _fiducial_scatter(grid):
     """Standard deviation of the Gaussian maps, from their spectrum."""
-    k = 2 * np.pi / box_size * np.hypot(*np.meshgrid(*2 * [np.fft.fftfreq(grid, 1 / grid)]))
-    k = k.ravel()[1:]
+    k = _wavenumbers(grid).ravel()[1:]
     power = theory_spectrum(k, FIDUCIAL["Omega_m"], FIDUCIAL["sigma_8"])
-    return np.sqrt(power.sum()) / box_size
+    return np.sqrt(power.sum()) / BOX_SIZE
 
 
-def _in_band(grid, box_size, half=True):
-    """Modes of `BAND`, (N, N//2 + 1) of a real transform or (N, N) of a whole one."""
-    k = np.fft.fftfreq(grid, box_size / grid / (2 * np.pi))  # [h/Mpc]
-    k = np.hypot(k[:, None], np.abs(k[: grid // 2 + 1]) if half else k)
-    low, high = (edge * (1 - EDGE_TOLERANCE) for edge in BAND)
+def _in_band(grid):
+    """Which modes lie in `BAND`, (N, N)."""
+    k, (low, high) = _wavenumbers(grid), (edge * (1 - EDGE_TOLERANCE) for edge in BAND)
     return (k >= low) & (k < high)
 
 
-def _checked(name):
-    if name not in PLACES:
-        raise ValueError(f"place: found {name!r}, expected one of {', '.join(PLACES)}")
-    return name
+def _wavenumbers(grid):
+    """Wavenumber of each mode, (N, N) [h/Mpc]."""
+    return 2 * np.pi / BOX_SIZE * np.hypot(*np.meshgrid(*2 * [np.fft.fftfreq(grid, 1 / grid)]))

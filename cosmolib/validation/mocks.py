@@ -36,9 +36,25 @@ class KnownAnswer:
     seed: int = 0
 
     @property
+    def parts(self) -> dict[str, slice]:
+        """Which maps are in the parts "train", "valid" and "test"."""
+        edges = (0, self.n_train, self.n_train + self.n_valid, len(self.maps))
+        return dict(zip(("train", "valid", "test"), map(slice, edges, edges[1:]), strict=True))
+
+    @property
     def test(self) -> slice:
         """Test maps."""
-        return slice(self.n_train + self.n_valid, None)
+        return self.parts["test"]
+
+    @property
+    def field(self) -> np.ndarray:
+        """The Gaussian field of the maps: themselves, or the log of lognormal ones."""
+        return underlying_gaussian(self.maps) if self.kind == "lognormal" else self.maps
+
+    def test_only(self, n_maps: int | None = None) -> KnownAnswer:
+        """Return the test maps, or the first `n_maps` of them, without the other parts."""
+        maps, params = self.maps[self.test][:n_maps], self.params[self.test][:n_maps]
+        return replace(self, maps=maps, params=params, n_train=0, n_valid=0)
 
     @property
     def fingerprint(self) -> str:
@@ -101,11 +117,6 @@ def exact_answer(known: KnownAnswer, cut="none", box_size: float = BOX_SIZE) -> 
             f"{known.kind} maps, cut {str(cut)!r}: the exact posterior is not known, expected "
             "'none' or a Fourier cut, @linear of gaussian or @log of lognormal maps"
         )
-    maps = gaussian_field(replace(known, maps=known.maps[known.test], n_train=0, n_valid=0))
     low, high = cut.k_range
+    maps = known.test_only().field
     return exact_posterior(maps, box_size, kmax=high, suite=RANGES_OF, kmin=low)
-
-
-def gaussian_field(known):
-    """The Gaussian field behind known-answer maps: themselves, or the log of lognormal ones."""
-    return underlying_gaussian(known.maps) if known.kind == "lognormal" else known.maps

@@ -42,25 +42,20 @@ def mocks_numbers(gaussian: list[dict], lognormal: list[dict], stored: dict | No
     stored : dict or None
         Table of a longer training.
     """
-    of_kind = {
-        kind: [row for row in rows if row["ceiling"]]
-        for kind, rows in (("Gaussian", gaussian), ("lognormal", lognormal))
-    }
     numbers = {
         "validation_missed_limit": R2_MISSED,
         "validation_cuts": len(gaussian),
         "validation_stored": "There is no stored table of a longer training.",
     }
-    for kind, rows in of_kind.items():
-        most = max((row["missed"][n] for row in rows for n in TARGETS), key=lambda x: x["value"])
-        numbers[f"validation_missed_{kind}"] = as_text(most, 3)
-    checked = [row for rows in of_kind.values() for row in rows]
-    worst, name = max(
-        ((row, name) for row in checked for name in TARGETS),
-        key=lambda x: x[0]["missed"][x[1]]["value"],
-    )
+    checked, worst = [], []
+    for kind, rows in (("Gaussian", gaussian), ("lognormal", lognormal)):
+        rows = [row for row in rows if row["ceiling"]]
+        checked += rows
+        missed = [(row["missed"][name], name, row["cut"]) for row in rows for name in TARGETS]
+        worst.append(max(missed, key=_value))
+        numbers[f"validation_missed_{kind}"] = as_text(worst[-1][0], 3)
+    _, name, numbers["validation_worst_cut"] = max(worst, key=_value)
     numbers["validation_worst_parameter"] = name.replace("_", " ")
-    numbers["validation_worst_cut"] = worst["cut"]
     numbers["validation_faults"] = sum(len(row["faults"]) for row in checked)
     sigma = [row["sigma"][name] for row in gaussian for name in TARGETS]
     for end, pick in (("low", min), ("high", max)):
@@ -74,6 +69,10 @@ def mocks_numbers(gaussian: list[dict], lognormal: list[dict], stored: dict | No
             f"{len(stored['rows'])} cuts."
         )
     return numbers
+
+
+def _value(case):
+    return case[0]["value"]
 
 
 def injected_numbers(found: dict) -> dict:
@@ -116,9 +115,9 @@ def calibration_numbers(calibrated: dict, factors: dict, shuffled_r2: dict) -> d
         numbers[f"validation_factor_{word}"] = factors.get(name, np.nan)
         numbers[f"validation_shuffled_{word}"] = as_text(shuffled_r2.get(name))
     low = [x["low"] for x in shuffled_r2.values()]
-    if any(x is None for x in low):
+    if None in low:
         sentence = "With one test simulation an interval cannot be given."
-    elif all(x <= 0 for x in low):
+    elif max(low) <= 0:
         sentence = "Both are compatible with zero or below it: no leak is seen."
     else:
         sentence = "At least one lies above zero: something leaks."
