@@ -61,7 +61,7 @@ FAULTS = [
     Fault("a run is complete without its metrics", "study",
           'self.path("metrics.json").is_file()', "self.folder.is_dir()", ("runs",)),
     Fault("only the first seed of a study is run", "study",
-          "for seed in profile.seeds", "for seed in profile.seeds[:1]", ("status",)),
+          "profile.seeds_of(*case)", "profile.seeds_of(*case)[:1]", ("status",)),
     Fault("changed settings do not make a run stale", "study",
           "if _text(old) == _text(new):", "if _text(old) == _text(old):", ("identity",)),
     Fault("the width of the network is not part of a run's identity", "study",

@@ -7,6 +7,8 @@ from cosmolib.cuts.apply import apply_cut
 from cosmolib.cuts.grammar import Cut
 from cosmolib.cuts.noise import REFERENCE_DENSITY
 from cosmolib.data.spectra import power_spectrum
+from cosmolib.data.tables import parameter_ranges
+from cosmolib.training.information import information
 from cosmolib.training.scores import r2
 from cosmolib.validation import gaussian_fields
 from cosmolib.validation.gaussian_fields import (
@@ -238,3 +240,22 @@ def test_bad_input(sample):
     for bad in ([0.3, 0.8, 1.0], [[0.3, np.nan]], [[0.3, 0.0]]):
         with pytest.raises(ValueError, match=r"(?s)params: found .*positive Omega_m"):
             gaussian_maps(bad)
+
+
+@pytest.mark.parametrize("cut", [{}, {"kmax": 4.0}, {"kmin": 2.0}, {"kmin": 1.0, "kmax": 2.0}])
+def test_bits_bound_the_exact_information_of_gaussian_maps(cut):
+    """From the exact moments, as a perfect network predicts them: below the exact bits, and near.
+
+    These posteriors are curved and as wide as the prior: a Gaussian loses a tenth of a bit.
+    """
+    low, high = parameter_ranges("Lite")[:2].T
+    truth = np.random.default_rng(5).uniform(low, high, (1500, 2))
+    exact = exact_posterior(gaussian_maps(truth, 64, seed=5), truth=truth, **cut)
+    part = {"mean": exact.mean, "std": exact.std, "truth": truth, "simulation": np.arange(1500)}
+    test = {key: value[:750] for key, value in part.items()}
+    valid = {f"valid_{key}": value[750:] for key, value in part.items()}
+    names = {"parameters": np.array(["Omega_m", "sigma_8"])}
+    found = information([test | valid | names], np.stack([low, high], 1), n_bootstrap=2)
+    lost = exact.bits[:750].mean(0) - [found[k]["value"] for k in ("Omega_m", "sigma_8", "both")]
+    assert (lost > -0.02).all(), lost
+    assert (lost < [0.15, 0.1, 0.4]).all(), lost

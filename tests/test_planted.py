@@ -2,13 +2,17 @@
 
 import numpy as np
 import pytest
+import torch
 
 from cosmolib.cuts.apply import apply_cut
 from cosmolib.cuts.noise import REFERENCE_DENSITY
+from cosmolib.data.scaling import Scaling
+from cosmolib.interpretation.attribution import attribute
 from cosmolib.validation.injected_signals import (
     HIDING,
     PLACES,
     SPARING,
+    IdealEstimator,
     planted_maps,
     planted_pixels,
     planted_share,
@@ -78,3 +82,21 @@ def test_shares_of_perfect_and_of_blind_attributions(maps):
     inside = planted_pixels("above", maps["above"][1])
     np.testing.assert_allclose(planted_share("above", -2.0 * inside, maps["above"][1])[0], 1)
     np.testing.assert_allclose(planted_share("above", 1.0 * ~inside, maps["above"][1])[0], 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "reached"), [("above", 1.0), ("below", 1.0), ("band", 0.48), ("mean", 0.21)]
+)
+def test_what_an_ideal_estimator_can_reach(name, reached):
+    """Integrated Gradients from the mean log-density, as an independent computation found them."""
+    omega_m = np.random.default_rng(1).uniform(0.1, 0.5, 48)
+    maps = planted_maps(name, omega_m, seed=1)
+    logs = np.log10(maps.astype(float))
+    scaling = Scaling("log", float(logs.mean()), float(logs.std()))
+    x = torch.from_numpy(((logs - scaling.mean) / scaling.std).astype(np.float32))[:, None]
+    ideal = IdealEstimator(name, scaling)
+    estimate = ideal(x)[0][:, 0].detach().numpy()
+    assert abs(np.corrcoef(estimate, omega_m)[0, 1]) > 0.7
+    found = attribute(ideal, x, "integrated_gradients", 0, baseline=torch.zeros_like(x), n_steps=32)
+    share, _ = planted_share(name, found.values, maps)
+    assert share.mean() == pytest.approx(reached, abs=0.06)

@@ -8,12 +8,13 @@ the maps of one are not independent.
 from __future__ import annotations
 
 import numpy as np
+from scipy import stats
 
 from cosmolib.data.arrays import checked_maps
 from cosmolib.data.cmd_format import BOX_SIZE
 from cosmolib.data.spectra import cross_power
 from cosmolib.interpretation.cosmic_web import WEB_CLASSES
-from cosmolib.training.scores import as_estimate, average, bootstrap
+from cosmolib.training.scores import Z95, as_estimate, average, bootstrap
 
 
 def by_value(values, quantity, edges, simulations, n_bootstrap=1000) -> dict:
@@ -89,6 +90,37 @@ def over_to_under(values, overdensity, simulations, n_bootstrap=1000) -> dict:
 
     found = map(as_estimate, _with_interval(statistic, sums, simulations, n_bootstrap))
     return dict(zip(("ratio", "under-dense"), found, strict=True))
+
+
+def ratio_to_null(trained: list[dict], null: list[dict]) -> dict:
+    """Compare a ratio, such as that of `over_to_under`, between two sorts of networks.
+
+    Parameters
+    ----------
+    trained, null : list of dict
+        An estimate per network: of trainings, and of networks that learnt nothing.
+
+    Returns
+    -------
+    dict
+        The estimate of the ratio of their geometric means. Its interval contains the scatter
+        between networks (Student's t by Welch's formula) and, in quadrature, that of the maps; it
+        is None with fewer than two networks on either side.
+    """
+    centres, between, maps, freedom = [], [], [], []
+    for estimates in (trained, null):
+        ends = [[x[key] or np.nan for key in ("value", "low", "high")] for x in estimates]
+        value, low, high = np.log(np.reshape(ends, (-1, 3)), dtype=float).T
+        enough = len(value) > 1
+        centres.append(value.mean() if len(value) else np.nan)
+        between.append(value.var(ddof=1) / len(value) if enough else np.nan)
+        maps.append(np.mean(((high - low) / (2 * Z95)) ** 2) if enough else np.nan)
+        freedom.append(len(value) - 1)
+    total = sum(between)
+    degrees = total**2 / sum(b**2 / n if n else 0 for b, n in zip(between, freedom, strict=True))
+    half = np.sqrt(stats.t.isf(0.025, degrees) ** 2 * total + Z95**2 * sum(maps))
+    centre = centres[0] - centres[1]
+    return as_estimate(np.exp([centre, centre - half, centre + half]))
 
 
 def region_share(values, inside, simulations, n_bootstrap=1000) -> dict:

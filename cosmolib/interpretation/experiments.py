@@ -1,4 +1,4 @@
-"""Experiments on a subject: sanity checks of its attributions, and comparison with retraining.
+"""Experiments on a subject: sanity checks of its attributions.
 
 Every function takes a `cosmolib.interpretation.subject.Subject` and returns plain estimates,
 ``{"value", "low", "high"}`` with 95 % intervals over simulations.
@@ -11,18 +11,14 @@ from functools import partial
 
 import numpy as np
 import torch
-from scipy.stats import spearmanr
 
-from cosmolib.cuts.apply import cut_mask
-from cosmolib.cuts.grammar import Cut
 from cosmolib.interpretation import binned, sanity_checks
 from cosmolib.interpretation.attribution import BASELINES, METHODS, make_baseline
 from cosmolib.interpretation.subject import USUAL_BASELINE, Subject, explain, options_of
 from cosmolib.training.fit import seeded
 from cosmolib.training.networks import build_network
-from cosmolib.training.predictions import read_predictions
 from cosmolib.training.run import load_run
-from cosmolib.training.scores import as_estimate, r2_of
+from cosmolib.training.scores import as_estimate
 
 FRESH_SEED = 2**31 - 1  # of the random weights: no training has it
 
@@ -43,11 +39,20 @@ def region_shares(subject: Subject, values) -> dict:
 def other_networks(subject: Subject) -> tuple[dict[str, torch.nn.Module], list[str]]:
     """Load the networks of shuffled labels and of other seeds, by label; list those missing."""
     run, profile = subject.run, subject.profile
-    runs = {"shuffled labels": replace(run, profile=profile.shuffled.name)}
-    runs |= {f"seed {n}": replace(run, seed=n) for n in profile.attribution_seeds if n != run.seed}
+    shuffled = replace(run, profile=profile.shuffled.name)
+    runs = {"shuffled labels": shuffled}
+    for n in sorted({*profile.attribution_seeds} - {run.seed}):
+        runs[f"seed {n}"] = replace(run, seed=n)
+        runs[f"shuffled labels, seed {n}"] = replace(shuffled, seed=n)
     complete = [k for k, other in runs.items() if other.complete and not subject.pretrained]
     networks = {label: load_run(runs[label])[0] for label in complete}
     return networks, [label for label in runs if label not in networks]
+
+
+def untrained_network(subject: Subject, draw: int = 0) -> torch.nn.Module:
+    """Build a network like the subject's with new random weights, in eval mode."""
+    with seeded(FRESH_SEED - draw):
+        return build_network(**subject.network_config).eval()
 
 
 def randomisation(subject: Subject, methods, target: int, others: dict) -> dict:
@@ -68,9 +73,8 @@ def randomisation(subject: Subject, methods, target: int, others: dict) -> dict:
         ``signed``: {method: one estimate per stage} of `sanity_checks.rank_correlation` and
         `sanity_checks.correlation`.
     """
-    with seeded(FRESH_SEED):
-        fresh = build_network(**subject.network_config)
-    networks = dict(sanity_checks.cascade(subject.network, fresh)) | others
+    cascade = sanity_checks.cascade(subject.network, untrained_network(subject))
+    networks = dict(cascade) | others
     found = {"stages": list(networks), "rank": {}, "signed": {}}
     for method in methods:
         first, *values = (
@@ -230,63 +234,3 @@ def faithfulness(subject: Subject, methods, target: int) -> list[dict]:
         }
         rows.append({"method": method} | {key: float(np.nanmedian(v)) for key, v in found.items()})
     return rows
-
-
-def against_retraining(subjects: dict[str, Subject], found: dict) -> list[dict]:
-    """Compare the attribution share of the pixels that a cut hides with the R2 that it costs.
-
-    Parameters
-    ----------
-    subjects : dict of str to Subject
-        By suite.
-    found : dict
-        `explain_all` of each; Integrated Gradients are used.
-
-    Returns
-    -------
-    list of dict
-        A row per suite and density cut whose runs are complete: ``suite``, ``cut``, ``chance`` (the
-        share of the pixels), ``share`` and ``lost`` (estimates by parameter).
-    """
-    rows = []
-    for name, subject in subjects.items():
-        for text in subject.profile.cuts:
-            cut = Cut.parse(text)
-            pair = [_predictions(subject, c) for c in ("none", text)]
-            if cut.kind not in ("above", "below") or cut.control or not all(pair):
-                continue
-            hidden = cut_mask(subject.maps, cut)
-            lost = r2_of(*pair, n_bootstrap=subject.profile.bootstrap_samples)
-            row = {"suite": name, "cut": text, "chance": float(hidden.mean())}
-            row["share"] = {
-                t: subject.share(methods["integrated_gradients"].values, hidden)
-                for t, methods in found[name].items()
-            }
-            rows.append(row | {"lost": {t: lost[t] for t in row["share"]}})
-    return rows
-
-
-def rank_agreement(rows: list[dict], parameter: str) -> dict:
-    """Rank correlation, over cuts and suites, of attribution share and R2 lost.
-
-    Returns
-    -------
-    dict
-        An estimate; its interval redraws both numbers of every point within their own errors.
-    """
-    pairs = [(row["share"][parameter], row["lost"][parameter]) for row in rows]
-    pairs = [pair for pair in pairs if all(e["low"] is not None for e in pair)]
-    if len(pairs) < 3:
-        return as_estimate([np.nan] * 3)
-    points = [[[e[key] for e in pair] for pair in pairs] for key in ("value", "low", "high")]
-    value, low, high = np.array(points)
-    rng = np.random.default_rng(0)
-    drawn = value + (high - low) / 3.92 * rng.standard_normal((1000, *value.shape))
-    spread = [spearmanr(*points.T).statistic for points in drawn]
-    return as_estimate([spearmanr(*value.T).statistic, *np.nanpercentile(spread, (2.5, 97.5))])
-
-
-def _predictions(subject, cut):
-    """Test predictions of the complete runs of a cut, one per seed."""
-    runs = [replace(subject.run, cut=cut, seed=seed) for seed in subject.profile.seeds]
-    return [read_predictions(run.path("predictions.npz")) for run in runs if run.complete]

@@ -11,13 +11,15 @@ import pandas as pd
 from cosmolib.cuts.grammar import Cut
 from cosmolib.interpretation import cosmic_web
 from cosmolib.interpretation.attribution import METHODS, Attribution
-from cosmolib.interpretation.binned import by_class, over_to_under
-from cosmolib.interpretation.experiments import rank_agreement, region_shares
+from cosmolib.interpretation.binned import by_class, over_to_under, ratio_to_null
+from cosmolib.interpretation.experiments import other_networks, region_shares, untrained_network
 from cosmolib.interpretation.sanity_checks import NOISE_RADIUS
 from cosmolib.interpretation.subject import Subject, explain, load_subject
 from cosmolib.training.scores import as_estimate, as_text
 
 LEDGER_BASELINES = ("mean_log", "uniform", "void")  # that claim 3 is judged by
+NULLS = ("shuffled labels", "untrained")  # networks that learnt nothing
+UNTRAINED = 5  # of them: they cost no training
 SHORT = {"Omega_m": "om", "sigma_8": "s8"}  # parameters in keys
 
 
@@ -94,37 +96,75 @@ def pixel_shares(subject: Subject) -> dict:
     }
 
 
-def baseline_ledger(subject: Subject, found: dict) -> dict:
+def baseline_ledger(subject: Subject) -> dict:
     """Compare over- with under-dense pixels under several baselines, as claim 3 is judged by.
+
+    A network that learnt nothing does not attribute evenly either: the ratio of trained networks is
+    compared with that of networks of shuffled labels and of untrained ones.
 
     Parameters
     ----------
     subject : Subject
-    found : dict
-        Its `explain_all`, for the mean log-density. The other baselines are computed here, on the
-        maps of the sanity checks.
+        Its maps of the sanity checks are explained, by all trainings of the profile's
+        ``attribution_seeds`` that are complete.
 
     Returns
     -------
     dict
-        {baseline: {"over_to_under_per_pixel", "under_share"}: {parameter: estimate}}.
+        By baseline: ``per_pixel``, {parameter: {"trained", "shuffled labels" or "untrained": list
+        of the estimates of over- to under-dense attribution per pixel, one per network}}, and
+        ``ratio_to_null``, {parameter: the estimate of `binned.ratio_to_null`}, of that null which
+        leaves the least above chance.
     """
-    few = subject.few()
-    keys = {"over_to_under_per_pixel": "ratio", "under_share": "under-dense"}
-    ledger = {baseline: {key: {} for key in keys} for baseline in LEDGER_BASELINES}
-    for target, column in subject.targets.items():
-        for baseline, sides in ledger.items():
-            part, one = subject, found[target]["integrated_gradients"]
-            if baseline != "mean_log":
-                part, one = few, explain(few, "integrated_gradients", column, baseline)
-            shares = over_to_under(one.values, part.density - 1, *part.resampling)
-            for key, name in keys.items():
-                sides[key][target] = shares[name]
+    others, _ = other_networks(subject)
+    kinds = {kind: [] for kind in ("trained", *NULLS)}
+    kinds["trained"].append(subject.network)
+    for label, network in others.items():
+        kinds["trained" if label.startswith("seed") else NULLS[0]].append(network)
+    kinds[NULLS[1]] = [untrained_network(subject, draw) for draw in range(UNTRAINED)]
+    few, ledger = subject.few(), {}
+
+    def per_pixel(network, column, baseline):
+        one = replace(few, network=network)
+        values = explain(one, "integrated_gradients", column, baseline).values
+        return over_to_under(values, few.density - 1, *few.resampling)["ratio"]
+
+    for baseline in LEDGER_BASELINES:
+        found = {
+            target: {
+                kind: [per_pixel(network, column, baseline) for network in networks]
+                for kind, networks in kinds.items()
+            }
+            for target, column in subject.targets.items()
+        }
+        ratios = {
+            target: [ratio_to_null(rows["trained"], rows[null]) for null in NULLS]
+            for target, rows in found.items()
+        }
+        lowest = {t: min(both, key=lambda x: -1 if x["low"] is None else x["low"])
+                  for t, both in ratios.items()}  # fmt: skip
+        ledger[baseline] = {"per_pixel": found, "ratio_to_null": lowest}
     return ledger
 
 
+def ledger_table(ledger: dict) -> pd.DataFrame:
+    """Write `baseline_ledger` as text: the range over networks, and the ratio to chance."""
+
+    def span(estimates):
+        values = [x["value"] for x in estimates]
+        return f"{min(values):.2f} to {max(values):.2f}" if values else "not run"
+
+    rows = {
+        (baseline, target): {kind: span(estimates) for kind, estimates in kinds.items()}
+        | {"trained over chance": as_text(entry["ratio_to_null"][target])}
+        for baseline, entry in ledger.items()
+        for target, kinds in entry["per_pixel"].items()
+    }
+    return pd.DataFrame(rows).T.rename_axis(["baseline", "predicted"])
+
+
 def noise_shares(subject: Subject) -> tuple[list[float], dict]:
-    """Estimate the shares of Integrated Gradients of the networks trained with white noise.
+    """Estimate the shares of Integrated Gradients of networks of maps with white noise, no mean.
 
     The maps are the noisy ones of the same places; a pixel counts as under-dense, or as a void, by
     the density without noise.
@@ -139,8 +179,10 @@ def noise_shares(subject: Subject) -> tuple[list[float], dict]:
     runs, shares = {}, {"under-dense": [], "void": []}
     for text in subject.profile.controls:
         cut, run = Cut.parse(text), replace(subject.run, cut=text)
-        if cut.noise and cut.noise[0] == "white" and cut.kind == "none" and run.complete:
-            runs[cut.noise[1]] = run
+        name, level = cut.noise or ("white", 0.0)
+        steps = [step for step, _ in cut.before if step != "white"]
+        if (name, cut.kind, steps) == ("white", "none", ["nomean"]) and run.complete:
+            runs[level] = run
     for level in sorted(runs):
         noisy = load_subject(runs[level], subject.profile).few()
         found = {
@@ -183,7 +225,7 @@ def _flat(tables):
     }
 
 
-def argument_numbers(subjects, found, where, bands, retrained) -> dict:
+def argument_numbers(subjects, found, where, bands) -> dict:
     """Summarise where the network of the first suite looks.
 
     Parameters
@@ -193,8 +235,6 @@ def argument_numbers(subjects, found, where, bands, retrained) -> dict:
     found, where, bands : dict
         By suite, parameter and method: `experiments.explain_all`; `experiments.region_shares`, of
         the first suite also for "std"; `binned.by_band`.
-    retrained : list of dict
-        `experiments.against_retraining`.
 
     Returns
     -------
@@ -213,7 +253,6 @@ def argument_numbers(subjects, found, where, bands, retrained) -> dict:
             "void": path["void"],
             "halo": path["halo"],
             "std_share": shares["std"]["under-dense"],
-            "retraining": rank_agreement(retrained, t),
             "coherence_low": as_estimate(coherence[1]),
             "coherence_high": as_estimate(coherence[-2]),
         }
@@ -224,7 +263,6 @@ def argument_numbers(subjects, found, where, bands, retrained) -> dict:
         "simulations": len(np.unique(main.simulations)),
         "completeness": 100 * np.median(np.concatenate(errors)),
         **{f"{key.removesuffix('-dense')}_pixels": share for key, share in pixels.items()},
-        "points": len(retrained),
         **{name.lower(): getattr(cosmic_web, name) for name in names},
     }
     return _glued(tables, numbers)

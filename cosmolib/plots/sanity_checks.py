@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from cosmolib.data.cmd_format import LABELS
 from cosmolib.plots import style
 from cosmolib.plots.attribution import METHOD_NAMES, by_name
 
@@ -95,29 +94,3 @@ def replacement(fractions, deletion, insertion, unit):
             ax.plot(fractions, values, label=METHOD_NAMES.get(order, order), **style.line(i))
         ax.set(xlabel=f"share of the pixels {word}", ylim=(0, None))
     return style.finished(fig, axes, unit, 3)
-
-
-def attribution_against_retraining(rows, parameters):
-    """Attribution share of the pixels hidden by a cut, against the R2 lost after retraining.
-
-    Parameters
-    ----------
-    rows : list of dict
-        ``suite``, ``cut``, ``chance``, and estimates by parameter in ``share`` and ``lost``.
-    parameters : list of str
-    """
-    cuts = list(dict.fromkeys(row["cut"] for row in rows))
-    suites = list(dict.fromkeys(row["suite"] for row in rows))
-    fig, axes = style.panels(len(parameters), 3.8)
-    for ax, parameter in zip(axes, parameters, strict=True):
-        for row in rows:
-            i, hollow = cuts.index(row["cut"]), suites.index(row["suite"]) > 0
-            x, *x_bars = style.bar_lengths(row["share"][parameter])
-            y, *y_bars = style.bar_lengths(row["lost"][parameter])
-            look = {"fmt": style.MARKERS[i], "color": f"C{i}"}
-            look |= {"mfc": "white"} if hollow else {"label": style.cut_label(row["cut"])}
-            ax.errorbar(x, y, np.c_[y_bars], np.c_[x_bars], **look)
-            ax.plot(row["chance"], y, "|", color="0.6", ms=9, zorder=0)
-        ax.axhline(0, color=style.GREY, linewidth=0.8)
-        ax.set(xlim=(0, 1), title=LABELS[parameter], xlabel="share of |attribution| hidden")
-    return style.finished(fig, axes, "$R^2$ lost after retraining", 3)

@@ -86,7 +86,7 @@ def planted_r2(places, cases, parameters):
     return style.finished(fig, axes, columns=3)
 
 
-def planted_attribution(places, shares, chance):
+def planted_attribution(places, shares, chance, ideal):
     """Share of each method's attribution that lies where the signal was injected.
 
     Parameters
@@ -95,11 +95,13 @@ def planted_attribution(places, shares, chance):
     shares : dict of str to list of estimate
         Method to one estimate per place.
     chance : list of float
+    ideal : list of float
+        Share of an ideal estimator's Integrated Gradients.
     """
     fig, ax = plt.subplots(figsize=(6.2, 3.2))
     x = np.arange(len(places))
     ax.plot(x, chance, "_", ms=26, color=style.GREY, label="chance")
-    ax.axhline(1, color=style.GREY, linewidth=0.8, linestyle="--", label="perfect")
+    ax.plot(x, ideal, "_", ms=26, color="black", label="ideal estimator")
     style.series(ax, x, shares, 0.12, colour_step=2)
     ax.set(xticks=x, xticklabels=places, ylim=(-0.03, 1.08))
     return style.finished(fig, ax, "share at the signal", 3)

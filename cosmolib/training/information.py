@@ -20,8 +20,9 @@ def information(predictions: list[dict], ranges, *, n_bootstrap: int, seed: int 
     The Barber-Agakov bound (arXiv:2307.04994): the mean log2 density of the truth under any
     posterior q minus that under the prior, uniform within `ranges`. Here q is the Gaussian
     truncated to the prior that has the predicted mean and std; the validation maps choose one
-    factor for all stds, and for two parameters the correlation of their errors. `PRIOR_SHARE` of
-    the prior is mixed in.
+    factor for all stds. Bits about both parameters follow by the chain rule, from a regression of
+    the second on the first and the predictions, which the validation maps fit. `PRIOR_SHARE` of
+    the prior is mixed into each posterior.
 
     Parameters
     ----------
@@ -55,39 +56,58 @@ def _bits(predictions, ranges):
         centre, width = _untruncated(mean, scale * std, low, high)
         return [(x - centre) / width for x in (truth, low, high)]
 
-    def gain(z, a, b):
-        return _log_ratio(_normal(z) * (b - a) / np.maximum(ndtr(b) - ndtr(a), 1e-300))
-
     scales = np.geomspace(0.5, 4, 40)
-    validated = [gain(*standardised("valid_", scale)).mean(0) for scale in scales]
+    validated = [_gain(*standardised("valid_", scale)).mean(0) for scale in scales]
     scale = scales[np.argmax(validated, axis=0)]  # (P,)
-    bits = gain(*standardised("", scale))
+    bits = _gain(*standardised("", scale))
     if not {*COSMOLOGY} <= {*names}:
         return bits
-    pair = [names.index(name) for name in COSMOLOGY]
-    valid, test = ([x[:, pair].T for x in standardised(part, scale)] for part in ("valid_", ""))
-    rhos = np.linspace(-0.95, 0.95, 39)
-    rho = rhos[np.argmax([_log_ratio(_joint_ratio(*valid, rho)).mean() for rho in rhos])]
-    return np.column_stack([bits, _log_ratio(_joint_ratio(*test, rho))])
+    first, second = (names.index(name) for name in COSMOLOGY)
+    further = _conditional_bits(predictions, first, second, low[second], high[second])
+    return np.column_stack([bits, bits[:, first] + further])
 
 
-def _log_ratio(ratio):
-    """log2 of posterior over prior, with a share of the prior mixed in."""
+def _conditional_bits(predictions, first, second, low, high):
+    """Bits (n,) about the second parameter once the first is known, beyond its prior.
+
+    The posterior is a Gaussian, truncated to the prior: the validation maps fit its centre,
+    quadratic in the predicted means, the logs of the stds and the known parameter, and its width.
+    """
+    from sklearn.linear_model import RidgeCV
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+
+    def features(part):
+        mean, std, truth = (predictions[part + key] for key in ("mean", "std", "truth"))
+        logs = np.log(np.maximum(std, 1e-6))
+        return np.column_stack([mean, logs, truth[:, first]]).astype(float), truth[:, second]
+
+    def ridge(degree):
+        steps = StandardScaler(), PolynomialFeatures(degree, include_bias=False), StandardScaler()
+        return make_pipeline(*steps, RidgeCV(np.logspace(-3, 4, 15)))
+
+    (x, truth), (test, test_truth) = features("valid_"), features("")
+    groups = predictions["valid_simulation"]
+    folds = GroupKFold(min(10, len(np.unique(groups))))
+    error = truth - cross_val_predict(ridge(2), x, truth, groups=groups, cv=folds)
+    width = ridge(1).fit(x, np.log(np.abs(error) + 1e-4 * (high - low)))
+
+    def bits_of(x, truth, centre, scale):
+        size = scale * np.exp(np.clip(width.predict(x), -20, 2))
+        centre = np.clip(centre, low - size, high + size)
+        return _gain(*((edge - centre) / size for edge in (truth, low, high)))
+
+    scales = np.geomspace(0.5, 8, 40)
+    validated = [bits_of(x, truth, truth - error, scale).mean() for scale in scales]
+    centre = ridge(2).fit(x, truth).predict(test)
+    return bits_of(test, test_truth, centre, scales[np.argmax(validated)])
+
+
+def _gain(truth, low, high):
+    """log2 of a truncated standard normal over the prior, of which a share is mixed in."""
+    ratio = _normal(truth) * (high - low) / np.maximum(ndtr(high) - ndtr(low), 1e-300)
     return np.log2(PRIOR_SHARE + (1 - PRIOR_SHARE) * ratio)
-
-
-def _joint_ratio(truth, low, high, rho):
-    """Density of a truncated bivariate normal over that of the prior; all arguments (2, n)."""
-    (z, y), (a, c), (b, d), narrow = truth, low, high, np.sqrt(1 - rho**2)
-    # The mass within the prior: Gauss-Legendre along one parameter, exact along the other.
-    nodes, weights = np.polynomial.legendre.leggauss(64)
-    start, end = np.maximum(a, -8)[:, None], np.minimum(b, 8)[:, None]
-    u = (start + end) / 2 + (end - start) / 2 * nodes
-    inside = ndtr((d[:, None] - rho * u) / narrow) - ndtr((c[:, None] - rho * u) / narrow)
-    mass = (end - start)[:, 0] / 2 * ((_normal(u) * inside) @ weights)
-    mass = np.where(mass > 1e-300, mass, np.inf)  # a posterior that lies outside tells nothing
-    density = _normal(z) * _normal((y - rho * z) / narrow) / narrow
-    return density * (b - a) * (d - c) / mass
 
 
 def _normal(x):

@@ -13,11 +13,13 @@ nothing: any R2 on it is a false alarm.
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from cosmolib.cuts.apply import EDGE_TOLERANCE
 from cosmolib.cuts.noise import REFERENCE_DENSITY
 from cosmolib.data.arrays import checked_maps
 from cosmolib.data.cmd_format import BOX_SIZE
+from cosmolib.data.scaling import Scaling
 from cosmolib.data.tables import FIDUCIAL, parameter_ranges
 from cosmolib.validation.gaussian_fields import gaussian_maps, lognormal_maps, theory_spectrum
 
@@ -109,7 +111,7 @@ def planted_share(name: str, values, maps):
     For "above" and "below" the share of absolute attribution in those pixels, against their
     fraction; for "band" the share of the power of the attribution map (without its mean) in the
     band, against the fraction of the modes; for "mean" the share of its power that is in its mean,
-    against one mode of all. Perfect is 1.
+    against one mode of all. `IdealEstimator` gives what can be reached.
 
     Parameters
     ----------
@@ -134,6 +136,41 @@ def planted_share(name: str, values, maps):
     power[:, 0, 0] = 0
     chance = band.sum() / (band.size - 1)
     return power[:, band].sum(1) / power.sum((1, 2)), np.full(len(values), chance)
+
+
+class IdealEstimator(torch.nn.Module):
+    """An estimator that uses the place of the signal and nothing else, as a network to explain.
+
+    What an attribution finds of it is what the method can find: it is 1 for pixels, and less for a
+    band or the mean, since the estimate is no linear function of the scaled map.
+
+    Parameters
+    ----------
+    name : {"above", "below", "band", "mean"}
+    scaling : Scaling
+        Of its input; "log" or "linear".
+    """
+
+    def __init__(self, name: str, scaling: Scaling):
+        super().__init__()
+        self.name, self.scaling, self.n_parameters = name, scaling, 1
+        self.unit = torch.nn.Parameter(torch.ones(1))  # a network has a weight, on its device
+
+    def forward(self, x):
+        """Return the estimate twice, as mean and std (B, 1), of scaled maps x (B, 1, N, N)."""
+        maps = x[:, 0].double() * self.scaling.std + self.scaling.mean
+        maps = 10**maps if self.scaling.kind == "log" else maps
+        if self.name == "mean":
+            found = maps.mean((1, 2))
+        elif self.name == "band":
+            band = torch.from_numpy(_in_band(maps.shape[-1])).to(x.device)
+            found = (torch.fft.fft2(maps).abs().square() * band).sum((1, 2)).sqrt()
+        else:
+            sign = 1 if self.name == "above" else -1
+            contrast = torch.log(maps.clamp(min=1e-30) / float(THRESHOLD))
+            found = torch.relu(sign * contrast).mean((1, 2))
+        found = self.unit * found[:, None].to(x.dtype)
+        return found, found
 
 
 def planted_pixels(name: str, maps) -> np.ndarray:

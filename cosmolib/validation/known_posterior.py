@@ -9,6 +9,7 @@ fixes what a cut must cost.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from cosmolib.training.predictions import predict, stored_predictions
 from cosmolib.training.scores import as_text, average, estimate, r2, r2_of
 from cosmolib.validation.calibration import calibration_scores
 from cosmolib.validation.gaussian_fields import TARGETS, shell_powers
-from cosmolib.validation.injected_signals import HIDING, SPARING, planted_share
+from cosmolib.validation.injected_signals import HIDING, SPARING, IdealEstimator, planted_share
 from cosmolib.validation.mocks import (
     RANGES_OF,
     KnownAnswer,
@@ -322,7 +323,8 @@ def planted_test(
         signal), ``cut`` and ``r2``, estimates by parameter, of which sigma_8 is not in the maps;
         ``share``: {method: estimate} of `cosmolib.validation.injected_signals.planted_share` for
         the network of whole maps, Integrated Gradients from the mean log-density, GradientSHAP from
-        training maps; ``chance``: its mean by chance.
+        training maps; ``ideal``: the same of `IdealEstimator` on the same maps; ``chance``: the
+        mean share by chance.
     """
     known = known_answer(profile.planted_maps, n_test, seed=seed, kind=name)
     n_bootstrap = profile.bootstrap_samples
@@ -338,13 +340,15 @@ def planted_test(
         "integrated_gradients": make_baseline("mean_log", x),
         "gradient_shap": make_baseline("training", x, train_x=data.train_x),
     }
-    shares = {}
-    for method, baseline in baselines.items():
+    shares = {"share": {}, "ideal": {}}
+    networks = {"share": network, "ideal": IdealEstimator(name, data.scaling)}
+    for (key, explained), method in itertools.product(networks.items(), baselines):
         found = attribute(
-            network, x, method, 0, baseline=baseline,
+            explained, x, method, 0, baseline=baselines[method],
             n_steps=profile.ig_steps, tolerance=profile.ig_tolerance,
             n_samples=profile.shap_samples,
         )  # fmt: skip
         share, chance = planted_share(name, found.values, maps)
-        shares |= estimate(average, [share[:, None]], np.arange(len(x)), [method], n_bootstrap)
-    return {"cases": cases, "share": shares, "chance": float(chance.mean())}
+        own = estimate(average, [share[:, None]], np.arange(len(x)), [method], n_bootstrap)
+        shares[key] |= own
+    return {"cases": cases, "chance": float(chance.mean()), **shares}

@@ -91,6 +91,7 @@ def injected_numbers(found: dict) -> dict:
         numbers[f"validation_chance_{place}"] = one["chance"]
         for method, share in one["share"].items():
             numbers[f"validation_{method}_{place}"] = as_text(share)
+        numbers[f"validation_ideal_{place}"] = one["ideal"]["integrated_gradients"]["value"]
     return numbers
 
 
