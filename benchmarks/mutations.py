@@ -150,10 +150,10 @@ FAULTS = [
           ("summaries",)),
     # results
     Fault("a claim is supported if part of its interval is", "results",
-          '(x["low"] - threshold) if above', '(x["high"] - threshold) if above', ("claims",)),
-    Fault("the mildest cut counts as the most aggressive", "results",
-          'min if kind in ("kmax", "above") else max', 'max if kind in ("kmax", "above") else min',
+          'near, far = ("low", "high") if above', 'far, near = ("low", "high") if above',
           ("claims",)),
+    Fault("a claim about feedback is judged where feedback is invisible", "results",
+          'most["low"] < VISIBLE_R2', 'most["low"] < -VISIBLE_R2', ("claims",)),
     # validation
     Fault("the exact posterior ignores the number of modes", "validation",
           "(np.log(model) @ count)", "np.log(model).sum(1)", ("fields",)),

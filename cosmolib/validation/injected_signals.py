@@ -141,8 +141,9 @@ def planted_share(name: str, values, maps):
 class IdealEstimator(torch.nn.Module):
     """An estimator that uses the place of the signal and nothing else, as a network to explain.
 
-    What an attribution finds of it is what the method can find: it is 1 for pixels, and less for a
-    band or the mean, since the estimate is no linear function of the scaled map.
+    What an attribution finds of it is what the method can find. It is less than 1 for a band or the
+    mean, since the estimate is no linear function of the scaled map, and for the empty pixels,
+    since a path from the baseline leads dense ones through low densities.
 
     Parameters
     ----------
