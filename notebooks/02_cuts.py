@@ -87,9 +87,9 @@ maps, omega_m, box_size = np.array(suite.maps), suite.params[:, 0], suite.box_si
 # | `above:1e12:random` | the same pixels, drawn log-uniformly over the range of the data | yes |
 # | `below:2e11:mean` | pixels below; they are set to the mean of their map | |
 # | `above:delta=3:clamp` | the threshold is an overdensity of each map, not a surface density | |
-# | `mask:above:1e12` | control: everything except which pixels were cut | |
-# | `shuffle:above:1e12:clamp` | control: as many pixels, at random places | |
-# | `nomean:kmax:4` | control: every map divided by its own mean, then the cut | |
+# | `mask:above:1e12`, `maskmean:above:1e12` | control: everything except which pixels were cut, and the map's mean | |
+# | `moved:above:1e12:clamp`, `shuffle:above:1e12:clamp` | control: the mask moved by half a box; as many pixels, at random | |
+# | `nomean:kmax:4`, `nologmean:none` | control: every map divided by its mean, or its geometric mean (published) | |
 # | `white=0.3:none`, `shot=10:above:1e12` | control: noise first, then the cut of the noisy map | |
 # :::
 #
@@ -214,9 +214,9 @@ fig, axes = plots_cuts.fraction_against_omega_m(omega_m, fractions)
 
 # %% [markdown]
 # The controls of chapter 06 follow from this: overdensity thresholds; `mask:`, which shows a network
-# only *which* pixels were cut; `shuffle:`, which cuts as many pixels at random places; and `nomean:`,
-# which divides every map by its mean first. A Fourier cut keeps the mean, and in a slab this thin the
-# mean alone gives much of $\Omega_m$.
+# only *which* pixels were cut, and `maskmean:`, which adds the mean of the map; `moved:`, which shifts the
+# mask by half a box; `shuffle:`, which cuts as many pixels at random places; and `nomean:`, which divides
+# every map by its mean first. A Fourier cut keeps the mean, and in a slab this thin it gives much of $\Omega_m$.
 #
 # ## Negative pixels
 #

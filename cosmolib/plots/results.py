@@ -17,8 +17,8 @@ def r2_by_cut(rows, suites, parameters, *, key="r2"):
     rows : list of dict
         Of the results table: ``suite``, ``cut`` and, under ``key``, one estimate per parameter.
     suites, parameters : list of str
-    key : {"r2", "difference"}
-        The R2 itself, or its paired difference to the uncut network.
+    key : {"r2", "difference", "best_difference"}
+        The R2 itself, or a paired difference to uncut maps.
     """
     cuts = list(dict.fromkeys(row["cut"] for row in rows))
     table = {(row["suite"], row["cut"]): row for row in rows}

@@ -12,8 +12,6 @@ from cosmolib.cuts.grammar import Cut
 from cosmolib.results.claims import (
     MIN_TEST_SIMULATIONS,
     NO_MEAN,
-    OVER,
-    UNDER,
     WITHOUT_MEAN,
     cuts_of,
     find_row,
@@ -23,7 +21,7 @@ from cosmolib.results.controls import NOT_RUN
 from cosmolib.training.scores import COSMOLOGY, as_text
 
 MISSING = as_text(None)
-SHORT = {"om": "Omega_m", "s8": "sigma_8", "both": "both"}  # in the names of glued numbers
+SHORT = {"om": "Omega_m", "s8": "sigma_8"}  # in the names of glued numbers
 
 
 def estimates_table(rows, about: dict, quantities: dict, parameters) -> pd.DataFrame:
@@ -111,14 +109,13 @@ def results_numbers(table: dict, verdicts: list[dict], survivors: list[dict]) ->
     gravity = f"Nbody_{feedback}"
     kmax = [c for c in cuts_of(table) if c.kind == "kmax" and c.field == "linear" and c.is_plain]
     nearest = min(kmax, key=lambda cut: abs(math.log(cut.values[0] / 4)), default=None)
-    under, over = (cut if find_row(table, feedback, cut) else None for cut in (UNDER, OVER))
     numbers = {
         "profile_name": table["profile"],
         "dataset": table["dataset"],
         "n_cuts": len({row["cut"] for row in table["rows"]}),
         "kmax_shown": f"{nearest.values[0]:g} h/Mpc" if nearest else MISSING,
-        "underdense_cut": under or MISSING,
-        "overdense_cut": over or MISSING,
+        "underdense_cut": WITHOUT_MEAN[0],
+        "overdense_cut": WITHOUT_MEAN[1],
         "against_summary": against_summary(table),
         "verdict_counts": _counts(row["verdict"] for row in verdicts),
     }
@@ -139,30 +136,13 @@ def results_numbers(table: dict, verdicts: list[dict], survivors: list[dict]) ->
         "gain": (feedback, "none", "gain"),
         "gravity": (gravity, "none", "r2"),
         "kmax": (feedback, nearest, "r2"),
-        "underdense": (feedback, under, "r2"),
-        "overdense": (feedback, over, "r2"),
-        "nomean": (feedback, NO_MEAN, "best"),
-        "nomean_under": (feedback, WITHOUT_MEAN[0], "best"),
-        "nomean_over": (feedback, WITHOUT_MEAN[1], "best"),
-        "mask": (feedback, "mask:above:delta=0", "best"),
-        "maskmean": (feedback, "maskmean:above:delta=0", "best"),
-        "moved": (feedback, f"moved:{UNDER}", "best"),
-        "shuffle": (feedback, f"shuffle:{UNDER}", "best"),
-        "bits": (feedback, "none", "bits"),
-        "bits_nomean": (feedback, NO_MEAN, "bits"),
-        "bits_under": (feedback, WITHOUT_MEAN[0], "bits"),
-        "bits_over": (feedback, WITHOUT_MEAN[1], "bits"),
+        "underdense": (feedback, WITHOUT_MEAN[0], "best"),
+        "overdense": (feedback, WITHOUT_MEAN[1], "best"),
     }
     estimates = {}  # see `_by_parameter`
     for word, (suite, cut, key) in cases.items():
         row = find_row(table, suite, cut) if cut else None
         estimates[f"r2_{{}}_{word}"] = (row or {}).get(key), 2
-    levels, noisy = noise_curves(table)
-    numbers["noise_highest"] = f"{levels[-1]:g}" if levels else MISSING
-    for word, place in (("first", 0), ("last", -1)):
-        for label in ("under", "over"):
-            found = noisy[f"only {label}-dense"][place] if levels else None
-            estimates[f"noise_{word}_{label}_{{}}"] = found, 2
     return numbers | _by_parameter(estimates) | sets_numbers(table)
 
 
