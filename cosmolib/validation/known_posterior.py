@@ -20,11 +20,13 @@ import torch
 from cosmolib.cuts.apply import EDGE_TOLERANCE, apply_cut
 from cosmolib.cuts.grammar import Cut, folder_name
 from cosmolib.data.scaling import fit_scaling
+from cosmolib.data.tables import parameter_ranges
 from cosmolib.interpretation.attribution import attribute, make_baseline
 from cosmolib.study.identity import digest, identity
 from cosmolib.study.profile import Profile
 from cosmolib.training.dataset import Data, normalise
 from cosmolib.training.fit import fit, seeded
+from cosmolib.training.information import information
 from cosmolib.training.networks import build_network
 from cosmolib.training.predictions import predict, stored_predictions
 from cosmolib.training.scores import as_text, average, estimate, r2, r2_of
@@ -275,14 +277,17 @@ def against_exact(
     list of dict
         A dict per cut: ``cut``, ``network`` (R2), and, None where the answer is not known,
         ``ceiling`` (R2 of the exact mean), ``missed`` (their paired difference), ``sigma``
-        (`sigma_ratio`), ``chi2``, ``chi2_exact``, ``faults``; estimates by parameter.
+        (`sigma_ratio`), ``chi2``, ``chi2_exact``, ``faults``, ``bits`` (`information`) and
+        ``bits_exact``; estimates by parameter.
     """
     options = {"n_bootstrap": profile.bootstrap_samples}
     rows = []
     for cut in cuts:
         learnt = known_answer_test(known, profile, cut, seed, device, folder)
         row = {"cut": str(Cut.parse(cut)), "network": r2_of([learnt], **options)}
-        row |= dict.fromkeys(("ceiling", "missed", "sigma", "chi2", "chi2_exact", "faults"))
+        row |= dict.fromkeys(
+            ("ceiling", "missed", "sigma", "chi2", "chi2_exact", "faults", "bits", "bits_exact")
+        )
         if is_answerable(known, Cut.parse(cut)):
             exact = learnt | vars(exact_answer(known, cut))
             row |= {
@@ -292,6 +297,8 @@ def against_exact(
                 "chi2": calibration_scores(learnt, **options)["chi2"],
                 "chi2_exact": calibration_scores(exact, **options)["chi2"],
                 "faults": setup_faults(known, cut) + faults(learnt, exact),
+                "bits": information([learnt], parameter_ranges(RANGES_OF)[:2], **options),
+                "bits_exact": dict(zip((*TARGETS, "both"), exact["bits"].mean(0), strict=True)),
             }
         rows.append(row)
         if progress is not None:

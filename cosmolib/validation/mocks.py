@@ -118,5 +118,5 @@ def exact_answer(known: KnownAnswer, cut="none", box_size: float = BOX_SIZE) -> 
             "'none' or a Fourier cut, @linear of gaussian or @log of lognormal maps"
         )
     low, high = cut.k_range
-    maps = known.test_only().field
-    return exact_posterior(maps, box_size, kmax=high, suite=RANGES_OF, kmin=low)
+    test = known.test_only()
+    return exact_posterior(test.field, box_size, high, suite=RANGES_OF, kmin=low, truth=test.params)

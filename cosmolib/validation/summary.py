@@ -24,12 +24,20 @@ def mocks_table(rows: list[dict]) -> pd.DataFrame:
             "within 10 %": f"{row['sigma'][name]['within']:.0%}",
             "chi2": f"{row['chi2'][name]['value']:.2f}",
             "chi2, exact": f"{row['chi2_exact'][name]['value']:.2f}",
+            **_bits(row, name),
             "faults": "; ".join(x for x in row["faults"] if x.startswith(name)) or "none",
         }
         for row in rows
         for name in TARGETS
     ]
     return pd.DataFrame(lines).set_index(["cut", "parameter"])
+
+
+def _bits(row, name):
+    """Bits of one parameter in a table; stored tables may be older."""
+    if not row.get("bits"):
+        return {}
+    return {"bits": as_text(row["bits"][name]), "bits, exact": f"{row['bits_exact'][name]:.2f}"}
 
 
 def mocks_numbers(gaussian: list[dict], lognormal: list[dict], stored: dict | None) -> dict:
