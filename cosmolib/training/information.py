@@ -63,6 +63,8 @@ def _bits(predictions, ranges):
     if not {*COSMOLOGY} <= {*names}:
         return bits
     first, second = (names.index(name) for name in COSMOLOGY)
+    if len(np.unique(predictions["valid_simulation"])) < 3:  # too few to fit how they correlate
+        return np.column_stack([bits, bits[:, [first, second]].sum(1)])
     further = _conditional_bits(predictions, first, second, low[second], high[second])
     return np.column_stack([bits, bits[:, first] + further])
 
