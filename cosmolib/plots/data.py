@@ -221,15 +221,15 @@ def lattice_check(r2):
     r2 : dict of str to dict
         Variant to {parameter: (R2, low, high)} with 95 % limits; the shipped variant first.
     """
-    parameters = list(next(iter(r2.values())))
-    fig, axes = style.panels(len(parameters), 1.1 + 0.35 * len(r2))
-    for ax, parameter in zip(axes, parameters, strict=True):
-        table = np.array([entry[parameter] for entry in r2.values()], float)
-        ax.axvspan(*table[0, 1:], color=style.BLUE, alpha=0.15, linewidth=0)
-        ax.axvline(table[0, 0], color=style.BLUE, linestyle="--", linewidth=1)
-        style.points(ax, np.arange(len(r2)), table, horizontal=True, fmt="o", color="0.15")
-        ax.set_xlabel(style.r2_label(parameter))
-    return style.finished(fig, axes, rows=[LATTICES.get(name, name) for name in r2])
+    parameters, rows = list(next(iter(r2.values()))), [LATTICES.get(name, name) for name in r2]
+    tables = [{"": np.array([table[name] for table in r2.values()])} for name in parameters]
+    look = {"horizontal": True, "fmt": "o", "color": "0.15"}
+    fig, axes = style.estimates_by_name(tables, rows, 0, 1.1 + 0.35 * len(r2), **look)
+    for ax, table in zip(axes, tables, strict=True):
+        shipped, *limits = table[""][0]
+        ax.axvspan(*limits, color=style.BLUE, alpha=0.15, linewidth=0)
+        ax.axvline(shipped, color=style.BLUE, linestyle="--", linewidth=1)
+    return style.finished(fig, axes, xlabel=[style.r2_label(name) for name in parameters])
 
 
 def scaled_pixels(values, n_bins=80):

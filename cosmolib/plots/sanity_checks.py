@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from cosmolib.data.cmd_format import LABELS
 from cosmolib.plots import style
 from cosmolib.plots.attribution import METHOD_NAMES, by_name
 
@@ -19,14 +18,11 @@ def cascade(stages, curves, ylabels):
     ylabels : list of str
         One per panel.
     """
-    fig, axes = style.panels(len(curves), 3.4, sharey=False)
-    places = np.arange(len(stages))
-    for ax, methods, ylabel in zip(axes, curves, ylabels, strict=True):
-        style.series(ax, places, by_name(methods), 0.08, lines=True, linewidth=0.8)
-        ax.axhline(0, color=style.GREY, linewidth=0.8)
-        style.name_columns(ax, stages, 40)
-        ax.set(ylabel=ylabel, ylim=(-1.02, 1.02))
-    return style.finished(fig, axes, columns=4)
+    look = {"lines": True, "linewidth": 0.8, "rotation": 40, "zero": True, "sharey": False}
+    fig, axes = style.estimates_by_name([*map(by_name, curves)], stages, 0.08, 3.4, **look)
+    for ax, ylabel in zip(axes, ylabels, strict=True):
+        ax.set_ylabel(ylabel)
+    return style.finished(fig, axes, columns=4, ylim=(-1.02, 1.02))
 
 
 def agreement(names, matrices, titles):
@@ -67,14 +63,12 @@ def transformations(names, curves, xlabel, chance):
     chance : list of float or None
         Value of a reference line in each panel.
     """
-    fig, axes = style.panels(len(curves), 3.8)
-    places = np.arange(len(names))
-    for ax, tables, label, by_chance in zip(axes, curves, xlabel, chance, strict=True):
-        style.series(ax, places, by_name(tables), 0.18, horizontal=True)
+    tables = [*map(by_name, curves)]
+    fig, axes = style.estimates_by_name(tables, names, 0.18, 3.8, horizontal=True)
+    for ax, by_chance in zip(axes, chance, strict=True):
         if by_chance is not None:
             ax.axvline(by_chance, color=style.GREY, linestyle=":", linewidth=1)
-        ax.set_xlabel(label)
-    return style.finished(fig, axes, columns=4, rows=names)
+    return style.finished(fig, axes, columns=4, xlabel=xlabel)
 
 
 def replacement(fractions, deletion, insertion, unit):
@@ -112,12 +106,12 @@ def attribution_against_retraining(rows, parameters):
     for ax, parameter in zip(axes, parameters, strict=True):
         for row in rows:
             i, hollow = cuts.index(row["cut"]), suites.index(row["suite"]) > 0
-            x, *x_bars = style.bar_lengths(row["share"][parameter])
-            y, *y_bars = style.bar_lengths(row["lost"][parameter])
+            x, x_bars = style.bars([row["share"][parameter]])
+            y, y_bars = style.bars([row["lost"][parameter]])
             look = {"fmt": style.MARKERS[i], "color": f"C{i}"}
             look |= {"mfc": "white"} if hollow else {"label": style.cut_label(row["cut"])}
-            ax.errorbar(x, y, np.c_[y_bars], np.c_[x_bars], **look)
+            ax.errorbar(x, y, y_bars, x_bars, **look)
             ax.plot(row["chance"], y, "|", color="0.6", ms=9, zorder=0)
         ax.axhline(0, color=style.GREY, linewidth=0.8)
-        ax.set(xlim=(0, 1), title=LABELS[parameter], xlabel="share of |attribution| hidden")
-    return style.finished(fig, axes, "$R^2$ lost after retraining", 3)
+    panels = {"title": style.titles(parameters), "xlabel": "share of |attribution| hidden"}
+    return style.finished(fig, axes, "$R^2$ lost after retraining", 3, xlim=(0, 1), **panels)

@@ -19,18 +19,13 @@ def known_answer(cuts, network, ceiling, parameters):
         One estimate per parameter for each case; ceiling is None where it is not known.
     parameters : list of str
     """
-    fig, axes = style.panels(len(parameters), 3.1)
-    places = np.arange(len(cuts))
-    for ax, parameter in zip(axes, parameters, strict=True):
-        exact = [case and case[parameter] for case in ceiling]
-        look = {"fmt": "_", "ms": 14, "color": style.GREY, "label": "exact ceiling"}
-        style.points(ax, places - 0.1, exact, **look)
-        found = [case[parameter] for case in network]
-        style.points(ax, places + 0.1, found, fmt="o", color=style.BLUE, label="network")
-        style.name_columns(ax, [style.cut_label(cut) for cut in cuts], 40)
-        ax.set(title=LABELS[parameter], xlim=(-0.5, len(cuts) - 0.5))
-        ax.axhline(0, color=style.GREY, linewidth=0.8)
-    return style.finished(fig, axes, "$R^2$ per map", 2)
+    curves = style.by_parameter({"exact ceiling": ceiling, "network": network}, parameters)
+    ceiling_look = {"fmt": "_", "ms": 14, "color": style.GREY}
+    look = {"looks": {"exact ceiling": ceiling_look}, "fmt": "o", "color": style.BLUE}
+    names = [style.cut_label(cut) for cut in cuts]
+    fig, axes = style.estimates_by_name(curves, names, 0.2, 3.1, rotation=40, zero=True, **look)
+    panels = {"title": style.titles(parameters), "xlim": (-0.5, len(cuts) - 0.5)}
+    return style.finished(fig, axes, "$R^2$ per map", 2, **panels)
 
 
 def sigma_against_exact(predicted, exact, parameters, tolerance):
@@ -69,21 +64,23 @@ def planted_r2(places, cases, parameters):
     parameters : list of str
         The first carries the signal, the others carry none.
     """
-    rows = [(place, case) for place, own in zip(places, cases, strict=True) for case in own]
-    fig, axes = style.panels(len(parameters), 1.1 + 0.27 * len(rows))
-    roles = {"whole": ("o", "C0"), "spared": ("^", "C0"), "hidden": ("s", "C2")}
-    y = np.arange(len(rows)) + 0.4 * np.array([places.index(place) for place, _ in rows])
-    for ax, parameter in zip(axes, parameters, strict=True):
-        for role, (marker, colour) in roles.items():
-            found = [case["r2"][parameter] if case["role"] == role else None for _, case in rows]
-            look = {"horizontal": True, "fmt": marker, "color": colour}
-            style.points(ax, y, found, label=f"signal {role}", **look)
-        for edge in (0, 1):
-            ax.axvline(edge, color=style.GREY, linewidth=0.8)
-        ax.set(xlabel=style.r2_label(parameter), xlim=(-0.2, 1.1))
-    names = [f"{place}: {style.cut_label(case['cut'])}" for place, case in rows]
-    style.name_rows(axes[0], names, y)
-    return style.finished(fig, axes, columns=3)
+    rows = [(i, case) for i, own in enumerate(cases) for case in own]
+    looks = {"whole": ("o", "C0"), "spared": ("^", "C0"), "hidden": ("s", "C2")}
+    curves = {
+        f"signal {role}": [case["r2"] if case["role"] == role else None for _, case in rows]
+        for role in looks
+    }
+    looks = {f"signal {role}": {"fmt": f, "color": c} for role, (f, c) in looks.items()}
+    names = [f"{places[i]}: {style.cut_label(case['cut'])}" for i, case in rows]
+    fig, axes = style.estimates_by_name(
+        style.by_parameter(curves, parameters), names, 0, 1.1 + 0.27 * len(rows), looks=looks,
+        places=np.arange(len(rows)) + 0.4 * np.array([i for i, _ in rows]), horizontal=True,
+        zero=True,
+    )  # fmt: skip
+    for ax in axes:
+        ax.axvline(1, color=style.GREY, linewidth=0.8)
+    labels = [style.r2_label(parameter) for parameter in parameters]
+    return style.finished(fig, axes, columns=3, xlabel=labels, xlim=(-0.2, 1.1))
 
 
 def planted_attribution(places, shares, chance):
@@ -119,18 +116,16 @@ def by_noise(levels, curves, parameters, ylabel, chance=None):
     chance : dict of str to float, optional
         Value of each curve by chance.
     """
-    fig, axes = style.panels(len(parameters), 3.0)
-    places = np.arange(len(levels))
-    for ax, parameter in zip(axes, parameters, strict=True):
-        found = {k: [x and x.get(parameter) for x in cases] for k, cases in curves.items()}
-        style.series(ax, places, found, 0.06, colour_step=2, lines=True)
-        ax.set(xticks=places, xticklabels=["none", *(f"{x:g}" for x in levels[1:])])
-        ax.set(title=LABELS[parameter], xlabel="white noise a pixel [mean density]")
+    tables = style.by_parameter(curves, parameters)
+    names = ["none", *(f"{x:g}" for x in levels[1:])]
+    look = {"colour_step": 2, "lines": True, "zero": True}
+    fig, axes = style.estimates_by_name(tables, names, 0.06, 3.0, **look)
+    for ax in axes:
         for label, line in zip(curves if chance else (), style.LINE_STYLES, strict=False):
             look = {"color": style.GREY, "linewidth": 1, "linestyle": line}
             ax.axhline(chance[label], label=f"{label}, by chance", **look)
-        ax.axhline(0, color=style.GREY, linewidth=0.8)
-    return style.finished(fig, axes, ylabel, 2 if chance else 3)
+    panels = {"title": style.titles(parameters), "xlabel": "white noise a pixel [mean density]"}
+    return style.finished(fig, axes, ylabel, 2 if chance else 3, **panels)
 
 
 def coverage(nominal, tables, labels):
@@ -230,12 +225,12 @@ def control_r2(entries, parameters):
         Label to one estimate per parameter.
     parameters : list of str
     """
-    fig, axes = style.panels(len(parameters), 0.9 + 0.36 * len(entries))
+    curves = {label: [entry if label == row else None for row in entries]
+              for label, entry in entries.items()}  # fmt: skip
+    fig, axes = style.estimates_by_name(
+        style.by_parameter(curves, parameters), list(entries), 0, 0.9 + 0.36 * len(entries),
+        colour_step=2, horizontal=True, zero=True,
+    )  # fmt: skip
     for ax, parameter in zip(axes, parameters, strict=True):
-        for i, entry in enumerate(entries.values()):
-            look = {"horizontal": True, "fmt": style.MARKERS[i], "color": f"C{2 * i}"}
-            style.points(ax, [i], [entry[parameter]], **look)
-        ax.axvline(0, color=style.GREY, linewidth=0.8)
         ax.set_xlabel(style.r2_label(parameter))
-    style.name_rows(axes[0], list(entries))
     return fig, axes
