@@ -121,7 +121,7 @@ def test_a_table_alone(folder, tmp_path):
     old = (folder / TABLE).rename(folder / "params_Nbody_IllustrisTNG.txt")
     assert "parameters of suite Nbody_IllustrisTNG, set LH" in only(old).what
     old.write_text("0.3 0.8 1 1 1 9\n")
-    assert "line 1: found A_AGN2 = 9 (simulation 0)" in only(old).problem
+    assert "found A_AGN2 = 9 (simulation 0)" in only(old).problem
 
 
 def test_what_is_no_file_of_cmd(folder, tmp_path):

@@ -266,13 +266,13 @@ DECIMAL = "numbers with decimal points, no decimal commas"
 BAD_TABLES = {
     "empty": ("", "found no rows of numbers .* expected a row of 6"),
     "names alone": (HEADER, "found no rows of numbers .*begins with 'Omega_m sigma_8"),
-    "binary": (b"\x00" + PLAIN.encode(), "line 1: found 7 columns, expected 6|no names over 7"),
-    "5 columns": (last("0.3 0.8 1 1 1"), "line 3: found 5 columns, expected 6"),
-    "7 everywhere": ("0 0.3 0.8 1 1 1 1", "line 1: found no names over 7 columns, expected Om"),
-    "6 names over 7": (f"{HEADER}\n0 0.3 0.8 1 1 1 1", "line 1: found the names .* over 7 columns"),
+    "binary": (b"\x00" + PLAIN.encode(), "found no names over 7 columns"),
+    "5 columns": (last("0.3 0.8 1 1 1"), "line 3: found '' for A_AGN2, expected finite"),
+    "7 everywhere": ("0 0.3 0.8 1 1 1 1", "found no names over 7 columns, expected Om"),
+    "6 names over 7": (f"{HEADER}\n0 0.3 0.8 1 1 1 1", "found the names .* over 7 columns"),
     "name twice": (HEADER.replace("N2", "N1") + f"\n{PLAIN}", "the names .*A_SN1 A_AGN1 A_SN1"),
-    "other name": (HEADER.replace("A_SN2", "h") + f"\n{PLAIN}", "line 1: found the names .* h A_"),
-    "short names": (f"# s8 Om SN1 SN2 AGN1 AGN2\n{PLAIN}", "line 1: found the names s8 Om"),
+    "other name": (HEADER.replace("A_SN2", "h") + f"\n{PLAIN}", "found the names .* h A_"),
+    "short names": (f"# s8 Om SN1 SN2 AGN1 AGN2\n{PLAIN}", "found the names s8 Om"),
     "CAMELS' six": (
         f"{' '.join(camels_columns()['ParamName'][:6])}\n0.3 0.8 3.6 1 7.4 20",
         r"found the names .*WindEnergyIn1e51erg.*relative to the fiducial model, or all 28 columns",
@@ -280,9 +280,9 @@ BAD_TABLES = {
     "nan": (last("0.3 nan 1 1 1 1"), f"line 3: found 'nan' for sigma_8, expected finite {DECIMAL}"),
     "too large": (last("0.3 1e999 1 1 1 1"), "line 3: found '1e999' for sigma_8, expected finite"),
     "full width": (last("0.3 0.8 \uff11 1 1 1"), "line 3: found '\uff11'"),
-    "decimal commas": (last("0,3 0,8 1,0 1 1 1"), f"line 3: found 4 columns.*{DECIMAL}"),
+    "decimal commas": (last("0,3 0,8 1,0 1 1 1"), f"line 3: found '3 0' for sigma_8.*{DECIMAL}"),
     "no value": ("0.3,0.8,,1,1,1", "line 1: found '' for A_SN1"),
-    "another order": (as_lines(ROWS, names=["LH_10", "LH_2"]), "simulations LH_10, LH_2, ... out"),
+    "another order": (as_lines(ROWS, names=["LH_10", "LH_2"]), "line 2: found 'LH_2' for Name, expected rows in the order"),
     "seed": (f"#Name {HEADER} seed\nLH_0 0.3 0.8 1 1 1 1 1.5", "line 2: found '1.5' for seed"),
 }
 
@@ -343,15 +343,15 @@ NOT_IN_SET = {
     "28 of nobody": ("EAGLE", "LH", camels_1p(), "not known for EAGLE"),
     "28 amplitudes": (
         "IllustrisTNG", "1P", changed(camels_1p(), 4, 1.0),
-        "line 1: found A_SN2 = 0.135135 .*expected 0.5 to 2 in set",
+        "found A_SN2 = 0.135135 .*expected 0.5 to 2 in set",
     ),
     "28 in LH": ("IllustrisTNG", "LH", sobol(), "OmegaBaryon = .*expected the fiducial value in"),
     "two at a time": (
         "IllustrisTNG", "1P", changed(camels_1p(), 7, 0.5),
-        "line 1: found Omega_m = 0.1 .*expected no more than one parameter off",
+        "found Omega_m = 0.1 .*expected no more than one parameter off",
     ),
     "35 columns": ("IllustrisTNG", "SB35", np.ones((2, 35)), "found no names over 35 columns"),
-    "LH in units": ("IllustrisTNG", "LH", IN_UNITS, "line 1: found A_SN2 = 7.4 .*0.5 to 2 in set"),
+    "LH in units": ("IllustrisTNG", "LH", IN_UNITS, "found A_SN2 = 7.4 .*0.5 to 2 in set"),
     "CV in units": ("SIMBA", "CV", IN_UNITS, "found A_SN1 = 3.6 .*expected the fiducial value"),
     "EX in units": ("SIMBA", "EX", IN_UNITS, "found A_SN1 = 3.6 .*expected 0, 1 or 100"),
     "LH of Astrid": ("SIMBA", "LH", [[0.3, 0.8, 1, 1, 1, 3.5]], "found A_AGN2 = 3.5 .*0.5 to 2"),
@@ -367,7 +367,7 @@ def test_a_table_of_other_units_or_of_another_set(tmp_path, case):
         read_table(path, suite, sim_set)
     assert "\n" not in str(caught.value)
     if np.shape(rows)[1] == 6:
-        with pytest.raises(ValueError, match=message.removeprefix("line 1: ")):
+        with pytest.raises(ValueError, match=message):
             write_suite(tmp_path, suite, np.full((15, 4, 4), 2e11), rows, sim_set=sim_set)
         assert list(tmp_path.iterdir()) == [path]
 

@@ -172,7 +172,7 @@ def write_suite(
         found = f"maps of shape {maps.shape} and parameters of shape {params.shape}"
         raise ValueError(f"{maps_path}: found {found}, expected (15 n, N, N) and (n, 6)")
     header = f"box_size = {box_size:g} Mpc/h"
-    check_set(params_path, Table(params, lines=np.arange(n) + 3), name, sim_set)
+    check_set(params_path, Table(params), name, sim_set)
     box_of(name, sim_set, maps_path, params_path, header)
     suite = Suite(name, field, sim_set, maps, params, box_size, maps_path, params_path)
     _check_values(suite, np.arange(len(maps)), maps)
