@@ -127,7 +127,7 @@ def test_a_table_alone(folder, tmp_path):
 def test_what_is_no_file_of_cmd(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nope: found no such file"):
         check_path(tmp_path / "nope")
-    with pytest.raises(FileNotFoundError, match=r"found 2 file\(s\) of other names.*_SIMBA_<set>_"):
+    with pytest.raises(FileNotFoundError, match=r"found 2 other files of maps.*_SIMBA_<set>_"):
         check_path(folder, suite="SIMBA")
     grids = folder / "Grids_Mtot_SIMBA_LH_128_z=0.0.npy"
     grids.write_bytes(b"")
@@ -137,7 +137,7 @@ def test_what_is_no_file_of_cmd(folder, tmp_path):
     assert "found an unfinished download, expected Maps_" in only(part).problem
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(FileNotFoundError, match="empty: found no maps, expected Maps_"):
+    with pytest.raises(FileNotFoundError, match="empty: found 0 other files of maps, exp"):
         check_path(empty)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cosmolib.data.arrays import bad_input
 from cosmolib.data.cmd_format import BOX_SIZE, PARAMETERS
 from cosmolib.study.registry import SUITES, register
 
@@ -49,9 +50,8 @@ def parameter_ranges(suite: str) -> np.ndarray:
     if name in SUITES:
         return SUITES[name][0].copy()
     if name not in RANGES:
-        known = f"{', '.join((*RANGES, *SUITES))}, or Nbody_ before it"
-        reason = "register_suite gives the ranges of another"
-        raise ValueError(f"suite: found {suite!r}, expected one of {known}; {reason}")
+        known = f"one of {', '.join((*RANGES, *SUITES))}, or Nbody_ before it; see register_suite"
+        raise bad_input("suite", repr(suite), known)
     return np.array(RANGES[name])
 
 
@@ -80,7 +80,7 @@ def register_suite(name: str, ranges, box_size: float = BOX_SIZE) -> None:
     if not (shaped and (found[:, 0] < found[:, 1]).all() and 0 < box_size < math.inf):
         given = f"the ranges {found.tolist()} and the box size {box_size} Mpc/h"
         expected = f"6 pairs, low < high, of {', '.join(PARAMETERS)}, and a box above 0"
-        raise ValueError(f"suite {name!r}: found {given}, expected {expected}")
+        raise bad_input(f"suite {name!r}", given, expected)
     register("suite", name, (found, float(box_size)), own=RANGES)
 
 
@@ -98,11 +98,8 @@ def box_of(name, sim_set, maps_path, params_path, comments):
     labels = {float(label) for label in _BOX_LABEL.findall(" ".join(places))}
     if len(boxes) != 1 or not labels <= boxes or not min(boxes) > 0:
         found = ", ".join(f"{box:g} Mpc/h" for box in sorted(boxes | labels)) or "no box size"
-        line = f"'# box_size = 50 Mpc/h' in {params_path.name}"
-        where = (
-            f"for suite {name}, set {sim_set}, expected one, as in a label L50n... and by {line}"
-        )
-        raise ValueError(f"{maps_path}: found {found} {where}")
+        expected = f"one, in a label L50n... and by '# box_size = 50 Mpc/h' in {params_path.name}"
+        raise bad_input(maps_path, f"{found} for suite {name}, set {sim_set}", expected)
     return boxes.pop()
 
 
@@ -154,8 +151,8 @@ def check_set(path, table, name: str, sim_set: str) -> None:
         for row, i in np.argwhere(bad)[:1]:
             parameter = [*PARAMETERS, *other_parameters()][i]
             found = f"{parameter} = {values[row, i]:g} (simulation {row})"
-            allowed = f"{allowed or f'{low[i]:g} to {high[i]:g}'} in set {sim_set} of {name}"
-            raise ValueError(f"{path}: found {found}, expected {allowed}")
+            allowed = allowed or f"{low[i]:g} to {high[i]:g}"
+            raise bad_input(path, found, f"{allowed} in set {sim_set} of {name}")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -224,7 +221,7 @@ def read_params(path: Path, suite: str) -> Table:
         camels = camels_columns()
         if suite.removeprefix("Nbody_") != "IllustrisTNG":
             expected = f"the 6 {', '.join(PARAMETERS)}: units of more are not known for {suite}"
-            raise ValueError(f"{path}: found {len(camels)} columns, expected {expected}")
+            raise bad_input(path, f"{len(camels)} columns", expected)
         others = np.array(frame[other_parameters()], order="C")
         params[:, 2:] /= camels["FiducialVal"].to_numpy()[2 : len(PARAMETERS)]
         others.flags.writeable = False
@@ -246,7 +243,7 @@ def _read_columns(path):
     frame = pd.DataFrame(cells, columns=list(rows), dtype=object).T
     if frame.empty:
         found = f"no rows of numbers (it begins with {text[:40]!r})"
-        raise ValueError(f"{path}: found {found}, expected a row of 6 per simulation")
+        raise bad_input(path, found, "a row of 6 per simulation")
     for words in map(_cells, comments[: first - 1] if header is None else ()):
         if len(words) == frame.shape[1] and not _has_number(words):
             header = words  # the last comment above the rows with a word per column
@@ -258,7 +255,7 @@ def _read_columns(path):
             numbers = cells.str.extract("^(?:[A-Z]+[0-9]*_)?([0-9]{1,9})$")[0].astype(float)
             bad, expected = numbers.diff() <= 0, "rows in the order of the maps"
         for line, cell in cells[bad].items():
-            raise ValueError(f"{path}: line {line}: found {cell!r} for {name}, expected {expected}")
+            raise bad_input(f"{path}: line {line}", f"{cell!r} for {name}", expected)
         frame[name] = cells.map(kind)
     return frame, "\n".join(filter(None, comments))
 
@@ -299,5 +296,5 @@ def _column_names(path, words, frame):
     if not known:
         found = f"the names {' '.join(words):.200}" if words else "no names"
         expected = f"{' '.join(six)}, relative to the fiducial model, or all 28 columns of CAMELS"
-        raise ValueError(f"{path}: found {found} over {count} columns, expected {expected}")
+        raise bad_input(path, f"{found} over {count} columns", expected)
     return names
