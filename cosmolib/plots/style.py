@@ -75,9 +75,8 @@ def cut_label(cut):
     if cut.kind == "none":
         return "uncut"
     if cut.is_fourier:
-        low, high = cut.k_range
-        both = {"kmax": f"$k$ < {high:g}", "kmin": f"$k$ ≥ {low:g}"}
-        name = both.get(cut.kind, f"{low:g} ≤ $k$ < {high:g}")
+        names = {"kmax": "$k$ < {1:g}", "kmin": "$k$ ≥ {0:g}", "band": "{0:g} ≤ $k$ < {1:g}"}
+        name = names[cut.kind].format(*cut.k_range)
         return name if cut.field == "linear" else f"{name} ({cut.field})"
     if not cut.is_density:  # user-defined
         return str(cut)
@@ -85,9 +84,8 @@ def cut_label(cut):
     if cut.overdensity:
         where = rf"$\delta$ {sign} {cut.threshold:g}"
     else:
-        power = int(np.floor(np.log10(cut.threshold)))
-        factor = cut.threshold / 10**power
-        number = rf"10^{{{power}}}" if factor == 1 else rf"{factor:.3g}\times10^{{{power}}}"
+        factor, power = f"{cut.threshold:.2e}".split("e")
+        number = rf"{float(factor):g}\times10^{{{int(power)}}}".removeprefix(r"1\times")
         where = rf"$\Sigma$ {sign} ${number}$"
     if cut.control in MASKS:
         return f"mask of {where}" + ", and the mean" * (cut.control == "maskmean")

@@ -170,37 +170,35 @@ def corner(samples, mean, std, truth, parameters, titles):
     """
     fig = plt.figure(figsize=(style.WIDTH, 3.2))
     top, bottom = fig.subfigures(2, 1, height_ratios=(0.08, 1))
-    grids = []
-    labels = [LABELS[name] for name in parameters]
+    labels, grids = style.titles(parameters), []
     limits = [(x.min(), x.max()) for x in np.concatenate(samples).T]
     dashed = {"color": style.RED, "linestyle": "--", "linewidth": 1}
+    angle = np.linspace(0, 2 * np.pi, 100)
+    circle = np.stack([np.cos(angle), np.sin(angle)])
     for i, part in enumerate(np.atleast_1d(bottom.subfigures(1, len(samples)))):
         axes = part.subplots(2, 2, gridspec_kw={"wspace": 0.08, "hspace": 0.08})
         axes[0, 1].remove()
         joint = axes[1, 0]
         _credible(joint, samples[i], limits)
-        angle = np.linspace(0, 2 * np.pi, 100)
-        circle = np.stack([np.cos(angle), np.sin(angle)])
         for radius in (1.515, 2.448):  # of 68 and 95 % of a round Gaussian
             joint.plot(*(mean[i][:, None] + radius * std[i][:, None] * circle), **dashed)
         joint.plot(*truth[i], "+", color="black", ms=9, mew=1.5)
         joint.set(xlim=limits[0], ylim=limits[1], xlabel=labels[0])
         joint.set(**({"yticklabels": []} if i else {"ylabel": labels[1]}))
-        for p, ax in ((0, axes[0, 0]), (1, axes[1, 1])):
+        for p, ax in enumerate(axes.diagonal()):
             x = np.linspace(*limits[p], 200)
             look = {"density": True, "color": style.BLUE, "alpha": 0.5}
             ax.hist(samples[i][:, p], 30, range=limits[p], **look)
             ax.plot(x, norm.pdf(x, mean[i, p], std[i, p]), **dashed)
             ax.axvline(truth[i, p], color="black", linewidth=1)
             ax.set(yticks=[], xlim=limits[p])
-        axes[0, 0].set_xticklabels([])
+        axes[0, 0].set(xticklabels=[])
         axes[0, 0].set_title(titles[i], fontsize=8)
         axes[1, 1].set_xlabel(labels[1])
         grids.append(axes)
     region = plt.Rectangle((0, 0), 1, 1, color=style.BLUE, alpha=0.6)
-    handles = [region, joint.lines[0], joint.lines[-1]]
     names = ["full posterior: 68, 95 %", "moment network's Gaussian", "truth"]
-    top.legend(handles, names, loc="center", ncols=3)
+    top.legend([region, joint.lines[0], joint.lines[-1]], names, loc="center", ncols=3)
     return fig, grids
 
 
@@ -209,9 +207,8 @@ def _credible(ax, samples, limits):
     count, x, y = np.histogram2d(*samples.T, bins=50, range=limits)
     density = gaussian_filter(count, 1.5)
     ordered = np.sort(density.ravel())[::-1]
-    contained = np.cumsum(ordered) / ordered.sum()
-    levels = [ordered[np.searchsorted(contained, share)] for share in (0.95, 0.68)]
-    levels += [ordered[0] * 1.01]
+    places = np.searchsorted(np.cumsum(ordered) / ordered.sum(), [0.95, 0.68])
+    levels = [*ordered[places], ordered[0] * 1.01]
     middle = [(edges[1:] + edges[:-1]) / 2 for edges in (x, y)]
     ax.contourf(*middle, density.T, levels=levels, colors=["#b9d9f2", style.BLUE])
 
