@@ -94,7 +94,7 @@ def test_a_damaged_chunk_is_named_and_leaves_nothing(packed, tmp_path):
     blob = bytearray(chunk.read_bytes())
     blob[len(blob) // 2] ^= 1
     chunk.write_bytes(blob)
-    with pytest.raises(ValueError, match=r"lite-0000.xz: damaged, SHA-256 is \w+, expected"):
+    with pytest.raises(ValueError, match=r"lite-0000.xz: found SHA-256 \w+, expected"):
         lite.expand("Lite", tmp_path / "cache", data)
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
@@ -141,7 +141,7 @@ def test_a_small_set_must_be_whole(with_ex):
 def test_unknown_and_absent_sets(packed, tmp_path):
     with pytest.raises(ValueError, match="set 'SB' is not embedded, expected one of LH, CV, 1P, E"):
         lite.expand("Lite", sim_set="SB")
-    with pytest.raises(ValueError, match=r"manifest.json: found no set CV; `python -m lite`"):
+    with pytest.raises(ValueError, match=r"found no valid set CV .*`python -m lite`"):
         lite.expand("Lite", tmp_path / "cache", packed[1], sim_set="CV")
 
 
