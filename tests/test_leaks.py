@@ -102,7 +102,7 @@ def test_shuffled_labels_are_not_learnt(larger_suite):
         p = predict(network, data)
         scores[shuffled] = r2(p["mean"], p["std"], p["truth"])
     assert (scores[False] > 0.5).all(), scores
-    assert (scores[True] <= 0).all(), scores
+    assert (scores[True] < 0.2).all(), scores  # by chance, of eight simulations
 
 
 def test_shuffling_moves_labels_between_simulations_of_one_part(suite, profile):
