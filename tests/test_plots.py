@@ -386,6 +386,14 @@ def test_estimates_lie_at_their_values(function):
     np.testing.assert_allclose(heights(axes[panel])[0], expected)
 
 
+def test_an_empty_bin_interrupts_a_line():
+    table = {"per_pixel": np.vstack([BINS, BINS]), "share": np.vstack([BINS, BINS])}
+    table["share"][1] = np.nan
+    edges, fraction = np.geomspace(0.1, 10, 5), np.full(4, 0.25)
+    _, axes = draw(attribution.by_value, edges, both({"saliency": table}), fraction, "x")
+    np.testing.assert_array_equal(np.isnan(heights(axes[1, 0])[0]), [False, True, False, False])
+
+
 def test_shares_of_the_pixels_and_sanity_checks():
     _, axes = draw(attribution.attribution_by_class)
     assert [bar.get_height() for bar in axes[0].patches] == [0.7, 0.3]

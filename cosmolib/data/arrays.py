@@ -19,13 +19,7 @@ def bad_input(where, found, expected) -> ValueError:
 
 
 # Kinds of numbers that a function may take, as ``numpy.dtype.kind`` has them.
-_KINDS = {
-    "f": "floating-point numbers of at most 64 bits",
-    "bf": "floating-point numbers or booleans",
-    "b": "booleans",
-    "iu": "integers",
-    "biu": "integers or booleans",
-}
+_KINDS = {"f": "floating-point numbers of at most 64 bits", "i": "integers", "b": "booleans"}
 
 
 def checked_maps(maps, name="maps", kinds="f", infinite=False):
@@ -121,7 +115,8 @@ def _as_array(values, name, kinds):
     except ValueError:  # parts of different shapes
         raise bad_input(name, "arrays of different shapes", "equal ones") from None
     if values.dtype.kind not in kinds or values.dtype.itemsize > 8:
-        raise bad_input(name, values.dtype, _KINDS[kinds])
+        expected = " or ".join(text for kind, text in _KINDS.items() if kind in kinds)
+        raise bad_input(name, values.dtype, expected)
     return values.astype(np.float32) if values.dtype == np.float16 else values
 
 

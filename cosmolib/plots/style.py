@@ -231,12 +231,14 @@ def bars(estimates):
 
 
 def points(ax, places, estimates, *, horizontal=False, **style):
-    """Draw estimates (see `bars`) at ``places``; those without a value are left out.
+    """Draw estimates (see `bars`) at ``places``; those of a list without a value are left out.
 
     With ``horizontal``, values lie along the horizontal axis.
     """
     value, lengths = bars(estimates)
-    if (known := np.isfinite(value)).any():
+    # An empty bin of an array interrupts a line; a case of a list that was not run does not.
+    known = np.isfinite(value) | isinstance(estimates, np.ndarray)
+    if known.any():
         where = [np.asarray(places)[known], value[known]]
         lengths = {"xerr" if horizontal else "yerr": lengths[:, known]}
         ax.errorbar(*(where[::-1] if horizontal else where), **lengths, **style)
