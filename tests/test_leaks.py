@@ -110,10 +110,8 @@ def test_shuffling_moves_labels_between_simulations_of_one_part(suite, profile):
     assert torch.equal(shuffled.train_x, data.train_x)
     assert not torch.equal(shuffled.train_theta, data.train_theta)
     np.testing.assert_array_equal(shuffled.test_truth, data.test_truth)
-    for before, after in (
-        (data.train_theta, shuffled.train_theta),
-        (data.valid_theta, shuffled.valid_theta),
-    ):
+    for part in ("train_theta", "valid_theta"):
+        before, after = getattr(data, part), getattr(shuffled, part)
         rows = [sorted(map(tuple, theta[::15].tolist())) for theta in (before, after)]
         assert rows[0] == rows[1]  # the same parameters ...
         blocks = after.view(-1, 15, 2)
