@@ -212,7 +212,7 @@ def read_params(path: Path, suite: str) -> Table:
     Raises
     ------
     ValueError
-        The file is not such a table: names file, what was found and what is allowed, and the line of a bad cell.
+        The file is not such a table: names file, found and allowed, and the line of a bad cell.
     """
     frame, comments = _read_columns(path)
     seeds = frame["seed"].to_numpy() if "seed" in frame else None
