@@ -12,7 +12,8 @@ from test_cuts import lognormal_maps
 from book.explorer import explorer
 from cosmolib.cuts import apply as cuts_apply
 from cosmolib.data import arrays, scaling, spectra, suites
-from cosmolib.interpretation import attribution, binned, cosmic_web, sanity_checks
+from cosmolib.interpretation import binned, cosmic_web, sanity_checks
+from cosmolib.interpretation.attribution import attribute, make_baseline
 from cosmolib.interpretation.subject import explain, load_subject
 from cosmolib.plots import attribution as plots_attribution
 from cosmolib.plots import cuts as plots_cuts
@@ -33,10 +34,14 @@ MAPS = lognormal_maps(N, GRID)
 SCALED = (scaling.fit_scaling(MAPS).apply(MAPS) * 32).round() / 32  # exact in bfloat16
 BASELINE = torch.zeros(1, 1, GRID, GRID)
 SIMULATIONS = np.arange(N)
+PATH = {"baseline": BASELINE, "n_steps": 2}
 HALF = {"baseline": BASELINE, "fractions": [0.5]}
 FEW = {"baseline": BASELINE, "patch": 4, "n_samples": 2}
 EDGES = np.array([0.0, 1.0, 2.0])
 ALT = "a sentence that says what the picture shows"
+LOG = scaling.Scaling("log", 11.0, 0.5)
+curve, infidelity = sanity_checks.replacement_curve, sanity_checks.infidelity
+occlude = partial(sanity_checks.occlude, target=0, baseline=BASELINE)
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +50,13 @@ def network():
 
 
 def explored(values):
-    fig = plt.figure(figsize=(1, 1))
-    titles = [str(i) for i in range(len(MAPS))]
-    return explorer.attribution_explorer(
-        MAPS, {("a", "b", "c"): values}, titles, 25.0, (1e10, 1e13), fig, ALT
-    )
+    methods, titles, fig = {("a", "b", "c"): values}, list("abc"), plt.figure(figsize=(1, 1))
+    return explorer.attribution_explorer(MAPS, methods, titles, 25.0, (1e10, 1e13), fig, ALT)
+
+
+def slid(name, values):
+    """An explorer of one map, with a slider."""
+    return one(lambda m: getattr(explorer, name)(m, values, plt.figure(figsize=(1, 1)), ALT))
 
 
 def one(function):
@@ -80,12 +87,8 @@ DENSITIES = {
     "embedded.encode gravity": lambda m: pack.encode(m, MAPS),
     "embedded.encode": lambda m: pack.encode(MAPS, m),
     "explorer.attribution_explorer": explored,
-    "explorer.scales_explorer": one(
-        lambda m: explorer.scales_explorer(m, [1.0, 2.0], plt.figure(figsize=(1, 1)), ALT)
-    ),
-    "explorer.densities_explorer": one(
-        lambda m: explorer.densities_explorer(m, [0.0, 0.5], plt.figure(figsize=(1, 1)), ALT)
-    ),
+    "explorer.scales_explorer": slid("scales_explorer", [1.0, 2.0]),
+    "explorer.densities_explorer": slid("densities_explorer", [0.0, 0.5]),
     "fields.underlying_gaussian": gaussian_fields.underlying_gaussian,
     "fields.shell_powers": gaussian_fields.shell_powers,
     "fields.exact_posterior": lambda m: gaussian_fields.exact_posterior(m, points=5),
@@ -93,16 +96,12 @@ DENSITIES = {
     "planted.planted_share": lambda m: injected_signals.planted_share("above", m, MAPS),
     "planted.planted_share maps": lambda m: injected_signals.planted_share("above", MAPS, m),
     "plots.density_image": one(lambda m: plots_style.density_image(plt.figure().subplots(), m)),
-    "plots.twin_gallery": lambda m: plots_data.twin_gallery(
-        m, MAPS, np.ones((N, 6)), ("Lite", "Nbody_Lite")
-    ),
+    "plots.twin_gallery": lambda m: plots_data.twin_gallery(m, MAPS, np.ones((N, 6)), ("a", "b")),
     "plots.scaled_pixels": lambda m: plots_data.scaled_pixels({"log": m}),
-    "plots_attribution.attribution_gallery": lambda m: plots_attribution.attribution_gallery(
-        MAPS, {"method": m}, "abc"
-    ),
+    "attribution_gallery": lambda m: plots_attribution.attribution_gallery(MAPS, {"a": m}, "abc"),
     "plots_cuts.cut_gallery": lambda m: plots_cuts.cut_gallery(m, ["none"] * N),
     "plots_results.augmented": plots_training.augmented,
-    "scaling.Scaling.apply": scaling.Scaling("log", 11.0, 0.5).apply,
+    "scaling.Scaling.apply": LOG.apply,
     "scaling.Scaling.invert": scaling.Scaling("linear", 11.0, 0.5).invert,
     "scaling.fit_scaling": scaling.fit_scaling,
     "scaling.scale_in_place": lambda m: scaling.scale_in_place(copy.copy(m), "log", SIMULATIONS),
@@ -125,62 +124,33 @@ DENSITIES = {
     "web.void_centres": cosmic_web.void_centres,
 }
 SCALED_MAPS = {
-    "attribution.attribute": lambda net, m: attribution.attribute(net, m, "saliency", 0).values,
-    "attribution.attribute ig": lambda net, m: (
-        attribution.attribute(
-            net, m, "integrated_gradients", 1, baseline=BASELINE, n_steps=2
-        ).values
-    ),
-    "attribution.attribute baseline": lambda net, m: (
-        attribution.attribute(net, SCALED, "gradient_shap", 1, baseline=m).values
-    ),
-    "occlusion.occlude": lambda net, m: sanity_checks.occlude(
-        net, m, sanity_checks.patches(GRID, 8), 0, baseline=BASELINE
-    ),
-    "attribution.make_baseline": lambda net, m: attribution.make_baseline("blurred", m),
-    "attribution.make_baseline uniform": lambda net, m: attribution.make_baseline(
-        "uniform", m, scaling=scaling.Scaling("log", 11.0, 0.5)
-    ),
-    "attribution.make_baseline training":
-        lambda net, m: attribution.make_baseline("void", SCALED, train_x=m),
+    "attribute": lambda net, m: attribute(net, m, "saliency", 0).values,
+    "attribute ig": lambda net, m: attribute(net, m, "integrated_gradients", 1, **PATH).values,
+    "attribute baseline": lambda net, m: attribute(net, SCALED, "gradient_shap", 1, baseline=m),
+    "occlude": lambda net, m: occlude(net, m, sanity_checks.patches(GRID, 8)),
+    "make_baseline": lambda net, m: make_baseline("blurred", m),
+    "make_baseline uniform": lambda net, m: make_baseline("uniform", m, scaling=LOG),
+    "make_baseline training": lambda net, m: make_baseline("void", SCALED, train_x=m),
     "inputs.network_inputs": lambda net, m: dataset.network_inputs(m),
     "posteriors.network_features": flow_posterior.network_features,
     "sanity.moved_attributions": lambda net, m: sanity_checks.moved_attributions(
         net, m, "saliency", 0
-    )["mirrored, turned 90°"],
-    "occlusion.replacement_curve": lambda net, m: sanity_checks.replacement_curve(
-        net, m, MAPS, 0, baseline=BASELINE, fractions=[0.5]
     ),
-    "occlusion.replacement_curve order": lambda net, m: sanity_checks.replacement_curve(
-        net, SCALED, m, 0, baseline=BASELINE, fractions=[0.5]
-    ),
-    "sanity.infidelity": lambda net, m: sanity_checks.infidelity(
-        net, m, SCALED, "saliency", 0, baseline=BASELINE, patch=4, n_samples=2
-    ),
-    "sanity.infidelity values": lambda net, m: sanity_checks.infidelity(
-        net, SCALED, m, "saliency", 0, baseline=BASELINE, patch=4, n_samples=2
-    ),
-    "sanity.sensitivity": lambda net, m: sanity_checks.sensitivity(
-        net, m, "saliency", 0, n_samples=1
-    ),
+    "replacement_curve": lambda net, m: curve(net, m, MAPS, 0, **HALF),
+    "replacement_curve order": lambda net, m: curve(net, SCALED, m, 0, **HALF),
+    "infidelity": lambda net, m: infidelity(net, m, SCALED, "saliency", 0, **FEW),
+    "infidelity values": lambda net, m: infidelity(net, SCALED, m, "saliency", 0, **FEW),
+    "sensitivity": lambda net, m: sanity_checks.sensitivity(net, m, "saliency", 0, n_samples=1),
     "training.run_network": lambda net, m: training_fit.run_network(net, m)[0],
 }  # fmt: skip
+HIGH = MAPS > 1e11
 FLAGS = {  # functions of booleans or integers, and good values for them
-    "web.distance_to": (cosmic_web.distance_to, MAPS > 1e11),
-    "occlusion.occlude regions": (
-        lambda r: sanity_checks.occlude(
-            build_network("lite", GRID, 1, 0.0, 2), SCALED, r, 0, baseline=BASELINE
-        ),
-        (MAPS > 1e11).astype(np.int64),
-    ),
-    "summaries.by_class classes": (
-        lambda r: binned.by_class(MAPS, r, SIMULATIONS), (MAPS > 1e11).astype(np.uint8),
-    ),
-    "summaries.region_share inside": (
-        lambda r: binned.region_share(MAPS, r, SIMULATIONS), MAPS > 1e11,
-    ),
-    "summaries.region_sums regions": (lambda r: binned.region_sums(MAPS, r), MAPS > 1e11),
-}  # fmt: skip
+    "web.distance_to": (cosmic_web.distance_to, HIGH),
+    "occlude": (lambda r: occlude(build_network("lite", GRID, 1, 0.0, 2), SCALED, r), 1 * HIGH),
+    "by_class": (lambda r: binned.by_class(MAPS, r, SIMULATIONS), HIGH.astype(np.uint8)),
+    "region_share": (lambda r: binned.region_share(MAPS, r, SIMULATIONS), HIGH),
+    "region_sums": (lambda r: binned.region_sums(MAPS, r), HIGH),
+}
 
 
 def spoilt(value):
@@ -277,9 +247,8 @@ SAME = {  # function of scaled maps: the same numbers of every form
     "fraction_cut": lambda net, m: cuts_apply.fraction_cut(m, "above:10"),
     "web_classes": lambda net, m: cosmic_web.web_classes(1 + 0 * arrays.checked_maps(m)[0]),
     **{name: SCALED_MAPS[name] for name in (
-        "attribution.attribute", "attribution.attribute ig", "occlusion.occlude",
-        "attribution.make_baseline", "posteriors.network_features", "training.run_network",
-        "occlusion.replacement_curve", "sanity.infidelity",
+        "attribute", "attribute ig", "occlude", "make_baseline", "posteriors.network_features",
+        "training.run_network", "replacement_curve", "infidelity",
     )},
 }  # fmt: skip
 
@@ -319,7 +288,7 @@ def test_attributions_of_what_a_profile_stores(tiny_suite_dir, tmp_path):
         subject = load_subject(run, profile)
         stored = dataset.prepare_data(dataset.study_suite("Lite", profile), profile).test_x
         x = stored.part(slice(0, 3)) if storage == "disk" else stored[:3]
-        baseline = attribution.make_baseline("uniform", x, scaling=subject.scaling, train_x=stored)
+        baseline = make_baseline("uniform", x, scaling=subject.scaling, train_x=stored)
         explained = explain(subject, "integrated_gradients", 0).values
         mean = training_fit.run_network(subject.network, x)[0].numpy()
         curve = sanity_checks.replacement_curve(

@@ -121,13 +121,13 @@ def test_a_table_alone(folder, tmp_path):
     old = (folder / TABLE).rename(folder / "params_Nbody_IllustrisTNG.txt")
     assert "parameters of suite Nbody_IllustrisTNG, set LH" in only(old).what
     old.write_text("0.3 0.8 1 1 1 9\n")
-    assert "line 1: found A_AGN2 = 9 (simulation 0)" in only(old).problem
+    assert "found A_AGN2 = 9 (simulation 0)" in only(old).problem
 
 
 def test_what_is_no_file_of_cmd(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nope: found no such file"):
         check_path(tmp_path / "nope")
-    with pytest.raises(FileNotFoundError, match=r"found 2 file\(s\) of other names.*_SIMBA_<set>_"):
+    with pytest.raises(FileNotFoundError, match=r"found 2 other files of maps.*_SIMBA_<set>_"):
         check_path(folder, suite="SIMBA")
     grids = folder / "Grids_Mtot_SIMBA_LH_128_z=0.0.npy"
     grids.write_bytes(b"")
@@ -137,7 +137,7 @@ def test_what_is_no_file_of_cmd(folder, tmp_path):
     assert "found an unfinished download, expected Maps_" in only(part).problem
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(FileNotFoundError, match="empty: found no maps, expected Maps_"):
+    with pytest.raises(FileNotFoundError, match="empty: found 0 other files of maps, exp"):
         check_path(empty)
 
 

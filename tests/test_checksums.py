@@ -99,7 +99,7 @@ def test_a_broken_manifest_is_named_and_kept(path, text):
     manifest = path.parent / MANIFEST
     manifest.write_text(text)
     for function in (verify, record):
-        with pytest.raises(ValueError, match=r"checksums.json: found "):
+        with pytest.raises(ValueError, match="checksums.json: found "):
             function(path)
     assert manifest.read_text() == text
 

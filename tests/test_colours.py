@@ -67,10 +67,3 @@ def test_density_colours_get_lighter_and_differ_from_negative_pixels(vision):
     assert np.all(np.diff(densities[:, 0]) > 0)
     (mark,) = lab([to_rgb(style.NOT_POSITIVE)], vision)
     assert np.linalg.norm(densities - mark, axis=1).min() > SEEN
-
-
-def test_the_simulation_sees_a_bad_pair():
-    """Red and green of equal lightness look the same to deutan eyes, and differ to others."""
-    pair = ["#b2715f", "#748455"]
-    assert closest(pair, "usual") > 3 * SEEN
-    assert closest(pair, "deutan") < SEEN

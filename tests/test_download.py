@@ -277,7 +277,7 @@ def wait_for(condition, seconds=20):
         (MAPS, DATA[:-4096], f"found {len(DATA) - 4096} bytes .* expected"),
         (MAPS, DATA + b"more", f"found .* {len(DATA) + 4} bytes, expected"),
         (TABLE, HTML, "found no rows of numbers"),
-        (TABLE, b"0.3 0.8 3.6 1 7.4 20\n" * 4, "line 1: found A_SN2 = 7.4"),
+        (TABLE, b"0.3 0.8 3.6 1 7.4 20\n" * 4, "found A_SN2 = 7.4"),
     ],
 )
 def test_wrong_files_are_not_kept(server, fetch, tmp_path, name, content, found):

@@ -196,7 +196,7 @@ def test_parameter_tables(folder, data):
     path.write_bytes(data)
     table = attempt("table of parameters", lambda: data_tables.read_params(path, "Lite"), path)
     if table is not None:
-        assert table.params.shape == (len(table.lines), 6)
+        assert table.params.shape[1] == 6
         assert np.isfinite(table.params).all()
 
 

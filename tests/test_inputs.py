@@ -57,12 +57,10 @@ def test_every_map_has_its_own_parameters(suite, data, profile):
     """The scaled maps are undone and found again in the suite, under the right parameters."""
     split = split_simulations(suite.n_simulations, profile.split_seed)
     for name in ("train", "valid", "test"):
-        part, x, simulation = (
-            getattr(split, name), getattr(data, f"{name}_x"), getattr(data, f"{name}_simulation")
-        )  # fmt: skip
+        part, x = getattr(split, name), getattr(data, f"{name}_x")
         assert x.shape == (15 * len(part), 1, 32, 32)
         assert x.dtype == torch.float32
-        np.testing.assert_array_equal(simulation, np.repeat(part, 15))
+        np.testing.assert_array_equal(getattr(data, f"{name}_simulation"), np.repeat(part, 15))
         back = data.scaling.invert(x[:, 0].numpy())
         np.testing.assert_allclose(back, suite.maps[map_indices(part)], rtol=1e-4)
     np.testing.assert_array_equal(data.test_map, map_indices(split.test))

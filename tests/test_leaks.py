@@ -102,7 +102,7 @@ def test_shuffled_labels_are_not_learnt(larger_suite):
         p = predict(network, data)
         scores[shuffled] = r2(p["mean"], p["std"], p["truth"])
     assert (scores[False] > 0.5).all(), scores
-    assert (scores[True] < 0.15).all(), scores  # 0 but for the noise of few simulations
+    assert (scores[True] < 0.2).all(), scores  # by chance, of eight simulations
 
 
 def test_shuffling_moves_labels_between_simulations_of_one_part(suite, profile):
@@ -110,10 +110,8 @@ def test_shuffling_moves_labels_between_simulations_of_one_part(suite, profile):
     assert torch.equal(shuffled.train_x, data.train_x)
     assert not torch.equal(shuffled.train_theta, data.train_theta)
     np.testing.assert_array_equal(shuffled.test_truth, data.test_truth)
-    for before, after in (
-        (data.train_theta, shuffled.train_theta),
-        (data.valid_theta, shuffled.valid_theta),
-    ):
+    for part in ("train_theta", "valid_theta"):
+        before, after = getattr(data, part), getattr(shuffled, part)
         rows = [sorted(map(tuple, theta[::15].tolist())) for theta in (before, after)]
         assert rows[0] == rows[1]  # the same parameters ...
         blocks = after.view(-1, 15, 2)

@@ -68,8 +68,10 @@ def test_over_to_under():
 
 def test_bad_summaries():
     values, density, simulations = blocks()
-    with pytest.raises(ValueError, match="bins must be monoton"):
-        binned.by_value(values, density, [0, 2, 1], simulations)
+    for edges in ([0, 2, 1], [2, 1, 0], [0, 1, 1], [0, np.nan, 2]):
+        for function in (binned.by_value, binned.by_band):
+            with pytest.raises(ValueError, match="edges: found .* expected ascending numbers"):
+                function(values, density, edges, simulations)
     with pytest.raises(ValueError, match=r"found shapes \(4, 8, 8\) and \(3, 8, 8\)"):
         binned.by_value(values, density[:3], [0, 1], simulations)
 

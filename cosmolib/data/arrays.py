@@ -12,14 +12,14 @@ import numpy as np
 
 BLOCK_PIXELS = 2**18  # pixels worked on at once: 2 MB in float64, within a cache
 
+
+def bad_input(where, found, expected) -> ValueError:
+    """Return the one error that every bad input gets: where it is, what was found and expected."""
+    return ValueError(f"{where}: found {found}, expected {expected}")
+
+
 # Kinds of numbers that a function may take, as ``numpy.dtype.kind`` has them.
-_KINDS = {
-    "f": "floating-point numbers of at most 64 bits",
-    "bf": "floating-point numbers or booleans",
-    "b": "booleans",
-    "iu": "integers",
-    "biu": "integers or booleans",
-}
+_KINDS = {"f": "floating-point numbers of at most 64 bits", "i": "integers", "b": "booleans"}
 
 
 def checked_maps(maps, name="maps", kinds="f", infinite=False):
@@ -48,8 +48,7 @@ def checked_maps(maps, name="maps", kinds="f", infinite=False):
     shape = maps.shape
     fits = len(shape) in (2, 3) or (len(shape) == 4 and shape[1] == 1)
     if not (fits and shape[-1] == shape[-2] >= 2 and maps.size):
-        expected = "square maps (N, N), (n, N, N) or (n, 1, N, N)"
-        raise ValueError(f"{name}: found shape {shape}, expected {expected}")
+        raise bad_input(name, f"shape {shape}", "square maps (N, N), (n, N, N) or (n, 1, N, N)")
     stack = maps.reshape(-1, *shape[-2:])
     _check_finite(stack, name, infinite)
     return stack, shape
@@ -59,7 +58,7 @@ def checked_map(density, name):
     """Check a single map, as `checked_maps` does, and return it, (N, N)."""
     stack, shape = checked_maps(density, name)
     if len(stack) > 1:
-        raise ValueError(f"{name}: found shape {shape}, expected one map (N, N)")
+        raise bad_input(name, f"shape {shape}", "one map (N, N)")
     return stack[0]
 
 
@@ -106,7 +105,7 @@ def mode_numbers(grid):
 def _as_array(values, name, kinds):
     parts = values if isinstance(values, (list, tuple)) else [values]
     if any(isinstance(part, np.ma.MaskedArray) for part in parts):  # numpy would drop the mask
-        raise ValueError(f"{name}: found a masked array, expected plain numbers in every pixel")
+        raise bad_input(name, "a masked array", "plain numbers in every pixel")
     if hasattr(values, "detach"):
         values = values.detach().cpu()
         if str(values.dtype) == "torch.bfloat16":  # unknown to numpy
@@ -114,9 +113,10 @@ def _as_array(values, name, kinds):
     try:
         values = np.asarray(values)
     except ValueError:  # parts of different shapes
-        raise ValueError(f"{name}: found arrays of different shapes, expected equal ones") from None
+        raise bad_input(name, "arrays of different shapes", "equal ones") from None
     if values.dtype.kind not in kinds or values.dtype.itemsize > 8:
-        raise ValueError(f"{name}: found {values.dtype}, expected {_KINDS[kinds]}")
+        expected = " or ".join(text for kind, text in _KINDS.items() if kind in kinds)
+        raise bad_input(name, values.dtype, expected)
     return values.astype(np.float32) if values.dtype == np.float16 else values
 
 
@@ -130,8 +130,7 @@ def _check_finite(values, name, infinite):
     expected = "no NaN" if infinite else "finite numbers"
     for i, one in enumerate(values if values.ndim > 2 else [values]):
         for place in np.argwhere(np.isnan(one) if infinite else ~np.isfinite(one))[:1].tolist():
-            found = f"{one[*place]} in map {i}, pixel {(*place,)}"
-            raise ValueError(f"{name}: found {found}, expected {expected}")
+            raise bad_input(name, f"{one[*place]} in map {i}, pixel {(*place,)}", expected)
 
 
 def in_parallel(function: Callable, items) -> list:

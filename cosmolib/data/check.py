@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from cosmolib.data import checksums, cmd_format, tables
+from cosmolib.data.arrays import bad_input
 from cosmolib.data.cmd_format import MAPS_PER_SIMULATION, PARAMETERS, mean_surface_density
 from cosmolib.data.suites import Suite, blocks_of_maps, open_files
 
@@ -45,14 +46,12 @@ def check_suite(suite: Suite) -> str:
     low, high, means = zip(*found, strict=True)
     n, grid = len(suite.maps), suite.grid
     lines = [
-        f"  {n} maps of {grid} x {grid} pixels, float32: {suite.n_simulations} simulations"
-        f"{_of_cmd(suite.sim_set, suite.n_simulations)}",
+        f"  {n} maps of {grid} x {grid} pixels, float32: {_simulations(suite)}",
         f"  box {suite.box_size:g} Mpc/h, pixel {suite.box_size / grid:.4g} Mpc/h",
         f"  pixels from {min(low):.4g} to {max(high):.4g}",
+        *([f"  cut from the raw maps: {suite.cut}"] if suite.cut != "none" else []),
+        *_parameter_lines(suite),
     ]
-    if suite.cut != "none":
-        lines.append(f"  cut from the raw maps: {suite.cut}")
-    lines += _parameter_lines(suite)
     if suite.field == "Mtot" and suite.cut == "none":
         expected = mean_surface_density(suite.params[:, 0], suite.box_size)
         means = np.concatenate(means).reshape(-1, MAPS_PER_SIMULATION).mean(axis=1)  # (n,)
@@ -61,15 +60,17 @@ def check_suite(suite: Suite) -> str:
             found = f"a mean density that is off by {np.median(deviation):.0%} (median)"
             expected = f"that of Omega_m within {_MASS_TOLERANCE:.0%}, in (Msun/h)/(Mpc/h)^2"
             other = f"other units, or not the rows of {suite.params_path.name}"
-            raise ValueError(f"{suite.maps_path}: found {found}, expected {expected}: {other}")
+            raise bad_input(suite.maps_path, found, f"{expected}: {other}")
         lines.append(f"  mean density against Omega_m: within {deviation.max():.2g} of it")
     lines += [f"  parameters {suite.params_path}", f"  fingerprint {suite.fingerprint}"]
     return "\n".join(lines)
 
 
-def _of_cmd(sim_set: str, n: int) -> str:
-    whole = cmd_format.SIMULATIONS.get(sim_set)
-    return "" if whole in (None, n) else f" (CMD's own {sim_set} has {whole})"
+def _simulations(suite, sim_set=None):
+    """Number of simulations of a suite or table, next to that of CMD's own set."""
+    n, whole = len(suite.params), cmd_format.SIMULATIONS.get(sim_set or suite.sim_set)
+    cmd = "" if whole in (None, n) else f" (CMD's own {sim_set or suite.sim_set} has {whole})"
+    return f"{n} simulations{cmd}"
 
 
 def _parameter_lines(table: Suite | tables.Table) -> list[str]:
@@ -115,50 +116,40 @@ def check_path(
         return [_check_file(path)]
     if not path.exists():
         raise FileNotFoundError(f"{path}: found no such file, expected CMD maps or a folder")
-    files = {
-        file: cmd_format.FILE_NAME.fullmatch(file.name) for file in sorted(path.rglob("Maps_*.npy"))
-    }
-    wanted = [
-        file
-        for file, match in files.items()
-        if match and suite in (None, match["name"]) and sim_set in (None, match["sim_set"])
-    ]
+    files, wanted = sorted(path.rglob("Maps_*.npy")), []
+    for file in files:
+        match = cmd_format.FILE_NAME.fullmatch(file.name)
+        if match and suite in (None, match["name"]) and sim_set in (None, match["sim_set"]):
+            wanted.append(file)
     if not wanted:
         form = f"Maps_<field>_{suite or '<suite>'}_{sim_set or '<set>'}_z=0.00.npy"
-        state = f"{len(files)} file(s) of other names" if files else "no maps"
-        raise FileNotFoundError(f"{path}: found {state}, expected {form}")
+        raise FileNotFoundError(f"{path}: found {len(files)} other files of maps, expected {form}")
     return [_check_file(file) for file in wanted]
 
 
 def _check_file(path: Path) -> Report:
     """Check one file as what its name says."""
-    what, problem = "unknown", None
+    what, problem, paths = "unknown", None, [path]
     try:
         if maps := cmd_format.FILE_NAME.fullmatch(path.name):
             field, name, sim_set = maps["field"], maps["name"], maps["sim_set"]
             what = f"maps of field {field}, suite {name}, set {sim_set}, z = 0"
-            folders = [path.parent, path.parent.parent]
-            folders.append(path.parent.parent / name.removeprefix("Nbody_"))  # of the twin
-            table = cmd_format.find(
-                folders, cmd_format.table_names(name, sim_set), f"{name} parameters"
-            )
-            found = [check_suite(open_files(path, table, name, field, sim_set))]
-            found += _hashes(path, table)
+            above = path.parent.parent
+            folders = [path.parent, above, above / name.removeprefix("Nbody_")]  # of the twin
+            names = cmd_format.table_names(name, sim_set)
+            paths.append(cmd_format.find(folders, names, f"{name} parameters"))
+            found = [check_suite(open_files(*paths, name, field, sim_set))]
         elif table := cmd_format.TABLE_NAME.fullmatch(path.name):
             name, sim_set = table["name"], table["sim_set"] or "LH"
             what = f"parameters of suite {name}, set {sim_set}"
             table = tables.read_table(path, name, sim_set)
-            found = [f"  {len(table.params)} simulations{_of_cmd(sim_set, len(table.params))}"]
-            found += [*_parameter_lines(table), *_hashes(path)]
+            found = [f"  {_simulations(table, sim_set)}", *_parameter_lines(table)]
         else:
             state = "an unfinished download" if path.suffix == ".part" else "another name"
             expected = "Maps_<field>_<suite>_<set>_z=0.00.npy or params_<set>_<suite>.txt"
-            raise ValueError(f"{path}: found {state}, expected {expected}")
+            raise bad_input(path, state, expected)
+        downloaded = [file.name for file in paths if checksums.verify(file, full=True)]
+        found += [f"  SHA-256 as downloaded: {name}" for name in downloaded]
     except (ValueError, OSError) as error:
         found, problem = [], " ".join(str(error).split())
     return Report(path, what, "\n".join(found), problem)
-
-
-def _hashes(*paths):
-    downloaded = [path for path in paths if checksums.verify(path, full=True)]
-    return [f"  SHA-256 as downloaded: {path.name}" for path in downloaded]

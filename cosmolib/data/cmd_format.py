@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cosmolib.data.arrays import bad_input
 from cosmolib.study.io import read_json, reason_of
 
 PARAMETERS = ("Omega_m", "sigma_8", "A_SN1", "A_AGN1", "A_SN2", "A_AGN2")  # CMD's column order
@@ -79,9 +80,8 @@ def table_names(name: str, sim_set: str) -> list[str]:
 def find(folders: list[Path], names: list[str], what: str) -> Path:
     """Return the first of ``names`` that lies in one of ``folders``; FileNotFoundError if none."""
     # a suite's own table in any folder comes before its twin's
-    for path in (folder / name for name in names for folder in folders):
-        if path.is_file():
-            return path
+    if found := _existing(folders, names):
+        return found[0]
     near = {file.name for f in folders for file in f.glob(f"{names[0].split('_')[0]}_*")}
     raise FileNotFoundError(
         f"{folders[0]}: found no {what} (but {', '.join(sorted(near)[:6]) or 'no such file'}), "
@@ -91,14 +91,19 @@ def find(folders: list[Path], names: list[str], what: str) -> Path:
 
 def data_files(suites: list[str], data_dir: str | None, field: str, sim_set: str) -> list[Path]:
     """Return the existing files of maps and parameters of suites that are not embedded."""
-    found = {}
+    found = []
     for name in suites:
         embedded = name.removeprefix("Nbody_") == "Lite"
         folder = data_dir or (None if embedded else os.environ.get("COSMOLIB_DATA"))
         if folder and Path(folder).is_dir():
             names = map_names(field, name, sim_set) + table_names(name, sim_set)
-            found |= {place / n: None for place in folders_of(Path(folder), name) for n in names}
-    return [path for path in found if path.is_file()]
+            found += _existing(folders_of(Path(folder), name), names)
+    return list(dict.fromkeys(found))
+
+
+def _existing(folders, names):
+    paths = (folder / name for name in names for folder in folders)
+    return [path for path in paths if path.is_file()]
 
 
 def map_names(field: str, name: str, sim_set: str) -> list[str]:
@@ -134,19 +139,14 @@ def map_file(path: Path) -> np.ndarray:
     except Exception as error:  # numpy raises errors of many kinds
         with open(path, "rb") as file:
             start = file.read(16)
-        raise ValueError(
-            f"{path}: found {size} bytes that begin with {start!r} ({reason_of(error)}), expected "
-            f"a whole .npy file {expected}"
-        ) from None
+        found = f"{size} bytes that begin with {start!r} ({reason_of(error)})"
+        raise bad_input(path, found, f"a whole .npy file {expected}") from None
     shape, order = maps.shape, "C" if maps.flags.c_contiguous else "Fortran"
     square = len(shape) == 3 and shape[1] == shape[2] and maps.size
     fits = square and shape[0] % MAPS_PER_SIMULATION == 0 and size == length
     if not (fits and maps.dtype.str == "<f4" and order == "C"):
-        raise ValueError(
-            f"{path}: found {maps.dtype.str} ({maps.dtype}) of shape {shape} in {order} order, "
-            f"{size} bytes, expected <f4: {expected} in C order, 3 axes x 5 slabs of each of n "
-            f"simulations, {length} bytes"
-        )
+        found = f"{maps.dtype.str} ({maps.dtype}) of shape {shape} in {order} order, {size} bytes"
+        raise bad_input(path, found, f"<f4: {expected} in C order, {length} bytes")
     return maps
 
 
@@ -161,5 +161,5 @@ def cut_of(maps_path: Path) -> str:
     content = read_json(note) if note.is_file() else {"cut": "none"}
     cut = content.get("cut") if isinstance(content, dict) else None
     if not isinstance(cut, str):
-        raise ValueError(f'{note}: found no cut, expected {{"cut": "kmax:10", ...}}')
+        raise bad_input(note, "no cut", '{"cut": "kmax:10", ...}')
     return cut

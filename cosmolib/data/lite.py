@@ -17,7 +17,6 @@ SHA-256 of the expanded files is the same everywhere and can be checked.
 import hashlib
 import lzma
 import os
-import reprlib
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
@@ -26,6 +25,7 @@ import numpy as np
 import platformdirs
 from pydantic import BaseModel, Field, PositiveInt, ValidationError
 
+from cosmolib.data.arrays import bad_input
 from cosmolib.data.cmd_format import MAPS_PER_SIMULATION, map_names
 from cosmolib.study.io import REPOSITORY, atomic_path, check_writable, read_json, sweep
 from cosmolib.study.locks import LOCK, held
@@ -46,7 +46,7 @@ _Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 class Chunk(BaseModel, strict=True):
     """One file of the simulations ``first`` and following, of both suites."""
 
-    file: Annotated[str, Field(pattern=r"^[a-z0-9]+-[0-9]{4}\.xz$")]
+    file: str = Field(pattern=r"^[a-z0-9]+-[0-9]{4}\.xz$")
     first: int
     simulations: PositiveInt
     sha256: _Digest
@@ -55,10 +55,10 @@ class Chunk(BaseModel, strict=True):
 class Packed(BaseModel, strict=True):
     """What the manifest records of one set: its chunks, and the SHA-256 of the expanded maps."""
 
-    simulations: Annotated[int, Field(ge=1, le=100_000)]
-    grid: Annotated[int, Field(ge=8, le=1024)]
-    chunks: Annotated[list[Chunk], Field(min_length=1)]
-    expanded: Annotated[dict[Literal["Lite", "Nbody_Lite"], _Digest], Field(min_length=2)]
+    simulations: int = Field(ge=1, le=100_000)
+    grid: int = Field(ge=8, le=1024)
+    chunks: list[Chunk] = Field(min_length=1)
+    expanded: dict[Literal["Lite", "Nbody_Lite"], _Digest] = Field(min_length=2)
 
 
 def packed_files():
@@ -189,13 +189,10 @@ def _read_manifest(path, sim_set):
     manifest = read_json(path)
     try:
         return Packed.model_validate(manifest if sim_set == "LH" else manifest["sets"][sim_set])
-    except (KeyError, TypeError):
-        raise ValueError(f"{path}: found no set {sim_set}; `python -m lite` makes it") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        found = f"{first['loc']} = {reprlib.repr(first['input'])} ({first['msg']})"
-        expected = "expected the repository's manifest; restore it with `git checkout`"
-        raise ValueError(f"{path}: found {found}, {expected}") from None
+    except (KeyError, TypeError, ValidationError) as error:
+        found = f"no valid set {sim_set} ({' '.join(str(error).split()):.150})"
+        expected = "that of the repository (`git checkout`) or of `python -m lite`"
+        raise bad_input(path, found, expected) from None
 
 
 def _expand_all(packed, data, folder, sim_set):
@@ -204,9 +201,8 @@ def _expand_all(packed, data, folder, sim_set):
     chunks = [_read_chunk(data / chunk.file, chunk, packed.grid, zero) for chunk in packed.chunks]
     for suite, maps in zip(("Nbody_Lite", "Lite"), zip(*chunks, strict=True), strict=True):
         maps, path = np.concatenate(maps), maps_path(folder, suite, sim_set)
-        found, expected = hashlib.sha256(maps).hexdigest(), packed.expanded[suite]
-        if found != expected:
-            raise ValueError(f"{path}: expanded maps have SHA-256 {found}, expected {expected}")
+        if (found := hashlib.sha256(maps).hexdigest()) != packed.expanded[suite]:
+            raise bad_input(path, f"expanded maps of SHA-256 {found}", packed.expanded[suite])
         with atomic_path(path) as temporary:
             np.save(temporary, maps)
     for suite in SUITES:  # last, as the sign that the maps are complete
@@ -215,14 +211,10 @@ def _expand_all(packed, data, folder, sim_set):
 
 
 def _read_chunk(path, chunk, grid, ratio_zero):
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: found no such file, expected a chunk of maps")
     blob = path.read_bytes()
-    found = hashlib.sha256(blob).hexdigest()
-    if found != chunk.sha256:
-        expected = f"{chunk.sha256}; restore it with `git checkout`"
-        raise ValueError(f"{path}: damaged, SHA-256 is {found}, expected {expected}")
+    if (found := hashlib.sha256(blob).hexdigest()) != chunk.sha256:
+        raise bad_input(path, f"SHA-256 {found}", f"{chunk.sha256}; restore it with `git checkout`")
     try:
         return decode(blob, MAPS_PER_SIMULATION * chunk.simulations, grid, ratio_zero)
     except (ValueError, lzma.LZMAError) as error:
-        raise ValueError(f"{path}: found {error}, expected {grid}^2 maps") from None
+        raise bad_input(path, error, f"{grid}^2 maps") from None

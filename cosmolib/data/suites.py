@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from cosmolib.data import checksums, cmd_format, lite
-from cosmolib.data.arrays import checked_maps, checked_numbers
+from cosmolib.data.arrays import bad_input, checked_maps, checked_numbers
 from cosmolib.data.cmd_format import BOX_SIZE, FILE_NAME, MAPS_PER_SIMULATION, PARAMETERS
 from cosmolib.data.tables import Table, box_of, check_set, read_table
 from cosmolib.study.io import atomic_path
@@ -121,10 +121,8 @@ def open_files(maps_path: Path, params_path: Path, name: str, field: str, sim_se
     """Open two files as a suite, whatever their names; errors as `open_suite`."""
     maps, table = cmd_format.map_file(maps_path), read_table(params_path, name, sim_set)
     if len(maps) != MAPS_PER_SIMULATION * len(table.params):
-        raise ValueError(
-            f"{params_path}: found {len(table.params)} rows of parameters, expected "
-            f"{len(maps) // MAPS_PER_SIMULATION} for the {len(maps)} maps in {maps_path.name}"
-        )
+        n, place = len(maps) // MAPS_PER_SIMULATION, f"the {len(maps)} maps in {maps_path.name}"
+        raise bad_input(params_path, f"{len(table.params)} rows of parameters", f"{n} for {place}")
     box_size = box_of(name, sim_set, maps_path, params_path, table.comments)
     suite = Suite(
         name, field, sim_set, maps, table.params, box_size, maps_path, params_path,
@@ -166,13 +164,13 @@ def write_suite(
     maps_path = folder / cmd_format.map_names(field, name, sim_set)[0]
     params_path = folder / cmd_format.table_names(name, sim_set)[0]
     if not FILE_NAME.fullmatch(maps_path.name) or cmd_format.cut_note(maps_path).is_file():
-        found = "found maps under a cut there, or no name of CMD's"
-        raise ValueError(f"{maps_path}: {found}, expected another folder, or no _ in a name")
+        found = "maps under a cut there, or no name of CMD's"
+        raise bad_input(maps_path, found, "another folder, or no _ in a name")
     if len(maps) != MAPS_PER_SIMULATION * n or params.shape != (n, len(PARAMETERS)):
         found = f"maps of shape {maps.shape} and parameters of shape {params.shape}"
-        raise ValueError(f"{maps_path}: found {found}, expected (15 n, N, N) and (n, 6)")
+        raise bad_input(maps_path, found, "(15 n, N, N) and (n, 6)")
     header = f"box_size = {box_size:g} Mpc/h"
-    check_set(params_path, Table(params, lines=np.arange(n) + 3), name, sim_set)
+    check_set(params_path, Table(params), name, sim_set)
     box_of(name, sim_set, maps_path, params_path, header)
     suite = Suite(name, field, sim_set, maps, params, box_size, maps_path, params_path)
     _check_values(suite, np.arange(len(maps)), maps)
@@ -193,16 +191,15 @@ def suites_at_hand(
     data_dir, field, sim_set
         As of `open_suite`; with a folder given, only its files count.
     """
-    found = []
-    if data_dir is None and field == "Mtot" and sim_set in lite.SETS:
-        found += lite.SUITES
-    if data_dir := data_dir or os.environ.get("COSMOLIB_DATA"):
-        for root in cmd_format.roots(Path(data_dir)):
-            for path in sorted([*root.glob("Maps_*.npy"), *root.glob("*/Maps_*.npy")]):
-                match = FILE_NAME.fullmatch(path.name)
-                if match and (match["field"], match["sim_set"]) == (field, sim_set):
-                    if path.parent in cmd_format.folders_of(Path(data_dir), match["name"]):
-                        found.append(match["name"])
+    embedded = data_dir is None and field == "Mtot" and sim_set in lite.SETS
+    found = [*lite.SUITES] if embedded else []
+    data_dir = data_dir or os.environ.get("COSMOLIB_DATA")
+    for root in cmd_format.roots(Path(data_dir)) if data_dir else ():
+        for path in sorted([*root.glob("Maps_*.npy"), *root.glob("*/Maps_*.npy")]):
+            match = FILE_NAME.fullmatch(path.name)
+            if match and (match["field"], match["sim_set"]) == (field, sim_set):
+                if path.parent in cmd_format.folders_of(Path(data_dir), match["name"]):
+                    found.append(match["name"])
     return list(dict.fromkeys(found))
 
 
@@ -275,17 +272,18 @@ def _check_values(suite: Suite, maps: np.ndarray, pixels: np.ndarray) -> None:
     """Refuse pixels (n, N, N) of maps with indices (n,) that such a map cannot have."""
     if not pixels.size:
         return
-    raw = suite.cut == "none"  # a Fourier cut makes negative pixels
-    positive = raw and suite.field in cmd_format.POSITIVE_FIELDS
-    least = np.nextafter(np.float32(0), np.float32(1)) if positive else 0 if raw else -np.inf
+    if suite.cut != "none":  # a Fourier cut makes negative pixels
+        least, kind = -np.inf, "finite pixels"
+    elif suite.field in cmd_format.POSITIVE_FIELDS:
+        least, kind = np.nextafter(np.float32(0), np.float32(1)), "finite and positive raw pixels"
+    else:
+        least, kind = 0, "finite and not negative raw pixels"
     low, high = pixels.min(), pixels.max()  # both NaN if one pixel is
     if math.isfinite(low) and math.isfinite(high) and low >= least:
         return
     i, row, column = np.argwhere(~(np.isfinite(pixels) & (pixels >= least)))[0]
-    kind = "finite and positive" if positive else "finite and not negative" if raw else "finite"
     found = f"{pixels[i, row, column]} in map {maps[i]} (simulation {simulation_of(maps[i])})"
-    kind += " raw pixels" if raw else " pixels"
-    raise ValueError(f"{suite.maps_path}: found {found}, pixel ({row}, {column}), expected {kind}")
+    raise bad_input(suite.maps_path, f"{found}, pixel ({row}, {column})", kind)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -302,8 +300,8 @@ def subset(suite: Suite, n: int | None) -> Suite:
     if n is None:
         return suite
     if not 1 <= n <= suite.n_simulations:
-        found = f"found {suite.n_simulations} simulations"
-        raise ValueError(f"{suite.maps_path}: {found}, expected at least the {n} asked for")
+        found = f"{suite.n_simulations} simulations"
+        raise bad_input(suite.maps_path, found, f"at least the {n} asked for")
     maps = suite.maps[: MAPS_PER_SIMULATION * n]
     others = None if suite.others is None else suite.others[:n]
     return dataclasses.replace(suite, maps=maps, params=suite.params[:n], others=others)
@@ -330,7 +328,7 @@ def split_simulations(n: int, seed: int = 1) -> Split:
         Fewer than three simulations.
     """
     if n < 3:
-        raise ValueError(f"split: found {n} simulations, expected at least 3, one for each part")
+        raise bad_input("split", f"{n} simulations", "at least 3, one for each part")
     order = np.arange(n)
     np.random.RandomState(seed).shuffle(order)  # noqa: NPY002  the published stream
     n_valid = max(1, n // 20)

@@ -95,16 +95,17 @@ def check_maps(suite: Suite) -> tuple[np.ndarray, np.ndarray, dict]:
     row : dict
         One row of the chapter's table.
     """
-    means = suite.maps.mean(axis=(1, 2), dtype=np.float64).reshape(suite.n_simulations, 15)
+    maps, n = suite.maps, suite.n_simulations
+    means = maps.mean(axis=(1, 2), dtype=np.float64).reshape(n, MAPS_PER_SIMULATION)
     slabs = means / cmd_format.mean_surface_density(suite.params[:, 0], suite.box_size)[:, None]
     boxes = slabs.reshape(-1, 3, 5).mean(axis=2)
     row = {
-        "simulations": suite.n_simulations,
-        "pixels": suite.maps.size,
-        "not finite": suite.maps.size - np.count_nonzero(np.isfinite(suite.maps)),
-        "zero or negative": np.count_nonzero(suite.maps <= 0),
-        "smallest pixel": float(suite.maps.min()),
-        "largest pixel": float(suite.maps.max()),
+        "simulations": n,
+        "pixels": maps.size,
+        "not finite": maps.size - np.count_nonzero(np.isfinite(maps)),
+        "zero or negative": np.count_nonzero(maps <= 0),
+        "smallest pixel": float(maps.min()),
+        "largest pixel": float(maps.max()),
         "worst deviation of a box's mean": np.abs(boxes - 1).max(),
     }
     return slabs, boxes, row
@@ -129,23 +130,24 @@ def feedback_numbers(k, ratio, params) -> dict:
     """
     at_5 = ratio[:, np.argmin(np.abs(k - 5.0))]
     large_scale = ratio[:, k < K_LARGE].mean(axis=1)
+    low, median, high = np.quantile(at_5, [0.025, 0.5, 0.975])
     sn1 = PARAMETERS.index("A_SN1")
-    bin_means = np.array([at_5[rows].mean() for rows in quantile_groups(params[:, sn1], 6)])
+    bin_means = [at_5[rows].mean() for rows in quantile_groups(params[:, sn1], 6)]
     design = np.column_stack([np.ones(len(params)), np.log(params)])
     suppression = np.log(np.clip(1 - at_5, 1e-4, None))
     exponents, *_ = np.linalg.lstsq(design, suppression, rcond=None)
-    residual = suppression - design @ exponents
-    covariance = np.linalg.inv(design.T @ design) * residual.var(ddof=design.shape[1])
+    variance = (suppression - design @ exponents).var(ddof=design.shape[1])
+    covariance = np.linalg.inv(design.T @ design) * variance
     return {
         "data-k-large": K_LARGE,
-        "data-ratio-large": float(large_scale.mean()),
-        "data-ratio-large-worst": float(100 * np.abs(large_scale - 1).max()),
-        "data-ratio-low": float(np.quantile(at_5, 0.025)),
-        "data-ratio-high": float(np.quantile(at_5, 0.975)),
-        "data-ratio-median": float(np.median(at_5)),
-        "data-ratio-exponent": float(exponents[1 + sn1]),
-        "data-ratio-exponent-error": float(np.sqrt(covariance[1 + sn1, 1 + sn1])),
-        "data-ratio-steps": int(np.count_nonzero(np.diff(bin_means) < 0)),
+        "data-ratio-large": large_scale.mean(),
+        "data-ratio-large-worst": 100 * np.abs(large_scale - 1).max(),
+        "data-ratio-low": low,
+        "data-ratio-high": high,
+        "data-ratio-median": median,
+        "data-ratio-exponent": exponents[1 + sn1],
+        "data-ratio-exponent-error": np.sqrt(covariance[1 + sn1, 1 + sn1]),
+        "data-ratio-steps": np.count_nonzero(np.diff(bin_means) < 0),
         "data-ratio-bins": len(bin_means) - 1,
     }
 
@@ -163,26 +165,25 @@ def scaling_numbers(train: Scaling, whole_file: Scaling) -> dict:
 def validation_numbers(validation: dict) -> dict:
     """Summarise ``data/lite/validation.json``: 3-D power, feedback in 3-D, particle lattice."""
     boxes, feedback = validation["power3d_mean"], validation["feedback3d"]
+    linear, hmcode = (pd.DataFrame(boxes[f"measured_over_{name}"]) for name in ("linear", "hmcode"))
+    hmcode = hmcode[pd.Series(boxes["k"]).between(3, 5, inclusive="neither")].mean()
     lattice = validation["lattice"]
-    k, linear = np.array(boxes["k"]), boxes["measured_over_linear"]
-    small = (k > 3) & (k < 5)
-    hmcode = {key: np.array(value)[small] for key, value in boxes["measured_over_hmcode"].items()}
     changes = [change for entry in lattice["difference"].values() for change in entry.values()]
     change, low, high = max(changes, key=lambda change: abs(change[0]))
-    shipped = np.array(list(lattice["r2"]["shipped"].values()))  # (parameter, [R2, low, high])
+    widths = [high - low for _, low, high in lattice["r2"]["shipped"].values()]
     sigma = (linear["q84"][0] - linear["q16"][0]) / 2
     return {
-        "data-3d-k": float(k[0]),
-        "data-3d-boxes": int(boxes["rows"]),
-        "data-3d-linear": float(linear["mean"][0]),
-        "data-3d-linear-error": float(sigma / np.sqrt(boxes["rows"])),
-        "data-3d-hmcode": float(hmcode["q50"].mean()),
-        "data-3d-hmcode-mean": float(hmcode["mean"].mean()),
-        "data-ratio-3d-large": float(feedback["ratio"]["mean"][0]),
-        "data-ratio-3d-small": float(np.interp(5.0, feedback["k"], feedback["ratio"]["mean"])),
-        "data-lattice-simulations": int(lattice["simulations"]),
-        "data-lattice-change": float(change),
-        "data-lattice-low": float(low),
-        "data-lattice-high": float(high),
-        "data-lattice-error": float((shipped[:, 2] - shipped[:, 1]).min() / 2),
+        "data-3d-k": boxes["k"][0],
+        "data-3d-boxes": boxes["rows"],
+        "data-3d-linear": linear["mean"][0],
+        "data-3d-linear-error": sigma / np.sqrt(boxes["rows"]),
+        "data-3d-hmcode": hmcode["q50"],
+        "data-3d-hmcode-mean": hmcode["mean"],
+        "data-ratio-3d-large": feedback["ratio"]["mean"][0],
+        "data-ratio-3d-small": np.interp(5.0, feedback["k"], feedback["ratio"]["mean"]),
+        "data-lattice-simulations": lattice["simulations"],
+        "data-lattice-change": change,
+        "data-lattice-low": low,
+        "data-lattice-high": high,
+        "data-lattice-error": min(widths) / 2,
     }

@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
+import itertools
 import math
 import re
 from pathlib import Path
 
 import numpy as np
 
+from cosmolib.data.arrays import bad_input
 from cosmolib.data.cmd_format import BOX_SIZE, PARAMETERS
 from cosmolib.study.registry import SUITES, register
 
@@ -48,9 +50,8 @@ def parameter_ranges(suite: str) -> np.ndarray:
     if name in SUITES:
         return SUITES[name][0].copy()
     if name not in RANGES:
-        known = f"{', '.join((*RANGES, *SUITES))}, or Nbody_ before it"
-        reason = "register_suite gives the ranges of another"
-        raise ValueError(f"suite: found {suite!r}, expected one of {known}; {reason}")
+        known = f"one of {', '.join((*RANGES, *SUITES))}, or Nbody_ before it; see register_suite"
+        raise bad_input("suite", repr(suite), known)
     return np.array(RANGES[name])
 
 
@@ -79,7 +80,7 @@ def register_suite(name: str, ranges, box_size: float = BOX_SIZE) -> None:
     if not (shaped and (found[:, 0] < found[:, 1]).all() and 0 < box_size < math.inf):
         given = f"the ranges {found.tolist()} and the box size {box_size} Mpc/h"
         expected = f"6 pairs, low < high, of {', '.join(PARAMETERS)}, and a box above 0"
-        raise ValueError(f"suite {name!r}: found {given}, expected {expected}")
+        raise bad_input(f"suite {name!r}", given, expected)
     register("suite", name, (found, float(box_size)), own=RANGES)
 
 
@@ -97,11 +98,8 @@ def box_of(name, sim_set, maps_path, params_path, comments):
     labels = {float(label) for label in _BOX_LABEL.findall(" ".join(places))}
     if len(boxes) != 1 or not labels <= boxes or not min(boxes) > 0:
         found = ", ".join(f"{box:g} Mpc/h" for box in sorted(boxes | labels)) or "no box size"
-        line = f"'# box_size = 50 Mpc/h' in {params_path.name}"
-        where = (
-            f"for suite {name}, set {sim_set}, expected one, as in a label L50n... and by {line}"
-        )
-        raise ValueError(f"{maps_path}: found {found} {where}")
+        expected = f"one, in a label L50n... and by '# box_size = 50 Mpc/h' in {params_path.name}"
+        raise bad_input(maps_path, f"{found} for suite {name}, set {sim_set}", expected)
     return boxes.pop()
 
 
@@ -154,11 +152,7 @@ def check_set(path, table, name: str, sim_set: str) -> None:
             parameter = [*PARAMETERS, *other_parameters()][i]
             found = f"{parameter} = {values[row, i]:g} (simulation {row})"
             allowed = allowed or f"{low[i]:g} to {high[i]:g}"
-            raise _bad(path, table.lines[row], found, f"{allowed} in set {sim_set} of {name}")
-
-
-def _bad(path, line, found, expected):
-    return ValueError(f"{path}: line {line}: found {found}, expected {expected}")
+            raise bad_input(path, found, f"{allowed} in set {sim_set} of {name}")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -170,7 +164,6 @@ class Table:
 
     params: np.ndarray  # (n, 6) float64, columns PARAMETERS; amplitudes relative to the fiducial
     others: np.ndarray | None = None  # (n, 22) float64, columns `other_parameters()`
-    lines: np.ndarray | None = None  # (n,) int, line of the file that a row comes from
     seeds: np.ndarray | None = None  # (n,) int64, of the initial phases
     comments: str = ""
 
@@ -219,55 +212,52 @@ def read_params(path: Path, suite: str) -> Table:
     Raises
     ------
     ValueError
-        The file is not such a table: names file and line, what was found and what is allowed.
+        The file is not such a table: names file, found and allowed, and the line of a bad cell.
     """
     frame, comments = _read_columns(path)
     seeds = frame["seed"].to_numpy() if "seed" in frame else None
-    params, others, lines = np.array(frame[[*PARAMETERS]], order="C"), None, frame.index.to_numpy()
+    params, others = np.array(frame[[*PARAMETERS]], order="C"), None
     if other_parameters()[0] in frame:
         camels = camels_columns()
         if suite.removeprefix("Nbody_") != "IllustrisTNG":
             expected = f"the 6 {', '.join(PARAMETERS)}: units of more are not known for {suite}"
-            raise ValueError(f"{path}: found {len(camels)} columns, expected {expected}")
+            raise bad_input(path, f"{len(camels)} columns", expected)
         others = np.array(frame[other_parameters()], order="C")
         params[:, 2:] /= camels["FiducialVal"].to_numpy()[2 : len(PARAMETERS)]
         others.flags.writeable = False
     params.flags.writeable = False
-    return Table(params, others, lines, seeds, comments)
+    return Table(params, others, seeds, comments)
 
 
 def _read_columns(path):
-    """Return a text table, indexed by the lines of its file, and its comments in one text."""
+    """Return a text table, one row per simulation, and its comments in one text."""
     import pandas as pd  # as above
 
     text = path.read_text(encoding="utf-8-sig", errors="replace")  # with a byte-order mark or not
-    parts = {line: row.partition("#") for line, row in enumerate(text.split("\n"), start=1)}
-    rows = {line: _cells(row) for line, (row, _, _) in parts.items() if row.strip()}
-    comments = {line: comment.strip() for line, (_, _, comment) in parts.items()}
-    first = next(iter(rows), 0)
-    if first and not _has_number(rows[first]):
-        header = first, rows.pop(first)
-    else:
-        header = _header(comments, first, len(rows.get(first, [])))
-    if not rows:
+    lines = [line.partition("#") for line in text.split("\n")]
+    rows = {line: _cells(row) for line, (row, _, _) in enumerate(lines, start=1) if row.strip()}
+    comments = [comment.strip() for _, _, comment in lines]
+    first = next(iter(rows), None)
+    header = rows.pop(first) if rows and not _has_number(rows[first]) else None
+    cells = itertools.zip_longest(*rows.values(), fillvalue="")
+    frame = pd.DataFrame(cells, columns=list(rows), dtype=object).T
+    if frame.empty:
         found = f"no rows of numbers (it begins with {text[:40]!r})"
-        raise ValueError(f"{path}: found {found}, expected a row of 6 per simulation")
-    names = _column_names(path, rows, *header)
-    for line, row in rows.items():
-        if len(row) != len(names):
-            raise _bad(path, line, f"{len(row)} columns", f"{len(names)} as above, and {_FORM}")
-    frame = pd.DataFrame(list(rows.values()), index=list(rows), columns=names, dtype=object)
+        raise bad_input(path, found, "a row of 6 per simulation")
+    for words in map(_cells, comments[: first - 1] if header is None else ()):
+        if len(words) == frame.shape[1] and not _has_number(words):
+            header = words  # the last comment above the rows with a word per column
+    frame.columns = _column_names(path, header, frame)
     for name, cells in frame.items():
         pattern, kind = _COLUMNS.get(name, (_NUMBER, float))
-        for line, cell in cells[~cells.str.fullmatch(pattern)].items():
-            raise _bad(path, line, f"{cell!r} for {name}", f"finite {_FORM}")
+        bad, expected = ~cells.str.fullmatch(pattern), f"finite {_FORM}"
+        if not bad.any() and name in ("Name", "index"):
+            numbers = cells.str.extract("^(?:[A-Z]+[0-9]*_)?([0-9]{1,9})$")[0].astype(float)
+            bad, expected = numbers.diff() <= 0, "rows in the order of the maps"
+        for line, cell in cells[bad].items():
+            raise bad_input(f"{path}: line {line}", f"{cell!r} for {name}", expected)
         frame[name] = cells.map(kind)
-    for name in {"Name", "index"} & {*names}:
-        numbers = frame[name].astype(str).str.extract("^(?:[A-Z]+[0-9]*_)?([0-9]{1,9})$")[0]
-        if numbers.notna().all() and (numbers.astype(int).diff() <= 0).any():
-            found = f"simulations {', '.join(map(str, frame[name][:3]))}, ... out of order"
-            raise ValueError(f"{path}: found {found}, expected rows in the order of the maps")
-    return frame, "\n".join(filter(None, comments.values()))
+    return frame, "\n".join(filter(None, comments))
 
 
 def _cells(text):
@@ -277,19 +267,6 @@ def _cells(text):
 
 def _has_number(words):
     return any(re.fullmatch(_NUMBER, word) for word in words)
-
-
-def _header(comments, first, count):
-    """Return the last comment above the first row that names the columns: line and words.
-
-    It has three of our names, or as many words as the table has columns, and no numbers.
-    """
-    words = {line: _cells(comment) for line, comment in comments.items() if line < first}
-    words = {line: cells for line, cells in words.items() if not _has_number(cells)}
-    named = [line for line in words if len({*map(_own_name, words[line])} & {*PARAMETERS}) > 2]
-    fitting = [line for line in words if len(words[line]) == count]
-    line = (named or fitting or [first])[-1]
-    return line, words.get(line)
 
 
 @functools.lru_cache(1000)
@@ -302,21 +279,22 @@ def _own_name(word):
     return known.get(word.replace("_", "").lower())
 
 
-def _column_names(path, rows, line, words):
+def _column_names(path, words, frame):
     """Our names of the columns, from a header or by CAMELS' order: of a table that we know."""
-    count, six = len(next(iter(rows.values()))), [*PARAMETERS]
+    count, six, units = frame.shape[1], [*PARAMETERS], camels_columns()["ParamName"][2:6]
     tables = [six, six + other_parameters()]
     if words is not None:
-        names, found = [*map(_own_name, words)], f"the names {' '.join(words):.200} over"
-        params, in_units = {*names} - {*_COLUMNS}, {*camels_columns()["ParamName"][2 : len(six)]}
-        known = params == {*tables[1]} or (params == {*six} and not in_units & {*words})
-        known = known and len({*names}) == len(names) == count
+        names = [*map(_own_name, words)]
+        params = {name for name in names if name not in _COLUMNS}
+        allowed = tables if {*units}.isdisjoint(words) else tables[1:]
+        known = len({*names}) == len(names) == count and params in map(set, allowed)
     else:
-        if all(re.fullmatch(_SIMULATION, row[0]) for row in rows.values()):
+        if frame[0].str.fullmatch(_SIMULATION).all():
             tables = [["Name", *names, *last] for names in tables for last in ([], ["seed"])]
         names = next((names for names in tables if len(names) == count), None)
-        known, found = names is not None, "no names over"
+        known = names is not None
     if not known:
+        found = f"the names {' '.join(words):.200}" if words else "no names"
         expected = f"{' '.join(six)}, relative to the fiducial model, or all 28 columns of CAMELS"
-        raise _bad(path, line, f"{found} {count} columns", f"{expected}, as {_FORM}")
+        raise bad_input(path, f"{found} over {count} columns", expected)
     return names

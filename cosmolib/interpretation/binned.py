@@ -40,7 +40,7 @@ def by_value(values, quantity, edges, simulations, n_bootstrap=1000) -> dict:
         the summed absolute attribution. Columns are value, low, high; NaN for an empty bin.
     """
     quantity, _ = checked_maps(quantity, "quantity", infinite=True)  # as a distance to nothing
-    bins = np.digitize(quantity, edges) - 1  # -1 and nb lie outside
+    bins = np.digitize(quantity, _ascending(edges)) - 1  # -1 and nb lie outside
     found = _by_bin(values, bins, len(edges) - 1, simulations, n_bootstrap)
     return {"edges": np.asarray(edges, float), **found}
 
@@ -181,7 +181,8 @@ def by_band(values, field, edges, simulations, n_bootstrap=1000, box_size=BOX_SI
 
     def in_bands(a, b):
         k, power, modes = cross_power(a, b, box_size)
-        inside = np.digitize(k, edges) - 1 == np.arange(len(edges) - 1)[:, None]  # (nb, nk)
+        places = np.arange(len(edges) - 1)[:, None]
+        inside = np.digitize(k, _ascending(edges)) - 1 == places  # (nb, nk)
         whole = power.sum(1, keepdims=True)
         return np.concatenate([power @ inside.T, whole], 1), inside @ modes / modes.sum()
 
@@ -231,6 +232,12 @@ def _with_interval(statistic, tables, simulations, n_bootstrap):
         value = statistic(*tables, weights=np.ones((1, len(tables[0]))))[0]
         low, high = bootstrap(statistic, tables, simulations, n_bootstrap)
     return np.stack([value, low, high], -1)
+
+
+def _ascending(edges):
+    if not (np.diff(edges) > 0).all():
+        raise ValueError(f"edges: found {np.asarray(edges).tolist()}, expected ascending numbers")
+    return edges
 
 
 def _sums(values, bins, n_bins):

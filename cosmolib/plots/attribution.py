@@ -74,24 +74,30 @@ def by_value(edges, tables, fraction, xlabel, log=True):
         Densities, on a logarithmic axis with the mean marked; else distances.
     """
     middle = np.sqrt(edges[1:] * edges[:-1]) if log else (edges[1:] + edges[:-1]) / 2
-    fig, axes = style.panels(len(tables), 4.8, rows=2, sharex=True)
-    for (top, bottom), (parameter, methods) in zip(axes.T, tables.items(), strict=True):
-        for i, (label, table) in enumerate(by_name(methods).items()):
-            shift = style.aside(i, len(methods), 1)
-            x = middle * 1.03**shift if log else middle + 0.06 * shift * np.diff(edges)
-            look = {"fmt": style.MARKERS[i], **style.line(i)}
-            for ax, key in ((top, "per_pixel"), (bottom, "share")):
-                style.points(ax, x, np.asarray(table[key], float), label=label, **look)
+    step = 0.03 * middle if log else 0.06 * np.diff(edges)
+    fig, axes = _two_rows(tables, ("per_pixel", "share"), middle, step, lines=True)
+    scale = "log" if log else "linear"
+    for top, bottom in axes.T:
         top.axhline(1, color=style.GREY, linestyle=":", linewidth=1)
         look = {"color": "0.85", "fill": True, "zorder": 0, "label": "share of the pixels"}
         bottom.stairs(fraction, edges, **look)
-        scale = "log" if log else "linear"
-        top.set(xscale=scale, yscale=scale, title=f"of {LABELS[parameter]}")
+        top.set(xscale=scale, yscale=scale)
         bottom.set_xlabel(xlabel)
         for ax in (top, bottom) if log else ():
             ax.axvline(1, color=style.GREY, linewidth=0.6)
     axes[0, 0].set_ylabel("|attribution| a pixel / mean")
     style.finished(fig, axes[1], "share of |attribution|", 4)
+    return fig, axes
+
+
+def _two_rows(tables, keys, places, step, **options):
+    """Draw two quantities of each method below each other, with one column per parameter."""
+    fig, axes = style.panels(len(tables), 4.8, rows=2, sharex=True)
+    for column, (parameter, methods) in zip(axes.T, tables.items(), strict=True):
+        for ax, key in zip(column, keys, strict=True):
+            curves = {name: np.asarray(t[key], float) for name, t in by_name(methods).items()}
+            style.series(ax, places, curves, step, **options)
+        column[0].set_title(f"of {LABELS[parameter]}")
     return fig, axes
 
 
@@ -107,13 +113,13 @@ def attribution_by_class(names, tables, fraction):
     fraction : ndarray, shape (c,)
         Share of the pixels.
     """
-    fig, axes = style.panels(len(tables), 3.0)
-    x = np.arange(len(names))
-    for ax, (parameter, methods) in zip(axes, tables.items(), strict=True):
-        ax.bar(x, fraction, width=0.8, color="0.85", label="share of the pixels")
-        style.series(ax, x, by_name(methods), 0.2)
-        ax.set(xticks=x, xticklabels=names, title=f"of {LABELS[parameter]}", ylim=(0, None))
-    return style.finished(fig, axes, "share of |attribution|", 3)
+    curves = [by_name(methods) for methods in tables.values()]
+    fig, axes = style.estimates_by_name(curves, names, 0.2, 3.0)
+    look = {"width": 0.8, "color": "0.85", "label": "share of the pixels"}
+    for ax in axes:
+        ax.bar(np.arange(len(names)), fraction, **look)
+    panels = {"title": style.titles(tables, "of "), "ylim": (0, None)}
+    return style.finished(fig, axes, "share of |attribution|", 3, **panels)
 
 
 def by_smoothing(scales, tables, fractions, names):
@@ -154,20 +160,16 @@ def by_band(edges, tables, fraction, field_share):
     fraction, field_share : ndarray, shape (nb,)
         Share of the modes, and of the power of the log-density, in each band.
     """
-    fig, axes = style.panels(len(tables), 4.8, rows=2, sharex=True)
-    places = np.arange(len(edges) - 1)
-    for (top, bottom), (parameter, methods) in zip(axes.T, tables.items(), strict=True):
+    places, ends = np.arange(len(fraction)), zip(edges[:-1], edges[1:], strict=True)
+    names = [f"{low:g} to {high:g}" for low, high in ends]
+    fig, axes = _two_rows(tables, ("share", "coherence"), places, 0.16)
+    look = {"ms": 24, "color": style.GREY, "label": "share of the density's power"}
+    for top, bottom in axes.T:
         top.bar(places, fraction, width=0.9, color="0.88", label="share of the modes")
-        look = {"ms": 24, "color": style.GREY, "label": "share of the density's power"}
         top.plot(places, field_share, "_", **look)
-        for ax, key in ((top, "share"), (bottom, "coherence")):
-            curves = {name: np.asarray(t[key], float) for name, t in by_name(methods).items()}
-            style.series(ax, places, curves, 0.16)
         bottom.axhline(0, color=style.GREY, linewidth=0.8)
-        ends = zip(edges[:-1], edges[1:], strict=True)
-        style.name_columns(bottom, [f"{low:g} to {high:g}" for low, high in ends], 30)
+        style.name_columns(bottom, names, 30)
         bottom.set_xlabel(style.K_LABEL)
-        top.set_title(f"of {LABELS[parameter]}")
     axes[1, 0].set_ylabel("coherence with the density")
     style.finished(fig, axes[0], "share of the power", 3)
     return fig, axes
@@ -184,14 +186,13 @@ def by_baseline(baselines, tables, chance):
         Parameter to {method: one estimate per baseline}.
     chance : float
     """
-    fig, axes = style.panels(len(tables), 3.2)
-    for ax, (parameter, methods) in zip(axes, tables.items(), strict=True):
-        style.series(ax, np.arange(len(baselines)), by_name(methods), 0.2, colour_step=2)
-        look = {"color": style.GREY, "linestyle": ":", "linewidth": 1}
-        ax.axhline(chance, label="share of the pixels", **look)
-        style.name_columns(ax, baselines, 35)
-        ax.set(title=f"of {LABELS[parameter]}", ylim=(0, 1))
-    return style.finished(fig, axes, "under-dense share of |attribution|", 3)
+    curves, look = [by_name(methods) for methods in tables.values()], {"colour_step": 2}
+    fig, axes = style.estimates_by_name(curves, baselines, 0.2, 3.2, rotation=35, **look)
+    look = {"color": style.GREY, "linestyle": ":", "linewidth": 1, "label": "share of the pixels"}
+    for ax in axes:
+        ax.axhline(chance, **look)
+    label = "under-dense share of |attribution|"
+    return style.finished(fig, axes, label, 3, title=style.titles(tables, "of "), ylim=(0, 1))
 
 
 def completeness(errors, tolerance=0.01):

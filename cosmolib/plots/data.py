@@ -23,18 +23,17 @@ def parameter_space(params, parts):
         "train", "valid" and "test" to simulation indices.
     """
     fig, axes = style.panels(3, 2.7, sharey=False)
-    sizes = {"train": 5, "valid": 20, "test": 20}
     planes = (("Omega_m", "sigma_8"), ("A_SN1", "A_SN2"), ("A_AGN1", "A_AGN2"))
     for ax, (horizontal, vertical) in zip(axes, planes, strict=True):
         x, y = (params[:, PARAMETERS.index(name)] for name in (horizontal, vertical))
-        for (part, rows), marker in zip(parts.items(), "osD", strict=True):
-            look = {"s": sizes[part], "color": style.PART_COLOURS[part], "marker": marker}
+        for (part, rows), marker, size in zip(parts.items(), "osD", (5, 20, 20), strict=True):
+            look = {"s": size, "color": style.PART_COLOURS[part], "marker": marker}
             ax.scatter(x[rows], y[rows], linewidth=0, label=f"{part} ({len(rows)})", **look)
         ax.set(xlabel=LABELS[horizontal], ylabel=LABELS[vertical])
         if horizontal.startswith("A_"):  # the hypercube is uniform in their logarithms
             ax.set(xscale="log", yscale="log")
-            style.log_ticks(ax.xaxis, style.FEEDBACK_TICKS)
-            style.log_ticks(ax.yaxis, style.FEEDBACK_TICKS)
+            for axis in (ax.xaxis, ax.yaxis):
+                style.log_ticks(axis, style.FEEDBACK_TICKS)
     style.legend_above(axes, markerscale=1.2)
     return fig, axes
 
@@ -88,12 +87,10 @@ def mean_density(omega_m, slabs, boxes, name):
         Of the suite.
     """
     fig, ax = plt.subplots(figsize=(style.WIDTH, 2.8))
-    for values, look in (
-        (slabs, {"marker": "o", "color": style.BLUE, "alpha": 0.35, "label": "one slab"}),
-        (boxes, {"marker": "s", "color": style.RED, "label": "five slabs of an axis"}),
-    ):
-        x = np.broadcast_to(omega_m[:, None], values.shape)
-        ax.plot(x.ravel(), values.ravel(), linestyle="none", ms=2.5, mew=0, **look)
+    look = {"linestyle": "none", "ms": 2.5, "mew": 0}
+    x = [np.repeat(omega_m, len(values[0])) for values in (slabs, boxes)]
+    ax.plot(x[0], slabs.ravel(), "o", color=style.BLUE, alpha=0.35, label="one slab", **look)
+    ax.plot(x[1], boxes.ravel(), "s", color=style.RED, label="five slabs of an axis", **look)
     ax.set(xlabel=LABELS["Omega_m"], ylabel="mean / expected mean", title=style.suite_label(name))
     style.legend_above(ax, loc="outside upper right", markerscale=2)
     return fig, ax
@@ -221,15 +218,15 @@ def lattice_check(r2):
     r2 : dict of str to dict
         Variant to {parameter: (R2, low, high)} with 95 % limits; the shipped variant first.
     """
-    parameters = list(next(iter(r2.values())))
-    fig, axes = style.panels(len(parameters), 1.1 + 0.35 * len(r2))
-    for ax, parameter in zip(axes, parameters, strict=True):
-        table = np.array([entry[parameter] for entry in r2.values()], float)
-        ax.axvspan(*table[0, 1:], color=style.BLUE, alpha=0.15, linewidth=0)
-        ax.axvline(table[0, 0], color=style.BLUE, linestyle="--", linewidth=1)
-        style.points(ax, np.arange(len(r2)), table, horizontal=True, fmt="o", color="0.15")
-        ax.set_xlabel(style.r2_label(parameter))
-    return style.finished(fig, axes, rows=[LATTICES.get(name, name) for name in r2])
+    parameters, rows = list(next(iter(r2.values()))), [LATTICES.get(name, name) for name in r2]
+    tables = [{"": np.array([table[name] for table in r2.values()])} for name in parameters]
+    look = {"horizontal": True, "fmt": "o", "color": "0.15"}
+    fig, axes = style.estimates_by_name(tables, rows, 0, 1.1 + 0.35 * len(r2), **look)
+    for ax, table in zip(axes, tables, strict=True):
+        shipped, *limits = table[""][0]
+        ax.axvspan(*limits, color=style.BLUE, alpha=0.15, linewidth=0)
+        ax.axvline(shipped, color=style.BLUE, linestyle="--", linewidth=1)
+    return style.finished(fig, axes, xlabel=[style.r2_label(name) for name in parameters])
 
 
 def scaled_pixels(values, n_bins=80):

@@ -30,13 +30,13 @@ def transfer_matrix(cross, parameters):
     }
     for (left, right), parameter in zip(axes, parameters, strict=True):
         for entry in cross:
-            own = entry["trained"] == entry["tested"]
-            kind = "own" if own else entry.get("scaling", "trained")
+            pair = entry["trained"], entry["tested"]
+            kind = "own" if pair[0] == pair[1] else entry.get("scaling", "trained")
             shift, marker, colour, label = looks[kind]
-            place = pairs.index((entry["trained"], entry["tested"])) + shift
             look = {"horizontal": True, "fmt": marker, "color": colour, "label": label}
-            style.points(left, [place], [entry["r2"].get(parameter)], **look)
-            style.points(right, [place], [entry.get("bias_sigma", {}).get(parameter)], **look)
+            for ax, key in ((left, "r2"), (right, "bias_sigma")):
+                found = [entry.get(key, {}).get(parameter)]
+                style.points(ax, [pairs.index(pair) + shift], found, **look)
         # Far below zero the number only says "worse than the mean".
         low, high = left.get_xlim()
         left.set_xlim(max(low, -1.05), min(high, 1.05))

@@ -27,31 +27,31 @@ def r2_by_cut(rows, suites, parameters, *, key="r2"):
         for i, suite in enumerate(suites):
             places = np.arange(len(cuts)) + style.aside(i, len(suites), 0.3)
             found = [table.get((suite, cut), {}) for cut in cuts]
-            estimates = [row.get(key, {}).get(parameter) for row in found]
+            own, ridge = (
+                [row.get(name, {}).get(parameter) for row in found] for name in (key, "baseline")
+            )
             look = {"horizontal": True, "fmt": style.MARKERS[i]}
             if key == "r2":
-                uncut = dict(zip(cuts, estimates, strict=True)).get("none")
-                if uncut and uncut["value"] is not None:
-                    ax.axvline(uncut["value"], color=f"C{2 * i}", linewidth=0.7, alpha=0.6)
-                ridge = [row.get("baseline", {}).get(parameter) for row in found]
+                for uncut in style.bars(own)[0][[cut == "none" for cut in cuts]]:
+                    ax.axvline(uncut, color=f"C{2 * i}", linewidth=0.7, alpha=0.6)
                 open_look = {"mfc": "white", "color": "0.6", "elinewidth": 0.7, "ms": 4}
                 label = f"summary statistics, {suite}"
                 style.points(ax, places, ridge, label=label, **look, **open_look)
             label = f"network, {style.suite_label(suite)}"
-            style.points(ax, places, estimates, color=f"C{2 * i}", label=label, **look)
+            style.points(ax, places, own, color=f"C{2 * i}", label=label, **look)
         ax.axvline(0, color=style.GREY, linewidth=0.8)
-        shown = [row.get(key, {}).get(parameter) for row in rows]
-        bars = [style.bar_lengths(e) for e in shown if e and e["value"] is not None]
+        value, (below, above) = style.bars([row.get(key, {}).get(parameter) for row in rows])
         # Far below zero the number only says "worse than the mean": keep the rest readable.
-        lowest = min((value - below for value, below, _ in bars), default=0)
-        highest = max((value + above for value, _, above in bars), default=0)
-        low = min(max(lowest, -1.0) - 0.05, -0.05)
+        low = min(max(np.nanmin([0, *(value - below)]), -1.0) - 0.05, -0.05)
+        highest = max((value + above)[np.isfinite(value)], default=0)
         ax.set_xlim(low, 1.0 if key == "r2" else highest + 0.05)
-        change = f"$R^2$ minus uncut, {LABELS[parameter]}"
-        ax.set_xlabel(style.r2_label(parameter) if key == "r2" else change)
         for place in range(0, len(cuts), 2):
             ax.axhspan(place - 0.5, place + 0.5, color="0.96", zorder=0, linewidth=0)
-    return style.finished(fig, axes, columns=2, rows=[style.cut_label(cut) for cut in cuts])
+    labels = [style.r2_label(name) for name in parameters]
+    if key != "r2":
+        labels = style.titles(parameters, "$R^2$ minus uncut, ")
+    names = [style.cut_label(cut) for cut in cuts]
+    return style.finished(fig, axes, columns=2, rows=names, xlabel=labels)
 
 
 def r2_against_kmax(rows, suites, parameters, nyquist):
@@ -69,16 +69,14 @@ def r2_against_kmax(rows, suites, parameters, nyquist):
     for ax, parameter in zip(axes, parameters, strict=True):
         for i, suite in enumerate(suites):
             colour, kept = f"C{2 * i}", {}
-            for row in rows:
-                cut, estimate = Cut.parse(row["cut"]), row["r2"].get(parameter)
-                if row["suite"] != suite or not estimate:
-                    continue
-                if cut.is_identity and estimate["low"] is not None:
-                    ax.axhspan(estimate["low"], estimate["high"], color=colour, alpha=0.12)
-                if cut.is_identity and estimate["value"] is not None:
-                    ax.axhline(estimate["value"], color=colour, linestyle="--", linewidth=1)
+            own = ((Cut.parse(row["cut"]), row["r2"]) for row in rows if row["suite"] == suite)
+            for cut, r2 in own:
+                (value,), lengths = style.bars([r2.get(parameter)])
+                if cut.is_identity:
+                    ax.axhline(value, color=colour, linestyle="--", linewidth=1)
+                    ax.axhspan(*(value + [-1, 1] * lengths[:, 0]), color=colour, alpha=0.12)
                 if cut.kind == "kmax" and cut.field == "linear" and cut.is_plain:
-                    kept[cut.values[0]] = estimate
+                    kept[cut.values[0]] = r2.get(parameter)
             k = np.array(sorted(kept))
             look = {"color": colour, "label": style.suite_label(suite)}
             look |= {"fmt": style.MARKERS[i] + "-"}

@@ -18,14 +18,11 @@ def cascade(stages, curves, ylabels):
     ylabels : list of str
         One per panel.
     """
-    fig, axes = style.panels(len(curves), 3.4, sharey=False)
-    places = np.arange(len(stages))
-    for ax, methods, ylabel in zip(axes, curves, ylabels, strict=True):
-        style.series(ax, places, by_name(methods), 0.08, lines=True, linewidth=0.8)
-        ax.axhline(0, color=style.GREY, linewidth=0.8)
-        style.name_columns(ax, stages, 40)
-        ax.set(ylabel=ylabel, ylim=(-1.02, 1.02))
-    return style.finished(fig, axes, columns=4)
+    look = {"lines": True, "linewidth": 0.8, "rotation": 40, "zero": True, "sharey": False}
+    fig, axes = style.estimates_by_name([*map(by_name, curves)], stages, 0.08, 3.4, **look)
+    for ax, ylabel in zip(axes, ylabels, strict=True):
+        ax.set_ylabel(ylabel)
+    return style.finished(fig, axes, columns=4, ylim=(-1.02, 1.02))
 
 
 def agreement(names, matrices, titles):
@@ -66,14 +63,12 @@ def transformations(names, curves, xlabel, chance):
     chance : list of float or None
         Value of a reference line in each panel.
     """
-    fig, axes = style.panels(len(curves), 3.8)
-    places = np.arange(len(names))
-    for ax, tables, label, by_chance in zip(axes, curves, xlabel, chance, strict=True):
-        style.series(ax, places, by_name(tables), 0.18, horizontal=True)
+    tables = [*map(by_name, curves)]
+    fig, axes = style.estimates_by_name(tables, names, 0.18, 3.8, horizontal=True)
+    for ax, by_chance in zip(axes, chance, strict=True):
         if by_chance is not None:
             ax.axvline(by_chance, color=style.GREY, linestyle=":", linewidth=1)
-        ax.set_xlabel(label)
-    return style.finished(fig, axes, columns=4, rows=names)
+    return style.finished(fig, axes, columns=4, xlabel=xlabel)
 
 
 def replacement(fractions, deletion, insertion, unit):

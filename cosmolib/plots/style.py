@@ -75,9 +75,8 @@ def cut_label(cut):
     if cut.kind == "none":
         return "uncut"
     if cut.is_fourier:
-        low, high = cut.k_range
-        both = {"kmax": f"$k$ < {high:g}", "kmin": f"$k$ ≥ {low:g}"}
-        name = both.get(cut.kind, f"{low:g} ≤ $k$ < {high:g}")
+        names = {"kmax": "$k$ < {1:g}", "kmin": "$k$ ≥ {0:g}", "band": "{0:g} ≤ $k$ < {1:g}"}
+        name = names[cut.kind].format(*cut.k_range)
         return name if cut.field == "linear" else f"{name} ({cut.field})"
     if not cut.is_density:  # user-defined
         return str(cut)
@@ -85,9 +84,8 @@ def cut_label(cut):
     if cut.overdensity:
         where = rf"$\delta$ {sign} {cut.threshold:g}"
     else:
-        power = int(np.floor(np.log10(cut.threshold)))
-        factor = cut.threshold / 10**power
-        number = rf"10^{{{power}}}" if factor == 1 else rf"{factor:.3g}\times10^{{{power}}}"
+        factor, power = f"{cut.threshold:.2e}".split("e")
+        number = rf"{float(factor):g}\times10^{{{int(power)}}}".removeprefix(r"1\times")
         where = rf"$\Sigma$ {sign} ${number}$"
     if cut.control in MASKS:
         return f"mask of {where}" + ", and the mean" * (cut.control == "maskmean")
@@ -99,6 +97,11 @@ def cut_label(cut):
 def r2_label(parameter):
     """Axis label of a coefficient of determination per map."""
     return f"$R^2$ of {LABELS[parameter]} per map"
+
+
+def titles(parameters, word=""):
+    """Titles of panels, one per parameter."""
+    return [word + LABELS[parameter] for parameter in parameters]
 
 
 # --------------------------------------------------------------------------------------------------
@@ -122,8 +125,20 @@ def legend_above(axes, columns=None, **options):
         ax.figure.legend(handles.values(), handles.keys(), **options)
 
 
-def finished(fig, axes, ylabel=None, columns=None, rows=None):
-    """Name the vertical axis or the rows of the first panel, add the legend, return both."""
+def finished(fig, axes, ylabel=None, columns=None, rows=None, **options):
+    """Label the panels, add the legend, return figure and panels.
+
+    Parameters
+    ----------
+    ylabel, rows
+        Label of the vertical axis, and names of the rows, of the first panel.
+    columns : int, optional
+        Of the legend.
+    options
+        Of ``Axes.set`` for every panel; a list has one entry per panel.
+    """
+    for i, ax in enumerate(np.ravel(axes)):
+        ax.set(**{key: x[i] if isinstance(x, list) else x for key, x in options.items()})
     first = np.ravel(axes)[0]
     if rows is not None:
         name_rows(first, rows)
@@ -151,9 +166,10 @@ def name_rows(ax, names, places=None):
     ax.set(yticks=places, yticklabels=names, ylim=(places[-1] + 0.5, -0.5))
 
 
-def name_columns(ax, names, rotation):
-    """Label places along the horizontal axis with rotated names."""
-    ax.set_xticks(np.arange(len(names)), names, rotation=rotation, ha="right")
+def name_columns(ax, names, rotation=0):
+    """Label places along the horizontal axis with names, which may be rotated."""
+    place = {"rotation": rotation, "ha": "right" if rotation else "center"}
+    ax.set_xticks(np.arange(len(names)), names, **place)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -201,33 +217,31 @@ def band(ax, x, curves, *, color, linestyle, label):
     ax.plot(x, middle, color=color, linestyle=linestyle, label=label)
 
 
-def bar_lengths(estimate):
-    """Value of an estimate and the lengths of its error bars; zero where there is no limit."""
-    value, low, high = (estimate.get(key) for key in ("value", "low", "high"))
+def bars(estimates):
+    """Values (n,) of estimates, NaN where there is none, and lengths (2, n) of their error bars.
+
+    ``estimates`` is a list of estimates or None, or an array (n, 3) of value, low, high.
+    """
+    if not isinstance(estimates, np.ndarray):
+        keys = ("value", "low", "high")
+        estimates = [[one.get(key) if one else None for key in keys] for one in estimates]
+    value, low, high = np.reshape(np.array(estimates, float), (-1, 3)).T
     # A percentile interval may exclude its value; matplotlib accepts no negative length.
-    below = 0 if low is None else max(value - low, 0)
-    return value, below, 0 if high is None else max(high - value, 0)
+    return value, np.fmax([value - low, high - value], 0)
 
 
 def points(ax, places, estimates, *, horizontal=False, **style):
-    """Draw estimates with error bars at ``places``; those without a value are left out.
+    """Draw estimates (see `bars`) at ``places``; those of a list without a value are left out.
 
-    Parameters
-    ----------
-    estimates : list of estimate or None, or array, shape (n, 3)
-        An array has the columns value, low, high.
-    horizontal : bool
-        Values along the horizontal axis.
+    With ``horizontal``, values lie along the horizontal axis.
     """
-    if isinstance(estimates, np.ndarray):
-        estimates = [dict(zip(("value", "low", "high"), row, strict=True)) for row in estimates]
-    pairs = zip(places, estimates, strict=True)
-    shown = [(place, *bar_lengths(e)) for place, e in pairs if e and e["value"] is not None]
-    if not shown:
-        return
-    place, value, below, above = np.array(shown, float).T
-    bars = {"xerr" if horizontal else "yerr": (below, above)}
-    ax.errorbar(*((value, place) if horizontal else (place, value)), **bars, **style)
+    value, lengths = bars(estimates)
+    # An empty bin of an array interrupts a line; a case of a list that was not run does not.
+    known = np.isfinite(value) | isinstance(estimates, np.ndarray)
+    if known.any():
+        where = [np.asarray(places)[known], value[known]]
+        lengths = {"xerr" if horizontal else "yerr": lengths[:, known]}
+        ax.errorbar(*(where[::-1] if horizontal else where), **lengths, **style)
 
 
 def aside(i, n, step):
@@ -257,6 +271,47 @@ def series(ax, places, curves, step, looks=None, *, colour_step=1, lines=False, 
         points(ax, places + aside(i, len(curves), step), estimates, **look)
 
 
+def by_parameter(curves, parameters):
+    """Panels of `estimates_by_name` from {label: [{parameter: estimate} or None]}."""
+    return [
+        {label: [one and one.get(parameter) for one in table] for label, table in curves.items()}
+        for parameter in parameters
+    ]
+
+
+def estimates_by_name(
+    tables, names, step, height, *, places=None, rotation=0, horizontal=False, zero=False,
+    sharey="row", **options,
+):  # fmt: skip
+    """Draw panels of estimates for named cases, one series per label; `finished` completes it.
+
+    Parameters
+    ----------
+    tables : list of dict of str to list of estimate
+        One panel each, see `series`, which takes ``step`` and ``options``.
+    names : list of str
+        Of the cases: columns, or rows with ``horizontal``, the first on top.
+    height : float
+        Of the figure [inch].
+    places : ndarray, shape (n,), optional
+        Of the cases on their axis.
+    zero : bool
+        Mark zero.
+    """
+    places = np.arange(len(names)) if places is None else places
+    fig, axes = panels(len(tables), height, sharey=sharey)
+    for ax, curves in zip(axes, tables, strict=True):
+        series(ax, places, curves, step, horizontal=horizontal, **options)
+        if not horizontal:
+            name_columns(ax, names, rotation)
+        if zero:
+            mark = ax.axvline if horizontal else ax.axhline
+            mark(0, color=GREY, linewidth=0.8, zorder=0)
+    if horizontal:
+        name_rows(axes[0], names, places)
+    return fig, axes
+
+
 def estimates_by_row(names, parameters, curves, step, height, xlabel=r2_label, hollow=None):
     """Estimates in named rows, one panel per parameter and one series per label.
 
@@ -275,11 +330,7 @@ def estimates_by_row(names, parameters, curves, step, height, xlabel=r2_label, h
     hollow : str, optional
         Label of a series with open markers.
     """
-    fig, axes = panels(len(parameters), 1.1 + height * len(names))
-    for ax, parameter in zip(axes, parameters, strict=True):
-        found = {label: [x.get(parameter) for x in table] for label, table in curves.items()}
-        looks = {hollow: {"mfc": "white"}}
-        series(ax, np.arange(len(names)), found, step, looks, colour_step=2, horizontal=True)
-        ax.axvline(0, color=GREY, linewidth=0.8, zorder=0)
-        ax.set_xlabel(xlabel(parameter))
-    return finished(fig, axes, columns=2, rows=names)
+    tables, height = by_parameter(curves, parameters), 1.1 + height * len(names)
+    look = {"looks": {hollow: {"mfc": "white"}}, "colour_step": 2, "horizontal": True, "zero": True}
+    fig, axes = estimates_by_name(tables, names, step, height, **look)
+    return finished(fig, axes, columns=2, xlabel=[xlabel(name) for name in parameters])

@@ -19,18 +19,13 @@ def known_answer(cuts, network, ceiling, parameters):
         One estimate per parameter for each case; ceiling is None where it is not known.
     parameters : list of str
     """
-    fig, axes = style.panels(len(parameters), 3.1)
-    places = np.arange(len(cuts))
-    for ax, parameter in zip(axes, parameters, strict=True):
-        exact = [case and case[parameter] for case in ceiling]
-        look = {"fmt": "_", "ms": 14, "color": style.GREY, "label": "exact ceiling"}
-        style.points(ax, places - 0.1, exact, **look)
-        found = [case[parameter] for case in network]
-        style.points(ax, places + 0.1, found, fmt="o", color=style.BLUE, label="network")
-        style.name_columns(ax, [style.cut_label(cut) for cut in cuts], 40)
-        ax.set(title=LABELS[parameter], xlim=(-0.5, len(cuts) - 0.5))
-        ax.axhline(0, color=style.GREY, linewidth=0.8)
-    return style.finished(fig, axes, "$R^2$ per map", 2)
+    curves = style.by_parameter({"exact ceiling": ceiling, "network": network}, parameters)
+    ceiling_look = {"fmt": "_", "ms": 14, "color": style.GREY}
+    look = {"looks": {"exact ceiling": ceiling_look}, "fmt": "o", "color": style.BLUE}
+    names = [style.cut_label(cut) for cut in cuts]
+    fig, axes = style.estimates_by_name(curves, names, 0.2, 3.1, rotation=40, zero=True, **look)
+    panels = {"title": style.titles(parameters), "xlim": (-0.5, len(cuts) - 0.5)}
+    return style.finished(fig, axes, "$R^2$ per map", 2, **panels)
 
 
 def sigma_against_exact(predicted, exact, parameters, tolerance):
@@ -69,21 +64,23 @@ def planted_r2(places, cases, parameters):
     parameters : list of str
         The first carries the signal, the others carry none.
     """
-    rows = [(place, case) for place, own in zip(places, cases, strict=True) for case in own]
-    fig, axes = style.panels(len(parameters), 1.1 + 0.27 * len(rows))
-    roles = {"whole": ("o", "C0"), "spared": ("^", "C0"), "hidden": ("s", "C2")}
-    y = np.arange(len(rows)) + 0.4 * np.array([places.index(place) for place, _ in rows])
-    for ax, parameter in zip(axes, parameters, strict=True):
-        for role, (marker, colour) in roles.items():
-            found = [case["r2"][parameter] if case["role"] == role else None for _, case in rows]
-            look = {"horizontal": True, "fmt": marker, "color": colour}
-            style.points(ax, y, found, label=f"signal {role}", **look)
-        for edge in (0, 1):
-            ax.axvline(edge, color=style.GREY, linewidth=0.8)
-        ax.set(xlabel=style.r2_label(parameter), xlim=(-0.2, 1.1))
-    names = [f"{place}: {style.cut_label(case['cut'])}" for place, case in rows]
-    style.name_rows(axes[0], names, y)
-    return style.finished(fig, axes, columns=3)
+    rows = [(i, case) for i, own in enumerate(cases) for case in own]
+    looks = {"whole": ("o", "C0"), "spared": ("^", "C0"), "hidden": ("s", "C2")}
+    curves = {
+        f"signal {role}": [case["r2"] if case["role"] == role else None for _, case in rows]
+        for role in looks
+    }
+    looks = {f"signal {role}": {"fmt": f, "color": c} for role, (f, c) in looks.items()}
+    names = [f"{places[i]}: {style.cut_label(case['cut'])}" for i, case in rows]
+    fig, axes = style.estimates_by_name(
+        style.by_parameter(curves, parameters), names, 0, 1.1 + 0.27 * len(rows), looks=looks,
+        places=np.arange(len(rows)) + 0.4 * np.array([i for i, _ in rows]), horizontal=True,
+        zero=True,
+    )  # fmt: skip
+    for ax in axes:
+        ax.axvline(1, color=style.GREY, linewidth=0.8)
+    labels = [style.r2_label(parameter) for parameter in parameters]
+    return style.finished(fig, axes, columns=3, xlabel=labels, xlim=(-0.2, 1.1))
 
 
 def planted_attribution(places, shares, chance, ideal):
@@ -121,18 +118,16 @@ def by_noise(levels, curves, parameters, ylabel, chance=None):
     chance : dict of str to float, optional
         Value of each curve by chance.
     """
-    fig, axes = style.panels(len(parameters), 3.0)
-    places = np.arange(len(levels))
-    for ax, parameter in zip(axes, parameters, strict=True):
-        found = {k: [x and x.get(parameter) for x in cases] for k, cases in curves.items()}
-        style.series(ax, places, found, 0.06, colour_step=2, lines=True)
-        ax.set(xticks=places, xticklabels=["none", *(f"{x:g}" for x in levels[1:])])
-        ax.set(title=LABELS[parameter], xlabel="white noise a pixel [mean density]")
+    tables = style.by_parameter(curves, parameters)
+    names = ["none", *(f"{x:g}" for x in levels[1:])]
+    look = {"colour_step": 2, "lines": True, "zero": True}
+    fig, axes = style.estimates_by_name(tables, names, 0.06, 3.0, **look)
+    for ax in axes:
         for label, line in zip(curves if chance else (), style.LINE_STYLES, strict=False):
             look = {"color": style.GREY, "linewidth": 1, "linestyle": line}
             ax.axhline(chance[label], label=f"{label}, by chance", **look)
-        ax.axhline(0, color=style.GREY, linewidth=0.8)
-    return style.finished(fig, axes, ylabel, 2 if chance else 3)
+    panels = {"title": style.titles(parameters), "xlabel": "white noise a pixel [mean density]"}
+    return style.finished(fig, axes, ylabel, 2 if chance else 3, **panels)
 
 
 def coverage(nominal, tables, labels):
@@ -177,37 +172,35 @@ def corner(samples, mean, std, truth, parameters, titles):
     """
     fig = plt.figure(figsize=(style.WIDTH, 3.2))
     top, bottom = fig.subfigures(2, 1, height_ratios=(0.08, 1))
-    grids = []
-    labels = [LABELS[name] for name in parameters]
+    labels, grids = style.titles(parameters), []
     limits = [(x.min(), x.max()) for x in np.concatenate(samples).T]
     dashed = {"color": style.RED, "linestyle": "--", "linewidth": 1}
+    angle = np.linspace(0, 2 * np.pi, 100)
+    circle = np.stack([np.cos(angle), np.sin(angle)])
     for i, part in enumerate(np.atleast_1d(bottom.subfigures(1, len(samples)))):
         axes = part.subplots(2, 2, gridspec_kw={"wspace": 0.08, "hspace": 0.08})
         axes[0, 1].remove()
         joint = axes[1, 0]
         _credible(joint, samples[i], limits)
-        angle = np.linspace(0, 2 * np.pi, 100)
-        circle = np.stack([np.cos(angle), np.sin(angle)])
         for radius in (1.515, 2.448):  # of 68 and 95 % of a round Gaussian
             joint.plot(*(mean[i][:, None] + radius * std[i][:, None] * circle), **dashed)
         joint.plot(*truth[i], "+", color="black", ms=9, mew=1.5)
         joint.set(xlim=limits[0], ylim=limits[1], xlabel=labels[0])
         joint.set(**({"yticklabels": []} if i else {"ylabel": labels[1]}))
-        for p, ax in ((0, axes[0, 0]), (1, axes[1, 1])):
+        for p, ax in enumerate(axes.diagonal()):
             x = np.linspace(*limits[p], 200)
             look = {"density": True, "color": style.BLUE, "alpha": 0.5}
             ax.hist(samples[i][:, p], 30, range=limits[p], **look)
             ax.plot(x, norm.pdf(x, mean[i, p], std[i, p]), **dashed)
             ax.axvline(truth[i, p], color="black", linewidth=1)
             ax.set(yticks=[], xlim=limits[p])
-        axes[0, 0].set_xticklabels([])
+        axes[0, 0].set(xticklabels=[])
         axes[0, 0].set_title(titles[i], fontsize=8)
         axes[1, 1].set_xlabel(labels[1])
         grids.append(axes)
     region = plt.Rectangle((0, 0), 1, 1, color=style.BLUE, alpha=0.6)
-    handles = [region, joint.lines[0], joint.lines[-1]]
     names = ["full posterior: 68, 95 %", "moment network's Gaussian", "truth"]
-    top.legend(handles, names, loc="center", ncols=3)
+    top.legend([region, joint.lines[0], joint.lines[-1]], names, loc="center", ncols=3)
     return fig, grids
 
 
@@ -216,9 +209,8 @@ def _credible(ax, samples, limits):
     count, x, y = np.histogram2d(*samples.T, bins=50, range=limits)
     density = gaussian_filter(count, 1.5)
     ordered = np.sort(density.ravel())[::-1]
-    contained = np.cumsum(ordered) / ordered.sum()
-    levels = [ordered[np.searchsorted(contained, share)] for share in (0.95, 0.68)]
-    levels += [ordered[0] * 1.01]
+    places = np.searchsorted(np.cumsum(ordered) / ordered.sum(), [0.95, 0.68])
+    levels = [*ordered[places], ordered[0] * 1.01]
     middle = [(edges[1:] + edges[:-1]) / 2 for edges in (x, y)]
     ax.contourf(*middle, density.T, levels=levels, colors=["#b9d9f2", style.BLUE])
 
@@ -232,12 +224,12 @@ def control_r2(entries, parameters):
         Label to one estimate per parameter.
     parameters : list of str
     """
-    fig, axes = style.panels(len(parameters), 0.9 + 0.36 * len(entries))
+    curves = {label: [entry if label == row else None for row in entries]
+              for label, entry in entries.items()}  # fmt: skip
+    fig, axes = style.estimates_by_name(
+        style.by_parameter(curves, parameters), list(entries), 0, 0.9 + 0.36 * len(entries),
+        colour_step=2, horizontal=True, zero=True,
+    )  # fmt: skip
     for ax, parameter in zip(axes, parameters, strict=True):
-        for i, entry in enumerate(entries.values()):
-            look = {"horizontal": True, "fmt": style.MARKERS[i], "color": f"C{2 * i}"}
-            style.points(ax, [i], [entry[parameter]], **look)
-        ax.axvline(0, color=style.GREY, linewidth=0.8)
         ax.set_xlabel(style.r2_label(parameter))
-    style.name_rows(axes[0], list(entries))
     return fig, axes
