@@ -29,7 +29,7 @@ _SOURCES = {
 
 # Modules that store, lock, name or describe and determine no number; all others count.
 PLUMBING = ("data.checksums", "study.identity", "study.io", "study.locks", "study.profile",
-            "study.provenance", "study.registry", "study.run", "study.state_dicts")  # fmt: skip
+            "study.provenance", "study.registry", "study.run")  # fmt: skip
 _NUMERICAL = ("numpy", "scipy", "torch")
 
 

@@ -19,9 +19,8 @@ from pathlib import Path
 import torch
 
 from cosmolib.study.identity import changes, digest, identity
-from cosmolib.study.io import reason_of
+from cosmolib.study.io import read_state, reason_of, write_state
 from cosmolib.study.profile import Profile
-from cosmolib.study.state_dicts import read_state, write_state
 from cosmolib.training.dataset import BLOCK, Data, MapsOnDisk, network_inputs
 from cosmolib.training.devices import choose_engine, compiled
 

@@ -23,7 +23,6 @@ from cosmolib.study.locks import LOCK, held
 from cosmolib.study.profile import WIDEST, Profile
 from cosmolib.study.provenance import provenance
 from cosmolib.study.run import Run
-from cosmolib.study.state_dicts import write_state
 from cosmolib.training.dataset import prepare_data, study_suite
 from cosmolib.training.devices import select_device
 from cosmolib.training.fit import fit, moment_loss, run_network, seeded
@@ -202,7 +201,7 @@ def _write_weights(run, profile, config, network, device, started, **made):
     seconds = time.perf_counter() - started
     made = provenance(profile, now["fingerprint"], seconds, device, made_by=now["code"], **made)
     io.write_json(run.path("provenance.json"), made)
-    write_state(run.path("weights.pt"), {k: v.cpu() for k, v in network.state_dict().items()})
+    io.write_state(run.path("weights.pt"), {k: v.cpu() for k, v in network.state_dict().items()})
 
 
 def _write_predictions(run, profile, network, data, device):

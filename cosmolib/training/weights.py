@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cosmolib.study.state_dicts import read_state
+from cosmolib.study.io import read_state
 from cosmolib.training.networks import O3, build_network
 
 # Components that torch.compile, DataParallel, FSDP and checkpointing add to the names of weights.

@@ -28,7 +28,6 @@ from cosmolib.study.identity import digest, identity
 from cosmolib.study.profile import Profile
 from cosmolib.study.registry import load_plugins
 from cosmolib.training.dataset import Data, prepare_data, study_suite
-from cosmolib.training.devices import visible_gpus
 from cosmolib.training.fit import fit, seeded
 from cosmolib.training.networks import build_network
 from cosmolib.tuning.shared_study import finished_trials, open_study, run_trials
@@ -191,7 +190,10 @@ def _run_workers(workers, search, options, progress):
 
     A worker that is killed is only reported: others take over its trial.
     """
-    gpus = visible_gpus() if options["device"] == "cuda" else []
+    gpus = []
+    if options["device"] == "cuda":
+        every = ",".join(map(str, range(torch.cuda.device_count())))
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", every).replace(" ", "").split(",")
     threads = max(1, torch.get_num_threads() // workers)
     work = (replace(search, suite=None), options, threads, gpus)  # the maps' memory is shared
     context = torch.multiprocessing.spawn(_work, work, workers, join=False)
