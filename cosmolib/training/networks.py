@@ -17,6 +17,7 @@ periodic.
 from __future__ import annotations
 
 import copy
+import re
 from collections import OrderedDict
 from itertools import pairwise
 
@@ -29,6 +30,7 @@ from cosmolib.study.profile import ARCHITECTURES
 from cosmolib.study.registry import NETWORKS, register
 
 SLOPE = 0.2  # of LeakyReLU below zero, as published
+_BLOCK = re.compile(r"(?:[CB]|blocks\.block)(\d)")  # begins the names of a block's layers
 
 
 class MomentNetwork(nn.Module):
@@ -66,13 +68,9 @@ class MomentNetwork(nn.Module):
         stages = {}
         for name, module in self.named_modules():
             if next(module.parameters(recurse=False), None) is not None:
-                block = self._block_of(name)
-                stages.setdefault(name if block is None else f"block {block}", []).append(name)
+                block = _BLOCK.match(name)
+                stages.setdefault(f"block {block[1]}" if block else name, []).append(name)
         return stages
-
-    def _block_of(self, name: str) -> str | None:
-        """Name of the block that a layer belongs to; None where the layer is a stage by itself."""
-        return None
 
     def normalised(self) -> list[tuple[str, str]]:
         """Names of each convolution and of the batch norm that alone takes its output."""
@@ -131,9 +129,6 @@ class O3(MomentNetwork):
             x = functional.leaky_relu(x, SLOPE, inplace=True)
         return x.flatten(1)
 
-    def _block_of(self, name):
-        return name[1] if name[0] in "CB" else None
-
     def normalised(self):
         return [(f"C{name}", f"B{name}") for name in self._layers if name != "01"]
 
@@ -160,9 +155,6 @@ class Pooled(MomentNetwork):
             return x.mean((2, 3))
         variance, mean = torch.var_mean(x.float(), (2, 3), correction=0)
         return torch.cat([mean, (variance + 1e-6).sqrt()], 1)  # no infinite slope at 0
-
-    def _block_of(self, name):
-        return name.split(".")[1].removeprefix("block") if "." in name else None
 
 
 def _layer(inputs, outputs, kernel, stride, padding):
