@@ -15,7 +15,6 @@ import tempfile
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import unquote
 
 from pydantic_core import to_jsonable_python
 from ruamel.yaml import YAML, YAMLError
@@ -80,22 +79,9 @@ def check_writable(folder: str | Path, variable: str) -> None:
         raise OSError(error.errno, reason, str(folder)) from None
 
 
-def redact(text: object, address: object = "") -> str:
-    """Replace passwords in a text by ``***``.
-
-    Parameters
-    ----------
-    text
-        Anything; addresses in it lose their passwords.
-    address
-        An address whose password is removed wherever it occurs in the text, quoted for URLs or
-        not. The password may contain spaces and unquoted "@" and "/".
-    """
-    text = str(text)
-    if known := re.search(r":/+[^:/@]*:(.+)@", str(address), flags=re.DOTALL):
-        for secret in {known[1], unquote(known[1])}:
-            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
-    return _QUERY.sub(r"\1***", _PASSWORD.sub(r"\1***@", text))
+def redact(text: object) -> str:
+    """Replace the passwords of addresses in a text by ``***``."""
+    return _QUERY.sub(r"\1***", _PASSWORD.sub(r"\1***@", str(text)))
 
 
 def reason_of(error: BaseException) -> str:
