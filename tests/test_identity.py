@@ -189,11 +189,11 @@ def edit(monkeypatch):
 
 # Other values of the keys that take no number
 OTHER = {
+    "repeated": ["none"],
     "name": "tiny2", "plugins": ["x"], "suites": ["Lite"], "data_dir": "x", "field": "HI",
     "sim_set": "CV", "n_simulations": 23, "train_simulations": 7, "scaling": "asinh",
     "storage": "disk", "scaling_scope": "file", "cuts": ["none"], "controls": [],
-    "architecture": "k4s2", "targets": ["Omega_m"], "seeds": [7], "repeated": [],
-    "betas": [0.5, 0.999],
+    "architecture": "k4s2", "targets": ["Omega_m"], "seeds": [7], "betas": [0.5, 0.999],
     "schedule": "cyclic", "precision": "bfloat16", "compile": "compiled",
     "tuning_suite": "Nbody_Lite", "tuning_simulations": 12, "attribution_seeds": [7],
     "known_answer_architecture": "lite", "known_answer_cuts": ["kmax:3"],

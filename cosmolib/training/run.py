@@ -31,6 +31,9 @@ from cosmolib.training.predictions import predict, read_predictions, write_predi
 from cosmolib.training.scores import metrics
 from cosmolib.training.weights import load_weights, published_network
 
+# In the order in which they are removed: without metrics.json, a run is not complete.
+_RESULTS = ("metrics.json", "checkpoint.pt", "weights.pt", "history.csv", "predictions.npz",
+            "provenance.json")  # fmt: skip
 _FORWARD = ("training.networks", "data.scaling")  # modules that turn maps into predictions
 
 
@@ -167,7 +170,10 @@ def _once(run, profile, config, work, progress=None):
     if _changes(run, profile, config):  # a finished run needs no lock: its folder may be read-only
         with held(run.path(LOCK), progress=progress):
             if _changes(run, profile, config):  # not done by the process that was waited for
-                _clear(run, config)
+                io.sweep(run.folder)  # of a killed process
+                if changes(_read_config(run).get("identity"), config["identity"]):
+                    for name in _RESULTS:
+                        run.path(name).unlink(missing_ok=True)
                 work()
     return io.read_json(run.path("metrics.json"))
 
@@ -183,16 +189,6 @@ def _changes(run, profile, config):
         return found or [f"{run.folder}: found no metrics.json"]
     scored = io.read_json(run.path("metrics.json"))
     return changes(scored.get("identity"), identity("metrics", profile))
-
-
-def _clear(run, config):
-    """Remove what a killed process left, and all results of a run of another identity."""
-    io.sweep(run.folder)
-    if changes(_read_config(run).get("identity"), config["identity"]):
-        # metrics.json first, so that the run does not count as complete
-        for name in ("metrics.json", "checkpoint.pt", "weights.pt", "history.csv",
-                     "predictions.npz", "provenance.json"):  # fmt: skip
-            run.path(name).unlink(missing_ok=True)
 
 
 def _write_weights(run, profile, config, network, device, started, **made):

@@ -21,6 +21,7 @@ from pathlib import Path
 import optuna
 import torch
 from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.samplers import PartialFixedSampler, TPESampler
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from cosmolib.data.suites import Suite
@@ -124,10 +125,8 @@ def run_study(
         # A seed per place: any worker, after any restart, draws the same. (Optuna uses the sampler
         # only when a value is suggested, so that it can be set here.) Running trials count as bad.
         seed = search.seed + 1000 * place
-        tpe = optuna.samplers.TPESampler(
-            n_startup_trials=STARTUP_TRIALS, seed=seed, constant_liar=True
-        )
-        study.sampler = optuna.samplers.PartialFixedSampler(own, tpe)
+        tpe = TPESampler(n_startup_trials=STARTUP_TRIALS, seed=seed, constant_liar=True)
+        study.sampler = PartialFixedSampler(own, tpe)
         chosen, losses = profile.replace(**_suggested(trial)), []
 
         def report(row):
@@ -136,17 +135,13 @@ def run_study(
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-        size, n_parameters = search.data.train_x.shape[-1], len(chosen.targets)
+        size, n = search.data.train_x.shape[-1], len(chosen.targets)
         with seeded(search.seed):
-            network = build_network(
-                chosen.architecture, size, chosen.hidden, chosen.dropout, n_parameters
-            )
+            network = build_network(chosen.architecture, size, chosen.hidden, chosen.dropout, n)
+        options = {"seed": search.seed, "device": device, "epoch_callback": report}
         started = time.perf_counter()
         try:
-            fit(
-                network, search.data, chosen,
-                seed=search.seed, device=device, epoch_callback=report,
-            )  # fmt: skip
+            fit(network, search.data, chosen, **options)
         except FloatingPointError:  # too high a learning rate is a result, not a failure
             raise optuna.TrialPruned from None
         finally:  # not by the clock of the journal, which may be set back
