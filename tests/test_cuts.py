@@ -60,6 +60,10 @@ def maps():
         ("mask:above:1e12", "mask:above:1e12"),
         ("shuffle:above:1e12", "shuffle:above:1e12:clamp"),
         ("shuffle:below:delta=-.5:mean", "shuffle:below:delta=-0.5:mean"),
+        ("white=0.30:none", "white=0.3:none"),
+        ("shot=1e1:above:delta=0", "shot=10:above:delta=0:clamp"),
+        ("nomean:kmax:4@log", "nomean:kmax:4@log"),
+        ("white=0:nomean:mask:above:1e12", "white=0:nomean:mask:above:1e12"),
     ],
 )
 def test_canonical_name(text, canonical):
@@ -107,6 +111,15 @@ def test_every_number_survives_the_round_trip(value, pattern):
         ("mask:above:1e12:clamp", "a mask has no fill"),
         ("maskmean:above:1e12:mean", "a mask has no fill"),
         ("left:1", "unknown cut 'left'"),
+        ("nomean", "unknown cut 'nomean'"),
+        ("nomean:white=1:none", "another form"),
+        ("white:none", "another form"),
+        ("nomean=2:none", "another form"),
+        ("white=1:shot=2:none", "another form"),
+        ("mask:white=1:above:1e12", "another form"),
+        ("white=1e999:none", "must be finite"),
+        ("white=-1:none", "0 or more"),
+        ("shot=0:none", "are positive"),
     ],
 )
 def test_bad_string_is_quoted_with_what_is_allowed(text, reason):
