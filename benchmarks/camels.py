@@ -132,7 +132,10 @@ def _prepared(folder, storage, train_maps=None):
     if train_maps is None:
         return data
     few, valid = slice(train_maps), slice(32)
-    cut = (lambda x, s: x.part(s)) if storage == "disk" else (lambda x, s: x[s])
+
+    def cut(x, part):
+        return dataclasses.replace(x, maps=x.maps[part]) if storage == "disk" else x[part]
+
     return dataclasses.replace(
         data,
         train_x=cut(data.train_x, few),

@@ -12,7 +12,7 @@ sys.path.insert(0, str(ROOT))  # also where cosmolib is not installed
 
 from cosmolib.study.io import read_json, read_yaml, write_yaml  # noqa: E402
 from cosmolib.study.profile import load_profile  # noqa: E402
-from cosmolib.study.run import study_runs  # noqa: E402
+from workflow.runs import study_runs  # noqa: E402
 
 # Two suites, two cuts, five seeds, and the control with shuffled labels: 21 runs of some seconds.
 CHANGES = {

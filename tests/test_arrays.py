@@ -1,6 +1,7 @@
 """Every public function of maps refuses what is no map, and takes what the package makes."""
 
 import copy
+from dataclasses import replace
 from functools import partial
 
 import matplotlib.pyplot as plt
@@ -287,7 +288,7 @@ def test_attributions_of_what_a_profile_stores(tiny_suite_dir, tmp_path):
         training_run.train_run(run, profile)
         subject = load_subject(run, profile)
         stored = dataset.prepare_data(dataset.study_suite("Lite", profile), profile).test_x
-        x = stored.part(slice(0, 3)) if storage == "disk" else stored[:3]
+        x = replace(stored, maps=stored.maps[:3]) if storage == "disk" else stored[:3]
         baseline = make_baseline("uniform", x, scaling=subject.scaling, train_x=stored)
         explained = explain(subject, "integrated_gradients", 0).values
         mean = training_fit.run_network(subject.network, x)[0].numpy()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cosmolib.cuts.apply import apply_cut, cut_mask, fraction_cut, fraction_negative, positive_range
-from cosmolib.cuts.grammar import Cut
+from cosmolib.cuts.grammar import Cut, CutError
 from cosmolib.cuts.noise import REFERENCE_DENSITY
 from cosmolib.data import arrays
 
@@ -60,6 +60,10 @@ def maps():
         ("mask:above:1e12", "mask:above:1e12"),
         ("shuffle:above:1e12", "shuffle:above:1e12:clamp"),
         ("shuffle:below:delta=-.5:mean", "shuffle:below:delta=-0.5:mean"),
+        ("white=0.30:none", "white=0.3:none"),
+        ("shot=1e1:above:delta=0", "shot=10:above:delta=0:clamp"),
+        ("nomean:kmax:4@log", "nomean:kmax:4@log"),
+        ("white=0:nomean:mask:above:1e12", "white=0:nomean:mask:above:1e12"),
     ],
 )
 def test_canonical_name(text, canonical):
@@ -83,34 +87,39 @@ def test_every_number_survives_the_round_trip(value, pattern):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "unknown cut ''"),
-        ("KMAX:3", "unknown cut 'KMAX'"),
-        (" kmax:3", "unknown cut ' kmax'"),
-        ("none:1", "stands alone"),
-        ("kmax", "one part"),
-        ("kmax: 3", "' 3' is not a number"),
-        ("kmax:1_0", "'1_0' is not a number"),
-        ("kmax:inf", "'inf' is not a number"),
-        ("kmax:1e999", "'1e999' is not a number"),
+        ("", "another form"),
+        ("KMAX:3", "another form"),
+        ("none:1", "takes 0 number"),
+        ("kmax", "takes 1 number"),
+        ("kmax: 3", "another form"),
+        ("kmax:1_0", "another form"),
+        ("kmax:inf", "another form"),
+        ("kmax:1e999", "must be finite"),
         ("kmax:0", "0 <= kmin < kmax"),
         ("kmin:-1", "0 <= kmin < kmax"),
         ("kmax:1,2", "takes 1 number"),
         ("band:2,3,4", "takes 2 number"),
         ("band:8,2", "0 <= kmin < kmax"),
-        ("kmax:3@sqrt", "unknown field 'sqrt'"),
-        ("kmax:3:clamp", "one part"),
-        ("above", "a threshold"),
+        ("kmax:3@sqrt", "another form"),
+        ("kmax:3:clamp", "only a density cut has a fill"),
+        ("above", "takes 1 number"),
         ("above:0", "positive"),
         ("above:delta=-1", "above delta=-1"),
-        ("above:1e12:zero", "unknown fill 'zero'"),
-        ("above:1e12:clamp:mean", "at most one fill"),
-        ("above:1e12@log", "'1e12@log' is not a number"),
-        ("mask:kmax:3", "'mask' must be followed by"),
+        ("above:1e12:zero", "another form"),
+        ("above:1e12@log", "only a Fourier cut has a field"),
+        ("mask:kmax:3", "another form"),
         ("mask:above:1e12:clamp", "a mask has no fill"),
-        ("shuffle:mask:above:1e12", "'shuffle' must be followed by"),
         ("maskmean:above:1e12:mean", "a mask has no fill"),
-        ("nomean:nologmean:none", "at most once each"),
-        ("nologmean:white=1:none", "noise comes before"),
+        ("left:1", "unknown cut 'left'"),
+        ("nomean", "unknown cut 'nomean'"),
+        ("nomean:white=1:none", "another form"),
+        ("white:none", "another form"),
+        ("nomean=2:none", "another form"),
+        ("white=1:shot=2:none", "another form"),
+        ("mask:white=1:above:1e12", "another form"),
+        ("white=1e999:none", "must be finite"),
+        ("white=-1:none", "0 or more"),
+        ("shot=0:none", "are positive"),
     ],
 )
 def test_bad_string_is_quoted_with_what_is_allowed(text, reason):
@@ -128,19 +137,18 @@ def test_cut_that_is_no_string():
 
 
 @pytest.mark.parametrize(
-    ("fields", "reason"),
+    "fields",
     [
-        ({"kind": "kmax", "values": (3.0,)}, "unknown field None"),
-        ({"kind": "none", "values": (3.0,)}, "takes 0"),
-        ({"kind": "none", "fill": "clamp"}, "only a density cut"),
-        ({"kind": "above", "values": (1.0,), "fill": "mean", "field": "log"}, "only a Fourier cut"),
-        ({"kind": "above", "values": (1e12,), "fill": "clamp", "control": "x"}, "unknown control"),
-        ({"kind": "above", "values": (math.nan,), "fill": "clamp"}, "finite"),
-        ({"kind": "left"}, "unknown cut 'left'"),
+        {"kind": "kmax", "values": (3.0,)},
+        {"kind": "none", "values": (3.0,)},
+        {"kind": "none", "fill": "clamp"},
+        {"kind": "above", "values": (1.0,), "fill": "mean", "field": "log"},
+        {"kind": "above", "values": (1e12,), "fill": "clamp", "control": "x"},
+        {"kind": "above", "values": (math.nan,), "fill": "clamp"},
     ],
 )
-def test_cut_made_by_hand_is_checked(fields, reason):
-    with pytest.raises(ValueError, match=reason):
+def test_cut_made_by_hand_is_checked(fields):
+    with pytest.raises(CutError):
         Cut(**fields)
 
 
@@ -215,15 +223,6 @@ def test_torch_agrees_with_pylians(cut, grid):
     published = np.stack([smoothing_library.field_smoothing_2D(one, window, 1) for one in maps])
     tolerance = 1e-5 * maps.std(axis=(1, 2), keepdims=True)
     assert (abs(apply_cut(maps, cut) - published) < tolerance).all()
-    assert (abs(apply_cut(maps, cut, backend="pylians") - published) < tolerance).all()
-
-
-@pytest.mark.parametrize("cut", ["kmax:3@log", "kmin:2@log", "kmax:3@delta", "band:1,3@delta"])
-def test_backends_agree_on_the_field_that_is_filtered(maps, cut):
-    pytest.importorskip("smoothing_library")
-    field = np.log10 if "log" in cut else np.asarray
-    one, other = (field(apply_cut(maps, cut, backend=name)) for name in ("torch", "pylians"))
-    assert (abs(one - other) < 1e-5 * field(maps).std(axis=(1, 2), keepdims=True)).all()
 
 
 def plane_wave(grid, i, j, dtype=np.float64):
@@ -253,19 +252,19 @@ def test_a_wave_passes_or_does_not(grid, mode):
         np.testing.assert_allclose(apply_cut(wave, doubled, box_size=50.0), expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("backend", ["torch", "pylians"])
 @pytest.mark.parametrize("mode", [(5, 0), (3, 4), (0, 7), (6, 8)])
-def test_a_mode_on_the_edge(backend, mode):
+def test_a_mode_on_the_edge(mode):
     # kmin <= k < kmax, and rounding of 2 pi / L does not decide.
-    if backend == "pylians":
-        pytest.importorskip("smoothing_library")
     wave = 5 + plane_wave(32, *mode, dtype=np.float32)
     for box_size in (25.0, 2 * np.pi, 1000.0, 7.3):
-        given = {"box_size": box_size, "backend": backend}
         for rounding in (1 - 1e-9, 1, 1 + 1e-9):
             k = float(2 * np.pi / box_size * math.hypot(*mode) * rounding)
-            np.testing.assert_allclose(apply_cut(wave, f"kmax:{k!r}", **given), 5, atol=1e-5)
-            np.testing.assert_allclose(apply_cut(wave, f"kmin:{k!r}", **given), wave, atol=1e-5)
+            np.testing.assert_allclose(
+                apply_cut(wave, f"kmax:{k!r}", box_size=box_size), 5, atol=1e-5
+            )
+            np.testing.assert_allclose(
+                apply_cut(wave, f"kmin:{k!r}", box_size=box_size), wave, atol=1e-5
+            )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -329,11 +328,9 @@ def test_log_of_a_pixel_that_is_not_positive():
 
 
 @pytest.mark.parametrize("box_size", [0, math.nan, math.inf])
-def test_bad_box_size_and_backend(maps, box_size):
+def test_bad_box_size(maps, box_size):
     with pytest.raises(ValueError, match="box_size must be positive"):
         apply_cut(maps, "kmax:3", box_size=box_size)
-    with pytest.raises(ValueError, match="unknown backend 'numpy'"):
-        apply_cut(maps, "kmax:3", backend="numpy")
 
 
 # ---------------------------------------------------------------- density cuts

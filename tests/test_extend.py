@@ -280,8 +280,8 @@ def test_cuts_that_are_refused():
             apply_cut(maps, cut)
     for text, reason in (
         ("two:1", r"'two' takes 2 number\(s\), found 1"),
-        ("two:1,2:clamp", "at most one part"),
-        ("mask:two:1,2", "must be followed by"),
+        ("two:1,2:clamp", "only a density cut has a fill"),
+        ("mask:two:1,2", "another form"),
         ("three:1", r"unknown cut 'three'.*registered: shape:N, large, text, two:A,B$"),
     ):
         with pytest.raises(ValueError, match=reason):

@@ -36,7 +36,7 @@ from cosmolib.study.run import Run
 from cosmolib.training import predictions as training_predictions
 from cosmolib.training import run as training_run
 from cosmolib.training.dataset import prepare_data
-from cosmolib.training.fit import _read_checkpoint, fit
+from cosmolib.training.fit import fit
 from cosmolib.training.networks import build_network
 from cosmolib.training.weights import load_published_weights, published_network
 
@@ -398,30 +398,25 @@ def test_published_weights(folder, data):
     assert not TRAP.exists()
 
 
-@fuzz(states(LITE) | edits, share=4)
-def test_checkpoints(folder, run, data):
-    path = folder / "broken.pt"
-    if isinstance(data, list):
-        data = broken((folder / "checkpoint.pt").read_bytes(), data)
-    path.write_bytes(data)
-    identity = torch.load(folder / "checkpoint.pt", weights_only=True)["identity"]
-    attempt("checkpoint", lambda: _read_checkpoint(path, identity), path)
-    assert not TRAP.exists()
-
-
 PARTS = st.sampled_from(["network", "optimiser", "random", "history", "best"])
 
 
-@fuzz(PARTS, plain | tensors, share=4)
-def test_checkpoints_with_other_parts(tiny_suite_dir, folder, run, part, value):
-    """A checkpoint of this very training whose parts are not what they should be."""
-    good = torch.load(folder / "checkpoint.pt", weights_only=True)
-    path = folder / "parts.pt"
-    path.write_bytes(torch_bytes({**good, part: value}))
+@fuzz(states(LITE) | edits | st.tuples(PARTS, plain | tensors), share=2)
+def test_checkpoints(tiny_suite_dir, folder, run, change):
+    """Other files, broken ones, and those of this very training with a part replaced."""
+    good = (folder / "checkpoint.pt").read_bytes()
+    if isinstance(change, list):
+        change = broken(good, change)
+    elif isinstance(change, tuple):
+        whole = torch.load(folder / "checkpoint.pt", weights_only=True)
+        change = torch_bytes({**whole, change[0]: change[1]})
+    path = folder / "broken.pt"
+    path.write_bytes(change)
     profile = load_profile("tiny", data_dir=str(tiny_suite_dir))
     data = prepared(tiny_suite_dir, profile)
     resume = lambda: fit(lite(), data, profile, seed=1, checkpoint=path)  # noqa: E731
-    attempt("parts of a checkpoint", resume, path)
+    attempt("checkpoint", resume, path)
+    assert not TRAP.exists()
 
 
 def prepared(folder, profile, known={}):  # noqa: B006  one a module

@@ -124,16 +124,9 @@ def test_git_state(tmp_path, monkeypatch):
     """Commit and dirtiness of the clone, and nothing of a repository that only surrounds it."""
 
     def git(*arguments):
-        command = [
-            "git",
-            "-C",
-            str(tmp_path),
-            "-c",
-            "user.name=t",
-            "-c",
-            "user.email=t@example.org",
-        ]
-        return subprocess.check_output([*command, *arguments], text=True).strip()
+        who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        command = ["git", "-C", str(tmp_path), *who, *arguments]
+        return subprocess.check_output(command, text=True).strip()
 
     monkeypatch.setattr(provenance_module, "REPOSITORY", tmp_path)
     assert provenance()["git"] is None  # no repository yet

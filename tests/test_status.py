@@ -14,11 +14,12 @@ from cosmolib.study.io import read_yaml, write_json, write_yaml
 from cosmolib.study.locks import LOCK, held
 from cosmolib.study.profile import load_profile
 from cosmolib.study.provenance import provenance
-from cosmolib.study.run import Run, study_runs
+from cosmolib.study.run import Run
 from cosmolib.training.dataset import prepare_data, study_suite
 from cosmolib.training.fit import fit
 from cosmolib.training.networks import build_network
 from cosmolib.training.run import train_run
+from workflow.runs import study_runs
 from workflow.status import run_status
 
 ROOT = Path(__file__).resolve().parent.parent

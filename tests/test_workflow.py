@@ -13,7 +13,7 @@ import nbformat
 import pytest
 
 from cosmolib.study.profile import load_profile
-from cosmolib.study.run import study_runs
+from workflow.runs import study_runs
 
 ROOT = Path(__file__).resolve().parent.parent
 PROFILES = ["tiny", "demo", "reference", "camels"]

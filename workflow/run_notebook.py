@@ -9,12 +9,16 @@ a machine with several GPUs each notebook takes one.
 import argparse
 import ast
 import builtins
+import itertools
 import logging
 import os
 import re
+import subprocess
 import sys
+import tempfile
+import time
 import warnings
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -112,6 +116,43 @@ def execute(source, target, parameters):
             temporary.unlink(missing_ok=True)
 
 
+def visible_gpus() -> list[str]:
+    """List the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:  # a cluster sets it for each job
+        return [name.strip() for name in given.split(",") if name.strip()]
+    try:
+        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [str(i) for i, line in enumerate(listing.stdout.splitlines()) if line.startswith("GPU")]
+
+
+@contextmanager
+def one_gpu():
+    """Reserve one of several GPUs for this process and its children inside the block.
+
+    Other processes that call this get another GPU, or wait for a free one; a process that dies
+    frees its own.
+    """
+    from cosmolib.study.locks import Busy, held
+
+    gpus = visible_gpus()
+    if len(gpus) < 2:
+        yield
+        return
+    folder = Path(tempfile.gettempdir()) / f"cosmolib-gpus-{os.getuid()}"
+    with ExitStack() as stack:
+        for name in itertools.cycle(gpus):
+            try:
+                stack.enter_context(held(folder / f"{name}.lock", wait=False))
+                break
+            except Busy:
+                time.sleep(0.2)
+        os.environ["CUDA_VISIBLE_DEVICES"] = name
+        yield
+
+
 def configure_kernel():
     """Set an IPython profile for all kernels: quiet, and in the repository root.
 
@@ -144,7 +185,6 @@ def main(arguments=None):
     import papermill
 
     from cosmolib.study.io import exit_code, redact
-    from cosmolib.training.devices import one_gpu
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")  # of its dependencies; the kernel is another process

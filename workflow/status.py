@@ -8,13 +8,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from cosmolib.study.io import exit_code, read_json  # noqa: E402
+from cosmolib.study.io import exit_code, read_json, read_state  # noqa: E402
 from cosmolib.study.locks import LOCK, is_held, owner  # noqa: E402
 from cosmolib.study.profile import Profile, load_profile  # noqa: E402
-from cosmolib.study.run import Run, study_runs  # noqa: E402
-from cosmolib.study.state_dicts import read_state  # noqa: E402
+from cosmolib.study.run import Run  # noqa: E402
 from cosmolib.training.dataset import study_suite  # noqa: E402
 from cosmolib.training.run import run_changes  # noqa: E402
+from workflow.runs import study_runs  # noqa: E402
 
 STATES = ("done", "stale", "running", "interrupted", "not started", "damaged")
 

@@ -17,8 +17,8 @@ import numpy as np  # noqa: E402
 
 from cosmolib.study.io import atomic_path  # noqa: E402
 from cosmolib.study.profile import load_profile  # noqa: E402
-from cosmolib.study.run import study_runs  # noqa: E402
 from cosmolib.training.predictions import read_predictions  # noqa: E402
+from workflow.runs import study_runs  # noqa: E402
 
 KEPT = ("config.yaml", "history.csv", "provenance.json", "metrics.json")  # the last one last
 

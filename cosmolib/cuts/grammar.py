@@ -48,7 +48,18 @@ GRAMMAR = (
 _MARKS = {"_": "__", ":": "_", ",": "--", "@": "-"}
 _TEXTS = {text: mark for mark, text in _MARKS.items()}
 _TEXT = re.compile("__|_|--|-(?=[a-z])")  # a minus is followed by a digit
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_REAL = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"  # no spaces, inf, nan or underscores
+_CUT = re.compile(
+    rf"""
+    (?: (white|shot) = ({_REAL}) : )?  (?: (nomean|nologmean) : )?  # steps before the cut
+    (?: (mask|maskmean|moved|shuffle) : (?=above|below) )?
+    ([a-z][a-z0-9_]*)
+    (?: : ((?<=above:|below:)delta=)? ({_REAL}(?:,{_REAL})*) )?
+    (?: @ (linear|log|delta) )?  (?: : (clamp|random|mean) )?
+    """,
+    re.VERBOSE | re.ASCII,
+)
+_NUMBERS = {"none": 0, "kmax": 1, "kmin": 1, "band": 2, "above": 1, "below": 1}  # after the colon
 
 
 def _grammar():
@@ -94,9 +105,8 @@ class Cut:
     before: tuple[tuple[str, float | None], ...] = ()
 
     def __post_init__(self):
-        reason = _invalid(self)
-        if reason:
-            raise CutError(reason)
+        if vars(self) != _fields(str(self)):
+            raise CutError(f"found {vars(self)}, expected the fields of {str(self)!r}")
 
     @classmethod
     def parse(cls, text):
@@ -106,7 +116,7 @@ class Cut:
         if not isinstance(text, str):
             raise CutError(f"a cut is a string, found {text!r}; {_grammar()}")
         try:
-            return cls(**_parts(text))
+            return cls(**_fields(text))
         except CutError as error:
             raise CutError(f"cannot read cut {text!r}: {error}; {_grammar()}") from None
 
@@ -160,11 +170,7 @@ class Cut:
     @property
     def k_range(self):
         """(kmin, kmax) [h/Mpc] of the modes kept, kmin <= k < kmax; (0, inf) of other cuts."""
-        if self.kind == "kmax":
-            return 0.0, self.values[0]
-        if self.kind == "kmin":
-            return self.values[0], math.inf
-        return self.values if self.kind == "band" else (0.0, math.inf)
+        return _k_range(self.kind, self.values)
 
 
 def folder_name(cut):
@@ -212,53 +218,46 @@ def cut_of(folder):
     return text
 
 
-def _parts(text):
-    """Split the text of a cut into the arguments of `Cut`."""
-    head, *rest = text.split(":")
-    name, equals, level = head.partition("=")
-    if name in STEPS:
-        if not rest:
-            raise CutError(f"{head!r} must be followed by a cut, or by none")
-        parts = _parts(":".join(rest))
-        step = (name, _number(level) if equals else None)
-        return parts | {"before": (step, *parts.get("before", ()))}
-    control = None
-    if head in CONTROLS:
-        if not rest or rest[0] not in DENSITY_CUTS:
-            raise CutError(f"{head!r} must be followed by :above or :below")
-        control, head, rest = head, rest[0], rest[1:]
-    if head == "none":
-        if rest:
-            raise CutError("'none' stands alone")
-        return {"kind": "none"}
-    if head in FOURIER_CUTS:
-        if len(rest) != 1:
-            raise CutError(f"{head!r} takes one part after its colon, found {len(rest)}")
-        numbers, at, field = rest[0].partition("@")
-        values = tuple(map(_number, numbers.split(",")))
-        return {"kind": head, "values": values, "field": field if at else "linear"}
-    if head in DENSITY_CUTS:
-        if not 1 <= len(rest) <= 2:
-            raise CutError(f"{head!r} takes a threshold and at most one fill")
-        fill = rest[1] if len(rest) == 2 else None if control in MASKS else "clamp"
-        threshold = rest[0].removeprefix("delta=")
-        return {
-            "kind": head, "values": (_number(threshold),), "overdensity": threshold != rest[0],
-            "fill": fill, "control": control,
-        }  # fmt: skip
-    if head in CUTS:
-        if len(rest) > 1:
-            raise CutError(f"{head!r} takes at most one part after its colon, found {len(rest)}")
-        return {"kind": head, "values": tuple(map(_number, rest[0].split(","))) if rest else ()}
-    raise CutError(f"unknown cut {head!r}")
+def _fields(text):
+    """Return the fields of `Cut` that a text stands for; raise `CutError` where there are none."""
+    found = _CUT.fullmatch(text)
+    if not found:
+        raise CutError("found another form")
+    noise, level, mean, control, kind, delta, numbers, field, fill = found.groups()
+    values = tuple(map(float, numbers.split(","))) if numbers else ()
+    level = float(level) if noise else None
+    expected = len(CUTS[kind].numbers) if kind in CUTS else _NUMBERS.get(kind)
+    edges = _k_range(kind, values)
+    for valid, reason in (
+        (expected is not None, f"unknown cut {kind!r}"),
+        (len(values) == expected, f"{kind!r} takes {expected} number(s), found {len(values)}"),
+        (all(map(math.isfinite, (*values, level or 0))), "numbers must be finite"),
+        (not field or kind in FOURIER_CUTS, "only a Fourier cut has a field"),
+        (not fill or kind in DENSITY_CUTS, "only a density cut has a fill"),
+        (not fill or control not in MASKS, "a mask has no fill"),
+        (0 <= edges[0] < edges[-1], f"a Fourier cut needs 0 <= kmin < kmax, found {edges}"),
+        (
+            kind not in DENSITY_CUTS or values > ((-1,) if delta else (0,)),
+            f"a threshold is {'above delta=-1' if delta else 'positive'}",
+        ),
+        (noise != "white" or level >= 0, "the level of white noise is 0 or more"),
+        (noise != "shot" or level > 0, "the tracers per pixel of shot noise are positive"),
+    ):
+        if not valid:
+            raise CutError(reason)
+    if kind in FOURIER_CUTS:
+        field = field or "linear"
+    if kind in DENSITY_CUTS and control not in MASKS:
+        fill = fill or "clamp"
+    before = tuple(step for step in ((noise, level), (mean, None)) if step[0])
+    return {"kind": kind, "values": values, "overdensity": bool(delta), "fill": fill,
+            "field": field, "control": control, "before": before}  # fmt: skip
 
 
-def _number(text):
-    """A finite number in plain or scientific notation (no spaces, inf, nan or underscores)."""
-    value = float(text) if _NUMBER.fullmatch(text) else math.nan
-    if not math.isfinite(value):
-        raise CutError(f"{text!r} is not a number")
-    return value
+def _k_range(kind, values):
+    """Return (kmin, kmax) of a cut."""
+    ranges = {"kmax": (0.0, *values), "kmin": (*values, math.inf), "band": values}
+    return ranges.get(kind) or (0.0, math.inf)
 
 
 def _format_number(value):
@@ -266,56 +265,3 @@ def _format_number(value):
     if value == 0 or 1e-4 <= abs(value) < 1e5:
         return np.format_float_positional(value, trim="-")
     return np.format_float_scientific(value, trim="-", exp_digits=1).replace("e+", "e")
-
-
-def _invalid(cut):
-    """Return why the fields of a cut are inconsistent, or None."""
-    expected = {"none": 0, "band": 2}.get(cut.kind, 1)
-    if cut.kind in CUTS:
-        expected = len(CUTS[cut.kind].numbers)
-    elif cut.kind not in ("none", *FOURIER_CUTS, *DENSITY_CUTS):
-        return f"unknown cut {cut.kind!r}"
-    if len(cut.values) != expected:
-        return f"{cut.kind!r} takes {expected} number(s), found {len(cut.values)}"
-    if not all(math.isfinite(value) for value in cut.values):
-        return "numbers must be finite"
-    if cut.is_fourier:
-        low, high = cut.k_range
-        if low < 0 or high <= low:
-            return f"a Fourier cut needs 0 <= kmin < kmax, found kmin={low:g}, kmax={high:g}"
-        if cut.field not in FIELDS:
-            return f"unknown field {cut.field!r} after @"
-    elif cut.field is not None:
-        return "only a Fourier cut names a field"
-    if cut.is_density:
-        if cut.values[0] <= (-1 if cut.overdensity else 0):
-            return f"a threshold is {'above delta=-1' if cut.overdensity else 'positive'}"
-        if cut.control not in (None, *CONTROLS):
-            return f"unknown control {cut.control!r}"
-        if cut.control in MASKS and cut.fill is not None:
-            return "a mask has no fill"
-        if cut.control not in MASKS and cut.fill not in FILLS:
-            return f"unknown fill {cut.fill!r}"
-    elif cut.fill is not None or cut.control is not None or cut.overdensity:
-        return "only a density cut has a fill, a control or an overdensity threshold"
-    return _invalid_steps(cut.before)
-
-
-def _invalid_steps(steps):
-    """Return why steps (name, level) are invalid, or None. Only noise has a level."""
-    order = [name in MEANS for name, _ in steps]
-    if len({*order}) < len(order):
-        return "noise and the removal of a mean go at most once each before a cut"
-    if order != sorted(order):
-        return "noise comes before nomean and nologmean"
-    for name, level in steps:
-        if name not in STEPS:
-            return f"unknown step {name!r} before a cut"
-        if (level is None) != (name in MEANS):
-            expected = "no level" if name == "nomean" else "a level, as in white=0.3"
-            return f"{name!r} takes {expected}"
-        if name == "white" and not 0 <= level < math.inf:
-            return f"the level of white noise is 0 or more, found {level:g}"
-        if name == "shot" and not 0 < level < math.inf:
-            return f"shot noise needs a positive number of tracers per pixel, found {level:g}"
-    return None

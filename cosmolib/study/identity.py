@@ -29,7 +29,7 @@ _SOURCES = {
 
 # Modules that store, lock, name or describe and determine no number; all others count.
 PLUMBING = ("data.checksums", "study.identity", "study.io", "study.locks", "study.profile",
-            "study.provenance", "study.registry", "study.run", "study.state_dicts")  # fmt: skip
+            "study.provenance", "study.registry", "study.run")  # fmt: skip
 _NUMERICAL = ("numpy", "scipy", "torch")
 
 
@@ -147,13 +147,11 @@ def changes(stored, now: dict) -> list[str]:
     stored, found = _canonical(stored), []
     for key in sorted({*stored, *now}, key=str):
         old, new = stored.get(key), now.get(key)
-        if _text(old) == _text(new):
-            continue
-        reason = f"{key}: found {reprlib.repr(old)}, expected {reprlib.repr(new)}"
-        if key == "code" and isinstance(old, dict):
+        if key == "code" and isinstance(old, dict) and old != new:
             modules = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
-            reason = f"other code in {', '.join(modules)}"
-        found.append(reason)
+            found.append(f"other code in {', '.join(modules)}")
+        elif old != new:
+            found.append(f"{key}: found {reprlib.repr(old)}, expected {reprlib.repr(new)}")
     return found
 
 
@@ -162,11 +160,8 @@ def digest(value) -> str:
 
     The first one is a letter, because YAML reads 1234e5678 as a number.
     """
-    return hashlib.sha256(_text(_canonical(value)).encode()).hexdigest().lstrip("0123456789")[:16]
-
-
-def _text(value):
-    return json.dumps(value, sort_keys=True, default=repr)
+    text = json.dumps(_canonical(value), sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode()).hexdigest().lstrip("0123456789")[:16]
 
 
 def _canonical(value):

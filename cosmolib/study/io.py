@@ -5,15 +5,16 @@ moment leaves the old file or the new one, never a part of either.
 """
 
 import hashlib
+import io
 import json
 import os
+import pickle
 import re
 import sys
 import tempfile
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import unquote
 
 from pydantic_core import to_jsonable_python
 from ruamel.yaml import YAML, YAMLError
@@ -78,22 +79,9 @@ def check_writable(folder: str | Path, variable: str) -> None:
         raise OSError(error.errno, reason, str(folder)) from None
 
 
-def redact(text: object, address: object = "") -> str:
-    """Replace passwords in a text by ``***``.
-
-    Parameters
-    ----------
-    text
-        Anything; addresses in it lose their passwords.
-    address
-        An address whose password is removed wherever it occurs in the text, quoted for URLs or
-        not. The password may contain spaces and unquoted "@" and "/".
-    """
-    text = str(text)
-    if known := re.search(r":/+[^:/@]*:(.+)@", str(address), flags=re.DOTALL):
-        for secret in {known[1], unquote(known[1])}:
-            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
-    return _QUERY.sub(r"\1***", _PASSWORD.sub(r"\1***@", text))
+def redact(text: object) -> str:
+    """Replace the passwords of addresses in a text by ``***``."""
+    return _QUERY.sub(r"\1***", _PASSWORD.sub(r"\1***@", str(text)))
 
 
 def reason_of(error: BaseException) -> str:
@@ -213,6 +201,68 @@ def read_yaml(path: str | Path) -> dict:
     if not isinstance(values, dict):
         raise ValueError(f"{path}: found a {type(values).__name__}, expected a flat mapping")
     return values
+
+
+def write_state(path: str | Path, state) -> None:
+    """Write tensors and plain values to ``path`` atomically.
+
+    By way of memory: on a full disk torch's own writer ends in a RuntimeError that names no file.
+
+    Raises
+    ------
+    OSError
+        The disk is full or the folder cannot be written: names the file.
+    """
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+
+
+def read_state(path: str | Path, what: str, expected: str) -> dict:
+    """Read a dict that `write_state` or ``torch.save`` wrote, on the CPU.
+
+    Pickled objects are refused and never made: torch reads with ``weights_only=True``.
+
+    Parameters
+    ----------
+    path : path
+    what, expected : str
+        For the error: "found no <what> (<torch's reason>), expected <expected>".
+
+    Raises
+    ------
+    FileNotFoundError
+        No such file.
+    ValueError
+        The file is something else, or damaged: names it, and torch's reason.
+    """
+    import torch
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: found no such file, expected a {what}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for files that are not its own
+        found = f"no {what} ({_why_refused(error)})"
+        raise ValueError(f"{path}: found {found}, expected {expected}") from None
+    if not isinstance(state, dict):
+        raise ValueError(f"{path}: found {type(state).__name__}, expected {expected}")
+    return state
+
+
+def _why_refused(error):
+    """Say in a few words why torch refused a file; its own message advises to trust the file."""
+    if pickled := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        return f"it holds a pickled {pickled[1]}, and pickled objects can run code"
+    if isinstance(error, EOFError):
+        return "it is empty"
+    if isinstance(error, pickle.UnpicklingError):
+        return "it was not written by torch.save"
+    return reason_of(error).split(". ")[0].rstrip(".")
 
 
 def sha256(path: str | Path) -> str:

@@ -1,4 +1,4 @@
-"""One run's folder and the runs of a study.
+"""One run's folder.
 
 A run is (profile, suite, cut, architecture, seed) and owns one folder,
 ``runs/<profile>/<suite>/<cut>/<architecture>-s<seed>/``. Each file in it is written atomically, and
@@ -13,7 +13,6 @@ import numpy as np
 
 from cosmolib.cuts.grammar import folder_name
 from cosmolib.study.io import FOLDER_NAME, is_folder_name
-from cosmolib.study.profile import Profile
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,22 +56,3 @@ class Run:
     def complete(self) -> bool:
         """Whether ``metrics.json``, the file that is written last, exists."""
         return self.path("metrics.json").is_file()
-
-
-def study_runs(profile: Profile, root: str | Path = "runs") -> list[Run]:
-    """List all trainings of a study, each once.
-
-    First those that chapter 06 compares, then more seeds of the first suite, uncut, for chapter 05,
-    last its controls with shuffled labels, one per seed, which must fail.
-    """
-    first = Run(profile.name, profile.suites[0], "none", profile.architecture, 0, root)
-    runs = [
-        Run(profile.name, *case, profile.architecture, seed, root)
-        for case in profile.cases
-        for seed in profile.seeds_of(*case)
-    ]
-    runs += [dataclasses.replace(first, seed=seed) for seed in profile.attribution_seeds]
-    return list(dict.fromkeys(runs)) + [
-        dataclasses.replace(first, profile=profile.shuffled.name, seed=seed)
-        for seed in profile.attribution_seeds
-    ]

@@ -139,47 +139,39 @@ def prepare_data(suite: Suite, profile: Profile, cut="none") -> Data:
     """
     cut = Cut.parse(cut)
     split = study_split(suite, profile)
-    parts = (split.train, split.valid, split.test)
-    maps = map_indices(np.concatenate(parts))  # (15 n,) the training maps come first
-    edges = MAPS_PER_SIMULATION * np.cumsum([0, *map(len, parts)])
+    parts = [map_indices(part) for part in (split.train, split.valid, split.test)]
+    maps = np.concatenate(parts)  # (15 n,)
     value_range = fill_range(suite, profile, cut)
     kind = "asinh" if cut.noise is not None and profile.scaling == "log" else profile.scaling
     # Of the file, in its own order: rounding depends on the order of summation.
-    scope = np.argsort(maps) if profile.scaling_scope == "file" else np.arange(edges[1])
+    scope = np.argsort(maps) if profile.scaling_scope == "file" else np.arange(len(parts[0]))
     if profile.storage == "float32":
         x = cut_maps(suite, maps, cut, value_range)  # (15 n, N, N)
         scaling = scale_in_place(x, kind, scope)
-        x = torch.from_numpy(x)[:, None]  # (15 n, 1, N, N)
+        inputs = torch.from_numpy(x)[:, None].split([*map(len, parts)])  # (n, 1, N, N) each
     else:
         scaling = fit_scaling(MapsOnDisk(suite, maps[scope], cut, value_range), kind)
-        x = MapsOnDisk(suite, maps, cut, value_range, scaling)
+        inputs = [MapsOnDisk(suite, part, cut, value_range, scaling) for part in parts]
         if profile.storage == "float16":
-            stored = torch.empty(x.shape, dtype=torch.float16)
-            for start in range(0, len(x), BLOCK):
-                stored[start : start + BLOCK] = x[start : start + BLOCK]
-            x = stored
-
-    labels = list(parts)
+            inputs = [stored(x, torch.float16) for x in inputs]
+    labels = [split.train, split.valid]
     if profile.shuffle_labels:
         rng = np.random.default_rng(profile.split_seed)
-        labels[:2] = [rng.permutation(part) for part in parts[:2]]
-    theta = [normalise(suite.params, suite.name, profile.targets)[part] for part in labels]
+        labels = [rng.permutation(part) for part in labels]
+    theta = [normalise(suite.params[part], suite.name, profile.targets) for part in labels]
     theta = [torch.from_numpy(part.repeat(MAPS_PER_SIMULATION, 0)) for part in theta]
-    simulation = simulation_of(maps)
-    train, valid, test = (slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True))
-    in_memory = isinstance(x, torch.Tensor)
-    train_x, valid_x, test_x = (x[p] if in_memory else x.part(p) for p in (train, valid, test))
+    train_simulation, valid_simulation, test_simulation = map(simulation_of, parts)
     return Data(
-        train_x=train_x,
+        train_x=inputs[0],
         train_theta=theta[0],
-        valid_x=valid_x,
+        valid_x=inputs[1],
         valid_theta=theta[1],
-        test_x=test_x,
-        test_truth=truth_of(suite, maps[test], profile.targets),
-        train_simulation=simulation[train],
-        valid_simulation=simulation[valid],
-        test_simulation=simulation[test],
-        test_map=maps[test],
+        test_x=inputs[2],
+        test_truth=truth_of(suite, parts[2], profile.targets),
+        train_simulation=train_simulation,
+        valid_simulation=valid_simulation,
+        test_simulation=test_simulation,
+        test_map=parts[2],
         scaling=scaling,
         cut=str(cut),
         value_range=value_range,
@@ -229,9 +221,13 @@ class MapsOnDisk:
     def __array__(self, dtype=None, copy=None):
         return self[:].numpy().astype(dtype or np.float32, copy=False)
 
-    def part(self, chosen: slice) -> MapsOnDisk:
-        """Return a subset of the maps."""
-        return replace(self, maps=self.maps[chosen])
+
+def stored(x, dtype: torch.dtype, device="cpu") -> torch.Tensor:
+    """Copy maps to a device in another precision, block by block: no second copy in memory."""
+    out = torch.empty(x.shape, dtype=dtype, device=device)
+    for start in range(0, len(x), BLOCK):
+        out[start : start + BLOCK] = x[start : start + BLOCK].to(dtype)
+    return out
 
 
 def network_inputs(x, name="maps") -> torch.Tensor:
@@ -316,9 +312,8 @@ def fill_range(suite: Suite, profile: Profile, cut) -> tuple[float, float] | Non
     """
     if Cut.parse(cut).fill != "random":
         return None
-    if profile.scaling_scope == "file":
-        return _positive_range(suite, np.arange(len(suite.maps)))
-    return _positive_range(suite, map_indices(study_split(suite, profile).train))
+    whole, train = np.arange(suite.n_simulations), study_split(suite, profile).train
+    return _positive_range(suite, map_indices(whole if profile.scaling_scope == "file" else train))
 
 
 def _positive_range(suite, maps):

@@ -1,4 +1,4 @@
-"""Devices: which GPU a process uses, and how a network runs fast on a device.
+"""Devices: how a network runs fast on a CPU or a GPU.
 
 A profile has two settings. ``precision``: convolutions in float32, or in bfloat16 by autocast,
 which GPUs since 2020 and some CPUs (AVX-512 bf16) support in hardware; ``auto`` uses it there. The
@@ -7,83 +7,28 @@ rectifier and padding into fewer passes over the maps; it takes a minute first, 
 on a GPU, or for a long training on a CPU. Both choices depend on the machine and the size of the
 work only, never on a measured time: the same study on the same machine takes the same path.
 `make bench` measures the times.
-
-Torch takes seconds to import, so the functions here import it when called:
-`workflow/run_notebook.py` uses `one_gpu` without it.
 """
 
 from __future__ import annotations
 
-import itertools
-import os
-import subprocess
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from cosmolib.study.locks import Busy, held
-
-if TYPE_CHECKING:
-    import torch
+import torch
 
 # Pixels times epochs of a training from which compiling for a CPU pays: it costs about a minute and
 # saves some 0.2 to 0.3 microseconds per pixel, which is four minutes here.
 WORTH_COMPILING = 2**30
 
 
-# --------------------------------------------------------------------------------------------------
-# GPUs
-# --------------------------------------------------------------------------------------------------
 def select_device() -> str:
     """Return "cuda" where there is a GPU, else "cpu"."""
-    import torch
-
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def visible_gpus() -> list[str]:
-    """List the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:  # a cluster sets it for each job
-        return [name.strip() for name in given.split(",") if name.strip()]
-    try:
-        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return [str(i) for i, line in enumerate(listing.stdout.splitlines()) if line.startswith("GPU")]
-
-
-@contextmanager
-def one_gpu():
-    """Reserve one of several GPUs for this process and its children inside the block.
-
-    Other processes that call this get another GPU, or wait for a free one; a process that dies
-    frees its own.
-    """
-    gpus = visible_gpus()
-    if len(gpus) < 2:
-        yield
-        return
-    folder = Path(tempfile.gettempdir()) / f"cosmolib-gpus-{os.getuid()}"
-    with ExitStack() as stack:
-        for name in itertools.cycle(gpus):
-            try:
-                stack.enter_context(held(folder / f"{name}.lock", wait=False))
-                break
-            except Busy:
-                time.sleep(0.2)
-        os.environ["CUDA_VISIBLE_DEVICES"] = name
-        yield
-
-
-# --------------------------------------------------------------------------------------------------
-# Precision and compilation
-# --------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Engine:
     """How a network runs on a device, with "auto" resolved."""
@@ -94,8 +39,6 @@ class Engine:
 
     def autocast(self) -> AbstractContextManager:
         """Return the context for the network's forward pass."""
-        import torch
-
         kind = torch.device(self.device).type
         return torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16")
 
@@ -117,8 +60,6 @@ def choose_engine(precision: str, compiling: str, device: str, network, pixels: 
     pixels : int
         Pixels of the training maps, times epochs.
     """
-    import torch
-
     gpu = torch.device(device).type == "cuda"
     if precision == "auto":
         # Emulated, it would be slower than float32.
@@ -162,8 +103,6 @@ def compiled(
     float
         Seconds that it took.
     """
-    import torch
-
     started = time.perf_counter()
     buffers = {name: value.clone() for name, value in network.named_buffers()}
     devices = [x.device] if x.is_cuda else []

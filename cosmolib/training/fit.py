@@ -19,10 +19,9 @@ from pathlib import Path
 import torch
 
 from cosmolib.study.identity import changes, digest, identity
-from cosmolib.study.io import reason_of
+from cosmolib.study.io import read_state, reason_of, write_state
 from cosmolib.study.profile import Profile
-from cosmolib.study.state_dicts import read_state, write_state
-from cosmolib.training.dataset import BLOCK, Data, MapsOnDisk, network_inputs
+from cosmolib.training.dataset import Data, MapsOnDisk, network_inputs, stored
 from cosmolib.training.devices import choose_engine, compiled
 
 # Pixels per batch where no gradient is kept: 256 maps of 64 x 64, on a GPU 128 of 256 x 256.
@@ -203,8 +202,7 @@ def fit(
             if progress is not None:
                 progress(f"{engine}: compiled in {seconds:.0f} s")
         if checkpoint is not None and Path(checkpoint).is_file():
-            state = _read_checkpoint(checkpoint, now)
-            history, best = _resume(checkpoint, state, network, optimiser, generator, device)
+            history, best = _resume(checkpoint, now, network, optimiser, generator, device)
         for epoch in range(len(history) + 1, profile.epochs + 1):
             started = time.perf_counter()
             network.train()
@@ -222,27 +220,21 @@ def fit(
             if best is None or valid_loss < min(row["valid_loss"] for row in history):
                 best = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
             row = {"epoch": epoch, "lr": lr, "train_loss": train_loss, "valid_loss": valid_loss}
-            seconds = time.perf_counter() - started
-            history.append({**row, "seconds": seconds, "engine": str(engine)})
+            row |= {"seconds": time.perf_counter() - started, "engine": str(engine)}
+            history.append(row)
             if checkpoint is not None:
-                cuda = torch.cuda.get_rng_state() if str(device).startswith("cuda") else None
-                cpu, maps = torch.get_rng_state(), generator.get_state()
-                state = {
-                    "identity": now,
-                    "network": network.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "random": {"maps": maps, "cpu": cpu, "cuda": cuda},
-                    "history": history,
-                    "best": best,
-                }
+                random = {"maps": generator.get_state(), "cpu": torch.get_rng_state()}
+                random["cuda"] = torch.cuda.get_rng_state() if "cuda" in str(device) else None
+                state = {"identity": now, "history": history, "best": best, "random": random}
+                state |= {"network": network.state_dict(), "optimiser": optimiser.state_dict()}
                 write_state(checkpoint, state)
             if progress is not None:
                 progress(
                     f"epoch {epoch:3d}/{profile.epochs}  training {train_loss:8.3f}  "
-                    f"validation {valid_loss:8.3f}  {history[-1]['seconds']:6.1f} s"
+                    f"validation {valid_loss:8.3f}  {row['seconds']:6.1f} s"
                 )
             if epoch_callback is not None:
-                epoch_callback(history[-1])
+                epoch_callback(row)
     network.load_state_dict(best)
     if channels_last:
         network.to(memory_format=torch.contiguous_format)
@@ -343,10 +335,7 @@ def _place(x, device):
     room = torch.cuda.mem_get_info(device)[0] / 2
     for dtype in dict.fromkeys((x.dtype, torch.float16)):
         if x.numel() * dtype.itemsize < room:
-            out = torch.empty(x.shape, dtype=dtype, device=device)
-            for start in range(0, len(x), BLOCK):  # no second copy in memory
-                out[start : start + BLOCK] = x[start : start + BLOCK].to(dtype)
-            return out
+            return stored(x, dtype, device)
     return x
 
 
@@ -370,29 +359,23 @@ def _identity(network, data, profile, seed):
     )
 
 
-def _read_checkpoint(path, now):
-    state = read_state(path, "checkpoint", f"one{_ADVICE}")
-    different = changes(state.get("identity"), now)
-    if different:
-        raise ValueError(f"{path}: {different[0]}: a checkpoint of another training{_ADVICE}")
-    return state
-
-
-def _resume(path, state, network, optimiser, generator, device):
+def _resume(path, now, network, optimiser, generator, device):
     """Restore the training that a checkpoint holds; return its history and best weights."""
+    state = read_state(path, "checkpoint", f"one{_ADVICE}")
+    if different := changes(state.get("identity"), now):
+        raise ValueError(f"{path}: {different[0]}: a checkpoint of another training{_ADVICE}")
     try:
         history, best = state["history"], state["best"]
-        losses = [row["valid_loss"] + row["train_loss"] + row["seconds"] for row in history]
+        total = sum(row["valid_loss"] + row["train_loss"] + row["seconds"] for row in history)
         epochs = [row["epoch"] for row in history]
-        expected = list(range(1, len(epochs) + 1))
-        if not epochs or epochs != expected or not math.isfinite(sum(losses)):
-            raise ValueError(f"epochs {epochs} with losses {losses}")
+        if not epochs or epochs != [*range(1, len(epochs) + 1)] or not math.isfinite(total):
+            raise ValueError(f"epochs {epochs} with losses and seconds of {total} in all")
         network.load_state_dict(best)  # only to check that they fit
         network.load_state_dict(state["network"])
         optimiser.load_state_dict(state["optimiser"])
         generator.set_state(state["random"]["maps"])
         torch.set_rng_state(state["random"]["cpu"])
-        if state["random"]["cuda"] is not None and str(device).startswith("cuda"):
+        if state["random"]["cuda"] is not None and "cuda" in str(device):
             torch.cuda.set_rng_state(state["random"]["cuda"])
     except Exception as error:  # torch raises many kinds
         raise ValueError(

@@ -23,7 +23,6 @@ from cosmolib.study.locks import LOCK, held
 from cosmolib.study.profile import WIDEST, Profile
 from cosmolib.study.provenance import provenance
 from cosmolib.study.run import Run
-from cosmolib.study.state_dicts import write_state
 from cosmolib.training.dataset import prepare_data, study_suite
 from cosmolib.training.devices import select_device
 from cosmolib.training.fit import fit, moment_loss, run_network, seeded
@@ -32,6 +31,9 @@ from cosmolib.training.predictions import predict, read_predictions, write_predi
 from cosmolib.training.scores import metrics
 from cosmolib.training.weights import load_weights, published_network
 
+# In the order in which they are removed: without metrics.json, a run is not complete.
+_RESULTS = ("metrics.json", "checkpoint.pt", "weights.pt", "history.csv", "predictions.npz",
+            "provenance.json")  # fmt: skip
 _FORWARD = ("training.networks", "data.scaling")  # modules that turn maps into predictions
 
 
@@ -168,7 +170,10 @@ def _once(run, profile, config, work, progress=None):
     if _changes(run, profile, config):  # a finished run needs no lock: its folder may be read-only
         with held(run.path(LOCK), progress=progress):
             if _changes(run, profile, config):  # not done by the process that was waited for
-                _clear(run, config)
+                io.sweep(run.folder)  # of a killed process
+                if changes(_read_config(run).get("identity"), config["identity"]):
+                    for name in _RESULTS:
+                        run.path(name).unlink(missing_ok=True)
                 work()
     return io.read_json(run.path("metrics.json"))
 
@@ -186,23 +191,13 @@ def _changes(run, profile, config):
     return changes(scored.get("identity"), identity("metrics", profile))
 
 
-def _clear(run, config):
-    """Remove what a killed process left, and all results of a run of another identity."""
-    io.sweep(run.folder)
-    if changes(_read_config(run).get("identity"), config["identity"]):
-        # metrics.json first, so that the run does not count as complete
-        for name in ("metrics.json", "checkpoint.pt", "weights.pt", "history.csv",
-                     "predictions.npz", "provenance.json"):  # fmt: skip
-            run.path(name).unlink(missing_ok=True)
-
-
 def _write_weights(run, profile, config, network, device, started, **made):
     """Write the weights of a run, after their provenance."""
     now = config["identity"]
     seconds = time.perf_counter() - started
     made = provenance(profile, now["fingerprint"], seconds, device, made_by=now["code"], **made)
     io.write_json(run.path("provenance.json"), made)
-    write_state(run.path("weights.pt"), {k: v.cpu() for k, v in network.state_dict().items()})
+    io.write_state(run.path("weights.pt"), {k: v.cpu() for k, v in network.state_dict().items()})
 
 
 def _write_predictions(run, profile, network, data, device):

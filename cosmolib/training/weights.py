@@ -7,12 +7,13 @@ removed.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from cosmolib.study.state_dicts import read_state
+from cosmolib.study.io import read_state
 from cosmolib.training.networks import O3, build_network
 
 # Components that torch.compile, DataParallel, FSDP and checkpointing add to the names of weights.
@@ -52,25 +53,17 @@ def published_network(path: str | Path) -> O3:
     `load_weights`.
     """
     state = _read(path, _UNUSED)
-    shape = {name: tuple(value.shape) for name, value in state.items()}
-    for name, dimensions in (("C01.weight", 4), ("FC2.weight", 2)):
-        if len(shape.get(name, ())) != dimensions:
-            found = f"{name} of shape {shape[name]}" if name in shape else f"no {name}"
-            raise ValueError(
-                f"{path}: found {found} among {len(state)} weights, expected the published network "
-                "(C01, C02, ..., FC1, FC2)"
-            )
-    (width, fields, *_), outputs = shape["C01.weight"], shape["FC2.weight"][0]
-    if fields != 1:
-        raise ValueError(f"{path}: found a network of {fields} fields, expected one field, Mtot")
-    for name, found in (("C01", width), ("FC2", outputs)):
-        if found < 2 or found % 2:
-            raise ValueError(f"{path}: {name}: found {found} outputs, expected an even number")
+    first, last = (_kind(state.get(f"{name}.weight")) for name in ("C01", "FC2"))
+    shapes = re.fullmatch(r"float \((\d+), 1, 3, 3\) float \((\d+), \d+\)", f"{first} {last}")
+    width, outputs = map(int, shapes.groups()) if shapes else (0, 0)
     blocks = 0
     while f"C{blocks}3.weight" in state:
         blocks += 1
-    if not 2 <= blocks <= 8:
-        raise ValueError(f"{path}: found {blocks} blocks of convolutions, expected 2 to 8")
+    if not (2 <= blocks <= 8 and width and outputs) or width % 2 or outputs % 2:
+        raise ValueError(
+            f"{path}: found C01.weight: {first}, FC2.weight: {last}, {blocks} blocks, expected the "
+            "published network: one field, even numbers of channels and outputs, 2 to 8 blocks"
+        )
     with torch.random.fork_rng([]):  # the initial weights are replaced: leave torch's state alone
         network = build_network("o3", 4 * 2**blocks, width // 2, 0.0, outputs // 2)
     return _load(network, state, path, _UNUSED).eval()

@@ -21,6 +21,7 @@ from pathlib import Path
 import optuna
 import torch
 from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.samplers import PartialFixedSampler, TPESampler
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from cosmolib.data.suites import Suite
@@ -28,7 +29,6 @@ from cosmolib.study.identity import digest, identity
 from cosmolib.study.profile import Profile
 from cosmolib.study.registry import load_plugins
 from cosmolib.training.dataset import Data, prepare_data, study_suite
-from cosmolib.training.devices import visible_gpus
 from cosmolib.training.fit import fit, seeded
 from cosmolib.training.networks import build_network
 from cosmolib.tuning.shared_study import finished_trials, open_study, run_trials
@@ -125,10 +125,8 @@ def run_study(
         # A seed per place: any worker, after any restart, draws the same. (Optuna uses the sampler
         # only when a value is suggested, so that it can be set here.) Running trials count as bad.
         seed = search.seed + 1000 * place
-        tpe = optuna.samplers.TPESampler(
-            n_startup_trials=STARTUP_TRIALS, seed=seed, constant_liar=True
-        )
-        study.sampler = optuna.samplers.PartialFixedSampler(own, tpe)
+        tpe = TPESampler(n_startup_trials=STARTUP_TRIALS, seed=seed, constant_liar=True)
+        study.sampler = PartialFixedSampler(own, tpe)
         chosen, losses = profile.replace(**_suggested(trial)), []
 
         def report(row):
@@ -137,17 +135,13 @@ def run_study(
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-        size, n_parameters = search.data.train_x.shape[-1], len(chosen.targets)
+        size, n = search.data.train_x.shape[-1], len(chosen.targets)
         with seeded(search.seed):
-            network = build_network(
-                chosen.architecture, size, chosen.hidden, chosen.dropout, n_parameters
-            )
+            network = build_network(chosen.architecture, size, chosen.hidden, chosen.dropout, n)
+        options = {"seed": search.seed, "device": device, "epoch_callback": report}
         started = time.perf_counter()
         try:
-            fit(
-                network, search.data, chosen,
-                seed=search.seed, device=device, epoch_callback=report,
-            )  # fmt: skip
+            fit(network, search.data, chosen, **options)
         except FloatingPointError:  # too high a learning rate is a result, not a failure
             raise optuna.TrialPruned from None
         finally:  # not by the clock of the journal, which may be set back
@@ -191,7 +185,10 @@ def _run_workers(workers, search, options, progress):
 
     A worker that is killed is only reported: others take over its trial.
     """
-    gpus = visible_gpus() if options["device"] == "cuda" else []
+    gpus = []
+    if options["device"] == "cuda":
+        every = ",".join(map(str, range(torch.cuda.device_count())))
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", every).replace(" ", "").split(",")
     threads = max(1, torch.get_num_threads() // workers)
     work = (replace(search, suite=None), options, threads, gpus)  # the maps' memory is shared
     context = torch.multiprocessing.spawn(_work, work, workers, join=False)

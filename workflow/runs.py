@@ -1,0 +1,26 @@
+"""The trainings of a study, in their order."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from cosmolib.study.profile import Profile
+from cosmolib.study.run import Run
+
+
+def study_runs(profile: Profile, root: str | Path = "runs") -> list[Run]:
+    """List all trainings of a study, each once.
+
+    First those that chapter 06 compares, then more seeds of the first suite, uncut, for chapter 05,
+    last its controls with shuffled labels, one per seed, which must fail.
+    """
+    first = Run(profile.name, profile.suites[0], "none", profile.architecture, 0, root)
+    runs = [
+        Run(profile.name, *case, profile.architecture, seed, root)
+        for case in profile.cases
+        for seed in profile.seeds_of(*case)
+    ]
+    runs += [replace(first, seed=seed) for seed in profile.attribution_seeds]
+    return list(dict.fromkeys(runs)) + [
+        replace(first, profile=profile.shuffled.name, seed=seed)
+        for seed in profile.attribution_seeds
+    ]
