@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cosmolib.study.profile import ARCHITECTURES
-from cosmolib.training.networks import build_network
+from cosmolib.training.networks import build_network, fused
 from cosmolib.training.weights import load_weights, published_network
 
 # What the published code's state dict holds, beside the two dense layers and the unused B01.
@@ -140,3 +140,26 @@ def test_bad_arguments(arguments, message):
         build_network(**{"name": "lite", "size": 64, "hidden": 2, **arguments})
     with pytest.raises(ValueError, match=r"found shape \(2, 1, 32, 32\), expected \(B, 1, 64, 64"):
         build_network("lite", size=64, hidden=1)(torch.zeros(2, 1, 32, 32))
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_fusing_batch_norm_changes_no_output(name):
+    torch.manual_seed(0)
+    network = build_network(name, size=32, hidden=2, dropout=0.3, n_parameters=3)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # as after a training
+            torch.nn.init.uniform_(module.weight, 0.5, 2)
+            torch.nn.init.normal_(module.bias)
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    fast = fused(network.train())
+    assert network.training
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    used = [m for m in fast.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert len(used) == (1 if name == "o3" else 0)  # B01 is never used
+    assert not any(weight.requires_grad for weight in fast.parameters())
+    x = torch.randn(4, 1, 32, 32)
+    with torch.no_grad():
+        for a, b in zip(fast(x), network.eval()(x), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)

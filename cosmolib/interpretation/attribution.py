@@ -28,7 +28,7 @@ import torch
 from cosmolib.study import registry
 from cosmolib.training.dataset import network_inputs
 from cosmolib.training.fit import run_network, seeded
-from cosmolib.training.networks import frozen
+from cosmolib.training.networks import fused
 
 METHODS = ("saliency", "integrated_gradients", "gradient_shap")  # of the paper
 OUTPUTS = ("mean", "std")
@@ -190,7 +190,7 @@ def attribute(
     """
     x, baseline = _check(network, x, method, target, output, baseline, stdevs)
     device = next(network.parameters()).device
-    fast, column = frozen(network), OUTPUTS.index(output)
+    fast, column = fused(network), OUTPUTS.index(output)
     settings = {"n_samples": n_samples, "stdevs": stdevs}
     settings[_SIZE] = internal_batch_size or maps_at_once(x, device)
 

@@ -26,7 +26,7 @@ from cosmolib.data.arrays import checked_maps, checked_numbers
 from cosmolib.interpretation.attribution import attribute, maps_at_once, takes_baseline
 from cosmolib.training.dataset import network_inputs
 from cosmolib.training.fit import seeded
-from cosmolib.training.networks import frozen
+from cosmolib.training.networks import fused
 
 NOISE_RADIUS = 0.02  # noise of the sensitivity, in standard deviations of the scaled map
 
@@ -224,7 +224,7 @@ def _ready(network, x, baseline):
     """Network for evaluation, and maps and their baselines (B, 1, N, N), all on its device."""
     device = next(network.parameters()).device
     x, baseline = network_inputs(x).to(device), network_inputs(baseline, "baseline").to(device)
-    return frozen(network), x, baseline.expand_as(x)
+    return fused(network), x, baseline.expand_as(x)
 
 
 def infidelity(
