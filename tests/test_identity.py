@@ -387,10 +387,15 @@ def test_provenance_is_that_of_the_training(run, profile, monkeypatch):
     assert read_json(run.path("provenance.json"))["code"] == identity.digest(stored["code"])
 
 
-def test_weights_of_other_code_are_not_loaded(run, profile, edit):
+def test_weights_of_other_code_are_loaded_if_they_predict_the_same(run, profile, edit, monkeypatch):
     edit("cli", "\nEXTRA = 1\n")
     training_run.load_run(run)
     edit("training.networks", "\nEXTRA = 1\n")
+    training_run.load_run(run)  # other code, and the same predictions
+    shifted = training_run.run_network
+    monkeypatch.setattr(
+        training_run, "run_network", lambda *a, **o: [x + 0.01 for x in shifted(*a, **o)]
+    )
     with pytest.raises(ValueError, match=r"weights\.pt: found weights made by other code of train"):
         training_run.load_run(run)
 

@@ -127,16 +127,7 @@ def _decide(deciding, threshold, above, detail):
 
     All must for a claim to be supported, which needs no correction for their number. One that lies
     on the other side contradicts it, by an interval of 1 - 0.05 / n (Bonferroni, n numbers).
-
-    Parameters
-    ----------
-    deciding : list of dict
-        {value, low, high, name} each.
-    threshold : float
-    above : bool
-        The claim requires numbers above the threshold, not below.
-    detail : str
-        What the numbers are, for the reason.
+    ``deciding`` holds a {value, low, high, name} each; ``detail`` says what they are.
     """
     sign, side = (1, "above") if above else (-1, "below")
     near, far = ("low", "high") if above else ("high", "low")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from cosmolib.data.cmd_format import MAPS_PER_SIMULATION
 from cosmolib.data.scaling import Scaling
 from cosmolib.data.suites import Suite
 from cosmolib.study import io
@@ -23,7 +24,7 @@ from cosmolib.study.locks import LOCK, held
 from cosmolib.study.profile import WIDEST, Profile
 from cosmolib.study.provenance import provenance
 from cosmolib.study.run import Run
-from cosmolib.training.dataset import prepare_data, study_suite
+from cosmolib.training.dataset import cut_maps, denormalise, prepare_data, study_suite
 from cosmolib.training.devices import select_device
 from cosmolib.training.fit import fit, moment_loss, run_network, seeded
 from cosmolib.training.networks import build_network
@@ -253,8 +254,8 @@ def load_run(run: Run) -> tuple[torch.nn.Module, Scaling, dict]:
     Raises
     ------
     ValueError
-        The run is not complete, a file of it is damaged, or its weights belong to other code of
-        networks, cuts or scaling than the present one: names it.
+        The run is not complete, a file of it is damaged, or its weights were made by other code of
+        networks, cuts or scaling and no longer give the stored predictions: names it.
     """
     config = _read_config(run)
     if not (run.complete and config):
@@ -269,9 +270,22 @@ def load_run(run: Run) -> tuple[torch.nn.Module, Scaling, dict]:
             network = build_network(**config["network"])
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise ValueError(f"{run.path('config.yaml')}: {error}") from None
-    if other:
+    network = load_weights(network, run.path("weights.pt")).eval()
+    if other and not _reproduces(run, config, network, scaling):
         raise ValueError(
             f"{run.path('weights.pt')}: found weights made by other code of {', '.join(other)}, "
-            "expected the present one: train the run again"
+            "which no longer give the run's predictions: train it again"
         )
-    return load_weights(network, run.path("weights.pt")).eval(), scaling, config
+    return network, scaling, config
+
+
+def _reproduces(run, config, network, scaling):
+    """Whether a network gives the predictions that its run stored, on its first test maps."""
+    profile = Profile.model_construct(**config["profile"])
+    stored = read_predictions(run.path("predictions.npz"))
+    some = slice(0, MAPS_PER_SIMULATION)
+    suite = study_suite(run.suite, profile)
+    maps = cut_maps(suite, stored["map"][some], run.cut, config["value_range"])
+    outputs = run_network(network, scaling.apply(maps), symmetries=profile.average_symmetries)
+    mean, _ = denormalise(*outputs, run.suite, profile.targets)
+    return bool((abs(mean - stored["mean"][some]) < 0.01 * stored["std"][some] + 1e-6).all())
