@@ -138,18 +138,18 @@ summary.estimates_table(rows, {"cut": "cut"}, {"bits": "bits"}, [*targets, "both
 # %% [markdown]
 # ## Controls: what a cut does besides hiding
 #
-# Each pair below is one of the cuts above and a {term}`control <Control>` of it, on the suite with feedback and the
-# same test maps: *mask*, only which pixels were cut is shown; *moved*, the same mask half a box away, which
-# hides holes of the same shapes that do not follow the matter; *shuffle*, as many pixels cut at random
-# places, which a network can fill in from their neighbours; *nomean*, every map divided by its own mean,
-# which in a slab of 5 Mpc/$h$ reveals $\Omega_m$ and which no Fourier cut touches; *maskmean*, the mask and
-# the mean against the pixels without their mean; *fill*, other values for the pixels that were cut; and
-# *field*, the log of the map filtered in place of the map, so that no pixel becomes negative. $R^2$ is that
-# of the better of network and summary statistics.
+# Each pair below is a cut and a {term}`control <Control>` of it, on the suite with feedback: *mask*, only which pixels were cut is
+# shown; *moved*, the same mask half a box away, with holes of the same shapes that do not follow the matter; *shuffle*, as many
+# pixels cut at random places, which a network can fill in from their neighbours; *nomean*, every map divided by its own mean,
+# which in a slab of 5 Mpc/$h$ reveals $\Omega_m$ and which no Fourier cut touches; *maskmean*, the mask and the mean against
+# the pixels without their mean; *fill*, other values for the pixels that were cut; *field*, the log of the map filtered, so
+# that no pixel becomes negative. $R^2$ is that of the better of network and summary statistics.
 
 # %% mystnb={"figure": {"name": "fig-controls", "caption": "$R^2$ per map under a cut (circles) and under its control (open squares), on the suite with feedback (Lite: a proxy). Left labels: the cut, and below it the control. Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8 with one row for each pair of a cut and its control; a filled circle with error bar for the cut and an open square for the control below it."}} tags=["hide-input"]
 if pairs:
     fig, axes = plots_results.control_pairs(pairs, targets)
+else:
+    print("Left out: this profile has no complete run of both a cut and its control.")
 
 # %% tags=["hide-input", "full-width"]
 about = {"control": "kind", "cut": "cut", "controlled by": "control"}
@@ -198,8 +198,8 @@ else:
 #
 # The rules were written before the numbers and are part of the code (`cosmolib/results/claims.py`). A claim is
 # supported if the whole 95 % interval of every deciding number lies on its side of the threshold;
-# otherwise it is not supported, and the reason says whether the numbers contradict it (an interval of
-# $1 - 0.05/n$ for the $n$ numbers of a claim lies on the other side) or leave it open. A claim that could
+# otherwise it is not supported, and the reason says whether the numbers contradict it (an interval that is
+# widened for the number of them lies on the other side) or leave it open. A claim that could
 # not fail on these maps, because feedback leaves no trace in them, has no power. The paper gives no thresholds for "little", "minimal" and "consistent": these are ours.
 
 # %% tags=["hide-input"]

@@ -368,7 +368,7 @@ def test_methods_that_are_refused():
 def test_ranges_that_are_refused(ranges):
     with pytest.raises(ValueError, match="suite 'Toy': found the ranges .*, expected 6 pairs"):
         register_suite("Toy", ranges)
-    with pytest.raises(ValueError, match="suite: found 'Toy', .*; register_suite gives"):
+    with pytest.raises(ValueError, match="suite: found 'Toy', .*; see register_suite"):
         parameter_ranges("Toy")
 
 
