@@ -126,7 +126,7 @@ def baseline_ledger(subject: Subject) -> dict:
 
     def per_pixel(network, column, baseline):
         one = replace(few, network=network)
-        values = explain(one, "integrated_gradients", column, baseline).values
+        values = explain(one, "integrated_gradients", column, baseline, tolerance=None).values
         return over_to_under(values, few.density - 1, *few.resampling)["ratio"]
 
     for baseline in LEDGER_BASELINES:
