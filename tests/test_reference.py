@@ -1,0 +1,67 @@
+"""The stored reference study: what is kept can be read, and its recipe is the present one."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cosmolib.results.table import read_table
+from cosmolib.study.profile import load_profile
+from cosmolib.study.run import Run
+from cosmolib.training.dataset import prepare_data, study_suite
+from cosmolib.training.fit import fit, seeded
+from cosmolib.training.networks import build_network
+from cosmolib.training.predictions import read_predictions
+from cosmolib.training.run import load_run
+from cosmolib.training.scores import r2_of
+from workflow.runs import study_runs
+
+RESULTS = Path(__file__).parents[1] / "results"
+FIRST = Run("reference", "Lite", "none", "lite", 1, RESULTS)
+
+
+@pytest.fixture(scope="module")
+def profile():
+    return load_profile("reference")
+
+
+def test_stored_runs_give_the_stored_table(profile):
+    table = read_table(RESULTS / "reference" / "06_results.json")
+    kept = [run for run in study_runs(profile, RESULTS) if run.complete]
+    assert table["n_runs"] <= len(kept)
+    for row in (*table["rows"], *table["control_rows"]):
+        runs = [
+            Run("reference", row["suite"], row["cut"], "lite", s, RESULTS) for s in row["seeds"]
+        ]
+        found = r2_of(
+            [read_predictions(run.path("predictions.npz")) for run in runs], n_bootstrap=2
+        )
+        for name, estimate in row["r2"].items():
+            assert found[name]["value"] == pytest.approx(estimate["value"], abs=1e-4)
+
+
+def test_stored_weights_give_the_stored_predictions():
+    """Weights made by older code are loaded only if they do, see `load_run`."""
+    network, _, config = load_run(FIRST)
+    assert network.blocks[0][0].out_channels == 4 * config["profile"]["hidden"]
+
+
+def test_the_recipe_is_that_of_the_reference(profile):
+    """The first steps of one run, trained again: another loss, or rate, is another recipe."""
+    stored = pd.read_csv(FIRST.path("history.csv"))
+
+    class Enough(Exception):
+        pass
+
+    def stop(row):
+        raise Enough(row)
+
+    data = prepare_data(study_suite("Lite", profile), profile)
+    with seeded(1):
+        network = build_network("lite", 64, profile.hidden, profile.dropout, 2)
+    eager = profile.replace(compile="eager", precision="float32")
+    with pytest.raises(Enough) as caught:
+        fit(network, data, eager, seed=1, epoch_callback=stop)
+    (row,) = caught.value.args
+    assert row["lr"] == pytest.approx(stored["lr"][0], rel=1e-6)
+    assert row["train_loss"] == pytest.approx(stored["train_loss"][0], abs=0.15)
