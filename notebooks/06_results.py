@@ -127,8 +127,8 @@ summary.estimates_table(rows, about, quantities, targets)
 # A map tells at least as many bits about a parameter as the log posterior density of the truth exceeds that
 # of the prior, whatever the posterior {cite}`Sui2023`. Here the posterior is a Gaussian with the predicted
 # mean and standard deviation, recalibrated on the validation maps, of the better of network and summary
-# statistics. On Gaussian maps, where the exact number is known, the bound lies a tenth of a bit below it for
-# one parameter and up to four tenths for both.
+# statistics. [Chapter 07](07_validation.ipynb) shows how far the bound lies below the exact number, which is
+# known for Gaussian maps.
 
 # %% tags=["hide-input", "full-width"]
 feedback = claims.hydro_suite(table)

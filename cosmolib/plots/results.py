@@ -37,7 +37,8 @@ def r2_by_cut(rows, suites, parameters, *, key="r2"):
                 open_look = {"mfc": "white", "color": "0.6", "elinewidth": 0.7, "ms": 4}
                 label = f"summary statistics, {suite}"
                 style.points(ax, places, ridge, label=label, **look, **open_look)
-            label = f"network, {style.suite_label(suite)}"
+            label = "" if key == "best_difference" else "network, "
+            label += style.suite_label(suite)
             style.points(ax, places, own, color=f"C{2 * i}", label=label, **look)
         ax.axvline(0, color=style.GREY, linewidth=0.8)
         value, (below, above) = style.bars([row.get(key, {}).get(parameter) for row in rows])
