@@ -55,7 +55,7 @@ def test_every_entry_of_the_profile_is_the_published_one():
         "dropout": FloatDistribution(0.0, 0.9),
         "hidden": IntDistribution(6, 12),
     }
-    assert _own_settings(profile)  # inside, so that it is the first trial of its own study
+    assert _own_settings(profile)  # within the ranges: the first trial of its study
 
 
 def test_every_published_cut_is_a_case():

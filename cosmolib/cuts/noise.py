@@ -53,11 +53,11 @@ def observe(stack: np.ndarray, steps, seed: int, indices) -> np.ndarray:
     out = np.array(stack, order="C")
     for name, level in steps:
         if name in MEANS:
-            with np.errstate(divide="ignore", invalid="ignore"):  # refused in the next lines
-                field = np.log(out, dtype=np.float64) if name == "nologmean" else out
-                mean = field.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
-            if name == "nologmean":
-                mean = np.exp(mean)
+            if name == "nomean":
+                mean = out.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
+            else:
+                with np.errstate(divide="ignore", invalid="ignore"):  # refused in the next lines
+                    mean = np.exp(np.log(out, dtype=np.float64).mean((1, 2), keepdims=True))
             if not (mean > 0).all():
                 raise ValueError(f"{name}: found a map of mean {mean.min():g}, expected above 0")
             out = (out * (REFERENCE_DENSITY / mean)).astype(out.dtype)

@@ -18,6 +18,7 @@ from cosmolib.results.claims import (
     LITTLE_LOSS,
     MIN_TEST_SIMULATIONS,
     MINIMAL_LOSS,
+    NO_MEAN,
     OVER,
     UNDER,
     NotTestable,
@@ -30,7 +31,7 @@ from cosmolib.results.claims import (
 )
 
 SURVIVES, FAILS, OPEN, NOT_RUN = "survives", "does not survive", "left open", "not run"
-NO_MEAN = (("nomean", None),)
+_WITHOUT_MEAN = Cut.parse(NO_MEAN).before
 
 
 def pairs(cuts) -> list[tuple[str, str, str]]:
@@ -55,11 +56,11 @@ def pairs(cuts) -> list[tuple[str, str, str]]:
         return [(control, mask) for mask in both if str(mask) in known][:1]
 
     for text, cut in known.items():
-        if cut.control is None and cut.is_density and cut.before == NO_MEAN:
+        if cut.control is None and cut.is_density and cut.before == _WITHOUT_MEAN:
             found += [(kind, text, str(mask)) for kind, mask in masks(cut, "maskmean")]
         if not cut.is_plain:
             continue
-        wanted = [("nomean", replace(cut, before=NO_MEAN))]
+        wanted = [("nomean", replace(cut, before=_WITHOUT_MEAN))]
         if cut.is_density:
             wanted += masks(cut, "mask")
             wanted += [(kind, replace(cut, control=kind)) for kind in ("moved", "shuffle")]
@@ -211,7 +212,7 @@ def _noisy(base):
             for cut in cuts_of(results, controls=True)
             if cut.noise
             and cut.noise[0] == "white"
-            and cut.before[1:] == NO_MEAN
+            and cut.before[1:] == _WITHOUT_MEAN
             and replace(cut, before=()) == Cut.parse(base)
         ]
         return [str(cut) for cut in sorted(noisy, key=lambda cut: cut.noise[1])]
@@ -228,7 +229,7 @@ def _other_fills(results):
 def _without_mean(results):
     cuts = cuts_of(results, controls=True)
     absolute = [cut for cut in cuts if cut.is_density and not cut.overdensity]
-    return [str(cut) for cut in absolute if cut.before == NO_MEAN]
+    return [str(cut) for cut in absolute if cut.before == _WITHOUT_MEAN]
 
 
 def _kmax(results):
@@ -240,7 +241,7 @@ CONTROLS = (
     Control(
         "inference",
         f"Mean of each map divided out: R2 above {INFERRED_R2:g} still?",
-        "r2", _these("nomean:none"), INFERRED_R2,
+        "r2", _these(NO_MEAN), INFERRED_R2,
     ),
     Control(
         "inference",

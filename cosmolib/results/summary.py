@@ -60,9 +60,8 @@ def own_controls(table: dict) -> list[dict]:
 
 def noise_curves(table: dict) -> tuple[list[float], dict]:
     """Return the levels of white noise and, by what is seen, the R2 without the mean at each."""
-    seen = {"all pixels": NO_MEAN} | dict(
-        zip(("only under-dense", "only over-dense"), WITHOUT_MEAN, strict=True)
-    )
+    labels = ("all pixels", "only under-dense", "only over-dense")
+    seen = dict(zip(labels, (NO_MEAN, *WITHOUT_MEAN), strict=True))
     r2 = {}
     for row in table["control_rows"]:
         cut = Cut.parse(row["cut"])

@@ -103,8 +103,8 @@ def results_table(
             progress(f"{run.folder}: stale: {'; '.join(stale)}")
     rows, control_rows, best = [], [], {}
     scatter = seed_scatter(list(predictions.values()))
-    ranges = parameter_ranges(profile.suites[0])
-    ranges = np.array([ranges[PARAMETERS.index(name)] for name in profile.targets])
+    columns = [PARAMETERS.index(name) for name in profile.targets]
+    ranges = parameter_ranges(profile.suites[0])[columns]
 
     def compared(own, other=()):
         """R2, or its difference to other trainings, with the scatter between trainings."""
@@ -160,7 +160,7 @@ def results_table(
         "cross": cross_table(uncut, tested, profile),
         "sets": sets,
         "left_out": suites_left_out + sets_left_out,
-        "controls": _controls(best, compared),
+        "controls": _controls(rows + control_rows, best, compared),
     }
 
 
@@ -199,27 +199,24 @@ def better_of(networks: list[dict], summary: dict) -> tuple[dict, list[dict]]:
         item | {key: np.where(taken, summary[key], item[key]) for key in columns}
         for item in networks
     ]
-    names = map(str, summary["parameters"])
-    return {
-        name: "summary" if t else "network" for name, t in zip(names, taken, strict=True)
-    }, mixed
+    better = np.where(taken, "summary", "network").tolist()
+    return dict(zip(map(str, summary["parameters"]), better, strict=True)), mixed
 
 
-def _controls(predictions, compared):
+def _controls(rows, predictions, compared):
     """Compare each cut with each control of it, paired, suite by suite."""
-    table = []
+    table, r2_of_case = [], {(row["suite"], row["cut"]): row["best"] for row in rows}
     for name in dict.fromkeys(suite for suite, _ in predictions):
         for kind, cut, control in pairs(cut for suite, cut in predictions if suite == name):
-            own, other = predictions[name, cut], predictions[name, control]
             table.append(
                 {
                     "suite": name,
                     "kind": kind,
                     "cut": cut,
                     "control": control,
-                    "r2": compared(own),
-                    "control_r2": compared(other),
-                    "difference": compared(own, other),
+                    "r2": r2_of_case[name, cut],
+                    "control_r2": r2_of_case[name, control],
+                    "difference": compared(predictions[name, cut], predictions[name, control]),
                 }
             )
     return table

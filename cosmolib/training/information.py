@@ -95,15 +95,15 @@ def _conditional_bits(predictions, first, second, low, high):
     error = truth - cross_val_predict(ridge(2), x, truth, groups=groups, cv=folds)
     width = ridge(1).fit(x, np.log(np.abs(error) + 1e-4 * (high - low)))
 
-    def bits_of(x, truth, centre, scale):
-        size = scale * np.exp(np.clip(width.predict(x), -20, 2))
+    def bits_of(truth, centre, size):
         centre = np.clip(centre, low - size, high + size)
         return _gain(*((edge - centre) / size for edge in (truth, low, high)))
 
+    size, test_size = (np.exp(np.clip(width.predict(one), -20, 2)) for one in (x, test))
     scales = np.geomspace(0.5, 8, 40)
-    validated = [bits_of(x, truth, truth - error, scale).mean() for scale in scales]
+    validated = [bits_of(truth, truth - error, scale * size).mean() for scale in scales]
     centre = ridge(2).fit(x, truth).predict(test)
-    return bits_of(test, test_truth, centre, scales[np.argmax(validated)])
+    return bits_of(test_truth, centre, scales[np.argmax(validated)] * test_size)
 
 
 def _gain(truth, low, high):
@@ -125,8 +125,9 @@ def _untruncated(mean, std, low, high):
     for _ in range(50):
         a, b = (low - centre) / width, (high - centre) / width
         mass = np.maximum(ndtr(b) - ndtr(a), 1e-300)
-        shift = (_normal(a) - _normal(b)) / mass
-        variance = 1 + (a * _normal(a) - b * _normal(b)) / mass - shift**2
+        at_a, at_b = _normal(a), _normal(b)
+        shift = (at_a - at_b) / mass
+        variance = 1 + (a * at_a - b * at_b) / mass - shift**2
         centre = np.clip(centre + mean - (centre + width * shift), low - size, high + size)
         ratio = std / (width * np.sqrt(np.maximum(variance, 1e-3)))
         width = np.minimum(width * np.clip(ratio, 0.7, 1.4), 3 * size)

@@ -32,7 +32,7 @@ from cosmolib.training.predictions import predict, read_predictions, write_predi
 from cosmolib.training.scores import metrics
 from cosmolib.training.weights import load_weights, published_network
 
-# In the order in which they are removed: without metrics.json, a run is not complete.
+# Removed in this order: a run without metrics.json is not complete.
 _RESULTS = ("metrics.json", "checkpoint.pt", "weights.pt", "history.csv", "predictions.npz",
             "provenance.json")  # fmt: skip
 _FORWARD = ("training.networks", "data.scaling")  # modules that turn maps into predictions

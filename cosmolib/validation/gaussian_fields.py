@@ -272,8 +272,9 @@ def exact_posterior(
             offset = theta - mean[block, column, None]  # about the mean: no cancellation
             std[block, column] = np.sqrt((marginal * offset**2).sum(axis=1))
             if truth is not None:
-                rows = np.arange(len(weight))
-                at_truth = place[block].T
-                bits[block, column] = np.log2(marginal[rows, at_truth[column]] * points)
-                bits[block, 2] = np.log2(weight[rows, at_truth[0], at_truth[1]] * points**2)
+                at_truth = np.take_along_axis(marginal, place[block, column, None], 1)[:, 0]
+                bits[block, column] = np.log2(at_truth * points)
+        if truth is not None:
+            rows, (first, second) = np.arange(len(weight)), place[block].T
+            bits[block, 2] = np.log2(weight[rows, first, second] * points**2)
     return Posterior(mean, std, None if truth is None else bits)
