@@ -97,6 +97,8 @@ def test_what_an_ideal_estimator_can_reach(name, reached):
     ideal = IdealEstimator(name, scaling)
     estimate = ideal(x)[0][:, 0].detach().numpy()
     assert abs(np.corrcoef(estimate, omega_m)[0, 1]) > 0.7
+    if name == "mean":
+        np.testing.assert_allclose(estimate, maps.mean((1, 2)), rtol=1e-4)
     found = attribute(ideal, x, "integrated_gradients", 0, baseline=torch.zeros_like(x), n_steps=32)
     share, _ = planted_share(name, found.values, maps)
     assert share.mean() == pytest.approx(reached, abs=0.06)
