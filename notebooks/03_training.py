@@ -15,11 +15,16 @@
 # %% [markdown]
 # # Train a network
 #
+# On {glue:text}`training_suite:s`, cut "{glue:text}`training_cut:s`", the network of this page reaches an $R^2$ per map of
+# {glue:text}`training_r2_om:s` ($\Omega_m$) and {glue:text}`training_r2_s8:s` ($\sigma_8$); a regression on summary statistics
+# of the same maps reaches {glue:text}`training_baseline_om:s` and {glue:text}`training_baseline_s8:s`.
+# {glue:text}`training_stored:s`
+#
 # :::{admonition} Overview
-# - A small convolutional network learns the cosmology of one map at a time, and how sure it is.
-# - What it sees of the maps is fixed by one string, the *cut*; everything else stays the same.
-# - The result is judged on simulations that it never saw, with intervals that know that the 15
-#   maps of a simulation are not independent.
+# - A small convolutional network learns the cosmology of one map at a time, and its own uncertainty.
+# - One string, the *cut*, determines what it sees of the maps; everything else stays the same.
+# - It is tested on simulations that it never saw. The 15 maps of a simulation are not independent, and the intervals
+#   account for that.
 # :::
 #
 # **What you need.** The maps of [chapter 01](01_data.ipynb) and the cuts of
@@ -30,11 +35,9 @@
 # python workflow/run_notebook.py notebooks/03_training.ipynb out.ipynb -p suite Lite -p cut kmax:4
 # ```
 #
-# and leaves one folder, `runs/<profile>/<suite>/<cut>/<architecture>-s<seed>/`. A run that is
-# complete is shown, not repeated; one that was interrupted goes on from its last epoch.
-#
-# With `-p weights path/to/weights_41.pt`, a state dict of the published code, nothing is trained:
-# that network is shown and judged on the test maps, in `runs/<profile>-weights_41/...`.
+# which fills one folder, `runs/<profile>/<suite>/<cut>/<architecture>-s<seed>/`. A complete run is shown and not
+# repeated; an interrupted one resumes at its last epoch. With `-p weights path/to/weights_41.pt`, a state dict of the
+# published code, nothing is trained: the notebook tests that network, in `runs/<profile>-weights_41/...`.
 
 # %% tags=["remove-cell"]
 import os
@@ -53,14 +56,16 @@ shuffle_labels = False  # permute the parameters: nothing to learn, in a folder 
 data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
 weights = ""  # a published state dict to judge instead of a training, e.g. weights_41.pt
 runs_dir = "runs"  # the run's folder is made in here
+stored_dir = "results"  # stored studies; the same run of one is shown next to this run
 
 # %% tags=["hide-input"]
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import torch
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 from myst_nb import glue
 
 from cosmolib.cuts.apply import apply_cut
@@ -77,17 +82,16 @@ from cosmolib.training.fit import augment
 from cosmolib.training.networks import build_network
 from cosmolib.training.predictions import read_predictions
 from cosmolib.training.run import evaluate_pretrained, pretrained_name, train_run
-from cosmolib.training.scores import as_text, from_metrics, r2_of
+from cosmolib.training.scores import as_text, from_metrics, glued_texts, r2_of
 from cosmolib.training.weights import published_network
 
 started = time.perf_counter()
 plots_style.use_style()
 
 # %% tags=["hide-input"]
-overrides = {"data_dir": data_dir} if data_dir else {}
-config = load_profile(profile, **overrides)
+config = load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
 if epochs:
-    config = load_profile(profile, **overrides, epochs=epochs, name=f"{config.name}-{epochs}epochs")
+    config = config.replace(epochs=epochs, name=f"{config.name}-{epochs}epochs")
 config = config.shuffled if shuffle_labels else config
 architecture = "o3" if weights else architecture or config.architecture
 cut = str(Cut.parse(cut))
@@ -102,11 +106,11 @@ print(f"{suite}, cut {cut}: {len(split.train)} simulations to fit, {len(split.te
 # %% [markdown]
 # ## The network
 #
-# The default for maps of $64^2$ pixels repeats one block: a 3×3 convolution, batch normalisation and
-# a leaky rectifier, then a 2×2 convolution of stride 2 that halves the map, again normalised and
-# rectified. All padding is periodic, as the box is. A global average pool makes the answer
-# independent of where a structure lies, and two fully connected layers with dropout end in two
-# numbers a parameter: a mean and a standard deviation.
+# The default network for maps of $64^2$ pixels starts with a 4×4 convolution of stride 2. It then repeats one block: a 3×3
+# convolution and a 2×2 convolution of stride 2 that halves the map, each with batch normalisation and
+# a leaky rectifier. All padding is periodic, like the box. The mean and the standard deviation of each
+# channel over the map make the output independent of where a structure lies. Two fully connected layers with dropout end in
+# two numbers per parameter: a mean and a standard deviation.
 #
 # For maps of $256^2$ pixels, the architecture `o3` is the published one, down to the names in its
 # state dictionary.
@@ -118,14 +122,14 @@ else:
     size = maps.grid, config.hidden, config.dropout, len(config.targets)
     network = build_network(architecture, *size)
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
 n_weights = sum(weights.numel() for weights in network.parameters())
 layers = [
     (name, type(layer).__name__, sum(weights.numel() for weights in layer.parameters()))
     for name, layer in network.named_modules()
     if not list(layer.children()) and list(layer.parameters())
 ]
-pd.DataFrame(layers, columns=["name", "layer", "parameters"]).set_index("name")
+display(pd.DataFrame(layers, columns=["name", "layer", "parameters"]).set_index("name"))
 
 # %% [markdown]
 # ## The loss
@@ -143,13 +147,12 @@ pd.DataFrame(layers, columns=["name", "layer", "parameters"]).set_index("name")
 #
 # with the parameters scaled to 0 to 1 over their prior. The first term of {eq}`eq-moment-loss` is smallest where $\mu$ is
 # the posterior mean, the second where $\sigma^2$ is the posterior variance. Parameters that are not
-# predicted, here the feedback, vary from simulation to simulation and are thereby marginalised over.
+# predicted, here those of feedback, vary between simulations, so that the network marginalises over them.
 #
 # ## Augmentation
 #
-# A map has no orientation and a periodic box no origin. Each time that a map is shown, it is flipped
-# or turned into one of eight symmetries and shifted periodically by a random vector, on the batch
-# and without any copy in memory.
+# A map has no orientation and a periodic box has no origin. Each time a map is shown, it is flipped
+# or turned into one of eight symmetries and shifted periodically by a random vector.
 
 # %%
 first = map_indices(split.train[:1])[:1]
@@ -164,9 +167,9 @@ fig, axes = plots_training.augmented(shown, maps.box_size)
 # %% [markdown]
 # ## Train
 #
-# AdamW with the {term}`profile <Profile>`'s schedule of the learning rate; the epoch with the lowest validation loss
-# is kept. The test simulations play no part until the end. A network that is brought along was trained
-# elsewhere: of it there is no history, only the loss that it has on the validation maps here.
+# AdamW follows the {term}`profile <Profile>`'s schedule of the learning rate, and the epoch with the lowest validation loss
+# is kept. The test simulations play no part until the end. A pretrained network has no history here, only
+# its loss on the validation maps.
 
 # %%
 if weights:
@@ -186,7 +189,7 @@ else:
 # %% [markdown]
 # ## Predict
 #
-# The test simulations are shown once. They are judged by
+# The test maps are shown once, in all eight symmetries if the profile says so; their predictions are averaged. The scores are
 #
 # $$
 # R^2 = 1 - \frac{\langle (\theta - \mu)^2 \rangle}
@@ -194,9 +197,8 @@ else:
 # \chi^2 = \left\langle \frac{(\theta - \mu)^2}{\sigma^2} \right\rangle .
 # $$ (eq-r2)
 #
-# {term}`R² <R²>` is 1 where the prediction is perfect and 0 where it is no better than the mean of the
-# prior would be; {term}`χ² <Chi-squared>` in {eq}`eq-r2` is 1 where the predicted error bars are right, less where they are too
-# wide. All intervals hold 95 % and come from drawing whole simulations anew.
+# {term}`R² <R²>` is 1 for a perfect prediction and 0 for the mean of the test set. {term}`χ² <Chi-squared>` is 1 where the
+# predicted error bars are right, and lower where they are too wide. All intervals are 95 % and resample whole simulations.
 
 # %%
 predictions = read_predictions(run.path("predictions.npz"))  # mean, std, truth, ...
@@ -211,24 +213,12 @@ fig, axes = plots_training.predicted_against_true(
     *(predictions[key] for key in ("truth", "mean", "std", "simulation")), config.targets, texts
 )
 
-# %% tags=["hide-input"]
-statistics = {
-    "r2": "R2 per map", "r2_simulation": "R2, mean of a simulation's maps", "rmse": "RMSE per map",
-    "mean_sigma": "mean predicted sigma", "chi2": "chi2",
-}  # fmt: skip
-scores = {name: metrics["parameters"][name] for name in config.targets}
-shown = {
-    name: {text: as_text(from_metrics(one, key), 3) for key, text in statistics.items()}
-    for name, one in scores.items()
-}
-pd.DataFrame(shown)
-
 # %% [markdown]
-# ## Without a network
+# ## Compare with summary statistics
 #
 # What would a classical analysis get? A kernel ridge regression on summary statistics of the same maps under
-# the same {term}`cut <Cut>` is fitted on the same training simulations: the mean, power spectra, pixel
-# quantiles, and moments, peaks, minima and scattering-like variances of the smoothed log map.
+# the same {term}`cut <Cut>` is fitted to the same training simulations. The statistics are the mean, power spectra, pixel
+# quantiles, and the moments, peaks, minima and scattering-like variances of the smoothed log map.
 
 # %%
 ridge = stored_baseline(maps, config, cut, runs_dir)  # predictions, as of a network
@@ -237,14 +227,17 @@ baseline_r2 = r2_of([ridge], n_bootstrap=config.bootstrap_samples)
 # %% tags=["hide-input"]
 for name in config.targets:
     print(f"R2 of {name} per map by summary statistics: {as_text(baseline_r2[name], 3)}")
+other = replace(run, profile=config.answer or config.name, root=stored_dir)
+stored = "No stored study has this run."
+if other.complete and not (weights or shuffle_labels):
+    kept = io.read_json(other.path("metrics.json"))["parameters"]
+    texts = [as_text(from_metrics(kept[name], "r2")) for name in config.targets]
+    stored = f"In the stored study, {other.profile}, the same run reaches {' and '.join(texts)}."
+print(stored)
 
 # %% tags=["remove-input"]
-for short, name in (("om", "Omega_m"), ("s8", "sigma_8")):
-    glue(f"training_baseline_{short}", as_text(baseline_r2.get(name), 3), display=False)
-    scores = metrics["parameters"].get(name)
-    for key in ("r2", "r2_simulation", "rmse", "chi2"):
-        text = as_text(from_metrics(scores, key) if scores else None, 2 if key == "chi2" else 3)
-        glue(f"training_{key}_{short}", text, display=False)
+r2 = {name: from_metrics(scores, "r2") for name, scores in metrics["parameters"].items()}
+texts = glued_texts("training_", {"r2": r2, "baseline": baseline_r2})
 if weights:
     how = f"was trained elsewhere and read from {made['weights']['name']}"
 else:
@@ -252,36 +245,37 @@ else:
     how = f"learnt from {15 * len(split.train)} maps in {config.epochs} epochs, "
     how += f"of which number {kept} was kept"
 numbers = {
-    "how": how, "suite": suite, "cut": cut, "architecture": architecture, "weights": n_weights,
-    "test_maps": len(predictions["simulation"]),
+    "how": how, "stored": stored, "suite": suite, "cut": cut, "architecture": architecture,
+    "weights": n_weights, "test_maps": len(predictions["simulation"]),
     "test_simulations": len(np.unique(predictions["simulation"])),
 }  # fmt: skip
-for key, value in numbers.items():
-    glue(f"training_{key}", value, display=False)
+for key, value in (texts | {f"training_{key}": value for key, value in numbers.items()}).items():
+    glue(key, value, display=False)
 
 # %% [markdown]
 # ## What we found
 #
 # On {glue:text}`training_suite:s`, cut "{glue:text}`training_cut:s`", the network
 # {glue:text}`training_architecture:s` with {glue:text}`training_weights:d` weights
-# {glue:text}`training_how:s`. On {glue:text}`training_test_maps:d` maps of
-# {glue:text}`training_test_simulations:d` test simulations of {glue:text}`training_suite:s`:
-#
-# :::{table} The test maps of the run that this page shows.
-# :name: tab-test
-#
-# | | density $\Omega_m$ | clustering $\sigma_8$ |
-# |---|---|---|
-# | $R^2$ per map | {glue:text}`training_r2_om:s` | {glue:text}`training_r2_s8:s` |
-# | $R^2$ per map, summary statistics | {glue:text}`training_baseline_om:s` | {glue:text}`training_baseline_s8:s` |
-# | $R^2$, mean of a simulation's maps | {glue:text}`training_r2_simulation_om:s` | {glue:text}`training_r2_simulation_s8:s` |
-# | RMSE per map | {glue:text}`training_rmse_om:s` | {glue:text}`training_rmse_s8:s` |
-# | $\chi^2$ | {glue:text}`training_chi2_om:s` | {glue:text}`training_chi2_s8:s` |
-# :::
-#
-# For comparison, the stored output of the published notebook {cite}`Lahiry2025` has $R^2$ of “0.994 and 0.982” a map on
-# *CMD* (IllustrisTNG, uncut, $256^2$ pixels, 1000 simulations). Lite has fewer pixels, and a profile
-# may use fewer simulations, so that its numbers measure Lite and not that network.
+# {glue:text}`training_how:s`. It was tested on {glue:text}`training_test_maps:d` maps of
+# {glue:text}`training_test_simulations:d` simulations of {glue:text}`training_suite:s`.
+# {glue:text}`training_stored:s`
+
+# %% tags=["hide-input"]
+statistics = {
+    "r2": "R2 per map", "r2_simulation": "R2, mean of a simulation's maps", "rmse": "RMSE per map",
+    "mean_sigma": "mean predicted sigma", "chi2": "chi2",
+}  # fmt: skip
+shown = {
+    name: {text: as_text(from_metrics(scores, key), 3) for key, text in statistics.items()}
+    | {"R2 per map, summary statistics": as_text(baseline_r2[name], 3)}
+    for name, scores in metrics["parameters"].items()
+}
+display(pd.DataFrame(shown))
+
+# %% [markdown]
+# On *CMD* (IllustrisTNG, uncut, $256^2$ pixels, 1000 simulations), the stored output of the published notebook {cite}`Lahiry2025`
+# has $R^2$ of “0.994 and 0.982” per map. Lite has fewer pixels, and a profile may use fewer simulations.
 #
 # **Next:** [chapter 04](04_tuning.ipynb) searches for better settings.
 

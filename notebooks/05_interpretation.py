@@ -15,19 +15,22 @@
 # %% [markdown]
 # # See where the network looks
 #
+# An over-dense pixel of *Lite* carries {glue:text}`interpretation_ratio_om:s` ($\Omega_m$) and
+# {glue:text}`interpretation_ratio_s8:s` ($\sigma_8$) times the attribution of an under-dense pixel. Under-dense pixels are
+# {glue:text}`interpretation_under_pixels:.2f` of the area, and {glue:text}`interpretation_share_om:s` and
+# {glue:text}`interpretation_share_s8:s` of all attribution lies on them.
+#
 # :::{admonition} Overview
 # - Three {term}`attribution <Attribution>` methods estimate which pixels a prediction of $\Omega_m$ or $\sigma_8$ depends on.
 # - The attributions are summed by density, by class of the cosmic web, by distance to peaks and {term}`voids <Void>`, and by scale.
-# - They are compared with what [chapter 06](06_results.ipynb) loses when the same pixels are {term}`cut <Cut>` and the network is
-#   retrained. The [sanity checks](05b_sanity_checks.ipynb) have their own page.
+# - They are compared with those of networks that have learnt nothing. More tests have [their own page](05b_sanity_checks.ipynb).
 # :::
 #
-# **What you need.** The uncut runs of [chapter 03](03_training.ipynb) for the suites of the {term}`profile <Profile>`; or a
-# [pretrained network](../book/your-data.md) and the maps of one {term}`suite <Suite>` at $256^2$ pixels.
+# **What you need.** The uncut networks of [chapter 03](03_training.ipynb), or of the stored study that the {term}`profile <Profile>`
+# names; or a [pretrained network](../book/your-data.md) and the maps of one {term}`suite <Suite>` at $256^2$ pixels.
 #
-# A network can predict well for reasons that we did not expect. Attribution estimates, for each map, which pixels the prediction
-# depends on. It describes the network, not the Universe: how well a *retrained* network does without those pixels is the subject
-# of [chapter 06](06_results.ipynb).
+# A network can predict well for unexpected reasons. Attribution describes the network and not the Universe:
+# [chapter 06](06_results.ipynb) measures how well a *retrained* network does without some of the pixels.
 
 # %% tags=["remove-cell"]
 import os
@@ -42,13 +45,14 @@ data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
 suite = ""  # explain the network of this suite only; "": of all suites of the profile
 weights = ""  # a published state dict to explain instead of a trained run, e.g. weights_41.pt
 runs_dir = "runs"  # where the trained networks are
+stored_dir = "results"  # stored studies, whose networks are explained where the profile says so
 
 # %% tags=["hide-input"]
 import time
 from pathlib import Path
 
 import numpy as np
-from IPython.display import HTML
+from IPython.display import HTML, display
 
 from book.explorer.gallery import subject_explorer
 from cosmolib.data.cmd_format import LABELS
@@ -57,7 +61,7 @@ from cosmolib.interpretation.attribution import METHODS
 from cosmolib.interpretation.subject import explain, load_subjects, spread
 from cosmolib.plots import attribution as plots_attribution
 from cosmolib.plots import style as plots_style
-from cosmolib.study.chapter import publish
+from cosmolib.study.chapter import publish, shown_study
 from cosmolib.study.profile import load_profile
 
 started = time.perf_counter()
@@ -66,29 +70,22 @@ plots_style.use_style()
 # %% [markdown]
 # ## Maps and networks
 #
-# The maps are test maps, spread evenly over the test simulations, the same places in each suite. Each uncut network explains the
-# maps of its suite; a pretrained network explains the maps of every suite, in that suite's scaling.
+# We explain test maps, spread evenly over the test simulations; the places are the same in each suite. Each uncut network
+# explains the maps of its own suite. A pretrained network explains the maps of every suite, in that suite's scaling.
 
 # %%
 config = load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
-subjects = load_subjects(config, runs_dir, suite=suite, weights=weights, seed=seed)
+shown, root = (config, runs_dir) if weights else shown_study(config, runs_dir, stored_dir)
+subjects = load_subjects(shown, root, suite=suite, weights=weights, seed=seed)
 feedback, main = next(iter(subjects.items()))  # the first suite is the one with feedback
 few, n = main.few(), len(np.unique(main.simulations))
 print(f"{len(main.x)} test maps of {n} simulations of each suite; {len(few.x)} for the checks")
+print("Networks:", ", ".join(str(subject.run.folder) for subject in subjects.values()))
 
 # %% [markdown]
 # ## The methods
 #
-# With $f$ the predicted parameter and $x$ the scaled log-density map:
-#
-# - **Saliency** {cite}`Simonyan2014`: the gradient $\partial f / \partial x_i$, here with its sign: the effect of a small change
-#   of a pixel, not of the pixel itself.
-# - **Integrated Gradients** {cite}`Sundararajan2017`: $(x_i - x'_i)$ times the mean gradient on the straight line from a
-#   {term}`baseline <Baseline>` $x'$. Its sum over the map is $f(x) - f(x')$.
-# - **GradientSHAP** {cite}`Lundberg2017`: the same with baselines drawn from training maps and random points on the lines, which
-#   estimates the expectation over "another map".
-#
-# The attribution of pixel $i$ is
+# Let $f$ be the predicted parameter and $x$ the scaled log-density map. The attribution of pixel $i$ is
 #
 # $$
 # \begin{gathered}
@@ -97,13 +94,16 @@ print(f"{len(main.x)} test maps of {n} simulations of each suite; {len(few.x)} f
 # \end{gathered}
 # $$ (eq-attribution)
 #
-# for Saliency and for Integrated Gradients; the last equation is {term}`completeness <Completeness>`. GradientSHAP is the mean of
-# $A_i$'s integrand over random $x'$ and $\alpha$.
+# - **Saliency** {cite}`Simonyan2014` is $S_i$: the effect of a small change of a pixel, with its sign.
+# - **Integrated Gradients** {cite}`Sundararajan2017` is $A_i$: the mean gradient on the straight line from a
+#   {term}`baseline <Baseline>` $x'$ to the map, times the distance. Its sum is the change of the prediction
+#   ({term}`completeness <Completeness>`).
+# - **GradientSHAP** {cite}`Lundberg2017` is the mean of the integrand over training maps $x'$ and random $\alpha$.
 #
-# All are Captum's {cite}`Kokhlikyan2020`, with the network in evaluation mode. **SmoothGrad** {cite}`Smilkov2017`, the mean
-# gradient of noisy copies of the map, is one of the choices below. The baseline of {term}`Integrated Gradients` is zero in the
-# scaled map: the *mean log-density* of the training pixels, not a void. Pixels near that density get little attribution by
-# construction {cite}`Sturmfels2020`; the [sanity checks](05b_sanity_checks.ipynb) vary the baseline.
+# All three are Captum's {cite}`Kokhlikyan2020`, with the network in evaluation mode. The baseline of
+# {term}`Integrated Gradients` is zero in the scaled map: the *mean log-density* of the training pixels, not a void. Pixels near
+# that density get little attribution by construction {cite}`Sturmfels2020`; the [sanity checks](05b_sanity_checks.ipynb)
+# vary the baseline.
 
 # %%
 found = {name: summaries.explain_all(subject) for name, subject in subjects.items()}
@@ -122,8 +122,8 @@ fig, axes = plots_attribution.attribution_gallery(
 # %% [markdown]
 # ### Explore
 #
-# Pick a map, a parameter, a method and a baseline. The gallery is part of the page and works without a kernel or a connection.
-# Maps larger than $64^2$ pixels are shown as averages.
+# Choose a map, a parameter, a method (SmoothGrad {cite}`Smilkov2017` averages the gradient over noisy copies of the map) and a
+# baseline. The gallery works without a kernel or a connection. Maps larger than $64^2$ pixels are shown as averages.
 
 # %% tags=["hide-input"]
 HTML(subject_explorer(main.some(6)))
@@ -131,9 +131,9 @@ HTML(subject_explorer(main.some(6)))
 # %% [markdown]
 # ## By density
 #
-# Absolute attribution, summed over pixels of similar {term}`overdensity <Overdensity>` $\delta = \Sigma / \bar\Sigma - 1$ of their
-# own map. Per pixel it is in units of the mean over all pixels, so that 1 is chance; the total is compared with the share of the
-# pixels. Intervals are 95 % and resample whole simulations.
+# We sum absolute attribution over pixels of similar {term}`overdensity <Overdensity>` $\delta = \Sigma / \bar\Sigma - 1$, relative to
+# the mean of their own map. Per pixel, it is in units of the mean over all pixels. The total is compared with the
+# share of the pixels. Intervals are 95 % and resample whole simulations.
 
 # %%
 edges = 10 ** np.arange(-1, 1.76, 0.25)  # of 1 + delta; 1 is an edge
@@ -155,10 +155,10 @@ fig, axes = plots_attribution.by_value(edges, of_suites, fraction, r"$1 + \delta
 # %% [markdown]
 # ## By class of the cosmic web
 #
-# Each pixel is a void, filament or halo by the number of axes along which matter collapses: the eigenvalues above
-# {glue:text}`interpretation_collapse:.1f` of the tidal tensor of the projected density, smoothed with
-# {glue:text}`interpretation_smoothing:.1f` Mpc/$h$. These are classes of a slab seen in projection. The second figure varies the
-# smoothing, which is a choice.
+# Each pixel is a void, filament or halo according to the number of axes along which matter collapses: the number of eigenvalues
+# above {glue:text}`interpretation_collapse:.1f` of the tidal tensor of the projected density, smoothed with
+# {glue:text}`interpretation_smoothing:.1f` Mpc/$h$. These are classes of a slab seen in projection. The smoothing is a
+# choice; {numref}`fig-attribution-smoothing` varies it.
 
 # %% mystnb={"figure": {"name": "fig-attribution-class", "caption": "Share of the absolute attribution by class of the cosmic web in the suite with feedback (Lite: a proxy), and the share of the pixels (grey). Bars: 95 % over simulations."}, "image": {"alt": "Two bar charts for Omega_m and sigma_8. Grey bars give the share of pixels that are void, filament and halo; three coloured markers with error bars on each give the share of the attribution by the three methods."}} tags=["hide-input"]
 by_web = summaries.summarise(
@@ -178,9 +178,9 @@ fig, axes = plots_attribution.by_smoothing(scales, *smoothed, cosmic_web.WEB_CLA
 # ## By distance to peaks and voids
 #
 # Peaks are local maxima of the density smoothed with {glue:text}`interpretation_smoothing:.1f` Mpc/$h$ that exceed
-# $\delta$ = {glue:text}`interpretation_peak:.0f`. Void centres are those of discs with a mean below
-# $\delta$ = {glue:text}`interpretation_empty:.1f`, the largest first, which do not overlap: the finder of Banerjee & Dalal
-# {cite}`Banerjee2016` on the 2-D map.
+# $\delta$ = {glue:text}`interpretation_peak:.0f`. Void centres belong to discs with a mean below
+# $\delta$ = {glue:text}`interpretation_empty:.1f`; the largest are taken first, and discs do not overlap. This is the finder of
+# Banerjee & Dalal {cite}`Banerjee2016`, applied to the 2-D map.
 
 
 # %% mystnb={"figure": {"name": "fig-attribution-peaks", "caption": "Attribution against the distance to the nearest density peak, suite with feedback (Lite: a proxy). Top: absolute attribution per pixel, relative to the mean pixel (dotted: chance). Bottom: share of the total, with that of the pixels in grey. Bars: 95 % over simulations."}, "image": {"alt": "Two columns for Omega_m and sigma_8. Upper panels: attribution per pixel against distance to the nearest peak for three methods, around a dotted line at one. Lower panels: shares of the total over a grey histogram of the pixels."}} tags=["hide-input"]
@@ -205,8 +205,9 @@ fig, axes = draw_by_distance(voids, [0, 0.6, 1.2, 1.8, 2.5, 3.3, 4.5, 8], "void 
 # %% [markdown]
 # ## By scale
 #
-# The power of the signed attribution map in bands of wavenumber, against the share of the modes (that of white noise), and its
-# coherence with the log-density it explains: 1 where it follows the structures, 0 where its pattern is unrelated to them.
+# {numref}`fig-attribution-bands` shows the power of the signed attribution map in bands of wavenumber, compared with the share
+# of the modes (which white noise would have). The coherence with the log-density is 1 where the attribution follows the structures
+# and 0 where its pattern is unrelated to them.
 
 # %% mystnb={"figure": {"name": "fig-attribution-bands", "caption": "Share of the attribution's power by Fourier band, and its coherence with the scaled log-density, suite with feedback (Lite: a proxy). Grey bars: share of the modes; grey dashes: share of the density's own power. Bars: 95 % over simulations."}, "image": {"alt": "Two columns for Omega_m and sigma_8. Upper panels: share of power in bands of wavenumber for three methods, over grey bars that grow with wavenumber and grey dashes that fall. Lower panels: coherence with the density for the three methods, falling with wavenumber."}} tags=["hide-input"]
 bands = binned.octaves(main.box_size, main.x.shape[-1])  # [h/Mpc]
@@ -223,69 +224,62 @@ fig, axes = plots_attribution.by_band(
 )
 
 # %% [markdown]
-# ## Both suites, mean and standard deviation
+# ## Is it more than chance?
 #
-# The same summaries for the network of each suite, and for the predicted *standard deviation* in place of the mean (Integrated
-# Gradients, on the maps of the checks).
+# A network that has learnt nothing does not attribute evenly either: its gradients follow the contrast of the map. We therefore compare
+# the ratio of over-dense to under-dense attribution per pixel with that of untrained networks and of networks trained on shuffled
+# labels, for three baselines. The last column is the ratio of the trained networks over that of the null
+# closest to it. Its interval includes the scatter between trainings. Claim 3 is judged by this column.
+
+# %%
+ledger = summaries.baseline_ledger(main)
+display(summaries.ledger_table(ledger))
+
+# %% [markdown]
+# The same shares for each method, for the gravity-only twin, and for the predicted *standard deviation* in place of the mean
+# (Integrated Gradients, on the maps of the checks):
 
 # %%
 where = summaries.summarise(subjects, found, experiments.region_shares)
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
 for t, column in main.targets.items():
     of_std = explain(few, "integrated_gradients", column, output="std").values
     where[feedback][t]["std"] = experiments.region_shares(few, of_std)
 names = plots_attribution.METHOD_NAMES | {n: plots_style.suite_label(n) for n in subjects}
-summaries.region_table(where, main).rename(index=names)
-
-# %% [markdown]
-# ## More than chance?
-#
-# A network that learnt nothing does not attribute evenly: its gradients follow the contrast of the map. So the ratio of
-# over-dense to under-dense attribution per pixel is compared with that of untrained networks and of networks trained on shuffled
-# labels, under three baselines. The last column is the trained ratio over that of the null which leaves less; its interval
-# includes the scatter between trainings, so that few seeds give a wide one. Claim 3 is judged by it.
-
-# %%
-ledger = summaries.baseline_ledger(main)
-summaries.ledger_table(ledger)
+display(summaries.region_table(where, main).rename(index=names))
 
 # %% [markdown]
 # ## What we found
 #
-# For the network {glue:text}`interpretation_network:s`, on {glue:text}`interpretation_maps:d` test maps of
-# {glue:text}`interpretation_simulations:d` simulations, with Integrated Gradients and the mean log-density as baseline; median
-# completeness error {glue:text}`interpretation_completeness:.2f` %.
+# The network is {glue:text}`interpretation_network:s`; it explains {glue:text}`interpretation_maps:d` test maps of
+# {glue:text}`interpretation_simulations:d` simulations by Integrated Gradients with the mean log-density as baseline (median
+# completeness error {glue:text}`interpretation_completeness:.2f` %).
 #
-# **Where is the information?**
-#
-# 1. *Where the network looks:* {glue:text}`interpretation_share_om:s` ($\Omega_m$) and {glue:text}`interpretation_share_s8:s` ($\sigma_8$)
-#    of all attribution lies on under-dense pixels, which are {glue:text}`interpretation_under_pixels:.2f` of the area; an over-dense
+# 1. *By density.* {glue:text}`interpretation_share_om:s` ($\Omega_m$) and {glue:text}`interpretation_share_s8:s` ($\sigma_8$)
+#    of all attribution lies on under-dense pixels, which are {glue:text}`interpretation_under_pixels:.2f` of the area. An over-dense
 #    pixel has {glue:text}`interpretation_ratio_om:s` and {glue:text}`interpretation_ratio_s8:s` times as much as an under-dense one.
-# 2. *In the cosmic web:* voids ({glue:text}`interpretation_void_pixels:.2f` of the area) hold {glue:text}`interpretation_void_om:s` and
-#    {glue:text}`interpretation_void_s8:s` of it, halos ({glue:text}`interpretation_halo_pixels:.2f`)
+# 2. *By class.* Voids ({glue:text}`interpretation_void_pixels:.2f` of the area) hold {glue:text}`interpretation_void_om:s` and
+#    {glue:text}`interpretation_void_s8:s`, halos ({glue:text}`interpretation_halo_pixels:.2f`)
 #    {glue:text}`interpretation_halo_om:s` and {glue:text}`interpretation_halo_s8:s`.
-# 3. *With and without feedback:* the gravity-only twin has {glue:text}`interpretation_twin_share_om:s` and
-#    {glue:text}`interpretation_twin_share_s8:s` on under-dense pixels, and the predicted standard deviations
-#    {glue:text}`interpretation_std_share_om:s` and {glue:text}`interpretation_std_share_s8:s`.
-# 4. *By scale:* the attribution follows the density at large scales (coherence {glue:text}`interpretation_coherence_low_om:s`,
+# 3. *By scale.* The attribution follows the density at large scales (coherence {glue:text}`interpretation_coherence_low_om:s`,
 #    {glue:text}`interpretation_coherence_low_s8:s`) and less at small ones ({glue:text}`interpretation_coherence_high_om:s`,
 #    {glue:text}`interpretation_coherence_high_s8:s`).
 #
-# **Next:** the [sanity checks](05b_sanity_checks.ipynb) measure what would make this picture wrong;
-# [chapter 06](06_results.ipynb) cuts regions and retrains.
+# **Next:** the [sanity checks](05b_sanity_checks.ipynb) test these attributions; [chapter 06](06_results.ipynb) cuts regions and
+# retrains.
 
 # %% [markdown]
 # ## Provenance
 
 # %% tags=["remove-input"]
 numbers = summaries.argument_numbers(subjects, found, where, by_band)
-origin = f"{Path(weights).name} (trained elsewhere), on maps of" if weights else "trained on"
+origin = f"{Path(weights).name}, trained elsewhere, on" if weights else "trained on"
 numbers |= {"interpretation_network": f"{origin} {plots_style.suite_label(feedback)}"}
 options = {"suite": suite, "weights": Path(weights).name}
 publish(
     "05_interpretation", numbers, runs_dir=runs_dir, profile=config, started=started,
-    suites={feedback: main.fingerprint}, study=main.run.profile, options=options,
+    suites={feedback: main.fingerprint}, study=main.run.profile if weights else "", options=options,
     suite=feedback, weights=Path(weights).name or None, method="integrated_gradients",
     n_maps=len(main.x), n_simulations=n,
     baselines=ledger, by_density=summaries.flat(by_density),

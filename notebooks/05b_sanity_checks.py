@@ -15,16 +15,18 @@
 # %% [markdown]
 # # Check the attributions
 #
+# Sums of attribution over many pixels are stable; the attribution of a single pixel is not. The table at the end lists
+# every check: the baseline changes the under-dense share most, so that a share must name its baseline.
+#
 # :::{admonition} Overview
-# - The {term}`attributions <Attribution>` of [chapter 05](05_interpretation.ipynb) are repeated with other {term}`baselines <Baseline>`,
-#   other seeds, random weights, shuffled labels, moved maps and noise.
+# - We repeat the {term}`attributions <Attribution>` of [chapter 05](05_interpretation.ipynb) with other
+#   {term}`baselines <Baseline>`, other seeds, random weights, shuffled labels, moved maps and noise.
 # - {term}`Completeness <Completeness>`, deletion and insertion, occlusion, infidelity and sensitivity test them against the
 #   predictions.
-# - {numref}`tab-checks` lists the results.
 # :::
 #
-# **What you need.** The runs of [chapter 05](05_interpretation.ipynb), other seeds, and the runs with shuffled labels and white
-# noise. Checks without a complete run are left out.
+# **What you need.** The networks of [chapter 05](05_interpretation.ipynb), with other seeds, shuffled labels and white
+# noise. A check without a complete run is left out.
 
 # %% tags=["remove-cell"]
 import os
@@ -39,6 +41,7 @@ data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
 suite = ""  # explain the network of this suite only; "": of all suites of the profile
 weights = ""  # a published state dict to explain instead of a trained run, e.g. weights_41.pt
 runs_dir = "runs"  # where the trained networks are
+stored_dir = "results"  # stored studies, whose networks are explained where the profile says so
 
 # %% tags=["hide-input"]
 import time
@@ -46,18 +49,20 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from IPython.display import display
 
 from cosmolib.data.cmd_format import LABELS
 from cosmolib.interpretation import experiments, summaries
 from cosmolib.interpretation.attribution import BASELINES, METHODS
 from cosmolib.interpretation.cosmic_web import WEB_CLASSES
+from cosmolib.interpretation.sanity_checks import NOISE_RADIUS
 from cosmolib.interpretation.subject import explain, load_subjects, spread
 from cosmolib.plots import attribution as plots_attribution
 from cosmolib.plots import sanity_checks as plots_sanity_checks
 from cosmolib.plots import style as plots_style
 from cosmolib.plots import validation as plots_validation
 from cosmolib.study import registry
-from cosmolib.study.chapter import publish
+from cosmolib.study.chapter import publish, shown_study
 from cosmolib.study.profile import load_profile
 from cosmolib.training.scores import as_text
 
@@ -65,16 +70,17 @@ started = time.perf_counter()
 plots_style.use_style()
 
 # %% [markdown]
-# ## Attributions
-#
-# The same networks, maps and methods as in chapter 05, and SmoothGrad. All checks but completeness use a part of the maps of the
-# first suite, for time.
+# The networks, maps and methods are those of chapter 05, and SmoothGrad. All checks but completeness use part of the
+# maps of the first suite, for time.
 
 # %%
 config = load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
-subjects = load_subjects(config, runs_dir, suite=suite, weights=weights, seed=seed)
+shown, root = (config, runs_dir) if weights else shown_study(config, runs_dir, stored_dir)
+subjects = load_subjects(shown, root, suite=suite, weights=weights, seed=seed)
 feedback, main = next(iter(subjects.items()))  # the first suite is the one with feedback
 few, targets = main.few(), main.targets
+
+# %% tags=["hide-input"]
 methods = [*METHODS, "smooth_grad", *registry.METHODS]
 found = {name: summaries.explain_all(subject) for name, subject in subjects.items()}
 part = spread(len(main.x), config.attribution_check_maps)  # the maps of `few`
@@ -85,21 +91,23 @@ of_few = {
 }
 
 # %% [markdown]
-# ## Does the baseline decide?
+# ## Does the baseline decide the result?
 #
-# Six choices of "nothing there": the mean log-density, a uniform map at the box's own mean density, the deepest void of the
-# training maps everywhere, the map blurred to an eighth of the box, white noise, and training maps. Integrated Gradients take one
-# baseline map for each map, {term}`GradientSHAP` draws from all of them.
+# We try six ways to represent "nothing there": the mean log-density, a uniform map at the box's own mean density, the deepest void of
+# the training maps everywhere, the map blurred to an eighth of the box, white noise, and training maps. Integrated Gradients take
+# one baseline map for each map, {term}`GradientSHAP` draws from all of them. A baseline gives little attribution to the
+# pixels that look like it, as {numref}`fig-attribution-baselines` shows.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
 by_baseline = experiments.baseline_shares(few, of_few)
 names = {m: plots_attribution.METHOD_NAMES.get(m, m) for m in methods}
-pd.DataFrame(
+table = pd.DataFrame(
     {
         (t, names[m], BASELINES[b]): {key: as_text(estimate) for key, estimate in row.items()}
         for (m, b, t), row in by_baseline.items()
     }
 ).T.rename_axis(["parameter", "method", "baseline"])
+display(table)
 
 # %% mystnb={"figure": {"name": "fig-attribution-baselines", "caption": "Under-dense share of the absolute attribution with each baseline, suite with feedback (Lite: a proxy); dotted: share of the pixels. A baseline gives little attribution to pixels that look like it. Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8. For each of six baselines two markers with error bars, Integrated Gradients and GradientSHAP, give the share of the attribution in under-dense pixels; they are spread widely around a dotted line at the share of the pixels."}} tags=["hide-input"]
 under_pixels = summaries.pixel_shares(few)["under-dense"]
@@ -108,10 +116,10 @@ lines = {t: {m: [under[m, b, t] for b in BASELINES] for m in METHODS[1:]} for t 
 fig, axes = plots_attribution.by_baseline(list(BASELINES.values()), lines, under_pixels)
 
 # %% [markdown]
-# ## Is the sum complete?
+# ## Do the attributions sum to the prediction?
 #
-# Integrated Gradients must sum to the difference between the prediction and that of the baseline. The steps of a map are tripled
-# until the relative error is below the profile's tolerance, at most three times. GradientSHAP averages a few random draws and is
+# Integrated Gradients must sum to the difference between the prediction and that of the baseline. The steps of a map are tripled,
+# at most three times, until the relative error is below the profile's tolerance. GradientSHAP averages a few random draws and is
 # complete only in expectation; its error shows how noisy single maps are.
 
 # %% mystnb={"figure": {"name": "fig-completeness", "caption": "Completeness error relative to f(x) - f(baseline), cumulative over the maps. Dotted: 1 %. Maps whose prediction happens to equal that of the baseline have a large relative error."}, "image": {"alt": "Cumulative step lines on a logarithmic axis of relative error; the lines of Integrated Gradients end near a dotted vertical line at one percent, those of GradientSHAP lie far to the right of it."}} tags=["hide-input"]
@@ -123,7 +131,7 @@ fig, axes = plots_attribution.completeness(
     }
 )
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
 paths = {(n, t): found[n][t]["integrated_gradients"] for n in subjects for t in targets}
 pd.DataFrame(
     {
@@ -138,13 +146,13 @@ pd.DataFrame(
 ).T.rename_axis(["suite", "parameter"])
 
 # %% [markdown]
-# ## Cascading randomisation, shuffled labels, other seeds
+# ## Do other networks give the same attributions?
 #
-# A network that has learnt nothing should not give the attributions of one that has {cite}`Adebayo2018`. The trained network is
-# randomised from its output down to its input, stage by stage. Then a network whose labels were shuffled among the simulations,
-# and networks that differ from the first only in their seed: those *should* agree with it. The rank correlation compares absolute
-# attributions, map by map; it stays above zero for a random network because Integrated Gradients multiply by the map itself. The
-# correlation of signed attributions is more reliable, but compare it with that of the shuffled labels in {numref}`tab-checks`.
+# A network that has learnt nothing should give other attributions than a trained one {cite}`Adebayo2018`. We randomise the trained
+# network from its output down to its input, stage by stage. Next come a network whose labels were shuffled among the
+# simulations, and networks that differ from the first only in their seed: the latter *should* agree with it. The rank correlation
+# compares absolute attributions, map by map; it stays above zero for a random network because Integrated Gradients multiply
+# by the map itself. The correlation of signed attributions is more reliable, but it must be compared with that of the shuffled labels.
 
 # %%
 others, missing = experiments.other_networks(few)
@@ -173,9 +181,9 @@ fig, axes = plots_sanity_checks.agreement(labels, list(matrices.values()), title
 # ## Do the attributions move with the map?
 #
 # The boxes are periodic and have no orientation, and the network is trained on turned, mirrored and shifted maps. Its predictions
-# hardly change; its attributions do, because its strides define a grid. Only a shift by a multiple of all strides leaves them
-# unchanged. The share of under-dense pixels is stable; but averaging the attributions of all moved maps, moved back, cancels the
-# grid and changes the share.
+# hardly change when the map is moved. Its attributions do change, because the strides of the network define a grid; only a shift by
+# a multiple of all strides leaves them unchanged. The under-dense share is stable. Averaging the attributions of all moved
+# maps, moved back, cancels the grid and changes the share.
 
 # %%
 moved = {t: experiments.under_moves(few.some(32), METHODS[:2], c) for t, c in targets.items()}
@@ -189,11 +197,10 @@ fig, axes = plots_sanity_checks.transformations(
 )
 
 # %% [markdown]
-# ## Deletion and insertion
+# ## Do the pixels with the largest attribution matter most?
 #
-# If attribution finds the pixels that matter, hiding those of the largest attribution first should move the prediction faster than
-# any other order, and showing them first should restore it soonest {cite}`Petsiuk2018`. The controls are a random order and the
-# density itself. Hidden pixels get the mean log-density.
+# If so, hiding them first should change the prediction faster than any other order, and showing them first should restore it
+# soonest {cite}`Petsiuk2018`. The controls are a random order and the density itself. Hidden pixels get the mean log-density.
 
 # %% mystnb={"figure": {"name": "fig-replacement", "caption": "Mean distance of the predicted $\\Omega_m$ from that of the whole map, as pixels are hidden (left) or shown (right), the first in each order first. Suite with feedback (Lite: a proxy)."}, "image": {"alt": "Two panels of distance against share of pixels. Left, lines rise from zero as pixels are hidden, fastest for the densest first and for Integrated Gradients; right, lines fall to zero as pixels are shown."}} tags=["hide-input"]
 steps = np.linspace(0, 1, 26)
@@ -204,25 +211,28 @@ fig, axes = plots_sanity_checks.replacement(
     "distance, in units of the prior range",
 )
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
 areas = summaries.mean_distances(few, orders)
 distances = pd.Series({key: as_text(estimate, 3) for key, estimate in areas.items()})
 distances = distances.unstack([0, 1], sort=False).rename(index=names)
-distances.rename(columns="{}, mean distance".format, level=1)
+display(distances.rename(columns="{}, mean distance".format, level=1))
 
 # %% [markdown]
 # ## Occlusion, infidelity, sensitivity
 #
 # Occlusion replaces a region by the mean log-density and measures the change of the prediction. Integrated Gradients with the same
 # baseline should agree, region by region. Captum's infidelity {cite}`Yeh2019` tests this on random patches (0 is perfect, 1 is an
-# attribution of zero); its sensitivity is the relative change of an attribution under noise of
+# attribution of zero). Its sensitivity is the relative change of an attribution under noise of
 # {glue:text}`interpretation_radius:.2f` standard deviations.
 
-# %% tags=["hide-input"]
+# %%
+faithful = {t: experiments.faithfulness(few, methods, c) for t, c in targets.items()}
+
+# %% tags=["hide-input", "hide-output"]
 occluded = {
     t: experiments.occlusion(few, of_few[t]["integrated_gradients"], c) for t, c in targets.items()
 }
-pd.DataFrame(
+table = pd.DataFrame(
     {
         t: {"patches, per map": as_text(o["patch"])}
         | {f"{c}, over maps": f"{v:.2f}" for c, v in zip(WEB_CLASSES, o["class"], strict=True)}
@@ -230,18 +240,16 @@ pd.DataFrame(
         for t, o in occluded.items()
     }
 ).T.rename_axis("correlation of occlusion with Integrated Gradients")
-
-# %%
-faithful = {t: experiments.faithfulness(few, methods, c) for t, c in targets.items()}
+display(table)
 scores = {t: pd.DataFrame(rows).set_index("method") for t, rows in faithful.items()}
-pd.concat(scores, axis=1).rename(index=names).round(2)
+display(pd.concat(scores, axis=1).rename(index=names).round(2))
 
 # %% [markdown]
-# ## With noise
+# ## Does noise move the attribution?
 #
-# Integrated Gradients of the networks trained with white noise (chapter 06 has their $R^2$), on noisy maps of the same places. A
-# pixel counts as under-dense, or as a void, by the density without noise. In weak-lensing maps noise moved the attribution from
-# voids to peaks {cite}`Matilla2020`.
+# In weak-lensing maps noise moved the attribution from voids to peaks {cite}`Matilla2020`. {numref}`fig-attribution-noise` shows
+# Integrated Gradients of networks trained with white noise, on noisy maps of the same places. A pixel counts as under-dense, or
+# as a void, by the density without noise. Chapter 06 has the $R^2$ of these networks.
 
 # %% mystnb={"figure": {"name": "fig-attribution-noise", "caption": "Share of the absolute attribution (Integrated Gradients) that lies on under-dense pixels and on voids of the cosmic web, against the white noise in the maps, with the share of the pixels in grey, for the suite with feedback (Lite: a proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8 of the share of attribution against the level of noise; one line for under-dense pixels and one for voids."}} tags=["hide-input"]
 levels, noise = summaries.noise_shares(main)
@@ -253,33 +261,15 @@ else:
 
 # %% [markdown]
 # ## What we found
-#
-# :::{table} Tests of the attributions of chapter 05.
-# :name: tab-checks
-#
-# | | density $\Omega_m$ | clustering $\sigma_8$ |
-# |---|---|---|
-# | under-dense share, range over six baselines and two methods | {glue:text}`interpretation_share_low_om:s` to {glue:text}`interpretation_share_high_om:s` | {glue:text}`interpretation_share_low_s8:s` to {glue:text}`interpretation_share_high_s8:s` |
-# | the same by Saliency | {glue:text}`interpretation_saliency_share_om:s` | {glue:text}`interpretation_saliency_share_s8:s` |
-# | the same, attributions averaged over moved maps | {glue:text}`interpretation_averaged_om:s` | {glue:text}`interpretation_averaged_s8:s` |
-# | signed correlation with another seed | {glue:text}`interpretation_seeds_om:s` | {glue:text}`interpretation_seeds_s8:s` |
-# | with random weights | {glue:text}`interpretation_random_om:s` | {glue:text}`interpretation_random_s8:s` |
-# | with shuffled labels | {glue:text}`interpretation_shuffled_om:s` | {glue:text}`interpretation_shuffled_s8:s` |
-# | with the moved map, moved back | {glue:text}`interpretation_moved_om:s` | {glue:text}`interpretation_moved_s8:s` |
-# | correlation with occlusion, by patch | {glue:text}`interpretation_patches_om:s` | {glue:text}`interpretation_patches_s8:s` |
-# | change by deletion: in order of attribution | {glue:text}`interpretation_deletion_om:s` | {glue:text}`interpretation_deletion_s8:s` |
-# | densest first | {glue:text}`interpretation_deletion_dense_om:s` | {glue:text}`interpretation_deletion_dense_s8:s` |
-# | at random | {glue:text}`interpretation_deletion_random_om:s` | {glue:text}`interpretation_deletion_random_s8:s` |
-# :::
-#
+
+# %% tags=["hide-input"]
+saliency = {t: found[feedback][t]["saliency"].values for t in targets}
+display(summaries.check_table(main, saliency, under, random, moved, occluded, areas))
+
+# %% [markdown]
 # Where the correlation with shuffled labels is as high as that with another seed, single maps of that parameter reveal little of
-# what was learnt. The baseline matters most: a share must name it. Single pixels are unreliable where the attribution does not
-# move with the map; sums over many pixels are stable. And a method need not point to the signal:
-# [chapter 07](07_validation.ipynb) measures that on injected signals.
-#
-# With noise the under-dense share goes from {glue:text}`interpretation_noise_none_om:s` ($\Omega_m$) and
-# {glue:text}`interpretation_noise_none_s8:s` ($\sigma_8$) without any to {glue:text}`interpretation_noise_most_om:s` and
-# {glue:text}`interpretation_noise_most_s8:s` at a white noise of {glue:text}`interpretation_noise_level:s` mean densities per pixel.
+# what the network has learnt. Single pixels are unreliable where the attribution does not move with the map; sums over many
+# pixels are stable. Nor need a method point to the signal: [chapter 07](07_validation.ipynb) measures that on injected signals.
 #
 # **Next:** [chapter 06](06_results.ipynb) cuts regions and retrains.
 
@@ -287,12 +277,10 @@ else:
 # ## Provenance
 
 # %% tags=["remove-input"]
-saliency = {t: found[feedback][t]["saliency"].values for t in targets}
 publish(
-    "05b_sanity_checks",
-    summaries.check_numbers(main, saliency, under, random, moved, occluded, areas, levels, noise),
+    "05b_sanity_checks", {"interpretation_radius": NOISE_RADIUS},
     runs_dir=runs_dir, profile=config, started=started,
-    suites={feedback: main.fingerprint}, study=main.run.profile,
+    suites={feedback: main.fingerprint}, study=main.run.profile if weights else "",
     options={"suite": suite, "weights": Path(weights).name},
     under_share={", ".join(key): value for key, value in under.items()},
     randomisation=random, faithfulness=faithful,

@@ -15,14 +15,17 @@
 # %% [markdown]
 # # Check the error bars
 #
+# On {glue:text}`validation_suite:s`, the truth lies within one predicted standard deviation in a share of
+# {glue:text}`validation_coverage_raw_om:s` ($\Omega_m$) and {glue:text}`validation_coverage_raw_s8:s` ($\sigma_8$) of the test
+# maps; for a Gaussian posterior that share should be 68 %. Networks trained on shuffled labels predict nothing.
+#
 # :::{admonition} Overview
-# - The uncut network of chapter 03: are its error bars right, before and after a recalibration, and
-#   what does a full posterior add?
-# - Shuffled labels: is anything found where nothing is?
+# - The error bars of the uncut network, before and after a recalibration, and compared with a full posterior.
+# - Networks trained on shuffled labels: is anything found where there is nothing to find?
 # :::
 #
-# **What you need.** The uncut run of [chapter 03](03_training.ipynb), which is trained here if it is
-# missing, for the first {term}`suite <Suite>` of the {term}`profile <Profile>`.
+# **What you need.** The uncut network of [chapter 03](03_training.ipynb) for the first {term}`suite <Suite>` of the
+# {term}`profile <Profile>`, and one trained on shuffled labels; or those of the stored study that the profile names.
 
 # %% tags=["remove-cell"]
 import os
@@ -35,6 +38,7 @@ profile = "demo"  # name of a file in configs/, or a path to one
 seed = 1  # of the normalising flow
 data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
 runs_dir = "runs"  # where the uncut run is, or is made
+stored_dir = "results"  # stored studies, results/<study>/
 
 # %% tags=["hide-input"]
 import dataclasses
@@ -42,22 +46,23 @@ import importlib.util
 import time
 
 import numpy as np
+from IPython.display import display
 
 from cosmolib.data.cmd_format import LABELS
 from cosmolib.plots import style as plots_style
 from cosmolib.plots import validation as plots_validation
 from cosmolib.results.summary import estimates_table
-from cosmolib.study.chapter import publish
+from cosmolib.study.chapter import publish, shown_study
 from cosmolib.study.profile import load_profile
 from cosmolib.study.run import Run
 from cosmolib.training.dataset import prepare_data, study_suite
 from cosmolib.training.devices import select_device
 from cosmolib.training.predictions import read_predictions, validation_part
-from cosmolib.training.run import load_run, train_run
-from cosmolib.training.scores import from_metrics, r2_of
+from cosmolib.training.run import load_run
+from cosmolib.training.scores import glued_texts, r2_of
 from cosmolib.validation import calibration, flow_posterior
 from cosmolib.validation.gaussian_fields import TARGETS
-from cosmolib.validation.summary import calibration_numbers, flow_numbers
+from cosmolib.validation.summary import leak_sentence
 
 started = time.perf_counter()
 plots_style.use_style()
@@ -70,19 +75,17 @@ names = list(TARGETS)
 # ## Are the error bars calibrated?
 #
 # The uncut network predicts a mean and a standard deviation for every test map. If the posterior is
-# Gaussian and right, the truth lies within the central interval of level $q$ in a share $q$ of the maps.
-# Below the diagonal the error bars are too narrow, above it too wide. The recalibration multiplies each
-# parameter's standard deviations by one factor, chosen so that one standard deviation contains 68 % of
+# Gaussian and correct, the truth lies within the central interval of level $q$ in a share $q$ of the maps.
+# Below the diagonal of {numref}`fig-coverage` the error bars are too narrow, above it too wide. The recalibration multiplies the
+# standard deviations of each parameter by one factor, chosen so that one standard deviation contains 68 % of
 # the *validation* maps; the test maps judge it.
 
 # %%
-suite = config.suites[0]
-maps = study_suite(suite, config)
-run = Run(config.name, suite, "none", config.architecture, config.seeds[0], runs_dir)
-metrics = train_run(run, config)
+shown, root = shown_study(config, runs_dir, stored_dir)
+suite = shown.suites[0]
+run = Run(shown.name, suite, "none", shown.architecture, shown.seeds[0], root)
+maps = study_suite(suite, shown)
 predictions = read_predictions(run.path("predictions.npz"))
-uncut_data = prepare_data(maps, config)
-uncut_network, _, _ = load_run(run)
 
 # %%
 factors = calibration.recalibration(validation_part(predictions))  # one per parameter
@@ -112,23 +115,27 @@ quantities = {
 }  # fmt: skip
 rows = [{"sigmas": label, **item} for label, item in calibrated.items()]
 print("factors:", ", ".join(f"{name} {factor:.2f}" for name, factor in factors.items()))
-estimates_table(rows, {"sigmas": "sigmas"}, quantities, config.targets)
+display(estimates_table(rows, {"sigmas": "sigmas"}, quantities, shown.targets))
 
 # %% [markdown]
-# ## The full posterior
+# ## Does a full posterior do better?
 #
 # A {term}`moment network <Moment network>` predicts a Gaussian without correlations. A normalising flow, conditioned on
-# the features that the network's last layer sees, gives the posterior its shape: neural posterior
+# the features that the network's last layer receives, gives the posterior its shape. This is neural posterior
 # estimation {cite}`Greenberg2019`, with the flows of `sbi` {cite}`TejeroCantero2020`, an optional
-# extra. It is trained on the study's training maps and stopped by its validation maps. Two tests of
-# its coverage: the rank of the truth among the samples, parameter by parameter {cite}`Talts2018`, and
+# extra. The flow is trained on the study's training maps and stopped by its validation maps. We test its coverage
+# in two ways: by the rank of the truth among the samples, parameter by parameter {cite}`Talts2018`, and by
 # distances to random points, for all parameters together {cite}`Lemos2023`.
 
 # %%
-x = {part: getattr(uncut_data, f"{part}_x") for part in ("train", "valid", "test")}
+uncut_data = prepare_data(maps, shown)
+network, _, _ = load_run(run)
 features = {
-    part: flow_posterior.network_features(uncut_network, maps_) for part, maps_ in x.items()
+    part: flow_posterior.network_features(network, getattr(uncut_data, f"{part}_x"))
+    for part in ("train", "valid", "test")
 }
+
+# %%
 if importlib.util.find_spec("sbi") is None:
     flow = flow_predictions = None
     print("sbi is not installed (pip install -e '.[posterior]'): this section is left out.")
@@ -180,58 +187,67 @@ quantities = {
     "log score of its moments": "log_score",
 }  # fmt: skip
 rows = [{"posterior": k, "r2": flow_r2[k], **item} for k, item in flow_calibration.items()]
-estimates_table(rows, {"posterior": "posterior"}, quantities, config.targets)
+display(estimates_table(rows, {"posterior": "posterior"}, quantities, shown.targets))
 
 # %% [markdown]
-# ## Shuffled labels
+# ## Is anything found where there is nothing?
 #
 # The parameters are permuted among the training simulations and among the validation simulations, and
-# the network is trained as before. The test simulations keep their parameters. Any $R^2$ above zero
-# would be a leak between the parts of the split. Below zero is what fitting noise costs. Chapter 05
+# the network is trained as before. The test simulations keep their parameters. An $R^2$ above zero
+# would reveal a leak between the parts of the split; fitting noise pushes it below zero. Chapter 05
 # shows the attributions of this network.
 
 # %%
-shuffled_run = dataclasses.replace(run, profile=config.shuffled.name)
-train_run(shuffled_run, config.shuffled, device=device)
-shuffled_r2 = r2_of([read_predictions(shuffled_run.path("predictions.npz"))], **bootstrap)
+shuffled = dataclasses.replace(run, profile=shown.shuffled.name)
+shuffled_r2 = r2_of([read_predictions(shuffled.path("predictions.npz"))], **bootstrap)
 
 # %% mystnb={"figure": {"name": "fig-shuffled", "caption": "$R^2$ per test map of the uncut network and of one trained on shuffled labels, on the profile's first suite (Lite: with a feedback proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8; a circle with error bar for true labels to the right, a square with error bar for shuffled labels near or left of the line at zero."}} tags=["hide-input"]
-real_r2 = {name: from_metrics(metrics["parameters"][name], "r2") for name in config.targets}
+real_r2 = r2_of([predictions], **bootstrap)
 fig, axes = plots_validation.control_r2(
     {"true labels": real_r2, "shuffled labels": shuffled_r2},
-    [name for name in TARGETS if name in config.targets],
+    [name for name in TARGETS if name in shown.targets],
 )
 
 # %% [markdown]
 # ## What we found
 #
-# - On {glue:text}`validation_suite:s`, uncut, $\chi^2$ is {glue:text}`validation_chi2_raw_om:s`
+# - *As predicted*, $\chi^2$ is {glue:text}`validation_chi2_raw_om:s`
 #   ($\Omega_m$) and {glue:text}`validation_chi2_raw_s8:s` ($\sigma_8$), and the truth lies within one
-#   standard deviation in a share of {glue:text}`validation_coverage_68_raw_om:s` and
-#   {glue:text}`validation_coverage_68_raw_s8:s` of the test maps. The recalibration multiplies the
-#   standard deviations by {glue:text}`validation_factor_om:.2f` and
-#   {glue:text}`validation_factor_s8:.2f`; then $\chi^2$ is {glue:text}`validation_chi2_new_om:s` and
-#   {glue:text}`validation_chi2_new_s8:s`.
-# - The full posterior of the same features has $\chi^2$ of {glue:text}`validation_flow_chi2_om:s` and
-#   {glue:text}`validation_flow_chi2_s8:s`, and $R^2$ of its mean of {glue:text}`validation_flow_r2_om:s`
-#   and {glue:text}`validation_flow_r2_s8:s`. {glue:text}`validation_flow_tarp:s`
-# - Shuffled labels give $R^2$ of {glue:text}`validation_shuffled_om:s` and
+#   standard deviation in a share of {glue:text}`validation_coverage_raw_om:s` and
+#   {glue:text}`validation_coverage_raw_s8:s` of the test maps.
+# - *Recalibrated*, $\chi^2$ is {glue:text}`validation_chi2_new_om:s` and {glue:text}`validation_chi2_new_s8:s`.
+# - *The full posterior* of the same features has $\chi^2$ of {glue:text}`validation_chi2_flow_om:s` and
+#   {glue:text}`validation_chi2_flow_s8:s`, and $R^2$ of its mean of {glue:text}`validation_r2_flow_om:s`
+#   and {glue:text}`validation_r2_flow_s8:s`.
+# - *Shuffled labels* give $R^2$ of {glue:text}`validation_shuffled_om:s` and
 #   {glue:text}`validation_shuffled_s8:s`. {glue:text}`validation_leak:s`
 #
 # In the stored output of the published notebook, on *CMD* (IllustrisTNG, uncut), the mean predicted
-# standard deviation is “0.013 and 0.022” at an RMSE of “0.009 and 0.016” {cite}`Lahiry2025`: over-dispersed by about 40 %.
+# standard deviation is “0.013 and 0.022” at an RMSE of “0.009 and 0.016” {cite}`Lahiry2025`: about 40 % too wide.
 #
-# **Next:** [reproduce the book](../book/reproduce.md), or point it at [your own data](../book/your-data.md).
+# **Next:** [reproduce the book](../book/reproduce.md), or use [your own data](../book/your-data.md).
 
 # %% [markdown]
 # ## Provenance
 
 # %% tags=["remove-input"]
-label = "full posterior"
-tarp = flow_coverage["TARP"]["all together"] if flow is not None else None
-numbers = calibration_numbers(calibrated, factors, shuffled_r2)
-numbers |= flow_numbers(flow_calibration.get(label, {}), flow_r2.get(label, {}), tarp, levels)
-numbers["validation_suite"] = plots_style.suite_label(suite)
+labels = {"raw": "as predicted", "new": "recalibrated"}
+chi2 = {f"chi2_{key}": calibrated[label]["chi2"] for key, label in labels.items()}
+flow_scores = flow_calibration.get("full posterior", {})
+numbers = glued_texts(
+    "validation_",
+    chi2
+    | {
+        "coverage_raw": calibrated["as predicted"]["coverage_68"],
+        "chi2_flow": flow_scores.get("chi2"),
+        "r2_flow": flow_r2.get("full posterior"),
+        "shuffled": shuffled_r2,
+    },
+)
+numbers |= {
+    "validation_suite": plots_style.suite_label(suite),
+    "validation_leak": leak_sentence(shuffled_r2),
+}
 publish(
     "07b_calibration", numbers,
     runs_dir=runs_dir, profile=config, suites={suite: maps.fingerprint}, started=started,

@@ -10,8 +10,9 @@ from cosmolib.study.run import Run
 def study_runs(profile: Profile, root: str | Path = "runs") -> list[Run]:
     """List all trainings of a study, each once.
 
-    First those that chapter 06 compares, then more seeds of the first suite, uncut, for chapter 05,
-    last its controls with shuffled labels, one per seed, which must fail.
+    First those that chapter 06 compares. A study whose chapters explain its own networks also needs
+    more seeds of the first suite, uncut, and last its controls with shuffled labels, one per seed,
+    which must fail.
     """
     first = Run(profile.name, profile.suites[0], "none", profile.architecture, 0, root)
     runs = [
@@ -19,6 +20,8 @@ def study_runs(profile: Profile, root: str | Path = "runs") -> list[Run]:
         for case in profile.cases
         for seed in profile.seeds_of(*case)
     ]
+    if profile.answer:  # the networks of the stored study are explained
+        return runs
     runs += [replace(first, seed=seed) for seed in profile.attribution_seeds]
     return list(dict.fromkeys(runs)) + [
         replace(first, profile=profile.shuffled.name, seed=seed)

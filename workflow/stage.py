@@ -41,7 +41,8 @@ ENTRANCE = """<!DOCTYPE html>
 def collect(build, headline, profile):
     """Fill ``build/book`` again and list its files in ``build/staged.json``.
 
-    The headline figure of this run replaces the committed one, which the README shows.
+    The headline figure of this run replaces the committed one, which the README shows; its other
+    formats and the table of results are offered for download.
     """
     # here, because `build` does not need them
     import address
@@ -61,7 +62,9 @@ def collect(build, headline, profile):
     (book / "_config.yml").write_text(address.staged_config(config), encoding="utf-8")
     shutil.copytree(ROOT / "book", book / "book", ignore=shutil.ignore_patterns("__pycache__"))
     static = book / "book" / "_static"
-    shutil.copy2(headline, static / "headline.png")
+    made = Path(headline).parent
+    for path in [*made.glob("headline.*"), *made.glob("results.csv")]:
+        shutil.copy2(path, static)
     social_card.draw(headline, config["title"], SUBTITLE, static / Path(address.CARD).name)
     folder = book / "book" / "_tables"
     folder.mkdir()

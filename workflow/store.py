@@ -1,8 +1,9 @@
 """Keep the complete runs of a study in the repository: `python workflow/store.py reference`.
 
-They go from ``runs/<profile>/`` to ``results/<profile>/``, in the same layout, so that everything
-that reads runs reads them there with ``runs_dir="results"``. Predictions are stored in float32 and
-compressed. Weights are kept of the runs that chapters explain or test elsewhere: the uncut ones.
+They go from ``runs/<profile>/`` to ``results/<profile>/`` in the same layout, so that everything
+that reads runs can read them there with ``runs_dir="results"``; so do the tables of chapters 04 to
+07. Predictions are stored in float32 and compressed. Weights are kept for the runs that chapters
+explain or test elsewhere: uncut maps, with and without noise.
 """
 
 import shutil
@@ -15,6 +16,7 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 
+from cosmolib.cuts.grammar import Cut  # noqa: E402
 from cosmolib.study.io import atomic_path  # noqa: E402
 from cosmolib.study.profile import load_profile  # noqa: E402
 from cosmolib.training.predictions import read_predictions  # noqa: E402
@@ -30,7 +32,8 @@ def store(run, kept) -> None:
     small = {k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in arrays.items()}
     with atomic_path(kept.path("predictions.npz")) as temporary:
         np.savez_compressed(temporary, **small)
-    for name in (*(["weights.pt"] if run.cut == "none" else []), *KEPT):
+    explained = Cut.parse(run.cut).kind == "none"
+    for name in (*(["weights.pt"] if explained else []), *KEPT):
         shutil.copyfile(run.path(name), kept.path(name))
 
 
@@ -39,7 +42,10 @@ def main(profile: str, runs_dir: str = "runs", results: str = "results") -> None
     complete = [run for run in runs if run.complete]
     for run in complete:
         store(run, replace(run, root=results))
-    print(f"{len(complete)} of {len(runs)} runs are complete and kept in {results}/")
+    tables = sorted(Path(runs_dir, profile, "results").glob("0[4-7]*.json"))
+    for table in tables:
+        shutil.copyfile(table, Path(results, profile, table.name))
+    print(f"{len(complete)} of {len(runs)} runs and {len(tables)} tables are kept in {results}/")
 
 
 if __name__ == "__main__":

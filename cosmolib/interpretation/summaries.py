@@ -13,14 +13,12 @@ from cosmolib.interpretation import cosmic_web
 from cosmolib.interpretation.attribution import METHODS, Attribution
 from cosmolib.interpretation.binned import by_class, over_to_under, ratio_to_null
 from cosmolib.interpretation.experiments import other_networks, region_shares, untrained_network
-from cosmolib.interpretation.sanity_checks import NOISE_RADIUS
 from cosmolib.interpretation.subject import Subject, explain, load_subject
-from cosmolib.training.scores import as_estimate, as_text
+from cosmolib.training.scores import as_estimate, as_text, glued_texts
 
 LEDGER_BASELINES = ("mean_log", "uniform", "void")  # that claim 3 is judged by
 NULLS = ("shuffled labels", "untrained")  # networks that learnt nothing
 UNTRAINED = 5  # of them: they cost no training
-SHORT = {"Omega_m": "om", "sigma_8": "s8"}  # parameters in keys
 
 
 def explain_all(subject: Subject) -> dict[str, dict[str, Attribution]]:
@@ -194,17 +192,6 @@ def noise_shares(subject: Subject) -> tuple[list[float], dict]:
     return sorted(runs), shares
 
 
-def _glued(tables: dict[str, dict], numbers: dict) -> dict:
-    """Name each parameter's numbers, and others; a parameter without any has a text instead."""
-    keys = next(iter(tables.values()))
-    texts = {
-        f"{key}_{short}": value if isinstance(value, str) else as_text(value)
-        for parameter, short in SHORT.items()
-        for key, value in tables.get(parameter, dict.fromkeys(keys)).items()
-    }
-    return {f"interpretation_{key}": value for key, value in (texts | numbers).items()}
-
-
 def mean_distances(subject: Subject, orders: dict) -> dict:
     """Average the curves of `experiments.replacement`, estimates by all their keys."""
     return {key: subject.estimate(values.mean(1)) for key, values in _flat(orders).items()}
@@ -226,37 +213,29 @@ def _flat(tables):
 
 
 def argument_numbers(subjects, found, where, bands) -> dict:
-    """Summarise where the network of the first suite looks.
+    """Return the numbers of chapter 05's prose, by their glued names.
 
     Parameters
     ----------
     subjects : dict of str to Subject
-        By suite, that with feedback first.
+        By suite, that with feedback first; its Integrated Gradients are summarised.
     found, where, bands : dict
-        By suite, parameter and method: `experiments.explain_all`; `experiments.region_shares`, of
-        the first suite also for "std"; `binned.by_band`.
-
-    Returns
-    -------
-    dict of str to str, float or int
+        By suite, parameter and method: `explain_all`, `experiments.region_shares` and
+        `binned.by_band`.
     """
-    feedback, *twins = subjects
-    main, tables = subjects[feedback], {}
-    for t, shares in where[feedback].items():
-        path = shares["integrated_gradients"]
-        coherence = bands[feedback][t]["integrated_gradients"]["coherence"]
-        twin = where[twins[0]][t]["integrated_gradients"]["under-dense"] if twins else None
-        tables[t] = {
-            "ratio": path["ratio"],
-            "share": path["under-dense"],
-            "twin_share": twin,
-            "void": path["void"],
-            "halo": path["halo"],
-            "std_share": shares["std"]["under-dense"],
-            "coherence_low": as_estimate(coherence[1]),
-            "coherence_high": as_estimate(coherence[-2]),
+    feedback = next(iter(subjects))
+    main, path = subjects[feedback], "integrated_gradients"
+    regions = {"ratio": "ratio", "share": "under-dense", "void": "void", "halo": "halo"}
+    tables = {
+        key: {t: methods[path][name] for t, methods in where[feedback].items()}
+        for key, name in regions.items()
+    }
+    for end, band in (("low", 1), ("high", -2)):
+        tables[f"coherence_{end}"] = {
+            t: as_estimate(methods[path]["coherence"][band])
+            for t, methods in bands[feedback].items()
         }
-    errors = [a.completeness for (*_, m), a in _flat(found).items() if m == "integrated_gradients"]
+    errors = [a.completeness for (*_, m), a in _flat(found).items() if m == path]
     pixels, names = pixel_shares(main), ("SMOOTHING", "COLLAPSE", "PEAK", "EMPTY")
     numbers = {
         "maps": len(main.x),
@@ -265,11 +244,12 @@ def argument_numbers(subjects, found, where, bands) -> dict:
         **{f"{key.removesuffix('-dense')}_pixels": share for key, share in pixels.items()},
         **{name.lower(): getattr(cosmic_web, name) for name in names},
     }
-    return _glued(tables, numbers)
+    numbers = {f"interpretation_{key}": value for key, value in numbers.items()}
+    return numbers | glued_texts("interpretation_", tables)
 
 
-def check_numbers(subject, saliency, under, random, moved, occluded, areas, levels, noise) -> dict:
-    """Summarise the sanity checks.
+def check_table(subject, saliency, under, random, moved, occluded, areas) -> pd.DataFrame:
+    """Summarise the sanity checks of chapter 05b, one column per parameter, as text.
 
     Parameters
     ----------
@@ -282,14 +262,8 @@ def check_numbers(subject, saliency, under, random, moved, occluded, areas, leve
         `experiments.randomisation`, `under_moves` and `occlusion`, by parameter.
     areas : dict
         Mean distance, an estimate by (parameter, "deletion" or "insertion", order).
-    levels, noise
-        `experiments.noise_shares`.
-
-    Returns
-    -------
-    dict of str to str or float
     """
-    tables = {}
+    columns = {}
     for t in random:
         shares = [e["value"] for key, e in under.items() if key[2] == t]
         signed = random[t]["signed"]["integrated_gradients"]
@@ -297,21 +271,21 @@ def check_numbers(subject, saliency, under, random, moved, occluded, areas, leve
         seeds = [e["value"] for stage, e in stages.items() if stage.startswith("seed")]
         blocks = [e for stage, e in stages.items() if not stage.startswith(("seed", "shuffled"))]
         followed = moved[t]["correlation"]["integrated_gradients"][1:-1]
-        tables[t] = {
-            "share_low": f"{min(shares):.2f}",
-            "share_high": f"{max(shares):.2f}",
-            "saliency_share": region_shares(subject, saliency[t])["under-dense"],
-            "averaged": moved[t]["averaged"]["integrated_gradients"],
-            "moved": f"{np.mean([e['value'] for e in followed]):.2f}",
-            "seeds": f"{np.mean(seeds):.2f}" if seeds else "not run",
-            "random": blocks[-1],
-            "shuffled": stages.get("shuffled labels"),
-            "patches": occluded[t]["patch"],
-            "deletion": areas[t, "deletion", "integrated_gradients"],
-            "deletion_dense": areas[t, "deletion", "densest first"],
-            "deletion_random": areas[t, "deletion", "random"],
-            "noise_none": noise["under-dense"][0][t] if levels else None,
-            "noise_most": noise["under-dense"][-1][t] if levels else None,
+        columns[t] = {
+            "under-dense share: range over baselines and methods": (
+                f"{min(shares):.2f} to {max(shares):.2f}"
+            ),
+            "by Saliency": region_shares(subject, saliency[t])["under-dense"],
+            "averaged over moved maps": moved[t]["averaged"]["integrated_gradients"],
+            "signed correlation: with other seeds": f"{np.mean(seeds):.2f}" if seeds else None,
+            "with random weights": blocks[-1],
+            "with shuffled labels": stages.get("shuffled labels"),
+            "with the moved map, moved back": f"{np.mean([e['value'] for e in followed]):.2f}",
+            "with occlusion, by patch": occluded[t]["patch"],
+            "change by deletion: in order of attribution": (
+                areas[t, "deletion", "integrated_gradients"]
+            ),
+            "densest first": areas[t, "deletion", "densest first"],
+            "at random": areas[t, "deletion", "random"],
         }
-    level = f"{levels[-1]:g}" if levels else "not in this profile"
-    return _glued(tables, {"noise_level": level, "radius": NOISE_RADIUS})
+    return pd.DataFrame(columns).map(lambda x: x if isinstance(x, str) else as_text(x))

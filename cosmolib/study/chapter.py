@@ -1,11 +1,54 @@
-"""Publish a chapter's results: its glued numbers, its JSON file and its Provenance section."""
+"""What a chapter shows, a stored study or its own runs, and how it publishes its results."""
 
 import numbers as numeric
 import time
 from pathlib import Path
 
-from cosmolib.study.io import write_json
+from cosmolib.study.io import read_json, write_json
+from cosmolib.study.profile import Profile, load_profile
 from cosmolib.study.provenance import provenance, what_made
+
+# Settings of the chapters themselves: they change no network of a stored study.
+_OWN = ("attribution_maps", "attribution_check_maps", "ig_steps", "ig_tolerance", "shap_samples")
+
+
+def shown_study(profile: Profile, runs_dir="runs", stored_dir="results") -> tuple[Profile, Path]:
+    """Return the profile and the folder of the runs that a profile's chapters show.
+
+    Where the profile has no ``answer`` these are its own. Otherwise they are those of the stored
+    study, with the attribution settings of the profile.
+
+    Raises
+    ------
+    ValueError
+        The stored study was made on other suites.
+    """
+    if profile.answer is None:
+        return profile, Path(runs_dir)
+    shown = load_profile(profile.answer)
+    if shown.suites != profile.suites:
+        raise ValueError(
+            f"profile {profile.name}: key 'answer': the stored study {shown.name!r} is about "
+            f"{', '.join(shown.suites)}, expected one about {', '.join(profile.suites)}, or null"
+        )
+    return shown.replace(**{key: getattr(profile, key) for key in _OWN}), Path(stored_dir)
+
+
+def stored_results(profile: Profile, file: str, stored_dir="results") -> dict | None:
+    """Read a table of the stored study that a profile names, or of the same name as the profile.
+
+    Returns
+    -------
+    dict or None
+        None where the profile names no study and none of its name is stored.
+
+    Raises
+    ------
+    FileNotFoundError
+        The profile names a study that has no such table.
+    """
+    path = Path(stored_dir) / (profile.answer or profile.name) / file
+    return read_json(path) if profile.answer or path.is_file() else None
 
 
 def publish(

@@ -98,6 +98,7 @@ class Profile(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_nan
 
     name: Name = key("also the folder of its runs, runs/<name>/")
     plugins: list[str] = key("Python files that add suites, cuts, networks or methods")
+    answer: Name | None = key("the stored study, results/<name>/, that chapters show; null: itself")
 
     # Data
     suites: Distinct[SuiteName] = key("Lite and Nbody_Lite, for example: index-matched twins")

@@ -19,7 +19,7 @@ from cosmolib.data.cmd_format import MAPS_PER_SIMULATION
 from cosmolib.data.scaling import Scaling
 from cosmolib.data.suites import Suite
 from cosmolib.study import io
-from cosmolib.study.identity import changes, code, identity
+from cosmolib.study.identity import KINDS, changes, code, identity
 from cosmolib.study.locks import LOCK, held
 from cosmolib.study.profile import WIDEST, Profile
 from cosmolib.study.provenance import provenance
@@ -240,12 +240,12 @@ def _write_config(run, config, data):
 
 
 def _read_config(run):
-    """Return a run's config.yaml, {} where there is none or it was written by another version."""
+    """Return a run's config.yaml, {} where there is none or keys of a training are missing."""
     path = run.path("config.yaml")
     config = io.read_yaml(path) if path.is_file() else {}
     keys = {"run", "profile", "identity", "network", "scaling", "value_range"}
     whole = keys <= config.keys() and isinstance(config["profile"], dict)
-    return config if whole and Profile.model_fields.keys() == config["profile"].keys() else {}
+    return config if whole and {*KINDS["training"].keys} <= config["profile"].keys() else {}
 
 
 def load_run(run: Run) -> tuple[torch.nn.Module, Scaling, dict]:
@@ -281,7 +281,7 @@ def load_run(run: Run) -> tuple[torch.nn.Module, Scaling, dict]:
 
 def _reproduces(run, config, network, scaling):
     """Whether a network gives the predictions that its run stored, on its first test maps."""
-    profile = Profile.model_construct(**config["profile"])
+    profile = Profile.model_construct(**config["profile"])  # perhaps of an earlier version
     stored = read_predictions(run.path("predictions.npz"))
     some = slice(0, MAPS_PER_SIMULATION)
     suite = study_suite(run.suite, profile)

@@ -233,6 +233,27 @@ def as_text(estimate: dict | None, digits: int = 2) -> str:
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
+def glued_texts(prefix: str, estimates: dict, digits: int = 2) -> dict[str, str]:
+    """Format estimates by parameter under the names by which the book's prose glues them.
+
+    Parameters
+    ----------
+    prefix : str
+    estimates : dict
+        {key: {parameter: estimate}, or None}.
+
+    Returns
+    -------
+    dict
+        ``<prefix><key>_om`` for Omega_m and ``<prefix><key>_s8`` for sigma_8.
+    """
+    return {
+        f"{prefix}{key}_{short}": as_text((found or {}).get(name), digits)
+        for key, found in estimates.items()
+        for short, name in zip(("om", "s8"), COSMOLOGY, strict=True)
+    }
+
+
 def from_metrics(scores: dict, key: str) -> dict:
     """Return one score of ``metrics.json`` as an estimate."""
     return {"value": scores[key], "low": scores[f"{key}_low"], "high": scores[f"{key}_high"]}

@@ -1,15 +1,12 @@
-"""What chapter 07 prints: the table of networks on mocks, and the numbers of its prose."""
+"""What chapters 07 and 07b show: the table of networks on mocks, and the numbers of their prose."""
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from cosmolib.training.scores import as_text
 from cosmolib.validation.gaussian_fields import TARGETS
 from cosmolib.validation.known_posterior import R2_MISSED
-
-SHORT = {"om": "Omega_m", "s8": "sigma_8"}  # in the names of glued numbers
 
 
 def mocks_table(rows: list[dict]) -> pd.DataFrame:
@@ -40,118 +37,56 @@ def _bits(row, name):
     return {"bits": as_text(row["bits"][name]), "bits, exact": f"{row['bits_exact'][name]:.2f}"}
 
 
-def mocks_numbers(gaussian: list[dict], lognormal: list[dict], stored: dict | None) -> dict:
-    """Collect the numbers of networks on mocks, from rows of `against_exact`.
+def mocks_numbers(gaussian: list[dict], lognormal: list[dict], injected: dict) -> dict:
+    """Return the numbers of chapter 07's prose, by their glued names.
 
     Parameters
     ----------
     gaussian, lognormal : list of dict
-        Rows without an analytic posterior are left out.
-    stored : dict or None
-        Table of a longer training.
+        Rows of `against_exact`; those without an analytic posterior are left out.
+    injected : dict
+        {place: result of `planted_test`}.
     """
-    numbers = {
-        "validation_missed_limit": R2_MISSED,
-        "validation_cuts": len(gaussian),
-        "validation_stored": "There is no stored table of a longer training.",
-    }
-    checked, worst = [], []
+    numbers, known = {"cuts": len(gaussian), "missed_limit": R2_MISSED}, []
     for kind, rows in (("Gaussian", gaussian), ("lognormal", lognormal)):
-        rows = [row for row in rows if row["ceiling"]]
-        checked += rows
-        missed = [(row["missed"][name], name, row["cut"]) for row in rows for name in TARGETS]
-        worst.append(max(missed, key=_value))
-        numbers[f"validation_missed_{kind}"] = as_text(worst[-1][0], 3)
-    _, name, numbers["validation_worst_cut"] = max(worst, key=_value)
-    numbers["validation_worst_parameter"] = name.replace("_", " ")
-    numbers["validation_faults"] = sum(len(row["faults"]) for row in checked)
+        own = [(row, name) for row in rows if row["ceiling"] for name in TARGETS]
+        known += [row for row in rows if row["ceiling"]]
+        row, name = max(own, key=lambda case: case[0]["missed"][case[1]]["value"])
+        numbers[f"missed_{kind}"] = as_text(row["missed"][name], 3)
+        numbers[f"worst_{kind}"] = f"{name.replace('_', ' ')}, cut {row['cut']}"
     sigma = [row["sigma"][name] for row in gaussian for name in TARGETS]
     for end, pick in (("low", min), ("high", max)):
-        numbers[f"validation_sigma_{end}"] = pick(x["median"] for x in sigma)
-        numbers[f"validation_within_{end}"] = 100 * pick(x["within"] for x in sigma)
-    if stored:
-        missed = [row["missed"][name]["value"] for row in stored["rows"] for name in TARGETS]
-        numbers["validation_stored"] = (
-            f"The stored training on {stored['n_train']} maps misses {max(missed):.3f} at most, "
-            f"with {sum(len(row['faults']) for row in stored['rows'])} faults in "
-            f"{len(stored['rows'])} cuts."
-        )
-    return numbers
-
-
-def _value(case):
-    return case[0]["value"]
-
-
-def injected_numbers(found: dict) -> dict:
-    """Collect the numbers of injected signals: {place: result of `planted_test`}."""
-    cases = [case for one in found.values() for case in one["cases"]]
+        numbers[f"sigma_{end}"] = pick(x["median"] for x in sigma)
+        numbers[f"within_{end}"] = 100 * pick(x["within"] for x in sigma)
+    numbers["faults"] = sum(len(row["faults"]) for row in known)
+    cases = [case for one in injected.values() for case in one["cases"]]
     hidden, visible = (
         [x["r2"]["Omega_m"]["value"] for x in cases if (x["role"] == "hidden") == wanted]
         for wanted in (True, False)
     )
-    numbers = {
-        "validation_hidden_high": max(hidden),
-        "validation_spared_low": min(visible),
-        "validation_alarm": max(abs(x["r2"]["sigma_8"]["value"]) for x in cases),
+    numbers |= {
+        "hidden_high": max(hidden),
+        "spared_low": min(visible),
+        "alarm": max(abs(x["r2"]["sigma_8"]["value"]) for x in cases),
     }
-    for place, one in found.items():
-        numbers[f"validation_chance_{place}"] = one["chance"]
-        for method, share in one["share"].items():
-            numbers[f"validation_{method}_{place}"] = as_text(share)
-        numbers[f"validation_ideal_{place}"] = one["ideal"]["integrated_gradients"]["value"]
-    return numbers
+    for place, one in injected.items():
+        numbers[f"chance_{place}"] = one["chance"]
+        numbers[f"ideal_{place}"] = one["ideal"]["integrated_gradients"]["value"]
+        numbers[f"share_{place}"] = as_text(one["share"]["integrated_gradients"])
+    return {f"validation_{key}": value for key, value in numbers.items()}
 
 
-def calibration_numbers(calibrated: dict, factors: dict, shuffled_r2: dict) -> dict:
-    """Collect the numbers of the uncut network's error bars and of the shuffled labels.
+def leak_sentence(shuffled_r2: dict) -> str:
+    """Write a sentence on whether networks of shuffled labels predict anything.
 
     Parameters
     ----------
-    calibrated : dict
-        `calibration_scores` "as predicted" and "recalibrated".
-    factors : dict
-        Of `recalibration`.
     shuffled_r2 : dict
-        Estimates by parameter.
+        {parameter: estimate of R2}.
     """
-    numbers = {}
-    for word, name in SHORT.items():
-        for label, key in (("as predicted", "raw"), ("recalibrated", "new")):
-            for score in ("chi2", "coverage_68"):
-                found = calibrated[label][score].get(name)
-                numbers[f"validation_{score}_{key}_{word}"] = as_text(found)
-        numbers[f"validation_factor_{word}"] = factors.get(name, np.nan)
-        numbers[f"validation_shuffled_{word}"] = as_text(shuffled_r2.get(name))
     low = [x["low"] for x in shuffled_r2.values()]
     if None in low:
-        sentence = "With one test simulation an interval cannot be given."
-    elif max(low) <= 0:
-        sentence = "Both are compatible with zero or below it: no leak is seen."
-    else:
-        sentence = "At least one lies above zero: something leaks."
-    return numbers | {"validation_leak": sentence}
-
-
-def flow_numbers(scores: dict, r2: dict, tarp, levels) -> dict:
-    """Collect the numbers of the full posterior; `tarp` is None where it was not made.
-
-    Parameters
-    ----------
-    scores, r2 : dict
-        `calibration_scores` and R2 of the full posterior, {} where it was not made.
-    tarp : (q, 3) array or None
-        Coverage at the `levels` (q,).
-    """
-    numbers = {"validation_flow_tarp": "It was not made here."}
-    for word, name in SHORT.items():
-        numbers[f"validation_flow_chi2_{word}"] = as_text(scores.get("chi2", {}).get(name))
-        numbers[f"validation_flow_r2_{word}"] = as_text(r2.get(name))
-    if tarp is not None:
-        worst = np.abs(tarp[:, 0] - levels).argmax()
-        value, low, high = tarp[worst]
-        numbers["validation_flow_tarp"] = (
-            f"TARP is farthest from nominal at a level of {levels[worst]:.2f}, where it is "
-            f"{value:.2f} [{low:.2f}, {high:.2f}]."
-        )
-    return numbers
+        return "One test simulation gives no interval."
+    if max(low) <= 0:
+        return "Both are compatible with zero or below it: there is no sign of a leak."
+    return "At least one lies above zero: something leaks."
