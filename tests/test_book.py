@@ -39,7 +39,11 @@ def glued(path):
     keys += re.findall(r"numbers\[\"(\w+)\"\]", code)
     for module in ROOT.glob("cosmolib/*/summar*.py"):  # functions that return the glued numbers
         if f"{module.parent.name} import" in code and module.stem in code:
-            keys += re.findall(r"f?\"([a-z][\w{}-]*)\"", module.read_text(encoding="utf-8"))
+            text = module.read_text(encoding="utf-8")
+            keys += re.findall(r"f?\"([a-z][\w{}-]*)\"", text)
+            code += text
+    for prefix in re.findall(r"glued_texts\(\s*\"(\w+)\"", code):
+        keys += [f"{prefix}{{key}}_om", f"{prefix}{{key}}_s8"]
     return [re.sub(r"(\\\{)+.*?(\\\})+", r"\\w+", re.escape(key)) for key in keys]
 
 

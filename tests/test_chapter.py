@@ -1,12 +1,13 @@
 """Publishing a chapter's results."""
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cosmolib.study.chapter import publish
-from cosmolib.study.io import read_json
+from cosmolib.study.chapter import publish, shown_study, stored_results
+from cosmolib.study.io import read_json, write_json
 from cosmolib.study.profile import load_profile
 
 
@@ -39,3 +40,29 @@ def test_a_part_of_the_suites_and_a_pretrained_network_have_other_files(glued, t
     options = {"suite": "Lite", "weights": "w.pt"}
     publish("05_interpretation", {}, suites={}, options=options, study="tiny-w", **shared)
     assert (tmp_path / "tiny-w/results/05_interpretation.json").is_file()
+
+
+def test_chapters_show_the_study_that_the_profile_names(tmp_path):
+    tiny = load_profile("tiny")
+    assert shown_study(tiny, "a", "b") == (tiny, Path("a"))
+    shown, root = shown_study(tiny.replace(answer="reference"), "a", "b")
+    assert (shown.name, shown.epochs, root) == (
+        "reference",
+        load_profile("reference").epochs,
+        Path("b"),
+    )
+    assert shown.attribution_maps == tiny.attribution_maps
+    with pytest.raises(ValueError, match="'answer'.* about Lite, Nbody_Lite, expected one about"):
+        shown_study(tiny.replace(answer="reference", suites=["Lite"]))
+
+
+def test_stored_tables_are_those_of_the_named_study_or_of_the_same_name(tmp_path):
+    tiny = load_profile("tiny")
+    named = tiny.replace(answer="reference")
+    assert stored_results(tiny, "x.json", tmp_path) is None
+    with pytest.raises(FileNotFoundError):
+        stored_results(named, "x.json", tmp_path)
+    for name in ("tiny", "reference"):
+        write_json(tmp_path / name / "x.json", {"of": name})
+    assert stored_results(tiny, "x.json", tmp_path) == {"of": "tiny"}
+    assert stored_results(named, "x.json", tmp_path) == {"of": "reference"}

@@ -189,7 +189,7 @@ def edit(monkeypatch):
 
 # Other values of the keys that take no number
 OTHER = {
-    "repeated": ["none"],
+    "repeated": ["none"], "answer": "reference",
     "name": "tiny2", "plugins": ["x"], "suites": ["Lite"], "data_dir": "x", "field": "HI",
     "sim_set": "CV", "n_simulations": 23, "train_simulations": 7, "scaling": "asinh",
     "storage": "disk", "scaling_scope": "file", "cuts": ["none"], "controls": [],

@@ -11,7 +11,7 @@ from test_claims import table as claims_table
 
 from cosmolib.data.scaling import Scaling
 from cosmolib.interpretation import binned, experiments, summaries
-from cosmolib.interpretation.attribution import BASELINES, METHODS
+from cosmolib.interpretation.attribution import METHODS
 from cosmolib.interpretation.subject import (
     Subject,
     explain,
@@ -170,7 +170,6 @@ def test_the_numbers_of_the_argument(subject):
     assert glued_in("05_interpretation") <= {*numbers, "interpretation_network"}
     share = where["Lite"]["Omega_m"]["integrated_gradients"]["under-dense"]
     assert numbers["interpretation_share_om"] == as_text(share)
-    assert numbers["interpretation_twin_share_s8"] == "not in this profile"
     assert numbers["interpretation_under_pixels"] == pytest.approx((subject.density < 1).mean())
     assert (numbers["interpretation_maps"], numbers["interpretation_simulations"]) == (8, 8)
 
@@ -229,18 +228,12 @@ def test_the_numbers_of_the_checks(subject):
 
     saliency = {t: found[t]["saliency"] for t in found}
     areas = summaries.mean_distances(few, orders)
-    noise = [{t: under["integrated_gradients", b, t] for t in found} for b in BASELINES]
-    numbers = summaries.check_numbers(
-        few, saliency, under, random, moved, hidden, areas, [0.0, 1.0], {"under-dense": noise}
-    )
-    assert glued_in("05b_sanity_checks") <= numbers.keys()
-    assert numbers["interpretation_seeds_om"] == "1.00"  # the same network
-    assert numbers["interpretation_shuffled_s8"].startswith("1.00")
-    assert not numbers["interpretation_random_om"].startswith("1.00")
-    low, high = (float(numbers[f"interpretation_share_{end}_om"]) for end in ("low", "high"))
-    assert low < high
-    assert numbers["interpretation_noise_most_om"] != numbers["interpretation_noise_none_om"]
-    assert numbers["interpretation_noise_level"] == "1"
+    table = summaries.check_table(few, saliency, under, random, moved, hidden, areas)
+    assert table.loc["signed correlation: with other seeds", "Omega_m"] == "1.00"  # the same
+    assert table.loc["with shuffled labels", "sigma_8"].startswith("1.00")
+    assert not table.loc["with random weights", "Omega_m"].startswith("1.00")
+    low, high = table.iloc[0]["Omega_m"].split(" to ")
+    assert float(low) < float(high)
     matrix = experiments.agreement(few, found["Omega_m"])
     np.testing.assert_allclose(np.diag(matrix), 1)
     assert matrix.shape == (5, 5)

@@ -211,24 +211,64 @@ def test_another_json_is_no_results_table(tmp_path):
 
 def test_the_numbers_of_the_prose(profile, study):
     table = results_table.results_table(profile, study.folder)
-    verdicts, survivors = claims.judge(table), controls.judge(table)
-    numbers = summary.results_numbers(table, verdicts, survivors)
+    verdicts = claims.judge(table)
+    numbers = summary.results_numbers(table, verdicts)
     uncut = row(table, "Lite", "none")
-    assert numbers["r2_om_uncut"] == scores.as_text(uncut["r2"]["Omega_m"])
-    assert numbers["r2_s8_gain"] == scores.as_text(uncut["gain"]["sigma_8"])
-    assert numbers["kmax_shown"] == "4 h/Mpc"
+    assert numbers["r2_uncut_om"] == scores.as_text(uncut["r2"]["Omega_m"])
+    assert numbers["r2_baseline_s8"] == scores.as_text(uncut["baseline"]["sigma_8"])
+    assert numbers["n_runs"] == 14
+    assert (numbers["r2_underdense_s8"], numbers["bits_all"]) == ("not in this profile",) * 2
+    assert "better than summary statistics on both" in numbers["against_summary"]
+    assert "supported" in numbers["verdict_counts"]
+
+    found = summary.sets_summary(table)
     (moved,) = [
         x for x in table["cross"] if (x["trained"], x["scaling"]) == ("Nbody_Lite", "trained")
         and x["tested"] == "Lite"
     ]  # fmt: skip
-    assert numbers["bias_om_transfer"] == scores.as_text(moved["bias"]["Omega_m"], 3)
-    assert numbers["n_runs"] == 14
-    assert (
-        numbers["claim_1_verdict"] == verdicts[0]["verdict"] == "supported"
-    )  # feedback is visible
-    for key in ("r2_s8_underdense", "cv_bias_om", "slope_s8"):
-        assert numbers[key] == "not in this profile"
-    assert "better than summary statistics on both" in numbers["against_summary"]
+    assert found.loc["the same: bias", "Omega_m"] == scores.as_text(moved["bias"]["Omega_m"], 3)
+    assert set(found.loc["CV: mean prediction minus truth"]) == {"not in this profile"}
+
+
+def test_cards_have_the_verdict_and_with_controls_the_reason(profile, study):
+    table = results_table.results_table(profile, study.folder)
+    verdicts = claims.judge(table)
+    brief = summary.claim_cards(verdicts)
+    assert brief.count('class="claim"') == 6
+    assert 'class="verdict supported">supported<' in brief
+    assert "<details>" not in brief
+    full = summary.claim_cards([{**verdicts[0], "reason": "1 < 2 & so on"}], controls.judge(table))
+    assert "1 &lt; 2 &amp; so on" in full
+    assert full.count("<li>") == sum(x.claim == "inference" for x in controls.CONTROLS)
+
+
+def made_table(name, losses, half=0.05, scatter=None):
+    """A table of one suite; `losses` gives the R2 lost by each cut."""
+
+    def about(value):
+        return {"Omega_m": {"value": value, "low": value - half, "high": value + half}}
+
+    rows = [
+        {"suite": "Lite", "cut": cut, "seeds": [1], "r2": about(0.9 - loss),
+         "difference": about(-loss)}
+        for cut, loss in losses.items()
+    ]  # fmt: skip
+    return {"profile": name, "targets": ["Omega_m"], "rows": rows, "control_rows": [],
+            "seed_scatter": scatter}  # fmt: skip
+
+
+def test_a_smaller_study_agrees_if_its_cuts_cost_the_same():
+    stored = made_table("reference", {"none": 0.0, "kmax:1": 0.2, "kmax:5": 0.05})
+    live = made_table("demo", {"none": 0.1, "kmax:1": 0.25, "kmax:5": 0.3, "kmax:3": 0.1})
+    found = summary.agreement(live, stored).set_index("cut")["agrees"]
+    assert found.to_dict() == {"kmax:1": True, "kmax:5": False}  # uncut maps are the reference
+
+
+def test_the_same_recipe_agrees_to_the_scatter_between_trainings():
+    stored = made_table("reference", {"none": 0.0, "kmax:1": 0.2}, scatter={"Omega_m": 0.005})
+    live = made_table("reference", {"none": 0.01, "kmax:1": 0.22})
+    found = summary.agreement(live, stored).set_index("cut")["agrees"]
+    assert found.to_dict() == {"none": True, "kmax:1": False}
 
 
 def test_a_table_of_estimates():

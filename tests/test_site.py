@@ -18,9 +18,6 @@ import check_site  # noqa: E402
 import colophon  # noqa: E402
 import pictures  # noqa: E402
 
-sys.path.insert(0, str(ROOT / "book" / "_ext"))
-import verdicts  # noqa: E402
-
 WORDS = "Two panels with points that rise from the left to the right"
 GOOD = """<!DOCTYPE html><html lang="en"><head><title>A page</title>
 <link rel="icon" href="data:,"></head><body><main><article>
@@ -169,23 +166,6 @@ def reading(folder, names):
 # --------------------------------------------------------------------------------------------------
 # What the build and the staging add
 # --------------------------------------------------------------------------------------------------
-def test_verdicts_in_the_table_of_claims_are_badges():
-    from docutils import nodes
-
-    words = ["supported", "not supported", "not testable on Lite", "supported by many words " * 3]
-    tables = []
-    for kind in ("claims", "others"):
-        table = nodes.table(classes=[kind])
-        table += [nodes.paragraph("", "", nodes.Text(word)) for word in words]
-        tables.append(table)
-    document = nodes.section("", *tables)
-    verdicts.add_badges(None, document, "index")
-    found = [[one["classes"] for one in table.findall(nodes.inline)] for table in tables]
-    kinds = ("supported", "refuted", "untestable")
-    assert found == [[["verdict", kind] for kind in kinds], []]
-    assert [one.astext() for one in tables[0]] == words
-
-
 def test_pages_of_prose_say_what_made_them(tmp_path):
     pages = tmp_path / "book"
     pages.mkdir()

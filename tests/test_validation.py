@@ -202,9 +202,6 @@ def test_a_planted_number_is_found_where_it_is(profile):
     assert all(abs(r2["sigma_8"]["value"]) < 0.15 for r2 in r2_of.values())
     assert set(found["share"]) == {"saliency", "integrated_gradients", "gradient_shap"}
     assert 0.5 < found["chance"] < 1
-    numbers = summary.injected_numbers({"below": found})
-    assert numbers["validation_hidden_high"] == r2_of["hidden"]["Omega_m"]["value"]
-    assert numbers["validation_spared_low"] > 0.7
 
 
 def test_the_numbers_of_the_prose():
@@ -217,26 +214,31 @@ def test_the_numbers_of_the_prose():
             "sigma": dict.fromkeys(NAMES, sigma),
         }  # fmt: skip
 
+    def case(role, omega_m, sigma_8):
+        return {"role": role, "r2": {"Omega_m": {"value": omega_m}, "sigma_8": {"value": sigma_8}}}
+
     gaussian = [row("none", 0.02, 1.1), row("kmax:2", 0.2, 0.95)]
     unknown = {"cut": "kmax:4", "ceiling": None}
-    numbers = summary.mocks_numbers(gaussian, [row("none", 0.01, 1.0), unknown], None)
-    assert numbers["validation_missed_Gaussian"] == "0.200 [0.190, 0.210]"
-    assert (numbers["validation_worst_parameter"], numbers["validation_worst_cut"]) == (
-        "Omega m", "kmax:2",
-    )  # fmt: skip
-    assert (numbers["validation_sigma_low"], numbers["validation_sigma_high"]) == (0.95, 1.1)
-    assert numbers["validation_faults"] == 1
-    stored = {"n_train": 9, "rows": gaussian}
-    numbers = summary.mocks_numbers(gaussian, gaussian, stored)
-    assert "misses 0.200 at most, with 1 faults in 2 cuts" in numbers["validation_stored"]
+    share = {"value": 0.4, "low": 0.3, "high": 0.5}
+    injected = {
+        "below": {
+            "cases": [case("whole", 0.9, 0.0), case("hidden", 0.1, -0.2), case("spared", 0.8, 0.1)],
+            "chance": 0.6, "ideal": {"integrated_gradients": {"value": 0.7}},
+            "share": {"integrated_gradients": share},
+        }
+    }  # fmt: skip
+    numbers = summary.mocks_numbers(gaussian, [row("none", 0.01, 1.0), unknown], injected)
+    wanted = {
+        "missed_Gaussian": "0.200 [0.190, 0.210]", "worst_Gaussian": "Omega m, cut kmax:2",
+        "missed_lognormal": "0.010 [0.000, 0.020]", "sigma_low": 0.95, "sigma_high": 1.1,
+        "faults": 1, "hidden_high": 0.1, "spared_low": 0.8, "alarm": 0.2, "chance_below": 0.6,
+        "ideal_below": 0.7, "share_below": "0.40 [0.30, 0.50]",
+    }  # fmt: skip
+    assert {key: numbers[f"validation_{key}"] for key in wanted} == wanted
 
 
 @pytest.mark.parametrize(
-    ("low", "word"), [(-0.1, "no leak"), (0.1, "something leaks"), (None, "cannot be given")]
+    ("low", "word"), [(-0.1, "no sign of a leak"), (0.1, "something leaks"), (None, "no interval")]
 )
 def test_leaks_are_told_from_the_interval(low, word):
-    score = {"Omega_m": {"value": 0.0, "low": low, "high": 0.2}}
-    calibrated = dict.fromkeys(("as predicted", "recalibrated"), {"chi2": {}, "coverage_68": {}})
-    numbers = summary.calibration_numbers(calibrated, {"Omega_m": 1.5}, score)
-    assert word in numbers["validation_leak"]
-    assert numbers["validation_factor_om"] == 1.5
+    assert word in summary.leak_sentence({"Omega_m": {"value": 0.0, "low": low, "high": 0.2}})
