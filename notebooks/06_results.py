@@ -208,12 +208,11 @@ HTML(summary.claim_cards(verdicts, survivors))
 # scatter between trainings. A smaller one, such as the demo, has a lower $R^2$; what must agree is the $R^2$ that a cut costs.
 
 # %% tags=["hide-input"]
+compared = summary.agreement(live, stored) if stored else pd.DataFrame({"agrees": []})
+agree = f"{compared['agrees'].sum():.0f} of {len(compared)}"
 if stored:
-    compared = summary.agreement(live, stored)
-    agree = f"{compared['agrees'].sum()} of {len(compared)}"
     print(f"{live['profile']} agrees with {stored['profile']} in {agree} numbers (95 %)")
 else:
-    agree = "none of 0"
     print(f"{config.name} has no stored study to be compared with.")
 
 # %% mystnb={"figure": {"name": "fig-live-and-stored", "caption": "$R^2$ per map of this profile's own networks (circles) and of the stored study (open squares), for the cuts that both have, on the suite with feedback (Lite: a proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8 with one row per cut; circles of the profile's own networks and squares of the stored study with horizontal error bars."}} tags=["hide-input"]
@@ -225,7 +224,7 @@ else:
     print("Left out: the figure needs a stored study.")
 
 # %% tags=["hide-input", "hide-output", "full-width"]
-display(compared if stored else "No stored study.")
+display(compared)
 
 # %% [markdown]
 # ## What we found
@@ -256,4 +255,4 @@ numbers["results_suite"] = plots_style.suite_label(feedback)
 suites = {name: study_suite(name, config).fingerprint for name in config.suites}
 about = {"runs_dir": runs_dir, "profile": config, "suites": suites, "started": started}
 judged = live if config.answer else table | {"claims": verdicts, "survives": survivors}
-publish("06_results", numbers, **about, table=judged)
+publish("06_results", numbers, **about, table=judged, agreement=compared.to_dict("records"))

@@ -115,10 +115,12 @@ def test_readme_quotes_the_reference_study():
     table = json.loads((ROOT / "results/reference/06_results.json").read_text(encoding="utf-8"))
     (row,) = [r for r in table["rows"] if (r["suite"], r["cut"]) == ("Lite", "none")]
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    for key in ("r2", "baseline", "gain"):
+    for key in ("r2", "baseline"):
         for entry in row[key].values():
             assert "{value:.2f} [{low:.2f}, {high:.2f}]".format(**entry) in readme
     assert f"{table['n_test_simulations']} test simulations" in readme
+    trained = f"{table['n_runs']} networks trained on {table['n_train_simulations']} simulations"
+    assert trained in readme
 
 
 # --------------------------------------------------------------------------------------------------
