@@ -331,4 +331,4 @@ def estimates_by_row(names, parameters, curves, step, height, *, xlabel=r2_label
     options = {"looks": looks, "colour_step": 2, "horizontal": True, "zero": True}
     tables, height = by_parameter(curves, parameters), 1.1 + height * len(names)
     fig, axes = estimates_by_name(tables, names, step, height, **options)
-    return finish(fig, axes, columns=2, xlabel=[xlabel(name) for name in parameters])
+    return finish(fig, axes, columns=3, xlabel=[xlabel(name) for name in parameters])
