@@ -60,7 +60,7 @@ def test_setting_an_address_changes_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(address.set_address, "__defaults__", (config,))
     for wrong in ("git@github.com:a/b", "https://x.org/a/b", 'https://github.com/a/b"'):
         assert address.main([wrong]) == 2
-        assert "expected https://github.com/OWNER/NAME" in capsys.readouterr().err
+        assert "is not https://github.com/OWNER/NAME" in capsys.readouterr().err
     assert config.read_text() == before
 
 
@@ -214,7 +214,7 @@ def test_the_card_shows_all_of_the_figure(tmp_path, size, monkeypatch):
     assert not dark[:, 320:].any(), "the text reaches into the figure"
     card.unlink()
     monkeypatch.setattr(social_card, "MOST_BYTES", 100)
-    with pytest.raises(ValueError, match=r"card.png: found \d+ bytes, expected at most 100"):
+    with pytest.raises(ValueError, match=r"card.png has \d+ bytes; at most 100"):
         social_card.draw(tmp_path / "figure.png", "a", "b", card)
     assert not card.exists()
 

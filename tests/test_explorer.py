@@ -90,11 +90,11 @@ def test_large_maps_are_averaged():
 
 def test_what_does_not_fit_is_an_error():
     maps = np.ones((2, 8, 8))
-    with pytest.raises(ValueError, match=r"b: found \(1, 8, 8\) attributions and 2 titles"):
+    with pytest.raises(ValueError, match=r"b: attributions of shape \(1, 8, 8\) and 2 titles"):
         explorer(maps, {("a", "b", "c"): maps[:1]}, ["one", "two"], 25.0, LIMITS)
     with pytest.raises(ValueError, match=r"density: found shape \(2, 8, 7\)"):
         explorer(maps[..., :7], {}, ["one"], 25.0, LIMITS)
-    with pytest.raises(ValueError, match="found 3 characters, expected 40"):
+    with pytest.raises(ValueError, match="'map' has fewer than 40 characters"):
         explorer(maps, {("a", "b", "c"): maps}, ["one", "two"], 25.0, LIMITS, alt="map")
 
 

@@ -63,17 +63,17 @@ def test_a_good_book_has_no_fault(site):
     ("more", "fault"),
     [
         ('<a href="gone.html">x</a>', "page.html: broken link: gone.html"),
-        ('<a href="other.html#gone">x</a>', "page.html: link to a missing place: other.html#gone"),
-        ('<a href="#gone">x</a>', "page.html: link to a missing place: #gone"),
+        ('<a href="other.html#gone">x</a>', "page.html: broken anchor: other.html#gone"),
+        ('<a href="#gone">x</a>', "page.html: broken anchor: #gone"),
         ('<a href="../outside.html">x</a>', "page.html: link leaves the book: ../outside.html"),
         ('<img src="gone.png" alt="">', "page.html: broken link: gone.png"),
-        ('<script src="https://a.b/c.js"></script>', "is fetched from another host"),
-        ('<link rel="stylesheet" href="//a.b/c.css">', "is fetched from another host"),
-        ('<img src="book/../_images/a.png">', "found the alt text None, expected 40"),
-        ('<img src="book/../_images/a.png" alt="x">', "found the alt text 'x', expected 40"),
+        ('<script src="https://a.b/c.js"></script>', "fetches from another host"),
+        ('<link rel="stylesheet" href="//a.b/c.css">', "fetches from another host"),
+        ('<img src="book/../_images/a.png">', "the alt text None has fewer than 40"),
+        ('<img src="book/../_images/a.png" alt="x">', "the alt text 'x' has fewer than 40"),
         (f'<img src="data:," alt="{"ab" * 30}.png">', "its alt text is a file name"),
-        ('<p id="here"></p>', "id 'here' is there twice"),
-        (f"<p>{'x' * 3_000_000}</p>", "expected 3000000 at most"),
+        ('<p id="here"></p>', "id 'here' occurs twice"),
+        (f"<p>{'x' * 3_000_000}</p>", "at most 3000000 are allowed"),
     ],
 )
 def test_each_fault_is_seen(site, more, fault):
@@ -88,7 +88,7 @@ def test_what_a_page_must_have_and_may_have(site, capsys):
     text = page.read_text()
     assert check_site.check(folder)[0] == []
     page.write_text(text.replace("provenance", "something-else"))
-    assert check_site.check(folder)[0] == ["page.html: has no section on what made it"]
+    assert check_site.check(folder)[0] == ["page.html: has no section on its provenance"]
     script = folder / "big.js"
     page.write_text(text.replace("</head>", '<script src="big.js"></script></head>'))
     script.write_text("x" * 5_000_000)  # sent compressed: nothing
@@ -96,7 +96,7 @@ def test_what_a_page_must_have_and_may_have(site, capsys):
     script.write_bytes(np.random.default_rng(0).bytes(4_000_000))
     assert any("to fetch at a first visit" in line for line in check_site.check(folder)[0])
     assert check_site.main([str(folder / "book")]) == 2
-    assert "expected a built book" in capsys.readouterr().err
+    assert "build the book first" in capsys.readouterr().err
 
 
 # --------------------------------------------------------------------------------------------------
@@ -124,7 +124,7 @@ def test_the_browser_sees_each_fault(site):
     page = folder / "page.html"
     faults = reading(folder, [page.name])
     for fault in (
-        "console: hello", "status 404", "asks another host: https://example.org/a",
+        "console: hello", "status 404", "request to another host: https://example.org/a",
         "px sideways: div", "equation not drawn", "markup not rendered", "axe color-contrast",
     ):  # fmt: skip
         assert any(fault in line for line in faults), (fault, faults)
@@ -136,7 +136,7 @@ def test_the_browser_sees_each_fault(site):
     [
         ("hidden", "r.value", None),
         ("hidden", "'same'", "changes no picture"),
-        ("", "r.value", "shows its still picture although scripts run"),
+        ("", "r.value", "shows the static picture although scripts run"),
     ],
 )
 def test_the_browser_moves_the_sliders(site, still, shown, fault):

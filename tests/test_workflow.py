@@ -75,7 +75,7 @@ def test_runner_passes_parameters_from_the_root(tmp_path):
     target.unlink()
     done = run_notebook(source, target, "-p", "cutt", "kmax:4")
     assert done.returncode == 2
-    assert re.fullmatch(r"error: .*'cutt'.* cut.*\n", done.stderr)
+    assert re.fullmatch(r"error: .* has no parameter 'cutt'; .* cut.*\n", done.stderr)
     assert not target.exists()
     assert run_notebook(source, source).returncode == 2
     assert source.read_bytes() == before
@@ -91,7 +91,7 @@ def test_runner_passes_parameters_from_the_root(tmp_path):
         ),
         (
             "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
-            r"(?s)(?!.*Traceback).*error: .* its kernel was killed.*",
+            r"(?s)(?!.*Traceback).*error: .* the kernel was killed.*",
         ),
     ],
 )
@@ -153,7 +153,7 @@ def test_workers_of_the_tuning_study_are_jobs(monkeypatch):
     assert "tuning_worker" not in dry_run(*config, "--", "book").stdout
     refused = dry_run(*config, "study=postgresql://me:hunter2@db/x", "--", "book")
     assert refused.returncode != 0
-    assert refused.stderr.startswith("error: study: found in --config")
+    assert refused.stderr.startswith("error: set the address of the study in $COSMOLIB_STUDY")
     assert "hunter2" not in refused.stdout + refused.stderr
 
 

@@ -1,8 +1,8 @@
-"""Keep the complete runs of a study in the repository: `python workflow/store.py reference`.
+"""Copy the complete runs of a study to the repository: `python workflow/store.py reference`.
 
-They go from ``runs/<profile>/`` to ``results/<profile>/``, in the same layout, so that everything
-that reads runs reads them there with ``runs_dir="results"``. Predictions are stored in float32 and
-compressed. Weights are kept of the runs that chapters explain or test elsewhere: the uncut ones.
+They are copied from ``runs/<profile>/`` to ``results/<profile>/`` in the same layout, so that
+``runs_dir="results"`` reads them. Predictions are compressed, in float32. Weights are kept for the
+uncut runs only, which the chapters explain and test on other suites.
 """
 
 import shutil
@@ -20,11 +20,11 @@ from cosmolib.study.profile import load_profile  # noqa: E402
 from cosmolib.training.predictions import read_predictions  # noqa: E402
 from workflow.runs import study_runs  # noqa: E402
 
-KEPT = ("config.yaml", "history.csv", "provenance.json", "metrics.json")  # the last one last
+KEPT = ("config.yaml", "history.csv", "provenance.json", "metrics.json")  # metrics last
 
 
 def store(run, kept) -> None:
-    """Copy one complete run."""
+    """Copy one complete run to `kept`, a run in another folder."""
     kept.folder.mkdir(parents=True, exist_ok=True)
     arrays = read_predictions(run.path("predictions.npz"))
     small = {k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in arrays.items()}
@@ -35,11 +35,12 @@ def store(run, kept) -> None:
 
 
 def main(profile: str, runs_dir: str = "runs", results: str = "results") -> None:
+    """Copy all complete runs of a profile."""
     runs = study_runs(load_profile(profile), runs_dir)
     complete = [run for run in runs if run.complete]
     for run in complete:
         store(run, replace(run, root=results))
-    print(f"{len(complete)} of {len(runs)} runs are complete and kept in {results}/")
+    print(f"Copied {len(complete)} of {len(runs)} runs to {results}/; the others are incomplete.")
 
 
 if __name__ == "__main__":

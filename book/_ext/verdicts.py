@@ -1,8 +1,8 @@
-"""Badges for the verdicts in tables of class ``claims``: a colour, a sign and the word itself."""
+"""Show the verdicts in tables of class ``claims`` as badges."""
 
 from docutils import nodes
 
-# The first words of a verdict of cosmolib.results.claims, and the badge's class in book.css.
+# First words of the verdicts of cosmolib.results.claims, and CSS classes of the badges.
 BADGES = {"not supported": "refuted", "supported": "supported", "not testable": "untestable"}
 
 
@@ -21,6 +21,6 @@ def add_badges(app, doctree, docname):
 
 
 def setup(app):
-    """Run after the glued texts are inserted."""
+    """Run after glued texts have been inserted."""
     app.connect("doctree-resolved", add_badges, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
