@@ -1,4 +1,4 @@
-"""The prose: no typed measurements, terms in the glossary, a visible argument, plain English."""
+"""The prose: no typed measurements, terms in the glossary, provenance, plain English."""
 
 import io
 import re
@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "book").glob("*.md"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 DECIMAL = re.compile(r"\d+\.\d+")
-# Not prose: code, glued numbers and other roles, addresses, file names, and quotes of the paper. A
-# quote stands in curly quotation marks, and its sentence cites the paper or names its code.
+# Not prose: code, glued numbers and other roles, addresses, file names, and quotations from the
+# paper, which are in curly quotation marks; their paragraph cites the paper or mentions its code.
 NOT_PROSE = (
     r"```.*?```", r"(?<!`)`[^`\n]+`(?!`)", r"\{[\w:]+\}`[^`]*`", r"https?://\S+", r"\]\([^)]*\)",
     r"“[^”]*”", r"(?m)^:\w+:.*$(?<!alt)",
@@ -21,7 +21,7 @@ NOT_PROSE = (
 
 
 def texts(path):
-    """(where, text) of a page's or notebook's prose, captions and words for pictures."""
+    """Yield place and text of the prose, captions and alt texts of a page or notebook."""
     if path.suffix == ".md":
         yield path.name, path.read_text(encoding="utf-8")
         return
@@ -35,7 +35,7 @@ def texts(path):
 
 
 def typed_decimals(text):
-    """Decimals in a text that no run put there."""
+    """Return the decimal numbers in a text that are not glued."""
     for pattern in NOT_PROSE:
         text = re.sub(pattern, " ", text, flags=re.S)
     return DECIMAL.findall(text)
@@ -74,24 +74,6 @@ def test_terms_are_in_the_glossary_and_each_is_used():
     assert len(used) >= 12
 
 
-@pytest.mark.parametrize(
-    ("name", "lines"),
-    [
-        ("01_data", ["open_suite(", "split_simulations(", "check_maps(", "fit_scaling("]),
-        ("02_cuts", ["open_suite(", "apply_cut(maps[example]", "fraction_cut("]),
-    ],
-)
-def test_the_lines_of_the_argument_are_visible(name, lines):
-    hidden = {"hide-input", "remove-input", "remove-cell"}
-    cells = jupytext.read(ROOT / "notebooks" / f"{name}.ipynb").cells
-    code = [cell for cell in cells if cell.cell_type == "code"]
-    visible = [cell.source for cell in code if not hidden & set(cell.metadata.get("tags", []))]
-    for line in lines:
-        assert any(line in source for source in visible), f"{name}: folded: {line}"
-    for source in visible:
-        assert "plots_" not in source, f"{name}: not folded: {source}"
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_chapters_link_their_terms_and_end_with_their_provenance(path):
     cells = jupytext.read(path).cells
@@ -104,7 +86,7 @@ def test_chapters_link_their_terms_and_end_with_their_provenance(path):
 # Plain English
 # --------------------------------------------------------------------------------------------------
 MOST_HITS = 98  # unidiomatic phrases in the whole repository; lower it as they disappear
-# "One row a run" instead of "one row per run": a counted noun, the article, and a unit.
+# "One row a run" instead of "one row per run": a counted noun, an article and a unit.
 COUNTED = (
     "numbers|rows|values|estimates|GPUs|cores|threads|seconds|minutes|hours|bytes|MB|GB|lines|"
     "columns|curves|panels|points|bars|scores|errors|draws|samples|steps|seeds|files|maps|networks|"
@@ -116,7 +98,7 @@ UNIT = (
     "profile|trial|class|block|batch|slab|worker|step|group|call|test|second(?! [a-z])"
 )
 FOLLOWED = (
-    "(?! (?:is|are|was|may|can|has|must|that|which|of|file)\\b)"  # the article of a new clause
+    "(?! (?:is|are|was|may|can|has|must|that|which|of|file)\\b)"  # then the article starts a clause
 )
 PHRASES = [
     rf"\b(?:{COUNTED}|one (?!is|has)\w+|(?:R2|R\^2\$|loss),) (?-i:an?) (?:{UNIT})\b{FOLLOWED}",
@@ -143,7 +125,7 @@ FOLDERS = (
 
 
 def english(path):
-    """Return the text of a file at its place, without Python code and comment signs."""
+    """Return the text of a file without Python code and comment signs, with unchanged lines."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
         lines = text.splitlines()
@@ -159,7 +141,7 @@ def english(path):
 
 
 def unidiomatic(text):
-    """Return (line number, phrase) of each unidiomatic phrase, which may cross line breaks."""
+    """Return line number and text of each unidiomatic phrase, which may span several lines."""
     matches = [match for pattern in PHRASES for match in pattern.finditer(text)]
     return sorted((text.count("\n", 0, m.start()) + 1, " ".join(m[0].split())) for m in matches)
 

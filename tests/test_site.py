@@ -1,4 +1,4 @@
-"""The checks of a built book find its faults; what the staging adds to pages and notebooks."""
+"""Test the checks of a built book, and the changes that staging makes to pages and notebooks."""
 
 import base64
 import io
@@ -39,7 +39,7 @@ def png(side=8):
 
 @pytest.fixture
 def site(tmp_path):
-    """Write a book of two pages, the first with something more in it."""
+    """Write a book of two pages, the first with additional HTML."""
 
     def write(more="", words=WORDS, other='<p id="there">There.</p>'):
         (tmp_path / "_images").mkdir(exist_ok=True)
@@ -76,13 +76,13 @@ def test_a_good_book_has_no_fault(site):
         (f"<p>{'x' * 3_000_000}</p>", "at most 3000000 are allowed"),
     ],
 )
-def test_each_fault_is_seen(site, more, fault):
+def test_each_fault_is_found(site, more, fault):
     faults, _ = check_site.check(site(more))
     assert any(fault in line for line in faults), faults
 
 
-def test_what_a_page_must_have_and_may_have(site, capsys):
-    """Links to other sites are fine; a page without its provenance, or no page at all, is not."""
+def test_links_provenance_and_sizes(site, capsys):
+    """Links to other sites are allowed; a page without provenance is a fault."""
     folder = site('<a href="https://arxiv.org/abs/2504.17839">x</a>')
     page = folder / "page.html"
     text = page.read_text()
@@ -91,7 +91,7 @@ def test_what_a_page_must_have_and_may_have(site, capsys):
     assert check_site.check(folder)[0] == ["page.html: has no section on its provenance"]
     script = folder / "big.js"
     page.write_text(text.replace("</head>", '<script src="big.js"></script></head>'))
-    script.write_text("x" * 5_000_000)  # sent compressed: nothing
+    script.write_text("x" * 5_000_000)  # small when compressed
     assert check_site.check(folder)[0] == []
     script.write_bytes(np.random.default_rng(0).bytes(4_000_000))
     assert any("to fetch at a first visit" in line for line in check_site.check(folder)[0])
@@ -114,8 +114,8 @@ needs_browser = pytest.mark.skipif(
 
 
 @needs_browser
-def test_the_browser_sees_each_fault(site):
-    """One book with every fault at once: each has a line of its own."""
+def test_the_browser_finds_each_fault(site):
+    """A page with many faults has one line per fault."""
     more = """<p>{glue:text}`gone`</p><span class="math">\\(a\\)</span>
     <div style="width: 1500px">wide</div><p style="color: #999">pale</p>
     <script>console.error("hello"); fetch("https://example.org/a");</script>
@@ -141,7 +141,7 @@ def test_the_browser_sees_each_fault(site):
 )
 def test_the_browser_moves_the_sliders(site, still, shown, fault):
     made = EXPLORER.format(still=still, shown=shown)
-    # The first press changes even a picture that is always the same: start it there.
+    # Draw the constant picture before the first key press.
     made = made.replace("></svg>", "><text>same</text></svg>")
     faults = [line for line in reading(site(made), ["page.html"]) if "#e" in line]
     assert bool(faults) == (fault is not None)
@@ -149,7 +149,7 @@ def test_the_browser_moves_the_sliders(site, still, shown, fault):
 
 
 def reading(folder, names):
-    """Faults of some pages in one light and one width."""
+    """Return the faults of some pages in the light theme."""
     from playwright.sync_api import sync_playwright
 
     server, base = check_browser.serve(folder)
@@ -167,7 +167,7 @@ def reading(folder, names):
 
 
 # --------------------------------------------------------------------------------------------------
-# What the build and the staging add
+# Changes made by staging and build
 # --------------------------------------------------------------------------------------------------
 def test_verdicts_in_the_table_of_claims_are_badges():
     from docutils import nodes
@@ -186,7 +186,7 @@ def test_verdicts_in_the_table_of_claims_are_badges():
     assert [one.astext() for one in tables[0]] == words
 
 
-def test_pages_of_prose_say_what_made_them(tmp_path):
+def test_prose_pages_have_a_provenance(tmp_path):
     pages = tmp_path / "book"
     pages.mkdir()
     (pages / "a.md").write_text(

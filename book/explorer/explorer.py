@@ -254,9 +254,7 @@ def _element(data, controls, pictures, hint, still, alt):
     if len(alt) < MIN_ALT:
         raise ValueError(f"alternative text {alt!r} has fewer than {MIN_ALT} characters")
     name = f"{data['kind']}-explorer"  # unique on its page
-    text = json.dumps(data, separators=(",", ":")).replace(
-        "</", "<\\/"
-    )  # cannot end the script
+    text = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")  # cannot end the script
     script = (FOLDER / "explorer.js").read_text(encoding="utf-8")
     style = (FOLDER / "explorer.css").read_text(encoding="utf-8")
     return f"""
