@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import pandas as pd
 from matplotlib.ticker import NullFormatter
 
 from cosmolib.plots import style
@@ -184,6 +185,7 @@ def growth(points):
     points : list of dict
         ``work``, ``maps``, ``grid``, ``seconds`` and ``peak_mb``.
     """
+    points = pd.DataFrame(points)
     fig, axes = style.panels(3, 3.4, sharey=False)
 
     def draw(ax, x, y, i, label=None, anchor=None):
@@ -191,23 +193,20 @@ def growth(points):
         markers = {"marker": style.MARKERS[i % 4], "linestyle": style.LINE_STYLES[i % 4]}
         ax.plot(x, y, label=label, color=f"C{i}", **markers)
         if anchor is not None:
-            linear = [y[anchor] * one / x[anchor] for one in x]
+            linear = y.iloc[anchor] * x / x.iloc[anchor]
             ax.plot(x, linear, "--", color="0.7", linewidth=0.8)
 
     for i, (work, label) in enumerate(GROWTH.items()):
         grid = 256 if work in ("prepare", "cut") else 64
-        chosen = sorted((p["maps"], p["seconds"], p["peak_mb"]) for p in points
-                        if p["work"] == work and p["grid"] == grid)  # fmt: skip
-        maps, seconds, peak = zip(*chosen, strict=True)
-        draw(axes[0], maps, seconds, i, label, anchor=-1)
-        draw(axes[1], maps, peak, i)
+        chosen = points[(points.work == work) & (points.grid == grid)].sort_values("maps")
+        draw(axes[0], chosen.maps, chosen.seconds, i, label, anchor=-1)
+        draw(axes[1], chosen.maps, chosen.peak_mb, i)
     sizes = {"prepare": "open, scale, split", "cut": "kmax:10", "train_o3": "training step, o3"}
-    least = min(point["maps"] for point in points if point["work"] == "prepare")
+    fewest = points[points.work == "prepare"].maps.min()
     for i, (work, label) in enumerate(sizes.items(), start=4):
-        chosen = sorted((p["grid"] ** 2, p["seconds"] / p["maps"]) for p in points
-                        if p["work"] == work and p["maps"] in (least, 64))  # fmt: skip
-        pixels, seconds = zip(*chosen, strict=True)
-        draw(axes[2], pixels, [s / seconds[0] for s in seconds], i, label, anchor=0)
+        chosen = points[(points.work == work) & points.maps.isin((fewest, 64))].sort_values("grid")
+        seconds = chosen.seconds / chosen.maps
+        draw(axes[2], chosen.grid**2, seconds / seconds.iloc[0], i, label, anchor=0)
     for ax in axes:
         ax.set(xscale="log", yscale="log")
         for axis in (ax.xaxis, ax.yaxis):
