@@ -150,13 +150,9 @@ def negative_fraction(k_max, fractions, corner, published):
         ax.plot(k_max, 100 * np.median(values, axis=0), style.MARKERS[i], color=CUT_COLOURS[i])
     label, x, y = published
     ax.plot(x, 100 * np.asarray(y), "s", mfc="none", color="0.15", label=label)
-    ax.axvline(corner, **style.DASHED)
-    ax.annotate(
-        "corner of the Fourier plane", (corner, 0.97), (3, 0), rotation=90, va="top", fontsize=8,
-        xycoords=("data", "axes fraction"), textcoords="offset points",
-    )  # fmt: skip
-    ax.set(xscale="log", xlabel=r"$k_\mathrm{max}$ [$h$/Mpc]")
-    ax.set(ylabel="negative pixels [%]", ylim=(-0.5, None))
+    ax.axvline(corner, label="corner of the Fourier plane", **style.DASHED)
+    ax.set(xscale="log", xlabel=r"$k_\mathrm{max}$ [$h$/Mpc]", ylim=(-0.5, None))
+    ax.set_ylabel("negative pixels [%]")
     style.plain_ticks(ax.xaxis, style.K_TICKS)
     ax.legend()
     return fig, ax

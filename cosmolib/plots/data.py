@@ -60,7 +60,7 @@ def twin_gallery(gravity, feedback, params, names, box_size=BOX_SIZE):
         ratio = axes[2, column].imshow(difference[column], cmap="RdBu_r", vmin=-limit, vmax=limit)
         style.bare(axes[2, column])
         title = rf"$\Omega_m$ = {omega_m:.2f}, $\sigma_8$ = {sigma_8:.2f}"
-        title += "\n" + rf"$A_\mathrm{{SN1}}$ = {a_sn1:.2f}"
+        title += f"\n{LABELS['A_SN1']} = {a_sn1:.2f}"
         axes[0, column].set_title(title, fontsize=8)
     # Two lines: a long name would be taller than its map.
     rows = [style.suite_label(name).replace(" (", "\n(") for name in names] + ["their ratio\n"]

@@ -20,8 +20,8 @@ def known_answer(cuts, network, ceiling, parameters):
     parameters : list of str
     """
     curves = style.by_parameter({"Bayes-optimal": ceiling, "network": network}, parameters)
-    ceiling_look = {"fmt": "_", "ms": 14, "color": style.GREY}
-    look = {"looks": {"Bayes-optimal": ceiling_look}, "fmt": "o", "color": style.BLUE}
+    looks = {"Bayes-optimal": {"fmt": "_", "ms": 14, "color": style.GREY}}
+    look = {"looks": looks, "fmt": "o", "color": style.BLUE}
     names = [style.cut_label(cut) for cut in cuts]
     fig, axes = style.estimates_by_name(curves, names, 0.2, 3.1, rotation=40, zero=True, **look)
     limits = (-0.5, len(cuts) - 0.5)
@@ -69,12 +69,9 @@ def planted_r2(places, cases, parameters):
     names = [f"{place}: {style.cut_label(case['cut'])}" for place, case in rows]
     curves = {
         f"signal {role}": [case["r2"] if case["role"] == role else None for _, case in rows]
-        for role in ("whole", "spared", "hidden")
+        for role in ("whole", "hidden", "spared")
     }
-    looks = {"whole": {"fmt": "o", "color": "C0"}, "spared": {"fmt": "^", "color": "C0"}}
-    looks = {f"signal {role}": look for role, look in looks.items()}
-    looks |= {"signal hidden": {"fmt": "s", "color": "C2"}}
-    fig, axes = style.estimates_by_row(names, parameters, curves, 0, 0.3, looks=looks)
+    fig, axes = style.estimates_by_row(names, parameters, curves, 0, 0.3)
     for ax in axes:
         ax.axvline(1, **style.SOLID)
         ax.set_xlim(-0.2, 1.1)
