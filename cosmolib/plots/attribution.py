@@ -6,7 +6,6 @@ the expectation for attribution spread evenly over the pixels is shown for compa
 
 from itertools import pairwise
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from cosmolib.data.arrays import checked_maps
@@ -41,8 +40,7 @@ def attribution_gallery(density, attributions, titles, box_size=BOX_SIZE):
     density, _ = checked_maps(density, "density")
     attributions = {label: checked_maps(one, label)[0] for label, one in attributions.items()}
     columns, rows = 1 + len(attributions), len(density)
-    size = (style.WIDTH, style.WIDTH / columns * rows + 0.5)
-    fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    fig, axes = style.panels(columns, style.WIDTH / columns * rows + 0.5, rows, sharey=False)
     for row in range(rows):
         image = style.density_image(axes[row, 0], density[row], box_size)
         axes[row, 0].set_ylabel(titles[row], fontsize=8)
@@ -87,9 +85,8 @@ def by_value(edges, tables, fraction, xlabel, log=True):
         bottom.set_xlabel(xlabel)
         for ax in (top, bottom) if log else ():
             ax.axvline(1, color=style.GREY, linewidth=0.6)
-    axes[0, 0].set_ylabel("|attribution| per pixel / mean")
-    style.finish(fig, axes[1], "share of |attribution|", 4)
-    return fig, axes
+    labels = ["|attribution| per pixel / mean", "share of |attribution|"]
+    return style.finish(fig, axes, labels, 4)
 
 
 def _two_rows(tables, keys, places, step, **options):
@@ -146,8 +143,7 @@ def by_smoothing(scales, tables, fractions, names):
             ax.plot(scales, fraction, linewidth=0.8, alpha=0.6, **style.line(i))
         ax.set(xlabel="smoothing [Mpc/$h$]", title=f"of {LABELS[parameter]}", ylim=(0, None))
     axes[0].plot([], [], color=style.GREY, linewidth=0.8, label="share of the pixels")
-    style.finish(fig, axes[0], "share of |attribution|", 4)
-    return fig, axes
+    return style.finish(fig, axes, "share of |attribution|", 4)
 
 
 def by_band(edges, tables, fraction, field_share):
@@ -172,9 +168,7 @@ def by_band(edges, tables, fraction, field_share):
         bottom.axhline(0, **style.SOLID)
         style.name_columns(bottom, names, 30)
         bottom.set_xlabel(style.K_LABEL)
-    axes[1, 0].set_ylabel("coherence with the density")
-    style.finish(fig, axes[0], "share of the power", 3)
-    return fig, axes
+    return style.finish(fig, axes, ["share of the power", "coherence with the density"], 3)
 
 
 def by_baseline(baselines, tables, chance):
@@ -207,7 +201,7 @@ def completeness(errors, tolerance=0.01):
     tolerance : float
         Marked by a line.
     """
-    fig, ax = plt.subplots(figsize=(style.WIDTH, 2.6))
+    fig, (ax,) = style.panels(1, 2.6)
     for i, (label, values) in enumerate(errors.items()):
         values = np.sort(np.maximum(np.asarray(values, float), 1e-7))
         share = np.arange(1, len(values) + 1) / len(values)

@@ -1,6 +1,5 @@
 """Draw the figures of chapter 02: maps, spectra, pixels and the side effects of a cut."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from cosmolib.data.arrays import checked_maps
@@ -9,7 +8,6 @@ from cosmolib.data.summary import quantile_groups
 from cosmolib.plots import style
 
 CUT_COLOURS = ("#3f90da", "#ffa90e", "#bd1f01", "#832db6")
-COLUMNS = 4  # of the gallery
 RATIOS = (1e-3, 1e5)  # power relative to uncut; what a sharp filter removes lies below
 
 
@@ -24,20 +22,16 @@ def cut_gallery(maps, names, box_size=BOX_SIZE):
         Cut strings, used as titles.
     """
     maps, _ = checked_maps(maps)
-    rows = -(-len(maps) // COLUMNS)
-    size = (style.WIDTH, style.WIDTH / COLUMNS * rows * 1.02 + 0.3)
-    fig, axes = plt.subplots(rows, COLUMNS, figsize=size)
-    for ax, density, name in zip(axes.flat, maps, names, strict=False):
+    fig, axes = style.grid(len(maps), 4, 1.02 * style.WIDTH / 4)
+    for ax, density, name in zip(axes, maps, names, strict=True):
         if name.startswith("mask:"):
             ax.imshow(density, cmap="gray_r")
             style.bare(ax, frame=True)  # separates its white from the page
         else:
             image = style.density_image(ax, density, box_size)
         ax.set_title(name, fontsize=8, family="monospace")
-    for ax in axes.flat[len(maps) :]:
-        ax.axis("off")
-    style.scale_bar(axes.flat[0], box_size)
-    place = {"ax": axes, "location": "bottom", "aspect": 50, "shrink": 0.8}
+    style.scale_bar(axes[0], box_size)
+    place = {"ax": fig.axes, "location": "bottom", "aspect": 50, "shrink": 0.8}
     fig.colorbar(image, extend="both", label=style.DENSITY_LABEL, **place)
     return fig, axes
 
@@ -144,7 +138,7 @@ def negative_fraction(k_max, fractions, corner, published):
     published : tuple of (str, ndarray, ndarray)
         Label, k_max and fraction of another data set, drawn as open squares.
     """
-    fig, ax = plt.subplots(figsize=(style.WIDTH, 3.0))
+    fig, (ax,) = style.panels(1, 3.0)
     for i, (label, values) in enumerate(fractions.items()):
         style.band(ax, k_max, 100 * values, label=label, **style.line(i, CUT_COLOURS))
         ax.plot(k_max, 100 * np.median(values, axis=0), style.MARKERS[i], color=CUT_COLOURS[i])

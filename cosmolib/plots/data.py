@@ -1,6 +1,5 @@
 """Draw the figures of chapter 01: parameters, maps, spectra and the checks of the data."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LogNorm
 
@@ -86,7 +85,7 @@ def mean_density(omega_m, slabs, boxes, name):
     name : str
         Name of the suite.
     """
-    fig, ax = plt.subplots(figsize=(style.WIDTH, 2.8))
+    fig, (ax,) = style.panels(1, 2.8)
     look = {"linestyle": "none", "ms": 2.5, "mew": 0}
     x = [np.repeat(omega_m, len(values[0])) for values in (slabs, boxes)]
     ax.plot(x[0], slabs.ravel(), "o", color=style.BLUE, alpha=0.35, label="one slab", **look)
@@ -163,8 +162,8 @@ def power_3d(entries, boxes):
         bottom.set(yscale="log", xlabel=style.K_LABEL, ylim=(0.1, 4))
     style.plain_ticks(axes[0, 0].xaxis, style.K_TICKS)
     style.plain_ticks(axes[1, 0].yaxis, (0.1, 0.3, 1, 3))
-    axes[1, 0].set_ylabel("ratio to HMcode")
-    return style.finish(fig, axes, r"3-D $P(k)$ [$(\mathrm{Mpc}/h)^3$]")
+    labels = [r"3-D $P(k)$ [$(\mathrm{Mpc}/h)^3$]", "ratio to HMcode"]
+    return style.finish(fig, axes, labels)
 
 
 def feedback_ratio(k, ratio, params, k_reference, names):
@@ -240,5 +239,4 @@ def scaled_pixels(values):
         pixels = checked_numbers(pixels, name).ravel()
         ax.hist(pixels, bins=80, density=True, color=style.BLUE)
         ax.set(yscale="log", title=name, xlabel="scaled pixel")
-    axes[0].set_ylabel("density of pixels")
-    return fig, axes
+    return style.finish(fig, axes, "density of pixels")

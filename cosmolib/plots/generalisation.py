@@ -20,7 +20,6 @@ def transfer_matrix(cross, parameters):
     pairs = list(dict.fromkeys((x["trained"], x["tested"]) for x in cross))
     height = 1.0 + len(parameters) * (0.55 + 0.26 * len(pairs))
     fig, axes = style.panels(2, height, rows=len(parameters), sharey=True)
-    axes = np.atleast_2d(axes)
     looks = {  # shift, marker, colour, label
         "own": (0, "o", "0.15", "trained on the tested suite"),
         "trained": (-0.16, "D", style.RED, "other suite, the network's scaling"),
@@ -41,8 +40,7 @@ def transfer_matrix(cross, parameters):
         left.set(xlim=(max(low, -1.05), min(high, 1.05)), xlabel=style.r2_label(parameter))
         right.axvline(0, zorder=0, **style.SOLID)
         right.set_xlabel(rf"bias of {LABELS[parameter]} [predicted $\sigma$]")
-    style.finish(fig, axes[0, 0], rows=[" → ".join(pair) for pair in pairs])
-    return fig, axes
+    return style.finish(fig, axes, rows=[" → ".join(pair) for pair in pairs])
 
 
 def cosmic_variance(tables, parameters):
@@ -64,9 +62,8 @@ def cosmic_variance(tables, parameters):
         ax.plot(x, y, "o", markersize=4, color="C0", label="one box: mean of its 15 maps")
         ax.axvline(truth[0], zorder=0, **style.SOLID)
         ax.axhline(truth[1], label="true cosmology", zorder=0, **style.SOLID)
-        look = {"fmt": "D", "color": "C1", "capsize": 3, "markersize": 5}
         label = r"mean, with the $\sigma$ predicted for one map"
-        ax.errorbar(x.mean(), y.mean(), *sigma[::-1], label=label, **look)
+        ax.errorbar(x.mean(), y.mean(), *sigma[::-1], fmt="D", color="C1", label=label)
         ax.set(xlabel=f"predicted {LABELS[parameters[0]]}", title=style.suite_label(table["suite"]))
     return style.finish(fig, axes, f"predicted {LABELS[parameters[1]]}", 3)
 
@@ -85,7 +82,6 @@ def response(curves, parameters):
     suites = list(dict.fromkeys(curve["suite"] for curve in curves))
     rows = len(parameters)
     fig, axes = style.panels(len(varied), 1.6 * rows + 0.9, rows=rows, sharex="col")
-    axes = np.atleast_2d(axes)
     reference = {**style.SOLID, "linestyle": "--", "zorder": 0}
     for row, parameter in zip(axes, parameters, strict=True):
         for ax, name in zip(row, varied, strict=True):
@@ -97,8 +93,7 @@ def response(curves, parameters):
                 # Shifted, because twins with equal predictions would hide each other.
                 shift = style.offset(i, len(suites), 0.03)
                 places = values * 2 ** (4 * shift) if feedback else values + np.ptp(values) * shift
-                look = style.line(i) | {"marker": style.MARKERS[i], "color": f"C{2 * i}"}
-                look |= {"markersize": 3, "linewidth": 1, "capsize": 1.5}
+                look = style.line(i) | {"marker": style.MARKERS[i], "color": f"C{2 * i}", "ms": 3}
                 ax.errorbar(places, mean, error, label=style.suite_label(curve["suite"]), **look)
             if name == parameter:
                 ax.plot(values, values, **reference)
@@ -107,9 +102,7 @@ def response(curves, parameters):
             ax.set_xscale("log" if feedback else "linear")
             style.plain_ticks(ax.xaxis, values[[0, len(values) // 2, -1]])
             axes[-1, varied.index(name)].set_xlabel(LABELS[name])
-        row[0].set_ylabel(f"predicted {LABELS[parameter]}")
-    style.legend_above(axes)
-    return fig, axes
+    return style.finish(fig, axes, style.titles(parameters, "predicted "))
 
 
 def extremes(rows, parameters):

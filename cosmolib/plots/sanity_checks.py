@@ -45,8 +45,6 @@ def agreement(names, matrices, titles):
         style.name_columns(ax, names, 40)
         ax.set_yticks(range(len(names)), names)
         ax.set_title(title)
-        ax.spines[:].set_visible(False)
-        ax.tick_params(length=0)
     fig.colorbar(image, ax=axes, location="right", shrink=0.7, label="rank correlation")
     return fig, axes
 

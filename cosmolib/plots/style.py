@@ -112,11 +112,20 @@ def titles(parameters, prefix=""):
 # --------------------------------------------------------------------------------------------------
 # Panels, legends, axes
 # --------------------------------------------------------------------------------------------------
-def panels(columns, height, rows=1, **options):
-    """Make a figure as wide as the text; the axes are (columns,) or, with more rows, 2-D."""
+def panels(columns, height, rows=None, **options):
+    """Make a figure as wide as the text; axes are (columns,) or, with ``rows``, (rows, columns)."""
     options = {"figsize": (WIDTH, height), "sharey": "row"} | options
-    fig, axes = plt.subplots(rows, columns, squeeze=False, **options)
-    return fig, axes[0] if rows == 1 else axes
+    fig, axes = plt.subplots(rows or 1, columns, squeeze=False, **options)
+    return fig, axes if rows else axes[0]
+
+
+def grid(n, columns, height):
+    """Make ``n`` panels in rows of ``columns``, each ``height`` [inch] high."""
+    rows = -(-n // columns)
+    fig, axes = panels(columns, 0.3 + height * rows, rows, sharey=False)
+    for ax in axes.flat[n:]:
+        ax.set_axis_off()
+    return fig, axes.flat[:n]
 
 
 def legend_above(axes, columns=None, **options):
@@ -135,20 +144,22 @@ def finish(fig, axes, ylabel=None, columns=None, rows=None, **options):
 
     Parameters
     ----------
-    ylabel, rows
-        Label of the vertical axis, and names of the rows, of the first panel.
+    ylabel : str or list of str, optional
+        Label of the vertical axis; a list has one entry per row of panels.
     columns : int, optional
         Number of columns of the legend.
+    rows : list of str, optional
+        Names of the rows inside the first panel.
     options
         Arguments of ``Axes.set`` for every panel; a list has one entry per panel.
     """
     for i, ax in enumerate(np.ravel(axes)):
         ax.set(**{key: x[i] if isinstance(x, list) else x for key, x in options.items()})
-    first = np.ravel(axes)[0]
-    if rows is not None:
-        name_rows(first, rows)
-    if ylabel:
-        first.set_ylabel(ylabel)
+    ylabel = [ylabel] if isinstance(ylabel, str) else ylabel or ()
+    for ax, label in zip(np.atleast_2d(axes)[:, 0], ylabel, strict=False):
+        ax.set_ylabel(label)
+    if rows:
+        name_rows(np.ravel(axes)[0], rows)
     legend_above(axes, columns)
     return fig, axes
 

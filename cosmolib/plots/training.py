@@ -1,6 +1,5 @@
 """Draw the figures of chapters 03 and 04: training, predictions and tuning."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
@@ -65,12 +64,7 @@ def predicted_against_true(truth, mean, std, simulation, parameters, texts):
         One line per parameter, written into its panel (R2, chi2).
     """
     columns = min(len(parameters), 3)
-    rows = -(-len(parameters) // columns)
-    size = (style.WIDTH, 0.3 + (3.7 if columns < 3 else 2.7) * rows)
-    fig, grid = plt.subplots(rows, columns, figsize=size, squeeze=False)
-    axes, unused = np.split(grid.ravel(), [len(parameters)])
-    for ax in unused:
-        ax.set_axis_off()
+    fig, axes = style.grid(len(parameters), columns, 3.7 if columns < 3 else 2.7)
     groups = [simulation == number for number in np.unique(simulation)]
     for i, (ax, name) in enumerate(zip(axes, parameters, strict=True)):
         look = {"fmt": "o", "ms": 2.5, "mew": 0, "color": style.BLUE, "ecolor": f"{style.BLUE}55"}
@@ -86,8 +80,7 @@ def predicted_against_true(truth, mean, std, simulation, parameters, texts):
         ax.set(xlabel=f"true {LABELS[name]}", ylabel=f"predicted {LABELS[name]}")
         ax.xaxis.set_major_locator(MaxNLocator(5))
         ax.text(0.03, 0.97, texts[i], transform=ax.transAxes, va="top", fontsize=8)
-    style.legend_above(axes)
-    return fig, axes
+    return style.finish(fig, axes)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -113,7 +106,7 @@ def study_history(numbers, values, pruned, reference=None):
     reference : (str, float), optional
         Label and loss of a trial with the settings of the profile.
     """
-    fig, ax = plt.subplots(figsize=(style.WIDTH, 2.8))
+    fig, (ax,) = style.panels(1, 2.8)
     complete = _trials(ax, numbers, values, pruned)
     if complete.any():
         best = np.fmin.accumulate(np.where(complete, values, np.nan))
@@ -160,7 +153,7 @@ def importances(values):
     ----------
     values : dict of str to float
     """
-    fig, ax = plt.subplots(figsize=(style.WIDTH, 0.8 + 0.3 * len(values)))
+    fig, (ax,) = style.panels(1, 0.8 + 0.3 * len(values))
     names = sorted(values, key=values.get)
     labels = [name.replace("_", " ") for name in names]
     ax.barh(labels, [values[name] for name in names], color=style.BLUE)

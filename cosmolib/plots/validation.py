@@ -1,6 +1,5 @@
 """Draw the figures of chapter 07: analytic posteriors, injected signals, noise, calibration."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.stats import norm
@@ -89,7 +88,7 @@ def planted_attribution(places, shares, chance, ideal):
     chance, ideal : list of float
         Share of the pixels, and share of an ideal estimator's Integrated Gradients.
     """
-    fig, ax = plt.subplots(figsize=(6.2, 3.2))
+    fig, (ax,) = style.panels(1, 3.2)
     x = np.arange(len(places))
     ax.plot(x, chance, "_", ms=26, color=style.GREY, label="chance")
     ax.plot(x, ideal, "_", ms=26, color="black", label="ideal estimator")
