@@ -97,9 +97,8 @@ UNIT = (
     "network|epoch|core|process|machine|node|job|kind|part|level|band|bin|panel|training|stage|rule|"
     "profile|trial|class|block|batch|slab|worker|step|group|call|test|second(?! [a-z])"
 )
-FOLLOWED = (
-    "(?! (?:is|are|was|may|can|has|must|that|which|of|file)\\b)"  # then the article starts a clause
-)
+# Before these words, the article starts a new clause or a longer noun.
+FOLLOWED = "(?! (?:is|are|was|may|can|has|must|that|which|of|file)\\b)"
 PHRASES = [
     rf"\b(?:{COUNTED}|one (?!is|has)\w+|(?:R2|R\^2\$|loss),) (?-i:an?) (?:{UNIT})\b{FOLLOWED}",
     r"\bh(?:angs?|ung) on\b",

@@ -61,24 +61,19 @@ def attribution_explorer(density, entries, titles, box_size, limits, still, alt)
     """
     density = _small(density, "density")
     tables = []
-    for (parameter, method, baseline), values in entries.items():
-        values = _small(values, method)
+    for labels, values in entries.items():
+        values = _small(values, labels[1])
         if values.shape != density.shape or len(titles) != len(density):
             raise ValueError(
-                f"{method}: attributions of shape {values.shape} and {len(titles)} titles do "
+                f"{labels[1]}: attributions of shape {values.shape} and {len(titles)} titles do "
                 f"not match maps of shape {density.shape}"
             )
         scales = np.quantile(np.abs(values), 0.99, axis=(1, 2))
         scaled = values / np.where(scales > 0, scales, 1)[:, None, None]
-        tables.append(
-            {
-                "parameter": parameter,
-                "method": method,
-                "baseline": baseline,
-                "scales": [float(f"{scale:.3g}") for scale in scales],
-                "values": [_bytes((one + 1) / 2) for one in scaled],
-            }
-        )
+        table = dict(zip(("parameter", "method", "baseline"), labels, strict=True))
+        table["scales"] = [float(f"{scale:.3g}") for scale in scales]
+        table["values"] = [_bytes((one + 1) / 2) for one in scaled]
+        tables.append(table)
     data = {
         "kind": "attribution",
         "grid": density.shape[-1],

@@ -35,7 +35,7 @@ def attribution_gallery(density, attributions, titles, box_size=BOX_SIZE):
     attributions : dict of str to ndarray, shape (m, N, N)
         Label to signed attribution; each map is scaled separately.
     titles : list of str
-        One per row, that is per map.
+        One per map (row).
     """
     density, _ = checked_maps(density, "density")
     attributions = {label: checked_maps(one, label)[0] for label, one in attributions.items()}

@@ -8,7 +8,7 @@ from cosmolib.data.summary import quantile_groups
 from cosmolib.plots import style
 
 CUT_COLOURS = ("#3f90da", "#ffa90e", "#bd1f01", "#832db6")
-RATIOS = (1e-3, 1e5)  # power relative to uncut; what a sharp filter removes lies below
+RATIOS = (1e-3, 1e5)  # axis of P(cut) / P(uncut); lower values are drawn at its edge
 
 
 def cut_gallery(maps, names, box_size=BOX_SIZE):
