@@ -185,7 +185,7 @@ def test_a_published_notebook_contains_no_local_path():
              {"cell_type": "markdown", "source": ["Σ"], "metadata": {}}]  # fmt: skip
     made = {"papermill": {"input_path": "/home/me"}, "kernelspec": {"name": "python3"}}
     notebook = json.loads(json.dumps({"cells": cells, "metadata": made}))
-    stage.forget_paths(notebook)
+    stage.remove_local_paths(notebook)
     assert notebook["metadata"] == {"kernelspec": {"name": "python3"}}
     assert notebook["cells"][0]["outputs"] == stream[:1]
     assert notebook["cells"][1] == cells[1]

@@ -219,7 +219,7 @@ def test_heavy_pictures_get_a_palette():
             Image.fromarray(pixels.astype(np.uint8)).save(buffer, "PNG", compress_level=0)
             outputs.append({"data": {"image/png": base64.b64encode(buffer.getvalue()).decode()}})
     before = [one["data"]["image/png"] for one in outputs]
-    pictures.lighten({"cells": [{"outputs": outputs}, {"source": "text"}]})
+    pictures.compress({"cells": [{"outputs": outputs}, {"source": "text"}]})
     after = [one["data"]["image/png"] for one in outputs]
     assert len(after[0]) < len(before[0]) / 3
     assert after[1] == before[1]  # noise: a palette would be visible

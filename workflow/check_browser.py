@@ -325,14 +325,14 @@ def check(html, shots=None, pages=None, cores=2):
     todo += [functools.partial(Reader.read, html=html, base=base, name=name) for name in pages]
     shots = Path(shots) if shots else None
     with ThreadPoolExecutor(cores) as pool:
-        readers = list(pool.map(lambda _: _work_off(todo, shots), range(cores)))
+        readers = list(pool.map(lambda _: _process_tasks(todo, shots), range(cores)))
     server.shutdown()
     server.server_close()
     faults = sorted(fault for reader in readers for fault in reader.faults)
     return faults, len(pages)
 
 
-def _work_off(todo, shots):
+def _process_tasks(todo, shots):
     """Process tasks from a queue shared by all threads; return this thread's `Reader`."""
     from playwright.sync_api import sync_playwright
 

@@ -10,7 +10,7 @@ HEAVY = 40_000  # bytes; smaller pictures are not changed
 MEAN_ERROR = 0.5  # largest mean difference, of 255 levels
 
 
-def lighten(notebook):
+def compress(notebook):
     """Compress the PNG outputs of an executed notebook (a dict), in place."""
     for cell in notebook["cells"]:
         for output in cell.get("outputs", ()):

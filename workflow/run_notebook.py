@@ -202,8 +202,8 @@ def main(arguments=None):
         where = f"{options.source} failed in cell {error.exec_count} (see {failed})"
         kind = getattr(builtins, error.ename, Exception)
         if issubclass(kind, (ValueError, OSError, KeyboardInterrupt)):  # bad input, no bug
-            said = redact(" ".join(error.evalue.split()) or "interrupted")
-            print(f"error: {where}: {said}", file=sys.stderr)
+            message = redact(" ".join(error.evalue.split()) or "interrupted")
+            print(f"error: {where}: {message}", file=sys.stderr)
             return 130 if kind is KeyboardInterrupt else 1
         traceback = redact("\n".join(error.traceback))
         print(f"{where}\n{COLOURS.sub('', traceback)}", file=sys.stderr)

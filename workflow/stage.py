@@ -71,8 +71,8 @@ def collect(build, headline, profile):
     )
     for path in (book / "notebooks").glob("*.ipynb"):
         notebook = json.loads(path.read_text(encoding="utf-8"))
-        forget_paths(notebook)
-        pictures.lighten(notebook)
+        remove_local_paths(notebook)
+        pictures.compress(notebook)
         text = json.dumps(notebook, indent=1, ensure_ascii=False)
         path.write_text(text + "\n", encoding="utf-8")
     paths = [path for path in sorted(book.rglob("*")) if path.is_file()]
@@ -80,7 +80,7 @@ def collect(build, headline, profile):
     write_json(build / "staged.json", listing)
 
 
-def forget_paths(notebook):
+def remove_local_paths(notebook):
     """Remove local paths from a notebook (a dict), which readers can download, in place.
 
     papermill records input and output paths, and warnings on stderr contain folders. The cell with

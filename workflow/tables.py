@@ -140,12 +140,12 @@ def speed(bench):
     for name, row in bench["rows"].items():
         floor = "{seconds:.3g}|{fraction:.0%}".format(**row["floor"]) if row["floor"] else "|"
         seconds, fraction = floor.replace("%", " %").split("|")
-        asked = f"{TARGETS[name][gpu]:g}" if name in TARGETS else ""
-        rows.append(row | {"floor": seconds, "fraction": fraction, "asked": asked})
+        required = f"{TARGETS[name][gpu]:g}" if name in TARGETS else ""
+        rows.append(row | {"floor": seconds, "fraction": fraction, "required": required})
     columns = {
         "work": "{work}", "ours [s]:": "{ours[seconds]:.3g}",
         "reference [s]:": "{reference[seconds]:.3g}", "ratio:": "{ratio:.2f}",
-        "required:": "{asked}",
+        "required:": "{required}",
         "peak, ours and reference [MB]:": "{ours[peak_mb]:.0f}, {reference[peak_mb]:.0f}",
         "floor [s]:": "{floor}", "reached:": "{fraction}",
     }  # fmt: skip
