@@ -359,6 +359,24 @@ def test_attribution_by_value(log):
     assert axes[0, 0].get_xscale() == ("log" if log else "linear")
 
 
+def test_shared_axes_show_the_data_of_every_panel():
+    """A limit set before the last curve is drawn would hide larger values."""
+    small, large = noise(SIMULATIONS), 10 + noise(SIMULATIONS)
+    fractions = {"a": {"x": small, "y": 2 * small}, "b": {"x": large}}
+    shares = dict(
+        zip(PARAMETERS, (np.stack([BINS, BINS]), np.stack([BINS, 9 * BINS])), strict=True)
+    )
+    high = {"random": np.array([0.0, 9.0])}
+    for _, axes in (
+        draw(cuts.fraction_against_omega_m, PARAMS[:, 0], fractions),
+        draw(attribution.by_smoothing, [1, 2], shares, [HALF] * 2, SUITES),
+        draw(sanity_checks.replacement, np.array([0.0, 1.0]), CURVES, high, "distance"),
+    ):
+        bottom, top = axes[0].get_ylim()
+        assert bottom == 0
+        assert top >= max(ax.dataLim.y1 for ax in axes)
+
+
 HEIGHTS = {  # panel, and values of its first series
     attribution.by_value: ((1, 1), [0.25, 0.75]),
     attribution.by_smoothing: (0, [0.5, 1.0]),  # one class

@@ -141,9 +141,9 @@ def by_smoothing(scales, tables, fractions, names):
         style.series(ax, np.asarray(scales), dict(zip(names, shares, strict=True)), 0, lines=True)
         for i, fraction in enumerate(np.transpose(fractions)):
             ax.plot(scales, fraction, linewidth=0.8, alpha=0.6, **style.line(i))
-        ax.set(xlabel="smoothing [Mpc/$h$]", title=f"of {LABELS[parameter]}", ylim=(0, None))
+        ax.set(xlabel="smoothing [Mpc/$h$]", title=f"of {LABELS[parameter]}")
     axes[0].plot([], [], color=style.GREY, linewidth=0.8, label="share of the pixels")
-    return style.finish(fig, axes, "share of |attribution|", 4)
+    return style.finish(fig, axes, "share of |attribution|", 4, ylim=(0, None))
 
 
 def by_band(edges, tables, fraction, field_share):

@@ -118,9 +118,11 @@ def fraction_against_omega_m(omega_m, curves):
         spread = [fraction[b].std() for b in bins]
         look |= {"linestyle": style.LINE_STYLES[i], "mec": "white", "mew": 0.5, "label": label}
         ax.errorbar(*means, spread, **look)
-        ax.set(xlabel=LABELS["Omega_m"], ylim=(0, None))
 
-    return _titled_series(curves, 4.0, "fraction of pixels cut", draw)
+    fig, axes = _titled_series(curves, 4.0, "fraction of pixels cut", draw)
+    for ax in axes:
+        ax.set(xlabel=LABELS["Omega_m"], ylim=(0, None))
+    return fig, axes
 
 
 def negative_fraction(k_max, fractions, corner, published):

@@ -86,5 +86,5 @@ def replacement(fractions, deletion, insertion, unit):
     for ax, curves, word in zip(axes, (deletion, insertion), ("hidden", "shown"), strict=True):
         for i, (order, values) in enumerate(curves.items()):
             ax.plot(fractions, values, label=METHOD_NAMES.get(order, order), **style.line(i))
-        ax.set(xlabel=f"share of the pixels {word}", ylim=(0, None))
-    return style.finish(fig, axes, unit, 3)
+        ax.set_xlabel(f"share of the pixels {word}")
+    return style.finish(fig, axes, unit, 3, ylim=(0, None))
