@@ -1,6 +1,6 @@
-# Everything a newcomer needs: `make book`. Everything a developer needs: `make test`.
+# Readers need `make book`, developers need `make test`; `make help` lists the rest.
 SHELL := bash
-# A recipe stops at its first failing command, also inside a pipe.
+# A recipe stops at its first failing command, including those inside a pipe.
 .SHELLFLAGS := -eo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -8,19 +8,19 @@ SHELL := bash
 PROFILE ?= demo
 VENV ?= .venv
 PYTHON ?= python3
-# nproc obeys OMP_NUM_THREADS, which is 1 here: unset it.
+# nproc would return OMP_NUM_THREADS, which is 1 here.
 CORES ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
-# GPUs of this machine; each run takes one.
+# Number of GPUs; each training uses one.
 GPUS ?= $(shell nvidia-smi -L 2>/dev/null | grep -c ^GPU)
-# Processes that share the tuning study.
+# Number of processes that share the tuning study.
 WORKERS ?= 1
-# The book that `make check` checks.
+# Folder of the book that `make check` checks.
 HTML ?= _build/html
-# `--required`: fail without Chromium; by default the check is skipped with a message.
+# `--required` fails without Chromium; by default the check is skipped with a message.
 BROWSER ?=
-# Name of a folder in workflow/profiles: the runs are sent to that cluster.
+# Name of a folder in workflow/profiles: submit the jobs to that cluster.
 CLUSTER ?=
-# Values quoted for the shell: a path may contain spaces, quotes and dollar signs.
+# Quote a value for the shell, because paths may contain spaces, quotes and dollar signs.
 quoted = '$(subst ','\'',$(value $1))'
 BIN := $(call quoted,VENV)/bin
 
@@ -29,30 +29,30 @@ ifneq ($(CLUSTER),)
 WHERE = --workflow-profile workflow/profiles/$(call quoted,CLUSTER)
 GPUS = 0
 endif
-# Workers of the tuning study, GPUs per run (a cluster's profile sets them itself), and options of Snakemake.
+# Options of workflow/study.py and, after `--`, of Snakemake. A cluster profile sets the GPUs itself.
 OPTIONS = --workers $(WORKERS) $(if $(filter-out 0,$(GPUS)),--gpu) -- $(WHERE)
-# File of the tuning study, if it is not among the runs.
+# File or address of the tuning study, if it is not stored in runs/.
 ifneq ($(value STUDY),)
 export COSMOLIB_STUDY = $(value STUDY)
 endif
 STUDY_OF = $(BIN)/python workflow/study.py
-# One thread per process: two runs on one core each are faster than one run on two cores.
+# One thread per process: two simultaneous runs on one core each finish sooner than two runs in turn.
 export OMP_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export NUMBA_NUM_THREADS = 1
-# glibc keeps the memory of freed tensors for the next ones (up to 1 GiB): faster training on a CPU.
+# glibc reuses up to 1 GiB of freed memory for the next tensors, which trains faster on a CPU.
 export MALLOC_TRIM_THRESHOLD_ = 1073741824
 export MALLOC_MMAP_THRESHOLD_ = 1073741824
 
 .PHONY: help install book test check lint study plan bench bench-camels bench-attribution bench-cluster chaos fuzz clean
 
-help: ## show this list
+help: ## list all targets
 	@echo "make TARGET [PROFILE=$(PROFILE)] [CORES=$(CORES)]"
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
 
-# No rule for a file: make splits file names at spaces.
-# torch is installed first: otherwise captum selects its newest build, with gigabytes of GPU packages.
-install: ## make the virtual environment (every other target does it on first use)
+# The recipe checks the time stamps because make cannot handle file names with spaces.
+# torch is installed first; otherwise captum selects the newest build, with gigabytes of GPU packages.
+install: ## create the virtual environment (the other targets do this when needed)
 	@stamp=$(call quoted,VENV)/.installed; \
 	if [ pyproject.toml -nt "$$stamp" ] || [ constraints.txt -nt "$$stamp" ]; then \
 		set -x; \
@@ -62,11 +62,11 @@ install: ## make the virtual environment (every other target does it on first us
 		touch "$$stamp"; \
 	fi
 
-book: install ## train, interpret and build the book (demo profile: half an hour to an hour on 2 cores)
+book: install ## train, interpret and build the book of the demo profile (30 to 60 minutes on 2 cores)
 	$(STUDY_OF) demo $(OPTIONS)
 	@echo "The book: _build/html/index.html"
 
-test: install lint ## everything that must pass: lint, tests, tiny profile, its notebooks, its book in a browser (15 minutes)
+test: install lint ## run all checks: lint, tests, the tiny study, its notebooks and its book in a browser (15 minutes)
 	$(BIN)/python -m pytest -q -n $(CORES) --dist loadfile --no-loadscope-reorder
 	$(STUDY_OF) tiny $(OPTIONS)
 	$(BIN)/python workflow/check_notebooks.py build/tiny/notebooks $(CORES)
@@ -74,38 +74,38 @@ test: install lint ## everything that must pass: lint, tests, tiny profile, its 
 	$(BIN)/python workflow/check_browser.py build/tiny/html --shots build/tiny/screenshots --cores $(CORES) $(BROWSER)
 	@echo "All tests passed; the tiny book: build/tiny/html/index.html"
 
-check: install ## look at the built book (HTML=folder): links, words of pictures, sizes; every page in a browser
+check: install ## check a built book (HTML=folder): links, alt texts, sizes, and every page in a browser
 	$(BIN)/python workflow/check_site.py $(call quoted,HTML)
 	$(BIN)/python workflow/check_browser.py $(call quoted,HTML) --shots build/screenshots --cores $(CORES) $(BROWSER)
 
-lint: install ## ruff: style and format
+lint: install ## check style and format with ruff
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 
-study: install ## all runs and chapters of a PROFILE (reference, camels, ...) and its book under build/; CLUSTER=slurm for a cluster
+study: install ## run a PROFILE (reference, camels, ...) and build its book in build/; CLUSTER=slurm uses a cluster
 	$(STUDY_OF) $(call quoted,PROFILE) $(OPTIONS)
 
-plan: install ## the status of every run of PROFILE, and the jobs that `make study` would start
+plan: install ## show the status of every run of PROFILE and the jobs that `make study` would start
 	@$(BIN)/python workflow/status.py $(call quoted,PROFILE)
 	@$(STUDY_OF) $(call quoted,PROFILE) $(OPTIONS) --dry-run
 
-bench: install ## speed and memory compared with the published recipe (a quarter of an hour, 4 GB of disk)
+bench: install ## measure speed and memory, and those of the published recipe (15 minutes, 4 GB of disk)
 	$(BIN)/python benchmarks/speed.py
 
-bench-camels: install ## a full-size CMD file through every stage: seconds and memory (8.1 GB of disk)
+bench-camels: install ## measure time and memory of every stage on a full-size CMD file (8.1 GB of disk)
 	$(BIN)/python benchmarks/camels.py
 
-bench-attribution: install ## attribution of many maps compared with a plain loop of captum: maps per second
+bench-attribution: install ## measure the speed of attribution, and that of a plain loop over captum
 	OMP_NUM_THREADS=$(CORES) MKL_NUM_THREADS=$(CORES) $(BIN)/python benchmarks/attribution.py
 
-bench-cluster: install ## a study on a temporary SLURM of two virtual nodes, one of which is drained (needs slurmd, munge)
+bench-cluster: install ## run a study on a temporary SLURM cluster of two virtual nodes (needs slurmd and munge)
 	$(BIN)/python benchmarks/cluster.py
 
-chaos: install ## kill -9 at 50 random moments of a study of 21 runs, and in each step that makes data (half an hour)
+chaos: install ## kill a study of 21 runs, and each step that makes data, at 50 random moments (30 minutes)
 	$(BIN)/python benchmarks/chaos.py
 
-fuzz: install ## two thousand hostile inputs to every reader, other ones each time, and the book's table of them
+fuzz: install ## give every reader two thousand random inputs, different each time, and write the table
 	COSMOLIB_FUZZ_EXAMPLES=2000 COSMOLIB_FUZZ_TABLE=results/benchmarks/fuzz.json $(BIN)/python -m pytest -q -o faulthandler_timeout=0 tests/test_fuzz.py
 
-clean: ## remove what was generated (runs and the environment stay)
+clean: ## remove generated files, except runs and the virtual environment
 	rm -rf build _build .snakemake .pytest_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""The pages of a book with and without an address; social card, citation, notebooks, workflows."""
+"""Test the book with and without an address, social card, citation, notebooks and CI."""
 
 import ast
 import copy
@@ -38,7 +38,7 @@ BASE = "https://alice.github.io/fork/"
 # The address
 # --------------------------------------------------------------------------------------------------
 def test_no_file_contains_an_address_of_this_project():
-    """Only its owner sets one; other projects may be named."""
+    """The owner sets the address; other projects may be linked."""
     assert read_yaml(ROOT / "_config.yml")["repository"]["url"] == ""
     folders = (".ci", ".github", "book", "configs", "cosmolib", "notebooks", "tests",
                "workflow", "results", "benchmarks")  # fmt: skip
@@ -60,7 +60,7 @@ def test_setting_an_address_changes_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(address.set_address, "__defaults__", (config,))
     for wrong in ("git@github.com:a/b", "https://x.org/a/b", 'https://github.com/a/b"'):
         assert address.main([wrong]) == 2
-        assert "expected https://github.com/OWNER/NAME" in capsys.readouterr().err
+        assert "is not https://github.com/OWNER/NAME" in capsys.readouterr().err
     assert config.read_text() == before
 
 
@@ -92,7 +92,7 @@ NAMES = ["book/index", "notebooks/01_data", "book/references"]
 
 @pytest.fixture(scope="module", params=["", URL], ids=["plain", "site"])
 def site(tmp_path_factory, request):
-    """A book of three pages: its address, and the folder of its site."""
+    """Build a book of three pages; return its address and the folder of its site."""
     folder = tmp_path_factory.mktemp("site")
     book = folder / "book"
     shutil.copytree(ROOT / "book" / "_ext", book / "book" / "_ext")
@@ -121,7 +121,7 @@ def read(html, name):
 
 
 def test_links_to_the_repository(site):
-    """Without an address there are none; with one, the buttons lead there."""
+    """They exist only if an address is set."""
     url, html = site
     text, page = read(html, "book/index"), read(html, "notebooks/01_data")
     if not url:
@@ -178,14 +178,14 @@ def test_removed_cells_and_the_entrance(site):
     assert Page(entrance).links == ["book/index.html"]
 
 
-def test_a_published_notebook_does_not_name_the_machine():
+def test_a_published_notebook_contains_no_local_path():
     stream = [{"output_type": "stream", "name": name, "text": [f"/home/{name}"]}
               for name in ("stdout", "stderr")]  # fmt: skip
     cells = [{"cell_type": "code", "source": [], "metadata": {}, "outputs": stream},
              {"cell_type": "markdown", "source": ["Σ"], "metadata": {}}]  # fmt: skip
     made = {"papermill": {"input_path": "/home/me"}, "kernelspec": {"name": "python3"}}
     notebook = json.loads(json.dumps({"cells": cells, "metadata": made}))
-    stage.forget_paths(notebook)
+    stage.remove_local_paths(notebook)
     assert notebook["metadata"] == {"kernelspec": {"name": "python3"}}
     assert notebook["cells"][0]["outputs"] == stream[:1]
     assert notebook["cells"][1] == cells[1]
@@ -195,9 +195,9 @@ def test_a_published_notebook_does_not_name_the_machine():
 # The social card and the citation
 # --------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("size", [(888, 1463), (900, 300)])
-@pytest.mark.usefixtures("canvas")  # the style of the book must not change the card
+@pytest.mark.usefixtures("canvas")  # the book's style must not change the card
 def test_the_card_shows_all_of_the_figure(tmp_path, size, monkeypatch):
-    """Wide or high: the red frame at the edge of the figure is there on all four sides."""
+    """The red frame of a wide or high figure is visible on all four sides."""
     figure = np.ones((*size, 3))
     figure[:6] = figure[-6:] = (1, 0, 0)
     figure[:, :6] = figure[:, -6:] = (1, 0, 0)
@@ -214,13 +214,13 @@ def test_the_card_shows_all_of_the_figure(tmp_path, size, monkeypatch):
     assert not dark[:, 320:].any(), "the text reaches into the figure"
     card.unlink()
     monkeypatch.setattr(social_card, "MOST_BYTES", 100)
-    with pytest.raises(ValueError, match=r"card.png: found \d+ bytes, expected at most 100"):
+    with pytest.raises(ValueError, match=r"card.png has \d+ bytes; at most 100"):
         social_card.draw(tmp_path / "figure.png", "a", "b", card)
     assert not card.exists()
 
 
 def test_citation_is_valid_cff():
-    """The rules of CFF 1.2.0 for the fields that are used here; unknown fields are not allowed."""
+    """The fields follow CFF 1.2.0."""
     citation = read_yaml(ROOT / "CITATION.cff")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     allowed = "cff-version message type title license abstract keywords authors references"
@@ -241,13 +241,13 @@ def test_citation_is_valid_cff():
 # The notebooks
 # --------------------------------------------------------------------------------------------------
 def code_of(path):
-    """The code cells of a notebook."""
+    """Return the code cells of a notebook."""
     return [c for c in jupytext.read(path).cells if c.cell_type == "code"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_no_notebook_fetches_or_installs_anything(path):
-    """A reader has every package that a cell imports at its top, and no code leaves the machine."""
+    """Required packages suffice for all top-level imports, and no code uses the network."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lines = project["dependencies"] + project["optional-dependencies"]["chapters"]
     there = {canonicalize_name(Requirement(line).name) for line in lines}
@@ -268,7 +268,7 @@ def test_no_notebook_fetches_or_installs_anything(path):
 
 @pytest.mark.parametrize("folder", ["notebooks", "."])
 def test_a_notebook_of_the_repository_works_in_its_root(folder):
-    """JupyterLab starts a kernel next to the notebook, papermill and the workflow in the root."""
+    """JupyterLab starts a kernel in notebooks/, papermill in the root."""
     first = {code_of(path)[0].source for path in NOTEBOOKS}
     assert len(first) == 1
     code = f"{first.pop()}\nprint(os.getcwd())"
@@ -280,8 +280,8 @@ def test_a_notebook_of_the_repository_works_in_its_root(folder):
 # The workflows
 # --------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_what_a_workflow_runs_exists(path):
-    """And no job that may write runs code of the repository."""
+def test_ci_workflows(path):
+    """Scripts and targets exist, and jobs with write access do not check out the repository."""
     makefile = (ROOT / "Makefile").read_text()
     jobs = read_yaml(path)["jobs"].values()
     steps = [step for job in jobs for step in job["steps"]]

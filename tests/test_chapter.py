@@ -1,4 +1,4 @@
-"""Publishing a chapter's results."""
+"""Test how a chapter publishes its results."""
 
 import time
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_a_chapter_publishes_numbers_tables_and_provenance(glued, tmp_path):
     assert "Lite `f1`" in text
 
 
-def test_a_part_of_the_suites_and_a_pretrained_network_have_other_files(glued, tmp_path):
+def test_partial_chapters_and_pretrained_networks_have_separate_files(glued, tmp_path):
     shared = {"runs_dir": tmp_path, "profile": load_profile("tiny"), "started": time.perf_counter()}
     options = {"suite": "Lite", "weights": ""}
     text = publish("05_interpretation", {}, suites={}, options=options, **shared).data

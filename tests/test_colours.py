@@ -1,4 +1,4 @@
-"""The colours that figures put side by side differ for every kind of colour vision."""
+"""Test that neighbouring colours of figures differ for every kind of colour vision."""
 
 from itertools import combinations
 from pathlib import Path
@@ -21,11 +21,11 @@ VISION = {
     "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602],
                [0.004733, 0.691367, 0.303900]],
 }  # fmt: skip
-SEEN = 10  # difference in CIELAB; about 2 can be told apart side by side
+SEEN = 10  # in CIELAB, where a difference of about 2 is just visible
 
 
 def lab(rgb, vision):
-    """CIELAB (D65) of sRGB colours (n, 3) as a kind of colour vision sees them."""
+    """Convert sRGB colours (n, 3) to CIELAB (D65) as seen with a kind of colour vision."""
     rgb = np.asarray(rgb, float)
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     linear = np.clip(linear @ np.transpose(VISION[vision]), 0, 1)
@@ -37,7 +37,7 @@ def lab(rgb, vision):
 
 
 def closest(colours, vision):
-    """Smallest difference between any two of some colours."""
+    """Return the smallest difference between any two colours."""
     seen = lab([to_rgb(colour) for colour in colours], vision)
     return min(np.linalg.norm(a - b) for a, b in combinations(seen, 2))
 

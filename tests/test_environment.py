@@ -1,4 +1,4 @@
-"""One list of packages in three files: pyproject.toml, environment.yml, constraints.txt."""
+"""Test that pyproject.toml, environment.yml and constraints.txt agree."""
 
 import importlib.metadata
 import re
@@ -16,7 +16,7 @@ CONDA_NAMES = {"pytorch": "torch", "snakemake-minimal": "snakemake",
 
 
 def from_pyproject():
-    """{package: Requirement} of the package and of all its extras."""
+    """Return {package: Requirement} of all dependencies and extras in pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     lines = project["dependencies"] + sum(extras.values(), [])
@@ -24,7 +24,7 @@ def from_pyproject():
 
 
 def from_environment():
-    """({package: Requirement}, python requirement) of environment.yml."""
+    """Return {package: Requirement} and the requirement of Python in environment.yml."""
     entries = read_yaml(ROOT / "environment.yml")["dependencies"]
     conda = [entry for entry in entries if isinstance(entry, str) and entry != "pip"]
     pip = next(entry["pip"] for entry in entries if isinstance(entry, dict))
@@ -37,7 +37,7 @@ def from_environment():
 
 
 def pins():
-    """{package: version} of constraints.txt."""
+    """Return {package: version} in constraints.txt."""
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
     return {canonicalize_name(name): version for name, version in pairs}
@@ -54,7 +54,7 @@ def test_conda_and_pip_require_the_same():
 
 
 def test_pins_lie_in_the_ranges():
-    """And name no local path, index or build tag: they must resolve on any machine."""
+    """Pins are plain versions, without local paths, indices or build tags."""
     pinned = pins()
     for version in pinned.values():
         assert re.fullmatch(r"[A-Za-z0-9.]+", version), version
@@ -64,7 +64,7 @@ def test_pins_lie_in_the_ranges():
 
 
 def test_one_version(monkeypatch):
-    """From git's tags, by setuptools-scm; a clone that was never installed has none."""
+    """The version comes from git tags; a clone that is not installed has none."""
     import cosmolib
 
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())

@@ -1,4 +1,4 @@
-"""Interactive figures show what the functions of the book compute, and need no other file."""
+"""Test that interactive figures show the results of the package and need no other file."""
 
 import base64
 import json
@@ -44,7 +44,7 @@ def data_of(text):
 
 
 def levels_of(encoded, grid):
-    """Back to bytes (N, N), the first row below as in the maps."""
+    """Decode bytes (N, N), with the first row at the bottom as in the maps."""
     return np.frombuffer(base64.b64decode(encoded), np.uint8).reshape(grid, grid)[::-1]
 
 
@@ -52,7 +52,7 @@ def pixels(encoded, grid):
     return levels_of(encoded, grid) / 255
 
 
-def test_the_maps_are_in_it():
+def test_the_gallery_contains_the_maps():
     density, entries, text = gallery()
     data = data_of(text)
     assert data["titles"] == ["map 0", "map 1"]
@@ -69,15 +69,15 @@ def test_the_maps_are_in_it():
     assert len(base64.b64decode(data["lut"]["values"])) == 3 * 256
 
 
-def test_it_stands_alone_and_is_light():
+def test_it_is_self_contained_and_small():
     _, _, text = gallery(6, 256)
-    # Names of the SVG standard are no addresses that anybody asks.
+    # The name of the SVG standard is not fetched.
     bare = text.replace("http://www.w3.org/2000/svg", "")
     assert not re.search(r"https?://|src=\"(?!data:)|href=|@import|url\(", bare)
     assert f'alt="{ALT}"' in text
     assert data_of(text)["grid"] == made.MAX_SIDE
-    assert len(text) < 300_000  # three times six maps of 64 x 64
-    assert "<\\/script> map" in text  # a name cannot end the script
+    assert len(text) < 300_000  # holds 18 maps of 64 x 64
+    assert "<\\/script> map" in text  # a label cannot end the script
 
 
 def test_large_maps_are_averaged():
@@ -88,17 +88,17 @@ def test_large_maps_are_averaged():
     np.testing.assert_allclose(corners, [1, 2, 3, 4], rtol=0.03)
 
 
-def test_what_does_not_fit_is_an_error():
+def test_bad_input_is_an_error():
     maps = np.ones((2, 8, 8))
-    with pytest.raises(ValueError, match=r"b: found \(1, 8, 8\) attributions and 2 titles"):
+    with pytest.raises(ValueError, match=r"b: attributions of shape \(1, 8, 8\) and 2 titles"):
         explorer(maps, {("a", "b", "c"): maps[:1]}, ["one", "two"], 25.0, LIMITS)
     with pytest.raises(ValueError, match=r"density: found shape \(2, 8, 7\)"):
         explorer(maps[..., :7], {}, ["one"], 25.0, LIMITS)
-    with pytest.raises(ValueError, match="found 3 characters, expected 40"):
+    with pytest.raises(ValueError, match="'map' has fewer than 40 characters"):
         explorer(maps, {("a", "b", "c"): maps}, ["one", "two"], 25.0, LIMITS, alt="map")
 
 
-def test_every_position_of_the_slider_is_a_cut_of_the_chapters():
+def test_every_position_of_the_slider_is_a_cut():
     density, edges = some_map(), [0.7, 2.0, 5.5]
     data = data_of(made.scales_explorer(density, edges, plt.figure(), ALT))
     k, before = power_spectrum(density)
@@ -118,7 +118,7 @@ def test_every_position_of_the_slider_is_a_cut_of_the_chapters():
         assert f"below {edge:.3g} h/Mpc: {share:.1%}" in data["texts"][i]
 
 
-def test_the_threshold_cuts_the_pixels_that_a_cut_cuts():
+def test_the_threshold_selects_the_pixels_of_the_cut():
     density, edges = some_map(), np.arange(-0.6, 0.9, 0.1)
     data = data_of(made.densities_explorer(density, edges, plt.figure(), ALT))
     passed = levels_of(data["passed"], 32)
@@ -130,9 +130,9 @@ def test_the_threshold_cuts_the_pixels_that_a_cut_cuts():
         np.testing.assert_array_equal(passed <= step, cut_mask(density, below["names"][step]))
         mass = density[mask].sum(dtype=float) / density.sum(dtype=float)
         assert f"{mask.mean():.1%} of the pixels and {mass:.1%} of the mass" in above["texts"][step]
-        # The filled bars hold the pixels beyond the threshold that the chart shows.
+        # The filled bars contain the pixels beyond the threshold, within the chart.
         beyond = (density / density.mean(dtype=float) < 10 ** data["edges"][-1]) & mask
-        assert abs(sum(data["pdf"][step:]) - beyond.sum()) <= 2  # rounded edges
+        assert abs(sum(data["pdf"][step:]) - beyond.sum()) <= 2  # because edges are rounded
 
 
 def test_the_scores_are_those_of_the_table():
@@ -145,8 +145,8 @@ def test_the_scores_are_those_of_the_table():
     assert data["rows"] == [{"suite": "LITE", "cut": "none", "r2": scores}]
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="no node here to read the script")
-def test_the_script_is_one(tmp_path):
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+def test_the_script_is_valid(tmp_path):
     _, _, text = gallery()
     script = re.search(r"<script>\n(.*?)</script>", text, flags=re.S).group(1)
     (tmp_path / "script.js").write_text(script)

@@ -18,7 +18,8 @@ CHAPTERS = (
 
 def test_chapters_show_the_runs_of_their_own_study(tmp_path):
     own = read_yaml(ROOT / "configs/tiny.yaml") | {
-        "name": "own", "answer": None, "attribution_seeds": [1, 2], "hidden": 1, "known_answer_cuts": ["none"],
+        "name": "own", "answer": None, "attribution_seeds": [1, 2], "hidden": 1,
+        "known_answer_cuts": ["none"],
         "cuts": ["none"], "controls": ["mask:above:delta=0"], "tuning_trials": 2,
     }  # fmt: skip
     write_yaml(tmp_path / "own.yaml", own)

@@ -1,4 +1,4 @@
-"""The notebooks: each .ipynb and its .py say the same, and nothing that ran is committed."""
+"""Test that each .ipynb agrees with its .py, contains no output, and follows the rules."""
 
 import ast
 import json
@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 
 import jupytext
+import papermill
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-# What each chapter shows: the lines that carry its argument. The rest of the code is folded.
+# Code that must be visible in each chapter, because it carries the argument.
 SHOWN = {
     "01_data": ("open_suite(", "split_simulations(", "check_maps(", "fit_scaling("),
     "02_cuts": ("open_suite(", "apply_cut(maps[example]", "fraction_cut("),
@@ -25,18 +26,18 @@ SHOWN = {
 }  # fmt: skip
 NAMES = list(SHOWN)
 FOLDED = {"hide-input", "remove-input", "remove-cell", "parameters"}
-KEPT = ("tags", "mystnb")  # the cell metadata that workflow and book read
+KEPT = ("tags", "mystnb")  # cell metadata used by the workflow and the book
 
 
 def cells(notebook):
-    """What must agree in both files: kind, source and kept metadata of each cell."""
+    """Return kind, source and metadata of each cell, which must agree in both files."""
     kept = [{k: cell.metadata[k] for k in KEPT if k in cell.metadata} for cell in notebook.cells]
     kinds = [(cell.cell_type, cell.source) for cell in notebook.cells]
     return list(zip(kinds, kept, strict=True))
 
 
 def read(name):
-    """The two files of a pair, as notebooks."""
+    """Return the two files of a pair as notebooks."""
     folder = ROOT / "notebooks"
     return jupytext.read(folder / f"{name}.ipynb"), jupytext.read(folder / f"{name}.py")
 
@@ -51,11 +52,11 @@ def test_pair_agrees(name):
     ours, twin = map(cells, read(name))
     for number, (left, right) in enumerate(zip(ours, twin, strict=False)):
         assert left == right, f"{name}: cell {number} differs between .ipynb and .py"
-    assert len(ours) == len(twin), f"{name}: .ipynb and .py have another number of cells"
+    assert len(ours) == len(twin), f"{name}: .ipynb and .py have different numbers of cells"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_chapter_is_short_and_shows_the_lines_of_its_argument(name):
+def test_a_chapter_is_short_and_shows_its_argument(name):
     _, notebook = read(name)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     visible = [x.source for x in code if not FOLDED & set(x.metadata.get("tags", []))]
@@ -67,8 +68,8 @@ def test_a_chapter_is_short_and_shows_the_lines_of_its_argument(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_figure_or_table_that_is_left_out_has_a_sentence(name):
-    """Where a figure or a shown table depends on a condition, the other branch says why."""
+def test_a_missing_figure_or_table_is_explained(name):
+    """If a figure or table depends on a condition, the other branch prints the reason."""
     tree = ast.parse((ROOT / "notebooks" / f"{name}.py").read_text(encoding="utf-8"))
     for node in tree.body:
         if isinstance(node, ast.If) and "fig, axes =" in ast.unparse(node):
@@ -79,7 +80,7 @@ def test_a_figure_or_table_that_is_left_out_has_a_sentence(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_that_ran_is_committed(name):
+def test_no_output_is_committed(name):
     notebook = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
     for number, cell in enumerate(notebook["cells"]):
         assert not cell.get("attachments"), f"{name}: cell {number} has attachments"
@@ -90,42 +91,25 @@ def test_nothing_that_ran_is_committed(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_one_cell_of_flat_commented_parameters(name):
+def test_title_and_parameters(name):
+    """One cell has flat parameters with comments; papermill ignores a comment with "="."""
     notebook, _ = read(name)
-    tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    assert len(tagged) == 1, f"{name}: {len(tagged)} cells are tagged 'parameters'"
-    lines = [line for line in tagged[0].source.splitlines() if line and not line.startswith("#")]
+    assert notebook.cells[0].cell_type == "markdown"
+    assert notebook.cells[0].source.startswith("# ")
+    (cell,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    lines = [line for line in cell.source.splitlines() if line and not line.startswith("#")]
     for line in lines:
         assert re.match(r"^[a-z_]+ = [^#\[{(]+ +# \S", line), (
-            f"{name}: {line!r}: want X = SCALAR  # why"
+            f"{name}: {line!r} is not: name = scalar  # meaning"
         )
     names = [line.split(" = ")[0] for line in lines]
     assert {"profile", "runs_dir"} <= set(names)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_chapter_starts_with_its_title(name):
-    notebook, _ = read(name)
-    first = notebook.cells[0]
-    assert first.cell_type == "markdown"
-    assert first.source.startswith("# ")
+    assert list(papermill.inspect_notebook(str(ROOT / "notebooks" / f"{name}.ipynb"))) == names
 
 
 def test_drift_is_seen():
-    """The comparison itself: a word changed and a tag lost must each show."""
+    """The comparison finds a changed word and a missing tag."""
     text = '# %% [markdown]\n# # T\n\n# %% tags=["parameters"]\na = 1\n'
     for old, new in (("# # T", "# # U"), ("a = 1", "a = 2"), (' tags=["parameters"]', "")):
         ours, other = (jupytext.reads(x, "py:percent") for x in (text, text.replace(old, new)))
         assert cells(ours) != cells(other)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_papermill_reads_every_parameter(name):
-    """Papermill overlooks a parameter whose comment holds "=", and then cannot set it."""
-    import papermill
-
-    path = ROOT / "notebooks" / f"{name}.ipynb"
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    (cell,) = [c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", [])]
-    written = re.findall(r"^(\w+) *=", "".join(cell["source"]), re.MULTILINE)
-    assert list(papermill.inspect_notebook(str(path))) == written

@@ -154,7 +154,7 @@ def test_parameters_have_the_types_of_their_defaults(tmp_path, monkeypatch):
     for text in (*TEXTS, "1e3", "null", ""):
         assert read_parameters(source, {"name": text, "x": "1e3"}) == {"name": text, "x": 1000.0}
     for name, text, kind in (("n", "many", "int"), ("n", "1.5", "int"), ("flag", "2", "bool")):
-        with pytest.raises(ValueError, match=f"'{name}': found '{text}', expected {kind}"):
+        with pytest.raises(ValueError, match=f"'{name}' must be of type {kind}, .*is '{text}'"):
             read_parameters(source, {name: text})
 
 

@@ -1,4 +1,4 @@
-"""The checks of a built book find its faults; what the staging adds to pages and notebooks."""
+"""Test the checks of a built book, and the changes that staging makes to pages and notebooks."""
 
 import base64
 import io
@@ -36,7 +36,7 @@ def png(side=8):
 
 @pytest.fixture
 def site(tmp_path):
-    """Write a book of two pages, the first with something more in it."""
+    """Write a book of two pages, the first with additional HTML."""
 
     def write(more="", words=WORDS, other='<p id="there">There.</p>'):
         (tmp_path / "_images").mkdir(exist_ok=True)
@@ -60,40 +60,40 @@ def test_a_good_book_has_no_fault(site):
     ("more", "fault"),
     [
         ('<a href="gone.html">x</a>', "page.html: broken link: gone.html"),
-        ('<a href="other.html#gone">x</a>', "page.html: link to a missing place: other.html#gone"),
-        ('<a href="#gone">x</a>', "page.html: link to a missing place: #gone"),
+        ('<a href="other.html#gone">x</a>', "page.html: broken anchor: other.html#gone"),
+        ('<a href="#gone">x</a>', "page.html: broken anchor: #gone"),
         ('<a href="../outside.html">x</a>', "page.html: link leaves the book: ../outside.html"),
         ('<img src="gone.png" alt="">', "page.html: broken link: gone.png"),
-        ('<script src="https://a.b/c.js"></script>', "is fetched from another host"),
-        ('<link rel="stylesheet" href="//a.b/c.css">', "is fetched from another host"),
-        ('<img src="book/../_images/a.png">', "found the alt text None, expected 40"),
-        ('<img src="book/../_images/a.png" alt="x">', "found the alt text 'x', expected 40"),
+        ('<script src="https://a.b/c.js"></script>', "fetches from another host"),
+        ('<link rel="stylesheet" href="//a.b/c.css">', "fetches from another host"),
+        ('<img src="book/../_images/a.png">', "the alt text None has fewer than 40"),
+        ('<img src="book/../_images/a.png" alt="x">', "the alt text 'x' has fewer than 40"),
         (f'<img src="data:," alt="{"ab" * 30}.png">', "its alt text is a file name"),
-        ('<p id="here"></p>', "id 'here' is there twice"),
-        (f"<p>{'x' * 3_000_000}</p>", "expected 3000000 at most"),
+        ('<p id="here"></p>', "id 'here' occurs twice"),
+        (f"<p>{'x' * 3_000_000}</p>", "at most 3000000 are allowed"),
     ],
 )
-def test_each_fault_is_seen(site, more, fault):
+def test_each_fault_is_found(site, more, fault):
     faults, _ = check_site.check(site(more))
     assert any(fault in line for line in faults), faults
 
 
-def test_what_a_page_must_have_and_may_have(site, capsys):
-    """Links to other sites are fine; a page without its provenance, or no page at all, is not."""
+def test_links_provenance_and_sizes(site, capsys):
+    """Links to other sites are allowed; a page without provenance is a fault."""
     folder = site('<a href="https://arxiv.org/abs/2504.17839">x</a>')
     page = folder / "page.html"
     text = page.read_text()
     assert check_site.check(folder)[0] == []
     page.write_text(text.replace("provenance", "something-else"))
-    assert check_site.check(folder)[0] == ["page.html: has no section on what made it"]
+    assert check_site.check(folder)[0] == ["page.html: has no section on its provenance"]
     script = folder / "big.js"
     page.write_text(text.replace("</head>", '<script src="big.js"></script></head>'))
-    script.write_text("x" * 5_000_000)  # sent compressed: nothing
+    script.write_text("x" * 5_000_000)  # small when compressed
     assert check_site.check(folder)[0] == []
     script.write_bytes(np.random.default_rng(0).bytes(4_000_000))
     assert any("to fetch at a first visit" in line for line in check_site.check(folder)[0])
     assert check_site.main([str(folder / "book")]) == 2
-    assert "expected a built book" in capsys.readouterr().err
+    assert "build the book first" in capsys.readouterr().err
 
 
 # --------------------------------------------------------------------------------------------------
@@ -111,8 +111,8 @@ needs_browser = pytest.mark.skipif(
 
 
 @needs_browser
-def test_the_browser_sees_each_fault(site):
-    """One book with every fault at once: each has a line of its own."""
+def test_the_browser_finds_each_fault(site):
+    """A page with many faults has one line per fault."""
     more = """<p>{glue:text}`gone`</p><span class="math">\\(a\\)</span>
     <div style="width: 1500px">wide</div><p style="color: #999">pale</p>
     <script>console.error("hello"); fetch("https://example.org/a");</script>
@@ -121,7 +121,7 @@ def test_the_browser_sees_each_fault(site):
     page = folder / "page.html"
     faults = reading(folder, [page.name])
     for fault in (
-        "console: hello", "status 404", "asks another host: https://example.org/a",
+        "console: hello", "status 404", "request to another host: https://example.org/a",
         "px sideways: div", "equation not drawn", "markup not rendered", "axe color-contrast",
     ):  # fmt: skip
         assert any(fault in line for line in faults), (fault, faults)
@@ -133,12 +133,12 @@ def test_the_browser_sees_each_fault(site):
     [
         ("hidden", "r.value", None),
         ("hidden", "'same'", "changes no picture"),
-        ("", "r.value", "shows its still picture although scripts run"),
+        ("", "r.value", "shows the static picture although scripts run"),
     ],
 )
 def test_the_browser_moves_the_sliders(site, still, shown, fault):
     made = EXPLORER.format(still=still, shown=shown)
-    # The first press changes even a picture that is always the same: start it there.
+    # Draw the constant picture before the first key press.
     made = made.replace("></svg>", "><text>same</text></svg>")
     faults = [line for line in reading(site(made), ["page.html"]) if "#e" in line]
     assert bool(faults) == (fault is not None)
@@ -146,7 +146,7 @@ def test_the_browser_moves_the_sliders(site, still, shown, fault):
 
 
 def reading(folder, names):
-    """Faults of some pages in one light and one width."""
+    """Return the faults of some pages in the light theme."""
     from playwright.sync_api import sync_playwright
 
     server, base = check_browser.serve(folder)
@@ -164,9 +164,9 @@ def reading(folder, names):
 
 
 # --------------------------------------------------------------------------------------------------
-# What the build and the staging add
+# Changes made by staging and build
 # --------------------------------------------------------------------------------------------------
-def test_pages_of_prose_say_what_made_them(tmp_path):
+def test_prose_pages_have_a_provenance(tmp_path):
     pages = tmp_path / "book"
     pages.mkdir()
     (pages / "a.md").write_text(
@@ -199,7 +199,7 @@ def test_heavy_pictures_get_a_palette():
             Image.fromarray(pixels.astype(np.uint8)).save(buffer, "PNG", compress_level=0)
             outputs.append({"data": {"image/png": base64.b64encode(buffer.getvalue()).decode()}})
     before = [one["data"]["image/png"] for one in outputs]
-    pictures.lighten({"cells": [{"outputs": outputs}, {"source": "text"}]})
+    pictures.compress({"cells": [{"outputs": outputs}, {"source": "text"}]})
     after = [one["data"]["image/png"] for one in outputs]
     assert len(after[0]) < len(before[0]) / 3
     assert after[1] == before[1]  # noise: a palette would be visible

@@ -1,4 +1,4 @@
-"""The status of the runs of a study, and the tables that pages make of it."""
+"""Test the status of runs, and the tables of the book."""
 
 import json
 import shutil
@@ -41,7 +41,7 @@ def finished(tmp_path_factory, profile):
 
 @pytest.fixture
 def run(tmp_path, finished):
-    """A copy of the finished run."""
+    """Return a copy of the finished run."""
     copy = replace(finished, root=tmp_path)
     shutil.copytree(finished.folder, copy.folder)
     return copy
@@ -53,12 +53,12 @@ def look(run, profile):
 
 def test_the_runs_of_a_study(profile):
     runs = study_runs(profile.replace(seeds=[3, 5], attribution_seeds=[3, 4]))
-    assert len(runs) == len(set(runs)) == 2 * (4 + 2) + 1 + 2  # cases, controls, another, shuffled
+    assert len(runs) == len(set(runs)) == 2 * (4 + 2) + 1 + 2  # cases, controls, seed 4, shuffled
     assert [run.seed for run in runs] == [3, 5] * 6 + [4, 3, 4]
     assert runs[-1].profile == "tiny-shuffled"
 
 
-def test_done_and_what_makes_it_stale(run, profile, tiny_suite_dir, tmp_path):
+def test_done_and_stale_runs(run, profile, tiny_suite_dir, tmp_path):
     one = look(run, profile)
     assert (one.state, one.detail) == ("done", "")
     assert one.made["seconds"] > 0
@@ -73,7 +73,7 @@ def test_done_and_what_makes_it_stale(run, profile, tiny_suite_dir, tmp_path):
     assert look(run, profile.replace(data_dir=str(other))).detail.startswith("fingerprint: found")
 
 
-def test_on_the_way(run, profile):
+def test_running_interrupted_and_damaged_runs(run, profile):
     run.path("metrics.json").unlink()
     run.path("weights.pt").unlink()
     assert look(run, profile).state == "not started"
@@ -133,8 +133,8 @@ def test_the_plan_counts(tiny_suite_dir, tmp_path):
     assert done.stderr.startswith("error: configs/no_such.yaml")
 
 
-def test_the_tables_of_survival(tmp_path):
-    """Those of the repository, and the numbers of one of each kind of row in them."""
+def test_tables_of_stored_benchmarks(tmp_path):
+    """The stored results appear in the tables."""
     stored = ROOT / "results" / "benchmarks"
     tables.write_benchmarks(tmp_path, tmp_path, stored)
     chaos, cluster, fuzz = (

@@ -1,4 +1,4 @@
-"""Summaries of attributions whose sums are known."""
+"""Test the summaries of attributions with known sums."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from cosmolib.interpretation import binned
 
 
 def blocks():
-    """Four maps of two simulations: a quarter of the pixels dense (5), the rest empty (0.5)."""
+    """Return values, density and simulations of 4 maps; a quarter of the pixels is dense."""
     density = np.full((4, 8, 8), 0.5)
     density[:, :4, :4] = 5.0
     return np.where(density > 1, -3.0, 1.0), density, np.array([0, 0, 1, 1])
@@ -23,7 +23,7 @@ def test_by_value():
     np.testing.assert_allclose(found["share"][:, 0], [0.5, 0, 0.5])
     np.testing.assert_allclose(found["share"][:, 1], found["share"][:, 2])  # all maps are equal
     assert found["edges"].tolist() == [0, 1, 4, 10]
-    found = binned.by_value(values, density, [1, 10], simulations, 10)  # others count in the totals
+    found = binned.by_value(values, density, [1, 10], simulations, 10)  # totals count all pixels
     np.testing.assert_allclose(found["share"][:, 0], [0.5])
     np.testing.assert_allclose(found["fraction"], [0.25])
 
@@ -37,7 +37,7 @@ def test_intervals_come_from_the_scatter_between_simulations():
     found = binned.by_value(values, density, [0, 1, 2], simulations, 1000)["share"][1]
     per_map = np.array([v[d >= 1].sum() for v, d in zip(values, density, strict=True)])
     assert found[1] < found[0] < found[2]
-    # share = s / (1 + s) for a strength s, so that its error follows from that of the mean of s.
+    # The share is s / (1 + s) for strength s; its error follows from that of the mean of s.
     mean = per_map.reshape(40, 5).mean(1) / 32
     error = mean.std() / np.sqrt(40) / (1 + mean.mean()) ** 2
     assert (found[2] - found[1]) / (2 * 1.96) == pytest.approx(error, rel=0.25)
@@ -57,7 +57,7 @@ def test_by_class():
 
 def test_over_to_under():
     values, density, simulations = blocks()
-    values = values * np.where(density > 1, 2, 1)  # the sides differ in their sums
+    values = values * np.where(density > 1, 2, 1)  # the sums of the two sides differ
     found = binned.over_to_under(values, density - 1, simulations, 50)
     assert found["ratio"]["value"] == pytest.approx(6)
     assert found["under-dense"]["value"] == pytest.approx(1 / 3)
@@ -82,7 +82,7 @@ def test_regions():
     assert found["value"] == pytest.approx(0.5)
     assert found["chance"] == pytest.approx(0.25)
     regions = np.where(density[:1] > 1, 1, 0)
-    regions[0, 7] = -1  # in none
+    regions[0, 7] = -1  # in no region
     np.testing.assert_allclose(binned.region_sums(values, regions), [[40, -48]] * 4)
 
 
@@ -96,7 +96,7 @@ def test_bands_of_a_wave_and_of_noise():
     np.testing.assert_allclose(found["share"][:, 0], [0, 1, 0, 0], atol=1e-9)
     assert found["coherence"][1, 0] > 0.8
     assert found["fraction"].sum() == pytest.approx(1)
-    strength = rng.uniform(1, 100, 30)[:, None, None]  # a strong map counts no more than a weak one
+    strength = rng.uniform(1, 100, 30)[:, None, None]  # maps have equal weights
     found = binned.by_band(strength * noise, noise, edges, simulations, 100)
     np.testing.assert_allclose(found["share"][:, 0], found["fraction"], atol=0.03)
     np.testing.assert_allclose(found["field_share"], found["fraction"], atol=0.03)
@@ -108,7 +108,7 @@ def test_bands_of_a_wave_and_of_noise():
     assert (other[:, 1] < other[:, 2]).all()
 
 
-def test_mean_of_one_number_a_map():
+def test_mean_of_one_number_per_map():
     numbers = np.array([1.0, 3.0, np.nan, 5.0])
     found = binned.mean_estimate(numbers, np.array([0, 0, 1, 2]), 200)
     assert found["value"] == pytest.approx(3)

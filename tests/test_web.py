@@ -1,4 +1,4 @@
-"""The cosmic web of a map: classes, peaks, voids and distances, on fields where they are known."""
+"""Test web classes, peaks, voids and distances on fields where they are known."""
 
 import numpy as np
 from test_spectra import lognormal_maps
@@ -42,7 +42,7 @@ def test_halos_are_denser_than_filaments_and_these_than_voids():
 
 
 def test_eigenvalues_add_up_to_the_smoothed_overdensity():
-    # Both eigenvalues above t asks for delta > 2 t, none for delta <= 2 t: a bound at each pixel.
+    # Both eigenvalues exceed t only if delta > 2 t, and neither does only if delta <= 2 t.
     maps = lognormal_maps(3, 33).astype(np.float64)
     delta = maps / maps.mean(axis=(1, 2), keepdims=True) - 1
     k = 2 * np.pi * np.hypot(np.fft.fftfreq(33, 25 / 33)[:, None], np.fft.rfftfreq(33, 25 / 33))
@@ -55,7 +55,7 @@ def test_eigenvalues_add_up_to_the_smoothed_overdensity():
 
 
 def test_a_diagonal_ridge_is_a_filament():
-    # Its two second derivatives are equal: only the mixed one tells it from a halo.
+    # Its two second derivatives are equal; only the mixed one distinguishes it from a halo.
     for grid in (32, 33):
         classes = cosmic_web.web_classes(0.1 + np.eye(grid), smoothing=0.8)
         assert (np.diag(classes) == 1).all()
@@ -73,7 +73,7 @@ def test_peaks_are_where_the_clumps_are():
     assert not cosmic_web.density_peaks(maps, smoothing=0.5, minimum=1e3).any()
     twice = cosmic_web.density_peaks(np.stack([maps, np.roll(maps, (9, 20), (0, 1))]))
     assert (twice[1] == np.roll(twice[0], (9, 20), (0, 1))).all()
-    assert not cosmic_web.density_peaks(np.ones((8, 8)), minimum=-1).any()  # a plain has no peak
+    assert not cosmic_web.density_peaks(np.ones((8, 8)), minimum=-1).any()  # constant: no peak
 
 
 def test_voids_are_the_holes_with_their_radii():

@@ -1,4 +1,4 @@
-"""The workflow: it plans one training per run, and its notebook runner refuses and cleans up."""
+"""Test the plan of the workflow and its notebook runner."""
 
 import itertools
 import os
@@ -20,7 +20,7 @@ PROFILES = ["tiny", "demo", "reference", "camels"]
 
 
 def dry_run(*arguments):
-    """Ask snakemake what it would do with no run and no build at hand."""
+    """Return the jobs that Snakemake would start if nothing existed."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", "workflow/Snakefile"]
     command += ["--cores", "1", "--nolock", "--dry-run", "--forceall", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -39,14 +39,14 @@ def test_one_training_per_run(name):
 
 
 @pytest.mark.parametrize("name", PROFILES)
-def test_every_key_says_why(name):
+def test_every_key_has_a_comment(name):
     for line in (ROOT / "configs" / f"{name}.yaml").read_text().splitlines():
         if re.match(r"\w+:", line):
-            assert re.search(r" # \S.{5,}", line), f"{name}.yaml: {line!r} has no reason"
+            assert re.search(r" # \S.{5,}", line), f"{name}.yaml: {line!r} has no comment"
 
 
 def write_notebook(path, *sources):
-    """A notebook whose first cell holds the parameters."""
+    """Write a notebook whose first cell contains the parameters."""
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
     cells[0].metadata["tags"] = ["parameters"]
     notebook = nbformat.v4.new_notebook(cells=cells)
@@ -75,7 +75,7 @@ def test_runner_passes_parameters_from_the_root(tmp_path):
     target.unlink()
     done = run_notebook(source, target, "-p", "cutt", "kmax:4")
     assert done.returncode == 2
-    assert re.fullmatch(r"error: .*'cutt'.* cut.*\n", done.stderr)
+    assert re.fullmatch(r"error: .* has no parameter 'cutt'; .* cut.*\n", done.stderr)
     assert not target.exists()
     assert run_notebook(source, source).returncode == 2
     assert source.read_bytes() == before
@@ -91,12 +91,12 @@ def test_runner_passes_parameters_from_the_root(tmp_path):
         ),
         (
             "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
-            r"(?s)(?!.*Traceback).*error: .* its kernel was killed.*",
+            r"(?s)(?!.*Traceback).*error: .* the kernel was killed.*",
         ),
     ],
 )
-def test_runner_leaves_no_half_output(tmp_path, code, expected):
-    """A fault of the code has its traceback; bad input and a killed kernel are one line."""
+def test_runner_keeps_no_partial_output(tmp_path, code, expected):
+    """A bug prints its traceback, bad input and a killed kernel print one line."""
     source = write_notebook(tmp_path / "in.ipynb", "cut = 'none'  # a cut", code)
     done = run_notebook(source, tmp_path / "out.ipynb")
     assert done.returncode == 1
@@ -105,7 +105,7 @@ def test_runner_leaves_no_half_output(tmp_path, code, expected):
     assert left == (set() if "SIGKILL" in code else {"out.failed.ipynb"})
 
 
-def test_a_killed_runner_leaves_nothing_that_stays(tmp_path):
+def test_the_next_run_tidies_up_after_a_killed_runner(tmp_path):
     source = write_notebook(tmp_path / "in.ipynb", "t = 60  # s", "import time\ntime.sleep(t)")
     command = [sys.executable, "workflow/run_notebook.py", str(source), str(tmp_path / "out.ipynb")]
     process = subprocess.Popen([*command], cwd=ROOT, stderr=subprocess.DEVNULL)
@@ -118,8 +118,8 @@ def test_a_killed_runner_leaves_nothing_that_stays(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.ipynb", "out.ipynb"]
 
 
-def test_each_run_takes_a_device_of_its_own(tmp_path):
-    """Two devices and three notebooks at once: no two of them on one device at one time."""
+def test_simultaneous_runs_use_different_devices(tmp_path):
+    """Three notebooks share two devices, which run one notebook at a time."""
     spans = (
         "import os, time\nstart = time.time()\ntime.sleep(1.5)\n"
         "print('SPAN', os.environ['CUDA_VISIBLE_DEVICES'], start, time.time())"
@@ -142,7 +142,7 @@ def test_each_run_takes_a_device_of_its_own(tmp_path):
 
 
 def test_workers_of_the_tuning_study_are_jobs(monkeypatch):
-    """They share the storage by an environment variable: no log shows its password."""
+    """The address of their storage is an environment variable; no log shows its password."""
     config = ("--printshellcmds", "--config", "profile=tiny")
     monkeypatch.setenv("COSMOLIB_STUDY", "postgresql://me:hunter2@db/x")
     done = dry_run(*config, "workers=3", "--", "book")
@@ -153,12 +153,12 @@ def test_workers_of_the_tuning_study_are_jobs(monkeypatch):
     assert "tuning_worker" not in dry_run(*config, "--", "book").stdout
     refused = dry_run(*config, "study=postgresql://me:hunter2@db/x", "--", "book")
     assert refused.returncode != 0
-    assert refused.stderr.startswith("error: study: found in --config")
+    assert refused.stderr.startswith("error: set the address of the study in $COSMOLIB_STUDY")
     assert "hunter2" not in refused.stdout + refused.stderr
 
 
-def test_the_cluster_profile_is_one():
-    """Read by snakemake itself: every key is known, every run wants one GPU."""
+def test_the_cluster_profile():
+    """Snakemake accepts every key, and every run requests one GPU."""
     pytest.importorskip("snakemake_executor_plugin_slurm", reason="the extra 'slurm' is missing")
     done = dry_run(
         "--workflow-profile", "workflow/profiles/slurm", "--config", "profile=tiny", "--", "runs"
@@ -169,14 +169,14 @@ def test_the_cluster_profile_is_one():
     assert all("gpu=1" in job and "mem_mb=24000" in job for job in jobs)
 
 
-def test_a_profile_that_does_not_exist_is_one_error():
+def test_a_missing_profile_is_one_error():
     done = dry_run("--config", "profile=no_such_profile", "--", "book")
     assert done.returncode != 0
     assert "no_such_profile" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_make_helps_by_default():
     done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
     for target in ("book", "test", "study", "clean"):

@@ -1,7 +1,7 @@
-"""Set the repository's address: ``address.py https://github.com/OWNER/NAME`` (``""`` removes it).
+"""Set the address of the repository: ``address.py https://github.com/OWNER/NAME``.
 
-Only ``_config.yml`` holds it. Without an address, the book has no launch, repository and issue
-buttons, no canonical links and no sitemap.
+The address is stored in ``_config.yml`` only; ``""`` removes it. Without an address, the book has
+no launch, repository or issue buttons, no canonical links and no sitemap.
 """
 
 import argparse
@@ -17,23 +17,21 @@ sys.path.insert(0, str(ROOT))
 from cosmolib.study.io import atomic_path, exit_code  # noqa: E402
 
 CONFIG = ROOT / "_config.yml"
-CARD = "_static/social.png"  # in the site; workflow/social_card.py draws it
+CARD = "_static/social.png"  # drawn by workflow/social_card.py
 _URL = re.compile(r"https://github\.com/([\w-]+)/([\w.-]+)")
 
 
 def site(url):
-    """Return the address at which GitHub publishes the book of a repository."""
+    """Return the address at which GitHub Pages publishes the book of a repository."""
     match = _URL.fullmatch(url)
     if not match:
-        raise ValueError(
-            f"repository address: found {url!r}, expected https://github.com/OWNER/NAME"
-        )
+        raise ValueError(f"repository address {url!r} is not https://github.com/OWNER/NAME")
     host = f"{match[1].lower()}.github.io"
     return f"https://{host}/" if match[2].lower() == host else f"https://{host}/{match[2]}/"
 
 
 def set_address(url, config=CONFIG):
-    """Write an address to ``_config.yml``; an empty one removes it."""
+    """Write an address to ``_config.yml``; an empty text removes it."""
     url = url.rstrip("/").removesuffix(".git")
     if url:
         site(url)
@@ -43,15 +41,20 @@ def set_address(url, config=CONFIG):
         Path(config).read_text(encoding="utf-8"),
     )
     if lines != 1:
-        raise ValueError(f"{config}: found no line `url:` below `repository:`, expected one")
+        raise ValueError(f"{config} has no line `url:` below `repository:`")
     with atomic_path(config) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def staged_config(config):
-    """Return the text of the configuration that the book is built with, given ``_config.yml``.
+    """Return the configuration that jupyter-book reads, as text.
 
-    With an address it has buttons, canonical links, a sitemap and the picture of shared links.
+    With an address it has buttons, canonical links, a sitemap and a picture for shared links.
+
+    Parameters
+    ----------
+    config : dict
+        Contents of ``_config.yml``.
     """
     config = copy.deepcopy(config)
     repository, sphinx = config["repository"], config["sphinx"]
@@ -73,11 +76,11 @@ def staged_config(config):
             del sphinx["config"][key]
         address = ""
     config["parse"]["myst_substitutions"] = {"address": address}
-    return json.dumps(config, indent=1, ensure_ascii=False)  # YAML of every version
+    return json.dumps(config, indent=1, ensure_ascii=False)  # valid YAML
 
 
 def main(arguments=None):
-    """Command line; returns the exit code."""
+    """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("url", help="https://github.com/OWNER/NAME")
     url = parser.parse_args(arguments).url

@@ -1,8 +1,7 @@
 """Check the files of a built book, without a browser: ``check_site.py HTML``.
 
-Each fault is printed on one line: a link or an anchor inside the book that leads nowhere, a file
-that another host would have to send, a picture without alt text, a page that is too large, a page
-without its provenance.
+Each fault is printed on one line: a broken link or anchor, a file that is fetched from another
+host, a picture without alt text, a page that is too large, or a page without its provenance.
 """
 
 import argparse
@@ -19,17 +18,17 @@ sys.path.insert(0, str(ROOT))
 
 from cosmolib.study.io import exit_code  # noqa: E402
 
-ALT = 40  # characters of a figure's alt text, at least
-PAGE_BYTES = 3_000_000  # a page with its own pictures; and all that a first visit fetches
+ALT = 40  # minimum length of a figure's alt text
+PAGE_BYTES = 3_000_000  # of a page with its pictures, and of everything a first visit fetches
 BOOK_BYTES = 60_000_000
 FETCHED = ("script", "img", "iframe", "source", "video")  # elements with a `src`
-STYLES = ("stylesheet", "icon", "preload", "shortcut icon")  # links that a browser follows itself
-TEXT = (".html", ".css", ".js", ".svg", ".json", ".txt")  # what servers compress
-GENERATED = ("genindex.html", "search.html", "index.html")  # lists, and the way to the first page
+STYLES = ("stylesheet", "icon", "preload", "shortcut icon")  # links that a browser fetches
+TEXT = (".html", ".css", ".js", ".svg", ".json", ".txt")  # compressed by servers
+GENERATED = ("genindex.html", "search.html", "index.html")  # they have no provenance
 
 
 class Page(HTMLParser):
-    """The `links`, `fetched` addresses, `ids`, and `pictures` with their alt text of one page."""
+    """Collect the links, fetched addresses, ids and pictures (with alt text) of a page."""
 
     def __init__(self, text):
         super().__init__()
@@ -51,11 +50,11 @@ class Page(HTMLParser):
 
 
 def check(html):
-    """Return all faults of the book in the folder `html`, and a report of sizes."""
+    """Return all faults of the book in the folder `html`, and a summary of its size."""
     html = Path(html).resolve()
     paths = [p for p in sorted(html.rglob("*.html")) if "_static" not in p.relative_to(html).parts]
     if not paths:
-        raise FileNotFoundError(f"{html}: found no pages, expected a built book")
+        raise FileNotFoundError(f"{html} contains no pages; build the book first")
     pages = {path: Page(path.read_text(encoding="utf-8")) for path in paths}
     faults, largest = [], 0
     for path, page in pages.items():
@@ -63,26 +62,26 @@ def check(html):
         faults += [f"{name}: {text}" for text in _links(path, page, pages, html)]
         faults += [f"{name}: {text}" for text in _pictures(page)]
         twice = {one for one in page.ids if page.ids.count(one) > 1}
-        faults += [f"{name}: id {one!r} is there twice" for one in sorted(twice)]
+        faults += [f"{name}: id {one!r} occurs twice" for one in sorted(twice)]
         own, sent = sizes(path, page)
         largest = max(largest, own, sent)
         if max(own, sent) > PAGE_BYTES:
             faults.append(
-                f"{name}: found {own} bytes with its pictures and {sent} to fetch at a first "
-                f"visit, expected {PAGE_BYTES} at most"
+                f"{name}: {own} bytes with its pictures and {sent} to fetch at a first visit; "
+                f"at most {PAGE_BYTES} are allowed"
             )
         if name not in GENERATED and "provenance" not in page.ids:
-            faults.append(f"{name}: has no section on what made it")
+            faults.append(f"{name}: has no section on its provenance")
     total = sum(path.stat().st_size for path in html.rglob("*") if path.is_file())
     if total > BOOK_BYTES:
-        faults.append(f"the book has {total} bytes, expected {BOOK_BYTES} at most")
+        faults.append(f"the book has {total} bytes; at most {BOOK_BYTES} are allowed")
     links = sum(len(page.links) for page in pages.values())
     report = {"pages": len(pages), "links": links, "bytes": total, "largest_page": largest}
     return faults, report
 
 
 def local(path, address):
-    """Return the file and the fragment that an address leads to; None for another host."""
+    """Return the file and the fragment of an address; the file is None for another host."""
     parts = urlsplit(address)
     if parts.scheme or parts.netloc:
         return None, ""
@@ -95,20 +94,20 @@ def _links(path, page, pages, html):
         target, fragment = local(path, address)
         if target is None:
             if address in page.fetched and not address.startswith("data:"):
-                yield f"is fetched from another host: {address[:100]}"
+                yield f"fetches from another host: {address[:100]}"
         elif not target.is_relative_to(html):
             yield f"link leaves the book: {address}"
         elif not target.is_file():
             yield f"broken link: {address}"
         elif fragment and target in pages and fragment not in pages[target].ids:
-            yield f"link to a missing place: {address}"
+            yield f"broken anchor: {address}"
 
 
 def _pictures(page):
     for source, alt, kind in page.pictures:
         figure = "/_images/" in source or source.startswith("data:") or "headline" in source
         if alt is None or (figure and len(alt) < ALT and "logo" not in kind):
-            yield f"picture {source[:60]}: found the alt text {alt!r}, expected {ALT} characters"
+            yield f"picture {source[:60]}: the alt text {alt!r} has fewer than {ALT} characters"
         elif re.search(r"[0-9a-f]{32}|\.png", alt):
             yield f"picture {source[:60]}: its alt text is a file name"
 
@@ -116,7 +115,7 @@ def _pictures(page):
 def sizes(path, page):
     """Return the bytes of a page with its own pictures, and of everything a first visit fetches.
 
-    The second counts text as a server sends it, compressed.
+    For a first visit, text is counted as compressed by the server.
     """
     own = sent = 0
     for file in {path, *(local(path, one)[0] for one in page.fetched)}:
@@ -129,7 +128,7 @@ def sizes(path, page):
 
 
 def main(arguments=None):
-    """Command line; returns the exit code."""
+    """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("html", help="folder of the built site")
     return exit_code("error", show, parser.parse_args(arguments).html)

@@ -1,4 +1,4 @@
-"""The section *Provenance* of the pages of prose; chapters end with their own."""
+"""Append the section *Provenance* to the prose pages; chapters write it themselves."""
 
 import re
 from pathlib import Path
@@ -9,14 +9,14 @@ from cosmolib.study.profile import load_profile
 from cosmolib.study.provenance import provenance, short_commit, what_made
 from cosmolib.training.dataset import study_suite
 
-QUOTED = re.compile(r"notebooks/(\d\d[a-z]?_\w+)\.ipynb::")  # a glued number names its chapter
+QUOTED = re.compile(r"notebooks/(\d\d[a-z]?_\w+)\.ipynb::")  # in a glued number
 
 
 def write(profile, pages, root="runs"):
-    """Add the section to every page of the folder `pages`.
+    """Append the section to every page in the folder `pages`.
 
-    It lists the command that made the book, the commit and the data, and the commit and the seconds
-    of each chapter that the page quotes numbers from.
+    It lists the command that built the book, the commit and the data, and commit and run time of
+    each chapter from which the page quotes numbers.
     """
     profile = load_profile(profile)
     command = "make book" if profile.name == "demo" else f"make study PROFILE={profile.name}"

@@ -1,4 +1,4 @@
-"""Lighter pictures for the book: a palette of 256 colours where the eye sees no difference."""
+"""Compress pictures of the book to 256 colours, unless the difference would be visible."""
 
 import base64
 import io
@@ -6,12 +6,12 @@ import io
 import numpy as np
 from PIL import Image
 
-HEAVY = 40_000  # bytes; smaller pictures stay as they are
-MEAN_ERROR = 0.5  # of 255 levels, over the whole picture
+HEAVY = 40_000  # bytes; smaller pictures are not changed
+MEAN_ERROR = 0.5  # largest mean difference, of 255 levels
 
 
-def lighten(notebook):
-    """Shrink the PNG outputs of an executed notebook, a dict, in place."""
+def compress(notebook):
+    """Compress the PNG outputs of an executed notebook (a dict), in place."""
     for cell in notebook["cells"]:
         for output in cell.get("outputs", ()):
             png = output.get("data", {}).get("image/png")
@@ -21,7 +21,7 @@ def lighten(notebook):
 
 
 def in_palette(png):
-    """Return a PNG (bytes) with 256 colours, or as it is where that is no gain or would be seen."""
+    """Return a PNG (bytes) with 256 colours if it is smaller and looks the same, else unchanged."""
     if len(png) < HEAVY:
         return png
     image = Image.open(io.BytesIO(png)).convert("RGB")

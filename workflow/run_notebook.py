@@ -1,9 +1,8 @@
 """Execute one notebook with parameters: ``run_notebook.py IN OUT [-p NAME VALUE ...]``.
 
-A thin wrapper around papermill with a few additions for the workflow: an unknown parameter is an
-error (papermill only warns), the output is written only when the whole notebook ran, and a failed
-copy is kept under another name. A lock prevents two processes from writing the same output, and on
-a machine with several GPUs each notebook takes one.
+This wrapper around papermill rejects unknown parameters (papermill only warns), writes the output
+only if the whole notebook ran, and keeps a failed copy under another name. A lock prevents two
+processes from writing the same output, and each notebook uses one of several GPUs.
 """
 
 import argparse
@@ -27,14 +26,14 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def literal(path):
-    """Escape the braces of a path, in which papermill would insert parameters."""
+    """Escape the braces in a path, which papermill would replace by parameters."""
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def read_parameters(notebook, texts):
-    """Convert texts to parameters, each of the type of its default value in the notebook.
+    """Convert texts to parameters with the types of the default values in the notebook.
 
-    (papermill would turn a profile named ``2025`` into a number.)
+    papermill's conversion would turn a profile named ``2025`` into a number.
     """
     import papermill
 
@@ -42,7 +41,8 @@ def read_parameters(notebook, texts):
     unknown = [name for name in texts if name not in known]
     if unknown:
         raise ValueError(
-            f"{notebook}: no parameter {', '.join(map(repr, unknown))}; it has {', '.join(known)}"
+            f"{notebook} has no parameter {', '.join(map(repr, unknown))}; "
+            f"its parameters are {', '.join(known)}"
         )
     flags = {"true": True, "false": False}
     kinds = {str: str, int: int, float: float, bool: lambda text: flags[text.lower()]}
@@ -53,26 +53,26 @@ def read_parameters(notebook, texts):
             values[name] = kinds[type(default)](text)
         except (KeyError, ValueError):
             raise ValueError(
-                f"{notebook}: parameter {name!r}: found {text!r}, expected "
-                f"{type(default).__name__}, such as {default!r}"
+                f"{notebook}: parameter {name!r} must be of type {type(default).__name__}, "
+                f"such as {default!r}, but is {text!r}"
             ) from None
     return values
 
 
 def execute(source, target, parameters):
-    """Run `source` with `parameters` from the repository root and write `target` atomically.
+    """Execute `source` in the root of the repository and write `target` atomically.
 
     Parameters
     ----------
     source, target : path-like
-        Notebook to run and executed copy to write; they must differ.
+        Notebook and executed copy, which must differ.
     parameters : dict
         Values for the cell tagged ``parameters``.
 
     Raises
     ------
     ValueError
-        If the target is the source.
+        If the target equals the source.
     papermill.PapermillExecutionError
         If a cell fails; the copy with its traceback is kept as ``<target>.failed.ipynb``.
     """
@@ -83,7 +83,7 @@ def execute(source, target, parameters):
     from cosmolib.study.locks import held
 
     class ThisInterpreter(jupyter_client.AsyncKernelManager):
-        """The kernel of this Python, whatever kernel specs JUPYTER_PATH or the home contains."""
+        """Start this Python, whatever kernels JUPYTER_PATH or the home folder contain."""
 
         kernel_spec = jupyter_client.kernelspec.KernelSpec(
             resource_dir=ipykernel.kernelspec.RESOURCES, **ipykernel.kernelspec.get_kernel_dict()
@@ -91,9 +91,9 @@ def execute(source, target, parameters):
 
     source, target = Path(source).resolve(), Path(target).resolve()
     if source == target:
-        raise ValueError(f"{source}: a notebook is never executed in place; name another output")
+        raise ValueError(f"{source} cannot be executed in place; choose another output")
     with held(target.with_name(f".{target.stem}.lock"), progress=print):
-        for left in target.parent.glob(f".{target.stem}-*.ipynb"):  # by a killed process
+        for left in target.parent.glob(f".{target.stem}-*.ipynb"):  # of a killed process
             left.unlink()
         failed = target.with_suffix(".failed.ipynb")
         failed.unlink(missing_ok=True)
@@ -117,7 +117,7 @@ def execute(source, target, parameters):
 
 
 def visible_gpus() -> list[str]:
-    """List the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the GPUs that this process may use, in the notation of CUDA_VISIBLE_DEVICES."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:  # a cluster sets it for each job
         return [name.strip() for name in given.split(",") if name.strip()]
@@ -130,10 +130,10 @@ def visible_gpus() -> list[str]:
 
 @contextmanager
 def one_gpu():
-    """Reserve one of several GPUs for this process and its children inside the block.
+    """Reserve one of several GPUs for this process and its children.
 
-    Other processes that call this get another GPU, or wait for a free one; a process that dies
-    frees its own.
+    Another process that calls this function gets another GPU or waits for a free one. The GPU of a
+    process that dies is released.
     """
     from cosmolib.study.locks import Busy, held
 
@@ -154,10 +154,10 @@ def one_gpu():
 
 
 def configure_kernel():
-    """Set an IPython profile for all kernels: quiet, and in the repository root.
+    """Write an IPython profile for all kernels: few warnings, and the repository root as folder.
 
-    At its default level the kernel warns about TCP ports and at its own shutdown. papermill sets
-    the folder itself; nbval (workflow/check_notebooks.py) would use the folder of the notebook.
+    By default a kernel warns about TCP ports and when it shuts down, and nbval
+    (workflow/check_notebooks.py) starts it in the folder of the notebook.
     """
     from cosmolib.study.io import atomic_path
 
@@ -174,7 +174,7 @@ def configure_kernel():
 
 
 def main(arguments=None):
-    """Command line; returns the exit code."""
+    """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", help="notebook (.ipynb)")
     parser.add_argument("target", help="executed copy to write")
@@ -187,11 +187,11 @@ def main(arguments=None):
     from cosmolib.study.io import exit_code, redact
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore")  # of its dependencies; the kernel is another process
+    warnings.filterwarnings("ignore")  # of papermill; the kernel is another process
 
     def run():
         parameters = read_parameters(options.source, dict(options.p))
-        alone = parameters.get("workers", 1) == 1  # otherwise its workers take the devices
+        alone = parameters.get("workers", 1) == 1  # several workers reserve GPUs themselves
         with one_gpu() if alone else nullcontext():
             execute(options.source, options.target, parameters)
 
@@ -199,18 +199,18 @@ def main(arguments=None):
         return exit_code("error", run)
     except papermill.PapermillExecutionError as error:
         failed = Path(options.target).with_suffix(".failed.ipynb")
-        where = f"{options.source} failed in cell {error.exec_count} (kept as {failed})"
+        where = f"{options.source} failed in cell {error.exec_count} (see {failed})"
         kind = getattr(builtins, error.ename, Exception)
-        if issubclass(kind, (ValueError, OSError, KeyboardInterrupt)):  # not a fault of the code
-            said = redact(" ".join(error.evalue.split()) or "interrupted")
-            print(f"error: {where}: {said}", file=sys.stderr)
+        if issubclass(kind, (ValueError, OSError, KeyboardInterrupt)):  # bad input, no bug
+            message = redact(" ".join(error.evalue.split()) or "interrupted")
+            print(f"error: {where}: {message}", file=sys.stderr)
             return 130 if kind is KeyboardInterrupt else 1
         traceback = redact("\n".join(error.traceback))
         print(f"{where}\n{COLOURS.sub('', traceback)}", file=sys.stderr)
         return 1
     except nbclient.exceptions.DeadKernelError:
         print(
-            f"error: {options.source}: its kernel was killed, perhaps because memory ran out; "
+            f"error: {options.source}: the kernel was killed, perhaps because memory ran out; "
             "the same command resumes from the files on disk",
             file=sys.stderr,
         )

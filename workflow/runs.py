@@ -1,4 +1,4 @@
-"""The trainings of a study, in their order."""
+"""List the training runs of a study."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,11 +8,11 @@ from cosmolib.study.run import Run
 
 
 def study_runs(profile: Profile, root: str | Path = "runs") -> list[Run]:
-    """List all trainings of a study, each once.
+    """List all training runs of a study in order, without duplicates.
 
-    First those that chapter 06 compares. A study whose chapters explain its own networks also needs
-    more seeds of the first suite, uncut, and last its controls with shuffled labels, one per seed,
-    which must fail.
+    The runs that chapter 06 compares come first. A study whose chapters explain its own networks
+    also needs further seeds of the first suite, uncut, and last the controls with shuffled labels,
+    one per seed, which must fail.
     """
     first = Run(profile.name, profile.suites[0], "none", profile.architecture, 0, root)
     runs = [

@@ -1,4 +1,4 @@
-"""The picture of a shared link: the book's title next to the headline figure of this run."""
+"""Draw the picture of a shared link: the title of the book next to its headline figure."""
 
 import textwrap
 
@@ -8,10 +8,10 @@ from matplotlib.image import imread
 
 from cosmolib.study.io import atomic_path
 
-SIZE = (1200, 630)  # pixels, as the services that show it require
-TEXT = 310  # pixels of the column of text on the left
-EDGE = 36  # pixels around everything
-MOST_BYTES = 300_000  # some services show no larger picture
+SIZE = (1200, 630)  # pixels, as social networks require
+TEXT = 310  # [pixels], width of the text on the left
+EDGE = 36  # [pixels], margin
+MOST_BYTES = 300_000  # some social networks show no larger picture
 
 
 def draw(headline, title, subtitle, target):
@@ -20,16 +20,15 @@ def draw(headline, title, subtitle, target):
     Parameters
     ----------
     headline : path-like
-        Picture of any size; it is scaled to fit.
+        Picture of any size, which is scaled to fit.
     title, subtitle : str
-        The text next to it.
     target : path-like
         PNG file to write.
 
     Raises
     ------
     ValueError
-        The card is too large a file.
+        If the file is larger than `MOST_BYTES`.
     """
     picture = imread(headline)
     width, height = SIZE
@@ -37,7 +36,7 @@ def draw(headline, title, subtitle, target):
     scale = min(room[0] / picture.shape[1], room[1] / picture.shape[0])
     size = (picture.shape[1] * scale / width, picture.shape[0] * scale / height)
     left = (TEXT + EDGE + (room[0] - size[0] * width) / 2) / width
-    # The style of the book would crop the figure; the card has a fixed size.
+    # The style of the book would crop the figure, but the card has a fixed size.
     with style.context("default"):
         fig = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor="white")
         axes = fig.add_axes((left, 0.5 - size[1] / 2, *size))
@@ -52,4 +51,4 @@ def draw(headline, title, subtitle, target):
             fig.savefig(temporary, dpi=100, metadata={"Software": None})
             size = temporary.stat().st_size
             if size > MOST_BYTES:
-                raise ValueError(f"{target}: found {size} bytes, expected at most {MOST_BYTES}")
+                raise ValueError(f"{target} has {size} bytes; at most {MOST_BYTES} are allowed")

@@ -1,7 +1,7 @@
-"""Collect the executed notebooks and the prose in one folder, and build the book from it.
+"""Collect executed notebooks and prose in one folder, and build the book.
 
-``stage.py collect BUILD FIGURE PROFILE`` fills ``BUILD/book`` and puts the headline figure in it;
-``stage.py build BUILD HTML`` runs jupyter-book strictly and moves the result to ``HTML``.
+``stage.py collect BUILD FIGURE PROFILE`` fills ``BUILD/book``, including the headline figure;
+``stage.py build BUILD HTML`` runs jupyter-book and moves the result to ``HTML``.
 """
 
 import argparse
@@ -19,7 +19,6 @@ sys.path.insert(0, str(ROOT))
 from cosmolib.study.io import exit_code, read_yaml, sha256, write_json  # noqa: E402
 from cosmolib.study.locks import is_held  # noqa: E402
 
-PROSE = ("_toc.yml", "CHANGELOG.md")
 SUBTITLE = "R² of two parameters for each part of the map that a network sees"
 ENTRANCE = """<!DOCTYPE html>
 <html lang="en">
@@ -39,13 +38,12 @@ ENTRANCE = """<!DOCTYPE html>
 
 
 def collect(build, headline, profile):
-    """Fill ``build/book`` again and list its files in ``build/staged.json``.
+    """Replace ``build/book`` and list its files in ``build/staged.json``.
 
-    The headline figure of this run replaces the committed one, which the README shows; its other
+    The headline figure of this study replaces the committed one, which the README shows. Its other
     formats and the table of results are offered for download.
     """
-    # here, because `build` does not need them
-    import address
+    import address  # imported here because `build` does not need these modules
     import colophon
     import pictures
     import social_card
@@ -56,7 +54,7 @@ def collect(build, headline, profile):
     book = build / "book"
     shutil.rmtree(book, ignore_errors=True)
     book.mkdir(parents=True)
-    for name in PROSE:
+    for name in ("_toc.yml", "CHANGELOG.md"):
         shutil.copy2(ROOT / name, book / name)
     config = read_yaml(ROOT / "_config.yml")
     (book / "_config.yml").write_text(address.staged_config(config), encoding="utf-8")
@@ -76,8 +74,8 @@ def collect(build, headline, profile):
     )
     for path in (book / "notebooks").glob("*.ipynb"):
         notebook = json.loads(path.read_text(encoding="utf-8"))
-        forget_paths(notebook)
-        pictures.lighten(notebook)
+        remove_local_paths(notebook)
+        pictures.compress(notebook)
         text = json.dumps(notebook, indent=1, ensure_ascii=False)
         path.write_text(text + "\n", encoding="utf-8")
     paths = [path for path in sorted(book.rglob("*")) if path.is_file()]
@@ -85,11 +83,11 @@ def collect(build, headline, profile):
     write_json(build / "staged.json", listing)
 
 
-def forget_paths(notebook):
-    """Remove paths of this machine from a staged notebook, which readers can download.
+def remove_local_paths(notebook):
+    """Remove local paths from a notebook (a dict), which readers can download, in place.
 
-    papermill records input and output paths; import warnings name folders. The page shows neither.
-    The cell in which papermill keeps the parameters of the run is folded, like all code.
+    papermill records input and output paths, and warnings on stderr contain folders. The cell with
+    the parameters that papermill injected is folded, like all code.
     """
     notebook["metadata"].pop("papermill", None)
     for cell in notebook["cells"]:
@@ -101,7 +99,7 @@ def forget_paths(notebook):
 
 
 def tidy(build):
-    """Remove the working copies of notebooks whose runner was killed, and their locks."""
+    """Remove temporary notebooks and locks that a killed process left behind."""
     for lock in Path(build).rglob(".*.lock"):
         if not is_held(lock):
             for left in lock.parent.glob(f"{glob.escape(lock.name.removesuffix('.lock'))}-*.ipynb"):
@@ -110,29 +108,29 @@ def tidy(build):
 
 
 def build(folder, html):
-    """Build ``folder/book`` strictly and move it to `html`; return 0, or 1 after a warning.
+    """Build ``folder/book`` and move it to `html`; return 0, or 1 if there was a warning.
 
-    A book with a warning is not moved; the reports of jupyter-book stay in ``folder/site``.
+    After a warning the book is not moved; jupyter-book's reports stay in ``folder/site``.
     """
     folder, html = Path(folder), Path(html)
     site = folder / "site"
     shutil.rmtree(site, ignore_errors=True)
     arguments = ["build", str(folder / "book"), "--path-output", str(site)]
     done = subprocess.run(
-        # Not the script jupyter-book: its first line cannot hold every path of an interpreter.
+        # The script jupyter-book fails if the interpreter's path contains spaces.
         [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", *arguments]
         + ["--all", "--warningiserror", "--keep-going", "--quiet"],
         capture_output=True,
         text=True,
         check=False,
-        # Sphinx and its extensions raise deprecation warnings that no page can cure.
+        # Deprecation warnings inside Sphinx are not about the book.
         env={**os.environ, "PYTHONWARNINGS": "ignore"},
     )
     if done.returncode:
         print(done.stdout, done.stderr, sep="\n", file=sys.stderr)
         print(f"error: the book has warnings or failed ({done.returncode})", file=sys.stderr)
         return 1
-    # The folder's own address leads to the first page; jupyter-book's page for it has no title.
+    # Replace jupyter-book's redirection to the first page, which has no title.
     (site / "_build" / "html" / "index.html").write_text(ENTRANCE, encoding="utf-8")
     shutil.rmtree(html, ignore_errors=True)
     html.parent.mkdir(parents=True, exist_ok=True)
@@ -142,19 +140,15 @@ def build(folder, html):
 
 
 def main():
-    """Command line; returns the exit code."""
+    """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for function, names in (
-        (collect, ("build", "headline", "profile")),
-        (build, ("build", "html")),
-    ):
-        command = commands.add_parser(function.__name__)
-        command.set_defaults(function=function, names=names)
-        for name in names:
-            command.add_argument(name)
-    options = vars(parser.parse_args())
-    return exit_code("error", options["function"], *(options[name] for name in options["names"]))
+    for function, n in ((collect, 3), (build, 2)):
+        command = commands.add_parser(function.__name__, help=function.__doc__.splitlines()[0])
+        command.set_defaults(function=function)
+        command.add_argument("arguments", nargs=n)
+    options = parser.parse_args()
+    return exit_code("error", options.function, *options.arguments)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Print the status of every run of a profile and start nothing: ``status.py PROFILE``."""
+"""Print the status of every run of a profile, without training: ``status.py PROFILE``."""
 
 import argparse
 import sys
@@ -27,12 +27,12 @@ class Status:
     ----------
     run : Run
     state : str
-        One of `STATES`. "stale": done, but its identity has changed since, see
-        `cosmolib.study.identity`.
+        One of `STATES`; a stale run is complete, but its identity has changed since
+        (`cosmolib.study.identity`).
     detail : str
-        What has changed, which process is running it, or how far it came.
+        The changes, the process that holds the run, or the last epoch.
     made : dict or None
-        Its ``provenance.json``.
+        Contents of ``provenance.json``.
     """
 
     run: Run
@@ -42,7 +42,7 @@ class Status:
 
 
 def study_status(profile: Profile, root="runs") -> list[Status]:
-    """Return the status of every run of a study; nothing is trained or changed."""
+    """Return the status of every run of a study."""
     suites = {name: study_suite(name, profile) for name in dict.fromkeys(profile.suites)}
     shuffled = profile.shuffled
     return [
@@ -52,7 +52,7 @@ def study_status(profile: Profile, root="runs") -> list[Status]:
 
 
 def run_status(run: Run, profile: Profile, suite) -> Status:
-    """Return the status of one run of a suite."""
+    """Return the status of one run."""
     if is_held(run.path(LOCK)):
         return Status(run, "running", owner(run.path(LOCK)))
     try:
@@ -81,7 +81,7 @@ def show(profile):
 
 
 def main(arguments=None):
-    """Command line; returns the exit code."""
+    """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("profile", help="name of a file in configs/, or a path to one")
     return exit_code("error", show, parser.parse_args(arguments).profile)

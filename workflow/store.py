@@ -1,9 +1,9 @@
-"""Keep the complete runs of a study in the repository: `python workflow/store.py reference`.
+"""Copy the complete runs of a study to the repository: `python workflow/store.py reference`.
 
-They go from ``runs/<profile>/`` to ``results/<profile>/`` in the same layout, so that everything
-that reads runs can read them there with ``runs_dir="results"``; so do the tables of chapters 04 to
-07. Predictions are stored in float32 and compressed. Weights are kept for the runs that chapters
-explain or test elsewhere: uncut maps, with and without noise.
+They are copied from ``runs/<profile>/`` to ``results/<profile>/`` in the same layout, so that
+``runs_dir="results"`` reads them; so are the tables of chapters 04 to 07. Predictions are
+compressed, in float32. Weights are kept for the runs that chapters explain or test on other
+suites: those of uncut maps, with and without noise.
 """
 
 import shutil
@@ -22,11 +22,11 @@ from cosmolib.study.profile import load_profile  # noqa: E402
 from cosmolib.training.predictions import read_predictions  # noqa: E402
 from workflow.runs import study_runs  # noqa: E402
 
-KEPT = ("config.yaml", "history.csv", "provenance.json", "metrics.json")  # the last one last
+KEPT = ("config.yaml", "history.csv", "provenance.json", "metrics.json")  # metrics last
 
 
 def store(run, kept) -> None:
-    """Copy one complete run."""
+    """Copy one complete run to `kept`, a run in another folder."""
     kept.folder.mkdir(parents=True, exist_ok=True)
     arrays = read_predictions(run.path("predictions.npz"))
     small = {k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in arrays.items()}
@@ -38,6 +38,7 @@ def store(run, kept) -> None:
 
 
 def main(profile: str, runs_dir: str = "runs", results: str = "results") -> None:
+    """Copy all complete runs of a profile."""
     runs = study_runs(load_profile(profile), runs_dir)
     complete = [run for run in runs if run.complete]
     for run in complete:
@@ -45,7 +46,7 @@ def main(profile: str, runs_dir: str = "runs", results: str = "results") -> None
     tables = sorted(Path(runs_dir, profile, "results").glob("0[4-7]*.json"))
     for table in tables:
         shutil.copyfile(table, Path(results, profile, table.name))
-    print(f"{len(complete)} of {len(runs)} runs and {len(tables)} tables are kept in {results}/")
+    print(f"Copied {len(complete)} of {len(runs)} runs and {len(tables)} tables to {results}/.")
 
 
 if __name__ == "__main__":

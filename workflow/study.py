@@ -1,8 +1,8 @@
-"""Make the book of a profile: ``study.py PROFILE [options] [-- options of Snakemake]``.
+"""Run a study and build its book: ``study.py PROFILE [options] [-- options of Snakemake]``.
 
-Snakemake's own output is replaced by one line per finished job, with an estimate of the time left,
-and by the reason of every failure. Snakemake gets its configuration as a file: on a command line,
-it reads the profile ``2025`` as a number and strips quotes.
+Snakemake's output is replaced by one line per finished job, with an estimate of the remaining time,
+and by the reason of every failure. The configuration is passed as a file because Snakemake's
+command line converts a profile named ``2025`` to a number and strips quotes.
 """
 
 import argparse
@@ -31,22 +31,22 @@ OUTCOME = re.compile(r"(?:exit status (\d+)|<Signals\.(\w+): \d+>)\.?\s*$")
 
 
 def label(rule, wildcards):
-    """Name a job: ``Lite kmax:4 seed 1`` for a training, else its rule."""
+    """Return the name of a job: ``Lite kmax:4 seed 1`` for a training, otherwise its rule."""
     if "cut" in wildcards:
         return f"{wildcards['suite']} {cut_of(wildcards['cut'])} seed {wildcards['seed']}"
     return " ".join([rule.replace("_", " "), *wildcards.values()])
 
 
 def outcome(message):
-    """Return how a command ended, given Snakemake's message about it."""
+    """Return how a command ended, from Snakemake's message about it."""
     code, name = OUTCOME.search(message).groups()
-    if code and int(code) > 128:  # as a shell reports a command that was killed
+    if code and int(code) > 128:  # the shell's code for a killed command
         name = signal.Signals(int(code) - 128).name
     return f"killed by {name}" if name else f"exit status {code}"
 
 
 def duration(seconds):
-    """Round an estimate of time."""
+    """Format a time in seconds as minutes or hours."""
     minutes = round(seconds / 60)
     if minutes < 1:
         return "less than a minute"
@@ -54,19 +54,19 @@ def duration(seconds):
 
 
 class LogHandler(LogHandlerBase):
-    """Print progress and failures, as a logger plugin of Snakemake."""
+    """Print progress and failures; a logger plugin of Snakemake."""
 
     writes_to_stream = has_filter = has_formatter = True
     writes_to_file = needs_rulegraph = False
 
     def __post_init__(self):
-        self.left = Counter()  # jobs of each rule
-        self.running = {}  # rule, label and start of a job, by its number
-        self.most = 1  # jobs that ran at the same time
-        self.seconds = defaultdict(list)  # of finished jobs, by rule
-        self.last = ""  # finished job
+        self.left = Counter()  # number of unfinished jobs, by rule
+        self.running = {}  # (rule, label, start time), by job number
+        self.most = 1  # largest number of simultaneous jobs
+        self.seconds = defaultdict(list)  # run times of finished jobs, by rule
+        self.last = ""  # label of the job that finished last
         self.ended = []  # messages about failed commands
-        self.failed = {}  # label of a job, by its number
+        self.failed = {}  # label, by job number
 
     def emit(self, record):
         """Handle one event of the workflow."""
@@ -80,8 +80,8 @@ class LogHandler(LogHandlerBase):
             self.running[record.jobid] = record.rule_name, name, time.monotonic()
             self.most = max(self.most, len(self.running))
         elif event == LogEvent.JOB_FINISHED:
-            self.failed.pop(record.job_id, None)  # a second attempt succeeded
-            if record.job_id in self.running:  # else a target, without a command
+            self.failed.pop(record.job_id, None)  # if a second attempt succeeded
+            if record.job_id in self.running:  # otherwise a target without a command
                 rule, self.last, start = self.running.pop(record.job_id)
                 self.seconds[rule].append(time.monotonic() - start)
                 self.left[rule] -= 1
@@ -94,21 +94,21 @@ class LogHandler(LogHandlerBase):
             ended = [outcome(message) for message in self.ended if str(record.shellcmd) in message]
             self.complain(f"error: {name}: {record.rule_msg or (ended or ['failed'])[-1]}{logs}")
         elif "CalledProcessError" in text and OUTCOME.search(text):
-            self.ended.append(text)  # the event of the job itself follows
+            self.ended.append(text)  # the JOB_ERROR event follows
         elif "Exiting because a job execution failed" in text and self.failed:
             self.complain(f"error: failed: {', '.join(self.failed.values())}")
         elif "At least one job did not complete" in text:
-            pass  # the reason of each was printed
+            pass  # the reasons have been printed
         elif record.levelno >= logging.WARNING:
             self.complain(" ".join([text, *getattr(record, "aux_logs", [])]))
 
     @staticmethod
     def complain(text):
-        """Print to stderr at once."""
+        """Print to stderr and flush."""
         print(text, file=sys.stderr, flush=True)
 
     def time_left(self):
-        """Estimate the time left from the mean time of the jobs of each rule."""
+        """Return an estimate of the remaining time, from the mean time of the jobs of each rule."""
         everything = [seconds for rule in self.seconds.values() for seconds in rule]
         if not everything or not sum(self.left.values()):
             return ""
@@ -120,18 +120,20 @@ class LogHandler(LogHandlerBase):
 
 
 def main(arguments=None):
-    """Command line; returns the exit code."""
+    """Run the command line and return the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     end = arguments.index("--") if "--" in arguments else len(arguments)
     parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], epilog="What follows -- is given to Snakemake."
+        description=__doc__.splitlines()[0], epilog="Options after -- are passed to Snakemake."
     )
     parser.add_argument("profile", help="name of a file in configs/, or a path to one")
-    parser.add_argument("--gpu", action="store_true", help="each training takes a GPU")
-    parser.add_argument("--workers", type=int, default=1, help="jobs that share the tuning study")
+    parser.add_argument("--gpu", action="store_true", help="reserve a GPU for each training")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="number of jobs that share the tuning study"
+    )
     options = vars(parser.parse_args(arguments[:end]))
     digest = hashlib.sha256(json.dumps(options).encode()).hexdigest()[:12]
-    config = ROOT / "build" / ".study" / f"{digest}.json"  # jobs on a cluster read it, too
+    config = ROOT / "build" / ".study" / f"{digest}.json"  # cluster jobs read it, too
 
     import platformdirs
     from snakemake.cli import main as snakemake
@@ -143,8 +145,8 @@ def main(arguments=None):
         print(f"error: {error}", file=sys.stderr)
         return 2
     LoggerPluginRegistry().register_plugin("snakemake_logger_plugin_study", sys.modules[__name__])
-    # Outputs are written atomically, so two studies at once are safe, and a lock would only outlive
-    # a killed one. Chapter 07 takes longest and needs one training: run last, it would run alone.
+    # Outputs are written atomically, so two simultaneous studies are safe without Snakemake's lock,
+    # which a killed process would leave behind. Chapter 07 takes longest, so it starts early.
     return snakemake(
         ["--snakefile", str(SNAKEFILE), "--configfile", str(config), "--logger", "study"]
         + ["--nolock", "--rerun-incomplete", "--prioritize", "validation"]

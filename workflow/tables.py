@@ -1,9 +1,10 @@
-"""Tables of the book made from stored JSON: benchmarks, and the provenance of every run."""
+"""Write the tables of the book that come from stored JSON: benchmarks and provenance."""
 
 from collections import Counter
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import pandas as pd
 from matplotlib.ticker import NullFormatter
 
 from cosmolib.plots import style
@@ -15,27 +16,27 @@ from workflow.status import study_status
 ROOT = Path(__file__).resolve().parent.parent
 
 BENCHMARKS = ROOT / "results" / "benchmarks"
-# Speed ratios that the project requires on two CPU cores and on one GPU of the H200 class.
+# Speed-up that the project requires on two CPU cores and on one H200 GPU.
 TARGETS = {"train": (1.8, 8), "prepare": (3, 3), "cut": (15, 200), "ig": (1.5, 10)}
-GROWTH = {  # work: (title, by the number of maps)
+GROWTH = {  # label of each task that is timed against the number of maps
     "prepare": "open, scale, split, 256 x 256",
     "cut": "kmax:10 from the file, 256 x 256",
-    "train": "epoch of the demo's network, 64 x 64",
+    "train": "epoch of the demo network, 64 x 64",
     "evaluate": "prediction, 64 x 64",
 }
 GROWTH_FIGURE = """
 ```{figure} _static/growth.png
-:alt: Seconds and peak memory against the number of maps and against the size of a map, both \
-logarithmic, each next to a line of slope one.
+:alt: Three panels with logarithmic axes: time and peak memory rise with the number of maps, and \
+time per map rises with its number of pixels.
 
-How cost grows. Left and middle: time and peak memory of a process against the number of maps; \
-right: time per map against its number of pixels, relative to 64 x 64. Dashed grey lines are linear.
+Scaling of the cost. Left and middle: time and peak memory of a process against the number of \
+maps; right: time per map against its number of pixels, relative to 64 x 64. Grey lines are linear.
 ```
 """
 
 
 def write_benchmarks(tables, figures, benchmarks=None):
-    """Write a file ``NAME.md`` per benchmark into ``tables``, ``growth.png`` into ``figures``."""
+    """Write ``NAME.md`` per benchmark to the folder ``tables``, ``growth.png`` to ``figures``."""
     for name, (make, command) in BENCHES.items():
         path = Path(benchmarks or BENCHMARKS, f"{name}.json")
         text = f"*Not measured: `make {command}` makes this table.*"
@@ -50,7 +51,7 @@ def write_benchmarks(tables, figures, benchmarks=None):
 
 
 def write_provenance(profile, tables, root=ROOT / "runs"):
-    """Write ``provenance.md`` into the folder ``tables``."""
+    """Write ``provenance.md``, which lists runs and chapters, to the folder ``tables``."""
     profile = load_profile(profile)
     statuses = study_status(profile, root)
     parts = [summary(profile, statuses), runs(statuses), chapters(profile, root)]
@@ -58,14 +59,14 @@ def write_provenance(profile, tables, root=ROOT / "runs"):
 
 
 def table(heads, rows):
-    """Return a MyST table; a head that ends with ``:`` is a column of numbers, aligned right."""
+    """Return a Markdown table; columns whose head ends with ``:`` are aligned right."""
     rule = ["---:" if head.endswith(":") else "---" for head in heads]
     lines = [f"| {' | '.join(head.rstrip(':') for head in heads)} |", f"|{'|'.join(rule)}|"]
     return "\n".join(lines + [f"| {' | '.join(map(str, row))} |" for row in rows])
 
 
 def table_of(rows, columns):
-    """Return a table of dicts; `columns` has the format of each cell, such as ``{seconds:.1f}``."""
+    """Return a table of dicts; `columns` maps each head to a format such as ``{seconds:.1f}``."""
     return table(columns, [[text.format(**row) for text in columns.values()] for row in rows])
 
 
@@ -73,12 +74,12 @@ def table_of(rows, columns):
 # Benchmarks
 # --------------------------------------------------------------------------------------------------
 def camels(bench):
-    """Return seconds and memory of every stage on a full-size CMD file."""
+    """Return the table of time and memory of every stage on a full-size CMD file."""
     machine, size, rows = bench["hardware"], bench["file_bytes"], bench["rows"]
     n, grid = bench["size"]
     made = [row.get("provenance", bench["provenance"]) for row in rows]
-    days = " and ".join(sorted({one["utc"][:10] for one in made}))
-    commits = " and ".join(dict.fromkeys(short_commit(one["git"]) for one in made))
+    days = _joined(sorted(one["utc"][:10] for one in made))
+    commits = _joined(short_commit(one["git"]) for one in made)
     base = sum(row["base_mb"] for row in rows) / len(rows)
     peak = {row["stage"]: row["above_base_mb"] * 1e6 for row in rows}
     parts = [
@@ -111,7 +112,7 @@ def camels(bench):
 
 
 def attribution(bench):
-    """Return maps per second of each attribution method, and how complete they are."""
+    """Return the table of speed and completeness of each attribution method."""
     rows = []
     for row in bench["rows"]:
         error = complete = ""
@@ -132,23 +133,21 @@ def attribution(bench):
 
 
 def speed(bench):
-    """Return ratios to the published recipe, scores of each precision, and the figure of growth."""
+    """Return the comparison with the published recipe, and the figure of scaling."""
     machine = bench["hardware"]
     gpu = machine["gpu"] is not None
     rows = []
     for name, row in bench["rows"].items():
-        floor = {"seconds": "", "fraction": ""}
-        if row["floor"]:
-            floor = {"seconds": "{seconds:.3g}".format(**row["floor"]),
-                     "fraction": "{:.0f} %".format(100 * row["floor"]["fraction"])}  # fmt: skip
-        asked = f"{TARGETS[name][gpu]:g}" if name in TARGETS else ""
-        rows.append(row | {"floor": floor, "asked": asked})
+        floor = "{seconds:.3g}|{fraction:.0%}".format(**row["floor"]) if row["floor"] else "|"
+        seconds, fraction = floor.replace("%", " %").split("|")
+        required = f"{TARGETS[name][gpu]:g}" if name in TARGETS else ""
+        rows.append(row | {"floor": seconds, "fraction": fraction, "required": required})
     columns = {
         "work": "{work}", "ours [s]:": "{ours[seconds]:.3g}",
         "reference [s]:": "{reference[seconds]:.3g}", "ratio:": "{ratio:.2f}",
-        "required:": "{asked}",
+        "required:": "{required}",
         "peak, ours and reference [MB]:": "{ours[peak_mb]:.0f}, {reference[peak_mb]:.0f}",
-        "floor [s]:": "{floor[seconds]}", "reached:": "{floor[fraction]}",
+        "floor [s]:": "{floor}", "reached:": "{fraction}",
     }  # fmt: skip
     demo = "not measured (`benchmarks/speed.py --only demo`)"
     if "demo" in bench:
@@ -179,52 +178,50 @@ def speed(bench):
 
 
 def growth(points):
-    """Draw cost against the number of maps and the size of a map; returns ``(fig, axes)``.
+    """Draw the cost against the number of maps and the size of a map; return ``(fig, axes)``.
 
     Parameters
     ----------
     points : list of dict
-        work, maps, grid, seconds, peak_mb.
+        ``work``, ``maps``, ``grid``, ``seconds`` and ``peak_mb``.
     """
-    fig, axes = plt.subplots(1, 3, figsize=(10.5, 3.7))
+    points = pd.DataFrame(points)
+    fig, axes = style.panels(3, 3.4, sharey=False)
 
     def draw(ax, x, y, i, label=None, anchor=None):
-        """Draw one curve and, through its point number `anchor`, a linear one."""
+        """Draw one curve and a linear one through its point number `anchor`."""
         markers = {"marker": style.MARKERS[i % 4], "linestyle": style.LINE_STYLES[i % 4]}
         ax.plot(x, y, label=label, color=f"C{i}", **markers)
         if anchor is not None:
-            linear = [y[anchor] * one / x[anchor] for one in x]
-            ax.plot(x, linear, "--", color="0.7", lw=0.8)
+            linear = y.iloc[anchor] * x / x.iloc[anchor]
+            ax.plot(x, linear, "--", color="0.7", linewidth=0.8)
 
     for i, (work, label) in enumerate(GROWTH.items()):
         grid = 256 if work in ("prepare", "cut") else 64
-        chosen = sorted((p["maps"], p["seconds"], p["peak_mb"]) for p in points
-                        if p["work"] == work and p["grid"] == grid)  # fmt: skip
-        maps, seconds, peak = zip(*chosen, strict=True)
-        draw(axes[0], maps, seconds, i, label, anchor=-1)
-        draw(axes[1], maps, peak, i)
+        chosen = points[(points.work == work) & (points.grid == grid)].sort_values("maps")
+        draw(axes[0], chosen.maps, chosen.seconds, i, label, anchor=-1)
+        draw(axes[1], chosen.maps, chosen.peak_mb, i)
     sizes = {"prepare": "open, scale, split", "cut": "kmax:10", "train_o3": "training step, o3"}
-    least = min(point["maps"] for point in points if point["work"] == "prepare")
+    fewest = points[points.work == "prepare"].maps.min()
     for i, (work, label) in enumerate(sizes.items(), start=4):
-        chosen = sorted((p["grid"] ** 2, p["seconds"] / p["maps"]) for p in points
-                        if p["work"] == work and p["maps"] in (least, 64))  # fmt: skip
-        pixels, seconds = zip(*chosen, strict=True)
-        draw(axes[2], pixels, [s / seconds[0] for s in seconds], i, label, anchor=0)
+        chosen = points[(points.work == work) & points.maps.isin((fewest, 64))].sort_values("grid")
+        seconds = chosen.seconds / chosen.maps
+        draw(axes[2], chosen.grid**2, seconds / seconds.iloc[0], i, label, anchor=0)
     for ax in axes:
         ax.set(xscale="log", yscale="log")
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_minor_formatter(NullFormatter())
     axes[0].set(xlabel="maps", ylabel="time [s]")
-    axes[1].set(xlabel="maps", ylabel="peak memory of the process [MB]")
-    axes[2].set(xlabel="pixels", ylabel="time per map, relative to 64 x 64")
-    axes[2].legend(fontsize="small")
-    axes[2].set_xticks([64**2, 128**2, 256**2], ["64 x 64", "128 x 128", "256 x 256"])
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    axes[1].set(xlabel="maps", ylabel="peak memory [MB]")
+    axes[2].set(xlabel="pixels", ylabel="time per map / time at $64^2$")
+    axes[2].legend()
+    axes[2].set_xticks([64**2, 128**2, 256**2], ["$64^2$", "$128^2$", "$256^2$"])
+    style.legend_above(axes[0], 2)
     return fig, axes
 
 
 def chaos(result):
-    """Return the kills of a study by stage and process, and their consequences."""
+    """Return the tables of killed processes by stage, and of the consequences."""
     who = sorted({row["who"] for row in result["rows"]})
     works = sorted({row["work"] for row in result["rows"]})
     kills = {(row["work"], row["who"]): row["kills"] for row in result["rows"]}
@@ -236,7 +233,7 @@ def chaos(result):
         "chapters with the numbers of the undisturbed study":
             f"{result['chapters_equal']} {chapters}",
         "corrupt files, counted after every kill": result["corrupt_files"],
-        "temporary files left at the end": result["left_over_files"],
+        "temporary files that remain at the end": result["left_over_files"],
     }  # fmt: skip
     steps = [row | {"equal": "yes" if row["equal"] else "NO"} for row in result["steps"]]
     parts = [
@@ -258,7 +255,7 @@ def chaos(result):
 
 
 def cluster(result):
-    """Return what the rehearsal on two nodes did."""
+    """Return the table of the test on a SLURM cluster of two nodes."""
     nodes = ", ".join(f"{count} on {node}" for node, count in result["jobs_by_node"].items())
     states = ", ".join(f"{count} {name.lower()}" for name, count in result["job_states"].items())
     rows = {
@@ -271,16 +268,16 @@ def cluster(result):
     }
     return (
         f"{result['slurm'].capitalize()}, two virtual nodes of one machine, {result['runs_a_job']} "
-        f"runs per job. {_made(result)}\n\n{table(['rehearsal', ':'], rows.items())}"
+        f"runs per job. {_made(result)}\n\n{table(['test', ':'], rows.items())}"
     )
 
 
 def fuzz(result):
-    """Return the number of inputs that every reader was given."""
+    """Return the table of random inputs per reader."""
     columns = {"reader": "{reader}", "inputs:": "{inputs}", "refused:": "{refused}"}
     return (
-        f"{result['inputs']} inputs, {result['utc'][:10]}; each was read or refused with one of "
-        f"our own errors.\n\n{table_of(result['rows'], columns)}"
+        f"{result['inputs']} inputs, {result['utc'][:10]}; each was read or refused with a clear "
+        f"error.\n\n{table_of(result['rows'], columns)}"
     )
 
 
@@ -290,7 +287,7 @@ def _made(result):
     return f"Measured on {made['platform']}, {made['utc'][:10]}, commit {commit}."
 
 
-BENCHES = {  # file: what makes its table, and the command that measures it
+BENCHES = {  # file: function that returns its table, and target of make that measures it
     "camels": (camels, "bench-camels"),
     "attribution": (attribution, "bench-attribution"),
     "speed": (speed, "bench"),
@@ -304,22 +301,22 @@ BENCHES = {  # file: what makes its table, and the command that measures it
 # Provenance
 # --------------------------------------------------------------------------------------------------
 def summary(profile, statuses):
-    """Return what all runs share, and how many are not current."""
+    """Return a paragraph on platforms, packages, and the number of runs that are not current."""
     made = [one.made for one in statuses if one.made]
     if not made:
-        return f"No run of the profile `{profile.name}` is done."
+        return f"No run of the profile `{profile.name}` is complete."
     versions = Counter(
         ", ".join(f"{name} {version}" for name, version in one["versions"].items() if version)
         for one in made
     )
     stale = sum(one.state != "done" for one in statuses)
-    verdict = "**Every run is current**: its code, packages, data and settings have not changed."
+    verdict = "**Every run is current**: code, packages, data and settings have not changed."
     if stale:
         verdict = (
             f"**{stale} of {len(statuses)} runs are not current**, see the column *state*. The "
-            "next `make` of this profile trains them again."
+            "next `make study` with this profile trains them again."
         )
-    platforms = " and ".join(dict.fromkeys(one["platform"] for one in made))
+    platforms = _joined(one["platform"] for one in made)
     hours = sum(one.get("training_seconds", one["seconds"] or 0) for one in made) / 3600
     packages = "; ".join(f"{text} ({n} runs)" for text, n in versions.most_common())
     return (
@@ -329,7 +326,7 @@ def summary(profile, statuses):
 
 
 def runs(statuses):
-    """Return a row per run."""
+    """Return the table of all runs."""
     rows = []
     for one in statuses:
         run, made = one.run, one.made
@@ -347,7 +344,7 @@ def runs(statuses):
 
 
 def chapters(profile, root):
-    """Return a row per chapter whose numbers were stored."""
+    """Return the table of all chapters that stored their numbers."""
     rows = [
         [name.replace("_", " "), *_origin(made)]
         for name, made in chapters_made(profile, root).items()
@@ -361,13 +358,17 @@ def _origin(made):
 
 
 def chapters_made(profile, root):
-    """Return the provenance of each chapter whose numbers were stored, by the name of its file."""
+    """Return {file name: provenance} of the chapters that stored their numbers."""
     found = {}
     for path in sorted(Path(root, profile.name, "results").glob("0*.json")):
         table = read_json(path)
         if isinstance(table, dict) and table.get("provenance"):
             found[path.stem] = table["provenance"]
     return found
+
+
+def _joined(texts):
+    return " and ".join(dict.fromkeys(texts))
 
 
 def _digest(text):

@@ -1,7 +1,7 @@
-"""Describe each page to search engines and to those who share a link, in at most 200 characters.
+"""Add a description to each page, for search engines and shared links.
 
-The text is the first point of the overview, or the first paragraph: sphinxext.opengraph would take
-what is needed to run the chapter, and leave formulae in TeX.
+The description is the first point of the overview or the first paragraph, in at most 200
+characters. sphinxext.opengraph would choose the list of requirements and keep formulae in TeX.
 """
 
 import html
@@ -14,7 +14,7 @@ SYMBOLS = {r"\Omega": "Ω", r"\sigma": "σ", r"\delta": "δ", r"\Sigma": "Σ", r
 
 
 def describe(doctree):
-    """Return the description of one page, or an empty string if it has no paragraph."""
+    """Return the description of a page, or an empty string if it has no paragraph."""
     for box in doctree.findall(nodes.admonition):
         if box[0].astext() == "Overview":
             return shorten(next(box.findall(nodes.paragraph)))
@@ -25,7 +25,7 @@ def describe(doctree):
 
 
 def shorten(paragraph):
-    """Return the text of a paragraph: symbols for TeX, no citations, cut between two words."""
+    """Return the text of a paragraph without TeX and citations, shortened to `LENGTH`."""
     text = ""
     for node in paragraph.findall(nodes.Text):
         piece = node.astext()
@@ -44,7 +44,7 @@ def shorten(paragraph):
 
 
 def add(app, pagename, templatename, context, doctree):
-    """Give a page its description, before sphinxext.opengraph looks for one."""
+    """Set the description of a page."""
     if doctree:
         text = describe(doctree) or f"{context['title']}. {app.config.html_title}"
         context["meta"] = {**(context.get("meta") or {}), "og:description": text}
@@ -53,6 +53,6 @@ def add(app, pagename, templatename, context, doctree):
 
 
 def setup(app):
-    """Run before the default priority, 500."""
+    """Run before sphinxext.opengraph, which has the default priority of 500."""
     app.connect("html-page-context", add, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,25 +1,25 @@
 """Make the built pages work offline and with screen readers.
 
-No cell is live here, so the scripts of sphinx-thebe are removed (its second copy logs an error).
-The theme's fonts already contain the icons, so its 1.5 MB icon script is removed too, and markup
-that confuses screen readers is corrected.
+The scripts of sphinx-thebe are removed because no cell is live; its second copy logs an error. The
+theme's icon script of 1.5 MB is removed because its fonts contain the icons. Markup that confuses
+screen readers is corrected.
 """
 
 import re
 from pathlib import Path
 
 ICON_SCRIPT = re.compile(r"\s*<(?:script|link)\b[^>]*scripts/fontawesome\.js[^>]*>(?:</script>)?")
-# An empty corner of a table is not a header.
+# The empty corner of a table must not be a header.
 EMPTY_HEADER = re.compile(r"<th\b[^>]*>\s*(?:<p>\s*</p>|&nbsp;)?\s*</th>")
-# axe: this role is deprecated, and not allowed inside a list.
+# This role is deprecated and not allowed inside a list.
 CITATION = re.compile(r'(<div class="citation" id="[^"]*") role="doc-biblioentry"')
-# axe: the button that opens the second pages of a chapter in the sidebar has no name.
+# The button that unfolds the sub-pages of a chapter in the sidebar has no name.
 TOGGLE = '<summary><span class="toctree-toggle"'
 NAMED = TOGGLE.replace("<summary", '<summary aria-label="more pages"')
 
 
 def drop_thebe(app, pagename, templatename, context, doctree):
-    """Remove script files and inline scripts that mention thebe from one page."""
+    """Remove the scripts that mention thebe from a page."""
     scripts = context.get("script_files", [])
     for script in list(scripts):
         body = getattr(script, "attributes", {}).get("body") or ""
@@ -33,7 +33,7 @@ def finish(app, exception):
     Raises
     ------
     RuntimeError
-        Another version of the theme needs no correction: delete this code.
+        If the theme has changed so that the corrections no longer apply.
     """
     if exception or app.builder.format != "html":
         return
@@ -53,10 +53,10 @@ def finish(app, exception):
     imported = '@import "../basic.css";'
     if not icons or imported not in text:
         raise RuntimeError(
-            "standalone: found no icon script or no import of basic.css in the theme"
+            "standalone: the theme has no icon script or does not import basic.css; adapt book/_ext"
         )
     (out / "_static" / "scripts" / "fontawesome.js").unlink(missing_ok=True)
-    # Inlined: one style sheet less to wait for, and axe resolves its address against the page.
+    # Inlining saves a request, and axe would resolve the address relative to the page.
     basic = (out / "_static" / "basic.css").read_text(encoding="utf-8")
     theme.write_text(text.replace(imported, basic), encoding="utf-8")
 

@@ -1,2 +1,2 @@
-// Browsers do not let a page read other files from a disk: there the search lists titles only.
+// A page on disk cannot read other files, so there the search lists titles only.
 if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;

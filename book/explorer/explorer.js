@@ -1,11 +1,11 @@
-// The pictures to explore of book.explorer.explorer, one function a kind. Called with the element that
-// holds the data as JSON; without this script its still picture stays. Nothing is computed here that
-// a chapter could quote: maps, masks, spectra and shares come from Python.
+// Draw the interactive figures of book/explorer/explorer.py, with one function per kind of figure.
+// The argument is the element, which contains the data as JSON; without this script its static
+// picture is shown. All maps, masks, spectra and shares are computed in Python.
 function explore(root) {
   "use strict";
   const data = JSON.parse(root.querySelector("script[type='application/json']").textContent);
   const get = (key) => root.querySelector("[data-key='" + key + "']");
-  const said = root.querySelector("output");
+  const output = root.querySelector("output");
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const unique = (names) => [...new Set(names)];
 
@@ -38,7 +38,7 @@ function explore(root) {
     return made;
   }
 
-  // An empty chart that fills its figure: linear scales of pixels from those of the data.
+  // Draw empty axes that fill the figure; return functions that convert data to pixels.
   function chart(svg, height, x, y, margin) {
     const width = Math.max(svg.parentElement.clientWidth, 200);
     svg.replaceChildren();
@@ -58,7 +58,7 @@ function explore(root) {
     }
     for (const v of y.ticks || []) {
       shape(svg, "path", { ...line, d: "M" + margin.left + " " + py(v) + "h-4" });
-      shape(svg, "text", { x: margin.left - 6, y: py(v) + 4, "text-anchor": "end" }, y.say(v));
+      shape(svg, "text", { x: margin.left - 6, y: py(v) + 4, "text-anchor": "end" }, y.format(v));
     }
     shape(svg, "text", { x: (margin.left + width - margin.right) / 2, y: height - 4,
       "text-anchor": "middle" }, x.label);
@@ -71,7 +71,7 @@ function explore(root) {
   const path = (points) => points.map(([a, b], i) => (i ? "L" : "M") + a.toFixed(1) + " " +
     b.toFixed(1)).join("");
 
-  // Values of one curve at or above the floor of its axis.
+  // Draw a curve, with values clipped to the floor of the axis.
   function curve(svg, at, k, values, floor, style) {
     shape(svg, "path", { fill: "none", "stroke-width": 2, ...style,
       d: path(k.map((v, i) => [at.px(v), at.py(Math.max(values[i], floor))])) });
@@ -95,7 +95,7 @@ function explore(root) {
       const [row, column] = place, i = row * n + column;
       const step = data.box / n, up = n - 1 - row, sign = (shown.values[i] - 127.5) / 127.5;
       const level = data.low + (data.high - data.low) * shown.density[i] / 255;
-      said.textContent = "At (" + (column * step).toFixed(1) + ", " +
+      output.textContent = "At (" + (column * step).toFixed(1) + ", " +
         (up * step).toFixed(1) + ") Mpc/h: density 10^" + level.toFixed(1) + ", attribution " +
         sign.toFixed(2) + " (1 = " + shown.scale.toPrecision(2) + " of the parameter's range)";
     }
@@ -146,14 +146,14 @@ function explore(root) {
     draw();
   };
 
-  // One map under a sharp low-pass filter, and its spectrum.
+  // A map under a sharp low-pass filter, and its spectrum.
   kinds.scales = function () {
     const slider = get("step"), lut = bytes(data.lut), n = data.grid, s = data.spectrum;
     const floor = Math.min(...s.before) / 30;
     const x = { low: s.k[0], high: s.k[s.k.length - 1], map: log, label: "k [h/Mpc]",
       ticks: [0.3, 0.5, 1, 2, 4, 8, 16, 32].filter((v) => v >= s.k[0] && v <= s.k[s.k.length - 1]) };
     const y = { low: floor, high: Math.max(...s.before) * 2, map: log, ticks: [],
-      say: (v) => power(Math.round(log(v))) };
+      format: (v) => power(Math.round(log(v))) };
     for (let e = Math.ceil(log(y.low)); e <= log(y.high); e++) y.ticks.push(10 ** e);
     function draw() {
       const step = slider.valueAsNumber, svg = get("spectrum");
@@ -167,14 +167,14 @@ function explore(root) {
       get("map").setAttribute("aria-label", "map with " + data.names[step]);
       svg.setAttribute("aria-label", "power spectrum before and after " + data.names[step]);
       slider.setAttribute("aria-valuetext", data.names[step]);
-      said.textContent = data.texts[step];
+      output.textContent = data.texts[step];
     }
     ramp("densities", lut);
     slider.addEventListener("input", draw);
     redrawn(draw);
   };
 
-  // The pixels of one map above or below a threshold, and where they are in its PDF.
+  // The pixels of a map above or below a threshold, on the map and in its PDF.
   kinds.densities = function () {
     const slider = get("step"), lut = bytes(data.lut), n = data.grid;
     const levels = bytes(data.levels), passed = bytes(data.passed), e = data.edges;
@@ -185,7 +185,7 @@ function explore(root) {
     function draw() {
       const step = slider.valueAsNumber, above = get("side").selectedIndex === 0;
       const side = data.sides[above ? 0 : 1], svg = get("pdf");
-      // A pixel has passed so many of the rising thresholds.
+      // passed[i] is the number of thresholds that pixel i exceeds.
       const pixels = levels.map((v, i) => (above === passed[i] > step ? 255 : v));
       paint(get("map"), pixels, lut, n, n);
       const at = chart(svg, 260, x, y, { left: 8, right: 8, top: 8, bottom: 36 });
@@ -200,7 +200,7 @@ function explore(root) {
       get("map").setAttribute("aria-label", "map with the pixels cut by " + side.names[step]);
       svg.setAttribute("aria-label", "pixel distribution, cut by " + side.names[step]);
       slider.setAttribute("aria-valuetext", side.names[step]);
-      said.textContent = side.texts[step];
+      output.textContent = side.texts[step];
     }
     fill("side", data.sides.map((side) => side.title));
     ramp("densities", lut);
@@ -209,7 +209,7 @@ function explore(root) {
     redrawn(draw);
   };
 
-  // R2, or a difference of it, for every cut and suite, with intervals.
+  // R2, or a difference in R2, for every cut and suite, with intervals.
   kinds.scores = function () {
     const svg = get("chart"), cuts = unique(data.rows.map((row) => row.cut));
     const suites = unique(data.rows.map((row) => row.suite)), height = 22 * cuts.length + 60;
@@ -224,7 +224,7 @@ function explore(root) {
       for (let i = Math.ceil(low / step); i <= high / step; i++) ticks.push(+(i * step).toFixed(1));
       const left = 8 + 6.6 * Math.max(...cuts.map((cut) => cut.length));
       const x = { low, high, map: same, label: quantity.label + " of " + parameter, ticks };
-      const y = { low: cuts.length - 0.4, high: -0.6, map: same, say: (i) => cuts[i],
+      const y = { low: cuts.length - 0.4, high: -0.6, map: same, format: (i) => cuts[i],
         ticks: cuts.map((_, i) => i) };
       const at = chart(svg, height, x, y, { left, right: 12, top: 4, bottom: 36 });
       shape(svg, "path", { stroke: "currentColor", "stroke-width": 0.5, "stroke-dasharray": "2 3",
@@ -246,11 +246,11 @@ function explore(root) {
         else shape(point, "circle", { cx: clip(value), cy: py, r: 4, fill: colour });
         shape(point, "rect", { x: clip(lower ?? value) - 8, y: py - 4, height: 8, fill: "transparent",
           width: Math.max(16, clip(upper ?? value) - clip(lower ?? value) + 16) });
-        point.addEventListener("pointerenter", () => { said.textContent = text; });
-        point.addEventListener("focus", () => { said.textContent = text; });
+        point.addEventListener("pointerenter", () => { output.textContent = text; });
+        point.addEventListener("focus", () => { output.textContent = text; });
         return point;
       });
-      // One stop for the Tab key; the arrows go from point to point.
+      // Tab enters the chart; the arrow keys move from point to point.
       current = Math.min(current, points.length - 1);
       points[current]?.setAttribute("tabindex", 0);
       points.forEach((point, i) => point.addEventListener("keydown", (event) => {
@@ -272,15 +272,15 @@ function explore(root) {
       mark.setAttribute("aria-hidden", "true");
       return [mark, suite + "  "];
     }));
-    svg.setAttribute("aria-label", "points with intervals, one row a cut; Tab enters, arrows move");
+    svg.setAttribute("aria-label", "points with intervals, one row per cut; enter with Tab, move with the arrow keys");
     root.querySelectorAll("select").forEach((s) => s.addEventListener("change", () => {
       draw();
-      said.textContent = "";
+      output.textContent = "";
     }));
     redrawn(draw);
   };
 
-  root.classList.add("on"); // first: a hidden figure has no width
+  root.classList.add("on"); // first, because a hidden figure has no width
   try {
     kinds[data.kind]();
   } catch (error) {

@@ -1,8 +1,8 @@
-"""Interactive figures: HTML elements that need no kernel, no network and no other file.
+"""Make interactive figures: HTML elements that need no kernel, network or other file.
 
-Each contains its maps and numbers as data, computed by the functions that the chapters use;
-``explorer.js`` draws them and handles the controls. Without scripts, and on paper, the element is a
-still picture with an alternative text.
+An element contains maps and numbers computed by the functions that the chapters use;
+``explorer.js`` draws them and handles the controls. Without scripts, and in print, a static picture
+with an alternative text is shown.
 """
 
 from __future__ import annotations
@@ -23,62 +23,57 @@ from cosmolib.data.cmd_format import BOX_SIZE
 from cosmolib.data.spectra import power_spectrum
 from cosmolib.plots.style import BLUE, DENSITY_RANGE, NOT_POSITIVE, RED
 
-MAX_SIDE = 64  # pixels: larger maps are averaged down, so that the page stays light
-MIN_ALT = 40  # characters of an alternative text
-SERIES = (BLUE, RED, "#832db6", "#ffa90e")  # suites, in the figures' order
+MAX_SIDE = 64  # [pixels]; larger maps are averaged down to keep the page small
+MIN_ALT = 40  # minimum length of an alternative text
+SERIES = (BLUE, RED, "#832db6", "#ffa90e")  # of the suites, as in the figures
 FOLDER = Path(__file__).parent
 
 
 def attribution_explorer(density, entries, titles, box_size, limits, still, alt) -> str:
-    """Return a gallery of maps and attributions by parameter, method and baseline.
+    """Return an interactive gallery of maps and their attributions.
 
     Parameters
     ----------
-    density : (m, N, N)
+    density : ndarray, shape (m, N, N)
         Maps [(Msun/h)/(Mpc/h)^2].
-    entries : dict of (str, str, str) to (m, N, N)
-        Signed attributions by parameter, method and baseline, as the menus name them.
+    entries : dict of (str, str, str) to ndarray, shape (m, N, N)
+        Signed attributions by parameter, method and baseline (labels of the menus).
     titles : list of str
         One per map.
     box_size : float
         [Mpc/h]
     limits : (float, float)
-        Densities at the ends of the colours.
+        Densities at the ends of the colour scale.
     still : matplotlib Figure
-        Shown where scripts do not run, and on paper.
+        Static picture for print and for readers without scripts.
     alt : str
-        Alternative text of the still picture.
+        Alternative text of the static picture.
 
     Returns
     -------
     str
-        HTML; about 4/3 N^2 bytes per map and entry; N is at most `MAX_SIDE`.
+        HTML with about 4/3 N^2 bytes per map and entry, where N is at most `MAX_SIDE`.
 
     Raises
     ------
     ValueError
-        The shapes do not match, or `alt` is too short.
+        If the shapes do not match or ``alt`` is too short.
     """
     density = _small(density, "density")
     tables = []
-    for (parameter, method, baseline), values in entries.items():
-        values = _small(values, method)
+    for labels, values in entries.items():
+        values = _small(values, labels[1])
         if values.shape != density.shape or len(titles) != len(density):
             raise ValueError(
-                f"{method}: found {values.shape} attributions and {len(titles)} titles, "
-                f"expected those of maps {density.shape}"
+                f"{labels[1]}: attributions of shape {values.shape} and {len(titles)} titles do "
+                f"not match maps of shape {density.shape}"
             )
         scales = np.quantile(np.abs(values), 0.99, axis=(1, 2))
         scaled = values / np.where(scales > 0, scales, 1)[:, None, None]
-        tables.append(
-            {
-                "parameter": parameter,
-                "method": method,
-                "baseline": baseline,
-                "scales": [float(f"{scale:.3g}") for scale in scales],
-                "values": [_bytes((one + 1) / 2) for one in scaled],
-            }
-        )
+        table = dict(zip(("parameter", "method", "baseline"), labels, strict=True))
+        table["scales"] = [float(f"{scale:.3g}") for scale in scales]
+        table["values"] = [_bytes((one + 1) / 2) for one in scaled]
+        tables.append(table)
     data = {
         "kind": "attribution",
         "grid": density.shape[-1],
@@ -93,26 +88,26 @@ def attribution_explorer(density, entries, titles, box_size, limits, still, alt)
     controls = "".join(_select(key, key) for key in ("map", "parameter", "method", "baseline"))
     pictures = _map("density", "density, log scale", "densities", map(_power_of_ten, limits))
     pictures += _map("values", "attribution / its 99 % quantile", "signs", ("−1", "1"))
-    hint = "Point at a pixel, or move over a map with the arrow keys."
+    hint = "Point at a pixel, or select one with the arrow keys."
     return _element(data, controls, pictures, hint, still, alt)
 
 
 def scales_explorer(density, edges, still, alt, box_size=BOX_SIZE) -> str:
-    """Return one map under a sharp low-pass filter, with a slider for k_max and its spectrum.
+    """Return an interactive map under a sharp low-pass filter, with a slider for k_max.
 
     Parameters
     ----------
-    density : (N, N)
+    density : ndarray, shape (N, N)
         Map [(Msun/h)/(Mpc/h)^2].
     edges : sequence of float
-        Values of k_max [h/Mpc] on the slider, rising.
+        Values of k_max [h/Mpc] on the slider, ascending.
     still, alt, box_size
-        As in `attribution_explorer`.
+        See `attribution_explorer`.
 
     Notes
     -----
-    Every position is the map of ``apply_cut(density, "kmax:...")``, its spectrum `power_spectrum`
-    relative to the mean of the map; a filter leaves that mean alone.
+    Each position shows ``apply_cut(density, "kmax:...")`` and its `power_spectrum`, relative to the
+    mean of the map, which the filter does not change.
     """
     density = checked_map(density, "density")
     names = [f"kmax:{edge:.3g}" for edge in edges]
@@ -121,7 +116,7 @@ def scales_explorer(density, edges, still, alt, box_size=BOX_SIZE) -> str:
     after = power_spectrum(cuts, box_size)[1]
     variance = cuts.var(axis=(1, 2), dtype=np.float64) / density.var(dtype=np.float64)
     texts = [
-        f"Scales with k below {edge:.3g} h/Mpc: {share:.1%} of the map's variance is left, "
+        f"Scales with k below {edge:.3g} h/Mpc: {share:.1%} of the map's variance remains, and "
         f"{negative:.1%} of its pixels are negative."
         for edge, share, negative in zip(edges, variance, fraction_negative(cuts), strict=True)
     ]
@@ -147,25 +142,25 @@ def scales_explorer(density, edges, still, alt, box_size=BOX_SIZE) -> str:
 
 
 def densities_explorer(density, edges, still, alt, box_size=BOX_SIZE) -> str:
-    """Return one map with a slider for a density threshold: the pixels cut, and the PDF.
+    """Return an interactive map with a slider for a density threshold, and its pixel PDF.
 
     Parameters
     ----------
-    density : (N, N)
+    density : ndarray, shape (N, N)
         Map [(Msun/h)/(Mpc/h)^2].
     edges : sequence of float
-        log10(1 + delta) of the thresholds on the slider and of the bins of the PDF, rising.
+        log10(1 + delta) of the thresholds and of the bin edges of the PDF, ascending.
     still, alt, box_size
-        As in `attribution_explorer`.
+        See `attribution_explorer`.
 
     Notes
     -----
-    The pixels are those of ``cut_mask(density, "above:delta=...")`` and of ``below``. Of maps that
-    are averaged down for the page, a pixel counts as cut where most of it is.
+    The cut pixels are ``cut_mask(density, "above:delta=...")`` and the same with ``below``. If the
+    map is averaged down, a pixel is shown as cut if most of its area is cut.
     """
     density = checked_map(density, "density")
     thresholds = [f"{10**edge - 1:.4g}" for edge in edges]
-    edges = np.log10([1 + float(value) for value in thresholds])  # bins end where they do
+    edges = np.log10([1 + float(value) for value in thresholds])  # of the rounded thresholds
     mass = density.astype(np.float64) / density.sum(dtype=np.float64)
     masks = {
         side: np.stack([cut_mask(density, f"{side}:delta={value}") for value in thresholds])
@@ -203,19 +198,20 @@ def densities_explorer(density, edges, still, alt, box_size=BOX_SIZE) -> str:
 
 
 def scores_explorer(rows, parameters, quantities, labels, still, alt) -> str:
-    """Return R2 against cut for every suite; a point shows its interval when hovered or focused.
+    """Return an interactive chart of R2 for every cut and suite, with intervals.
 
     Parameters
     ----------
     rows : list of dict
-        Of the results table: ``suite``, ``cut`` and estimates by parameter under each quantity.
+        Rows of the results table: ``suite``, ``cut`` and, under each quantity, estimates by
+        parameter.
     parameters : list of str
     quantities : dict of str to str
-        Keys of the rows and their names in the menu.
+        Keys of the rows and their labels in the menu.
     labels : callable
-        Displayed name of a suite.
+        Returns the label of a suite.
     still, alt
-        As in `attribution_explorer`.
+        See `attribution_explorer`.
     """
     table = []
     for row in rows:
@@ -233,12 +229,12 @@ def scores_explorer(rows, parameters, quantities, labels, still, alt) -> str:
     }
     controls = _select("quantity", "quantity") + _select("parameter", "parameter")
     pictures = _chart("chart", '<span data-key="legend"></span>', "whole")
-    hint = "Point at a point, or enter the chart with Tab and move with the arrow keys."
+    hint = "Hover over a point, or enter the chart with Tab and use the arrow keys."
     return _element(data, controls, pictures, hint, still, alt)
 
 
 def _limits(estimate):
-    """Return [value], or [value, low, high], or None where nothing was measured."""
+    """Return [value, low, high], [value] without limits, or None without an estimate."""
     if not estimate or estimate.get("value") is None:
         return None
     found = [estimate["value"], estimate.get("low"), estimate.get("high")]
@@ -249,11 +245,11 @@ def _limits(estimate):
 # Parts of an element
 # --------------------------------------------------------------------------------------------------
 def _element(data, controls, pictures, hint, still, alt):
-    """Put data, controls, pictures, still picture and script into one element, one of its kind."""
+    """Return the HTML element of a figure; a page has at most one of each kind."""
     if len(alt) < MIN_ALT:
-        raise ValueError(f"alt {alt!r}: found {len(alt)} characters, expected {MIN_ALT} or more")
+        raise ValueError(f"alternative text {alt!r} has fewer than {MIN_ALT} characters")
     name = f"{data['kind']}-explorer"  # unique on its page
-    text = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")  # may not end the script
+    text = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")  # cannot end the script
     script = (FOLDER / "explorer.js").read_text(encoding="utf-8")
     style = (FOLDER / "explorer.css").read_text(encoding="utf-8")
     return f"""
@@ -300,7 +296,7 @@ def _density_map(marked):
 
 
 def _chart(key, caption, kind="chart"):
-    # A chart whose points can be focused is a group, any other one picture.
+    # A chart with focusable points is a group for screen readers, any other chart an image.
     role = "group" if kind == "whole" else "img"
     return (
         f'<figure class="{kind}"><svg data-key="{key}" role="{role}" aria-label="{key}"></svg>'
@@ -309,7 +305,7 @@ def _chart(key, caption, kind="chart"):
 
 
 def _picture(figure):
-    """Return a figure as a data URL, in a palette: half the bytes, no visible difference."""
+    """Return a figure as a data URL with 256 colours, which halves its size."""
     from PIL import Image  # a dependency of matplotlib
 
     full, small = io.BytesIO(), io.BytesIO()
@@ -320,23 +316,23 @@ def _picture(figure):
 
 
 def _small(maps, name="maps"):
-    """Average maps down to `MAX_SIDE` pixels a side, the last row first."""
+    """Average maps to at most `MAX_SIDE` x `MAX_SIDE` pixels, with the last row first."""
     maps = checked_maps(maps, name, "bf")[0].astype(np.float64)
     factor = -(-maps.shape[-1] // MAX_SIDE)
     side = maps.shape[-1] // factor
     maps = maps[:, : side * factor, : side * factor]
-    # As in the figures, the first index runs upwards; the bytes of an image run down.
+    # The first index runs upwards in the figures, but downwards in an HTML canvas.
     return maps.reshape(len(maps), side, factor, side, factor).mean((2, 4))[:, ::-1]
 
 
 def _relative(density, limits):
-    """Logarithm of a density, 0 and 1 at the limits."""
+    """Scale the logarithm of a density to 0 and 1 at the limits."""
     low, high = np.log10(limits)
     return (np.log10(np.maximum(density, limits[0])) - low) / (high - low)
 
 
 def _bytes(values, marked=None):
-    """Encode 0 to 1 as base64, one byte per pixel; 255 is reserved for `marked` pixels, if any."""
+    """Encode values from 0 to 1 as bytes in base64; with `marked`, 255 is that mask's value."""
     top = 255 if marked is None else 254
     levels = np.round(np.clip(values, 0, 1) * top).astype(np.uint8)
     if marked is not None:

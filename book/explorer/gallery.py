@@ -1,4 +1,4 @@
-"""The explorer of chapter 05: a few maps with every attribution that a reader can choose."""
+"""Make the interactive gallery of chapter 05."""
 
 from book.explorer.explorer import attribution_explorer
 from cosmolib.interpretation.attribution import BASELINES, METHODS, takes_baseline
@@ -9,7 +9,7 @@ from cosmolib.study import registry
 
 
 def subject_explorer(subject: Subject) -> str:
-    """Return the explorer of all maps of a subject as HTML."""
+    """Return an interactive gallery of a subject's maps with all methods and baselines, as HTML."""
     choices = [("saliency", None), ("smooth_grad", None)]
     choices += [(m, "mean_log" if takes_baseline(m) else None) for m in registry.METHODS]
     choices += [("integrated_gradients", baseline) for baseline in BASELINES]
@@ -29,7 +29,7 @@ def subject_explorer(subject: Subject) -> str:
     first = next(iter(subject.targets))
     shown = {METHOD_NAMES[m]: found[first, m, USUAL_BASELINE.get(m)][:2] for m in METHODS}
     still, _ = attribution_gallery(subject.maps[:2], shown, ["map 1", "map 2"], subject.box_size)
-    alt = "Density of two maps and their attributions by three methods, as the menus start"
+    alt = "Density of two maps and, next to each, its attribution by three methods"
     return attribution_explorer(
         subject.maps, entries, titles, subject.box_size, DENSITY_RANGE, still, alt
     )

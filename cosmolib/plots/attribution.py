@@ -1,10 +1,11 @@
-"""Figures of attribution: the pixels and densities that a prediction comes from.
+"""Draw the figures of attribution: the pixels and densities that a prediction depends on.
 
-Signed attribution is shown in a diverging map centred on zero; sums are of absolute values, with
-95 % intervals over simulations, next to a random spread over the pixels.
+Maps show signed attribution. Sums are of absolute values, with 95 % intervals over simulations;
+the expectation for attribution spread evenly over the pixels is shown for comparison.
 """
 
-import matplotlib.pyplot as plt
+from itertools import pairwise
+
 import numpy as np
 
 from cosmolib.data.arrays import checked_maps
@@ -20,33 +21,32 @@ METHOD_NAMES = {
 
 
 def by_name(methods):
-    """Return a dict of methods under their displayed names."""
+    """Replace the keys of a dict of methods by their displayed names."""
     return {METHOD_NAMES.get(method, method): values for method, values in methods.items()}
 
 
 def attribution_gallery(density, attributions, titles, box_size=BOX_SIZE):
-    """Density maps next to the signed attribution of each method.
+    """Draw density maps next to the signed attribution of each method.
 
     Parameters
     ----------
     density : ndarray, shape (m, N, N)
         [(Msun/h)/(Mpc/h)^2].
     attributions : dict of str to ndarray, shape (m, N, N)
-        Label to signed attribution; each map has its own scale.
+        Label to signed attribution; each map is scaled separately.
     titles : list of str
         One per map (row).
     """
     density, _ = checked_maps(density, "density")
     attributions = {label: checked_maps(one, label)[0] for label, one in attributions.items()}
     columns, rows = 1 + len(attributions), len(density)
-    size = (style.WIDTH, style.WIDTH / columns * rows + 0.5)
-    fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    fig, axes = style.panels(columns, style.WIDTH / columns * rows + 0.5, rows, sharey=False)
     for row in range(rows):
         image = style.density_image(axes[row, 0], density[row], box_size)
         axes[row, 0].set_ylabel(titles[row], fontsize=8)
         for ax, values in zip(axes[row, 1:], attributions.values(), strict=True):
             limit = float(np.quantile(np.abs(values[row]), 0.99)) or 1.0
-            signed = ax.imshow(values[row] / limit, cmap="RdBu_r", vmin=-1, vmax=1)
+            signed = ax.imshow(values[row] / limit, **style.SIGNED)
             style.bare(ax)
     for ax, label in zip(axes[0], ("density", *attributions), strict=True):
         ax.set_title(label, fontsize=8)
@@ -58,40 +58,39 @@ def attribution_gallery(density, attributions, titles, box_size=BOX_SIZE):
 
 
 def by_value(edges, tables, fraction, xlabel, log=True):
-    """Attribution by density or distance: per pixel and summed, with 95 % intervals.
+    """Draw attribution by density or distance, per pixel and summed, with 95 % intervals.
 
     Parameters
     ----------
     edges : ndarray, shape (nb + 1,)
-        Of the bins.
+        Edges of the bins.
     tables : dict of str to dict of str to dict
-        Parameter to {label: {"per_pixel": (nb, 3), "share": (nb, 3)}}: value, low, high. Per pixel
-        in units of the mean over all pixels, so that 1 is chance.
+        Parameter to {label: {"per_pixel": (nb, 3), "share": (nb, 3)}}, with value, low, high.
+        ``per_pixel`` is in units of the mean over all pixels: 1 is chance.
     fraction : ndarray, shape (nb,)
         Share of the pixels in each bin.
     xlabel : str
     log : bool
-        Densities, on a logarithmic axis with the mean marked; else distances.
+        True for densities in units of the mean, which get logarithmic axes; false for distances.
     """
     middle = np.sqrt(edges[1:] * edges[:-1]) if log else (edges[1:] + edges[:-1]) / 2
     step = 0.03 * middle if log else 0.06 * np.diff(edges)
     fig, axes = _two_rows(tables, ("per_pixel", "share"), middle, step, lines=True)
     scale = "log" if log else "linear"
     for top, bottom in axes.T:
-        top.axhline(1, color=style.GREY, linestyle=":", linewidth=1)
+        top.axhline(1, **style.DOTTED)
         look = {"color": "0.85", "fill": True, "zorder": 0, "label": "share of the pixels"}
         bottom.stairs(fraction, edges, **look)
         top.set(xscale=scale, yscale=scale)
         bottom.set_xlabel(xlabel)
         for ax in (top, bottom) if log else ():
             ax.axvline(1, color=style.GREY, linewidth=0.6)
-    axes[0, 0].set_ylabel("|attribution| a pixel / mean")
-    style.finished(fig, axes[1], "share of |attribution|", 4)
-    return fig, axes
+    labels = ["|attribution| per pixel / mean", "share of |attribution|"]
+    return style.finish(fig, axes, labels, 4)
 
 
 def _two_rows(tables, keys, places, step, **options):
-    """Draw two quantities of each method below each other, with one column per parameter."""
+    """Draw two quantities of each method in two rows of panels, with one column per parameter."""
     fig, axes = style.panels(len(tables), 4.8, rows=2, sharex=True)
     for column, (parameter, methods) in zip(axes.T, tables.items(), strict=True):
         for ax, key in zip(column, keys, strict=True):
@@ -102,12 +101,12 @@ def _two_rows(tables, keys, places, step, **options):
 
 
 def attribution_by_class(names, tables, fraction):
-    """Share of the attribution in each web class, next to its share of the pixels.
+    """Draw the share of the attribution in each web class, and its share of the pixels.
 
     Parameters
     ----------
-    names : tuple of str
-        The classes, shape (c,).
+    names : tuple of str, length c
+        Web classes.
     tables : dict of str to dict of str to ndarray, shape (c, 3)
         Parameter to {method: share (value, low, high)}.
     fraction : ndarray, shape (c,)
@@ -119,11 +118,11 @@ def attribution_by_class(names, tables, fraction):
     for ax in axes:
         ax.bar(np.arange(len(names)), fraction, **look)
     panels = {"title": style.titles(tables, "of "), "ylim": (0, None)}
-    return style.finished(fig, axes, "share of |attribution|", 3, **panels)
+    return style.finish(fig, axes, "share of |attribution|", 3, **panels)
 
 
 def by_smoothing(scales, tables, fractions, names):
-    """Share of the attribution in each web class against the smoothing that defines the classes.
+    """Draw the attribution share of each web class against the smoothing that defines the classes.
 
     Parameters
     ----------
@@ -133,8 +132,8 @@ def by_smoothing(scales, tables, fractions, names):
         Parameter to share (value, low, high) of each class.
     fractions : ndarray, shape (s, c)
         Share of the pixels, drawn without markers.
-    names : tuple of str
-        The classes.
+    names : tuple of str, length c
+        Web classes.
     """
     fig, axes = style.panels(len(tables), 3.0)
     for ax, (parameter, shares) in zip(axes, tables.items(), strict=True):
@@ -142,41 +141,38 @@ def by_smoothing(scales, tables, fractions, names):
         style.series(ax, np.asarray(scales), dict(zip(names, shares, strict=True)), 0, lines=True)
         for i, fraction in enumerate(np.transpose(fractions)):
             ax.plot(scales, fraction, linewidth=0.8, alpha=0.6, **style.line(i))
-        ax.set(xlabel="smoothing [Mpc/$h$]", title=f"of {LABELS[parameter]}", ylim=(0, None))
+        ax.set(xlabel="smoothing [Mpc/$h$]", title=f"of {LABELS[parameter]}")
     axes[0].plot([], [], color=style.GREY, linewidth=0.8, label="share of the pixels")
-    style.finished(fig, axes[0], "share of |attribution|", 4)
-    return fig, axes
+    return style.finish(fig, axes, "share of |attribution|", 4, ylim=(0, None))
 
 
 def by_band(edges, tables, fraction, field_share):
-    """Power of the attribution by Fourier band, and its coherence with the log-density.
+    """Draw the attribution's power by Fourier band, and its coherence with the log-density.
 
     Parameters
     ----------
     edges : ndarray, shape (nb + 1,)
-        Of k [h/Mpc].
+        Edges of the bands in k [h/Mpc].
     tables : dict of str to dict of str to dict
-        Parameter to {label: {"share": (nb, 3), "coherence": (nb, 3)}}: value, low, high.
+        Parameter to {label: {"share": (nb, 3), "coherence": (nb, 3)}}, with value, low, high.
     fraction, field_share : ndarray, shape (nb,)
         Share of the modes, and of the power of the log-density, in each band.
     """
-    places, ends = np.arange(len(fraction)), zip(edges[:-1], edges[1:], strict=True)
-    names = [f"{low:g} to {high:g}" for low, high in ends]
+    places = np.arange(len(fraction))
+    names = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
     fig, axes = _two_rows(tables, ("share", "coherence"), places, 0.16)
     look = {"ms": 24, "color": style.GREY, "label": "share of the density's power"}
     for top, bottom in axes.T:
         top.bar(places, fraction, width=0.9, color="0.88", label="share of the modes")
         top.plot(places, field_share, "_", **look)
-        bottom.axhline(0, color=style.GREY, linewidth=0.8)
+        bottom.axhline(0, **style.SOLID)
         style.name_columns(bottom, names, 30)
         bottom.set_xlabel(style.K_LABEL)
-    axes[1, 0].set_ylabel("coherence with the density")
-    style.finished(fig, axes[0], "share of the power", 3)
-    return fig, axes
+    return style.finish(fig, axes, ["share of the power", "coherence with the density"], 3)
 
 
 def by_baseline(baselines, tables, chance):
-    """Attribution share of under-dense pixels under each baseline, for each method, next to chance.
+    """Draw the attribution share of under-dense pixels under each baseline, for each method.
 
     Parameters
     ----------
@@ -185,29 +181,31 @@ def by_baseline(baselines, tables, chance):
     tables : dict of str to dict of str to list of estimate
         Parameter to {method: one estimate per baseline}.
     chance : float
+        Share of the pixels that are under-dense.
     """
     curves, look = [by_name(methods) for methods in tables.values()], {"colour_step": 2}
     fig, axes = style.estimates_by_name(curves, baselines, 0.2, 3.2, rotation=35, **look)
-    look = {"color": style.GREY, "linestyle": ":", "linewidth": 1, "label": "share of the pixels"}
     for ax in axes:
-        ax.axhline(chance, **look)
+        ax.axhline(chance, label="share of the pixels", **style.DOTTED)
     label = "under-dense share of |attribution|"
-    return style.finished(fig, axes, label, 3, title=style.titles(tables, "of "), ylim=(0, 1))
+    return style.finish(fig, axes, label, 3, title=style.titles(tables, "of "), ylim=(0, 1))
 
 
 def completeness(errors, tolerance=0.01):
-    """Distribution of the completeness error of path methods, one step line per method.
+    """Draw the cumulative distribution of the completeness error of path methods.
 
     Parameters
     ----------
     errors : dict of str to ndarray
         Label to |sum of attribution - (f(x) - f(baseline))| / |f(x) - f(baseline)| of each map.
+    tolerance : float
+        Marked by a line.
     """
-    fig, ax = plt.subplots(figsize=(style.WIDTH, 2.6))
+    fig, (ax,) = style.panels(1, 2.6)
     for i, (label, values) in enumerate(errors.items()):
         values = np.sort(np.maximum(np.asarray(values, float), 1e-7))
         share = np.arange(1, len(values) + 1) / len(values)
         ax.step(values, share, where="post", label=label, **style.line(i))
-    ax.axvline(tolerance, color=style.GREY, linestyle=":", linewidth=1)
+    ax.axvline(tolerance, **style.DOTTED)
     ax.set(xscale="log", xlabel="relative completeness error", ylim=(0, 1.02))
-    return style.finished(fig, ax, "share of the maps below", 2)
+    return style.finish(fig, ax, "share of the maps below", 2)

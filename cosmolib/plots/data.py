@@ -1,6 +1,5 @@
-"""Figures of chapter 01: parameters, maps, spectra and the checks of the data."""
+"""Draw the figures of chapter 01: parameters, maps, spectra and the checks of the data."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LogNorm
 
@@ -13,7 +12,7 @@ LATTICES = {"shipped": "as shipped", "finer": "finer", "shifted": "shifted by ha
 
 
 def parameter_space(params, parts):
-    """Positions of the simulations in three planes of parameters, marked by part of the split.
+    """Draw the simulations in three planes of parameters, marked by part of the split.
 
     Parameters
     ----------
@@ -32,21 +31,21 @@ def parameter_space(params, parts):
         ax.set(xlabel=LABELS[horizontal], ylabel=LABELS[vertical])
         if horizontal.startswith("A_"):  # the hypercube is uniform in their logarithms
             ax.set(xscale="log", yscale="log")
-            for axis in (ax.xaxis, ax.yaxis):
-                style.log_ticks(axis, style.FEEDBACK_TICKS)
+            style.plain_ticks(ax.xaxis, style.FEEDBACK_TICKS)
+            style.plain_ticks(ax.yaxis, style.FEEDBACK_TICKS)
     style.legend_above(axes, markerscale=1.2)
     return fig, axes
 
 
 def twin_gallery(gravity, feedback, params, names, box_size=BOX_SIZE):
-    """Index-matched maps: gravity only, with feedback, and the logarithm of their ratio.
+    """Draw index-matched maps: gravity only, with feedback, and the logarithm of their ratio.
 
     Parameters
     ----------
     gravity, feedback : ndarray, shape (m, N, N)
         Surface density [(Msun/h)/(Mpc/h)^2] of the same slabs in the two suites.
     params : ndarray, shape (m, 6)
-        Of each column's simulation; the first three are written above it.
+        Parameters of each column's simulation; the first three are its title.
     names : tuple of str
         Suite names of ``gravity`` and ``feedback``.
     """
@@ -60,7 +59,7 @@ def twin_gallery(gravity, feedback, params, names, box_size=BOX_SIZE):
         ratio = axes[2, column].imshow(difference[column], cmap="RdBu_r", vmin=-limit, vmax=limit)
         style.bare(axes[2, column])
         title = rf"$\Omega_m$ = {omega_m:.2f}, $\sigma_8$ = {sigma_8:.2f}"
-        title += "\n" + rf"$A_\mathrm{{SN1}}$ = {a_sn1:.2f}"
+        title += f"\n{LABELS['A_SN1']} = {a_sn1:.2f}"
         axes[0, column].set_title(title, fontsize=8)
     # Two lines: a long name would be taller than its map.
     rows = [style.suite_label(name).replace(" (", "\n(") for name in names] + ["their ratio\n"]
@@ -74,7 +73,7 @@ def twin_gallery(gravity, feedback, params, names, box_size=BOX_SIZE):
 
 
 def mean_density(omega_m, slabs, boxes, name):
-    """Measured over expected mean density, for each slab and for the five slabs of an axis.
+    """Draw the measured over the expected mean density, per slab and per box, against Omega_m.
 
     Parameters
     ----------
@@ -82,11 +81,11 @@ def mean_density(omega_m, slabs, boxes, name):
     slabs : ndarray, shape (n, 15)
         Measured / expected mean surface density of each map.
     boxes : ndarray, shape (n, 3)
-        The same for the mean of the five slabs of each axis: the whole box.
+        The same for the mean of the five slabs of each axis, which fill the box.
     name : str
-        Of the suite.
+        Name of the suite.
     """
-    fig, ax = plt.subplots(figsize=(style.WIDTH, 2.8))
+    fig, (ax,) = style.panels(1, 2.8)
     look = {"linestyle": "none", "ms": 2.5, "mew": 0}
     x = [np.repeat(omega_m, len(values[0])) for values in (slabs, boxes)]
     ax.plot(x[0], slabs.ravel(), "o", color=style.BLUE, alpha=0.35, label="one slab", **look)
@@ -98,15 +97,14 @@ def mean_density(omega_m, slabs, boxes, name):
 
 def _by_thirds(ax, x, curves, values):
     """Draw curves (n, nx) in three groups of equal size, ordered by ``values`` (n,)."""
-    groups = quantile_groups(values, 3)
-    colours = style.ordered_colours(len(groups))
-    for i, rows in enumerate(groups):
+    colours = style.ordered_colours(3)
+    for i, rows in enumerate(quantile_groups(values, 3)):
         label = f"{values[rows].min():.2f} to {values[rows].max():.2f}"
         style.band(ax, x, curves[rows], label=label, **style.line(i, colours))
 
 
 def by_cosmology(log_density, pdf, k, power, params):
-    """Pixel PDF and power spectrum of the simulations, grouped by Omega_m and by sigma_8.
+    """Draw pixel PDF and power spectrum of the simulations, grouped by Omega_m and by sigma_8.
 
     Parameters
     ----------
@@ -115,9 +113,9 @@ def by_cosmology(log_density, pdf, k, power, params):
     pdf : ndarray, shape (n, nb)
         Density of pixels in log10 of the surface density [1/dex], one row per simulation.
     k : ndarray, shape (nk,)
-        [h/Mpc].
+        [h/Mpc]
     power : ndarray, shape (n, nk)
-        Of the overdensity [(Mpc/h)^2], one row per simulation.
+        Power of the overdensity [(Mpc/h)^2], one row per simulation.
     params : ndarray, shape (n, 6)
     """
     fig, axes = style.panels(2, 5.4, rows=2, sharex="row")
@@ -131,52 +129,50 @@ def by_cosmology(log_density, pdf, k, power, params):
         bottom.set(xscale="log", yscale="log", xlabel=style.K_LABEL)
     axes[0, 0].set(ylabel="pixel PDF [1/dex]", ylim=(0, None))
     axes[1, 0].set_ylabel(r"$P(k)$ of $\delta$ [$(\mathrm{Mpc}/h)^2$]")
-    style.log_ticks(axes[1, 0].xaxis, style.K_TICKS)
+    style.plain_ticks(axes[1, 0].xaxis, style.K_TICKS)
     return fig, axes
 
 
 def power_3d(entries, boxes):
-    """3-D power of simulated boxes against linear theory and HMcode2020.
+    """Draw the 3-D power of simulated boxes, linear theory and HMcode2020, and their ratios.
 
     Parameters
     ----------
     entries : list of dict
-        Keys ``omega_m``, ``sigma_8``, ``k`` [h/Mpc], ``measured``, ``linear``, ``hmcode``
+        ``omega_m``, ``sigma_8``, ``k`` [h/Mpc], ``measured``, ``linear`` and ``hmcode``
         [(Mpc/h)^3]; one dict per cosmology, with one box each.
     boxes : dict
-        ``k`` and ``measured_over_hmcode`` with quantiles ``q16`` and ``q84`` over many boxes, drawn
-        as a band.
+        ``k`` and ``measured_over_hmcode`` with quantiles ``q16`` and ``q84`` over many boxes.
     """
     fig, axes = style.panels(len(entries), 4.2, rows=2, sharex=True, height_ratios=(2, 1))
     quantiles = boxes["measured_over_hmcode"]
-    measured_look = {"marker": "o", "linestyle": "none", "color": "0.15", "ms": 2.5}
+    looks = {
+        "linear": {"fmt": ":", "color": "#ffa90e", "label": "linear theory"},
+        "hmcode": {"fmt": "--", "color": style.BLUE, "label": "HMcode2020"},
+        "measured": {"fmt": "o", "color": "0.15", "ms": 2.5, "label": "measured, gravity only"},
+    }
     for (top, bottom), entry in zip(axes.T, entries, strict=True):
-        curves = (entry[key] for key in ("k", "measured", "linear", "hmcode"))
-        k, measured, linear, hmcode = np.array([*curves], float)
-        top.plot(k, linear, color="#ffa90e", linestyle=":", label="linear theory")
-        top.plot(k, hmcode, color=style.BLUE, linestyle="--", label="HMcode2020")
-        top.plot(k, measured, label="measured, gravity only", **measured_look)
-        bottom.axhline(1, color=style.BLUE, linestyle="--")
-        band_look = {"color": "0.85", "linewidth": 0, "label": "68 % of boxes"}
-        bottom.fill_between(boxes["k"], quantiles["q16"], quantiles["q84"], **band_look)
-        bottom.plot(k, measured / hmcode, **measured_look)
-        bottom.plot(k, linear / hmcode, color="#ffa90e", linestyle=":")
+        look = {"color": "0.85", "linewidth": 0, "label": "68 % of boxes"}
+        bottom.fill_between(boxes["k"], quantiles["q16"], quantiles["q84"], **look)
+        for name, look in looks.items():
+            top.errorbar(entry["k"], entry[name], **look)
+            bottom.errorbar(entry["k"], np.divide(entry[name], entry["hmcode"]), **look)
         title = f"{LABELS['Omega_m']} = {entry['omega_m']:.2f}, {LABELS['sigma_8']} = "
         top.set(xscale="log", yscale="log", title=title + f"{entry['sigma_8']:.2f}")
         bottom.set(yscale="log", xlabel=style.K_LABEL, ylim=(0.1, 4))
-    style.log_ticks(axes[0, 0].xaxis, style.K_TICKS)
-    style.log_ticks(axes[1, 0].yaxis, (0.1, 0.3, 1, 3))
-    axes[1, 0].set_ylabel("ratio to HMcode")
-    return style.finished(fig, axes, r"3-D $P(k)$ [$(\mathrm{Mpc}/h)^3$]")
+    style.plain_ticks(axes[0, 0].xaxis, style.K_TICKS)
+    style.plain_ticks(axes[1, 0].yaxis, (0.1, 0.3, 1, 3))
+    labels = [r"3-D $P(k)$ [$(\mathrm{Mpc}/h)^3$]", "ratio to HMcode"]
+    return style.finish(fig, axes, labels)
 
 
 def feedback_ratio(k, ratio, params, k_reference, names):
-    """Power with feedback over power with gravity only, by supernova amplitude.
+    """Draw the power with feedback over that with gravity only, by supernova amplitude.
 
     Parameters
     ----------
     k : ndarray, shape (nk,)
-        [h/Mpc].
+        [h/Mpc]
     ratio : ndarray, shape (n, nk)
         P(with feedback) / P(gravity only), one row per simulation.
     params : ndarray, shape (n, 6)
@@ -188,30 +184,31 @@ def feedback_ratio(k, ratio, params, k_reference, names):
     a_sn1, a_sn2 = (params[:, PARAMETERS.index(name)] for name in ("A_SN1", "A_SN2"))
     fig, (left, right) = style.panels(2, 3.1, sharey=False, width_ratios=(1, 1.15))
     _by_thirds(left, k, ratio, a_sn1)
-    left.axhline(1, color=style.GREY, linewidth=0.8)
+    left.axhline(1, **style.SOLID)
     left.set(xscale="log", xlabel=style.K_LABEL, ylabel=f"$P$({names[0]}) / $P$({names[1]})")
     left.legend(title=LABELS["A_SN1"], loc="lower left")
-    style.log_ticks(left.xaxis, style.K_TICKS)
+    style.plain_ticks(left.xaxis, style.K_TICKS)
 
     column = int(np.argmin(np.abs(k - k_reference)))
     value = ratio[:, column]
     dots = right.scatter(a_sn1, value, c=a_sn2, s=8, norm=LogNorm(0.5, 2), cmap="cividis")
     bar = fig.colorbar(dots, ax=right, label=f"{LABELS['A_SN2']} of a simulation")
-    style.log_ticks(bar.ax.yaxis, style.FEEDBACK_TICKS)
+    style.plain_ticks(bar.ax.yaxis, style.FEEDBACK_TICKS)
     bins = quantile_groups(a_sn1, 6)
     error = [value[b].std(ddof=1) / np.sqrt(len(b)) if len(b) > 1 else np.nan for b in bins]
     means = [[values[b].mean() for b in bins] for values in (a_sn1, value)]
-    right.errorbar(*means, error, fmt="s-", color=style.RED, label="mean of a bin and its error")
+    look = {"fmt": "s-", "color": style.RED, "label": "mean per bin, with its error"}
+    right.errorbar(*means, error, **look)
     right.set(xscale="log", xlabel=LABELS["A_SN1"])
     right.set_ylabel(f"ratio at $k$ = {k[column]:.1f} $h$/Mpc")
-    style.log_ticks(right.xaxis, style.FEEDBACK_TICKS)
+    style.plain_ticks(right.xaxis, style.FEEDBACK_TICKS)
     right.set_ylim(bottom=value.min() - 0.15 * np.ptp(value))  # room for the legend
     right.legend(loc="lower left")
     return fig, (left, right)
 
 
 def lattice_check(r2):
-    """R2 of the summary-statistics baseline on maps made with other particle lattices.
+    """Draw R2 of the summary-statistics baseline on maps made with other particle lattices.
 
     Parameters
     ----------
@@ -226,11 +223,11 @@ def lattice_check(r2):
         shipped, *limits = table[""][0]
         ax.axvspan(*limits, color=style.BLUE, alpha=0.15, linewidth=0)
         ax.axvline(shipped, color=style.BLUE, linestyle="--", linewidth=1)
-    return style.finished(fig, axes, xlabel=[style.r2_label(name) for name in parameters])
+    return style.finish(fig, axes, xlabel=[style.r2_label(name) for name in parameters])
 
 
-def scaled_pixels(values, n_bins=80):
-    """Distribution of the network's input after each scaling, on a logarithmic axis.
+def scaled_pixels(values):
+    """Draw the distribution of the network's input after each scaling, on a logarithmic axis.
 
     Parameters
     ----------
@@ -240,7 +237,6 @@ def scaled_pixels(values, n_bins=80):
     fig, axes = style.panels(len(values), 2.6, sharey=False)
     for ax, (name, pixels) in zip(axes, values.items(), strict=True):
         pixels = checked_numbers(pixels, name).ravel()
-        ax.hist(pixels, bins=n_bins, density=True, color=style.BLUE)
+        ax.hist(pixels, bins=80, density=True, color=style.BLUE)
         ax.set(yscale="log", title=name, xlabel="scaled pixel")
-    axes[0].set_ylabel("density of pixels")
-    return fig, axes
+    return style.finish(fig, axes, "density of pixels")

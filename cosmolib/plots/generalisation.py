@@ -1,28 +1,25 @@
-"""Figures of chapter 06 on other suites and sets: generalisation, cosmic variance, response."""
+"""Draw the figures on other suites and sets: generalisation, cosmic variance and response."""
 
 import numpy as np
-from matplotlib.ticker import FixedLocator, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from cosmolib.data.cmd_format import LABELS
 from cosmolib.data.tables import FIDUCIAL
 from cosmolib.plots import style
 
-HALVES = {0.25: "¼", 0.5: "½"}
-
 
 def transfer_matrix(cross, parameters):
-    """R2 (left, from -1 up) and bias (right) by the suites of training and test.
+    """Draw R2 (left, from -1 up) and bias (right) for each pair of training and test suite.
 
     Parameters
     ----------
     cross : list of dict
-        Of a results table; entries of older tables hold neither ``scaling`` nor ``bias_sigma``.
+        Entries of a results table; older tables have neither ``scaling`` nor ``bias_sigma``.
     parameters : list of str
     """
     pairs = list(dict.fromkeys((x["trained"], x["tested"]) for x in cross))
     height = 1.0 + len(parameters) * (0.55 + 0.26 * len(pairs))
     fig, axes = style.panels(2, height, rows=len(parameters), sharey=True)
-    axes = np.atleast_2d(axes)
     looks = {  # shift, marker, colour, label
         "own": (0, "o", "0.15", "trained on the tested suite"),
         "trained": (-0.16, "D", style.RED, "other suite, the network's scaling"),
@@ -37,48 +34,42 @@ def transfer_matrix(cross, parameters):
             for ax, key in ((left, "r2"), (right, "bias_sigma")):
                 found = [entry.get(key, {}).get(parameter)]
                 style.points(ax, [pairs.index(pair) + shift], found, **look)
-        # Far below zero the number only says "worse than the mean".
+                ax.xaxis.set_major_locator(MaxNLocator(5))
+        # R2 far below zero is equally useless at any value; the axis ends at -1.
         low, high = left.get_xlim()
-        left.set_xlim(max(low, -1.05), min(high, 1.05))
-        left.set_xlabel(style.r2_label(parameter))
-        right.axvline(0, color=style.GREY, linewidth=0.8, zorder=0)
+        left.set(xlim=(max(low, -1.05), min(high, 1.05)), xlabel=style.r2_label(parameter))
+        right.axvline(0, zorder=0, **style.SOLID)
         right.set_xlabel(rf"bias of {LABELS[parameter]} [predicted $\sigma$]")
-        for ax in (left, right):
-            ax.xaxis.set_major_locator(MaxNLocator(5))
-    style.finished(fig, axes[0, 0], rows=[" → ".join(pair) for pair in pairs])
-    return fig, axes
+    return style.finish(fig, axes, rows=[" → ".join(pair) for pair in pairs])
 
 
 def cosmic_variance(tables, parameters):
-    """Predictions for the boxes of a CV set, which share one cosmology, by suite.
+    """Draw the predictions for the boxes of a CV set, which share one cosmology, by suite.
 
     Parameters
     ----------
     tables : list of dict
         ``results_table(...)["sets"]["CV"]``.
     parameters : list of str
-        Two of them.
+        Two parameters, for the horizontal and the vertical axis.
     """
-    size = (3.6 * len(tables), 3.4)
-    fig, axes = style.panels(len(tables), 3.4, figsize=size, sharex=True)
+    fig, axes = style.panels(len(tables), 3.4, sharex=True)
     for ax, table in zip(axes, tables, strict=True):
         columns = [table["targets"].index(name) for name in parameters]
         x, y = np.asarray(table["mean"])[:, columns].T
         sigma = [table["sigma"][name]["value"] for name in parameters]
         truth = np.asarray(table["truth"])[columns]
-        ax.plot(x, y, "o", markersize=4, color="C0", label="a box: mean of its 15 maps")
-        look = {"color": style.GREY, "linewidth": 0.8, "zorder": 0}
-        ax.axvline(truth[0], **look)
-        ax.axhline(truth[1], label="true cosmology", **look)
-        look = {"fmt": "D", "color": "C1", "capsize": 3, "markersize": 5}
-        label = r"mean, with the $\sigma$ predicted for a map"
-        ax.errorbar(x.mean(), y.mean(), *sigma[::-1], label=label, **look)
+        ax.plot(x, y, "o", markersize=4, color="C0", label="one box: mean of its 15 maps")
+        ax.axvline(truth[0], zorder=0, **style.SOLID)
+        ax.axhline(truth[1], label="true cosmology", zorder=0, **style.SOLID)
+        label = r"mean, with the $\sigma$ predicted for one map"
+        ax.errorbar(x.mean(), y.mean(), *sigma[::-1], fmt="D", color="C1", label=label)
         ax.set(xlabel=f"predicted {LABELS[parameters[0]]}", title=style.suite_label(table["suite"]))
-    return style.finished(fig, axes, f"predicted {LABELS[parameters[1]]}", 3)
+    return style.finish(fig, axes, f"predicted {LABELS[parameters[1]]}", 3)
 
 
 def response(curves, parameters):
-    """Predicted parameters against the one that a 1P set varies, by suite.
+    """Draw the predicted parameters against the one that a 1P set varies, by suite.
 
     Parameters
     ----------
@@ -89,10 +80,9 @@ def response(curves, parameters):
     """
     varied = list(dict.fromkeys(curve["varied"] for curve in curves))
     suites = list(dict.fromkeys(curve["suite"] for curve in curves))
-    size = (max(style.WIDTH, 1.05 * len(varied) + 0.9), 1.6 * len(parameters) + 0.9)
-    fig, axes = style.panels(len(varied), 0, rows=len(parameters), figsize=size, sharex="col")
-    axes = np.atleast_2d(axes)
-    reference = {"color": style.GREY, "linewidth": 0.8, "linestyle": "--", "zorder": 0}
+    rows = len(parameters)
+    fig, axes = style.panels(len(varied), 1.6 * rows + 0.9, rows=rows, sharex="col")
+    reference = {**style.SOLID, "linestyle": "--", "zorder": 0}
     for row, parameter in zip(axes, parameters, strict=True):
         for ax, name in zip(row, varied, strict=True):
             feedback = name.startswith("A_")
@@ -100,31 +90,23 @@ def response(curves, parameters):
                 i, place = suites.index(curve["suite"]), curve["targets"].index(parameter)
                 mean, error = (np.asarray(curve[key])[:, place] for key in ("mean", "error"))
                 values = np.asarray(curve["values"])
-                # Side by side: twins with equal predictions would hide each other.
-                shift = style.aside(i, len(suites), 0.03)
+                # Shifted, because twins with equal predictions would hide each other.
+                shift = style.offset(i, len(suites), 0.03)
                 places = values * 2 ** (4 * shift) if feedback else values + np.ptp(values) * shift
-                look = style.line(i) | {"marker": style.MARKERS[i], "color": f"C{2 * i}"}
-                look |= {"markersize": 3, "linewidth": 1, "capsize": 1.5}
+                look = style.line(i) | {"marker": style.MARKERS[i], "color": f"C{2 * i}", "ms": 3}
                 ax.errorbar(places, mean, error, label=style.suite_label(curve["suite"]), **look)
             if name == parameter:
                 ax.plot(values, values, **reference)
             else:
                 ax.axhline(FIDUCIAL[parameter], **reference)
-            if feedback:
-                ax.set_xscale("log", base=2)
-                ax.xaxis.set_major_locator(FixedLocator(style.FEEDBACK_TICKS))
-                ax.xaxis.set_major_formatter(lambda x, _: HALVES.get(x, f"{x:g}"))
-            else:
-                ax.set_xticks(values[[0, len(values) // 2, -1]])
-                ax.xaxis.set_major_formatter("{x:g}")
+            ax.set_xscale("log" if feedback else "linear")
+            style.plain_ticks(ax.xaxis, values[[0, len(values) // 2, -1]])
             axes[-1, varied.index(name)].set_xlabel(LABELS[name])
-        row[0].set_ylabel(f"predicted {LABELS[parameter]}")
-    style.legend_above(axes)
-    return fig, axes
+    return style.finish(fig, axes, style.titles(parameters, "predicted "))
 
 
 def extremes(rows, parameters):
-    """Prediction minus truth, in predicted sigma, for the simulations of an EX set.
+    """Draw prediction minus truth, in units of the predicted sigma, for the EX set.
 
     Parameters
     ----------
@@ -133,16 +115,15 @@ def extremes(rows, parameters):
     parameters : list of str
     """
     names = list(dict.fromkeys(row["what"] for row in rows))
-    suites = list(dict.fromkeys(row["suite"] for row in rows))
     pulls = {(row["suite"], row["what"]): row["pull"] for row in rows}
-    curves = {style.suite_label(s): [pulls.get((s, name), {}) for name in names] for s in suites}
-    return style.estimates_by_row(
-        [_typeset(name) for name in names], parameters, curves, 0.2, 0.36,
-        xlabel=lambda name: rf"prediction − truth of {LABELS[name]} [predicted $\sigma$]",
-    )  # fmt: skip
-
-
-def _typeset(text):
+    curves = {
+        style.suite_label(suite): [pulls.get((suite, name)) for name in names]
+        for suite in dict.fromkeys(row["suite"] for row in rows)
+    }
     for name, label in LABELS.items():
-        text = text.replace(name, label)
-    return text
+        names = [text.replace(name, label) for text in names]
+
+    def xlabel(name):
+        return rf"prediction − truth of {LABELS[name]} [predicted $\sigma$]"
+
+    return style.estimates_by_row(names, parameters, curves, 0.2, 0.36, xlabel=xlabel)

@@ -1,4 +1,4 @@
-"""Figures of chapter 06: R2 by cut, and cuts next to their controls."""
+"""Draw the figures of chapter 06: R2 by cut, and cuts next to their controls."""
 
 import numpy as np
 
@@ -8,41 +8,41 @@ from cosmolib.plots import style
 
 
 def r2_by_cut(rows, suites, parameters, *, key="r2"):
-    """R2 of each parameter for every cut, one marker per suite; the headline figure of the book.
+    """Draw R2 of each parameter for every cut and suite; the headline figure of the book.
 
-    The summary-statistics baseline of the same cut is grey and open.
+    Open grey points are the summary-statistics baseline under the same cut.
 
     Parameters
     ----------
     rows : list of dict
-        Of the results table: ``suite``, ``cut`` and, under ``key``, one estimate per parameter.
+        Rows of the results table: ``suite``, ``cut`` and, under ``key``, an estimate per parameter.
     suites, parameters : list of str
     key : {"r2", "difference", "best_difference"}
-        The R2 itself, or a paired difference to uncut maps.
+        R2, or a paired difference to the uncut maps.
     """
     cuts = list(dict.fromkeys(row["cut"] for row in rows))
     table = {(row["suite"], row["cut"]): row for row in rows}
+
+    def tables(key, label):
+        cells = {s: [table.get((s, cut), {}).get(key) for cut in cuts] for s in suites}
+        return style.by_parameter({label(s): row for s, row in cells.items()}, parameters)
+
+    network = "" if key == "best_difference" else "network, "
+    networks = tables(key, lambda suite: network + style.suite_label(suite))
+    baselines = tables("baseline", "summary statistics, {}".format)
     fig, axes = style.panels(len(parameters), 1.1 + 0.27 * len(cuts))
-    for ax, parameter in zip(axes, parameters, strict=True):
-        for i, suite in enumerate(suites):
-            places = np.arange(len(cuts)) + style.aside(i, len(suites), 0.3)
-            found = [table.get((suite, cut), {}) for cut in cuts]
-            own, ridge = (
-                [row.get(name, {}).get(parameter) for row in found] for name in (key, "baseline")
-            )
-            look = {"horizontal": True, "fmt": style.MARKERS[i]}
-            if key == "r2":
-                for uncut in style.bars(own)[0][[cut == "none" for cut in cuts]]:
+    for ax, curves, baseline in zip(axes, networks, baselines, strict=True):
+        if key == "r2":
+            look = {"mfc": "white", "color": "0.6", "elinewidth": 0.7, "ms": 4}
+            style.series(ax, np.arange(len(cuts)), baseline, 0.3, horizontal=True, **look)
+            for i, estimates in enumerate(curves.values()):
+                for uncut in style.bars(estimates)[0][np.array(cuts) == "none"]:
                     ax.axvline(uncut, color=f"C{2 * i}", linewidth=0.7, alpha=0.6)
-                open_look = {"mfc": "white", "color": "0.6", "elinewidth": 0.7, "ms": 4}
-                label = f"summary statistics, {suite}"
-                style.points(ax, places, ridge, label=label, **look, **open_look)
-            label = "" if key == "best_difference" else "network, "
-            label += style.suite_label(suite)
-            style.points(ax, places, own, color=f"C{2 * i}", label=label, **look)
-        ax.axvline(0, color=style.GREY, linewidth=0.8)
-        value, (below, above) = style.bars([row.get(key, {}).get(parameter) for row in rows])
-        # Far below zero the number only says "worse than the mean": keep the rest readable.
+        look = {"horizontal": True, "colour_step": 2}
+        style.series(ax, np.arange(len(cuts)), curves, 0.3, **look)
+        ax.axvline(0, **style.SOLID)
+        value, (below, above) = style.bars(sum(curves.values(), []))
+        # R2 far below zero is equally useless at any value; the axis ends at -1.
         low = min(max(np.nanmin([0, *(value - below)]), -1.0) - 0.05, -0.05)
         highest = max((value + above)[np.isfinite(value)], default=0)
         ax.set_xlim(low, 1.0 if key == "r2" else highest + 0.05)
@@ -52,45 +52,45 @@ def r2_by_cut(rows, suites, parameters, *, key="r2"):
     if key != "r2":
         labels = style.titles(parameters, "$R^2$ minus uncut, ")
     names = [style.cut_label(cut) for cut in cuts]
-    return style.finished(fig, axes, columns=2, rows=names, xlabel=labels)
+    return style.finish(fig, axes, columns=2, rows=names, xlabel=labels)
 
 
 def r2_against_kmax(rows, suites, parameters, nyquist):
-    """R2 against the largest wavenumber kept, with the uncut value as a band.
+    """Draw R2 against the largest wavenumber kept, with the uncut R2 as a band.
 
     Parameters
     ----------
     rows : list of dict
-        Of the results table.
+        Rows of the results table.
     suites, parameters : list of str
     nyquist : float
-        Of the maps [h/Mpc].
+        Nyquist wavenumber of the maps [h/Mpc].
     """
     fig, axes = style.panels(len(parameters), 3.0)
     for ax, parameter in zip(axes, parameters, strict=True):
         for i, suite in enumerate(suites):
             colour, kept = f"C{2 * i}", {}
-            own = ((Cut.parse(row["cut"]), row["r2"]) for row in rows if row["suite"] == suite)
-            for cut, r2 in own:
-                (value,), lengths = style.bars([r2.get(parameter)])
+            for row in (row for row in rows if row["suite"] == suite):
+                cut, estimate = Cut.parse(row["cut"]), row["r2"].get(parameter)
                 if cut.is_identity:
+                    (value,), lengths = style.bars([estimate])
                     ax.axhline(value, color=colour, linestyle="--", linewidth=1)
                     ax.axhspan(*(value + [-1, 1] * lengths[:, 0]), color=colour, alpha=0.12)
                 if cut.kind == "kmax" and cut.field == "linear" and cut.is_plain:
-                    kept[cut.values[0]] = r2.get(parameter)
+                    kept[cut.values[0]] = estimate
             k = np.array(sorted(kept))
-            look = {"color": colour, "label": style.suite_label(suite)}
-            look |= {"fmt": style.MARKERS[i] + "-"}
-            style.points(ax, k * 1.02 ** (2 * i - 1), [kept[edge] for edge in k], **look)
-        ax.axvline(nyquist, color=style.GREY, linestyle=":", linewidth=1)
-        ax.axhline(0, color=style.GREY, linewidth=0.8)
+            look = {"fmt": style.MARKERS[i] + "-", "label": style.suite_label(suite)}
+            places = k * 1.02 ** (2 * i - 1)
+            style.points(ax, places, [kept[edge] for edge in k], color=colour, **look)
+        ax.axvline(nyquist, **style.DOTTED)
+        ax.axhline(0, **style.SOLID)
         ax.set(xscale="log", xlabel=r"$k_\mathrm{max}$ [$h$/Mpc]", title=LABELS[parameter])
-        style.log_ticks(ax.xaxis, (1, 2, 3, 4, 6, 8, 10, 20, 30, 50))
-    return style.finished(fig, axes, "$R^2$ of a map", 2)
+        style.plain_ticks(ax.xaxis, (1, 2, 3, 4, 6, 8, 10, 20, 30, 50))
+    return style.finish(fig, axes, "$R^2$ per map", 2)
 
 
 def live_and_stored(live, stored, suite, parameters, names):
-    """R2 of the cuts that two studies share, side by side.
+    """Draw R2 of the cuts that two studies share, next to each other.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def live_and_stored(live, stored, suite, parameters, names):
 
 
 def control_pairs(controls, parameters):
-    """R2 under a cut and under its control, pair by pair.
+    """Draw R2 under each cut next to R2 under its control.
 
     Parameters
     ----------
@@ -119,6 +119,6 @@ def control_pairs(controls, parameters):
     """
     keys = {"the cut": "r2", "control": "control_r2"}
     curves = {label: [pair[key] for pair in controls] for label, key in keys.items()}
-    names = [[style.cut_label(pair[key]) for key in ("cut", "control")] for pair in controls]
-    names = ["\n".join(pair) for pair in names]
-    return style.estimates_by_row(names, parameters, curves, 0.28, 0.36, hollow="control")
+    names = ["\n".join(style.cut_label(pair[k]) for k in ("cut", "control")) for pair in controls]
+    looks = {"control": {"mfc": "white"}}
+    return style.estimates_by_row(names, parameters, curves, 0.28, 0.36, looks=looks)

@@ -1,4 +1,4 @@
-"""Figures of the sanity checks of attribution, and of attribution against retraining."""
+"""Draw the sanity checks of attribution: randomisation, agreement, transformations, deletion."""
 
 import numpy as np
 
@@ -7,12 +7,12 @@ from cosmolib.plots.attribution import METHOD_NAMES, by_name
 
 
 def cascade(stages, curves, ylabels):
-    """Similarity to the trained network's attribution under cascading randomisation.
+    """Draw the similarity to the trained network's attribution under cascading randomisation.
 
     Parameters
     ----------
     stages : list of str
-        The stage randomised last, from the output to the input; then any other networks.
+        The last stage randomised, from the output to the input, then other networks.
     curves : list of dict of str to list of estimate
         One panel each: method to one estimate per stage.
     ylabels : list of str
@@ -22,36 +22,35 @@ def cascade(stages, curves, ylabels):
     fig, axes = style.estimates_by_name([*map(by_name, curves)], stages, 0.08, 3.4, **look)
     for ax, ylabel in zip(axes, ylabels, strict=True):
         ax.set_ylabel(ylabel)
-    return style.finished(fig, axes, columns=4, ylim=(-1.02, 1.02))
+    return style.finish(fig, axes, columns=4, ylim=(-1.02, 1.02))
 
 
 def agreement(names, matrices, titles):
-    """Mean rank correlation of attributions for each pair of a list, as numbers on colours.
+    """Draw matrices of mean rank correlations between attributions, with their numbers.
 
     Parameters
     ----------
     names : list of str
+        Rows and columns.
     matrices : list of ndarray, shape (m, m)
     titles : list of str
         One per matrix.
     """
     fig, axes = style.panels(len(matrices), 3.9)
     for ax, matrix, title in zip(axes, matrices, titles, strict=True):
-        image = ax.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, origin="upper")
+        image = ax.imshow(matrix, origin="upper", **style.SIGNED)
         for (row, column), value in np.ndenumerate(matrix):
             colour = "white" if abs(value) > 0.6 else "black"
             ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=8)
         style.name_columns(ax, names, 40)
         ax.set_yticks(range(len(names)), names)
         ax.set_title(title)
-        ax.spines[:].set_visible(False)
-        ax.tick_params(length=0)
     fig.colorbar(image, ax=axes, location="right", shrink=0.7, label="rank correlation")
     return fig, axes
 
 
 def transformations(names, curves, xlabel, chance):
-    """One number for each transformation of the maps, with one panel per kind of number.
+    """Draw one estimate per transformation of the maps, with one panel per quantity.
 
     Parameters
     ----------
@@ -67,25 +66,25 @@ def transformations(names, curves, xlabel, chance):
     fig, axes = style.estimates_by_name(tables, names, 0.18, 3.8, horizontal=True)
     for ax, by_chance in zip(axes, chance, strict=True):
         if by_chance is not None:
-            ax.axvline(by_chance, color=style.GREY, linestyle=":", linewidth=1)
-    return style.finished(fig, axes, columns=4, xlabel=xlabel)
+            ax.axvline(by_chance, **style.DOTTED)
+    return style.finish(fig, axes, columns=4, xlabel=xlabel)
 
 
 def replacement(fractions, deletion, insertion, unit):
-    """Deletion and insertion curves: distance of the prediction from that of the whole map.
+    """Draw deletion and insertion curves: distance from the prediction for the whole map.
 
     Parameters
     ----------
     fractions : ndarray, shape (f,)
-        Of the pixels.
+        Fraction of the pixels that is hidden or shown.
     deletion, insertion : dict of str to ndarray, shape (f,)
-        Order to the mean distance; the same orders.
+        Mean distance for each order of the pixels; both have the same orders.
     unit : str
-        Of the distance.
+        Label of the distance.
     """
     fig, axes = style.panels(2, 3.2)
     for ax, curves, word in zip(axes, (deletion, insertion), ("hidden", "shown"), strict=True):
         for i, (order, values) in enumerate(curves.items()):
             ax.plot(fractions, values, label=METHOD_NAMES.get(order, order), **style.line(i))
-        ax.set(xlabel=f"share of the pixels {word}", ylim=(0, None))
-    return style.finished(fig, axes, unit, 3)
+        ax.set_xlabel(f"share of the pixels {word}")
+    return style.finish(fig, axes, unit, 3, ylim=(0, None))

@@ -1,6 +1,5 @@
-"""Figures of chapters 03 and 04: learning, predictions and tuning."""
+"""Draw the figures of chapters 03 and 04: training, predictions and tuning."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
@@ -13,7 +12,7 @@ from cosmolib.plots import style
 # Chapter 03: training
 # --------------------------------------------------------------------------------------------------
 def augmented(maps, box_size=BOX_SIZE):
-    """One map and its augmented versions, on the book's density norm.
+    """Draw one map and its augmented versions.
 
     Parameters
     ----------
@@ -24,17 +23,17 @@ def augmented(maps, box_size=BOX_SIZE):
     fig, axes = style.panels(len(maps), style.WIDTH / len(maps) + 0.2, sharey=False)
     for i, (ax, density) in enumerate(zip(axes, maps, strict=True)):
         style.density_image(ax, density, box_size)
-        ax.set_title("as it is" if i == 0 else f"augmented, {i}", fontsize=8)
+        ax.set_title(f"augmented, {i}" if i else "original", fontsize=8)
     return fig, axes
 
 
 def learning_curves(history):
-    """Loss of training and validation maps and the learning rate, by epoch.
+    """Draw the loss of training and validation maps and the learning rate, by epoch.
 
     Parameters
     ----------
     history : list of dict
-        Keys ``epoch``, ``lr``, ``train_loss``, ``valid_loss``.
+        ``epoch``, ``lr``, ``train_loss`` and ``valid_loss``.
     """
     keys = ("epoch", "lr", "train_loss", "valid_loss")
     epoch, rate, train, valid = np.array([[row[key] for key in keys] for row in history], float).T
@@ -53,7 +52,7 @@ def learning_curves(history):
 
 
 def predicted_against_true(truth, mean, std, simulation, parameters, texts):
-    """Predictions with their own error bars against the truth, and their mean per simulation.
+    """Draw predictions with their predicted errors against the truth, and means per simulation.
 
     Parameters
     ----------
@@ -62,39 +61,33 @@ def predicted_against_true(truth, mean, std, simulation, parameters, texts):
     simulation : ndarray of int, shape (n,)
     parameters : list of str
     texts : list of str
-        One line per parameter, written into the panel (R2, chi2).
+        One line per parameter, written into its panel (R2, chi2).
     """
     columns = min(len(parameters), 3)
-    rows = -(-len(parameters) // columns)
-    size = (style.WIDTH, 0.3 + (3.7 if columns < 3 else 2.7) * rows)
-    fig, grid = plt.subplots(rows, columns, figsize=size, squeeze=False)
-    axes, left_over = np.split(grid.ravel(), [len(parameters)])
-    for ax in left_over:
-        ax.set_axis_off()
+    fig, axes = style.grid(len(parameters), columns, 3.7 if columns < 3 else 2.7)
     groups = [simulation == number for number in np.unique(simulation)]
     for i, (ax, name) in enumerate(zip(axes, parameters, strict=True)):
         look = {"fmt": "o", "ms": 2.5, "mew": 0, "color": style.BLUE, "ecolor": f"{style.BLUE}55"}
-        look |= {"elinewidth": 0.7, "capsize": 0, "label": "a map, predicted $\\sigma$"}
+        look |= {"elinewidth": 0.7, "capsize": 0, "label": "one map, predicted $\\sigma$"}
         ax.errorbar(truth[:, i], mean[:, i], std[:, i], **look)
         means = [[values[group, i].mean() for group in groups] for values in (truth, mean)]
         look = {"color": style.RED, "mec": "white", "mew": 0.5, "zorder": 4}
-        ax.plot(*means, "D", label="mean of a simulation's maps", **look)
+        ax.plot(*means, "D", label="mean over the maps of a simulation", **look)
         low, high = truth[:, i].min(), truth[:, i].max()
         pad = 0.05 * ((high - low) or 0.1)
         ends = [low - pad, high + pad]
-        ax.plot(ends, ends, color=style.GREY, linestyle="--", linewidth=1, label="ideal")
+        ax.plot(ends, ends, label="ideal", **style.DASHED)
         ax.set(xlabel=f"true {LABELS[name]}", ylabel=f"predicted {LABELS[name]}")
         ax.xaxis.set_major_locator(MaxNLocator(5))
         ax.text(0.03, 0.97, texts[i], transform=ax.transAxes, va="top", fontsize=8)
-    style.legend_above(axes)
-    return fig, axes
+    return style.finish(fig, axes)
 
 
 # --------------------------------------------------------------------------------------------------
 # Chapter 04: tuning
 # --------------------------------------------------------------------------------------------------
 def _trials(ax, x, values, pruned):
-    """Draw complete and pruned trials; return where the complete ones are."""
+    """Draw complete and pruned trials; return the mask of the complete ones."""
     complete = ~pruned & np.isfinite(values)
     ax.plot(x[complete], values[complete], "o", color=style.BLUE, label="complete")
     ax.plot(x[pruned], values[pruned], "x", color="#94a4a2", label="pruned")
@@ -102,31 +95,31 @@ def _trials(ax, x, values, pruned):
 
 
 def study_history(numbers, values, pruned, reference=None):
-    """Validation loss of every trial in order, and the best so far.
+    """Draw the validation loss of every trial in order, and the best so far.
 
     Parameters
     ----------
     numbers : ndarray of int, shape (t,)
     values : ndarray, shape (t,)
-        Validation loss; for a pruned trial the last one reported. NaN is left out.
+        Validation loss; for a pruned trial the last one reported. NaN is not drawn.
     pruned : ndarray of bool, shape (t,)
     reference : (str, float), optional
-        Label and loss of a trial with the profile's own settings.
+        Label and loss of a trial with the settings of the profile.
     """
-    fig, ax = plt.subplots(figsize=(style.WIDTH, 2.8))
+    fig, (ax,) = style.panels(1, 2.8)
     complete = _trials(ax, numbers, values, pruned)
     if complete.any():
         best = np.fmin.accumulate(np.where(complete, values, np.nan))
         ax.step(numbers, best, where="post", color=style.RED, label="best so far")
     if reference is not None:
-        ax.axhline(reference[1], color=style.GREY, linestyle="--", linewidth=1, label=reference[0])
+        ax.axhline(reference[1], label=reference[0], **style.DASHED)
     ax.set_xlabel("trial")
     style.integer_ticks(ax.xaxis)
-    return style.finished(fig, ax, "validation loss", 4)
+    return style.finish(fig, ax, "validation loss", 4)
 
 
 def study_slices(parameters, values, pruned, bounds, logarithmic, flagged):
-    """Validation loss against each hyper-parameter, with its range marked.
+    """Draw the validation loss against each hyper-parameter, and the range that was searched.
 
     Parameters
     ----------
@@ -147,20 +140,20 @@ def study_slices(parameters, values, pruned, bounds, logarithmic, flagged):
         if logarithmic[name]:
             ax.set_xscale("log")
         for edge in bounds[name]:
-            ax.axvline(edge, color=style.GREY, linestyle=":", linewidth=1)
+            ax.axvline(edge, **style.DOTTED)
         ax.set_title("optimum at the edge" if name in flagged else "", color=style.RED, fontsize=8)
         ax.set_xlabel(name.replace("_", " "))
-    return style.finished(fig, axes, "validation loss", 3)
+    return style.finish(fig, axes, "validation loss", 3)
 
 
 def importances(values):
-    """Share of the loss's variance explained by each hyper-parameter.
+    """Draw the share of the loss's variance that each hyper-parameter explains.
 
     Parameters
     ----------
     values : dict of str to float
     """
-    fig, ax = plt.subplots(figsize=(style.WIDTH, 0.8 + 0.3 * len(values)))
+    fig, (ax,) = style.panels(1, 0.8 + 0.3 * len(values))
     names = sorted(values, key=values.get)
     labels = [name.replace("_", " ") for name in names]
     ax.barh(labels, [values[name] for name in names], color=style.BLUE)

@@ -1,6 +1,5 @@
-"""Figures of chapter 07: maps with a known answer, injected signals, noise, and calibration."""
+"""Draw the figures of chapter 07: analytic posteriors, injected signals, noise, calibration."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.stats import norm
@@ -10,34 +9,35 @@ from cosmolib.plots import style
 
 
 def known_answer(cuts, network, ceiling, parameters):
-    """R2 of a network on maps with a known posterior against the Bayes-optimal R2, by cut.
+    """Draw R2 of a network and the Bayes-optimal R2 on maps with an analytic posterior, by cut.
 
     Parameters
     ----------
     cuts : list of str
     network, ceiling : list of dict
-        One estimate per parameter for each case; ceiling is None where it is not known.
+        {parameter: estimate} for each cut; the Bayes-optimal R2 (ceiling) may be None.
     parameters : list of str
     """
-    curves = style.by_parameter({"exact ceiling": ceiling, "network": network}, parameters)
-    ceiling_look = {"fmt": "_", "ms": 14, "color": style.GREY}
-    look = {"looks": {"exact ceiling": ceiling_look}, "fmt": "o", "color": style.BLUE}
+    curves = style.by_parameter({"Bayes-optimal": ceiling, "network": network}, parameters)
+    looks = {"Bayes-optimal": {"fmt": "_", "ms": 14, "color": style.GREY}}
+    look = {"looks": looks, "fmt": "o", "color": style.BLUE}
     names = [style.cut_label(cut) for cut in cuts]
     fig, axes = style.estimates_by_name(curves, names, 0.2, 3.1, rotation=40, zero=True, **look)
-    panels = {"title": style.titles(parameters), "xlim": (-0.5, len(cuts) - 0.5)}
-    return style.finished(fig, axes, "$R^2$ per map", 2, **panels)
+    limits = (-0.5, len(cuts) - 0.5)
+    titles = style.titles(parameters)
+    return style.finish(fig, axes, "$R^2$ per map", 2, title=titles, xlim=limits)
 
 
 def sigma_against_exact(predicted, exact, parameters, tolerance):
-    """Predicted against exact standard deviation, map by map.
+    """Draw the predicted against the exact standard deviation of each map.
 
     Parameters
     ----------
-    predicted, exact : (n, P)
+    predicted, exact : ndarray, shape (n, p)
         Standard deviations.
     parameters : list of str
     tolerance : float
-        Relative, drawn as a band about equality.
+        Relative tolerance, drawn as a band around equality.
     """
     fig, axes = style.panels(len(parameters), 3.3, sharey=False)
     for ax, x, y, parameter in zip(axes, exact.T, predicted.T, parameters, strict=True):
@@ -52,71 +52,64 @@ def sigma_against_exact(predicted, exact, parameters, tolerance):
 
 
 def planted_r2(places, cases, parameters):
-    """R2 with an injected signal left whole, hidden and spared by cuts.
+    """Draw R2 with an injected signal that cuts leave whole, hide or spare.
 
     Parameters
     ----------
     places : list of str
-        Name of each place.
+        Where each signal was injected.
     cases : list of list of dict
         For each place ``role`` ("whole", "hidden" or "spared"), ``cut`` and ``r2``, estimates by
         parameter.
     parameters : list of str
         The first carries the signal, the others carry none.
     """
-    rows = [(i, case) for i, own in enumerate(cases) for case in own]
-    looks = {"whole": ("o", "C0"), "spared": ("^", "C0"), "hidden": ("s", "C2")}
+    rows = [(place, case) for place, own in zip(places, cases, strict=True) for case in own]
+    names = [f"{place}: {style.cut_label(case['cut'])}" for place, case in rows]
     curves = {
         f"signal {role}": [case["r2"] if case["role"] == role else None for _, case in rows]
-        for role in looks
+        for role in ("whole", "hidden", "spared")
     }
-    looks = {f"signal {role}": {"fmt": f, "color": c} for role, (f, c) in looks.items()}
-    names = [f"{places[i]}: {style.cut_label(case['cut'])}" for i, case in rows]
-    fig, axes = style.estimates_by_name(
-        style.by_parameter(curves, parameters), names, 0, 1.1 + 0.27 * len(rows), looks=looks,
-        places=np.arange(len(rows)) + 0.4 * np.array([i for i, _ in rows]), horizontal=True,
-        zero=True,
-    )  # fmt: skip
+    fig, axes = style.estimates_by_row(names, parameters, curves, 0, 0.3)
     for ax in axes:
-        ax.axvline(1, color=style.GREY, linewidth=0.8)
-    labels = [style.r2_label(parameter) for parameter in parameters]
-    return style.finished(fig, axes, columns=3, xlabel=labels, xlim=(-0.2, 1.1))
+        ax.axvline(1, **style.SOLID)
+        ax.set_xlim(-0.2, 1.1)
+    return fig, axes
 
 
 def planted_attribution(places, shares, chance, ideal):
-    """Share of each method's attribution that lies where the signal was injected.
+    """Draw the share of each method's attribution that lies where the signal was injected.
 
     Parameters
     ----------
     places : list of str
     shares : dict of str to list of estimate
         Method to one estimate per place.
-    chance : list of float
-    ideal : list of float
-        Share of an ideal estimator's Integrated Gradients.
+    chance, ideal : list of float
+        Share of the pixels, and share of an ideal estimator's Integrated Gradients.
     """
-    fig, ax = plt.subplots(figsize=(6.2, 3.2))
+    fig, (ax,) = style.panels(1, 3.2)
     x = np.arange(len(places))
     ax.plot(x, chance, "_", ms=26, color=style.GREY, label="chance")
     ax.plot(x, ideal, "_", ms=26, color="black", label="ideal estimator")
     style.series(ax, x, shares, 0.12, colour_step=2)
     ax.set(xticks=x, xticklabels=places, ylim=(-0.03, 1.08))
-    return style.finished(fig, ax, "share at the signal", 3)
+    return style.finish(fig, ax, "share at the signal", 3)
 
 
 def by_noise(levels, curves, parameters, ylabel, chance=None):
-    """A quantity against the level of noise, one line per case, with no noise at the left end.
+    """Draw a quantity against the level of white noise, with one line per case.
 
     Parameters
     ----------
     levels : list of float
-        Ascending, the first 0.
+        Ascending, starting with 0, in units of the mean density.
     curves : dict of str to list of dict
-        Label to one estimate per parameter for each level; None where it was not run.
+        Label to {parameter: estimate} for each level, or None.
     parameters : list of str
     ylabel : str
     chance : dict of str to float, optional
-        Value of each curve by chance.
+        Value of each curve that is expected by chance.
     """
     tables = style.by_parameter(curves, parameters)
     names = ["none", *(f"{x:g}" for x in levels[1:])]
@@ -124,27 +117,27 @@ def by_noise(levels, curves, parameters, ylabel, chance=None):
     fig, axes = style.estimates_by_name(tables, names, 0.06, 3.0, **look)
     for ax in axes:
         for label, line in zip(curves if chance else (), style.LINE_STYLES, strict=False):
-            look = {"color": style.GREY, "linewidth": 1, "linestyle": line}
-            ax.axhline(chance[label], label=f"{label}, by chance", **look)
-    panels = {"title": style.titles(parameters), "xlabel": "white noise a pixel [mean density]"}
-    return style.finished(fig, axes, ylabel, 2 if chance else 3, **panels)
+            look = style.DASHED | {"linestyle": line, "label": f"{label}, by chance"}
+            ax.axhline(chance[label], **look)
+    panels = {"title": style.titles(parameters), "xlabel": "white noise per pixel [mean density]"}
+    return style.finish(fig, axes, ylabel, 2 if chance else 3, **panels)
 
 
 def coverage(nominal, tables, labels):
-    """Measured against nominal coverage of the predicted intervals.
+    """Draw the measured against the nominal coverage of the predicted intervals.
 
     Parameters
     ----------
     nominal : ndarray, shape (q,)
         Levels from 0 to 1.
     tables : dict of str to dict of str to ndarray, shape (q, 3)
-        One panel each, with value, low, high of each parameter.
+        Title of the panel to {parameter: value, low, high}.
     labels : dict of str to str
-        Text of each parameter.
+        Displayed name of each parameter.
     """
-    fig, axes = style.panels(len(tables), 0, figsize=(3.6 * len(tables), 3.7))
+    fig, axes = style.panels(len(tables), 3.7)
     for ax, (title, measured) in zip(axes, tables.items(), strict=True):
-        ax.plot([0, 1], [0, 1], color=style.GREY, linestyle="--", linewidth=1, label="calibrated")
+        ax.plot([0, 1], [0, 1], label="calibrated", **style.DASHED)
         for i, (name, table) in enumerate(measured.items()):
             value, low, high = np.asarray(table, float).T
             ax.fill_between(nominal, low, high, color=f"C{2 * i}", alpha=0.18, linewidth=0)
@@ -157,34 +150,33 @@ def coverage(nominal, tables, labels):
 
 
 def corner(samples, mean, std, truth, parameters, titles):
-    """Full posteriors of some maps next to the moment network's Gaussians.
+    """Draw full posteriors of some maps, and the Gaussians of the moment network.
 
     Parameters
     ----------
     samples : list of ndarray, shape (n, 2)
-        One per map; the filled regions contain 68 and 95 % of them.
+        Posterior samples of each map; the filled regions contain 68 and 95 % of them.
     mean, std, truth : ndarray, shape (m, 2)
-        Of the network, whose Gaussian has no correlation.
+        Predictions of the network, whose Gaussians have no correlation, and true values.
     parameters : list of str
         Two.
     titles : list of str
         One per map.
     """
-    fig = plt.figure(figsize=(style.WIDTH, 3.2))
-    top, bottom = fig.subfigures(2, 1, height_ratios=(0.08, 1))
-    labels, grids = style.titles(parameters), []
-    limits = [(x.min(), x.max()) for x in np.concatenate(samples).T]
+    fig, grid = style.panels(2 * len(samples), 3.2, rows=2, sharey=False)
+    labels, limits = style.titles(parameters), [(x.min(), x.max()) for x in np.vstack(samples).T]
     dashed = {"color": style.RED, "linestyle": "--", "linewidth": 1}
     angle = np.linspace(0, 2 * np.pi, 100)
     circle = np.stack([np.cos(angle), np.sin(angle)])
-    for i, part in enumerate(np.atleast_1d(bottom.subfigures(1, len(samples)))):
-        axes = part.subplots(2, 2, gridspec_kw={"wspace": 0.08, "hspace": 0.08})
-        axes[0, 1].remove()
+    groups = np.split(grid, len(samples), axis=1)
+    for i, axes in enumerate(groups):
+        axes[0, 1].set_axis_off()
         joint = axes[1, 0]
         _credible(joint, samples[i], limits)
-        for radius in (1.515, 2.448):  # of 68 and 95 % of a round Gaussian
-            joint.plot(*(mean[i][:, None] + radius * std[i][:, None] * circle), **dashed)
-        joint.plot(*truth[i], "+", color="black", ms=9, mew=1.5)
+        for radius in (1.515, 2.448):  # contain 68 and 95 % of a 2-D Gaussian
+            ellipse = mean[i][:, None] + radius * std[i][:, None] * circle
+            joint.plot(*ellipse, label="moment network's Gaussian", **dashed)
+        joint.plot(*truth[i], "+", color="black", ms=9, mew=1.5, label="truth")
         joint.set(xlim=limits[0], ylim=limits[1], xlabel=labels[0])
         joint.set(**({"yticklabels": []} if i else {"ylabel": labels[1]}))
         for p, ax in enumerate(axes.diagonal()):
@@ -197,15 +189,12 @@ def corner(samples, mean, std, truth, parameters, titles):
         axes[0, 0].set(xticklabels=[])
         axes[0, 0].set_title(titles[i], fontsize=8)
         axes[1, 1].set_xlabel(labels[1])
-        grids.append(axes)
-    region = plt.Rectangle((0, 0), 1, 1, color=style.BLUE, alpha=0.6)
-    names = ["full posterior: 68, 95 %", "moment network's Gaussian", "truth"]
-    top.legend([region, joint.lines[0], joint.lines[-1]], names, loc="center", ncols=3)
-    return fig, grids
+    style.legend_above(grid[1, 0])
+    return fig, groups
 
 
 def _credible(ax, samples, limits):
-    """Fill the regions of highest density that contain 68 and 95 % of two-dimensional samples."""
+    """Fill the regions of highest density that contain 68 and 95 % of samples (n, 2)."""
     count, x, y = np.histogram2d(*samples.T, bins=50, range=limits)
     density = gaussian_filter(count, 1.5)
     ordered = np.sort(density.ravel())[::-1]
@@ -213,23 +202,17 @@ def _credible(ax, samples, limits):
     levels = [*ordered[places], ordered[0] * 1.01]
     middle = [(edges[1:] + edges[:-1]) / 2 for edges in (x, y)]
     ax.contourf(*middle, density.T, levels=levels, colors=["#b9d9f2", style.BLUE])
+    ax.fill_between([], [], color=style.BLUE, alpha=0.6, label="full posterior: 68, 95 %")
 
 
 def control_r2(entries, parameters):
-    """R2 of a few named cases next to each other, with zero marked.
+    """Draw R2 of named cases in rows, with zero marked.
 
     Parameters
     ----------
     entries : dict of str to dict
-        Label to one estimate per parameter.
+        Label to {parameter: estimate}.
     parameters : list of str
     """
-    curves = {label: [entry if label == row else None for row in entries]
-              for label, entry in entries.items()}  # fmt: skip
-    fig, axes = style.estimates_by_name(
-        style.by_parameter(curves, parameters), list(entries), 0, 0.9 + 0.36 * len(entries),
-        colour_step=2, horizontal=True, zero=True,
-    )  # fmt: skip
-    for ax, parameter in zip(axes, parameters, strict=True):
-        ax.set_xlabel(style.r2_label(parameter))
-    return fig, axes
+    curves = {"": list(entries.values())}
+    return style.estimates_by_row(list(entries), parameters, curves, 0, 0.36)
