@@ -31,7 +31,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # A password follows the user's name in an address, up to its last "@", or a key of its query.
 _PASSWORD = re.compile(r"(:/+[^\s:/@]*:)\S*@")
 _QUERY = re.compile(r"((?:pass\w*|pwd|secret|token)\s*=\s*)[^\s&;'\"]+", re.IGNORECASE)
-EXTRAS = {"pysco": "simulate", "camb": "simulate", "playwright": "dev", "papermill": "dev"}
+EXTRAS = {"pysco": "simulate", "camb": "simulate", "playwright": "test", "papermill": "book"}
 
 
 @contextmanager
