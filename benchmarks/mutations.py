@@ -127,7 +127,7 @@ FAULTS = [
           "average(centred**2, weights) - average(centred, weights) ** 2",
           "average(centred**2, weights)", ("evaluation",)),
     Fault("the ends of intervals are swapped", "training",
-          "np.percentile(defined, (2.5, 97.5))", "np.percentile(defined, (97.5, 2.5))",
+          "np.nanpercentile(values, (2.5, 97.5)", "np.nanpercentile(values, (97.5, 2.5)",
           ("evaluation",)),
     Fault("intervals resample maps, not simulations", "training",
           "numbers, place = np.unique(simulations, return_inverse=True)",
