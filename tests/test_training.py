@@ -260,9 +260,9 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path, data, profile):
     path = tmp_path / "checkpoint.pt"
     short = profile.replace(epochs=1)
     fit(new_network(), data, short, seed=1, checkpoint=path)
-    with pytest.raises(ValueError, match=r"checkpoint.pt: seed: found 1, expected 2"):
+    with pytest.raises(ValueError, match=r"another training: seed: found 1, expected 2"):
         fit(new_network(), data, short, seed=2, checkpoint=path)
-    with pytest.raises(ValueError, match=r"checkpoint.pt: max_lr: found 0.003, expected 0.1"):
+    with pytest.raises(ValueError, match=r"another training: max_lr: found 0.003, expected 0.1"):
         fit(new_network(), data, short.replace(max_lr=0.1), seed=1, checkpoint=path)
     path.write_bytes(b"half a file")
     with pytest.raises(ValueError, match=r"checkpoint.pt: found no checkpoint"):
@@ -286,7 +286,9 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, data, profile, change):
     state["identity"]["epochs"] = 2
     change(state)
     torch.save(state, path)
-    with pytest.raises(ValueError, match=r"checkpoint.pt: found damaged contents \(.+remove it"):
+    with pytest.raises(
+        ValueError, match=r"checkpoint.pt: the checkpoint is damaged \(.+remove the file"
+    ):
         fit(new_network(), data, short, seed=1, checkpoint=path)
 
 
