@@ -396,7 +396,7 @@ def test_weights_of_other_code_are_loaded_if_they_predict_the_same(run, profile,
     monkeypatch.setattr(
         training_run, "run_network", lambda *a, **o: [x + 0.01 for x in shifted(*a, **o)]
     )
-    with pytest.raises(ValueError, match=r"weights\.pt: found weights made by other code of train"):
+    with pytest.raises(ValueError, match=r"weights\.pt: the weights were made by other code of"):
         training_run.load_run(run)
 
 
