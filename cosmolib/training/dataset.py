@@ -48,7 +48,7 @@ def normalise(params, suite_name: str, targets=PARAMETERS) -> np.ndarray:
 
 
 def denormalise(mean, std, suite_name: str, targets=PARAMETERS) -> tuple[np.ndarray, np.ndarray]:
-    """Convert network outputs (n, P) to means and standard deviations in physical units, float64."""
+    """Convert network outputs (n, P) to physical means and standard deviations, float64."""
     low, width = _ranges(suite_name, targets)
     return low + width * np.asarray(mean, np.float64), width * np.asarray(std, np.float64)
 
