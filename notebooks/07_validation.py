@@ -58,7 +58,7 @@ from cosmolib.training.devices import select_device
 from cosmolib.training.scores import as_text
 from cosmolib.validation import injected_signals, known_posterior
 from cosmolib.validation.gaussian_fields import TARGETS
-from cosmolib.validation.mocks import exact_answer, known_answer
+from cosmolib.validation.mocks import analytic_posterior, draw_mocks
 from cosmolib.validation.summary import injected_numbers, mocks_numbers, mocks_table
 
 started = time.perf_counter()
@@ -78,7 +78,7 @@ names = list(TARGETS)
 # lowers the ceiling by a known amount, and the network, retrained on each cut, should follow.
 
 # %%
-known = known_answer(config.known_answer_maps, test_maps, seed=seed)
+known = draw_mocks(config.known_answer_maps, test_maps, seed=seed)
 table = known_posterior.against_exact(
     known, config, config.known_answer_cuts, seed, device, folder, progress=print
 )
@@ -100,8 +100,8 @@ mocks_table(table)
 
 # %%
 first = config.known_answer_cuts[0]
-learnt = known_posterior.known_answer_test(known, config, first, seed, device, folder)
-exact = exact_answer(known, first)
+learnt = known_posterior.predict_mocks(known, config, first, seed, device, folder)
+exact = analytic_posterior(known, first)
 
 # %% mystnb={"figure": {"name": "fig-known-sigma", "caption": "Standard deviation that the network predicts against that of the exact posterior, one point per Gaussian test map, for the first cut of the figure above. Grey: equality and 10 %. Neither Lite nor CMD."}, "image": {"alt": "Two scatter plots of predicted against exact standard deviation for Omega_m and sigma_8; the points lie along the diagonal, most of them within a grey band of ten percent about it."}} tags=["hide-input"]
 fig, axes = plots_validation.sigma_against_exact(
@@ -132,7 +132,7 @@ mocks_table(stored["rows"]) if stored else "No stored table."
 # that cuts another field than the one that is Gaussian, or to the network.
 
 # %%
-lognormal = known_answer(config.known_answer_maps, test_maps, seed=seed, kind="lognormal")
+lognormal = draw_mocks(config.known_answer_maps, test_maps, seed=seed, kind="lognormal")
 log_table = known_posterior.against_exact(
     lognormal, config, ["none", "kmax:4@log", "kmax:4"], seed, device, folder, progress=print
 )
@@ -156,7 +156,7 @@ mocks_table([row for row in log_table if row["ceiling"]])
 # %%
 places = list(injected_signals.PLACES)
 injected = {
-    place: known_posterior.planted_test(place, config, seed, device, folder) for place in places
+    place: known_posterior.injection_test(place, config, seed, device, folder) for place in places
 }
 
 # %% tags=["hide-input"]

@@ -47,10 +47,10 @@ def train_run(
     """Train a run and return its metrics; a complete run is only read.
 
     The files of the folder are written in the order config.yaml, checkpoint.pt (removed at the
-    end), history.csv, provenance.json, weights.pt, predictions.npz, metrics.json; an interrupted
-    run resumes after the last of them. Results of another identity (settings, data, code, packages,
-    see `cosmolib.study.identity`) are removed and recomputed. If only the code of the scores has
-    changed, they are recomputed from the stored predictions.
+    end), history.csv, provenance.json, weights.pt, predictions.npz, metrics.json. An interrupted
+    run resumes from its checkpoint or its predictions. Results of another identity (settings, data,
+    code, packages, see `cosmolib.study.identity`) are removed and recomputed. If only the code of
+    the scores has changed, they are recomputed from the stored predictions.
 
     Parameters
     ----------
@@ -68,27 +68,23 @@ def train_run(
     """
     suite = study_suite(run.suite, profile)
     config = _config("training", run, profile, suite)
-    files = [run.path(name) for name in ("history.csv", "provenance.json", "weights.pt")]
 
     def train():
-        trained = all(path.is_file() for path in files)
-        if not (trained and run.path("predictions.npz").is_file()):
+        if not run.path("predictions.npz").is_file():
             started, on = time.perf_counter(), device or select_device()
             data = prepare_data(suite, profile, run.cut)
             with seeded(run.seed):
                 network = build_network(**config["network"])
-            if trained:
-                load_weights(network, run.path("weights.pt")).eval()
-            else:
-                _write_config(run, config, data)
-                options = {"seed": run.seed, "device": on, "progress": progress}
-                options["checkpoint"] = run.path("checkpoint.pt")
-                rows = fit(network, data, profile, **options)
-                with io.atomic_path(run.path("history.csv")) as temporary:
-                    pd.DataFrame(rows).to_csv(temporary, index=False, lineterminator="\n")
-                seconds = sum(row["seconds"] for row in rows)  # including those before a restart
-                _write_weights(run, profile, config, network, on, started, training_seconds=seconds)
-            _write_predictions(run, profile, network, data, on)
+            _write_config(run, config, data)
+            options = {"seed": run.seed, "device": on, "progress": progress}
+            options["checkpoint"] = run.path("checkpoint.pt")
+            rows = fit(network, data, profile, **options)
+            with io.atomic_path(run.path("history.csv")) as temporary:
+                pd.DataFrame(rows).to_csv(temporary, index=False, lineterminator="\n")
+            seconds = sum(row["seconds"] for row in rows)  # including those before a restart
+            _write_results(
+                run, profile, config, network, data, on, started, training_seconds=seconds
+            )
         # Python's float is exact to the last bit; that of some versions of pandas is not.
         history = pd.read_csv(run.path("history.csv"), converters={"valid_loss": float})
         best = history.loc[history["valid_loss"].idxmin()]
@@ -155,8 +151,7 @@ def evaluate_pretrained(
         data = prepare_data(suite, profile.replace(storage="disk"), run.cut)
         _write_config(run, config, data)
         loss = float(moment_loss(*run_network(network, data.valid_x, device=on), data.valid_theta))
-        _write_weights(run, profile, config, network, on, started, weights=file)
-        _write_predictions(run, profile, network, data, on)
+        _write_results(run, profile, config, network, data, on, started, weights=file)
         _write_metrics(run, profile, None, loss)
 
     return _once(run, profile, config, evaluate)
@@ -188,17 +183,15 @@ def _changes(run, profile, config):
     return changes(scored.get("identity"), identity("metrics", profile))
 
 
-def _write_weights(run, profile, config, network, device, started, **made):
-    """Write the weights of a run, after their provenance."""
+def _write_results(run, profile, config, network, data, device, started, **made):
+    """Write provenance, weights and predictions of a run, in this order."""
     now = config["identity"]
     seconds = time.perf_counter() - started
     made = provenance(profile, now["fingerprint"], seconds, device, made_by=now["code"], **made)
     io.write_json(run.path("provenance.json"), made)
     io.write_state(run.path("weights.pt"), {k: v.cpu() for k, v in network.state_dict().items()})
-
-
-def _write_predictions(run, profile, network, data, device):
     found = predict(network, data, device, profile.average_symmetries)
+
     write_predictions(run.path("predictions.npz"), found)
 
 

@@ -44,16 +44,6 @@ def rmse(mean, std, truth, weights=None):
     return np.sqrt(average((truth - mean) ** 2, weights))
 
 
-def relative_error(mean, std, truth, weights=None):
-    """Mean of |mean - truth| / truth, the error that CMD quotes."""
-    return average(np.abs(mean - truth) / truth, weights)
-
-
-def bias(mean, std, truth, weights=None):
-    """Mean of mean - truth in physical units."""
-    return average(mean - truth, weights)
-
-
 def chi2(mean, std, truth, weights=None):
     """Mean of ((truth - mean) / std)^2: 1 for correct widths, larger for widths that are too small.
 
@@ -69,7 +59,7 @@ def mean_sigma(mean, std, truth, weights=None):
     return average(std, weights)
 
 
-SCORES = {score.__name__: score for score in (r2, rmse, relative_error, bias, chi2, mean_sigma)}
+SCORES = {score.__name__: score for score in (r2, rmse, chi2, mean_sigma)}
 
 
 def bootstrap(

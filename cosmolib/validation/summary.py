@@ -1,4 +1,4 @@
-"""What chapter 07 prints: the table of networks on mocks, and the numbers of its prose."""
+"""Tables and numbers of chapter 07: networks on mocks, injected signals, calibration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ SHORT = {"om": "Omega_m", "s8": "sigma_8"}  # in the names of glued numbers
 
 
 def mocks_table(rows: list[dict]) -> pd.DataFrame:
-    """Show networks against the analytic posterior, rows of `against_exact`, as text."""
+    """Return a table of text that compares networks with the analytic posterior.
+
+    Its rows come from `cosmolib.validation.known_posterior.against_exact`.
+    """
     lines = [
         {
             "cut": row["cut"],
@@ -34,21 +37,22 @@ def mocks_table(rows: list[dict]) -> pd.DataFrame:
 
 
 def _bits(row, name):
-    """Bits of one parameter in a table; stored tables may be older."""
+    """Return the bits of one parameter; older stored tables do not contain them."""
     if not row.get("bits"):
         return {}
     return {"bits": as_text(row["bits"][name]), "bits, exact": f"{row['bits_exact'][name]:.2f}"}
 
 
 def mocks_numbers(gaussian: list[dict], lognormal: list[dict], stored: dict | None) -> dict:
-    """Collect the numbers of networks on mocks, from rows of `against_exact`.
+    """Collect the numbers of the prose about networks on mocks.
 
     Parameters
     ----------
     gaussian, lognormal : list of dict
-        Rows without an analytic posterior are left out.
+        From `cosmolib.validation.known_posterior.against_exact`; rows without an analytic posterior
+        are omitted.
     stored : dict or None
-        Table of a longer training.
+        Stored table of a longer training.
     """
     numbers = {
         "validation_missed_limit": R2_MISSED,
@@ -72,8 +76,9 @@ def mocks_numbers(gaussian: list[dict], lognormal: list[dict], stored: dict | No
     if stored:
         missed = [row["missed"][name]["value"] for row in stored["rows"] for name in TARGETS]
         numbers["validation_stored"] = (
-            f"The stored training on {stored['n_train']} maps misses {max(missed):.3f} at most, "
-            f"with {sum(len(row['faults']) for row in stored['rows'])} faults in "
+            f"For the stored training on {stored['n_train']} maps, R2 is at most {max(missed):.3f} "
+            f"below the Bayes-optimal value, with "
+            f"{sum(len(row['faults']) for row in stored['rows'])} faults in "
             f"{len(stored['rows'])} cuts."
         )
     return numbers
@@ -84,7 +89,7 @@ def _value(case):
 
 
 def injected_numbers(found: dict) -> dict:
-    """Collect the numbers of injected signals: {place: result of `planted_test`}."""
+    """Collect the numbers of the prose about injected signals from {place: `injection_test`}."""
     cases = [case for one in found.values() for case in one["cases"]]
     hidden, visible = (
         [x["r2"]["Omega_m"]["value"] for x in cases if (x["role"] == "hidden") == wanted]
@@ -104,16 +109,16 @@ def injected_numbers(found: dict) -> dict:
 
 
 def calibration_numbers(calibrated: dict, factors: dict, shuffled_r2: dict) -> dict:
-    """Collect the numbers of the uncut network's error bars and of the shuffled labels.
+    """Collect the numbers of the prose about error bars and about shuffled labels.
 
     Parameters
     ----------
     calibrated : dict
-        `calibration_scores` "as predicted" and "recalibrated".
+        `calibration_scores` of the predictions "as predicted" and "recalibrated".
     factors : dict
-        Of `recalibration`.
+        From `recalibration`.
     shuffled_r2 : dict
-        Estimates by parameter.
+        R2 with shuffled labels, estimates by parameter.
     """
     numbers = {}
     for word, name in SHORT.items():
@@ -125,25 +130,25 @@ def calibration_numbers(calibrated: dict, factors: dict, shuffled_r2: dict) -> d
         numbers[f"validation_shuffled_{word}"] = as_text(shuffled_r2.get(name))
     low = [x["low"] for x in shuffled_r2.values()]
     if None in low:
-        sentence = "With one test simulation an interval cannot be given."
+        sentence = "With a single test simulation there is no interval."
     elif max(low) <= 0:
-        sentence = "Both are compatible with zero or below it: no leak is seen."
+        sentence = "Neither is significantly above zero: there is no sign of a leak."
     else:
-        sentence = "At least one lies above zero: something leaks."
+        sentence = "At least one is significantly above zero: the labels leak."
     return numbers | {"validation_leak": sentence}
 
 
 def flow_numbers(scores: dict, r2: dict, tarp, levels) -> dict:
-    """Collect the numbers of the full posterior; `tarp` is None where it was not made.
+    """Collect the numbers of the prose about the full posterior.
 
     Parameters
     ----------
     scores, r2 : dict
-        `calibration_scores` and R2 of the full posterior, {} where it was not made.
+        `calibration_scores` and R2 of the full posterior; {} without one.
     tarp : (q, 3) array or None
-        Coverage at the `levels` (q,).
+        Coverage at the `levels` (q,); None without a full posterior.
     """
-    numbers = {"validation_flow_tarp": "It was not made here."}
+    numbers = {"validation_flow_tarp": "It was not computed here."}
     for word, name in SHORT.items():
         numbers[f"validation_flow_chi2_{word}"] = as_text(scores.get("chi2", {}).get(name))
         numbers[f"validation_flow_r2_{word}"] = as_text(r2.get(name))
@@ -151,7 +156,7 @@ def flow_numbers(scores: dict, r2: dict, tarp, levels) -> dict:
         worst = np.abs(tarp[:, 0] - levels).argmax()
         value, low, high = tarp[worst]
         numbers["validation_flow_tarp"] = (
-            f"TARP is farthest from nominal at a level of {levels[worst]:.2f}, where it is "
-            f"{value:.2f} [{low:.2f}, {high:.2f}]."
+            f"TARP deviates most from the nominal coverage at level {levels[worst]:.2f}, where it "
+            f"is {value:.2f} [{low:.2f}, {high:.2f}]."
         )
     return numbers
