@@ -52,7 +52,9 @@ class Fault(NamedTuple):
             for _ in range(path.read_text(encoding="utf-8").count(self.old))
         ]
         if len(found) != 1:
-            raise ValueError(f"{self.package}: {self.old!r} occurs {len(found)} times, expected once")
+            raise ValueError(
+                f"{self.package}: found {self.old!r} {len(found)} times, expected once"
+            )
         return found[0]
 
 
@@ -192,7 +194,7 @@ def is_found(fault, copy):
 def main(arguments=None):
     """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", type=int, nargs="+", metavar="N", help="numbers of faults, from 1")
+    parser.add_argument("--only", type=int, nargs="+", metavar="N", help="faults, numbered from 1")
     only = parser.parse_args(arguments).only or range(1, len(FAULTS) + 1)
     missed = 0
     with tempfile.TemporaryDirectory() as folder:
