@@ -185,10 +185,12 @@ def _changes(run, profile, config):
 
 def _write_results(run, profile, config, network, data, device, started, **made):
     """Write provenance, weights and predictions of a run, in this order."""
-    now = config["identity"]
-    seconds = time.perf_counter() - started
-    made = provenance(profile, now["fingerprint"], seconds, device, made_by=now["code"], **made)
-    io.write_json(run.path("provenance.json"), made)
+    now, path = config["identity"], run.path("provenance.json")
+    if not path.is_file():  # else the training ended in an earlier process
+        seconds = time.perf_counter() - started
+        made = provenance(profile, now["fingerprint"], seconds, device, made_by=now["code"], **made)
+        io.write_json(path, made)
+
     io.write_state(run.path("weights.pt"), {k: v.cpu() for k, v in network.state_dict().items()})
     found = predict(network, data, device, profile.average_symmetries)
 
