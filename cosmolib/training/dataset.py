@@ -164,17 +164,11 @@ def prepare_data(suite: Suite, profile: Profile, cut="none") -> Data:
     return Data(
         **{f"{name}_x": x for name, x in zip(names, inputs, strict=True)},
         **{f"{name}_simulation": simulation_of(x) for name, x in zip(names, parts, strict=True)},
-        train_theta=theta[0],
-        valid_theta=theta[1],
-        test_truth=truth_of(suite, parts[2], profile.targets),
-        test_map=parts[2],
-        scaling=scaling,
-        cut=str(cut),
-        value_range=value_range,
-        suite=suite.name,
-        targets=tuple(profile.targets),
-        fingerprint=suite.fingerprint,
-    )
+        train_theta=theta[0], valid_theta=theta[1],
+        test_truth=truth_of(suite, parts[2], profile.targets), test_map=parts[2],
+        scaling=scaling, cut=str(cut), value_range=value_range,
+        suite=suite.name, targets=tuple(profile.targets), fingerprint=suite.fingerprint,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

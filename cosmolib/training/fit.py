@@ -178,12 +178,9 @@ def fit(
     if channels_last:
         network.to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(
-        network.parameters(),
-        lr=profile.max_lr,
-        betas=tuple(profile.betas),
-        weight_decay=profile.weight_decay,
-        fused=True,  # one kernel for all weights
-    )
+        network.parameters(), lr=profile.max_lr, betas=tuple(profile.betas),
+        weight_decay=profile.weight_decay, fused=True,  # one kernel for all weights
+    )  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     now = None if checkpoint is None else _identity(network, data, profile, seed)
     train_x, train_theta = _placed(data.train_x, device), data.train_theta.to(device)
@@ -339,17 +336,11 @@ def _identity(network, data, profile, seed):
     """Return the identity of the training that a checkpoint belongs to."""
     kind = type(network)
     return identity(
-        "checkpoint",
-        profile,
-        fingerprint=data.fingerprint,
-        suite=data.suite,
-        cut=data.cut,
-        seed=seed,
-        scaling=asdict(data.scaling),
-        train_maps=len(data.train_x),
+        "checkpoint", profile, fingerprint=data.fingerprint, suite=data.suite, cut=data.cut,
+        seed=seed, scaling=asdict(data.scaling), train_maps=len(data.train_x),
         labels=float(data.train_theta.double().cumsum(0).sum()),  # depends on their order
         network=f"{kind.__module__}.{kind.__qualname__} {digest(repr(network))}",
-    )
+    )  # fmt: skip
 
 
 def _resume(path, now, network, optimiser, generator, device):

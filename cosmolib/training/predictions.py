@@ -47,14 +47,8 @@ def validation_part(predictions: dict) -> dict:
 
 def as_predictions(mean, std, truth, maps, targets) -> dict:
     """Return predictions for test maps in the form of ``predictions.npz``, see `predict`."""
-    return {
-        "mean": mean,
-        "std": std,
-        "truth": truth,
-        "simulation": simulation_of(maps),
-        "map": maps,
-        "parameters": np.array(targets),
-    }
+    found = {"mean": mean, "std": std, "truth": truth, "simulation": simulation_of(maps)}
+    return found | {"map": maps, "parameters": np.array(targets)}
 
 
 def write_predictions(path: str | Path, predictions: dict) -> None:

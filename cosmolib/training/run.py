@@ -208,18 +208,13 @@ def _write_metrics(run, profile, best_epoch, valid_loss):
 def _config(kind, run, profile, suite, **settings):
     """Return the contents of config.yaml that do not depend on the maps."""
     names = {key: getattr(run, key) for key in ("suite", "cut", "architecture", "seed")}
+    network = {"name": run.architecture, "size": suite.grid, "hidden": profile.hidden}
     return {
         "run": names,
         "profile": profile.model_dump(),
         "box_size": suite.box_size,
         "identity": identity(kind, profile, fingerprint=suite.fingerprint, **names, **settings),
-        "network": {
-            "name": run.architecture,
-            "size": suite.grid,
-            "hidden": profile.hidden,
-            "dropout": profile.dropout,
-            "n_parameters": len(profile.targets),
-        },
+        "network": network | {"dropout": profile.dropout, "n_parameters": len(profile.targets)},
     }
 
 

@@ -58,11 +58,8 @@ def theory_spectrum(k, omega_m, sigma_8):
 def _bbks(k, omega_m):
     """Return the unnormalised 3-D linear power at k [h/Mpc]."""
     q = k / (omega_m * HUBBLE)
-    transfer = (
-        np.log1p(2.34 * q)
-        / (2.34 * q)
-        * (1 + 3.89 * q + (16.1 * q) ** 2 + (5.46 * q) ** 3 + (6.71 * q) ** 4) ** -0.25
-    )
+    polynomial = 1 + 3.89 * q + (16.1 * q) ** 2 + (5.46 * q) ** 3 + (6.71 * q) ** 4
+    transfer = np.log1p(2.34 * q) / (2.34 * q) * polynomial**-0.25
     return k**SPECTRAL_INDEX * transfer**2
 
 

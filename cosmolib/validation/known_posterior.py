@@ -75,15 +75,10 @@ def mock_data(mocks: Mocks, cut="none") -> Data:
         **{f"{name}_x": torch.from_numpy(maps[part, None]) for name, part in parts},
         **{f"{name}_theta": theta[part] for name, part in parts if name != "test"},
         **{f"{name}_simulation": number[part] for name, part in parts},
-        test_truth=mocks.params[mocks.test],
-        test_map=number[mocks.test],
-        scaling=scaling,
-        cut=str(cut),
-        value_range=None,
-        suite=RANGES_OF,
-        targets=TARGETS,
-        fingerprint=mocks.fingerprint,
-    )
+        test_truth=mocks.params[mocks.test], test_map=number[mocks.test],
+        scaling=scaling, cut=str(cut), value_range=None,
+        suite=RANGES_OF, targets=TARGETS, fingerprint=mocks.fingerprint,
+    )  # fmt: skip
 
 
 def train_on_mocks(
@@ -108,12 +103,9 @@ def train_on_mocks(
         current (`cosmolib.study.identity`), the network is not trained again.
     """
     own = profile.replace(
-        targets=list(TARGETS),
-        epochs=profile.known_answer_epochs,
-        max_lr=profile.known_answer_max_lr,
-        batch_size=profile.known_answer_batch,
-        weight_decay=1e-3,
-    )
+        targets=list(TARGETS), epochs=profile.known_answer_epochs, weight_decay=1e-3,
+        max_lr=profile.known_answer_max_lr, batch_size=profile.known_answer_batch,
+    )  # fmt: skip
     data = mock_data(mocks, cut)
     name, width = profile.known_answer_architecture, profile.known_answer_hidden
     with seeded(seed):

@@ -33,7 +33,6 @@ class Mocks:
     n_train: int  # the first maps
     n_valid: int  # the next maps; the remaining ones are test maps
     kind: str = "gaussian"  # one of `KINDS`
-    seed: int = 0
 
     @property
     def parts(self) -> dict[str, slice]:
@@ -91,7 +90,7 @@ def draw_mocks(
     else:
         draw = gaussian_maps if kind == "gaussian" else lognormal_maps
         maps = draw(params, grid, seed=seed)
-    return Mocks(maps, params, n_train, n_valid, kind, seed)
+    return Mocks(maps, params, n_train, n_valid, kind)
 
 
 def has_posterior(mocks: Mocks, cut) -> bool:
