@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import cosmolib
-from cosmolib.study import io
 from cosmolib.study import provenance as provenance_module
 from cosmolib.study.io import atomic_path, read_json, write_json
 from cosmolib.study.profile import load_profile
@@ -63,12 +62,6 @@ def test_invalid_json_is_an_error_with_the_name_of_the_file(tmp_path):
     path.write_text('{"r2": 0.')
     with pytest.raises(ValueError, match=r"metrics\.json: found no valid JSON"):
         read_json(path)
-
-
-def test_sha256(tmp_path):
-    path = tmp_path / "abc"
-    path.write_bytes(b"abc")  # FIPS 180-2, appendix B.1
-    assert io.sha256(path).startswith("ba7816bf8f01cfea414140de5dae2223")
 
 
 # -------------------------------------------------------------------------------------------- runs

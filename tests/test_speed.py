@@ -21,15 +21,6 @@ import speed  # noqa: E402
 import tables  # noqa: E402
 
 
-def test_the_plain_network_gives_the_same_outputs():
-    with seeded(1):
-        ours, plain = build_network("o3", 256, 1, 0.0).eval(), reference.PlainO3(1).eval()
-    plain.load_state_dict(ours.state_dict())
-    x = torch.randn(2, 1, 256, 256, generator=torch.Generator().manual_seed(0))
-    for a, b in zip(ours(x), plain(x), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
-
-
 def test_the_plain_cut_and_attribution_give_the_same_maps():
     maps = np.array(open_suite("Lite").maps[:3])
     plain, ours = reference.pylians_loop(maps, 3.0), apply_cut(maps, "kmax:3")

@@ -1,12 +1,8 @@
-"""Loss, augmentation, schedules, and training that resumes bit by bit after a kill."""
+"""Loss, augmentation, schedules, and training that resumes bit by bit."""
 
 import math
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -158,70 +154,11 @@ def test_a_seed_fixes_the_result_and_keeps_the_state_of_torch(data, profile):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-KILLED = """
-import os, signal, sys
-import torch
-from cosmolib.training import dataset, fit as training_fit
-from cosmolib.training.networks import build_network
-from cosmolib.study.profile import load_profile
-from cosmolib.data.suites import open_suite
-
-folder, checkpoint = sys.argv[1:]
-torch.set_num_threads(1)
-profile = load_profile("tiny", epochs=3, dropout=0.2)
-data = dataset.prepare_data(open_suite("Lite", data_dir=folder), profile)
-with training_fit.seeded(1):
-    network = build_network("lite", 32, 1, 0.2, 2)
-steps = 0
-augment = training_fit.augment
-
-def killed_in_the_second_epoch(*arguments):
-    global steps
-    steps += 1
-    if steps == len(data.train_x) // profile.batch_size + 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return augment(*arguments)
-
-training_fit.augment = killed_in_the_second_epoch
-training_fit.fit(network, data, profile, seed=1, checkpoint=checkpoint)
-"""
-
-
-def test_resuming_after_a_kill_is_bit_equal(tmp_path, tiny_suite_dir, data, profile):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        whole = new_network()
-        expected = fit(whole, data, profile, seed=1, checkpoint=tmp_path / "whole.pt")
-
-        checkpoint = tmp_path / "killed.pt"
-        command = [sys.executable, "-c", KILLED, str(tiny_suite_dir), str(checkpoint)]
-        root = Path(__file__).resolve().parents[1]
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True)
-        assert done.returncode == -signal.SIGKILL, done.stderr
-        state = torch.load(checkpoint, weights_only=True)
-        assert len(state["history"]) == 1  # killed in the second epoch
-        assert [p.name for p in tmp_path.glob("*killed*")] == ["killed.pt"]
-
-        resumed = new_network(seed=99)  # its weights are replaced by those of the checkpoint
-        history = fit(resumed, data, profile, seed=1, checkpoint=checkpoint)
-    finally:
-        torch.set_num_threads(threads)
-    for key in ("epoch", "lr", "train_loss", "valid_loss"):
-        assert [row[key] for row in history] == [row[key] for row in expected]
-    for name, value in whole.state_dict().items():
-        assert torch.equal(resumed.state_dict()[name], value), name
-    first, second = (
-        torch.load(tmp_path / name, weights_only=True) for name in ("whole.pt", "killed.pt")
-    )
-    for key, value in first["optimiser"]["state"].items():
-        assert torch.equal(value["exp_avg"], second["optimiser"]["state"][key]["exp_avg"])
-    for key in ("maps", "cpu"):
-        assert torch.equal(first["random"][key], second["random"][key])
-
-
 def test_o3_resumes_and_keeps_the_published_layout(tmp_path, suite, profile):
-    """Its layer B01 is never used and has no state in the optimiser."""
+    """Its layer B01 is never used and has no state in the optimiser.
+
+    For kills at any moment see tests/test_survival.py.
+    """
     six = profile.replace(targets=list(PARAMETERS), epochs=2)
     data, path, layouts, results = prepare_data(suite, six), tmp_path / "o3.pt", [], []
 
