@@ -1,14 +1,14 @@
-"""Attribution of many maps against a plain loop of captum over single maps, in one run.
+"""Measure the speed of attribution compared with a plain loop of captum over single maps.
 
     python benchmarks/attribution.py            # make bench-attribution
-    python benchmarks/attribution.py --maps 8   # few, to see it work
+    python benchmarks/attribution.py --maps 8   # a quick test
 
-Reference: what a captum tutorial does. One map after the other, the network as it was trained, the
-method's own call; Integrated Gradients with captum's 50 Gauss-Legendre points, doubled and done
-anew while the relative completeness error is above the tolerance, at most three times. Ours:
-`cosmolib.interpretation.attribution.attribute` on all maps, to the same tolerance. Both on the CPU
-with the same number of threads. The network has the size of the demo profile's and is trained for
-one epoch only. What is written is the median of the repeats, which alternate.
+The reference follows captum's tutorials: one call of the method per map, with the network as it was
+trained. Integrated Gradients uses captum's default of 50 Gauss-Legendre points, which is doubled at
+most three times while the relative completeness error exceeds the tolerance. Our side is
+`cosmolib.interpretation.attribution.attribute` on all maps with the same tolerance. Both sides run
+in turn on the CPU with the same number of threads, and the median is written. The network has the
+size of the demo profile's and is trained for one epoch.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ RAISES = 3
 
 
 def plain_loop(network, x, method, baseline, samples, tolerance):
-    """The reference, (n, N, N) for each target, and the completeness errors of the last tries."""
+    """Attribute with the reference; return values (2 n, N, N) and final completeness errors."""
     from captum.attr import GradientShap, IntegratedGradients, Saliency
 
     def forward(maps):
@@ -76,7 +76,7 @@ def plain_loop(network, x, method, baseline, samples, tolerance):
 
 
 def ours(network, x, method, baseline, samples, tolerance):
-    """The same by cosmolib."""
+    """Attribute with cosmolib; return values (2 n, N, N) and completeness errors."""
     options = {"n_samples": samples}
     if method == "integrated_gradients":
         options = {"n_steps": 50 if tolerance is None else 16, "tolerance": tolerance}
@@ -85,8 +85,19 @@ def ours(network, x, method, baseline, samples, tolerance):
     return np.concatenate([a.values for a in found]), np.concatenate(errors) if errors else None
 
 
+def row_of(work, maps, reference, own):
+    """Return a row of the table from the seconds of both sides."""
+    return {
+        "work": work,
+        "maps": maps,
+        "reference_maps_per_second": maps / reference,
+        "maps_per_second": maps / own,
+        "ratio": reference / own,
+    }
+
+
 def main(arguments=None):
-    """Measure every row and write the table; return it."""
+    """Measure every row, write the table and return it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--maps", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
@@ -115,40 +126,25 @@ def main(arguments=None):
     rows = []
     for name, method, tolerance in work:
         arguments = network, x, method, baselines[method], profile.shap_samples, tolerance
-        ours(network, x[:2], *arguments[2:])  # imports and first calls
+        ours(network, x[:2], *arguments[2:])  # so that imports and first calls are not measured
         seconds, errors = {plain_loop: [], ours: []}, {}
         for _ in range(asked.repeats):
             for function in seconds:
                 started = time.perf_counter()
                 values, errors[function] = function(*arguments)
                 seconds[function].append(time.perf_counter() - started)
-        reference, own = (float(np.median(taken)) for taken in seconds.values())
-        row = {
-            "work": name,
-            "maps": len(x) * len(TARGETS),
-            "reference_maps_per_second": len(x) * len(TARGETS) / reference,
-            "maps_per_second": len(x) * len(TARGETS) / own,
-            "ratio": reference / own,
-        }
+        row = row_of(name, len(values), *(float(np.median(taken)) for taken in seconds.values()))
         if method == "integrated_gradients":
             for key, function in (("reference_", plain_loop), ("", ours)):
                 row[f"{key}median_error"] = float(np.median(errors[function]))
                 row[f"{key}complete"] = float((errors[function] <= 0.01).mean())
         rows.append(row)
         print(json.dumps(row), flush=True)
-    # All that the chapter does with its three methods: the last row and the first two.
-    chosen = [rows[0], rows[1], rows[3]]
-    both = [sum(1 / row[key] for row in chosen) for key in
-            ("reference_maps_per_second", "maps_per_second")]  # fmt: skip
-    rows.append(
-        {
-            "work": "the three methods, Integrated Gradients to 1 %",
-            "maps": len(x) * len(TARGETS),
-            "reference_maps_per_second": 1 / both[0],
-            "maps_per_second": 1 / both[1],
-            "ratio": both[0] / both[1],
-        }
-    )
+    # The work of chapter 05 with its three methods
+    keys = ("reference_maps_per_second", "maps_per_second")
+    seconds = [sum(1 / rows[i][key] for i in (0, 1, 3)) for key in keys]  # per map
+    rows.append(row_of("the three methods, Integrated Gradients to 1 %", 1, *seconds))
+    rows[-1]["maps"] = rows[0]["maps"]
     print(json.dumps(rows[-1]))
     table = {
         "rows": rows,

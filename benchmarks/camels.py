@@ -1,15 +1,15 @@
-"""A full-size CMD file through every stage of the pipeline: seconds and peak memory of each.
+"""Measure seconds and peak memory of every stage of the pipeline on a full-size CMD file.
 
-    python benchmarks/camels.py              # make bench-camels: the stages without a row yet
-    python benchmarks/camels.py --only train # one stage again
-    python benchmarks/camels.py --anew       # all of them again
+    python benchmarks/camels.py              # make bench-camels: stages without a row
+    python benchmarks/camels.py --only train # repeat one stage
+    python benchmarks/camels.py --overwrite  # repeat all stages
 
-The real files cannot be had everywhere, so one of the same name, shape and statistics is made: maps
-of Lite, which are periodic, tiled 4 x 4 and perturbed. Each stage runs in a process of its own, so
-that its peak memory is its own, and is written to the table as soon as it is done: a bench that was
-stopped goes on where it was. Needs two times the file's size on disk.
+The real files are not available everywhere, so a file of the same name, shape and statistics is
+made: periodic maps of Lite are tiled 4 x 4 and perturbed. Each stage runs in a separate process,
+which gives its peak memory, and its row is written as soon as it is done, so that an interrupted
+benchmark resumes. It needs twice the size of the file on disk.
 
-The folder belongs to the bench: it starts in an empty one, and removes nothing else at the end.
+The benchmark starts in an empty folder and removes only its own files at the end.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import inspect
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -41,10 +42,10 @@ from cosmolib.study.provenance import provenance  # noqa: E402
 SUITE = "IllustrisTNG"
 STEPS = 20
 BATCH = 128  # as published
-SMALL_BATCH = 8  # so few that the activations of the network are small beside the maps
+SMALL_BATCH = 8  # with which the activations of the network need little memory
 SIMULATIONS, GRID = 1000, 256
 TABLE = ROOT / "results" / "benchmarks" / "camels.json"
-MARK = "made-by-bench.json"  # in the folder, before any other file of the bench
+MARK = "made-by-bench.json"  # written to the folder before any other file
 FILE = f"Maps_Mtot_{SUITE}_LH_z=0.00.npy"
 
 
@@ -52,22 +53,20 @@ FILE = f"Maps_Mtot_{SUITE}_LH_z=0.00.npy"
 # The file
 # --------------------------------------------------------------------------------------------------
 def claim(folder, size):
-    """Take a folder for the bench: an empty one, or one that it made for a file of this size.
+    """Mark a folder as that of the benchmark: an empty one, or one that it made before.
 
-    Maps of another size, or of another Lite, are removed.
+    Maps of another size, or made from another version of Lite, are removed.
 
     Raises
     ------
     ValueError
-        The folder holds files of somebody else, maybe the real ones.
+        The folder contains other files, possibly the real ones.
     """
-    folder = Path(folder)
     mark = {"size": list(size), "source": open_suite("Lite").fingerprint}
     if not (folder / MARK).is_file():
-        others = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-        if others:
+        if folder.is_dir() and (others := sorted(path.name for path in folder.iterdir())):
             raise ValueError(
-                f"{folder}: found {others[0]}, expected an empty folder, or one of this bench"
+                f"{folder}: contains {others[0]}; expected an empty folder, or that of a benchmark"
             )
     elif read_json(folder / MARK) != mark:
         release(folder)
@@ -75,8 +74,7 @@ def claim(folder, size):
 
 
 def release(folder):
-    """Remove what the bench wrote, and the folder if nothing else is in it."""
-    folder = Path(folder)
+    """Remove the files of the benchmark, and the folder if it is then empty."""
     for name in (SUITE, "cut"):
         shutil.rmtree(folder / name, ignore_errors=True)
     (folder / MARK).unlink(missing_ok=True)
@@ -85,7 +83,7 @@ def release(folder):
 
 
 def is_whole(folder, simulations, grid):
-    """Whether the maps and their table are there; they get their names when they are whole."""
+    """Whether the maps and their table exist; unfinished files have other names."""
     try:
         suite = open_suite(SUITE, data_dir=folder)
     except (FileNotFoundError, ValueError):
@@ -94,38 +92,35 @@ def is_whole(folder, simulations, grid):
 
 
 def make_suite(folder, simulations, grid):
-    """Write maps and table under CMD's names, simulation by simulation."""
+    """Write maps and parameters under CMD's names, simulation by simulation."""
     source = open_suite("Lite")
     tiles = grid // source.grid
     rows = np.arange(simulations) % source.n_simulations
     count = MAPS_PER_SIMULATION
     path = Path(folder) / SUITE / FILE
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        header = {
-            "descr": "<f4",
-            "fortran_order": False,
-            "shape": (count * simulations, grid, grid),
-        }
+        header = {"descr": "<f4", "fortran_order": False}
+        header["shape"] = (count * simulations, grid, grid)
         np.lib.format.write_array_header_1_0(file, header)
         for number, row in enumerate(rows):
             maps = np.array(source.maps[count * row : count * row + count])
             maps = np.tile(maps, (1, tiles, tiles))
             noise = np.random.default_rng(number).normal(0, 0.1, maps.shape)
-            file.write(np.float32(maps * np.exp(noise - 0.005)).data)  # the mean stays
+            file.write(np.float32(maps * np.exp(noise - 0.005)).data)  # does not change the mean
     with atomic_path(path.with_name(f"params_LH_{SUITE}.txt")) as temporary:
         np.savetxt(temporary, source.params[rows], fmt="%.5f", header=" ".join(FIDUCIAL))
 
 
 # --------------------------------------------------------------------------------------------------
-# Stages: each returns how many maps it worked on, or these with its own seconds and training steps,
-# where the preparation of the maps has a row of its own
+# Stages: each returns the number of its maps, or a dict with it and the seconds and training steps
+# without the preparation of the maps. The docstring describes the stage in the table.
 # --------------------------------------------------------------------------------------------------
 def _profile(**changes):
     return load_profile("camels", epochs=1, n_simulations=None, **changes)
 
 
 def _prepared(folder, storage, train_maps=None):
-    """Inputs of the whole file; at most ``train_maps`` of them are shown, 32 validate."""
+    """Return the inputs of the whole file, or of ``train_maps`` training and 32 validation maps."""
     from cosmolib.training.dataset import prepare_data
 
     data = prepare_data(open_suite(SUITE, data_dir=folder), _profile(storage=storage))
@@ -167,7 +162,7 @@ def _train(folder, storage, steps, batch):
 
 
 def base(folder, out, size):
-    """Python with torch and cosmolib, nothing done: the base of all others."""
+    """Import torch and cosmolib: the memory of every stage starts from this."""
     return 0
 
 
@@ -178,7 +173,7 @@ def make(folder, out, size):
 
 
 def check(folder, out, size):
-    """`cosmolib check`: read every pixel, compare with the table."""
+    """`cosmolib check`: read every pixel, compare with the table of parameters."""
     from cosmolib.data.check import check_path
 
     (report,) = check_path(Path(folder) / SUITE / FILE)
@@ -188,28 +183,30 @@ def check(folder, out, size):
 
 
 def cut(folder, out, size):
-    """Fourier cut kmax:10 to a new file."""
+    """Apply the Fourier cut kmax:10 and write a new file."""
     from cosmolib.training.dataset import write_cut_suite
 
     return len(write_cut_suite(open_suite(SUITE, data_dir=folder), "kmax:10", out).maps)
 
 
+def _prepare(folder, storage):
+    data = _prepared(folder, storage)
+    return sum(len(x) for x in (data.train_x, data.valid_x, data.test_x))
+
+
 def prepare(folder, out, size):
     """Open, scale over the whole file as published, split; maps in memory."""
-    data = _prepared(folder, "float32")
-    return sum(len(x) for x in (data.train_x, data.valid_x, data.test_x))
+    return _prepare(folder, "float32")
 
 
 def prepare_half(folder, out, size):
     """Open, scale, split; maps in memory as float16."""
-    data = _prepared(folder, "float16")
-    return sum(len(x) for x in (data.train_x, data.valid_x, data.test_x))
+    return _prepare(folder, "float16")
 
 
 def prepare_disk(folder, out, size):
     """Open, scale, split; maps left on disk."""
-    data = _prepared(folder, "disk")
-    return sum(len(x) for x in (data.train_x, data.valid_x, data.test_x))
+    return _prepare(folder, "disk")
 
 
 def train(folder, out, size):
@@ -245,19 +242,19 @@ def _attribute(folder, count, method, **options):
 
 
 def attribute(folder, out, size):
-    """Integrated Gradients, 50 steps, of four test maps."""
+    """Integrated Gradients with 50 steps for four test maps."""
     return _attribute(folder, 4, "integrated_gradients", n_steps=50)
 
 
 def saliency(folder, out, size):
-    """Saliency of 32 test maps."""
+    """Saliency for 32 test maps."""
     return _attribute(folder, 32, "saliency")
 
 
 def _chain(folder, out, storage, batch):
     cut(folder, out, None)
     row = _train(folder, storage, 1, batch)
-    del row["seconds"]  # those of all count here
+    del row["seconds"]  # of the training alone
     return row
 
 
@@ -286,9 +283,9 @@ STAGES = {
 
 
 def what(name, steps=None):
-    """Say in a line what a stage does."""
+    """Describe a stage in one line."""
     text = inspect.getdoc(STAGES[name])
-    if steps is not None:  # those done: a small file holds fewer
+    if steps is not None:  # a small file has fewer
         text = text.replace("Training steps", f"{steps} training step{'s' * (steps > 1)}")
     return text
 
@@ -297,9 +294,9 @@ def what(name, steps=None):
 # Measuring
 # --------------------------------------------------------------------------------------------------
 def peak_mb():
-    """Most memory [MB] that this program ever held in RAM.
+    """Return the peak memory [MB] of this process.
 
-    Not ``ru_maxrss``, which on Linux starts from that of the process that started this one.
+    On Linux ``ru_maxrss`` is not used, because it includes the peak of the parent process.
     """
     status = Path("/proc/self/status")
     if status.exists():
@@ -312,7 +309,7 @@ def peak_mb():
 def run_stage(name, folder, out, size):
     """Run one stage in this process and return its row."""
     import cosmolib.interpretation.attribution
-    import cosmolib.training.run  # noqa: F401  with torch: part of the base
+    import cosmolib.training.run  # noqa: F401  part of the base memory
 
     base_mb = peak_mb()
     start, cpu = time.perf_counter(), time.process_time()
@@ -324,10 +321,10 @@ def run_stage(name, folder, out, size):
         "stage": name,
         "what": what(name, result.get("steps")),
         "maps": result["maps"],
-        "steps": result.get("steps"),  # of training
+        "steps": result.get("steps"),  # training steps
         "seconds": result.get("seconds", seconds),  # without the preparation of the maps
         "seconds_in_all": seconds,
-        "cpu_seconds": cpu,  # of all threads, in all
+        "cpu_seconds": cpu,  # of all threads, with the preparation of the maps
         "base_mb": base_mb,
         "peak_mb": peak,
         "above_base_mb": peak - base_mb,
@@ -336,32 +333,27 @@ def run_stage(name, folder, out, size):
 
 
 def file_bytes(simulations, grid):
-    """Size of the maps of a file, without its header."""
+    """Return the size of a file of maps without its header."""
     return 4 * MAPS_PER_SIMULATION * simulations * grid**2
 
 
 def hardware():
-    """What the table was measured on."""
+    """Describe the machine."""
+    import psutil
     import torch
 
-    names = [line for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
-    memory = [line for line in _lines("/proc/meminfo") if line.startswith("MemTotal")]
+    path = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", path.read_text()) if path.exists() else []
     return {
-        "cpu": names[0].split(":", 1)[1].strip() if names else platform.processor(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
-        "memory_gb": int(memory[0].split()[1]) / 1e6 if memory else None,
+        "cpu": names[0].strip() if names else platform.processor(),
+        "cores": len(psutil.Process().cpu_affinity()) if names else psutil.cpu_count(),
+        "memory_gb": psutil.virtual_memory().total // 1024 / 1e6,
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 
 
-def _lines(path):
-    return Path(path).read_text().splitlines() if Path(path).exists() else []
-
-
 def known_rows(table, size):
-    """Rows of a table that hold for this machine and size, by stage; each says what made it."""
+    """Return the rows of a table for this machine and size, by stage, with their provenance."""
     known = read_json(table) if table.exists() else {}
     if known.get("size") != size or known.get("hardware") != hardware():
         return {}
@@ -369,27 +361,25 @@ def known_rows(table, size):
 
 
 def run_all(arguments):
-    """Run the stages that have no row yet, each in a new process."""
+    """Run the stages that have no row, each in a new process."""
     size = [arguments.simulations, arguments.grid]
     folder, table = Path(arguments.folder), Path(arguments.table or default_table(size))
-    rows = {} if arguments.anew else known_rows(table, size)
+    rows = {} if arguments.overwrite else known_rows(table, size)
     names = arguments.only or [name for name in STAGES if name not in rows]
     if not names:
-        print(f"{table}: every stage has a row; --anew measures them again")
+        print(f"{table}: every stage has a row; repeat them with --overwrite")
         return
     claim(folder, size)
-    needed = 2.05 * file_bytes(*size)  # the maps and their cut
+    needed = 2.05 * file_bytes(*size)  # the maps and the cut maps
     there = sum(path.stat().st_size for path in folder.rglob("[!.]*.npy"))
-    free = shutil.disk_usage(folder).free
+    free = shutil.disk_usage(folder).free + there
     print(f"{folder}: needs {needed / 1e9:.2f} GB of disk, {free / 1e9:.1f} GB free", flush=True)
-    if free + there < needed:
-        raise ValueError(
-            f"{folder}: found {(free + there) / 1e9:.2f} GB, expected {needed / 1e9:.2f} GB"
-        )
+    if free < needed:
+        raise ValueError(f"{folder}: {free / 1e9:.2f} GB free, {needed / 1e9:.2f} GB are needed")
     for name in names:
         for stale in (folder / SUITE).glob(".*.npy"):  # of a killed process
             stale.unlink()
-        shutil.rmtree(folder / "cut", ignore_errors=True)  # never two cut files at once
+        shutil.rmtree(folder / "cut", ignore_errors=True)  # at most one cut file at a time
         if name not in ("base", "make") and not is_whole(folder, *size):
             print(f"{folder / SUITE}: writing the maps", flush=True)
             make_suite(folder, *size)
@@ -402,7 +392,7 @@ def run_all(arguments):
                 "size": size,
                 "file_bytes": file_bytes(*size),
                 "hardware": hardware(),
-                "provenance": row["provenance"],  # of the last row
+                "provenance": row["provenance"],
                 "rows": [rows[stage] for stage in STAGES if stage in rows],
             },
         )
@@ -413,35 +403,41 @@ def run_all(arguments):
 
 def measure(name, folder, size):
     """Run one stage in a new process, with all cores, and return its row."""
-    cores = str(hardware()["cores"])
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), cores)  # make exports 1
-    command = [sys.executable, __file__, "--stage", name, "--folder", str(folder)]
-    command += ["--simulations", str(size[0]), "--grid", str(size[1])]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, **threads}, check=False
+    row = in_child(
+        __file__, "--stage", name, "--folder", folder, "--simulations", size[0], "--grid", size[1]
     )
+    return {**row, "provenance": provenance()}
+
+
+def in_child(script, *arguments):
+    """Run a script in a new process with all cores and return the JSON of its last line."""
+    cores = str(hardware()["cores"])
+    threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")  # make exports 1
+    command = [sys.executable, script, *map(str, arguments)]
+    environment = {**os.environ, **dict.fromkeys(threads, cores)}
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=False)
     if done.returncode:
-        raise ValueError(f"{name}: found exit code {done.returncode}, expected 0; see above")
-    return {**json.loads(done.stdout.splitlines()[-1]), "provenance": provenance()}
+        raise ValueError(f"{' '.join(command)}: failed with exit code {done.returncode}, see above")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def default_table(size):
-    """Where rows go: the table of the book is of the full size alone."""
+    """Return the file of the table: only a full-size file goes to the table of the book."""
     if tuple(size) == (SIMULATIONS, GRID):
         return TABLE
     return ROOT / "build" / f"camels-{size[0]}x{size[1]}.json"
 
 
 def main(arguments=None):
-    """Command line; returns the exit code."""
+    """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", default=str(ROOT / "build" / "camels-size"))
-    parser.add_argument("--table", help="by default that of the book, for a full-size file only")
+    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "camels-size")
+    parser.add_argument("--table", help="default: that of the book, if the file has full size")
     parser.add_argument("--simulations", type=int, default=SIMULATIONS)
     parser.add_argument("--grid", type=int, default=GRID)
-    parser.add_argument("--only", nargs="*", choices=STAGES, help="these stages, again")
-    parser.add_argument("--anew", action="store_true", help="measure every stage again")
-    parser.add_argument("--keep", action="store_true", help="leave the files of the bench")
+    parser.add_argument("--only", nargs="*", choices=STAGES, help="repeat only these stages")
+    parser.add_argument("--overwrite", action="store_true", help="repeat every stage")
+    parser.add_argument("--keep", action="store_true", help="do not remove the files at the end")
     parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
     arguments = parser.parse_args(arguments)
     source = open_suite("Lite").grid
@@ -450,10 +446,11 @@ def main(arguments=None):
     if arguments.simulations < 3:
         parser.error(f"--simulations: found {arguments.simulations}, expected at least 3")
     if arguments.stage:
-        out = Path(arguments.folder) / "cut"
         size = (arguments.simulations, arguments.grid)
-        print(json.dumps(run_stage(arguments.stage, arguments.folder, out, size)))
+        row = run_stage(arguments.stage, arguments.folder, arguments.folder / "cut", size)
+        print(json.dumps(row))
         return 0
+
     try:
         run_all(arguments)
     except (OSError, ValueError) as error:

@@ -1,15 +1,15 @@
-"""Kill -9 at random moments: a whole study, and each step that makes or fetches data.
+"""Kill -9 at random moments: a whole study, and each step that makes or downloads data.
 
     python benchmarks/chaos.py               # make chaos
-    python benchmarks/chaos.py --kills 10    # fewer
+    python benchmarks/chaos.py --kills 10    # fewer kills
 
-A study of 21 runs with its chapters and its book is made twice: in peace, and with kills. A kill
-takes one process of the workflow, chosen at random (snakemake, the notebook's runner, its kernel,
-jupyter-book), or all of them, as a power cut does; then the same command is given again. After
-every kill every file is read. At the end all numbers must be those of the study in peace.
+A study of 21 runs with its chapters and its book is made twice: undisturbed, and with kills. A kill
+ends a random process of the workflow (snakemake, papermill, a kernel, jupyter-book), or all of
+them, like a power cut; then the same command is started again. After every kill every file is read.
+At the end all numbers must be equal to those of the undisturbed study.
 
-Then `python -m lite`, the expansion of the embedded suite, a cut suite and a download are each
-killed some times, and what they leave in the end must have the bytes of an undisturbed one.
+After that, `python -m lite`, the expansion of the embedded suite, the writing of a cut suite and a
+download are each killed several times; their files must be equal to those without kills.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ from cosmolib.study.provenance import provenance
 from cosmolib.training.predictions import read_predictions
 
 TABLE = ROOT / "results" / "benchmarks" / "chaos.json"
-PEACE, WAR = "chaos-peace", "chaos"
-# What may differ: when and how long. Everything else that a chapter wrote must be the same.
+PEACE, WAR = "chaos-peace", "chaos"  # names of the undisturbed and of the disturbed study
+# Results of a chapter that may differ: times, and the name of the study
 TIMES = re.compile(r"seconds|utc|provenance|git|duration|per_second|profile|name")
-EARLY = 0.75  # of the kills may come before the last training is done
-WHO = {  # in the command line of a process: what it is called in the table
+EARLY = 0.75  # largest share of the kills before the end of the last training
+WHO = {  # part of the command line of a process: its name in the table
     "ipykernel": "kernel",
     "run_notebook.py": "papermill",
     "jupyter-book": "book build",
@@ -65,7 +65,7 @@ CUT = (
 # The study
 # --------------------------------------------------------------------------------------------------
 def disturbed_study(path, kills, chance, say):
-    """Make the book of a profile, with kills; return counts and what went wrong."""
+    """Make the book of a profile with kills; return counts of kills and faults, starts, seconds."""
     counts, wrong = Counter(), Counter()
     trained, done, starts, begun = {}, 0, 0, time.monotonic()
     while True:
@@ -76,7 +76,7 @@ def disturbed_study(path, kills, chance, say):
         )  # fmt: skip
         while process.poll() is None and done < kills:
             training = not all(run.complete for run in runs_of(path))
-            if training and done >= EARLY * kills:  # the rest is for the chapters and the book
+            if training and done >= EARLY * kills:  # keep the others for the chapters and the book
                 time.sleep(0.5)
                 continue
             try:
@@ -93,20 +93,16 @@ def disturbed_study(path, kills, chance, say):
         if code == 0:
             if done >= kills:
                 break
-            # It is finished and there are kills left: take away the book, and go on.
-            (ROOT / "build" / load_name(path) / "staged.json").unlink(missing_ok=True)
+            # Finished before the last kill: build the book again.
+            (ROOT / "build" / path.stem / "staged.json").unlink(missing_ok=True)
         elif done >= kills and starts > kills + 20:
             raise SystemExit("error: the study does not end")
     inspect(path, trained, wrong)
     return counts, wrong, starts, time.monotonic() - begun
 
 
-def load_name(path):
-    return read_yaml(path)["name"]
-
-
 def kill_one(process, chance):
-    """Kill one process of a workflow, or all of it; return (who, at what), None if none was."""
+    """Kill one process of a workflow or all; return its name and stage, None if there is none."""
     try:
         tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     except psutil.NoSuchProcess:
@@ -134,7 +130,7 @@ def end(process):
 
 
 def described(process):
-    """What a process is, and at which stage it works."""
+    """Return the name of a process and the stage at which it works."""
     try:
         command = " ".join(process.cmdline())
         above = " ".join(" ".join(p.cmdline()) for p in process.parents()[:3])
@@ -151,19 +147,17 @@ def described(process):
 
 
 def inspect(path, trained, wrong):
-    """Read every file of a study; note what is corrupt and what was trained a second time."""
-    name = load_name(path)
-    for folder in (f"runs/{name}", f"runs/{name}-shuffled", f"build/{name}"):
-        for file in (ROOT / folder).rglob("*"):
-            if file.name.startswith(".") or not file.is_file():
-                continue
-            try:
-                read_whole(file)
-            except FileNotFoundError:
-                pass  # just replaced
-            except Exception as error:  # whatever it is: it is what we look for
-                wrong["corrupt files"] += 1
-                print(f"corrupt: {file}: {error}", file=sys.stderr)
+    """Read every file of a study; count corrupt files and runs that were trained twice."""
+    for file in files_of(path.stem):
+        if file.name.startswith(".") or not file.is_file():
+            continue
+        try:
+            read_whole(file)
+        except FileNotFoundError:
+            pass  # it was just replaced
+        except Exception as error:  # any error means a corrupt file
+            wrong["corrupt files"] += 1
+            print(f"corrupt: {file}: {error}", file=sys.stderr)
     for run in runs_of(path):
         weights = run.path("weights.pt")
         if weights.exists():
@@ -172,7 +166,14 @@ def inspect(path, trained, wrong):
             trained[run] = when
 
 
+def files_of(name):
+    """Return all files of a study of a name."""
+    folders = (f"runs/{name}", f"runs/{name}-shuffled", f"build/{name}")
+    return [file for folder in folders for file in (ROOT / folder).rglob("*")]
+
+
 def read_whole(file):
+    """Read a file with the reader of its kind, which raises an error if it is corrupt."""
     if file.suffix in (".json", ".ipynb"):
         read_json(file)
     elif file.suffix == ".yaml":
@@ -187,7 +188,7 @@ def read_whole(file):
 
 
 def numbers_of(name):
-    """All numbers that the chapters of a study wrote, less its times."""
+    """Return all numbers that the chapters of a study wrote, without times."""
 
     def without_times(value):
         if isinstance(value, dict):
@@ -199,18 +200,16 @@ def numbers_of(name):
 
 
 def left_over(name):
-    """Temporary files in the folders of a study."""
+    """Count the temporary files in the folders of a study."""
     hidden = re.compile(r"\..*\.[0-9a-f]{12}(\.\w+)?|\..*-\w{8}\.ipynb")
-    folders = (f"runs/{name}", f"runs/{name}-shuffled", f"build/{name}")
-    files = [f for folder in folders for f in (ROOT / folder).rglob(".*")]
-    return sum(bool(hidden.fullmatch(file.name)) for file in files)
+    return sum(bool(hidden.fullmatch(file.name)) for file in files_of(name))
 
 
 # --------------------------------------------------------------------------------------------------
-# The steps that make or fetch data
+# The steps that make or download data
 # --------------------------------------------------------------------------------------------------
 class SlowServer(http.server.SimpleHTTPRequestHandler):
-    """Serves one folder with ranges, a few hundred kB a moment."""
+    """Serve ranges of the files of one folder at 5 MB/s."""
 
     protocol_version = "HTTP/1.1"
 
@@ -231,7 +230,7 @@ class SlowServer(http.server.SimpleHTTPRequestHandler):
         for at in range(start, len(data), 2**18):
             try:
                 self.wfile.write(data[at : at + 2**18])
-            except OSError:  # the other end was killed
+            except OSError:  # the client was killed
                 return
             time.sleep(0.05)
 
@@ -240,18 +239,18 @@ class SlowServer(http.server.SimpleHTTPRequestHandler):
 
 
 def killed_step(name, command, files, kills, chance, say):
-    """Give a command in peace, then with kills until it ends well; compare their files."""
+    """Run a command undisturbed, then with kills until it succeeds; compare their files."""
     started = time.monotonic()
-    quiet, _ = given(command, 0, 0.0, chance, files)
+    quiet, _ = repeated(command, 0, 0.0, chance, files)
     seconds = time.monotonic() - started
-    digests, done = given(command, kills, seconds, chance, files)
+    digests, done = repeated(command, kills, seconds, chance, files)
     same = bool(quiet) and digests == quiet
     say(f"{name}: {done} kills, {len(digests)} files, {'the same' if same else 'OTHER'} bytes")
     return {"what": name, "kills": done, "files": len(digests), "equal": same}
 
 
-def given(command, kills, seconds, chance, files):
-    """Give a command again and again, killed at moments of its `seconds`; digests of its files."""
+def repeated(command, kills, seconds, chance, files):
+    """Run a command until it succeeds, with kills during its `seconds`; return digests of files."""
     done = 0
     folder = tempfile.mkdtemp(prefix="chaos-")
     try:
@@ -272,7 +271,7 @@ def given(command, kills, seconds, chance, files):
                 raise SystemExit(f"error: {command(folder)}: {errors.decode()[-1000:]}")
             if done >= kills:
                 break
-            shutil.rmtree(folder)  # it ended too soon to be disturbed any more
+            shutil.rmtree(folder)  # it ended before the last kill
             os.mkdir(folder)
         found = sorted(Path(folder).rglob(files))
         for file in found:
@@ -283,24 +282,9 @@ def given(command, kills, seconds, chance, files):
 
 
 def data_steps(kills, chance, say):
-    """Kill what makes or fetches maps; a row each."""
-    python, tool = sys.executable, [sys.executable, "-m", "cosmolib.cli"]
+    """Kill each step that makes or downloads maps; return one row per step."""
+    python = sys.executable
     small = ["--rows", "0:3", "--particles", "32", "--mesh", "64", "--grid", "32"]
-    rows = [
-        killed_step(
-            "simulate", lambda out: [*tool, "simulate", "--out", out, *small, "--check-rows", "0"],
-            "Maps_*.npy", kills, chance, say,
-        ),
-        killed_step(
-            "expand the embedded suite",
-            lambda out: [python, "-c", EXPAND.format(folder=out)],
-            "Maps_*.npy", kills, chance, say,
-        ),
-        killed_step(
-            "write a cut suite", lambda out: [python, "-c", CUT.format(folder=out)],
-            "Maps_*.npy", kills, chance, say,
-        ),
-    ]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "2D_maps" / "data" / "IllustrisTNG"
         source.mkdir(parents=True)
@@ -312,26 +296,31 @@ def data_steps(kills, chance, say):
         )
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
-        fetch = ["download", "--suite", "IllustrisTNG", "--url", url]
-        rows.append(
-            killed_step(
-                "download", lambda out: [*tool, *fetch, "--data-dir", out],
-                "Maps_*.npy", kills, chance, say,
-            )
-        )  # fmt: skip
+        fetch = [python, "-m", "cosmolib.cli", "download", "--suite", "IllustrisTNG", "--url", url]
+        steps = {
+            "simulate": lambda out: [python, "-m", "lite", "--out", out, *small,
+                                     "--check-rows", "0"],
+            "expand the embedded suite": lambda out: [python, "-c", EXPAND.format(folder=out)],
+            "write a cut suite": lambda out: [python, "-c", CUT.format(folder=out)],
+            "download": lambda out: [*fetch, "--data-dir", out],
+        }  # fmt: skip
+        rows = [
+            killed_step(name, command, "Maps_*.npy", kills, chance, say)
+            for name, command in steps.items()
+        ]
         server.shutdown()
     return rows
 
 
 # --------------------------------------------------------------------------------------------------
 def main(argv=None):
-    """Command line; returns the exit code."""
+    """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=50, help="in the study (default: 50)")
-    parser.add_argument("--step-kills", type=int, default=5, help="of each step (default: 5)")
-    parser.add_argument("--seed", type=int, default=1, help="of the moments (default: 1)")
-    parser.add_argument("--keep", action="store_true", help="the study in peace, if it is there")
-    parser.add_argument("--table", type=Path, default=TABLE, help="where the result goes")
+    parser.add_argument("--kills", type=int, default=50, help="kills of the study (default: 50)")
+    parser.add_argument("--step-kills", type=int, default=5, help="kills per step (default: 5)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the moments (default: 1)")
+    parser.add_argument("--keep", action="store_true", help="reuse an existing undisturbed study")
+    parser.add_argument("--table", type=Path, default=TABLE, help="file of the result")
     asked = parser.parse_args(argv)
     chance = random.Random(asked.seed)
 
@@ -345,7 +334,8 @@ def main(argv=None):
     started = time.monotonic()
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     if snakemake(peace, "--cores", "2", target="book", **quiet).wait():
-        raise SystemExit("error: the study in peace failed")
+        raise SystemExit("error: the undisturbed study failed")
+
     seconds = time.monotonic() - started
     counts, wrong, starts, war_seconds = disturbed_study(war, asked.kills, chance, say)
     expected, found = results_of(peace), results_of(war)

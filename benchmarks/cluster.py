@@ -1,12 +1,12 @@
-"""A rehearsal of the cluster: 21 runs through a real SLURM on two virtual nodes, one drained.
+"""Rehearse a cluster: 21 runs through a real SLURM on two virtual nodes, one of them drained.
 
     python benchmarks/cluster.py        # make bench-cluster
 
-Needs SLURM's daemons (Debian: apt install slurmctld slurmd slurm-client munge) and `.[slurm]`.
+It needs SLURM's daemons (Debian: apt install slurmctld slurmd slurm-client munge) and `.[slurm]`.
 Controller, two node daemons and munge are started in a temporary folder and stopped at the end. The
-workflow is sent with the profile that the repository ships, workflow/profiles/slurm, less its GPUs.
-When half of the runs are done, a node is drained, as an administrator does; a job of the other is
-killed, as a node does. The same study on this machine alone says what the metrics must be.
+workflow uses the profile of the repository, workflow/profiles/slurm, without GPUs. When half of the
+runs are done, one node is drained, as by an administrator, and a job on the other node is killed,
+as by a failing node. The metrics must equal those of the same study without SLURM.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ NEEDED = ("munged", "slurmctld", "slurmd", "scontrol", "sinfo", "sbatch")
 
 
 class Cluster:
-    """SLURM in a folder: controller and two nodes on this machine."""
+    """A SLURM controller and two nodes on this machine, with all files in one folder."""
 
     def __init__(self, folder, port=16817):
         self.folder = Path(folder)
@@ -70,7 +70,7 @@ class Cluster:
         values |= {"port": port, "port1": port + 1, "port2": port + 2}
         (self.folder / "slurm.conf").write_text(CONFIG.format(**values))
         os.environ["SLURM_CONF"] = str(self.folder / "slurm.conf")
-        # Jobs lose the name of a configuration that is not the system's: tell srun there.
+        # Jobs do not inherit the name of a configuration that is not the system's: set it in srun.
         srun = self.folder / "bin" / "srun"
         srun.parent.mkdir()
         srun.write_text(
@@ -81,6 +81,7 @@ class Cluster:
         self.daemons = []
 
     def start(self):
+        """Start all daemons and wait until both nodes are idle."""
         key = self.folder / "munge.key"
         key.write_bytes(os.urandom(1024))
         key.chmod(0o600)
@@ -101,6 +102,7 @@ class Cluster:
         raise SystemExit(f"error: the nodes did not come up:\n{self.run('sinfo')}")
 
     def stop(self):
+        """Stop all daemons."""
         for daemon in reversed(self.daemons):
             daemon.terminate()
         for daemon in self.daemons:
@@ -111,10 +113,11 @@ class Cluster:
         self.daemons.append(subprocess.Popen(command, stdout=log, stderr=log))
 
     def run(self, *command):
+        """Run a command and return its output."""
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
     def jobs(self):
-        """State, node, start [s] of every job that there was."""
+        """Return id, state, node and start [s] of every job."""
         found = []
         for block in self.run("scontrol", "-o", "show", "job").splitlines():
             fields = dict(re.findall(r"(\w+)=(\S*)", block))
@@ -128,15 +131,15 @@ class Cluster:
 
 
 def main(argv=None):
-    """Command line; returns the exit code."""
+    """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--table", type=Path, default=TABLE, help="where the result goes")
-    parser.add_argument("--grouped", type=int, default=2, help="runs in one job (default: 2)")
-    parser.add_argument("--keep", action="store_true", help="what was measured on this machine")
+    parser.add_argument("--table", type=Path, default=TABLE, help="file of the result")
+    parser.add_argument("--grouped", type=int, default=2, help="runs per job (default: 2)")
+    parser.add_argument("--keep", action="store_true", help="reuse an existing study without SLURM")
     asked = parser.parse_args(argv)
     missing = [name for name in NEEDED if shutil.which(name) is None]
     if missing:
-        print(f"error: found no {', '.join(missing)}, expected SLURM's daemons", file=sys.stderr)
+        print(f"error: these programs of SLURM are missing: {', '.join(missing)}", file=sys.stderr)
         return 2
     clear("cluster")
     if not asked.keep:
@@ -163,7 +166,7 @@ def main(argv=None):
 
 
 def rehearse(cluster, path, grouped):
-    """Send the study, drain one node when half of it is done, kill a job of the other."""
+    """Run the study, drain a node when half of the runs are done, kill a job on the other node."""
     started = time.time()
     rules = ("training_run", "shuffled_run")
     process = snakemake(
@@ -172,7 +175,8 @@ def rehearse(cluster, path, grouped):
         "runtime=20",
         "--set-resources", *(f"{r}:{k}" for r in rules for k in ("gpu=0", "mem_mb=1500")),
         "--group-components", f"trainings={grouped}", "--latency-wait", "20",
-        "--slurm-status-command", "squeue",  # there is no accounting here for sacct to ask
+        "--slurm-status-command", "squeue",  # sacct would need accounting
+
         "--slurm-init-seconds-before-status-checks", "5", "--jobs", "8",
     )  # fmt: skip
     runs = runs_of(path)

@@ -1,8 +1,8 @@
 """Check that the tests find deliberate faults: ``mutations.py [--only N ...]``.
 
-Each fault of `FAULTS` replaces one piece of the core of `cosmolib`. The faults are put one by one
-into a temporary copy of the repository, in which the tests that should find them are run. One line
-per fault says whether they did; the exit code is 1 if a fault was not found, and 2 if the tests
+Each fault of `FAULTS` replaces a piece of text in the core of `cosmolib`. The faults are inserted
+one by one into a temporary copy of the repository, and the tests that should find them are run. One
+line per fault reports the outcome; the exit code is 1 if a fault was not found, and 2 if the tests
 fail without any fault.
 """
 
@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATED = ("build", "_build", "runs")
-LINKED = ("data", "results")  # large, and not changed
+LINKED = ("data", "results")  # large folders that are not changed
 TIME_LIMIT = 900  # [s] for the tests of one fault; a hanging test counts as found
 
 
@@ -28,9 +28,9 @@ class Fault(NamedTuple):
     Attributes
     ----------
     what : str
-        What is wrong.
+        Description of the fault.
     package : str
-        Sub-package of cosmolib, in which the text occurs exactly once.
+        Sub-package of cosmolib; the text occurs exactly once in it.
     old, new : str
         The correct text and the wrong one.
     tests : tuple of str
@@ -45,14 +45,16 @@ class Fault(NamedTuple):
 
     @property
     def path(self):
-        """The file that contains the correct text."""
+        """File that contains the correct text."""
         found = [
             path
             for path in sorted((ROOT / "cosmolib" / self.package).glob("*.py"))
             for _ in range(path.read_text(encoding="utf-8").count(self.old))
         ]
         if len(found) != 1:
-            raise ValueError(f"{self.package}: found {self.old!r} {len(found)} times, expected 1")
+            raise ValueError(
+                f"{self.package}: found {self.old!r} {len(found)} times, expected once"
+            )
         return found[0]
 
 
@@ -127,7 +129,7 @@ FAULTS = [
           "average(centred**2, weights) - average(centred, weights) ** 2",
           "average(centred**2, weights)", ("evaluation",)),
     Fault("the ends of intervals are swapped", "training",
-          "np.percentile(defined, (2.5, 97.5))", "np.percentile(defined, (97.5, 2.5))",
+          "np.nanpercentile(values, (2.5, 97.5)", "np.nanpercentile(values, (97.5, 2.5)",
           ("evaluation",)),
     Fault("intervals resample maps, not simulations", "training",
           "numbers, place = np.unique(simulations, return_inverse=True)",
@@ -174,7 +176,7 @@ def run_tests(names, copy, **options):
 
 
 def is_found(fault, copy):
-    """Put a fault into a copy of the repository, run its tests and take it out again."""
+    """Insert a fault into a copy of the repository, run its tests and remove it again."""
     path = copy / fault.path.relative_to(ROOT)
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace(fault.old, fault.new), encoding="utf-8")
@@ -190,9 +192,9 @@ def is_found(fault, copy):
 
 
 def main(arguments=None):
-    """Command line; returns the exit code."""
+    """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", type=int, nargs="+", metavar="N", help="numbers, from 1")
+    parser.add_argument("--only", type=int, nargs="+", metavar="N", help="faults, numbered from 1")
     only = parser.parse_args(arguments).only or range(1, len(FAULTS) + 1)
     missed = 0
     with tempfile.TemporaryDirectory() as folder:

@@ -1,8 +1,8 @@
-"""The published recipe, written plainly: what the benchmarks measure `cosmolib` against.
+"""A plain implementation of the published recipe, the reference of the benchmarks.
 
-After arXiv:2504.17839 and its code, which follows CMD's: whole files in NumPy, a DataLoader over
-single maps that are turned one by one, float32, a loop of Pylians' filter. The loop of captum over
-single maps is that of its tutorials. Nothing of it is used elsewhere.
+It follows arXiv:2504.17839 and its code, which follows CMD's: whole files in NumPy, a DataLoader
+over single maps with augmentation per map, float32, a loop over Pylians' filter. The loop over
+single maps with captum follows its tutorials. Nothing of it is used elsewhere.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ HIGH = np.array([0.5, 1.0, 4.0, 4.0, 2.0, 2.0])
 
 
 def load_and_split(maps_path, params_path, seed=1):
-    """Open, scale and split a whole file; return maps and labels of each part, float32.
+    """Open, scale and split a whole file; return float32 maps and labels of each part.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def load_and_split(maps_path, params_path, seed=1):
 
 
 class TurnedMaps(Dataset):
-    """Single maps (1, N, N) with their labels, each turned and mirrored at random."""
+    """Single maps (1, N, N) with their labels, each rotated and mirrored at random."""
 
     def __init__(self, x, theta):
         self.x, self.theta = x, theta
@@ -60,7 +60,7 @@ class TurnedMaps(Dataset):
 
 
 class PlainO3(nn.Module):
-    """The network of the published code for 256^2 maps, layer by layer; its state dict's names."""
+    """The network of the published code for maps of 256^2, with the names of its state dict."""
 
     def __init__(self, hidden, dropout=0.2):
         super().__init__()
@@ -89,7 +89,7 @@ class PlainO3(nn.Module):
 
 
 def train_epoch(network, optimiser, x, theta, batch_size, device):
-    """Train for one epoch, batch by batch, and return the loss."""
+    """Train for one epoch and return the loss."""
     network.train()
     loader = DataLoader(TurnedMaps(x, theta), batch_size, shuffle=True, drop_last=True)
     total = 0.0
@@ -107,7 +107,7 @@ def train_epoch(network, optimiser, x, theta, batch_size, device):
 
 
 def pylians_loop(maps, kmax, box_size=25.0):
-    """Top-hat cut of maps (n, N, N), one after the other; the filter is made once."""
+    """Apply a top-hat cut to maps (n, N, N) one by one, with one filter for all."""
     import smoothing_library
 
     grid = maps.shape[-1]
@@ -116,7 +116,8 @@ def pylians_loop(maps, kmax, box_size=25.0):
 
 
 def integrated_gradients(network, x, baseline, target, n_steps=50):
-    """Captum's Integrated Gradients of the mean, map by map, (n, N, N)."""
+    """Compute captum's Integrated Gradients of the mean map by map, (n, N, N)."""
+
     from captum.attr import IntegratedGradients
 
     method = IntegratedGradients(lambda maps: network(maps)[0])

@@ -1,4 +1,4 @@
-"""A study of 21 small runs, which is disturbed (chaos.py) or sent to a cluster (cluster.py)."""
+"""A study of 21 small runs, used by chaos.py (kills) and cluster.py (SLURM)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cosmolib.study.io import read_json, read_yaml, write_yaml  # noqa: E402
 from cosmolib.study.profile import load_profile  # noqa: E402
 from workflow.runs import study_runs  # noqa: E402
 
-# Two suites, two cuts, five seeds, and the control with shuffled labels: 21 runs of some seconds.
+# Two suites, two cuts, five seeds, and a control with shuffled labels: 21 runs of a few seconds
 CHANGES = {
     "controls": [],
     "seeds": [1, 2, 3, 4, 5],
@@ -26,7 +26,7 @@ CHANGES = {
 
 
 def make_profile(name, **changes):
-    """Write the profile of a small study under ``build/<name>/``; return its path."""
+    """Write the profile of a small study to ``build/<name>/`` and return its path."""
     values = read_yaml(ROOT / "configs" / "tiny.yaml") | CHANGES | changes | {"name": name}
     path = ROOT / "build" / name / f"{name}.yaml"
     write_yaml(path, values)
@@ -35,13 +35,13 @@ def make_profile(name, **changes):
 
 
 def clear(name):
-    """Remove what an earlier study of this name left."""
+    """Remove the files of an earlier study of this name."""
     for folder in (f"runs/{name}", f"runs/{name}-shuffled", f"build/{name}"):
         shutil.rmtree(ROOT / folder, ignore_errors=True)
 
 
 def runs_of(path):
-    """All runs of a profile, below the repository's runs/."""
+    """Return all runs of a profile."""
     return study_runs(load_profile(path), ROOT / "runs")
 
 
@@ -54,7 +54,8 @@ def snakemake(path, *arguments, target="runs", **options):
 
 
 def results_of(path):
-    """Metrics of all runs of a profile by suite, cut and seed; None where a run is missing."""
+    """Return the metrics of all runs of a profile by suite, cut and seed; None if incomplete."""
+
     found = {}
     for run in runs_of(path):
         shuffled = ", shuffled" if run.profile.endswith("-shuffled") else ""

@@ -1,14 +1,14 @@
-"""Speed against the published recipe: ratios, peak memory, floors, growth, and unchanged accuracy.
+"""Measure speed and memory compared with a plain implementation of the published recipe.
 
-    python benchmarks/speed.py                  # make bench: what has no row yet
-    python benchmarks/speed.py --only cut       # some of it again
+    python benchmarks/speed.py                  # make bench: rows that are missing
+    python benchmarks/speed.py --only cut       # repeat some rows
     python benchmarks/speed.py --only demo      # the whole demo study, in a fresh clone
 
-A row is a piece of work, done by cosmolib and by `benchmarks/reference.py`. Each side runs in fresh
-processes, in turn, on all cores unless the row says otherwise; what is written is the median of
-their seconds, without imports and a first call, and the highest peak of memory. The *floor* is
-the time that the counted operations and bytes take at the rates measured just before: a product of
-2048 x 2048 matrices and a copy of a gigabyte. Rows of another machine are not mixed in.
+A row is a piece of work, done by cosmolib and by `benchmarks/reference.py`. Both sides run in turn,
+in new processes, on all cores unless the row names another number. The table contains the median of
+their seconds, without imports and a first call, and the peak memory. The *floor* is the time that
+the counted operations and bytes would take at the measured rates of the machine: a product of
+2048 x 2048 matrices and a copy of a gigabyte. Rows of other machines are not mixed in.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ import reference  # noqa: E402
 
 from cosmolib.cuts.apply import apply_cut  # noqa: E402
 from cosmolib.data.scaling import Scaling  # noqa: E402
-from cosmolib.data.suites import open_suite  # noqa: E402
+from cosmolib.data.suites import open_suite, subset  # noqa: E402
 from cosmolib.interpretation.attribution import attribute, make_baseline  # noqa: E402
 from cosmolib.study.io import read_json, write_json  # noqa: E402
 from cosmolib.study.profile import load_profile  # noqa: E402
 from cosmolib.study.provenance import provenance  # noqa: E402
 from cosmolib.training.dataset import Data, cut_maps, prepare_data, study_suite  # noqa: E402
 from cosmolib.training.devices import select_device  # noqa: E402
-from cosmolib.training.fit import fit, moment_loss, run_network, seeded  # noqa: E402
+from cosmolib.training.fit import fit, run_network, seeded  # noqa: E402
 from cosmolib.training.networks import build_network  # noqa: E402
 from cosmolib.training.predictions import predict  # noqa: E402
 from cosmolib.training.scores import metrics  # noqa: E402
@@ -50,19 +50,20 @@ TABLE = ROOT / "results" / "benchmarks" / "speed.json"
 DEVICE = select_device()
 GPU = DEVICE == "cuda"
 BATCH = 128 if GPU else 64
-# Without the instructions a product of matrices in bfloat16 is emulated and takes minutes.
+# Without hardware support, a matrix product in bfloat16 is emulated and takes minutes.
 BFLOAT16 = GPU or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-SIDE, COPIED, CUT_MAPS = 2048, 2**27, 1000  # of the matrices, the copy and the row `cut`
+# Side of the matrices, numbers in the copy, maps in the row `cut`
+SIDE, COPIED, CUT_MAPS = 2048, 2**27, 1000
 
 
 def wait():
-    """Wait until the GPU is done."""
+    """Wait until the GPU has finished."""
     if GPU:
         torch.cuda.synchronize()
 
 
 def seconds_of(work, repeats, warm=True):
-    """Return the seconds of each repeat, after a first call that does not count."""
+    """Return the seconds of each repeat, after a first call that is not counted."""
     if warm:
         work()
     taken = []
@@ -79,7 +80,7 @@ def seconds_of(work, repeats, warm=True):
 # Rows: each side returns the seconds of its repeats
 # --------------------------------------------------------------------------------------------------
 def normal_maps(n, size, n_parameters=6):
-    """Return training data that cost what scaled maps cost; one map validates."""
+    """Return random training data in the form of scaled maps, with one map for validation."""
     torch.manual_seed(0)
     x, theta = torch.randn(n, 1, size, size), torch.rand(n, n_parameters)
     return Data(
@@ -92,7 +93,7 @@ def normal_maps(n, size, n_parameters=6):
 
 
 def train_steps(name, size, hidden, batch, repeats, n_parameters=6, **engine):
-    """Return the seconds of `repeats` epochs of one step; the first epochs do not count."""
+    """Return the seconds of `repeats` epochs of one step, after two epochs that are not counted."""
     profile = load_profile("camels", batch_size=batch, epochs=repeats + 2, hidden=hidden, **engine)
     with seeded(1):
         network = build_network(name, size, hidden, 0.2, n_parameters)
@@ -105,7 +106,7 @@ def train_steps(name, size, hidden, batch, repeats, n_parameters=6, **engine):
 
 
 def plain_steps(size, hidden, batch, repeats):
-    """Return the same of the reference."""
+    """Return the seconds of training epochs of the reference."""
     data = normal_maps(batch, size)
     network = reference.PlainO3(hidden).to(DEVICE)
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3, betas=(0.5, 0.999))
@@ -118,7 +119,7 @@ def plain_steps(size, hidden, batch, repeats):
 
 
 def big_file(folder):
-    """Return the folder of the file of CMD's size, which is made where it is not there."""
+    """Return the folder of the file of CMD's size, which is made if it is missing."""
     size = [camels.SIMULATIONS, camels.GRID]
     camels.claim(folder, size)
     if not camels.is_whole(folder, *size):
@@ -127,7 +128,7 @@ def big_file(folder):
 
 
 def prepare_ours(folder):
-    """Open, scale, split."""
+    """Open, scale and split with cosmolib; return the seconds."""
     big_file(folder)
     profile = load_profile("camels", n_simulations=None, storage="float32")
     return seconds_of(
@@ -136,7 +137,7 @@ def prepare_ours(folder):
 
 
 def prepare_plain(folder):
-    """The same as published."""
+    """Open, scale and split as published; return the seconds."""
     there = big_file(folder) / camels.SUITE
     return seconds_of(
         lambda: reference.load_and_split(
@@ -148,13 +149,13 @@ def prepare_plain(folder):
 
 
 def cut_maps_with(work):
-    """Cut maps of surface density."""
+    """Return the seconds in which `work` cuts maps of surface density."""
     maps = np.random.default_rng(0).lognormal(25, 1, (CUT_MAPS, 256, 256)).astype(np.float32)
     return seconds_of(lambda: work(maps), 5)
 
 
 def gradients(name, n_maps):
-    """Return a network, maps and a baseline to attribute with."""
+    """Return a network, maps and a baseline for attribution."""
     size, hidden, parameters = (
         (64, load_profile("demo").hidden, 2) if name == "lite" else (256, 7, 6)
     )
@@ -165,7 +166,7 @@ def gradients(name, n_maps):
 
 
 def ig_ours(name, n_maps, repeats):
-    """Integrated Gradients, 50 steps."""
+    """Compute Integrated Gradients of 50 steps with cosmolib; return the seconds."""
     network, x, baseline = gradients(name, n_maps)
     method = "integrated_gradients"
     return seconds_of(
@@ -174,18 +175,18 @@ def ig_ours(name, n_maps, repeats):
 
 
 def ig_plain(name, n_maps, repeats):
-    """The same, map by map."""
+    """Compute Integrated Gradients map by map; return the seconds."""
     network, x, baseline = gradients(name, n_maps)
     return seconds_of(lambda: reference.integrated_gradients(network, x, baseline, 0), repeats)
 
 
 def one_training():
-    """Ten steps of the demo's network; returns nothing."""
+    """Train the demo's network for 62 steps."""
     train_steps("lite", 64, load_profile("demo").hidden, 32, 60, 2)
 
 
 def two_processes(folder):
-    """Two trainings side by side, half of the threads each."""
+    """Run two trainings at the same time, with one thread each; return the seconds."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     command = [sys.executable, __file__, "--side", "ours", "--row", "one", "--folder", str(folder)]
     children = [
@@ -196,44 +197,9 @@ def two_processes(folder):
                 for child in children)]  # fmt: skip
 
 
-def vmapped(n_networks, steps=20):
-    """Return the seconds of `steps` steps of several networks of the demo in one vmap."""
-    from torch.func import functional_call, stack_module_state, vmap
-
-    torch.manual_seed(1)
-    hidden = load_profile("demo").hidden
-    networks = [build_network("lite", 64, hidden, 0.2, 2).to(DEVICE) for _ in range(n_networks)]
-    params, buffers = stack_module_state(networks)
-    running = {name: value for name, value in buffers.items() if not name.endswith("tracked")}
-    for module in networks[0].modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.num_batches_tracked = None  # cannot be counted in a vmap
-    data = normal_maps(32, 64, 2)
-    x, theta = data.train_x.to(DEVICE), data.train_theta.to(DEVICE)
-    optimiser = torch.optim.AdamW(params.values(), fused=True)
-
-    def loss(params, running):
-        return moment_loss(*functional_call(networks[0], (params, running), (x,)), theta)
-
-    def work():
-        for _ in range(steps):
-            optimiser.zero_grad()
-            vmap(loss, randomness="different")(params, running).sum().backward()
-            optimiser.step()
-
-    return seconds_of(work, 3)
-
-
-def one_after_the_other(n_networks, steps=20):
-    """Return the seconds of as many steps of as many networks, one after the other."""
-    hidden = load_profile("demo").hidden
-    taken = train_steps("lite", 64, hidden, 32, 60, 2)
-    return [n_networks * steps * float(np.median(taken))]
-
-
 ROWS = {
     "train": (
-        f"training step of o3 (hidden 7), 256 x 256, batch {BATCH}, as profile camels has it",
+        f"training step of o3 (hidden 7), 256 x 256, batch {BATCH}, profile camels",
         lambda f: train_steps(
             "o3", 256, 7, BATCH, 4, precision="auto", compile="graphs" if GPU else "compiled"
         ),
@@ -274,20 +240,15 @@ ROWS = {
         two_processes,
         lambda f: [2 * value for value in seconds_of(one_training, 1)],
     ),
-    "vmap": (
-        "two trainings of the demo: one vmap against one after the other",
-        lambda f: vmapped(2),
-        lambda f: one_after_the_other(2),
-    ),
 }  # fmt: skip
-REPEATS = 2  # of both sides of a row, in turn
+REPEATS = 2  # of each side of a row, in turn
 
 
 # --------------------------------------------------------------------------------------------------
 # Floors
 # --------------------------------------------------------------------------------------------------
 def rates():
-    """Measure the machine: FLOP/s of a matrix product, byte/s of a copy (read and written)."""
+    """Measure FLOP/s of a matrix product and byte/s of a copy (read and written)."""
     found = {}
     for dtype in (torch.float32, torch.bfloat16)[: 1 + BFLOAT16]:
         a = torch.randn(SIDE, SIDE, device=DEVICE).to(dtype)
@@ -299,9 +260,9 @@ def rates():
 
 
 def count(network, size, gradients):
-    """Count FLOPs and numbers moved a map: each layer's input and output once a pass.
+    """Count FLOPs and moved numbers per map: input and output of each layer, once per pass.
 
-    A backward pass computes as much as the forward one for the input and again for the weights, and
+    A backward pass needs the FLOPs of the forward pass for the input and again for the weights, and
     reads or writes the same activations and their gradients.
     """
     from torch.utils.flop_counter import FlopCounterMode
@@ -322,7 +283,7 @@ def count(network, size, gradients):
 
 
 def floor(name, rate):
-    """Return FLOPs and bytes of a row, and the seconds that they take at least, or None."""
+    """Return FLOPs and bytes of a row and the seconds that they take at least, or None."""
     size, wide = 256, 4
     if name.startswith("train"):
         flops, moved = count(build_network("o3", 256, 7), 256, "weights")
@@ -331,7 +292,7 @@ def floor(name, rate):
             wide = 2
     elif name == "prepare":
         flops, moved = 0, 2 * 15000 * size**2
-    elif name == "cut":  # two real transforms, 2.5 n log2 n each, in the precision of the maps
+    elif name == "cut":  # two real transforms of 2.5 n log2 n operations each
         flops, moved = CUT_MAPS * 2 * 2.5 * size**2 * 16, 2 * CUT_MAPS * size**2
     elif name.startswith("ig"):
         lite = name == "ig"
@@ -355,7 +316,7 @@ def floor(name, rate):
 # Growth and accuracy
 # --------------------------------------------------------------------------------------------------
 def growth_points():
-    """Return what is measured for growth: (work, maps, pixels a side)."""
+    """Return the points of the growth of cost: (work, maps, pixels along a side)."""
     by_maps = [
         (work, n, 256) for work in ("prepare", "cut") for n in (990, 2010, 4995, 9990, 15000)
     ]
@@ -369,19 +330,19 @@ def growth_points():
 def growth(work, n, size, folder):
     """Return the seconds of one point of the growth."""
     if work in ("prepare", "cut"):
-        suite = open_suite(camels.SUITE, data_dir=big_file(folder)) if size == 256 else None
-        if suite is None:
-            suite = _small_suite(Path(folder).parent / f"bench-{size}", n // 15, size)
-        elif n < len(suite.maps):
-            from cosmolib.data.suites import subset
-
-            suite = subset(suite, n // 15)
+        if size == 256:
+            suite = subset(open_suite(camels.SUITE, data_dir=big_file(folder)), n // 15)
+        else:
+            small = folder.parent / f"bench-{size}"
+            if not camels.is_whole(small, n // 15, size):
+                camels.make_suite(small, n // 15, size)
+            suite = open_suite(camels.SUITE, data_dir=small)
         profile = load_profile("camels", n_simulations=None)
-        work_ = {
+        works = {
             "prepare": lambda: prepare_data(suite, profile),
             "cut": lambda: cut_maps(suite, np.arange(n), "kmax:10"),
-        }[work]
-        return seconds_of(work_, 1, warm=False)
+        }
+        return seconds_of(works[work], 1, warm=False)
     if work == "train_o3":
         return train_steps("o3", size, 7, n, 3, precision="float32", compile="eager")
     hidden = load_profile("demo").hidden
@@ -394,12 +355,6 @@ def growth(work, n, size, folder):
     return [fit(network, data, profile, seed=1, device=DEVICE)[-1]["seconds"]]
 
 
-def _small_suite(folder, simulations, size):
-    if not camels.is_whole(folder, simulations, size):
-        camels.make_suite(folder, simulations, size)
-    return open_suite(camels.SUITE, data_dir=folder)
-
-
 ACCURACY = {
     "float32": {"precision": "float32", "compile": "eager"},
     "bfloat16": {"precision": "bfloat16", "compile": "eager"},
@@ -409,7 +364,7 @@ ACCURACY = {
 
 
 def accuracy(kind):
-    """Train the demo's network on Lite, uncut, with seed 1, and return its scores."""
+    """Train the demo's network on uncut Lite with seed 1 and return its scores."""
     profile = load_profile("demo", **ACCURACY[kind])
     data = prepare_data(study_suite("Lite", profile), profile)
     with seeded(1):
@@ -429,7 +384,7 @@ def accuracy(kind):
 
 
 def demo():
-    """Build the demo's book in a fresh clone with this environment; return the seconds."""
+    """Build the book of the demo in a fresh clone with this environment; return the seconds."""
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["git", "clone", "--quiet", str(ROOT), folder], check=True)
         os.symlink(Path(sys.prefix), Path(folder) / ".venv")
@@ -445,26 +400,18 @@ def demo():
 # Measuring
 # --------------------------------------------------------------------------------------------------
 def in_child(*arguments, folder):
-    """Run one part of the bench in a new process with all cores, and return what it says."""
-    cores = str(camels.hardware()["cores"])
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), cores)
-    command = [sys.executable, __file__, *map(str, arguments), "--folder", str(folder)]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, **threads}, check=False
-    )
-    if done.returncode:
-        raise ValueError(f"{arguments}: found exit code {done.returncode}, expected 0; see above")
-    return json.loads(done.stdout.splitlines()[-1])
+    """Run one part of the benchmark in a new process and return its result."""
+    return camels.in_child(__file__, *arguments, "--folder", folder)
 
 
 def peak():
-    """Most memory [MB] held by this process, and by its tensors on a GPU."""
+    """Return the peak memory [MB] of this process, and of its tensors on a GPU."""
     gpu = torch.cuda.max_memory_allocated() / 1e6 if GPU else None
     return {"peak_mb": camels.peak_mb(), "gpu_peak_mb": gpu}
 
 
 def measure(name, rate, folder):
-    """Return one row, both sides in turn."""
+    """Measure both sides of a row in turn and return the row."""
     sides = {"ours": [], "reference": []}
     for _ in range(REPEATS):
         for side, runs in sides.items():
@@ -485,17 +432,17 @@ def measure(name, rate, folder):
 
 
 def main(arguments=None):
-    """Command line; returns the exit code."""
+    """Run the command line and return its exit code."""
     parts = [*ROWS, "growth", "accuracy", "demo"]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", default=str(ROOT / "build" / "camels-size"))
+    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "camels-size")
     parser.add_argument("--table", type=Path, default=TABLE)
-    parser.add_argument("--only", nargs="*", choices=parts, help="these again; demo takes long")
-    parser.add_argument("--keep", action="store_true", help="leave the file of CMD's size")
+    parser.add_argument("--only", nargs="*", choices=parts, help="repeat only these parts")
+    parser.add_argument("--keep", action="store_true", help="do not remove the file of CMD's size")
     for hidden in ("--row", "--side", "--point", "--accuracy"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     asked = parser.parse_args(arguments)
-    folder = Path(asked.folder)
+    folder = asked.folder
     if asked.row == "one":
         print(json.dumps({"seconds": seconds_of(one_training, 1), **peak()}))
     elif asked.row:
@@ -512,7 +459,8 @@ def main(arguments=None):
 
 
 def run_all(asked, folder):
-    """Measure what is asked for and write the table after each part."""
+    """Measure the requested parts and write the table after each of them."""
+
     known = read_json(asked.table) if asked.table.exists() else {}
     if known.get("hardware") != camels.hardware():
         known = {}

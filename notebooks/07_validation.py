@@ -60,7 +60,7 @@ from cosmolib.training.devices import select_device
 from cosmolib.training.scores import as_text
 from cosmolib.validation import injected_signals, known_posterior
 from cosmolib.validation.gaussian_fields import TARGETS
-from cosmolib.validation.mocks import exact_answer, known_answer
+from cosmolib.validation.mocks import analytic_posterior, draw_mocks
 from cosmolib.validation.summary import mocks_numbers, mocks_table
 
 started = time.perf_counter()
@@ -80,7 +80,7 @@ names = list(TARGETS)
 # lowers the ceiling by a known amount, and the network, retrained on each cut, should follow.
 
 # %%
-known = known_answer(config.known_answer_maps, test_maps, seed=seed)
+known = draw_mocks(config.known_answer_maps, test_maps, seed=seed)
 live = known_posterior.against_exact(
     known, config, config.known_answer_cuts, seed, device, folder, progress=print
 )
@@ -119,8 +119,8 @@ display(mocks_table(gaussian))
 
 # %%
 first = config.known_answer_cuts[0]
-learnt = known_posterior.known_answer_test(known, config, first, seed, device, folder)
-exact = exact_answer(known, first)
+learnt = known_posterior.predict_mocks(known, config, first, seed, device, folder)
+exact = analytic_posterior(known, first)
 
 # %% mystnb={"figure": {"name": "fig-known-sigma", "caption": "Standard deviation that the network predicts against that of the exact posterior, one point per Gaussian test map, for a case that was trained on this machine. Grey: equality and 10 %. Neither Lite nor CMD."}, "image": {"alt": "Two scatter plots of predicted against exact standard deviation for Omega_m and sigma_8; the points lie along the diagonal, most of them within a grey band of ten percent about it."}} tags=["hide-input"]
 fig, axes = plots_validation.sigma_against_exact(
@@ -137,7 +137,7 @@ fig, axes = plots_validation.sigma_against_exact(
 
 # %%
 if not config.answer:
-    log_maps = known_answer(config.known_answer_maps, test_maps, seed=seed, kind="lognormal")
+    log_maps = draw_mocks(config.known_answer_maps, test_maps, seed=seed, kind="lognormal")
     cuts = ["none", "kmax:4@log", "kmax:4"]
     lognormal = known_posterior.against_exact(log_maps, config, cuts, seed, device, folder)
 
@@ -160,7 +160,7 @@ display(mocks_table([row for row in lognormal if row["ceiling"]]))
 # %%
 if not config.answer:
     injected = {
-        place: known_posterior.planted_test(place, config, seed, device, folder)
+        place: known_posterior.injection_test(place, config, seed, device, folder)
         for place in injected_signals.PLACES
     }
 

@@ -1,14 +1,10 @@
-"""The bench of a full-size file, at a small size: rows that a reader can trust, resumable."""
+"""The benchmarks of a full-size file and of attribution, at a small size."""
 
 import contextlib
 import io
 import json
-import os
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -30,7 +26,7 @@ def options(folder, *more):
 
 
 def bench(folder, *more, code=0):
-    """Run the bench with all stages in this process; return what it prints."""
+    """Run the benchmark with all stages in this process and return its printed text."""
 
     def here(name, files, size):
         row = camels.run_stage(name, files, files / "cut", size)
@@ -56,7 +52,7 @@ def rows_of(folder):
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """All stages."""
+    """The folder of a benchmark of all stages."""
     folder = tmp_path_factory.mktemp("bench")
     bench(folder, "--keep")
     return folder
@@ -81,56 +77,50 @@ def test_every_stage_has_a_row(measured):
     maps = {row["stage"]: row["maps"] for row in table["rows"]}
     whole = 15 * SIMULATIONS
     expected = {"base": 0, "check": whole, "cut": whole, "prepare": whole, "prepare_half": whole}
-    expected |= {"evaluate": 15, "attribute": 4, "saliency": 15}  # one simulation to test on
+    expected |= {"evaluate": 15, "attribute": 4, "saliency": 15}  # one test simulation
     assert {name: maps[name] for name in expected} == expected
-    # As few maps as these are one batch: the row says what was done, not what was meant.
+    # So few maps are one batch; the row describes the steps that were done.
     (train,) = [row for row in table["rows"] if row["stage"] == "train"]
     assert (train["steps"], train["maps"]) == (1, whole - 30)
     assert train["what"].startswith("1 training step of o3")
 
 
-def test_a_killed_bench_goes_on(measured, tmp_path):
-    """As users run it, a process per stage: killed on its way, with a half-written file."""
+def test_an_interrupted_benchmark_resumes(measured, tmp_path):
+    """Only missing rows are measured, and a partially written file is removed."""
     shutil.copytree(measured, tmp_path, dirs_exist_ok=True)
-    table = json.loads((tmp_path / "table.json").read_text())
-    missing = ("base", "check", "saliency")
+    table, missing = json.loads((tmp_path / "table.json").read_text()), ("base", "saliency")
     table["rows"] = [row for row in table["rows"] if row["stage"] not in missing]
     (tmp_path / "table.json").write_text(json.dumps(table))
-    command = [sys.executable, ROOT / "benchmarks" / "camels.py", *options(tmp_path, "--keep")]
-    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
-    while first.poll() is None and len(rows_of(tmp_path)) == len(table["rows"]):
-        time.sleep(0.02)
-    assert first.poll() is None, "it ended before it could be killed"
-    os.killpg(first.pid, signal.SIGKILL)
-    first.wait()
-    before = rows_of(tmp_path)
-    half = tmp_path / "files" / "IllustrisTNG" / ".Maps.0123.npy"
-    half.write_bytes(b"half")
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert not half.exists()
+    partial = tmp_path / "files" / "IllustrisTNG" / ".Maps.0123.npy"
+    partial.write_bytes(b"half")
+    printed = bench(tmp_path, "--keep")
+    assert not partial.exists()
     after = {row["stage"]: row for row in rows_of(tmp_path)}
     assert list(after) == list(camels.STAGES)
-    for row in before:
-        assert after[row["stage"]] == row
-        assert f"\n{row['stage']}: " not in printed
-    assert printed.count("\n  ") == len(camels.STAGES) - len(before)
+    assert all(after[row["stage"]] == row for row in table["rows"])
+    assert [name for name in camels.STAGES if f"\n{name}: " in printed] == list(missing)
     assert "every stage has a row" in bench(tmp_path, "--keep")
-    assert {row["stage"]: row for row in rows_of(tmp_path)} == after
 
 
-def test_other_peoples_files_are_left_alone(tmp_path):
-    """Without its mark a folder is not the bench's: CMD's own files have the same names."""
+def test_a_stage_runs_in_a_new_process(tmp_path):
+    row = camels.measure("base", tmp_path, (SIMULATIONS, 64))
+    assert row["base_mb"] > 100
+    assert row["provenance"]["versions"]["torch"]
+
+
+def test_a_folder_of_other_files_is_refused(tmp_path):
+    """CMD's own files have the same names as those of the benchmark."""
     maps = tmp_path / "files" / "IllustrisTNG" / camels.FILE
     maps.parent.mkdir(parents=True)
     maps.write_bytes(b"real")
     error = bench(tmp_path, "--only", "check", code=1)
-    assert "found IllustrisTNG, expected an empty folder" in error
+    assert "contains IllustrisTNG; expected an empty folder" in error
     assert maps.read_bytes() == b"real"
     assert not (tmp_path / "table.json").exists()
 
 
-def test_the_bench_of_attribution_writes_what_the_page_shows(tmp_path):
-    """At two maps, once: that both sides do the same work, and that the table is made of it."""
+def test_the_benchmark_of_attribution_writes_the_table_of_the_page(tmp_path):
+    """Both sides attribute two maps once."""
     out = tmp_path / "attribution.json"
     attribution.main(["--maps", "2", "--repeats", "1", "--threads", "1", "--out", str(out)])
     rows = json.loads(out.read_text())["rows"]

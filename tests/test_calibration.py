@@ -1,4 +1,4 @@
-"""Calibration: right error bars pass, wrong ones are seen, and one factor mends them."""
+"""Calibration: correct error bars pass, wrong ones are detected and corrected by a factor."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ NAMES = np.array(["Omega_m", "sigma_8"])
 
 
 def gaussian_predictions(scale, n=4000, seed=0):
-    """Posteriors whose stated width is `scale` times the true one; each map a simulation."""
+    """Posteriors with `scale` times the correct width; each map is a simulation."""
     rng = np.random.default_rng(seed)
     truth = rng.uniform(0, 1, (n, 2))
     return {
@@ -21,7 +21,7 @@ def gaussian_predictions(scale, n=4000, seed=0):
     }
 
 
-def test_coverage_of_right_error_bars_is_nominal():
+def test_coverage_of_correct_error_bars_is_nominal():
     levels = np.array([0.1, 0.5, 0.6827, 0.95])
     found = calibration.coverage(gaussian_predictions(1.0), levels, n_bootstrap=200)
     for table in found.values():
@@ -32,7 +32,7 @@ def test_coverage_of_right_error_bars_is_nominal():
 
 
 @pytest.mark.parametrize(("scale", "sign"), [(0.7, -1), (1.4, 1)])
-def test_coverage_sees_wrong_error_bars(scale, sign):
+def test_coverage_of_wrong_error_bars_is_not_nominal(scale, sign):
     found = calibration.coverage(gaussian_predictions(scale), [0.6827], n_bootstrap=200)
     for table in found.values():
         assert sign * (table[0, 0] - 0.6827) > 0.1
@@ -40,9 +40,9 @@ def test_coverage_sees_wrong_error_bars(scale, sign):
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
-def test_recalibration_makes_error_bars_right(scale):
+def test_recalibration_corrects_error_bars(scale):
     valid, test = (gaussian_predictions(scale, seed=s) for s in (0, 1))
-    valid["std"][0] = 1e-9  # one map of which the network is far too sure changes nothing
+    valid["std"][0] = 1e-9  # one overconfident prediction has no influence
     factors = calibration.recalibration(valid)
     assert set(factors) == set(NAMES)
     for factor in factors.values():

@@ -1,4 +1,4 @@
-"""How a network is run: choices, compiling and its fall-back, batches, memory, threads."""
+"""How a network is run: precision, compilation and its fallback, threads, augmentation."""
 
 import threading
 
@@ -18,7 +18,7 @@ def network():
         return build_network("k4s2", 16, 2, 0.2, 2)
 
 
-def test_auto_asks_the_machine_and_the_size_of_the_work(network, monkeypatch):
+def test_auto_depends_on_the_machine_and_the_amount_of_work(network, monkeypatch):
     with seeded(0):
         o3 = build_network("o3", 16, 1)
     long = devices.WORTH_COMPILING
@@ -38,7 +38,7 @@ def test_auto_asks_the_machine_and_the_size_of_the_work(network, monkeypatch):
     assert choose_engine("float32", "graphs", "cuda", network, 1).compile == "graphs"
 
 
-def test_the_answer_and_the_loss_are_float32_under_autocast(network):
+def test_outputs_are_float32_under_autocast(network):
     x = torch.randn(8, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     network.eval()
     plain = network(x)[0]
@@ -50,21 +50,20 @@ def test_the_answer_and_the_loss_are_float32_under_autocast(network):
     assert mean.dtype == std.dtype == torch.float32
     difference = (mean - plain).abs().max()
     assert 0 < difference < 0.03 * plain.std()
-    # Not rounded to the 8 bits of a bfloat16, which would cost half a percent of a range.
+    # Not rounded to the 8 bits of bfloat16, which would cost half a percent of the range.
     assert (mean != mean.bfloat16().float()).any()
 
 
 @pytest.mark.skipif(" " in torch.__file__, reason="torch.compile cannot link below such a path")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, about its own parts
-def test_compiling_leaves_no_trace_and_trains_the_same(network):
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
+def test_compiling_does_not_change_state_or_gradients(network):
     x = torch.randn(8, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     network.train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     state = torch.get_rng_state()
-    run, engine, seconds = compiled(network, Engine("cpu", "float32", "compiled"), x)
+    run, engine = compiled(network, Engine("cpu", "float32", "compiled"), x)
     assert engine.compile == "compiled"
     assert run is not network
-    assert seconds > 0
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     assert all(weight.grad is None for weight in network.parameters())
@@ -78,7 +77,7 @@ def test_compiling_leaves_no_trace_and_trains_the_same(network):
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4)
 
 
-def test_what_cannot_be_compiled_runs_as_it_is(network, monkeypatch):
+def test_a_network_that_cannot_be_compiled_runs_without(network, monkeypatch):
     def broken(*_, **__):
         def run(x):
             with torch.no_grad():
@@ -89,8 +88,8 @@ def test_what_cannot_be_compiled_runs_as_it_is(network, monkeypatch):
 
     monkeypatch.setattr(torch, "compile", broken)
     before = {name: value.clone() for name, value in network.named_buffers()}
-    with pytest.warns(UserWarning, match="RuntimeError .no compiler.; the network runs as it is"):
-        run, engine, _ = compiled(
+    with pytest.warns(UserWarning, match="RuntimeError .no compiler.; the network runs without"):
+        run, engine = compiled(
             network.train(), Engine("cpu", "float32", "compiled"), torch.randn(4, 1, 16, 16)
         )
     assert run is network
@@ -98,11 +97,11 @@ def test_what_cannot_be_compiled_runs_as_it_is(network, monkeypatch):
     assert all(torch.equal(before[name], value) for name, value in network.named_buffers())
 
 
-def test_threads_share_the_work_in_order(monkeypatch):
+def test_threads_share_the_work_and_keep_the_order(monkeypatch):
     names = set()
 
     def work(item):
-        barrier.wait(5)  # broken unless two run at once
+        barrier.wait(5)  # raises an error unless two threads run at once
         names.add(threading.get_ident())
         return 2 * item
 
@@ -116,8 +115,9 @@ def test_threads_share_the_work_in_order(monkeypatch):
         in_parallel(lambda i: 1 / i, [0])
 
 
-def test_augmentation_draws_what_it_drew():
-    """The stream of checkpoints and of stored results: not one number more, in the same order."""
+def test_augmentation_keeps_its_random_stream():
+    """Stored results and checkpoints depend on which numbers are drawn, and in which order."""
+
     x = torch.arange(3 * 16.0).view(3, 1, 4, 4)
     found = augment(x, torch.Generator().manual_seed(5), True, True)
     generator = torch.Generator().manual_seed(5)

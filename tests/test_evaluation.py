@@ -19,6 +19,7 @@ from cosmolib.training.predictions import predict, read_predictions
 from cosmolib.training.run import load_run, train_run
 from cosmolib.training.scores import (
     SCORES,
+    average,
     bootstrap,
     chi2,
     metrics,
@@ -29,7 +30,7 @@ from cosmolib.training.scores import (
 
 
 def fake_predictions(n_simulations=40, noise=0.05, seed=0, sigma=None):
-    """Truth uniform per simulation; half of the error's variance is common to its 15 maps."""
+    """Uniform truth per simulation; its 15 maps share half of the variance of the error."""
     rng = np.random.default_rng(seed)
     truth = np.repeat(rng.uniform(0.1, 0.5, (n_simulations, 2)), 15, axis=0)
     common = np.repeat(rng.normal(size=(n_simulations, 2)), 15, axis=0)
@@ -52,14 +53,12 @@ def test_scores_against_their_definitions():
     value = {key: score(mean, std, truth) for key, score in SCORES.items()}
     np.testing.assert_allclose(value["r2"], r2_score(truth, mean, multioutput="raw_values"))
     np.testing.assert_allclose(value["rmse"], ((mean - truth) ** 2).mean(0) ** 0.5)
-    np.testing.assert_allclose(value["relative_error"], abs(mean / truth - 1).mean(0))
-    np.testing.assert_allclose(value["bias"], (mean - truth).mean(0))
     np.testing.assert_allclose(value["chi2"], (((mean - truth) / std) ** 2).mean(0))
     np.testing.assert_allclose(value["mean_sigma"], 0.15)
 
 
-def test_weights_count_maps_as_often_as_they_say():
-    """What makes the bootstrap right: weights 0, 1, 2 equal leaving out and repeating maps."""
+def test_weights_repeat_maps():
+    """The bootstrap needs it: weights 0, 1, 2 must equal omitting and repeating maps."""
     p = fake_predictions(6)
     arrays = [p[key] for key in ("mean", "std", "truth")]
     times = np.random.default_rng(0).integers(0, 3, (4, 90))
@@ -77,22 +76,18 @@ def test_r2_without_variance_is_not_a_number():
 
 # --------------------------------------------------------------------------------------- intervals
 def test_interval_has_the_width_of_the_scatter_between_simulations():
-    """A mean over S simulations that share their maps' value: the error is sigma / sqrt(S)."""
+    """If the maps of S simulations are equal, the error of the mean is sigma / sqrt(S)."""
     rng = np.random.default_rng(0)
     values = np.repeat(rng.normal(size=400), 15)[:, None]
     simulations = np.repeat(np.arange(400), 15)
-
-    def mean(values, weights=None):
-        return weights @ values / weights.sum(-1, keepdims=True)
-
-    low, high = bootstrap(mean, [values], simulations, n=4000)
+    low, high = bootstrap(average, [values], simulations, n=4000)
     expected = values.std() / np.sqrt(400)  # the 15 maps of a simulation count as one
     assert (high - low)[0] / (2 * 1.96) == pytest.approx(expected, rel=0.05)
     assert (low + high)[0] / 2 == pytest.approx(values.mean(), abs=0.1 * expected)
 
 
-def test_intervals_of_r2_cover_what_they_say():
-    """500 draws of 50 simulations of 15 correlated maps: how often the interval holds the truth."""
+def test_intervals_of_r2_have_nominal_coverage():
+    """500 draws of 50 simulations of 15 correlated maps."""
     rng = np.random.default_rng(3)
 
     def draw(n):
@@ -114,10 +109,10 @@ def test_intervals_of_r2_cover_what_they_say():
     below = np.mean([x["low"] > expected for x in found])
     above = np.mean([x["high"] < expected for x in found])
     assert 0.935 <= 1 - below - above <= 0.965
-    assert max(below, above) < 0.045  # percentiles of R2 miss by 0.06 on one side
+    assert max(below, above) < 0.045  # percentiles of R2 miss 0.06 on one side
 
 
-def test_chi2_is_not_decided_by_one_map_of_which_a_network_is_far_too_sure():
+def test_one_overconfident_prediction_does_not_dominate_chi2():
     truth, std = np.zeros((1000, 1)), np.ones((1000, 1))
     mean = np.random.default_rng(0).standard_normal((1000, 1))
     before = chi2(mean, std, truth)
@@ -131,9 +126,9 @@ RANGES = np.array([[0.1, 0.5], [0.6, 1.0]])
 
 @cache
 def gaussian_posterior(n=300, correlation=0.3, width=(0.05, 0.08), seed=0):
-    """Noisy looks at both parameters: predictions of their exact posteriors' moments, and bits.
+    """Moments of exact posteriors of noisy values of both parameters, and their mean bits.
 
-    The posterior of a look is on a grid over the prior; the bits compare it with the prior.
+    Posteriors are computed on a grid over the prior; bits compare them with the prior.
     """
     rng = np.random.default_rng(seed)
     covariance = np.outer(width, width) * [[1, correlation], [correlation, 1]]
@@ -170,15 +165,15 @@ def test_bits_of_a_gaussian_posterior_are_exact():
     bits = information([found], RANGES, n_bootstrap=200)
     values = [bits[key]["value"] for key in ("Omega_m", "sigma_8", "both")]
     np.testing.assert_allclose(values[:2], expected[:2], atol=0.05)
-    assert expected[2] - 0.2 < values[2] < expected[2] + 0.05  # 300 maps fit how the two correlate
+    assert expected[2] - 0.2 < values[2] < expected[2] + 0.05  # 300 maps limit the fit
     for key, estimate in bits.items():
         assert estimate["low"] < estimate["value"] < estimate["high"], key
 
 
-def test_bits_are_a_bound_that_widths_and_outliers_cannot_break():
+def test_bits_remain_a_bound_with_wrong_widths_and_outliers():
     found, _ = gaussian_posterior()
     expected = information([found], RANGES, n_bootstrap=2)
-    for factor in (0.6, 2.0):  # the validation maps mend a wrong width
+    for factor in (0.6, 2.0):  # corrected on the validation maps
         wrong = found | {key: factor * found[key] for key in ("std", "valid_std")}
         bits = information([wrong], RANGES, n_bootstrap=2)
         for key, estimate in expected.items():
@@ -186,7 +181,7 @@ def test_bits_are_a_bound_that_widths_and_outliers_cannot_break():
     sure = found | {"std": np.where(np.arange(300)[:, None] == 3, 1e-9, found["std"])}
     bits = information([sure], RANGES, n_bootstrap=2)
     assert bits["both"]["value"] > expected["both"]["value"] - 0.1
-    rng = np.random.default_rng(1)  # nothing learnt: the mean of the prior with its width
+    rng = np.random.default_rng(1)  # nothing learnt: mean and width of the prior
     blind = {key: np.tile([0.3, 0.8], (300, 1)) for key in ("mean", "valid_mean")}
     blind |= {key: np.full((300, 2), 0.4 / np.sqrt(12)) for key in ("std", "valid_std")}
     bits = information([found | blind], RANGES, n_bootstrap=2)
@@ -219,7 +214,7 @@ def test_metrics():
     assert entry["r2"] == pytest.approx(r2_score(p["truth"][:, 1], p["mean"][:, 1]))
     assert entry["r2_low"] < entry["r2"] < entry["r2_high"]
     assert entry["chi2_low"] < 1 < entry["chi2_high"]
-    # Averaged over 15 maps, what is left of the error's variance is its common half.
+    # The average over 15 maps keeps the shared half of the variance of the error.
     ratio = entry["rmse_simulation"] / entry["rmse"]
     assert ratio == pytest.approx(np.sqrt(0.5 + 0.5 / 15), rel=0.15)
     assert metrics(p, 300) == table
@@ -248,7 +243,7 @@ def finished(profile, tmp_path_factory):
     return run, train_run(run, profile, device="cpu")
 
 
-def test_a_run_leaves_its_folder_complete(finished, profile):
+def test_the_folder_of_a_run_is_complete(finished, profile):
     run, result = finished
     names = {path.name for path in run.folder.iterdir()}
     assert names == {
@@ -277,7 +272,7 @@ def test_a_run_leaves_its_folder_complete(finished, profile):
     assert made["training_seconds"] > 0
 
 
-def test_a_loaded_run_predicts_what_was_written(finished, profile):
+def test_a_loaded_run_gives_the_stored_predictions(finished, profile):
     run, _ = finished
     before = torch.get_rng_state()
     network, scaling, config = load_run(run)
@@ -292,8 +287,8 @@ def test_a_loaded_run_predicts_what_was_written(finished, profile):
 
 
 # ---------------------------------------------------------------------------------------- baseline
-def test_the_baseline_finds_what_the_mean_and_the_scatter_tell(tiny_suite_dir):
-    """In the tiny suite the mean of an axis tells Omega_m, and the contrast sigma_8."""
+def test_the_baseline_finds_mean_and_scatter(tiny_suite_dir):
+    """In the tiny suite the mean of an axis depends on Omega_m, and the contrast on sigma_8."""
     suite = open_suite("Lite", tiny_suite_dir)
     profile = load_profile("tiny", split_seed=2)
     p = summary_baseline(suite, profile)

@@ -28,7 +28,7 @@ from cosmolib.training.dataset import prepare_data, study_suite
 from cosmolib.training.networks import build_network
 from cosmolib.tuning import search as tuning_search
 from cosmolib.validation import known_posterior
-from cosmolib.validation.mocks import known_answer
+from cosmolib.validation.mocks import draw_mocks
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITE = SimpleNamespace(name="Lite", fingerprint="f0", grid=32, n_simulations=24, box_size=25.0)
@@ -78,11 +78,11 @@ def of_baseline(profile, monkeypatch, suite=SUITE, cut="kmax:4"):
     return of_stored(monkeypatch, baseline, lambda: store(suite, profile, cut, "runs"))
 
 
-draw = cache(known_answer)
+draw = cache(draw_mocks)
 
 
 def of_known_answer(profile, monkeypatch, cut="kmax:1", seed=1, kind="gaussian", maps_seed=1):
-    known, test = draw(20, 5, 16, maps_seed, kind), known_posterior.known_answer_test
+    known, test = draw(20, 5, 16, maps_seed, kind), known_posterior.predict_mocks
     work = lambda: test(known, profile, cut, seed, folder="no-such-folder")  # noqa: E731
     return of_stored(monkeypatch, known_posterior, work)
 
@@ -379,10 +379,11 @@ def test_provenance_is_that_of_the_training(run, profile, monkeypatch):
             training_run.train_run(run, profile)
     before = contents(run, *TRAINED)
     with monkeypatch.context() as patch:
-        patch.setattr(training_run, "fit", None)
+        patch.setattr(training_fit, "_train_epoch", None)
         patch.setattr(training_run, "provenance", None)
         training_run.train_run(run, profile)
     assert contents(run, *TRAINED) == before
+
     stored = training_run._read_config(run)["identity"]
     assert read_json(run.path("provenance.json"))["code"] == identity.digest(stored["code"])
 
@@ -396,7 +397,7 @@ def test_weights_of_other_code_are_loaded_if_they_predict_the_same(run, profile,
     monkeypatch.setattr(
         training_run, "run_network", lambda *a, **o: [x + 0.01 for x in shifted(*a, **o)]
     )
-    with pytest.raises(ValueError, match=r"weights\.pt: found weights made by other code of train"):
+    with pytest.raises(ValueError, match=r"weights\.pt: the weights were made by other code of"):
         training_run.load_run(run)
 
 
@@ -468,8 +469,8 @@ def test_more_trials_continue_a_study(profile, monkeypatch):
 
 
 def test_maps_with_a_known_answer_are_kept_by_their_identity(tmp_path, profile, monkeypatch, edit):
-    known, short = known_answer(60, 30, 16), altered(profile, known_answer_epochs=2)
-    learnt = lambda: known_posterior.known_answer_test(known, short, "kmax:1", folder=tmp_path)  # noqa: E731
+    known, short = draw(60, 30, 16), altered(profile, known_answer_epochs=2)
+    learnt = lambda: known_posterior.predict_mocks(known, short, "kmax:1", folder=tmp_path)  # noqa: E731
     counted, epochs = (
         partial(known_posterior.fit, epoch_callback=lambda row: epochs.append(row)),
         [],

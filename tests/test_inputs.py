@@ -213,11 +213,11 @@ def test_raw_maps_are_never_overwritten_nor_cut_twice(suite, tmp_path):
         shutil.copy(path, folder)
     own = open_suite("Lite", data_dir=tmp_path)
     for raw in (own, suite):  # another copy is raw, too
-        with pytest.raises(ValueError, match="found the raw maps there, expected another folder"):
+        with pytest.raises(ValueError, match="these are raw maps; choose another folder"):
             write_cut_suite(raw, "kmax:2", tmp_path)
         assert open_suite("Lite", data_dir=tmp_path).cut == "none"
     cut = write_cut_suite(own, "kmax:2", tmp_path / "cut")
-    with pytest.raises(ValueError, match="found maps cut by kmax:2, expected raw ones"):
+    with pytest.raises(ValueError, match="the maps are already cut by kmax:2"):
         write_cut_suite(cut, "kmax:1", tmp_path / "again")
 
 

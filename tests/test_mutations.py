@@ -1,4 +1,4 @@
-"""The list of deliberate faults (benchmarks/mutations.py) fits the code that it changes."""
+"""The list of deliberate faults (benchmarks/mutations.py) matches the code."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import mutations  # noqa: E402
 
 
-def test_each_fault_can_be_put_in_and_has_tests():
+def test_each_fault_can_be_inserted_and_has_tests():
     assert len(mutations.FAULTS) == 40
     for fault in mutations.FAULTS:
         text = fault.path.read_text(encoding="utf-8")  # raises if it does not occur exactly once

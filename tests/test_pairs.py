@@ -21,7 +21,7 @@ SHOWN = {
     "05b_sanity_checks": ("randomisation(", "under_moves(", "faithfulness("),
     "06_results": ("results_table(", "noise_curves(", "claims.judge(", "controls.judge("),
     "06b_generalisation": ("read_table(",),
-    "07_validation": ("known_answer(", "against_exact(", "exact_answer(", "planted_test("),
+    "07_validation": ("draw_mocks(", "against_exact(", "analytic_posterior(", "injection_test("),
     "07b_calibration": ("read_predictions(", "recalibration(", "fit_posterior(", "shown.shuffled"),
 }  # fmt: skip
 NAMES = list(SHOWN)

@@ -1,4 +1,4 @@
-"""Networks of the published code: opened from a state dict, judged as a run, shown by notebooks."""
+"""Networks of the published code: read from a state dict, stored as a run, shown by notebooks."""
 
 import json
 import os
@@ -29,48 +29,12 @@ from cosmolib.training.run import evaluate_pretrained, load_run, pretrained_name
 from cosmolib.training.weights import load_published_weights, published_network
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-class Published(nn.Module):
-    """The published network at 256^2 as it is described, with its own forward pass.
-
-    Six blocks of [3x3, 3x3, 2x2 stride 2] convolutions with periodic padding; 4x4; two dense
-    layers. Normalised after every convolution but the first; 12 numbers, the last six squared.
-    """
-
-    def __init__(self, hidden, dropout):
-        super().__init__()
-        before = 1
-        for block in range(6):
-            after = 2**block * 2 * hidden
-            for layer, inputs, shape in (
-                (1, before, (3, 1, 1)),
-                (2, after, (3, 1, 1)),
-                (3, after, (2, 2, 0)),
-            ):
-                conv = nn.Conv2d(inputs, after, *shape, padding_mode="circular")
-                setattr(self, f"C{block}{layer}", conv)
-                setattr(self, f"B{block}{layer}", nn.BatchNorm2d(after))
-            before = after
-        self.C61 = nn.Conv2d(64 * hidden, 128 * hidden, 4, 1, 0, padding_mode="circular")
-        self.B61 = nn.BatchNorm2d(128 * hidden)
-        self.FC1 = nn.Linear(128 * hidden, 64 * hidden)
-        self.FC2 = nn.Linear(64 * hidden, 12)
-        self.dropout = nn.Dropout(p=dropout)
-        self.LeakyReLU = nn.LeakyReLU(0.2)
-
-    def forward(self, image):
-        x = self.LeakyReLU(self.C01(image))
-        for name in ("02 03 11 12 13 21 22 23 31 32 33 41 42 43 51 52 53 61").split():
-            x = self.LeakyReLU(getattr(self, f"B{name}")(getattr(self, f"C{name}")(x)))
-        x = self.dropout(x.view(len(image), -1))  # (B, 128H)
-        x = self.dropout(self.LeakyReLU(self.FC1(x)))
-        x = self.FC2(x)
-        return torch.cat([x[:, :6], x[:, 6:12] ** 2], dim=1)
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import reference  # noqa: E402
 
 
 def as_trained(network, seed=0):
-    """Give a network numbers in the manner of trained ones: no layer is the identity."""
+    """Give a network random weights like those of a trained one: no layer is the identity."""
     random = torch.Generator().manual_seed(seed)
     for name, value in network.state_dict().items():
         noise = torch.rand(value.shape, generator=random)
@@ -80,7 +44,7 @@ def as_trained(network, seed=0):
             value.fill_(21_200)
         elif value.ndim == 1:  # biases, scales, running means
             value.add_(0.5 * noise - 0.25)
-        else:  # as published; torch's own would let the map fade away on its way
+        else:  # as published; with torch's default the signal would vanish
             nn.init.kaiming_normal_(value, generator=random)
     return network.eval()
 
@@ -96,13 +60,13 @@ def save(network, path, prefix="", with_b01=True):
 @pytest.mark.parametrize("hidden", [1, 7])
 def test_a_published_network_gives_the_published_outputs(tmp_path, hidden):
     torch.manual_seed(hidden)
-    published = as_trained(Published(hidden, 0.209))
+    published = as_trained(reference.PlainO3(hidden))
     x = torch.randn(2, 1, 256, 256)
     with torch.no_grad():
-        expected = published(x)
-    assert (expected[0] - expected[1]).abs().min() > 1e-3  # outputs that tell the maps apart
+        expected = torch.cat(published(x), 1)
+    assert (expected[0] - expected[1]).abs().min() > 1e-3  # the outputs differ between the maps
     built = build_network("o3", 256, hidden).eval()
-    built.B01.weight.data.fill_(3.0)  # never used, whatever it holds
+    built.B01.weight.data.fill_(3.0)  # never used
     for prefix, with_b01 in (("", True), ("module.", False)):
         path = save(published, tmp_path / "weights_41.pt", prefix, with_b01)
         network = published_network(path)
@@ -115,7 +79,7 @@ def test_a_published_network_gives_the_published_outputs(tmp_path, hidden):
 
 
 @pytest.mark.parametrize(("size", "hidden", "parameters"), [(16, 3, 1), (64, 1, 2), (128, 2, 6)])
-def test_every_shape_is_found_in_the_file(tmp_path, size, hidden, parameters):
+def test_the_shape_of_the_network_follows_from_the_file(tmp_path, size, hidden, parameters):
     own = as_trained(build_network("o3", size, hidden, 0.5, parameters))
     state = torch.get_rng_state()
     found = published_network(save(own, tmp_path / "w.pt"))
@@ -127,13 +91,13 @@ def test_every_shape_is_found_in_the_file(tmp_path, size, hidden, parameters):
 
 
 class Payload:
-    """Runs code when it is unpickled."""
+    """An object that runs code when it is unpickled."""
 
     def __reduce__(self):
         return (print, ("unpickled",))
 
 
-def test_a_file_that_is_no_such_network_is_one_error(tmp_path, capsys):
+def test_a_file_of_anything_else_is_one_error(tmp_path, capsys):
     path = tmp_path / "weights.pt"
     good = build_network("o3", 32, 2, 0.0, 2).state_dict()
 
@@ -181,7 +145,7 @@ def test_a_file_that_is_no_such_network_is_one_error(tmp_path, capsys):
 # --------------------------------------------------------------------------------------------- run
 @pytest.fixture(scope="module")
 def profile(tiny_suite_dir):
-    """The published numerics on the tiny suite: log of the whole file."""
+    """The published scaling on the tiny suite: log of the whole file."""
     return load_profile(
         "camels",
         data_dir=str(tiny_suite_dir),
@@ -192,7 +156,7 @@ def profile(tiny_suite_dir):
 
 @pytest.fixture
 def pretrained(profile, tmp_path):
-    """A file of weights, the run that it becomes, and its metrics."""
+    """A file of weights, its run, and its metrics."""
     path = save(as_trained(build_network("o3", 32, 3, 0.0, 2)), tmp_path / "weights_41.pt")
     run = Run(pretrained_name(profile, path), "Lite", "none", "o3", 1, root=tmp_path / "runs")
     return path, run, evaluate_pretrained(run, profile, path, device="cpu")
@@ -236,7 +200,7 @@ def test_the_run_of_a_pretrained_network_is_complete(pretrained, profile):
     assert result["best_epoch"] is None
 
 
-def test_a_second_evaluation_does_nothing_and_another_file_starts_again(
+def test_a_second_evaluation_only_reads_and_another_file_is_evaluated(
     pretrained, profile, monkeypatch
 ):
     path, run, result = pretrained
@@ -271,7 +235,7 @@ def test_a_network_that_does_not_fit_is_refused(pretrained, profile, tmp_path):
 
 
 def test_a_training_in_the_same_folder_is_another_run(pretrained, profile):
-    """A pretrained network is never taken for one that was trained, nor the reverse."""
+    """A pretrained network and a trained one are never confused."""
     path, run, result = pretrained
     short = profile.replace(hidden=3, dropout=0.0, epochs=1, max_lr=1e-3)
     trained = train_run(run, short, device="cpu")
@@ -283,11 +247,11 @@ def test_a_training_in_the_same_folder_is_another_run(pretrained, profile):
 
 # --------------------------------------------------------------------------------------- notebooks
 def execute(name, target, **parameters):
-    """Run a notebook as the workflow does; return all that its cells printed."""
+    """Run a notebook as the workflow does and return the printed text."""
     command = [sys.executable, "workflow/run_notebook.py", f"notebooks/{name}.ipynb", target]
     for key, value in parameters.items():
         command += ["-p", key, value]
-    one = {**os.environ, "OMP_NUM_THREADS": "1"}  # threads cost more than they bring here
+    one = {**os.environ, "OMP_NUM_THREADS": "1"}  # faster here than several threads
     command = list(map(str, command))
     done = subprocess.run(command, cwd=ROOT, env=one, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -296,8 +260,8 @@ def execute(name, target, **parameters):
     return "".join(output.get("text", "") for output in outputs)
 
 
-def test_notebooks_show_a_network_that_was_trained_elsewhere(tmp_path):
-    """Maps of 32^2 and a narrow network of three blocks; 256^2 takes the same path."""
+def test_notebooks_show_a_pretrained_network(tmp_path):
+    """Maps of 32^2 and a narrow network; maps of 256^2 use the same code."""
     low, high = parameter_ranges("IllustrisTNG").T
     params = np.random.default_rng(1).uniform(low, high, size=(24, 6))
     _, maps = lognormal_maps(params, grid=32)
@@ -330,7 +294,7 @@ def test_notebooks_show_a_network_that_was_trained_elsewhere(tmp_path):
     execute("05b_sanity_checks", tmp_path / "05b.ipynb", **parameters)
     table = read_json(folder / "results" / "05_interpretation.json")
     assert (table["suite"], table["weights"]) == ("IllustrisTNG", "weights_41.pt")
-    assert (run_folder / "metrics.json").stat().st_mtime_ns == judged  # not judged again
+    assert (run_folder / "metrics.json").stat().st_mtime_ns == judged  # not evaluated again
     for pages in ("03.ipynb", "05.ipynb", "05b.ipynb"):
         assert str(tmp_path / "cmd") not in "".join(
             str(cell.get("outputs", "")) for cell in nbformat.read(tmp_path / pages, 4).cells

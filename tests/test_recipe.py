@@ -1,4 +1,7 @@
-"""configs/camels.yaml is the published recipe: each entry, and the numbers that come out of it."""
+"""The published recipe: entries of configs/camels.yaml and the inputs that they give."""
+
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,12 +10,15 @@ from conftest import lognormal_maps, write_suite_files
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from cosmolib.cuts.apply import apply_cut
-from cosmolib.data.suites import open_suite
+from cosmolib.data.suites import open_suite, split_simulations
 from cosmolib.data.tables import parameter_ranges
 from cosmolib.study.profile import load_profile
 from cosmolib.training.dataset import prepare_data, write_cut_suite
 from cosmolib.training.networks import build_network
 from cosmolib.tuning.search import SEARCH_SPACE, _own_settings
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+import reference  # noqa: E402
 
 SUITE = "IllustrisTNG"
 SIMULATIONS, GRID = 40, 64
@@ -55,10 +61,10 @@ def test_every_entry_of_the_profile_is_the_published_one():
         "dropout": FloatDistribution(0.0, 0.9),
         "hidden": IntDistribution(6, 12),
     }
-    assert _own_settings(profile)  # within the ranges: the first trial of its study
+    assert _own_settings(profile)  # within the ranges, so that they are the first trial
 
 
-def test_every_published_cut_is_a_case():
+def test_every_published_cut_is_in_the_profile():
     below = ("1e11", "2e11", "4e11", "6e11", "8e11", "1e12", "2e12")
     expected = ["none"]
     expected += [f"kmax:{k}" for k in (1, 5, 10, 20, 30, 40, 50)]
@@ -67,75 +73,30 @@ def test_every_published_cut_is_a_case():
     assert load_profile("camels").cuts == expected
 
 
-# --------------------------------------------------------------------------------- as published
-def published_split(n, seed=1):
-    """Simulations to train, validate and test on: numpy's own global generator."""
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(seed)  # noqa: NPY002
-    order = np.arange(n)
-    np.random.shuffle(order)  # noqa: NPY002
-    np.random.set_state(state)  # noqa: NPY002
-    sizes = int(0.90 * n), int(0.05 * n), int(0.05 * n)
-    starts = int(0.00 * n), int(0.90 * n), int(0.95 * n)
-    return [order[start : start + size] for start, size in zip(starts, sizes, strict=True)]
-
-
-def published_maps(maps):
-    """The signed log, then mean and standard deviation of the whole file."""
-    maps = np.where(maps != 0, maps, 1)
-    maps = np.sign(maps) * np.log10(np.abs(maps))
-    mean, std = np.mean(maps), np.std(maps)
-    return (maps - mean) / std
-
-
-def published_labels(params):
-    """Parameters in units of their ranges, in double and at last in single precision.
-
-    The published loader rounds the table to single precision before as well, which moves half of
-    CMD's labels by one bit (at most 1.2e-7 of the range).
-    """
-    minimum = np.array([0.1, 0.6, 0.25, 0.25, 0.5, 0.5])
-    maximum = np.array([0.5, 1.0, 4.00, 4.00, 2.0, 2.0])
-    return ((params - minimum) / (maximum - minimum)).astype(np.float32)
-
-
-def published(maps_path, params_path):
-    """Maps (15 n, N, N) and labels (15 n, 6) of the three parts, from two files."""
-    maps = published_maps(np.load(maps_path))
-    labels = published_labels(np.loadtxt(params_path))
-    parts = []
-    for simulations in published_split(len(labels)):
-        places = [15 * i + j for i in simulations for j in range(15)]
-        parts.append((maps[places], labels[[place // 15 for place in places]]))
-    return parts
-
-
+# ------------------------------------------------------------------------- inputs as published
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A small file by CMD's name with its table: 40 simulations at 64^2."""
+    """A small file under CMD's name and its parameters: 40 simulations of 64^2."""
     folder = tmp_path_factory.mktemp("cmd")
     low, high = parameter_ranges(SUITE).T
     params = np.random.default_rng(3).uniform(low, high, size=(SIMULATIONS, 6))
     _, maps = lognormal_maps(params, grid=GRID)
-    tested = 15 * published_split(SIMULATIONS)[2][0]  # the extremes lie in a test map
+    tested = 15 * split_simulations(SIMULATIONS).test[0]  # the extremes are in a test map
     maps[tested, 0, :2] = maps.min() / 2, maps.max() * 2
     return write_suite_files(folder, SUITE, maps, params)
 
 
-def same_data(data, parts):
-    """Compare inputs (to 1e-5 of a standard deviation) and labels (bit by bit; test: physical)."""
+def assert_as_published(data, *files):
+    """Compare inputs (to 1e-5 standard deviations) and labels (bit by bit) with the reference."""
+    parts = reference.load_and_split(*files)
     low, high = parameter_ranges(SUITE).T
-    inputs = (data.train_x, data.valid_x, data.test_x)
-    for x, (maps, _) in zip(inputs, parts, strict=True):
-        x = x if isinstance(x, torch.Tensor) else x[:]
-        assert x.dtype == torch.float32
-        assert maps.dtype == np.float32
-        assert x.shape == (len(maps), 1, GRID, GRID)
-        np.testing.assert_allclose(x.numpy()[:, 0], maps, rtol=1e-6, atol=1e-5)
-    assert data.train_theta.numpy().tobytes() == parts[0][1].tobytes()
-    assert data.valid_theta.numpy().tobytes() == parts[1][1].tobytes()
     tested = ((data.test_truth - low) / (high - low)).astype(np.float32)
-    assert tested.tobytes() == parts[2][1].tobytes()
+    theta = (data.train_theta, data.valid_theta, torch.from_numpy(tested))
+    for x, own, (maps, labels) in zip(
+        (data.train_x, data.valid_x, data.test_x), theta, parts, strict=True
+    ):
+        torch.testing.assert_close(x[:], maps, rtol=1e-6, atol=1e-5)  # float32 as well
+        assert torch.equal(own, labels)
 
 
 @pytest.fixture(scope="module", params=["float32", "disk"])
@@ -147,19 +108,19 @@ def camels(files, request):
 
 def test_inputs_and_labels_as_published(files, camels):
     profile, suite = camels
-    same_data(prepare_data(suite, profile), published(*files))
+    assert_as_published(prepare_data(suite, profile), *files)
 
 
 def test_negative_pixels_of_a_fourier_cut_as_published(files, tmp_path, camels):
-    """The published code writes the cut maps to a file and scales that."""
+    """The published code writes the cut maps to a file and scales this file."""
     profile, suite = camels
     cut_file = tmp_path / "cut.npy"
     np.save(cut_file, apply_cut(np.load(files[0]), "kmax:5", box_size=25.0))
     assert (np.load(cut_file) < 0).sum() > 10_000
-    same_data(prepare_data(suite, profile, "kmax:5"), published(cut_file, files[1]))
-    # the same from a file that was cut once for many trainings
+    assert_as_published(prepare_data(suite, profile, "kmax:5"), cut_file, files[1])
+    # The same from a file that is cut once for many trainings
     written = write_cut_suite(suite, "kmax:5", tmp_path / "written")
-    same_data(prepare_data(written, profile), published(cut_file, files[1]))
+    assert_as_published(prepare_data(written, profile), cut_file, files[1])
 
 
 @pytest.mark.parametrize("side", ["above", "below"])
@@ -171,11 +132,11 @@ def test_clamped_pixels_as_published(files, tmp_path, camels, side):
     maps[chosen] = 2e11
     np.save(tmp_path / "cut.npy", maps)
     data = prepare_data(suite, profile, f"{side}:2e11:clamp")
-    same_data(data, published(tmp_path / "cut.npy", files[1]))
+    assert_as_published(data, tmp_path / "cut.npy", files[1])
 
 
-def test_random_fills_are_log_uniform_over_the_files_extremes(camels):
-    """Nobody can repeat the published draws, which have no seed: their law is compared."""
+def test_random_fills_are_log_uniform_over_the_range_of_the_file(camels):
+    """The published draws have no seed, so that only their distribution can be compared."""
     profile, suite = camels
     raw = np.array(suite.maps)
     low, high = raw.min(), raw.max()

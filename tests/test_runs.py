@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import cosmolib
-from cosmolib.study import io
 from cosmolib.study import provenance as provenance_module
 from cosmolib.study.io import atomic_path, read_json, write_json
 from cosmolib.study.profile import load_profile
@@ -18,10 +17,10 @@ from cosmolib.study.run import Run
 
 
 # ---------------------------------------------------------------------------------- atomic writes
-def test_atomic_path_makes_parents_and_moves(tmp_path):
+def test_atomic_path_creates_parents_and_renames(tmp_path):
     target = tmp_path / "a" / "b" / "maps.npy"
     with atomic_path(target) as temporary:
-        np.save(temporary, np.arange(3))  # appends .npy to a name that lacks it
+        np.save(temporary, np.arange(3))  # would append .npy to another extension
         assert temporary.parent == target.parent
         assert not target.exists()
     np.testing.assert_array_equal(np.load(target), [0, 1, 2])
@@ -58,17 +57,11 @@ def test_json_round_trip_of_numpy_and_nan(tmp_path):
     assert "NaN" not in path.read_text()
 
 
-def test_json_that_is_none_names_the_file(tmp_path):
+def test_invalid_json_is_an_error_with_the_name_of_the_file(tmp_path):
     path = tmp_path / "metrics.json"
     path.write_text('{"r2": 0.')
     with pytest.raises(ValueError, match=r"metrics\.json: found no valid JSON"):
         read_json(path)
-
-
-def test_sha256(tmp_path):
-    path = tmp_path / "abc"
-    path.write_bytes(b"abc")  # FIPS 180-2, appendix B.1
-    assert io.sha256(path).startswith("ba7816bf8f01cfea414140de5dae2223")
 
 
 # -------------------------------------------------------------------------------------------- runs
@@ -76,7 +69,7 @@ def test_run_folder_and_completeness(tmp_path):
     run = Run("demo", "Lite", "above:delta=3:clamp", "o3", 2, root=tmp_path)
     assert run.folder == tmp_path / "demo" / "Lite" / "above_delta=3_clamp" / "o3-s2"
     assert Run("demo", "Lite", "above:delta=3", "o3", 2, tmp_path).folder == run.folder
-    assert not run.folder.exists()  # asking makes nothing
+    assert not run.folder.exists()  # the properties create nothing
     write_json(run.path("history.json"), [])
     assert not run.complete
     write_json(run.path("metrics.json"), {})
@@ -88,7 +81,7 @@ def test_run_folder_and_completeness(tmp_path):
     [("suite", ".."), ("suite", "/tmp"), ("profile", None), ("architecture", "a b"), ("seed", -1),
      ("seed", "1"), ("seed", True)],
 )  # fmt: skip
-def test_run_stays_in_its_root(part, value):
+def test_invalid_parts_of_a_run_are_refused(part, value):
     good = {"profile": "p", "suite": "s", "cut": "none", "architecture": "o3", "seed": 1}
     with pytest.raises(ValueError, match=f"run: {part}: found .*expected"):
         Run(**(good | {part: value}))
@@ -121,7 +114,7 @@ def test_missing_package_is_null(monkeypatch):
 
 
 def test_git_state(tmp_path, monkeypatch):
-    """Commit and dirtiness of the clone, and nothing of a repository that only surrounds it."""
+    """Provenance ignores a repository that only surrounds the installed package."""
 
     def git(*arguments):
         who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]

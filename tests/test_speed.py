@@ -1,4 +1,4 @@
-"""The bench of speed: both sides do the same work, and the page shows what was measured."""
+"""The benchmark of speed: both sides do the same work, and the page shows the table."""
 
 import json
 import sys
@@ -11,41 +11,17 @@ import torch
 from cosmolib.cuts.apply import apply_cut
 from cosmolib.data.suites import open_suite
 from cosmolib.interpretation.attribution import attribute, make_baseline
-from cosmolib.study.profile import load_profile
-from cosmolib.training.dataset import prepare_data
 from cosmolib.training.fit import moment_loss, seeded
 from cosmolib.training.networks import build_network
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "benchmarks")]
-import camels  # noqa: E402
 import reference  # noqa: E402
 import speed  # noqa: E402
 import tables  # noqa: E402
 
 
-def test_the_plain_network_is_the_same_function():
-    with seeded(1):
-        ours, plain = build_network("o3", 256, 1, 0.0).eval(), reference.PlainO3(1).eval()
-    plain.load_state_dict(ours.state_dict())
-    x = torch.randn(2, 1, 256, 256, generator=torch.Generator().manual_seed(0))
-    for a, b in zip(ours(x), plain(x), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
-
-
-def test_the_plain_preparation_gives_the_same_maps(tmp_path):
-    camels.make_suite(tmp_path, 20, 64)
-    folder = tmp_path / camels.SUITE
-    parts = reference.load_and_split(folder / camels.FILE, folder / f"params_LH_{camels.SUITE}.txt")
-    profile = load_profile("camels", n_simulations=None, storage="float32")
-    data = prepare_data(open_suite(camels.SUITE, data_dir=tmp_path), profile)
-    for (x, theta), part in zip(parts, ("train", "valid", "test"), strict=True):
-        torch.testing.assert_close(x, getattr(data, f"{part}_x"), rtol=1e-6, atol=1e-6)
-        if part != "test":
-            torch.testing.assert_close(theta, getattr(data, f"{part}_theta"))
-
-
-def test_the_plain_cut_and_attribution_are_the_same():
+def test_the_plain_cut_and_attribution_give_the_same_maps():
     maps = np.array(open_suite("Lite").maps[:3])
     plain, ours = reference.pylians_loop(maps, 3.0), apply_cut(maps, "kmax:3")
     assert np.abs(plain - ours).max() < 1e-4 * maps.std()
@@ -59,7 +35,7 @@ def test_the_plain_cut_and_attribution_are_the_same():
     assert np.corrcoef(plain.ravel(), ours.ravel())[0, 1] > 0.999
 
 
-def test_the_plain_loader_turns_maps_and_its_training_learns():
+def test_the_plain_loader_rotates_maps_and_its_training_learns():
     x = torch.arange(4.0).view(1, 1, 2, 2)
     turned = reference.TurnedMaps(x, torch.zeros(1, 6))
     torch.manual_seed(0)
@@ -92,13 +68,13 @@ def test_operations_are_counted():
         def forward(self, x):
             return self.conv(x)
 
-    flops = 2 * 4 * 4 * 8 * 8  # two a weight, 8 x 8 places
+    flops = 2 * 4 * 4 * 8 * 8  # two per weight and pixel of the output
     assert speed.count(One(), 16, "weights") == (3 * flops, 3 * (16 * 16 + 4 * 8 * 8))
     assert speed.count(One(), 16, "input")[0] == 2 * flops
 
 
 def test_a_row_is_measured_and_shown(tmp_path, monkeypatch, capsys):
-    """On few maps and in this process."""
+    """With few maps and in this process."""
 
     def here(*arguments, folder):
         speed.main([*map(str, arguments), "--folder", str(folder)])
@@ -136,7 +112,7 @@ def test_a_row_is_measured_and_shown(tmp_path, monkeypatch, capsys):
     assert "{figure} _static/growth.png" in text
 
 
-def test_without_a_table_the_page_says_so(tmp_path):
+def test_without_a_table_the_page_names_the_command(tmp_path):
     tables.write_benchmarks(tmp_path, tmp_path, tmp_path)
     for name, (_, command) in tables.BENCHES.items():
         text = (tmp_path / f"{name}.md").read_text()

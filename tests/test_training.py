@@ -1,11 +1,8 @@
-"""Loss, data, augmentation, schedules, and training that resumes bit by bit after a kill."""
+"""Loss, augmentation, schedules, and training that resumes bit by bit."""
 
 import math
-import signal
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pytest
@@ -54,7 +51,7 @@ def test_moment_loss_against_the_formula():
 
 
 def test_moment_loss_is_least_at_the_posterior_moments():
-    """theta = N(0.3, 0.1): the mean 0.3 and the standard deviation 0.1 win over neighbours."""
+    """For theta = N(0.3, 0.1), mean 0.3 and standard deviation 0.1 have the lowest loss."""
     theta = 0.3 + 0.1 * torch.randn(20_000, 1, generator=torch.Generator().manual_seed(0))
 
     def loss(mean, std):
@@ -70,7 +67,7 @@ def symmetries_of(square):
     return turned + [t.T for t in turned]
 
 
-def test_augmentation_gives_symmetries_and_shifts_and_nothing_else():
+def test_augmentation_gives_exactly_the_symmetries_and_shifts():
     n, batch = 4, 3000
     square = np.arange(n * n, dtype=np.float32).reshape(n, n)
     x = torch.from_numpy(square).repeat(batch, 1, 1, 1)
@@ -89,7 +86,7 @@ def test_augmentation_gives_symmetries_and_shifts_and_nothing_else():
         tuple(np.roll(square, (i, j), (0, 1)).ravel()) for i in range(n) for j in range(n)
     }
     assert seen(True, True) == {tuple(r.ravel()) for r in rolled}
-    assert torch.equal(x[0, 0], torch.from_numpy(square))  # the input is left as it is
+    assert torch.equal(x[0, 0], torch.from_numpy(square))  # the input does not change
     assert augment(x, torch.Generator(), False, False) is x
 
 
@@ -97,34 +94,23 @@ def test_augmentation_gives_symmetries_and_shifts_and_nothing_else():
 @pytest.mark.parametrize("n_steps", [40, 1003])
 def test_schedules_are_those_of_torch(profile, n_steps):
     weight = torch.nn.Parameter(torch.zeros(1))
-    optimiser = torch.optim.SGD([weight], lr=1.0)
-    lr = profile.max_lr
-    onecycle = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, lr, total_steps=n_steps, cycle_momentum=False
-    )
-    ours = profile.replace(schedule="onecycle")
-    for step in range(n_steps):
-        assert learning_rate(step, n_steps, ours) == pytest.approx(optimiser.param_groups[0]["lr"])
-        optimiser.step()
-        if step < n_steps - 1:
-            onecycle.step()
-
-    optimiser = torch.optim.SGD([weight], lr=1.0)
-    cyclic = torch.optim.lr_scheduler.CyclicLR(
-        optimiser, 1e-9, lr, step_size_up=500, step_size_down=500, cycle_momentum=False
-    )
-    ours = profile.replace(schedule="cyclic")
-    for step in range(n_steps):
-        assert learning_rate(step, n_steps, ours) == pytest.approx(
-            optimiser.param_groups[0]["lr"], abs=1e-12
-        )
-        optimiser.step()
-        cyclic.step()
+    lr, schedulers = profile.max_lr, torch.optim.lr_scheduler
+    onecycle = partial(schedulers.OneCycleLR, max_lr=lr, total_steps=n_steps)
+    cyclic = partial(schedulers.CyclicLR, base_lr=1e-9, max_lr=lr, step_size_up=500)
+    for name, build in (("onecycle", onecycle), ("cyclic", cyclic)):
+        optimiser = torch.optim.SGD([weight], lr=1.0)
+        scheduler = build(optimiser, cycle_momentum=False)
+        for step in range(n_steps):
+            found = learning_rate(step, n_steps, profile.replace(schedule=name))
+            assert found == pytest.approx(optimiser.param_groups[0]["lr"], abs=1e-12)
+            optimiser.step()
+            if step < n_steps - 1:
+                scheduler.step()
 
 
 # ----------------------------------------------------------------------------------------- fitting
 def test_training_learns(data, profile):
-    """The loss falls, the learning rate is the schedule's, and the best epoch is what is kept."""
+    """The loss decreases, and the learning rate follows the schedule."""
     network, lines, rows = new_network(), [], []
     history = fit(network, data, profile.replace(epochs=6, schedule="cyclic"), seed=1,
                   progress=lines.append, epoch_callback=rows.append)  # fmt: skip
@@ -140,7 +126,7 @@ def test_training_learns(data, profile):
 
 
 def test_the_best_validation_epoch_is_kept(data, profile):
-    """A rate that throws the weights about: the last epoch is not the best, and is not kept."""
+    """With a learning rate that is too high, the last epoch is not the best one."""
     network = new_network()
     wild = profile.replace(epochs=8, max_lr=0.3, schedule="cyclic", batch_size=8)
     history = fit(network, data, wild, seed=1)
@@ -151,7 +137,7 @@ def test_the_best_validation_epoch_is_kept(data, profile):
     assert not network.training
 
 
-def test_a_seed_fixes_everything_and_leaves_torch_alone(data, profile):
+def test_a_seed_fixes_the_result_and_keeps_the_state_of_torch(data, profile):
     torch.manual_seed(123)
     before = torch.get_rng_state()
     results = []
@@ -159,7 +145,7 @@ def test_a_seed_fixes_everything_and_leaves_torch_alone(data, profile):
         network = new_network()
         history = fit(network, data, profile, seed=seed)
         results.append(([row["train_loss"] for row in history], network.state_dict()))
-        torch.rand(3)  # another use of the global state in between changes nothing
+        torch.rand(3)  # other uses of the global state have no effect
     torch.set_rng_state(before)
     assert results[0][0] == results[1][0]
     assert all(torch.equal(results[0][1][k], results[1][1][k]) for k in results[0][1])
@@ -168,70 +154,11 @@ def test_a_seed_fixes_everything_and_leaves_torch_alone(data, profile):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-KILLED = """
-import os, signal, sys
-import torch
-from cosmolib.training import dataset, fit as training_fit
-from cosmolib.training.networks import build_network
-from cosmolib.study.profile import load_profile
-from cosmolib.data.suites import open_suite
-
-folder, checkpoint = sys.argv[1:]
-torch.set_num_threads(1)
-profile = load_profile("tiny", epochs=3, dropout=0.2)
-data = dataset.prepare_data(open_suite("Lite", data_dir=folder), profile)
-with training_fit.seeded(1):
-    network = build_network("lite", 32, 1, 0.2, 2)
-steps = 0
-augment = training_fit.augment
-
-def killed_in_the_second_epoch(*arguments):
-    global steps
-    steps += 1
-    if steps == len(data.train_x) // profile.batch_size + 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return augment(*arguments)
-
-training_fit.augment = killed_in_the_second_epoch
-training_fit.fit(network, data, profile, seed=1, checkpoint=checkpoint)
-"""
-
-
-def test_resuming_after_a_kill_is_bit_equal(tmp_path, tiny_suite_dir, data, profile):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        whole = new_network()
-        expected = fit(whole, data, profile, seed=1, checkpoint=tmp_path / "whole.pt")
-
-        checkpoint = tmp_path / "killed.pt"
-        command = [sys.executable, "-c", KILLED, str(tiny_suite_dir), str(checkpoint)]
-        root = Path(__file__).resolve().parents[1]
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True)
-        assert done.returncode == -signal.SIGKILL, done.stderr
-        state = torch.load(checkpoint, weights_only=True)
-        assert len(state["history"]) == 1  # killed in the second epoch
-        assert [p.name for p in tmp_path.glob("*killed*")] == ["killed.pt"]
-
-        resumed = new_network(seed=99)  # whatever its weights, the checkpoint's count
-        history = fit(resumed, data, profile, seed=1, checkpoint=checkpoint)
-    finally:
-        torch.set_num_threads(threads)
-    for key in ("epoch", "lr", "train_loss", "valid_loss"):
-        assert [row[key] for row in history] == [row[key] for row in expected]
-    for name, value in whole.state_dict().items():
-        assert torch.equal(resumed.state_dict()[name], value), name
-    first, second = (
-        torch.load(tmp_path / name, weights_only=True) for name in ("whole.pt", "killed.pt")
-    )
-    for key, value in first["optimiser"]["state"].items():
-        assert torch.equal(value["exp_avg"], second["optimiser"]["state"][key]["exp_avg"])
-    for key in ("maps", "cpu"):
-        assert torch.equal(first["random"][key], second["random"][key])
-
-
 def test_o3_resumes_and_keeps_the_published_layout(tmp_path, suite, profile):
-    """One of its layers, B01, is never used and has no state in the optimiser."""
+    """Its layer B01 is never used and has no state in the optimiser.
+
+    For kills at any moment see tests/test_survival.py.
+    """
     six = profile.replace(targets=list(PARAMETERS), epochs=2)
     data, path, layouts, results = prepare_data(suite, six), tmp_path / "o3.pt", [], []
 
@@ -251,8 +178,8 @@ def test_o3_resumes_and_keeps_the_published_layout(tmp_path, suite, profile):
                 fit(network, data, six, seed=1, checkpoint=path, epoch_callback=stop)
         fit(network, data, six, seed=1, checkpoint=path if interrupted else None)
         results.append(network.state_dict())
-    assert all(layouts)  # channels last while it trains, ...
-    assert network.C12.weight.is_contiguous()  # ... and as published afterwards
+    assert all(layouts)  # channels last during training
+    assert network.C12.weight.is_contiguous()  # and as published afterwards
     assert all(torch.equal(value, results[1][name]) for name, value in results[0].items())
 
 
@@ -260,9 +187,9 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path, data, profile):
     path = tmp_path / "checkpoint.pt"
     short = profile.replace(epochs=1)
     fit(new_network(), data, short, seed=1, checkpoint=path)
-    with pytest.raises(ValueError, match=r"checkpoint.pt: seed: found 1, expected 2"):
+    with pytest.raises(ValueError, match=r"another training: seed: found 1, expected 2"):
         fit(new_network(), data, short, seed=2, checkpoint=path)
-    with pytest.raises(ValueError, match=r"checkpoint.pt: max_lr: found 0.003, expected 0.1"):
+    with pytest.raises(ValueError, match=r"another training: max_lr: found 0.003, expected 0.1"):
         fit(new_network(), data, short.replace(max_lr=0.1), seed=1, checkpoint=path)
     path.write_bytes(b"half a file")
     with pytest.raises(ValueError, match=r"checkpoint.pt: found no checkpoint"):
@@ -286,7 +213,9 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, data, profile, change):
     state["identity"]["epochs"] = 2
     change(state)
     torch.save(state, path)
-    with pytest.raises(ValueError, match=r"checkpoint.pt: found damaged contents \(.+remove it"):
+    with pytest.raises(
+        ValueError, match=r"checkpoint.pt: the checkpoint is damaged \(.+remove the file"
+    ):
         fit(new_network(), data, short, seed=1, checkpoint=path)
 
 
@@ -298,7 +227,7 @@ def test_a_loss_that_is_not_finite_is_an_error(data, profile):
 
 
 def test_predictions_averaged_over_symmetries_do_not_depend_on_the_orientation():
-    """And are the average of the eight predictions of the turned and mirrored maps."""
+    """They are the average over the eight rotated and mirrored maps."""
     with training_fit.seeded(0):
         network = build_network("lite", 16, 2, n_parameters=2)
     x = torch.randn(5, 1, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""The study: its space, resuming, pruning, what it reports."""
+"""Tuning studies: resuming, pruning, workers, tables and flags."""
 
 import os
 from dataclasses import replace
@@ -26,7 +26,7 @@ def search(tiny_suite_dir):
 
 @pytest.fixture
 def fast(monkeypatch):
-    """Trainings without a network: the loss is a known function of the hyper-parameters."""
+    """Replace training: the loss is a known function of the hyper-parameters."""
 
     def fit(network, data, profile, *, seed, device, epoch_callback):
         for epoch in range(1, profile.epochs + 1):
@@ -37,7 +37,7 @@ def fast(monkeypatch):
     monkeypatch.setattr(tuning_search, "build_network", lambda *arguments: None)
 
 
-def test_a_killed_study_finds_what_it_would_have_found(tmp_path, search, fast, monkeypatch):
+def test_a_killed_study_gives_the_result_of_an_undisturbed_one(tmp_path, search, fast, monkeypatch):
     whole = run_study(search, tmp_path / "whole.journal", n_trials=12)
 
     path = tmp_path / "killed.journal"
@@ -46,13 +46,13 @@ def test_a_killed_study_finds_what_it_would_have_found(tmp_path, search, fast, m
         patch.setattr(tuning_search, "fit", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             run_study(search, path, n_trials=12)
-    # A process that is killed outright leaves its trial running.
+    # A killed process leaves its trial in the state RUNNING.
     open_study(path, "tuning", optuna.pruners.NopPruner()).ask().set_user_attr("worker", "dead")
     resumed = run_study(search, path, n_trials=12)
     assert [t.params for t in finished_trials(resumed)] == [t.params for t in whole.trials]
     assert [t.state.name for t in resumed.trials].count("FAIL") == 2
 
-    monkeypatch.setattr(tuning_search, "fit", None)  # complete: nothing is trained any more
+    monkeypatch.setattr(tuning_search, "fit", None)  # the study is complete: nothing may be trained
     again = run_study(search, path, n_trials=12)
     assert len(finished_trials(again)) == 12
 
@@ -63,14 +63,14 @@ def test_tpe_finds_the_optimum(tmp_path, search, fast):
     assert abs(study.best_params["dropout"] - 0.3) < 0.05
     assert study.best_params["hidden"] <= 7
     assert [row["number"] for row in rows] == list(range(40))
-    assert any(row["pruned"] for row in rows)  # the median pruner works
+    assert any(row["pruned"] for row in rows)  # by the median pruner
     assert len({row["dropout"] for row in rows}) == 40  # no trial twice
     shares = importances(study)
     assert max(shares, key=shares.get) == "dropout"
     assert sum(shares.values()) == pytest.approx(1)
 
 
-def test_the_profile_itself_is_the_first_trial(tmp_path, search, fast):
+def test_the_settings_of_the_profile_are_the_first_trial(tmp_path, search, fast):
     inside = load_profile("tiny", hidden=7, dropout=0.25, max_lr=1e-3, weight_decay=0.01)
     study = run_study(replace(search, profile=inside), tmp_path / "s.journal", n_trials=2)
     rows = study_table(study)
@@ -106,7 +106,7 @@ def test_boundary_flags(best, edges):
 
 @pytest.fixture
 def one_thread():
-    """Sums come out the same to the last bit only with as many threads."""
+    """Sums are equal bit by bit only with the same number of threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -114,11 +114,11 @@ def one_thread():
 
 
 def test_workers_share_a_study(tmp_path, search, one_thread):
-    """Real trainings in two processes; one alone draws the same random settings."""
+    """Two processes train, and a single process draws the same random settings."""
     lines = []
     study = run_study(search, tmp_path / "s.journal", n_trials=4, workers=2, progress=lines.append)
-    assert lines == []  # nobody died; the workers print their lines themselves
-    assert 4 <= len(study.trials) <= 5  # each worker completes the trial that it began
+    assert lines == []  # no worker died; they print their own lines
+    assert 4 <= len(study.trials) <= 5  # each worker completes its current trial
     assert {t.state.name for t in study.trials} == {"COMPLETE"}
     assert all(t.value == min(t.intermediate_values.values()) for t in study.trials)
     alone = run_study(search, tmp_path / "alone.journal", n_trials=4)  # all of them random
@@ -134,7 +134,7 @@ def test_workers_share_a_study(tmp_path, search, one_thread):
 def test_a_worker_that_fails_is_an_error_and_one_that_is_killed_is_not(
     tmp_path, search, fast, plugin
 ):
-    """Workers are new processes: they load the plugins, and nothing else fails there."""
+    """Workers are new processes, in which only loading the plugin fails."""
     (tmp_path / "mine.py").write_text(plugin)
     own = replace(search, profile=search.profile.replace(plugins=[str(tmp_path / "mine.py")]))
     lines = []

@@ -1,4 +1,4 @@
-"""Known answers and calibration: right error bars pass, wrong ones are seen."""
+"""Networks on mocks: a sound method has no faults, and each kind of fault is detected."""
 
 import dataclasses
 
@@ -15,10 +15,10 @@ from cosmolib.validation import known_posterior, mocks, summary
 NAMES = np.array(["Omega_m", "sigma_8"])
 
 
-def test_known_answer_maps_are_in_one_part_each():
-    known = mocks.known_answer(60, n_test=30, grid=16)
+def test_mocks_are_in_one_part_each():
+    known = mocks.draw_mocks(60, n_test=30, grid=16)
     assert known.maps.shape == (60 + 20 + 30, 16, 16)
-    data = known_posterior.known_answer_data(known, "kmax:1")
+    data = known_posterior.mock_data(known, "kmax:1")
     parts = [set(x) for x in (data.train_simulation, data.valid_simulation, data.test_simulation)]
     assert [len(part) for part in parts] == [60, 20, 30]
     assert len(set.union(*parts)) == 110
@@ -35,32 +35,32 @@ def test_known_answer_maps_are_in_one_part_each():
      ("gaussian", "kmax:1@log"), ("gaussian", "above:delta=0"), ("gaussian", "nomean:none"),
      ("above", "none"), ("mean", "kmax:1")],
 )  # fmt: skip
-def test_answers_that_are_not_known_are_refused(kind, cut):
-    known = mocks.known_answer(20, n_test=5, grid=16, kind=kind)
-    with pytest.raises(ValueError, match="is not known"):
-        mocks.exact_answer(known, cut)
-    if kind == "gaussian":  # a cut of overdensity that has no meaning
+def test_maps_without_an_analytic_posterior_are_refused(kind, cut):
+    known = mocks.draw_mocks(20, n_test=5, grid=16, kind=kind)
+    with pytest.raises(ValueError, match="there is no analytic posterior"):
+        mocks.analytic_posterior(known, cut)
+    if kind == "gaussian":  # densities of overdensity maps cannot be cut
         with pytest.raises(ValueError, match="expected 'none'"):
-            known_posterior.known_answer_data(known, cut)
+            known_posterior.mock_data(known, cut)
 
 
 def test_unknown_kinds_are_refused():
     with pytest.raises(ValueError, match="found 'cosmic', expected one of gaussian, lognormal"):
-        mocks.known_answer(20, kind="cosmic")
+        mocks.draw_mocks(20, kind="cosmic")
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "lognormal"])
 @pytest.mark.parametrize("cut", ["none", "kmax:1", "kmin:1", "band:0.6,1.3"])
-def test_the_exact_answer_is_calibrated_and_its_setup_sound(kind, cut):
+def test_the_analytic_posterior_is_calibrated_and_the_setup_sound(kind, cut):
     cut += "@log" if kind == "lognormal" and cut != "none" else ""
-    known = mocks.known_answer(20, n_test=400, grid=16, seed=2, kind=kind)
-    posterior = mocks.exact_answer(known, cut)
+    known = mocks.draw_mocks(20, n_test=400, grid=16, seed=2, kind=kind)
+    posterior = mocks.analytic_posterior(known, cut)
     pull = (posterior.mean - known.params[known.test]) / posterior.std
     np.testing.assert_allclose((pull**2).mean(0), 1, atol=0.2)
     assert known_posterior.setup_faults(known, cut) == []
 
 
-# ---------------------------------------------------------------- a wrong instrument is caught
+# ---------------------------------------------------------------- faults of the method are detected
 
 
 @pytest.fixture(scope="module")
@@ -71,13 +71,13 @@ def profile():
 
 @pytest.fixture(scope="module")
 def sound(profile):
-    """A trained instrument on small maps, and the exact answer."""
-    known = mocks.known_answer(16000, n_test=500, grid=16)
-    learnt = known_posterior.known_answer_test(known, profile)
-    return known, learnt, learnt | vars(mocks.exact_answer(known))
+    """A network trained on small mocks, and the analytic posterior."""
+    known = mocks.draw_mocks(16000, n_test=500, grid=16)
+    learnt = known_posterior.predict_mocks(known, profile)
+    return known, learnt, learnt | vars(mocks.analytic_posterior(known))
 
 
-def test_a_sound_instrument_reaches_the_ceiling_and_has_no_faults(sound):
+def test_a_sound_method_reaches_the_bayes_optimal_r2(sound):
     known, learnt, exact = sound
     reached, ceiling = (r2(item["mean"], None, item["truth"]) for item in (learnt, exact))
     assert (ceiling > 0.3).all()
@@ -91,12 +91,12 @@ def test_a_sound_instrument_reaches_the_ceiling_and_has_no_faults(sound):
 
 
 @pytest.mark.parametrize("box_size", [20.0, 30.0])
-def test_a_wrong_box_is_caught(box_size):
-    # On the grid of Lite: on few pixels another box looks like another amplitude.
-    known = mocks.known_answer(20, n_test=400, seed=1)
+def test_a_wrong_box_is_detected(box_size):
+    # On the grid of Lite, because on few pixels another box resembles another amplitude.
+    known = mocks.draw_mocks(20, n_test=400, seed=1)
     like = {"truth": known.params[known.test], "parameters": NAMES}
     right, wrong = (
-        like | vars(mocks.exact_answer(known, box_size=size)) for size in (25.0, box_size)
+        like | vars(mocks.analytic_posterior(known, box_size=size)) for size in (25.0, box_size)
     )
     assert known_posterior.faults(right, right) == []
     found = known_posterior.faults(right, wrong)
@@ -105,8 +105,8 @@ def test_a_wrong_box_is_caught(box_size):
 
 @pytest.mark.parametrize("cut", ["kmax:1", "kmin:1", "band:0.6,1.3"])
 @pytest.mark.parametrize("shift", [-1, 1])
-def test_a_filter_off_by_one_mode_is_caught(cut, shift, monkeypatch):
-    known = mocks.known_answer(20, n_test=20, grid=16)
+def test_a_filter_off_by_one_mode_is_detected(cut, shift, monkeypatch):
+    known = mocks.draw_mocks(20, n_test=20, grid=16)
     assert known_posterior.setup_faults(known, cut) == []
     kept = cuts_apply._modes_kept
 
@@ -116,11 +116,11 @@ def test_a_filter_off_by_one_mode_is_caught(cut, shift, monkeypatch):
 
     monkeypatch.setattr(cuts_apply, "_modes_kept", shifted)
     assert known_posterior.setup_faults(known, cut) == [
-        f"cut {cut!r} keeps other modes than its name says"
+        f"cut {cut!r} keeps other modes than its name implies"
     ]
 
 
-def test_maps_in_two_parts_are_caught(sound):
+def test_maps_in_two_parts_are_detected(sound):
     known, _, _ = sound
     maps = known.maps.copy()
     maps[3] = maps[-1]
@@ -128,9 +128,9 @@ def test_maps_in_two_parts_are_caught(sound):
     assert fault.startswith("1 maps are in more than one")
 
 
-def test_a_network_that_has_seen_the_test_maps_is_caught(sound, profile, monkeypatch):
+def test_training_on_the_test_maps_is_detected(sound, profile, monkeypatch):
     known, _, exact = sound
-    honest = known_posterior.known_answer_data
+    honest = known_posterior.mock_data
 
     def leaking(known, cut="none"):
         data = honest(known, cut)
@@ -140,61 +140,63 @@ def test_a_network_that_has_seen_the_test_maps_is_caught(sound, profile, monkeyp
             data, train_x=x, train_theta=theta, valid_x=x[:500], valid_theta=theta[:500]
         )
 
-    monkeypatch.setattr(known_posterior, "known_answer_data", leaking)
+    monkeypatch.setattr(known_posterior, "mock_data", leaking)
     still = profile.replace(
         symmetries=False, shifts=False, known_answer_epochs=12, known_answer_hidden=12
     )
-    learnt = known_posterior.known_answer_test(known, still)
-    assert any("above the ceiling" in fault for fault in known_posterior.faults(learnt, exact))
+    learnt = known_posterior.predict_mocks(known, still)
+    assert any(
+        "above the Bayes-optimal" in fault for fault in known_posterior.faults(learnt, exact)
+    )
 
 
-def test_shuffled_labels_are_caught(sound, profile):
+def test_shuffled_labels_are_detected(sound, profile):
     known, _, exact = sound
     params = known.params.copy()
     params[: known.n_train] = np.random.default_rng(0).permutation(params[: known.n_train])
     short = profile.replace(known_answer_epochs=2)
-    learnt = known_posterior.known_answer_test(dataclasses.replace(known, params=params), short)
+    learnt = known_posterior.predict_mocks(dataclasses.replace(known, params=params), short)
     found = known_posterior.faults(learnt, exact)
-    assert sum("misses the ceiling" in fault for fault in found) == 2
+    assert sum("below the Bayes-optimal" in fault for fault in found) == 2
 
 
 @pytest.mark.parametrize("scale", [0.8, 1.25])
-def test_wrong_error_bars_are_caught(sound, scale):
+def test_wrong_error_bars_are_detected(sound, scale):
     _, learnt, exact = sound
     found = known_posterior.faults({**learnt, "std": learnt["std"] * scale}, exact)
     assert sum("predicted over exact sigma" in fault for fault in found) == 2
 
 
-def test_a_stored_training_predicts_the_same(profile, tmp_path, monkeypatch):
-    """Interruptions and stale results: tests/test_identity.py."""
-    known = mocks.known_answer(60, n_test=30, grid=16)
+def test_a_stored_training_gives_the_same_predictions(profile, tmp_path, monkeypatch):
+    """For interruptions and outdated results see tests/test_identity.py."""
+    known = mocks.draw_mocks(60, n_test=30, grid=16)
     short = profile.replace(known_answer_epochs=3)
-    whole = known_posterior.known_answer_test(known, short)
+    whole = known_posterior.predict_mocks(known, short)
     fit, epochs = known_posterior.fit, []
 
     def counted(*args, **options):
         return fit(*args, **options, epoch_callback=lambda row: epochs.append(row["epoch"]))
 
     monkeypatch.setattr(known_posterior, "fit", counted)
-    for _ in range(2):  # trained, and read from the folder
-        stored = known_posterior.known_answer_test(known, short, folder=tmp_path)
-        network, data = known_posterior.train_known(known, short, folder=tmp_path)
+    for _ in range(2):  # trained, then read from the folder
+        stored = known_posterior.predict_mocks(known, short, folder=tmp_path)
+        network, data = known_posterior.train_on_mocks(known, short, folder=tmp_path)
         for found in (stored, known_posterior.predict(network, data)):
             np.testing.assert_array_equal(found["mean"], whole["mean"])
     assert epochs == [1, 2, 3]
-    known_posterior.train_known(known, short, seed=2, folder=tmp_path)
-    assert epochs == [1, 2, 3, 1, 2, 3]  # weights of another seed are not used
+    known_posterior.train_on_mocks(known, short, seed=2, folder=tmp_path)
+    assert epochs == [1, 2, 3, 1, 2, 3]  # weights of another seed are not reused
 
 
-def test_a_planted_number_is_found_where_it_is(profile):
-    """Cut and retrain places the signal; sigma_8, which is nowhere, is not found."""
+def test_an_injected_signal_is_found_in_its_place(profile):
+    """Only a cut of its place removes the signal; sigma_8, which has no effect, is not found."""
     short = profile.replace(planted_maps=1500, known_answer_hidden=4)
     with pytest.MonkeyPatch.context() as patch:
-        known = known_posterior.known_answer
+        draw = known_posterior.draw_mocks
         patch.setattr(
-            known_posterior, "known_answer", lambda *a, **o: known(*a, **o, grid=32)
-        )  # quarter of the pixels, quarter of the time
-        found = known_posterior.planted_test("below", short, n_test=200, n_explained=8)
+            known_posterior, "draw_mocks", lambda *a, **o: draw(*a, **o, grid=32)
+        )  # a quarter of the pixels for speed
+        found = known_posterior.injection_test("below", short, n_test=200, n_explained=8)
     r2_of = {case["role"]: case["r2"] for case in found["cases"]}
     assert r2_of["whole"]["Omega_m"]["low"] > 0.7
     assert r2_of["spared"]["Omega_m"]["low"] > 0.7

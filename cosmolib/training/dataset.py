@@ -1,7 +1,7 @@
-"""Dataset: maps of one suite under one cut -> inputs to train, validate and test a network on.
+"""Turn the maps of a suite under a cut into network inputs for training, validation and test.
 
-A file of 4 GB is held in memory at most once. Its maps are read and cut in blocks, and either kept
-(float32, or float16 for half the memory) or left on disk and prepared again for each batch.
+A file of 4 GB is held in memory at most once. Its maps are read and cut in blocks. They are either
+kept (as float32, or as float16 in half the memory) or left on disk and prepared for each batch.
 """
 
 from __future__ import annotations
@@ -34,32 +34,32 @@ from cosmolib.study.locks import LOCK, held
 from cosmolib.study.profile import Profile
 from cosmolib.training.devices import select_device
 
-BLOCK = 64  # maps read, cut or scaled at once: 16 MB of 256 x 256
+BLOCK = 64  # maps that are read, cut or scaled at once: 16 MB of 256 x 256 pixels
 
 
 # --------------------------------------------------------------------------------------------------
 # Parameters
 # --------------------------------------------------------------------------------------------------
 def normalise(params, suite_name: str, targets=PARAMETERS) -> np.ndarray:
-    """Convert parameters (n, 6), in CMD's order, to targets (n, P) in units of their ranges."""
+    """Convert parameters (n, 6) in CMD's order to targets (n, P) in units of their ranges."""
     low, width = _ranges(suite_name, targets)
     params = np.asarray(params, np.float64)[..., _columns(targets)]
     return ((params - low) / width).astype(np.float32)
 
 
 def denormalise(mean, std, suite_name: str, targets=PARAMETERS) -> tuple[np.ndarray, np.ndarray]:
-    """Convert outputs of a network (n, P) to physical means and standard deviations, float64."""
+    """Convert network outputs (n, P) to physical means and standard deviations, float64."""
     low, width = _ranges(suite_name, targets)
     return low + width * np.asarray(mean, np.float64), width * np.asarray(std, np.float64)
 
 
 def truth_of(suite: Suite, maps: np.ndarray, targets) -> np.ndarray:
-    """Return the true targets (n, P) of maps (n,) of a suite, physical units."""
+    """Return the true targets (n, P) of maps (n,) of a suite in physical units."""
     return suite.params[simulation_of(maps)][:, _columns(targets)]
 
 
 def _ranges(suite_name, targets):
-    """Return the lower edge and the width of each target's range, both (P,)."""
+    """Return lower edges and widths of the ranges of the targets, both (P,)."""
     low, high = parameter_ranges(suite_name)[_columns(targets)].T
     return low, high - low
 
@@ -75,55 +75,55 @@ def _columns(targets):
 class Data:
     """Network inputs of one suite under one cut, split by simulation."""
 
-    train_x: torch.Tensor | MapsOnDisk  # (n, 1, N, N), cut and scaled, as the profile stores it
+    train_x: torch.Tensor | MapsOnDisk  # (n, 1, N, N), cut and scaled
     train_theta: torch.Tensor  # (n, P) float32, normalised
     valid_x: torch.Tensor | MapsOnDisk
     valid_theta: torch.Tensor
     test_x: torch.Tensor | MapsOnDisk
     test_truth: np.ndarray  # (m, P) float64, physical
-    train_simulation: np.ndarray  # (n,) simulation of each map, in the suite's numbering
+    train_simulation: np.ndarray  # (n,) simulation of each map, as numbered in the suite
     valid_simulation: np.ndarray
     test_simulation: np.ndarray
     test_map: np.ndarray  # (m,) index of each map in the suite
     scaling: Scaling
-    cut: str  # canonical
-    value_range: tuple[float, float] | None  # of random fills [(Msun/h)/(Mpc/h)^2]
+    cut: str  # in canonical form
+    value_range: tuple[float, float] | None  # range of random fills [(Msun/h)/(Mpc/h)^2]
     suite: str
     targets: tuple[str, ...]
-    fingerprint: str  # of the suite
+    fingerprint: str  # `Suite.fingerprint`
 
 
 def study_suite(name: str, profile: Profile) -> Suite:
-    """Open a suite with the profile's data_dir, field, set and number of simulations."""
+    """Open a suite with the data_dir, field, set and number of simulations of a profile."""
     suite = open_suite(name, profile.data_dir, field=profile.field, sim_set=profile.sim_set)
     return subset(suite, profile.n_simulations)
 
 
 def study_split(suite: Suite, profile: Profile) -> Split:
-    """Split a suite, with at most the profile's ``train_simulations`` to train on.
+    """Split a suite, with at most ``train_simulations`` of the profile for training.
 
-    Validation and test parts stay whole, so that a network trained on few simulations is judged on
-    the same ones as any other.
+    Validation and test parts are never reduced, so that networks trained on few simulations are
+    tested on the same ones as all others.
     """
     split = split_simulations(suite.n_simulations, profile.split_seed)
     return replace(split, train=split.train[: profile.train_simulations])
 
 
 def prepare_data(suite: Suite, profile: Profile, cut="none") -> Data:
-    """Split a suite by simulation, cut its maps, scale them, normalise its parameters.
+    """Split a suite by simulation, cut and scale its maps, and normalise its parameters.
 
-    Mean and std of the scaling, and the range of random fills, come from the training maps alone
-    (``scaling_scope: train``) or, as published, from the whole file with its test maps (``file``),
-    in the published order and arithmetic. Noise makes pixels of zero or below, where the signed log
-    of nearly equal densities lies 22 dex apart: noisy maps, also those of level 0, the reference of
-    the others, are scaled by asinh instead of the log.
+    The scaling and the range of random fills are fitted to the training maps only
+    (``scaling_scope: train``) or, as published, to the whole file including its test maps
+    (``file``), in the published order and arithmetic. Maps with noise are scaled by asinh instead
+    of log, also at noise level 0, which is their reference: noise makes some pixels zero or
+    negative, where the signed logs of nearly equal densities can differ by 22 dex.
 
-    The profile's ``storage`` is ``float32`` or ``float16`` in memory, or ``disk``: maps are read,
-    cut and scaled batch by batch, and none is kept. For float32 the file is read once; otherwise
-    the scaling takes two passes over the maps that it is fitted to.
+    The profile key ``storage`` keeps the maps in memory as ``float32`` or ``float16``, or leaves
+    them on ``disk``, where they are read, cut and scaled batch by batch. With float32 the file is
+    read once; otherwise the scaling takes two passes over the maps that it is fitted to.
 
-    With the profile's ``shuffle_labels`` the parameters are permuted among the training and among
-    the validation simulations, so that nothing can be learnt; the test set does not change.
+    The profile key ``shuffle_labels`` permutes the parameters among the training and among the
+    validation simulations, so that nothing can be learnt; the test set does not change.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def prepare_data(suite: Suite, profile: Profile, cut="none") -> Data:
     Raises
     ------
     ValueError
-        A pixel is not valid, see `cosmolib.data.suites.read_maps`.
+        A pixel is invalid, see `cosmolib.data.suites.read_maps`.
     """
     cut = Cut.parse(cut)
     split = study_split(suite, profile)
@@ -143,7 +143,7 @@ def prepare_data(suite: Suite, profile: Profile, cut="none") -> Data:
     maps = np.concatenate(parts)  # (15 n,)
     value_range = fill_range(suite, profile, cut)
     kind = "asinh" if cut.noise is not None and profile.scaling == "log" else profile.scaling
-    # Of the file, in its own order: rounding depends on the order of summation.
+    # The whole file in its own order, because rounding depends on the order of summation.
     scope = np.argsort(maps) if profile.scaling_scope == "file" else np.arange(len(parts[0]))
     if profile.storage == "float32":
         x = cut_maps(suite, maps, cut, value_range)  # (15 n, N, N)
@@ -160,41 +160,31 @@ def prepare_data(suite: Suite, profile: Profile, cut="none") -> Data:
         labels = [rng.permutation(part) for part in labels]
     theta = [normalise(suite.params[part], suite.name, profile.targets) for part in labels]
     theta = [torch.from_numpy(part.repeat(MAPS_PER_SIMULATION, 0)) for part in theta]
-    train_simulation, valid_simulation, test_simulation = map(simulation_of, parts)
+    names = ("train", "valid", "test")
     return Data(
-        train_x=inputs[0],
-        train_theta=theta[0],
-        valid_x=inputs[1],
-        valid_theta=theta[1],
-        test_x=inputs[2],
-        test_truth=truth_of(suite, parts[2], profile.targets),
-        train_simulation=train_simulation,
-        valid_simulation=valid_simulation,
-        test_simulation=test_simulation,
-        test_map=parts[2],
-        scaling=scaling,
-        cut=str(cut),
-        value_range=value_range,
-        suite=suite.name,
-        targets=tuple(profile.targets),
-        fingerprint=suite.fingerprint,
-    )
+        **{f"{name}_x": x for name, x in zip(names, inputs, strict=True)},
+        **{f"{name}_simulation": simulation_of(x) for name, x in zip(names, parts, strict=True)},
+        train_theta=theta[0], valid_theta=theta[1],
+        test_truth=truth_of(suite, parts[2], profile.targets), test_map=parts[2],
+        scaling=scaling, cut=str(cut), value_range=value_range,
+        suite=suite.name, targets=tuple(profile.targets), fingerprint=suite.fingerprint,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class MapsOnDisk:
     """Maps of a suite that are read, cut and scaled on access.
 
-    Replaces a tensor (n, 1, N, N) in `cosmolib.training.fit.fit` where the maps do not fit into
-    memory: ``x[chosen]`` with a slice or a tensor of indices is a float32 tensor. As an array
-    (``numpy.asarray``) it is read whole, so that every function of maps takes it.
+    It replaces a tensor (n, 1, N, N) in `cosmolib.training.fit.fit` if the maps do not fit into
+    memory: ``x[chosen]``, with a slice or a tensor of indices, is a float32 tensor. Conversion to
+    an array (``numpy.asarray``) reads all maps, so that every function of maps accepts it.
     """
 
     suite: Suite
     maps: np.ndarray  # (n,) indices into the suite
     cut: str | Cut
-    value_range: tuple[float, float] | None = None  # of random fills
-    scaling: Scaling | None = None  # None for cut, unscaled maps
+    value_range: tuple[float, float] | None = None  # range of random fills
+    scaling: Scaling | None = None  # None for cut maps without scaling
     device = torch.device("cpu")
 
     @property
@@ -206,12 +196,12 @@ class MapsOnDisk:
         return len(self.maps)
 
     def __call__(self, start, stop):
-        """Maps (stop - start, N, N) as an array, for `fit_scaling`."""
+        """Return maps (stop - start, N, N) as an array, for `fit_scaling`."""
         return cut_maps(self.suite, self.maps[start:stop], self.cut, self.value_range)
 
     def __getitem__(self, chosen) -> torch.Tensor:
         maps = self.maps[chosen if isinstance(chosen, slice) else np.asarray(chosen)]
-        order = np.argsort(maps)  # neighbours are read together, and the disk in one direction
+        order = np.argsort(maps)  # read the file in one direction, neighbours together
         x = np.empty((len(maps), self.suite.grid, self.suite.grid), np.float32)
         x[order] = cut_maps(self.suite, maps[order], self.cut, self.value_range)
         if self.scaling is not None:
@@ -223,7 +213,7 @@ class MapsOnDisk:
 
 
 def stored(x, dtype: torch.dtype, device="cpu") -> torch.Tensor:
-    """Copy maps to a device in another precision, block by block: no second copy in memory."""
+    """Copy maps to a device in another precision, block by block to limit the memory."""
     out = torch.empty(x.shape, dtype=dtype, device=device)
     for start in range(0, len(x), BLOCK):
         out[start : start + BLOCK] = x[start : start + BLOCK].to(dtype)
@@ -238,7 +228,7 @@ def network_inputs(x, name="maps") -> torch.Tensor:
     x : tensor, array or `MapsOnDisk`
         (N, N), (n, N, N) or (n, 1, N, N) of any floating type; a tensor stays on its device.
     name : str
-        Used in errors, see `cosmolib.data.arrays.checked_maps`.
+        Name of the maps in errors, see `cosmolib.data.arrays.checked_maps`.
     """
     stack, _ = checked_maps(x, name)
     stack = np.require(stack, np.dtype(np.float32), ("C", "W"))
@@ -246,18 +236,18 @@ def network_inputs(x, name="maps") -> torch.Tensor:
 
 
 def cut_maps(suite: Suite, maps: np.ndarray, cut, value_range=None) -> np.ndarray:
-    """Read maps (n,) of a suite in blocks and cut them: (n, N, N) float32."""
+    """Read maps (n,) of a suite in blocks and cut them; return (n, N, N) float32."""
     out = np.empty((len(maps), suite.grid, suite.grid), np.float32)
     cut, device = Cut.parse(cut), select_device()
 
     def one(start):
         block, target = maps[start : start + BLOCK], out[start : start + BLOCK]
-        # Threads also share the most expensive part of a large file, the first touch of memory.
-        pixels = read_maps(suite, block, target if cut.is_identity else None)  # it checks them
+        # Threads share also the most expensive part of a large file, the first access to memory.
+        pixels = read_maps(suite, block, target if cut.is_identity else None)  # checks the pixels
         if not cut.is_identity:
             target[:] = cut_stack(pixels, cut, suite.box_size, 0, value_range, block, device=device)
 
-    # torch's transforms use all threads themselves
+    # The Fourier transforms of torch already use all threads.
     list((map if cut.is_fourier else in_parallel)(one, range(0, len(maps), BLOCK)))
     return out
 
@@ -265,8 +255,9 @@ def cut_maps(suite: Suite, maps: np.ndarray, cut, value_range=None) -> np.ndarra
 def write_cut_suite(suite: Suite, cut, out: str | Path) -> Suite:
     """Write a suite under a cut to a new file of the same name, block by block, and open it.
 
-    For a cut that many trainings share. ``out/<suite>/`` then holds maps and parameters under CMD's
-    names, and a note of the cut, which `open_suite` reads: maps of a Fourier cut may be negative.
+    This saves time if many trainings share a cut. The folder ``out/<suite>/`` contains maps and
+    parameters under CMD's names, and a note of the cut. `open_suite` reads this note, because maps
+    after a Fourier cut may be negative.
 
     Parameters
     ----------
@@ -278,21 +269,21 @@ def write_cut_suite(suite: Suite, cut, out: str | Path) -> Suite:
     Raises
     ------
     ValueError
-        The suite is cut already, or the folder holds raw maps of this name.
+        The suite is already cut, or the folder contains raw maps of this name.
     """
     cut = Cut.parse(cut)
     if suite.cut != "none":
-        raise ValueError(f"{suite.maps_path}: found maps cut by {suite.cut}, expected raw ones")
+        raise ValueError(f"{suite.maps_path}: the maps are already cut by {suite.cut}")
     folder = Path(out) / suite.name
     maps_path = folder / suite.maps_path.name
     if maps_path.is_file() and cut_of(maps_path) == "none":
-        raise ValueError(f"{maps_path}: found the raw maps there, expected another folder")
+        raise ValueError(f"{maps_path}: these are raw maps; choose another folder")
     count = len(suite.maps)
     value_range = _positive_range(suite, np.arange(count)) if cut.fill == "random" else None
     note = {"cut": str(cut), "source": suite.fingerprint, "value_range": value_range}
     with held(folder / LOCK):
-        sweep(folder)  # of a killed process: gigabytes
-        maps_path.unlink(missing_ok=True)  # of another cut: the new note must not describe them
+        sweep(folder)  # gigabytes that a killed process left
+        maps_path.unlink(missing_ok=True)  # the new note must not describe maps of another cut
         with atomic_path(folder / f"params_{suite.sim_set}_{suite.name}.txt") as temporary:
             shutil.copyfile(suite.params_path, temporary)
         write_json(cut_note(maps_path), note)
@@ -306,9 +297,9 @@ def write_cut_suite(suite: Suite, cut, out: str | Path) -> Suite:
 
 
 def fill_range(suite: Suite, profile: Profile, cut) -> tuple[float, float] | None:
-    """Return the range of random fills: that of the training maps or (published) of the file.
+    """Return the range of random fills, that of the training maps or (published) of the file.
 
-    None for a cut without random fills.
+    It is None for a cut without random fills.
     """
     if Cut.parse(cut).fill != "random":
         return None
@@ -317,7 +308,8 @@ def fill_range(suite: Suite, profile: Profile, cut) -> tuple[float, float] | Non
 
 
 def _positive_range(suite, maps):
-    """Smallest and largest positive pixel of some maps of a suite, read in blocks."""
+    """Return the smallest and the largest positive pixel of maps (n,), read in blocks."""
+
     blocks = [maps[start : start + BLOCK] for start in range(0, len(maps), BLOCK)]
     low, high = zip(*(positive_range(read_maps(suite, block)) for block in blocks), strict=True)
     return min(low), max(high)

@@ -1,9 +1,10 @@
-"""Training: network inputs -> fitted weights.
+"""Fit networks to maps: moment loss, augmentation, learning rates, training loop, checkpoints.
 
-Published recipe (arXiv:2504.17839 and its code): the moment loss, AdamW, a cyclic learning rate,
-the best validation epoch kept. Ours: augmentation on the batch instead of in memory, a one-cycle
-learning rate as a choice, scaling from training maps only, and checkpoints that resume bit by bit.
-Maps that fit stay on the device and are augmented there.
+The recipe is the published one (arXiv:2504.17839 and its code): moment loss, AdamW, a cyclic
+learning rate, weights of the best validation epoch. Additions of this package: augmentation of each
+batch instead of stored copies, an optional one-cycle learning rate, a scaling that is fitted to the
+training maps only, and checkpoints from which training resumes bit by bit. Maps that fit in the
+memory of a GPU stay on it and are augmented there.
 """
 
 from __future__ import annotations
@@ -24,17 +25,16 @@ from cosmolib.study.profile import Profile
 from cosmolib.training.dataset import Data, MapsOnDisk, network_inputs, stored
 from cosmolib.training.devices import choose_engine, compiled
 
-# Pixels per batch where no gradient is kept: 256 maps of 64 x 64, on a GPU 128 of 256 x 256.
-EVALUATION_PIXELS = 2**20
-EVALUATION_PIXELS_GPU = 2**23
-_ADVICE = "; remove it to train again"
+# Pixels per batch without gradients: 256 maps of 64 x 64, on a GPU 128 maps of 256 x 256.
+EVALUATION_PIXELS = {"cpu": 2**20, "cuda": 2**23}
+_ADVICE = "; remove the file to train again"
 
 
 def moment_loss(mean: torch.Tensor, std: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
-    """Return the loss that is least at the mean and standard deviation of each posterior.
+    """Compute the loss whose minimum is at the mean and standard deviation of each posterior.
 
-    The mean over parameters of log <(theta - mean)^2> + log <((theta - mean)^2 - std^2)^2>, with
-    <> over the batch (CMD, arXiv:2109.10360; moment networks, arXiv:2011.05991).
+    It is the mean over parameters of log <(theta - mean)^2> + log <((theta - mean)^2 - std^2)^2>,
+    where <> averages over the batch (CMD, arXiv:2109.10360; moment networks, arXiv:2011.05991).
 
     Parameters
     ----------
@@ -45,21 +45,18 @@ def moment_loss(mean: torch.Tensor, std: torch.Tensor, theta: torch.Tensor) -> t
 
 
 def _moments(mean, std, theta):
-    """Return the two averages over the batch in the loss, (2, P)."""
+    """Return the two averages over the batch that enter the loss, (2, P)."""
     square = (theta - mean) ** 2
     return torch.stack([square.mean(0), ((square - std**2) ** 2).mean(0)])
 
 
-# --------------------------------------------------------------------------------------------------
-# Augmentation
-# --------------------------------------------------------------------------------------------------
 def augment(
     x: torch.Tensor, generator: torch.Generator, symmetries: bool, shifts: bool
 ) -> torch.Tensor:
     """Rotate, mirror and shift every map of a batch at random.
 
-    A projected map has no orientation (eight symmetries of the square) and a periodic one no origin
-    (all shifts by whole pixels). A single gather does both, without a loop over the maps.
+    A projected map has no preferred orientation (eight symmetries of the square), and a periodic
+    map has no origin (all shifts by whole pixels). A single gather applies both without a loop.
 
     Parameters
     ----------
@@ -72,25 +69,27 @@ def augment(
     Returns
     -------
     (B, 1, N, N)
-        New, or x itself with neither symmetries nor shifts.
+        A new tensor, or x itself with neither symmetries nor shifts.
     """
     if not (symmetries or shifts):
         return x
     batch, n = len(x), x.shape[-1]
-    # A few numbers per map are drawn on the CPU; the indices are computed where the maps are.
+
+    def drawn(high, count):  # on the CPU; the indices are computed on the device of the maps
+        numbers = torch.randint(high, (count, batch, 1), generator=generator)
+        return numbers.to(x.device, non_blocking=True)
+
     index = torch.arange(n, device=x.device).repeat(2, batch, 1)  # (2, B, N): row and column
     rows, columns = index
     if symmetries:
-        bits = torch.randint(2, (3, batch, 1), generator=generator, dtype=torch.bool)
-        bits = bits.to(x.device, non_blocking=True)
-        rows, columns = torch.where(bits[:2], n - 1 - index, index)
+        flips = drawn(2, 3).bool()
+        rows, columns = torch.where(flips[:2], n - 1 - index, index)
     if shifts:
-        moves = torch.randint(n, (2, batch, 1), generator=generator).to(x.device, non_blocking=True)
-        rows, columns = (torch.stack([rows, columns]) + moves) % n
-    # The index into the flat map is a sum of one term per axis; a transposition swaps the terms.
+        rows, columns = (torch.stack([rows, columns]) + drawn(n, 2)) % n
+    # The index into the flattened map has one term per axis; a transposition swaps the terms.
     first, second = rows * n, columns
     if symmetries:
-        first, second = torch.where(bits[2], second, first), torch.where(bits[2], first, second)
+        first, second = torch.where(flips[2], second, first), torch.where(flips[2], first, second)
     place = (first[:, :, None] + second[:, None, :]).view(batch, -1)  # (B, N N)
     return x.reshape(batch, -1).gather(1, place).view_as(x)
 
@@ -100,7 +99,7 @@ def augment(
 # --------------------------------------------------------------------------------------------------
 @contextmanager
 def seeded(seed: int, device: str = "cpu") -> Iterator[None]:
-    """Seed torch inside the block, for initial weights and dropout; restore its state after it."""
+    """Seed torch within a block (initial weights, dropout) and restore its state afterwards."""
     devices = [torch.cuda.current_device()] if str(device).startswith("cuda") else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
@@ -108,24 +107,21 @@ def seeded(seed: int, device: str = "cpu") -> Iterator[None]:
 
 
 def learning_rate(step: int, n_steps: int, profile: Profile) -> float:
-    """Return the learning rate of a step, as torch's schedulers but without state to store.
+    """Compute the learning rate of a step, as torch's schedulers do but without state to store.
 
-    "onecycle" (arXiv:1708.07120, torch's defaults): by cosines from max_lr / 25 up to max_lr in the
-    first 30 % of the steps and down to max_lr / 250,000 at the last. "cyclic" (published): linear
-    from 1e-9 to max_lr in 500 steps, and back in 500.
+    "onecycle" (arXiv:1708.07120, with torch's defaults): a cosine from max_lr / 25 up to max_lr in
+    the first 30 % of the steps, and down to max_lr / 250,000 at the last step. "cyclic"
+    (published): linear from 1e-9 to max_lr in 500 steps and back in 500.
     """
     if profile.schedule == "cyclic":
         rise = 1 - abs((step % 1000) / 500 - 1)
         return 1e-9 + (profile.max_lr - 1e-9) * rise
-    start, end = profile.max_lr / 25, profile.max_lr / 25 / 1e4
-    peak = 0.3 * n_steps - 1
+    low, high, peak = profile.max_lr / 25, profile.max_lr, 0.3 * n_steps - 1
     if step <= peak:
-        return _cosine(start, profile.max_lr, step / peak if peak > 0 else 1.0)
-    return _cosine(profile.max_lr, end, (step - peak) / max(n_steps - 1 - peak, 1e-9))
-
-
-def _cosine(a, b, x):
-    return b + (a - b) * (1 + math.cos(math.pi * min(x, 1.0))) / 2
+        start, end, x = low, high, step / peak if peak > 0 else 1.0
+    else:
+        start, end, x = high, low / 1e4, (step - peak) / max(n_steps - 1 - peak, 1e-9)
+    return end + (start - end) * (1 + math.cos(math.pi * min(x, 1.0))) / 2
 
 
 def fit(
@@ -139,9 +135,10 @@ def fit(
     progress: Callable[[str], None] | None = None,
     epoch_callback: Callable[[dict], None] | None = None,
 ) -> list[dict]:
-    """Train a network in place and leave it with the weights of the best validation epoch.
+    """Train a network in place; it ends with the weights of the best validation epoch.
 
-    Every epoch takes the training maps in a new order; its last batch may be smaller, as published.
+    Every epoch passes the training maps in a new random order. Its last batch may be smaller, as
+    published.
 
     Parameters
     ----------
@@ -152,15 +149,16 @@ def fit(
         Its section "Training" is used, and its ``precision`` and ``compile``, see
         `cosmolib.training.devices`.
     seed : int
-        Of the order of the maps, the augmentation and dropout. Torch's global state is not changed.
+        Seed of the order of the maps, of augmentation and of dropout. The global random state of
+        torch is not changed.
     checkpoint : path, optional
-        Written after each epoch, atomically. If it exists, training continues from it; on a CPU
+        Written atomically after each epoch. If the file exists, training resumes from it; on a CPU
         with the same number of threads the result is the same bit by bit.
     device : str
     progress : callable, optional
         Called with a line of text per epoch.
     epoch_callback : callable, optional
-        Called with the history's row after each epoch, after the checkpoint; may raise.
+        Called with the row of the history after each epoch and its checkpoint; it may raise.
 
     Returns
     -------
@@ -180,27 +178,20 @@ def fit(
     if channels_last:
         network.to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(
-        network.parameters(),
-        lr=profile.max_lr,
-        betas=tuple(profile.betas),
-        weight_decay=profile.weight_decay,
-        fused=True,  # one kernel for all weights
-    )
+        network.parameters(), lr=profile.max_lr, betas=tuple(profile.betas),
+        weight_decay=profile.weight_decay, fused=True,  # one kernel for all weights
+    )  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     now = None if checkpoint is None else _identity(network, data, profile, seed)
-    train_x, train_theta = _place(data.train_x, device), data.train_theta.to(device)
-    batch = min(profile.batch_size, len(train_x))
-    seen = profile.epochs * math.prod(data.train_x.shape)
-    engine = choose_engine(profile.precision, profile.compile, device, network, seen)
+    train_x, train_theta = _placed(data.train_x, device), data.train_theta.to(device)
+    pixels = profile.epochs * math.prod(data.train_x.shape)
+    engine = choose_engine(profile.precision, profile.compile, device, network, pixels)
     history, best = [], None
     with seeded(seed, device):
         run = network
         if engine.compile != "eager":
-            run, engine, seconds = compiled(
-                network.train(), engine, train_x[:batch].to(device, torch.float32)
-            )
-            if progress is not None:
-                progress(f"{engine}: compiled in {seconds:.0f} s")
+            first = train_x[: profile.batch_size].to(device, torch.float32)
+            run, engine = compiled(network.train(), engine, first)
         if checkpoint is not None and Path(checkpoint).is_file():
             history, best = _resume(checkpoint, now, network, optimiser, generator, device)
         for epoch in range(len(history) + 1, profile.epochs + 1):
@@ -209,12 +200,12 @@ def fit(
             lr, train_loss = _train_epoch(
                 run, network, engine, optimiser, train_x, train_theta, profile, epoch, generator
             )
-            mean, std = run_network(network, data.valid_x, device=device)
-            valid_loss = float(moment_loss(mean, std, data.valid_theta))
+            outputs = run_network(network, data.valid_x, device=device)
+            valid_loss = float(moment_loss(*outputs, data.valid_theta))
             if not (math.isfinite(train_loss) and math.isfinite(valid_loss)):
                 raise FloatingPointError(
                     f"epoch {epoch}: found a loss of {train_loss} (training) and {valid_loss} "
-                    f"(validation), expected finite numbers: max_lr {profile.max_lr:g} may be "
+                    f"(validation), expected finite numbers; max_lr {profile.max_lr:g} may be "
                     "too high"
                 )
             if best is None or valid_loss < min(row["valid_loss"] for row in history):
@@ -245,8 +236,8 @@ def fit(
 def _train_epoch(run, network, engine, optimiser, x, theta, profile, epoch, generator):
     """Pass once over the training maps; return the last learning rate and the loss.
 
-    As published, the loss is that of the moments averaged over the epoch's maps. A smaller batch
-    passes through the network itself: a compiled one takes one shape.
+    As published, the loss is that of the moments averaged over all maps of the epoch. A smaller
+    last batch uses the network itself, because a compiled network takes batches of one shape.
     """
     order = torch.randperm(len(x), generator=generator).split(profile.batch_size)
     order = [chosen for chosen in order if len(chosen) > 1]  # a single map has no moments
@@ -262,15 +253,15 @@ def _train_epoch(run, network, engine, optimiser, x, theta, profile, epoch, gene
         optimiser.zero_grad()
         moments.log().sum(0).mean().backward()  # moment_loss
         optimiser.step()
-        total = total + len(maps) * moments.detach()  # stays on the device: no wait per step
+        total = total + len(maps) * moments.detach()  # on the device: no synchronisation per step
     return lr, float((total / sum(map(len, order))).log().sum(0).mean())
 
 
 def _batches(x, order, device):
-    """Yield the indices (B,) and maps (B, 1, N, N) float32 of each batch, both on the device.
+    """Yield indices (B,) and maps (B, 1, N, N) float32 of each batch, both on the device.
 
-    Maps on disk, or in main memory with a GPU, are fetched by a thread during the batch before,
-    through pinned memory where there is a GPU.
+    A thread reads ahead maps that are on disk, or in main memory when the device is a GPU; for a
+    GPU they pass through pinned memory.
     """
     gpu = torch.device(device).type == "cuda"
 
@@ -285,10 +276,10 @@ def _batches(x, order, device):
         return
     with ThreadPoolExecutor(1) as thread:
         coming = thread.submit(fetch, order[0])
-        for step, chosen in enumerate(order):
+        for chosen, following in zip(order, [*order[1:], None], strict=True):
             maps = coming.result()
-            if step + 1 < len(order):
-                coming = thread.submit(fetch, order[step + 1])
+            if following is not None:
+                coming = thread.submit(fetch, following)
             maps = maps.to(device, non_blocking=True).to(torch.float32)
             yield chosen.to(device, non_blocking=True), maps
 
@@ -301,17 +292,16 @@ def run_network(
     device="cpu",
     symmetries: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and std, (n, P) on the CPU; the network is left in eval mode.
+    """Compute mean and std of scaled maps, (n, P) on the CPU, and leave the network in eval mode.
 
-    ``x`` holds scaled maps as `cosmolib.training.dataset.network_inputs` takes them; `MapsOnDisk`
-    is read batch by batch. With ``symmetries``, mean and std are averaged over the eight rotations
-    and reflections of each map, which costs eight times as much and makes the prediction invariant
-    under them; the std is that of a single orientation.
+    ``x`` holds maps in any form that `cosmolib.training.dataset.network_inputs` accepts;
+    `MapsOnDisk` are read batch by batch. With ``symmetries``, mean and std are averaged over the
+    eight rotations and reflections of each map. The prediction is then invariant under them and
+    takes eight times as long; the std remains that of a single orientation.
     """
     x = x if isinstance(x, MapsOnDisk) else network_inputs(x)
     network.to(device).eval()
-    gpu = torch.device(device).type == "cuda"
-    pixels = EVALUATION_PIXELS_GPU if gpu else EVALUATION_PIXELS
+    pixels = EVALUATION_PIXELS[torch.device(device).type]
     batch_size = batch_size or max(1, pixels // x.shape[-1] ** 2)
     outputs = []
     for start in range(0, len(x), batch_size):
@@ -325,8 +315,8 @@ def run_network(
     return mean, std
 
 
-def _place(x, device):
-    """Move the training maps to the GPU if half the free memory holds them, if need be in float16.
+def _placed(x, device):
+    """Copy the training maps to the GPU if half its free memory holds them, if need be as float16.
 
     Rounding a scaled map to float16 changes it by less than a thousandth of its scatter.
     """
@@ -346,30 +336,26 @@ def _identity(network, data, profile, seed):
     """Return the identity of the training that a checkpoint belongs to."""
     kind = type(network)
     return identity(
-        "checkpoint",
-        profile,
-        fingerprint=data.fingerprint,
-        suite=data.suite,
-        cut=data.cut,
-        seed=seed,
-        scaling=asdict(data.scaling),
-        train_maps=len(data.train_x),
-        labels=float(data.train_theta.double().cumsum(0).sum()),  # differs for shuffled ones
+        "checkpoint", profile, fingerprint=data.fingerprint, suite=data.suite, cut=data.cut,
+        seed=seed, scaling=asdict(data.scaling), train_maps=len(data.train_x),
+        labels=float(data.train_theta.double().cumsum(0).sum()),  # depends on their order
         network=f"{kind.__module__}.{kind.__qualname__} {digest(repr(network))}",
-    )
+    )  # fmt: skip
 
 
 def _resume(path, now, network, optimiser, generator, device):
-    """Restore the training that a checkpoint holds; return its history and best weights."""
+    """Restore a training from its checkpoint; return its history and best weights."""
     state = read_state(path, "checkpoint", f"one{_ADVICE}")
     if different := changes(state.get("identity"), now):
-        raise ValueError(f"{path}: {different[0]}: a checkpoint of another training{_ADVICE}")
+        raise ValueError(
+            f"{path}: this checkpoint belongs to another training: {different[0]}{_ADVICE}"
+        )
     try:
         history, best = state["history"], state["best"]
         total = sum(row["valid_loss"] + row["train_loss"] + row["seconds"] for row in history)
         epochs = [row["epoch"] for row in history]
         if not epochs or epochs != [*range(1, len(epochs) + 1)] or not math.isfinite(total):
-            raise ValueError(f"epochs {epochs} with losses and seconds of {total} in all")
+            raise ValueError(f"epochs {epochs}, sum of losses and seconds {total}")
         network.load_state_dict(best)  # only to check that they fit
         network.load_state_dict(state["network"])
         optimiser.load_state_dict(state["optimiser"])
@@ -377,8 +363,8 @@ def _resume(path, now, network, optimiser, generator, device):
         torch.set_rng_state(state["random"]["cpu"])
         if state["random"]["cuda"] is not None and "cuda" in str(device):
             torch.cuda.set_rng_state(state["random"]["cuda"])
-    except Exception as error:  # torch raises many kinds
+    except Exception as error:  # torch raises many kinds of errors
         raise ValueError(
-            f"{path}: found damaged contents ({reason_of(error)}), expected a checkpoint{_ADVICE}"
+            f"{path}: the checkpoint is damaged ({reason_of(error)}){_ADVICE}"
         ) from None
     return history, best

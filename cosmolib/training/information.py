@@ -1,7 +1,7 @@
-"""Information: how many bits a map tells about the parameters, at least.
+"""Information: a lower bound on the bits that a map contains about the parameters.
 
-Unlike R2, bits about two parameters obey a chain rule: those about both are those about one and
-those about the other once the first is known.
+Unlike R2, information obeys a chain rule: the bits about two parameters are those about the first,
+plus those about the second given the first.
 """
 
 from __future__ import annotations
@@ -11,31 +11,31 @@ from scipy.special import ndtr
 
 from cosmolib.training.scores import COSMOLOGY, average, estimate
 
-PRIOR_SHARE = 0.01  # of each posterior: no single map, of which a network is far too sure, decides
+PRIOR_SHARE = 0.01  # of each posterior, so that one overconfident prediction cannot dominate
 
 
 def information(predictions: list[dict], ranges, *, n_bootstrap: int, seed: int = 0) -> dict:
-    """Bound from below how many bits a map tells about each parameter, averaged over seeds.
+    """Compute a lower bound on the bits per map about each parameter, averaged over seeds.
 
-    The Barber-Agakov bound (arXiv:2307.04994): the mean log2 density of the truth under any
-    posterior q minus that under the prior, uniform within `ranges`. Here q is the Gaussian
-    truncated to the prior that has the predicted mean and std; the validation maps choose one
-    factor for all stds. Bits about both parameters follow by the chain rule, from a regression of
-    the second on the first and the predictions, which the validation maps fit. `PRIOR_SHARE` of
-    the prior is mixed into each posterior.
+    The Barber-Agakov bound (arXiv:2307.04994) is the mean log2 density of the truth under any
+    posterior q, minus that under the prior, which is uniform within `ranges`. Here q is a Gaussian
+    truncated to the prior, with the predicted mean and std; one factor for all stds is fitted to
+    the validation maps. Bits about both parameters follow from the chain rule: a regression that is
+    fitted to the validation maps predicts the second parameter from the first and from the
+    predictions. A share `PRIOR_SHARE` of the prior is mixed into each posterior.
 
     Parameters
     ----------
     predictions : list of dict
-        The ``predictions.npz`` of each seed of one case, with those of the validation maps.
+        The ``predictions.npz`` of each seed of one case, including the validation maps.
     ranges : (P, 2)
-        Of the parameters.
+        Ranges of the parameters.
     n_bootstrap, seed : int
 
     Returns
     -------
     dict
-        {parameter: estimate}, and the estimate of ``both`` where Omega_m and sigma_8 are predicted.
+        {parameter: estimate}, and the estimate for ``both`` if Omega_m and sigma_8 are predicted.
     """
     found = [_bits(item, np.asarray(ranges, np.float64)) for item in predictions]
     names = [str(name) for name in predictions[0]["parameters"]]
@@ -45,7 +45,7 @@ def information(predictions: list[dict], ranges, *, n_bootstrap: int, seed: int 
 
 
 def _bits(predictions, ranges):
-    """Bits of each map about each parameter, and about both: (n, P) or (n, P + 1)."""
+    """Return the bits of each map about each parameter, and about both: (n, P) or (n, P + 1)."""
     low, high = ranges.T
     names = [str(name) for name in predictions["parameters"]]
 
@@ -63,17 +63,18 @@ def _bits(predictions, ranges):
     if not {*COSMOLOGY} <= {*names}:
         return bits
     first, second = (names.index(name) for name in COSMOLOGY)
-    if len(np.unique(predictions["valid_simulation"])) < 3:  # too few to fit how they correlate
+    if len(np.unique(predictions["valid_simulation"])) < 3:  # too few to fit their correlation
         return np.column_stack([bits, bits[:, [first, second]].sum(1)])
     further = _conditional_bits(predictions, first, second, low[second], high[second])
     return np.column_stack([bits, bits[:, first] + further])
 
 
 def _conditional_bits(predictions, first, second, low, high):
-    """Bits (n,) about the second parameter once the first is known, beyond its prior.
+    """Return the bits (n,) about the second parameter given the first.
 
-    The posterior is a Gaussian, truncated to the prior: the validation maps fit its centre,
-    quadratic in the predicted means, the logs of the stds and the known parameter, and its width.
+    The posterior is a Gaussian truncated to the prior. Its centre, which is quadratic in the
+    predicted means, the logs of the stds and the first parameter, and its width are fitted to the
+    validation maps.
     """
     from sklearn.linear_model import RidgeCV
     from sklearn.model_selection import GroupKFold, cross_val_predict
@@ -107,7 +108,7 @@ def _conditional_bits(predictions, first, second, low, high):
 
 
 def _gain(truth, low, high):
-    """log2 of a truncated standard normal over the prior, of which a share is mixed in."""
+    """Return log2 of the truncated standard normal (with its share of the prior) over the prior."""
     ratio = _normal(truth) * (high - low) / np.maximum(ndtr(high) - ndtr(low), 1e-300)
     return np.log2(PRIOR_SHARE + (1 - PRIOR_SHARE) * ratio)
 
@@ -117,7 +118,8 @@ def _normal(x):
 
 
 def _untruncated(mean, std, low, high):
-    """Centre and width of the Gaussians that have these moments once truncated; all (n, P)."""
+    """Return centres and widths of Gaussians with these moments after truncation; all (n, P)."""
+
     size = high - low
     mean = np.clip(mean, low + 0.01 * size, high - 0.01 * size)
     std = np.maximum(std, 1e-6 * size)

@@ -1,17 +1,17 @@
-"""Networks that map one scaled matter map to the mean and width of each parameter's posterior.
+"""Networks that map a scaled matter map to the mean and width of each parameter's posterior.
 
 All of them are moment networks (Jeffrey & Wandelt, arXiv:2011.05991): the first half of the output
-is the mean, the squared second half the standard deviation, both in units of the parameter's range
-(see `cosmolib.training.dataset.normalise`). Convolutions pad circularly, because the boxes are
-periodic.
+is the mean, the square of the second half is the standard deviation, both in units of the
+parameter's range (see `cosmolib.training.dataset.normalise`). Convolutions pad circularly, because
+the boxes are periodic.
 
 ========  ==========================================================================================
 ``o3``    the network of the published code (arXiv:2504.17839, after CMD's o3, arXiv:2109.10360)
-``k4s2``  what its README describes: convolutions of kernel 4, stride 2, padding 1, two dense layers
-``lite``  the default for small maps: a stem of stride 2, pools of mean and scatter, few weights
+``k4s2``  the network of its README: convolutions of kernel 4 and stride 2, two dense layers
+``lite``  the default for small maps: a strided stem, pooled mean and scatter, few weights
 ========  ==========================================================================================
 
-`register_network` adds your own.
+`register_network` adds other networks.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from cosmolib.study.profile import ARCHITECTURES
 from cosmolib.study.registry import NETWORKS, register
 
-SLOPE = 0.2  # of LeakyReLU below zero, as published
-_BLOCK = re.compile(r"(?:[CB]|blocks\.block)(\d)")  # begins the names of a block's layers
+SLOPE = 0.2  # negative slope of LeakyReLU, as published
+_BLOCK = re.compile(r"(?:[CB]|blocks\.block)(\d)")  # start of the names of a block's layers
 
 
 class MomentNetwork(nn.Module):
     """Base class: features, two dense layers, mean and standard deviation.
 
-    A subclass defines ``features(x)`` (B, F) and two layers: ``FC1``, from F features to any
-    number, and ``FC2`` from these to 2 P.
+    A subclass defines ``features(x)``, which returns (B, F), and two dense layers: ``FC1`` from F
+    features to any number of units, and ``FC2`` from these units to 2 P outputs.
     """
 
-    trains_channels_last = False  # `fit` stores the weights this way while it trains
+    trains_channels_last = False  # whether `fit` stores the weights channels-last during training
     compiles_on_cpu = False  # whether torch.compile makes a training step faster on a CPU
 
     def __init__(self, size: int, n_parameters: int, dropout: float):
@@ -55,7 +55,7 @@ class MomentNetwork(nn.Module):
             expected = f"(B, 1, {self.size}, {self.size})"
             raise ValueError(f"maps: found shape {tuple(x.shape)}, expected {expected}")
         x = self.features(x)  # (B, F)
-        # A mean in bfloat16 would be rounded to half a percent of the parameter's range.
+        # In bfloat16 the mean would be rounded to half a percent of the parameter's range.
         with torch.autocast(x.device.type, enabled=False):
             x = self.dropout(x.float())
             x = self.dropout(self.activation(self.FC1(x)))
@@ -64,7 +64,7 @@ class MomentNetwork(nn.Module):
 
     @property
     def stages(self) -> dict[str, list[str]]:
-        """Names of the layers with weights, grouped as the maps pass through them."""
+        """Names of the layers with weights, grouped by block in the order of the forward pass."""
         stages = {}
         for name, module in self.named_modules():
             if next(module.parameters(recurse=False), None) is not None:
@@ -73,22 +73,22 @@ class MomentNetwork(nn.Module):
         return stages
 
     def normalised(self) -> list[tuple[str, str]]:
-        """Names of each convolution and of the batch norm that alone takes its output."""
-        found = []
-        for name, module in self.named_modules():
-            if isinstance(module, nn.Sequential):
-                for (a, before), (b, after) in pairwise(module.named_children()):
-                    if isinstance(before, nn.Conv2d) and isinstance(after, nn.BatchNorm2d):
-                        found.append((f"{name}.{a}", f"{name}.{b}"))
-        return found
+        """Names of each convolution and of the batch norm that directly follows it."""
+        return [
+            (f"{name}.{a}", f"{name}.{b}")
+            for name, module in self.named_modules()
+            if isinstance(module, nn.Sequential)
+            for (a, before), (b, after) in pairwise(module.named_children())
+            if isinstance(before, nn.Conv2d) and isinstance(after, nn.BatchNorm2d)
+        ]
 
 
 class O3(MomentNetwork):
-    """The network of the published code; at 256^2 its weights load by name.
+    """The network of the published code, with the same names of the layers.
 
     Blocks of [3x3, 3x3, 2x2 stride 2] convolutions halve the map until it is 4x4; a 4x4 convolution
-    and two dense layers follow. At 256^2 there are six blocks of 2H to 64H channels, as published;
-    every halving of the map drops the last of them, so that 64^2 has four, up to 16H.
+    and two dense layers follow. Maps of 256^2 pass six blocks of 2H to 64H channels, as published;
+    smaller maps pass fewer blocks: those of 64^2 four, of 2H to 16H channels.
     """
 
     trains_channels_last = True
@@ -96,36 +96,29 @@ class O3(MomentNetwork):
 
     def __init__(self, size: int, hidden: int, dropout: float, n_parameters: int):
         super().__init__(size, n_parameters, dropout)
-        self.hidden, self.n_blocks = hidden, _halvings(size)
-        before, channels = 1, 2 * hidden
-        for block in range(self.n_blocks):
+        self.hidden, before, last = hidden, 1, _halvings(size)
+        for block in range(last):
             channels = 2 * hidden * 2**block
             for layer, inputs in ((1, before), (2, channels)):
                 conv = nn.Conv2d(inputs, channels, 3, padding=1, padding_mode="circular")
                 setattr(self, f"C{block}{layer}", conv)
             setattr(self, f"C{block}3", nn.Conv2d(channels, channels, 2, stride=2))
-            for layer in (1, 2, 3):  # B01 is published and counted, but never used: see `features`
+            for layer in (1, 2, 3):  # B01 is part of the published network but never used
                 setattr(self, f"B{block}{layer}", nn.BatchNorm2d(channels))
             before = channels
-        last = self.n_blocks
         setattr(self, f"C{last}1", nn.Conv2d(channels, 2 * channels, 4))
         setattr(self, f"B{last}1", nn.BatchNorm2d(2 * channels))
         self.FC1 = nn.Linear(2 * channels, channels)
         self.FC2 = nn.Linear(channels, 2 * n_parameters)
-
-    @property
-    def _layers(self):
-        """Numbers of the convolutions, in order."""
-        return [f"{b}{i}" for b in range(self.n_blocks) for i in (1, 2, 3)] + [f"{self.n_blocks}1"]
+        self._layers = [f"{b}{i}" for b in range(last) for i in (1, 2, 3)] + [f"{last}1"]
 
     def features(self, x):
         """Return the features (B, 2^(blocks + 1) H) of maps (B, 1, N, N)."""
         for name in self._layers:
             x = getattr(self, f"C{name}")(x)
-            if name != "01":  # no normalisation after the very first convolution
+            if name != "01":  # no normalisation after the first convolution
                 x = getattr(self, f"B{name}")(x)
-            # In place, for memory: no gradient needs the rectifier's input, since convolution and
-            # normalisation keep theirs, and its own gradient follows from the sign of its result.
+            # In place to save memory: the gradient of the activation follows from its output.
             x = functional.leaky_relu(x, SLOPE, inplace=True)
         return x.flatten(1)
 
@@ -137,8 +130,8 @@ class Pooled(MomentNetwork):
     """Convolutional blocks, a global pool, two dense layers.
 
     The pool takes the mean of each channel and, with ``scatter``, its standard deviation. It makes
-    the features invariant under the shifts that the blocks are equivariant under, and keeps the
-    dense layers small. A flatten in its place does worse with few simulations.
+    the features invariant under shifts by the total stride of the blocks and keeps the dense layers
+    small. Flattening instead of pooling gives a lower R2 with few simulations.
     """
 
     def __init__(self, blocks, size, channels, dense, dropout, n_parameters, scatter=False):
@@ -154,37 +147,32 @@ class Pooled(MomentNetwork):
         if not self.scatter:
             return x.mean((2, 3))
         variance, mean = torch.var_mean(x.float(), (2, 3), correction=0)
-        return torch.cat([mean, (variance + 1e-6).sqrt()], 1)  # no infinite slope at 0
+        return torch.cat([mean, (variance + 1e-6).sqrt()], 1)  # finite slope at 0
 
 
 def _layer(inputs, outputs, kernel, stride, padding):
     conv = nn.Conv2d(
         inputs, outputs, kernel, stride, padding,
         padding_mode="circular" if padding else "zeros",
-        bias=False,  # the normalisation has one
+        bias=False,  # batch norm adds one
     )  # fmt: skip
     return [conv, nn.BatchNorm2d(outputs), nn.LeakyReLU(SLOPE)]
 
 
 def _k4s2(size, hidden, dropout, n_parameters):
-    """Kernel 4, stride 2, padding 1 down to 4x4; channels 2H, 4H, ... at most 64H."""
+    """Build `k4s2`: kernel 4, stride 2, padding 1 down to 4x4; channels 2H, 4H, ... up to 64H."""
     channels = [1] + [2 * hidden * 2 ** min(block, 5) for block in range(_halvings(size))]
-    blocks = [
-        nn.Sequential(*_layer(before, after, 4, 2, 1))
-        for before, after in zip(channels[:-1], channels[1:], strict=True)
-    ]
-    last = channels[-1]
-    return Pooled(blocks, size, last, last // 2, dropout, n_parameters)
+    blocks = [nn.Sequential(*_layer(*pair, 4, 2, 1)) for pair in pairwise(channels)]
+    return Pooled(blocks, size, channels[-1], channels[-1] // 2, dropout, n_parameters)
 
 
 def _lite(size, hidden, dropout, n_parameters):
-    """4x4 stride 2, then [3x3, 2x2 stride 2] down to 4x4, then 3x3; channels 4H, 8H, 16H, 16H ...
+    """Build `lite`: 4x4 stride 2, [3x3, 2x2 stride 2] down to 4x4, 3x3; 4H, 8H, 16H, ... channels.
 
-    At equal cost it beats a wider network, one without the stem and one that pools means alone
-    (`benchmarks/README.md`).
+    At equal cost it reaches a higher R2 than a wider network, a network without the strided stem
+    and one that pools only means (`benchmarks/README.md`).
     """
-    channels = [4 * hidden, 8 * hidden] + [16 * hidden] * 6
-    channels = channels[: _halvings(size)]
+    channels = [4 * hidden, 8 * hidden, *[16 * hidden] * 6][: _halvings(size)]
     blocks = [
         nn.Sequential(*_layer(before, after, 3, 1, 1), *_layer(after, after, 2, 2, 0))
         for before, after in pairwise(channels)
@@ -195,7 +183,7 @@ def _lite(size, hidden, dropout, n_parameters):
 
 
 def _halvings(size: int) -> int:
-    """Number of times a map is halved to reach 4x4."""
+    """Return how often a map is halved to reach 4x4."""
     return size.bit_length() - 3
 
 
@@ -203,20 +191,20 @@ _BUILDERS = dict(zip(ARCHITECTURES, (O3, _k4s2, _lite), strict=True))
 
 
 def register_network(name: str):
-    """Register a network under a name that `build_network` then takes; a decorator.
+    """Register a network under a name that `build_network` then accepts (a decorator).
 
-    It decorates a class or function ``(size, hidden, dropout, n_parameters)`` that makes a
+    It decorates a class or function ``(size, hidden, dropout, n_parameters)`` that returns a
     `MomentNetwork`; `build_network` sets the initial weights of its convolutions and dense layers.
 
     Parameters
     ----------
     name : str
-        Lower-case letters, digits and _; part of the name of a run's folder.
+        Lower-case letters, digits and _; it becomes part of the folder name of a run.
 
     Raises
     ------
     ValueError
-        The name is invalid or taken, see `cosmolib.study.registry`.
+        The name is invalid or already in use, see `cosmolib.study.registry`.
     """
 
     def decorate(builder):
@@ -229,20 +217,20 @@ def register_network(name: str):
 def build_network(
     name: str, size: int, hidden: int, dropout: float = 0.2, n_parameters: int = 6
 ) -> MomentNetwork:
-    """Build a network with Kaiming-normal weights, as published, from torch's current random state.
+    """Build a network with Kaiming-normal weights, drawn from the current random state of torch.
 
     Parameters
     ----------
     name : str
         "o3", "k4s2", "lite", or a name given to `register_network`.
     size : int
-        Pixels on a side of the maps, a power of two from 16 to 1024.
+        Pixels along a side of the maps, a power of two from 16 to 1024.
     hidden : int
         Width H; ``"o3"`` at 256^2 with H = 7 and six parameters has 11,521,592 weights.
     dropout : float
-        Probability before each dense layer, 0 <= dropout < 1.
+        Dropout probability before each dense layer, 0 <= dropout < 1.
     n_parameters : int
-        Parameters P that are predicted.
+        Number P of predicted parameters.
 
     Returns
     -------
@@ -252,7 +240,7 @@ def build_network(
     Raises
     ------
     ValueError
-        An argument is not one of these, or a registered network has other outputs.
+        An argument is invalid, or a registered network has outputs of another shape.
     """
     if name not in ARCHITECTURES and name not in NETWORKS:
         expected = ", ".join((*ARCHITECTURES, *NETWORKS))
@@ -261,27 +249,27 @@ def build_network(
         raise ValueError(f"size: found {size!r}, expected a power of two from 16 to 1024 pixels")
     for key, value in (("hidden", hidden), ("n_parameters", n_parameters)):
         if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{key}: found {value!r}, expected a whole number from 1")
+            raise ValueError(f"{key}: found {value!r}, expected a positive integer")
     if not 0 <= dropout < 1:
-        raise ValueError(f"dropout: found {dropout!r}, expected a number from 0 to below 1")
+        raise ValueError(f"dropout: found {dropout!r}, expected 0 <= dropout < 1")
     builder = _BUILDERS.get(name) or NETWORKS[name]
     network = builder(size, hidden, dropout, n_parameters)
     if name in NETWORKS:
         _check_outputs(network, name, size, n_parameters)
-    for module in network.modules():  # normalisations start at weight 1 and bias 0 by themselves
+    for module in network.modules():  # batch norm already starts with weight 1 and bias 0
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(module.weight)
     if name == "lite":
-        # A training step takes a fifth less time on CPUs than with channels first, and the matrix
-        # units of GPUs need it. No gain for k4s2. `o3` uses it in training only: its published
-        # weights give the published outputs to 1e-5 with channels first.
+        # A training step on a CPU takes 20 % less time than with channels first, and the matrix
+        # units of GPUs need this layout. `k4s2` gains nothing. `o3` uses it only in training:
+        # its published weights give the published outputs to 1e-5 with channels first.
         network.to(memory_format=torch.channels_last)
     return network
 
 
 @torch.no_grad()
 def _check_outputs(network, name, size, n_parameters):
-    """Refuse a registered network that is not a moment network of these parameters."""
+    """Raise an error if a registered network is not a moment network of these parameters."""
     if not isinstance(network, MomentNetwork):
         found = type(network).__name__
         raise ValueError(f"architecture {name!r}: found a {found}, expected a MomentNetwork")
@@ -290,18 +278,20 @@ def _check_outputs(network, name, size, n_parameters):
     expected = 3, n_parameters
     if not mean.shape == std.shape == expected or not (std >= 0).all():
         raise ValueError(
-            f"architecture {name!r}: found mean {tuple(mean.shape)} and std {tuple(std.shape)} of "
-            f"3 maps, expected {expected} both, and no std below 0"
+            f"architecture {name!r}: found mean {tuple(mean.shape)} and std {tuple(std.shape)} for "
+            f"3 maps, expected {expected} for both and no negative std"
         )
 
 
 @torch.no_grad()
 def fused(network: nn.Module) -> nn.Module:
-    """Return a copy in eval mode, without gradients of its weights and with batch norm fused.
+    """Return a copy in eval mode with fused batch norm and without gradients of its weights.
 
-    Each batch norm that follows a convolution (`MomentNetwork.normalised`) becomes part of it: the
-    same function, and a gradient takes 15 % less time on a CPU. Other networks are only copied.
+    Each batch norm that follows a convolution (`MomentNetwork.normalised`) is merged into it. The
+    outputs are the same, and a gradient takes 15 % less time on a CPU. A network that is not a
+    `MomentNetwork` is only copied.
     """
+
     fast = copy.deepcopy(network).eval().requires_grad_(False)
     for name, norm in fast.normalised() if isinstance(fast, MomentNetwork) else ():
         conv = fuse_conv_bn_eval(fast.get_submodule(name), fast.get_submodule(norm))

@@ -1,7 +1,7 @@
-"""A run: one network, its predictions and their scores, in one folder.
+"""A run: one network, its predictions and their scores in one folder.
 
-`train_run` trains a network; `evaluate_pretrained` makes a run of one that was trained elsewhere;
-`load_run` reads both.
+`train_run` trains a network, `evaluate_pretrained` makes a run of a network that was trained
+elsewhere, and `load_run` reads the network of either.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -47,107 +46,100 @@ def train_run(
 ) -> dict:
     """Train a run and return its metrics; a complete run is only read.
 
-    The folder fills in the order config.yaml, checkpoint.pt (removed at the end), history.csv,
-    provenance.json, weights.pt, predictions.npz, metrics.json. A run that was killed continues
-    after the last of them. Results of another identity (settings, data, code, packages: see
-    `cosmolib.study.identity`) are removed and computed again; if only the scores changed, they are
-    computed from the stored predictions.
+    The files of the folder are written in the order config.yaml, checkpoint.pt (removed at the
+    end), history.csv, provenance.json, weights.pt, predictions.npz, metrics.json. An interrupted
+    run resumes from its checkpoint or its predictions. Results of another identity (settings, data,
+    code, packages, see `cosmolib.study.identity`) are removed and recomputed. If only the code of
+    the scores has changed, they are recomputed from the stored predictions.
 
     Parameters
     ----------
     run : Run
     profile : Profile
     device : str, optional
-        By default a GPU where there is one.
+        By default a GPU if there is one.
     progress : callable, optional
         Called with a line of text per epoch.
 
     Returns
     -------
     dict
-        As `cosmolib.training.scores.metrics`, with ``best_epoch`` and ``valid_loss``.
+        From `cosmolib.training.scores.metrics`, with ``best_epoch`` and ``valid_loss``.
     """
     suite = study_suite(run.suite, profile)
     config = _config("training", run, profile, suite)
-    work = partial(_train, run, profile, suite, config, device, progress)
-    return _once(run, profile, config, work, progress)
 
-
-def _train(run, profile, suite, config, device, progress):
-    """Train a run, or the part of it that is missing."""
-    names = ("history.csv", "provenance.json", "weights.pt")
-    trained = all(run.path(name).is_file() for name in names)
-    if not (trained and run.path("predictions.npz").is_file()):
-        started, device = time.perf_counter(), device or select_device()
-        data = prepare_data(suite, profile, run.cut)
-        with seeded(run.seed):
-            network = build_network(**config["network"])
-        if trained:
-            load_weights(network, run.path("weights.pt")).eval()
-        else:
+    def train():
+        if not run.path("predictions.npz").is_file():
+            started, on = time.perf_counter(), device or select_device()
+            data = prepare_data(suite, profile, run.cut)
+            with seeded(run.seed):
+                network = build_network(**config["network"])
             _write_config(run, config, data)
-            options = {"seed": run.seed, "device": device, "progress": progress}
+            options = {"seed": run.seed, "device": on, "progress": progress}
             options["checkpoint"] = run.path("checkpoint.pt")
-            history = fit(network, data, profile, **options)
+            rows = fit(network, data, profile, **options)
             with io.atomic_path(run.path("history.csv")) as temporary:
-                pd.DataFrame(history).to_csv(temporary, index=False, lineterminator="\n")
-            seconds = sum(row["seconds"] for row in history)  # also those before a restart
-            _write_weights(run, profile, config, network, device, started, training_seconds=seconds)
-        _write_predictions(run, profile, network, data, device)
-    # Python's float is exact to the last bit; not every pandas is.
-    history = pd.read_csv(run.path("history.csv"), converters={"valid_loss": float})
-    best = history.loc[history["valid_loss"].idxmin()]
-    _write_metrics(run, profile, int(best["epoch"]), float(best["valid_loss"]))
-    run.path("checkpoint.pt").unlink(missing_ok=True)
+                pd.DataFrame(rows).to_csv(temporary, index=False, lineterminator="\n")
+            seconds = sum(row["seconds"] for row in rows)  # including those before a restart
+            _write_results(
+                run, profile, config, network, data, on, started, training_seconds=seconds
+            )
+        # Python's float is exact to the last bit; that of some versions of pandas is not.
+        history = pd.read_csv(run.path("history.csv"), converters={"valid_loss": float})
+        best = history.loc[history["valid_loss"].idxmin()]
+        _write_metrics(run, profile, int(best["epoch"]), float(best["valid_loss"]))
+        run.path("checkpoint.pt").unlink(missing_ok=True)
+
+    return _once(run, profile, config, train, progress)
 
 
 def pretrained_name(profile: Profile, weights_path: str | Path) -> str:
-    """Profile name of a run of `evaluate_pretrained`: a folder apart from those of trained runs."""
+    """Return the profile name of a run of `evaluate_pretrained`, distinct from trained runs."""
     return f"{profile.name}-{Path(weights_path).stem}"
 
 
 def evaluate_pretrained(
     run: Run, profile: Profile, weights_path: str | Path, *, device: str | None = None
 ) -> dict:
-    """Make a run of a network that was trained elsewhere and return its metrics.
+    """Evaluate a network that was trained elsewhere, store it as a run and return its metrics.
 
-    The network is evaluated on the test maps of the suite, scaled as the profile says for this
-    suite. The run is complete except for a ``history.csv``. A complete run is only read; other
-    weights, settings or data make it again.
+    The network is evaluated on the test maps of the suite, with the scaling that the profile
+    defines for this suite. The folder of the run has no ``history.csv``. A complete run is only
+    read; other weights, settings or data invalidate it.
 
     Parameters
     ----------
     run : Run
-        Of the profile `pretrained_name` and the architecture "o3".
+        With the profile name `pretrained_name` and the architecture "o3".
     profile : Profile
-        Its data, its scaling, its targets; the network's shapes are those of the file.
+        Defines data, scaling and targets; the shape of the network is that of the file.
     weights_path : path
         A state dict of the published code.
     device : str, optional
-        By default a GPU where there is one.
+        By default a GPU if there is one.
 
     Returns
     -------
     dict
-        As of `train_run`; ``best_epoch`` is None.
+        As `train_run`; ``best_epoch`` is None.
 
     Raises
     ------
     ValueError
-        The file is not such a network, or run, maps or targets do not fit it.
+        The file is not such a network, or the run, the maps or the targets do not fit it.
     """
     network = published_network(weights_path)
     suite = study_suite(run.suite, profile)
-    expected = {
-        "profile": (run.profile, pretrained_name(profile, weights_path)),
-        "architecture": (run.architecture, "o3"),
-        "side of the maps": (network.size, suite.grid),
-        "number of targets": (network.n_parameters, len(profile.targets)),
-    }
-    for key, (found, wanted) in expected.items():
-        if found != wanted:
-            raise ValueError(f"{weights_path}: {key}: found {found}, expected {wanted}")
-    # The shapes are those of the file; the profile's other settings of training played no part.
+    for key, found, expected in (
+        ("profile", run.profile, pretrained_name(profile, weights_path)),
+        ("architecture", run.architecture, "o3"),
+        ("side of the maps", network.size, suite.grid),
+        ("number of targets", network.n_parameters, len(profile.targets)),
+    ):
+        if found != expected:
+            raise ValueError(f"{weights_path}: {key}: found {found}, expected {expected}")
+    # The shapes are those of the file; other training settings of the profile are not used.
     profile = profile.replace(architecture="o3", hidden=network.hidden, dropout=0.0)
     file = {"name": Path(weights_path).name, "sha256": io.sha256(weights_path)}
     config = _config("pretrained", run, profile, suite, weights=file["sha256"])
@@ -155,23 +147,22 @@ def evaluate_pretrained(
 
     def evaluate():
         started = time.perf_counter()
-        # Few maps are predicted: the others are not kept, whatever the profile keeps for training.
+        # Only few maps are predicted: do not load the training maps into memory.
         data = prepare_data(suite, profile.replace(storage="disk"), run.cut)
         _write_config(run, config, data)
         loss = float(moment_loss(*run_network(network, data.valid_x, device=on), data.valid_theta))
-        _write_weights(run, profile, config, network, on, started, weights=file)
-        _write_predictions(run, profile, network, data, on)
+        _write_results(run, profile, config, network, data, on, started, weights=file)
         _write_metrics(run, profile, None, loss)
 
     return _once(run, profile, config, evaluate)
 
 
 def _once(run, profile, config, work, progress=None):
-    """Do the work of a run under its lock unless it is done; return its metrics."""
-    if _changes(run, profile, config):  # a finished run needs no lock: its folder may be read-only
+    """Do the work of a run under its lock unless it is complete; return its metrics."""
+    if _changes(run, profile, config):  # a complete run needs no lock: its folder may be read-only
         with held(run.path(LOCK), progress=progress):
-            if _changes(run, profile, config):  # not done by the process that was waited for
-                io.sweep(run.folder)  # of a killed process
+            if _changes(run, profile, config):  # not completed by the process that held the lock
+                io.sweep(run.folder)  # temporary files of a killed process
                 if changes(_read_config(run).get("identity"), config["identity"]):
                     for name in _RESULTS:
                         run.path(name).unlink(missing_ok=True)
@@ -180,34 +171,34 @@ def _once(run, profile, config, work, progress=None):
 
 
 def run_changes(run: Run, profile: Profile, suite: Suite) -> list[str]:
-    """List what differs between a complete run and one trained now; [] if nothing does."""
+    """List the differences between a stored run and one trained now; [] if it is current."""
     return _changes(run, profile, _config("training", run, profile, suite))
 
 
 def _changes(run, profile, config):
     found = changes(_read_config(run).get("identity"), config["identity"])
     if found or not run.complete:
-        return found or [f"{run.folder}: found no metrics.json"]
+        return found or [f"{run.folder}: metrics.json is missing"]
     scored = io.read_json(run.path("metrics.json"))
     return changes(scored.get("identity"), identity("metrics", profile))
 
 
-def _write_weights(run, profile, config, network, device, started, **made):
-    """Write the weights of a run, after their provenance."""
-    now = config["identity"]
-    seconds = time.perf_counter() - started
-    made = provenance(profile, now["fingerprint"], seconds, device, made_by=now["code"], **made)
-    io.write_json(run.path("provenance.json"), made)
+def _write_results(run, profile, config, network, data, device, started, **made):
+    """Write provenance, weights and predictions of a run, in this order."""
+    now, path = config["identity"], run.path("provenance.json")
+    if not path.is_file():  # else the training ended in an earlier process
+        seconds = time.perf_counter() - started
+        made = provenance(profile, now["fingerprint"], seconds, device, made_by=now["code"], **made)
+        io.write_json(path, made)
+
     io.write_state(run.path("weights.pt"), {k: v.cpu() for k, v in network.state_dict().items()})
-
-
-def _write_predictions(run, profile, network, data, device):
     found = predict(network, data, device, profile.average_symmetries)
+
     write_predictions(run.path("predictions.npz"), found)
 
 
 def _write_metrics(run, profile, best_epoch, valid_loss):
-    """Write the scores of a run's predictions, with their own identity."""
+    """Write the scores of the predictions of a run, with their own identity."""
     predictions = read_predictions(run.path("predictions.npz"))
     result = {"best_epoch": best_epoch, "valid_loss": valid_loss}
     result |= metrics(predictions, profile.bootstrap_samples, run.seed)
@@ -215,20 +206,15 @@ def _write_metrics(run, profile, best_epoch, valid_loss):
 
 
 def _config(kind, run, profile, suite, **settings):
-    """Return the contents of config.yaml that are known before any data is read."""
+    """Return the contents of config.yaml that do not depend on the maps."""
     names = {key: getattr(run, key) for key in ("suite", "cut", "architecture", "seed")}
+    network = {"name": run.architecture, "size": suite.grid, "hidden": profile.hidden}
     return {
         "run": names,
         "profile": profile.model_dump(),
         "box_size": suite.box_size,
         "identity": identity(kind, profile, fingerprint=suite.fingerprint, **names, **settings),
-        "network": {
-            "name": run.architecture,
-            "size": suite.grid,
-            "hidden": profile.hidden,
-            "dropout": profile.dropout,
-            "n_parameters": len(profile.targets),
-        },
+        "network": network | {"dropout": profile.dropout, "n_parameters": len(profile.targets)},
     }
 
 
@@ -240,7 +226,7 @@ def _write_config(run, config, data):
 
 
 def _read_config(run):
-    """Return a run's config.yaml, {} where there is none or keys of a training are missing."""
+    """Return the config.yaml of a run; {} if it is missing or lacks settings of a training."""
     path = run.path("config.yaml")
     config = io.read_yaml(path) if path.is_file() else {}
     keys = {"run", "profile", "identity", "network", "scaling", "value_range"}
@@ -249,38 +235,38 @@ def _read_config(run):
 
 
 def load_run(run: Run) -> tuple[torch.nn.Module, Scaling, dict]:
-    """Return the trained network of a run, in eval mode on the CPU, its scaling and its config.
+    """Load the trained network of a run, in eval mode on the CPU, its scaling and its config.
 
     Raises
     ------
     ValueError
-        The run is not complete, a file of it is damaged, or its weights were made by other code of
-        networks, cuts or scaling and no longer give the stored predictions: names it.
+        The run is not complete, one of its files is damaged, or the code of networks or scaling has
+        changed and the weights no longer reproduce the stored predictions; names the file.
     """
     config = _read_config(run)
     if not (run.complete and config):
-        raise ValueError(f"{run.folder}: found no complete run, expected one: train it first")
+        raise ValueError(f"{run.folder}: the run is not complete; train it first")
     try:
         stored = config["identity"]["code"]
         other = [name for name, now in code(_FORWARD).items() if stored.get(name) != now]
         scaling = Scaling(**config["scaling"])
-        if not max(config["network"]["hidden"], config["network"]["n_parameters"]) <= WIDEST:
-            raise ValueError(f"network: found {config['network']}, expected no wider one than ours")
-        with seeded(0):  # the initial weights are replaced: leave torch's state alone
+        if max(config["network"]["hidden"], config["network"]["n_parameters"]) > WIDEST:
+            raise ValueError(f"network: found {config['network']}, expected at most {WIDEST} wide")
+        with seeded(0):  # the initial weights are replaced: keep the random state of torch
             network = build_network(**config["network"])
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise ValueError(f"{run.path('config.yaml')}: {error}") from None
     network = load_weights(network, run.path("weights.pt")).eval()
     if other and not _reproduces(run, config, network, scaling):
         raise ValueError(
-            f"{run.path('weights.pt')}: found weights made by other code of {', '.join(other)}, "
-            "which no longer give the run's predictions: train it again"
+            f"{run.path('weights.pt')}: the weights were made by other code of {', '.join(other)} "
+            "and no longer reproduce the predictions of the run; train it again"
         )
     return network, scaling, config
 
 
 def _reproduces(run, config, network, scaling):
-    """Whether a network gives the predictions that its run stored, on its first test maps."""
+    """Whether a network reproduces the stored predictions for the first test simulation."""
     profile = Profile.model_construct(**config["profile"])  # perhaps of an earlier version
     stored = read_predictions(run.path("predictions.npz"))
     some = slice(0, MAPS_PER_SIMULATION)

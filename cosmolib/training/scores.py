@@ -1,28 +1,29 @@
-"""Scores of predictions, with errors: R2, RMSE, bias, calibration, and their bootstrap.
+"""Scores of predictions with 95 % intervals: R2, RMSE, bias, chi2, and paired differences.
 
 Scores are per map unless a name contains ``simulation``. Maps of one simulation share their
 parameters and much of their structure, so every interval resamples whole simulations. R2 is the
-explained share of the variance of the true parameter over the test maps: 1 is perfect, 0 is as good
-as the mean of the test set. An *estimate* is {"value", "low", "high"}, with None for what is not
-defined.
+explained share of the variance of the true parameter over the test maps: 1 is perfect, and 0 is as
+good as predicting the mean of the test set. An *estimate* is {"value", "low", "high"}; entries that
+are not defined are None.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
 
 COSMOLOGY = ("Omega_m", "sigma_8")
-SIGMA_FLOOR = 0.05  # of the median predicted sigma, in chi2: no single map decides it
-Z95 = 1.959964  # standard deviations on either side of a normal 95 % interval
+SIGMA_FLOOR = 0.05  # smallest sigma in chi2, in units of the median: one map must not dominate
+Z95 = 1.959964  # half width of a normal 95 % interval in standard deviations
 
 
 # --------------------------------------------------------------------------------------------------
-# Scores: each takes the maps' weights, so that a bootstrap is one matrix product
+# Scores: each takes weights of the maps, so that a bootstrap is one matrix product
 # --------------------------------------------------------------------------------------------------
 def average(values, weights=None):
-    """Average (n, P) over maps: (P,), or (S, P) with weights (S, n), one row per resampling."""
+    """Average (n, P) over maps: (P,), or (S, P) for S resamplings with weights (S, n)."""
     if weights is None:
         return values.mean(0)
     return weights @ values / weights.sum(-1, keepdims=True)
@@ -30,33 +31,23 @@ def average(values, weights=None):
 
 def r2(mean, std, truth, weights=None):
     """Coefficient of determination 1 - <(truth - mean)^2> / var(truth); NaN without variance."""
-    centred = truth - truth.mean(0)  # keeps the difference of squares exact
+    centred = truth - truth.mean(0)  # avoids cancellation in the difference of squares
     variance = average(centred**2, weights) - average(centred, weights) ** 2
     error = average((truth - mean) ** 2, weights)
-    floor = 1e-12 * np.maximum((truth**2).mean(0), 1e-300)  # rounding of equal truths
+    floor = 1e-12 * np.maximum((truth**2).mean(0), 1e-300)  # rounding error of equal truths
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(variance > floor, 1 - error / variance, np.nan)
 
 
 def rmse(mean, std, truth, weights=None):
-    """Root mean square error, physical units."""
+    """Root mean square error in physical units."""
     return np.sqrt(average((truth - mean) ** 2, weights))
 
 
-def relative_error(mean, std, truth, weights=None):
-    """Mean of |mean - truth| / truth, as CMD quotes it."""
-    return average(np.abs(mean - truth) / truth, weights)
-
-
-def bias(mean, std, truth, weights=None):
-    """Mean of mean - truth, physical units."""
-    return average(mean - truth, weights)
-
-
 def chi2(mean, std, truth, weights=None):
-    """Mean of ((truth - mean) / std)^2: 1 for correct widths, more for too narrow ones.
+    """Mean of ((truth - mean) / std)^2: 1 for correct widths, larger for widths that are too small.
 
-    A std below `SIGMA_FLOOR` of their median counts as that.
+    Standard deviations below `SIGMA_FLOOR` times their median are raised to this value.
     """
     std = np.maximum(std, SIGMA_FLOOR * np.median(std, axis=0))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -64,23 +55,23 @@ def chi2(mean, std, truth, weights=None):
 
 
 def mean_sigma(mean, std, truth, weights=None):
-    """Mean predicted standard deviation, physical units."""
+    """Mean predicted standard deviation in physical units."""
     return average(std, weights)
 
 
-SCORES = {score.__name__: score for score in (r2, rmse, relative_error, bias, chi2, mean_sigma)}
+SCORES = {score.__name__: score for score in (r2, rmse, chi2, mean_sigma)}
 
 
 def bootstrap(
     statistic: Callable, arrays, simulations, n: int, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the 95 % interval of a statistic, by resampling whole simulations.
+    """Compute the 95 % interval of a statistic by resampling whole simulations.
 
     Parameters
     ----------
     statistic : callable
-        ``statistic(*arrays, weights=w)`` with w (S, n) -> (S, ...): how often each of S resamplings
-        contains each map.
+        ``statistic(*arrays, weights=w)`` returns (S, ...) for weights w (S, n), which count how
+        often each of S resamplings contains each map.
     arrays : sequence of (n, ...) arrays
     simulations : (n,) int
         Simulation of each map.
@@ -91,49 +82,35 @@ def bootstrap(
     Returns
     -------
     low, high : arrays
-        2.5 and 97.5 % of the resamplings in which the statistic is defined; NaN with fewer than two
-        simulations, which have no scatter.
+        2.5 and 97.5 % quantiles of the resamplings in which the statistic is defined; NaN with
+        fewer than two simulations.
     """
     numbers, place = np.unique(simulations, return_inverse=True)
-    if len(numbers) < 2:
-        once = statistic(*arrays, weights=np.ones((1, len(place))))
-        return (np.full(np.shape(once)[1:], np.nan),) * 2
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(len(numbers), np.full(len(numbers), 1 / len(numbers)), size=n)
     values = np.asarray(statistic(*arrays, weights=counts[:, place].astype(float)))
-    flat = values.reshape(n, -1)
-    bounds = np.full((2, flat.shape[1]), np.nan)
-    for column in range(flat.shape[1]):
-        defined = flat[~np.isnan(flat[:, column]), column]
-        if len(defined):
-            bounds[:, column] = np.percentile(defined, (2.5, 97.5))
-    return tuple(bounds.reshape(2, *values.shape[1:]))
-
-
-def _basic(r2, low, high):
-    """Turn percentiles of R2 into the basic bootstrap interval of log(1 - R2).
-
-    Percentiles of R2 itself cover 93 %, and miss six times as often above as below.
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ends = [np.where(end < 1, 1 - (1 - r2) ** 2 / (1 - end), 1.0) for end in (high, low)]
-    return [np.where(np.isnan(low), np.nan, end) for end in ends]
+    if len(numbers) < 2:
+        values = np.full_like(values, np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the statistic is nowhere defined
+        return tuple(np.nanpercentile(values, (2.5, 97.5), axis=0))
 
 
 def estimate(
     statistic: Callable, arrays, simulations, names, n: int, seed: int = 0, skewed: bool = False
 ) -> dict:
-    """Estimate a statistic with one column per name.
+    """Estimate a statistic that has one column per name.
 
     Parameters
     ----------
     statistic, arrays, simulations
-        As of `bootstrap`; the statistic with ``weights=None`` is the value itself.
+        As for `bootstrap`; the value itself is the statistic with ``weights=None``.
     names : sequence of str
     n, seed : int
-        Resamplings and their seed.
+        Number of resamplings and their seed.
     skewed : bool
-        The statistic is an R2: its interval is the basic one of log(1 - R2), not of percentiles.
+        Whether the statistic is an R2. Its interval is then the basic bootstrap interval of
+        log(1 - R2): percentiles of R2 cover only 93 % and miss six times as often above as below.
 
     Returns
     -------
@@ -143,7 +120,9 @@ def estimate(
     value = statistic(*arrays, weights=None)
     low, high = bootstrap(statistic, arrays, simulations, n, seed)
     if skewed:
-        low, high = _basic(value, low, high)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ends = [np.where(end < 1, 1 - (1 - value) ** 2 / (1 - end), 1.0) for end in (high, low)]
+        low, high = (np.where(np.isnan(low), np.nan, end) for end in ends)
     rows = zip(value, low, high, strict=True)
     return {str(name): as_estimate(row) for name, row in zip(names, rows, strict=True)}
 
@@ -156,8 +135,8 @@ def as_estimate(row) -> dict:
 def simulation_average(predictions: dict) -> dict:
     """Average predictions over the maps of each simulation, in ascending order of simulations.
 
-    The std is averaged too and does not fall with the number of maps: maps of a simulation are not
-    independent.
+    The std is averaged as well: it does not decrease with the number of maps, because maps of one
+    simulation are not independent.
     """
     numbers, place, count = np.unique(
         predictions["simulation"], return_inverse=True, return_counts=True
@@ -171,33 +150,32 @@ def simulation_average(predictions: dict) -> dict:
 
 
 def metrics(predictions: dict, n_bootstrap: int = 1000, seed: int = 0) -> dict:
-    """Return every score of some predictions, with its 95 % interval.
+    """Compute every score of a set of predictions, with 95 % intervals.
 
     Parameters
     ----------
     predictions : dict
-        As of `cosmolib.training.predictions.predict`.
+        From `cosmolib.training.predictions.predict`.
     n_bootstrap, seed : int
 
     Returns
     -------
     dict
         ``n_maps``, ``n_simulations`` and ``parameters``: {name: {score, score_low, score_high, and
-        the same as score_simulation for predictions averaged over a simulation's maps}}. Scores
-        that are not defined, such as R2 or an interval with one simulation, are None.
+        the same as score_simulation for predictions averaged over the maps of a simulation}}.
+        Scores that are not defined, such as the R2 of one simulation, are None.
     """
     averaged = simulation_average(predictions)
     scores = {str(name): {} for name in predictions["parameters"]}
     for suffix, table in (("", predictions), ("_simulation", averaged)):
         arrays = [np.asarray(table[key], np.float64) for key in ("mean", "std", "truth")]
         for key, score in SCORES.items():
-            value = score(*arrays)
-            low, high = bootstrap(score, arrays, table["simulation"], n_bootstrap, seed)
-            if score is r2:
-                low, high = _basic(value, low, high)
-            for p, entry in enumerate(scores.values()):
-                for end, found in (("", value), ("_low", low), ("_high", high)):
-                    entry[f"{key}{suffix}{end}"] = number_or_none(found[p])
+            found = estimate(
+                score, arrays, table["simulation"], scores, n_bootstrap, seed, skewed=score is r2
+            )
+            for name, entry in scores.items():
+                for end, value in zip(("", "_low", "_high"), found[name].values(), strict=True):
+                    entry[f"{key}{suffix}{end}"] = value
     return {
         "n_maps": len(predictions["simulation"]),
         "n_simulations": len(averaged["simulation"]),
@@ -206,7 +184,7 @@ def metrics(predictions: dict, n_bootstrap: int = 1000, seed: int = 0) -> dict:
 
 
 def number_or_none(value):
-    """Return a float, or None for NaN and infinities, which JSON does not have."""
+    """Return a float, or None for NaN and infinities, which JSON cannot represent."""
     return float(value) if np.isfinite(value) else None
 
 
@@ -214,7 +192,7 @@ def number_or_none(value):
 # Estimates
 # --------------------------------------------------------------------------------------------------
 def as_text(estimate: dict | None, digits: int = 2) -> str:
-    """Format an estimate as the book prints it.
+    """Format an estimate for the book.
 
     Examples
     --------
@@ -262,23 +240,23 @@ def from_metrics(scores: dict, key: str) -> dict:
 def r2_of(
     predictions: list[dict], minus: list[dict] = (), *, n_bootstrap: int, seed: int = 0
 ) -> dict:
-    """Estimate R2 of each parameter, averaged over seeds, or its paired difference to another case.
+    """Estimate R2 of each parameter averaged over seeds, or its paired difference to another case.
 
-    The interval resamples whole simulations, the same ones for both cases, so that what the cases
-    share (easy and hard simulations) cancels. The scatter between trainings is a second source of
-    error, see `widened`.
+    The interval resamples whole simulations, the same ones for both cases, so that scatter which
+    the cases share (easy and hard simulations) cancels. It does not include the scatter between
+    trainings, see `widened`.
 
     Parameters
     ----------
     predictions : list of dict
         The ``predictions.npz`` of each seed of one case.
     minus : list of dict
-        Those of the case to subtract, on the same test maps; empty for none.
+        Those of the case to subtract, for the same test maps; empty for none.
 
     Raises
     ------
     ValueError
-        The predictions are not of the same test maps.
+        The predictions are not for the same test maps.
     """
     first = predictions[0]
     for other in (*predictions, *minus):
@@ -293,25 +271,24 @@ def r2_of(
         own, others = scores[: len(predictions)], scores[len(predictions) :]
         return np.mean(own, axis=0) - (np.mean(others, axis=0) if others else 0)
 
-    arrays = [np.asarray(first["truth"], np.float64)]
-    arrays += [np.asarray(item["mean"], np.float64) for item in (*predictions, *minus)]
-    names = first["parameters"]
-    skewed = not minus
-    return estimate(statistic, arrays, first["simulation"], names, n_bootstrap, seed, skewed)
+    arrays = [first["truth"], *(item["mean"] for item in (*predictions, *minus))]
+    arrays = [np.asarray(array, np.float64) for array in arrays]
+    names, simulations = first["parameters"], first["simulation"]
+    return estimate(statistic, arrays, simulations, names, n_bootstrap, seed, skewed=not minus)
 
 
 def seed_scatter(groups: list[list[dict]]) -> dict:
-    """Return the standard deviation of R2 between trainings that differ in the seed alone.
+    """Compute the standard deviation of R2 between trainings that differ only in the seed.
 
     Parameters
     ----------
     groups : list of list of dict
-        Predictions of each seed of each case; the variances of cases with several are averaged.
+        Predictions of each seed of each case; variances are pooled over cases with several seeds.
 
     Returns
     -------
     dict
-        {parameter: float}, or None where no case has several seeds.
+        {parameter: float}, or None if no case has several seeds.
     """
     names = [str(name) for name in groups[0][0]["parameters"]]
     scores = [[r2(x["mean"], None, x["truth"]) for x in group] for group in groups]
@@ -324,16 +301,16 @@ def seed_scatter(groups: list[list[dict]]) -> dict:
 
 
 def widened(estimates: dict, scatter: dict, *trainings: int) -> dict:
-    """Add the scatter between trainings to intervals, in quadrature.
+    """Add the scatter between trainings to intervals in quadrature.
 
     Parameters
     ----------
     estimates : dict
         {parameter: estimate}
     scatter : dict
-        Of R2 between single trainings, see `seed_scatter`; None adds nothing.
+        Standard deviation of R2 between single trainings, see `seed_scatter`; None adds nothing.
     *trainings : int
-        How many trainings each of the compared cases is the mean of.
+        Number of trainings over which each of the compared cases is averaged.
     """
     spread = Z95 * np.sqrt(sum(1 / count for count in trainings))
 
@@ -350,14 +327,14 @@ def widened(estimates: dict, scatter: dict, *trainings: int) -> dict:
 def bias_of(predictions: list[dict], *, in_sigma: bool, n_bootstrap: int, seed: int = 0) -> dict:
     """Estimate the mean of prediction minus truth, averaged over seeds.
 
-    In physical units, or in units of the mean predicted sigma: a mean of ratios would depend on the
-    few maps with the smallest sigma.
+    The unit is physical, or with ``in_sigma`` the mean predicted sigma: a mean of ratios would be
+    dominated by the few maps with the smallest sigma.
     """
     first = predictions[0]
-    offset = np.mean([item["mean"] - item["truth"] for item in predictions], axis=0)
-    arrays, statistic = [offset], average
+    arrays = [np.mean([item["mean"] - item["truth"] for item in predictions], axis=0)]
     if in_sigma:
-        arrays, statistic = [offset, np.mean([x["std"] for x in predictions], axis=0)], pull
+        arrays.append(np.mean([item["std"] for item in predictions], axis=0))
+    statistic = pull if in_sigma else average
     names = first["parameters"]
     return estimate(statistic, arrays, first["simulation"], names, n_bootstrap, seed)
 

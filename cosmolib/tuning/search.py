@@ -1,10 +1,10 @@
-"""Hyper-parameter search: an Optuna study that can be killed, resumed, and shared.
+"""Hyper-parameter search: an Optuna study that can be interrupted, resumed and shared.
 
-Published (arXiv:2504.17839 and its code): TPE, 50 trials, the first ten of them random, the four
-ranges of `SEARCH_SPACE`, the best validation loss as the value, no pruning, SQLite. Ours: pruning
-at the median after five random trials, and a seed per trial, so that a study that was killed and
-resumed gives the result of an uninterrupted one. Several workers can share a study
-(`cosmolib.tuning.shared_study`); its trials after the random ones then depend on their timing.
+Published (arXiv:2504.17839 and its code): TPE, 50 trials of which the first ten are random, the
+four ranges of `SEARCH_SPACE`, the best validation loss as objective, no pruning, SQLite. Additions
+of this package: median pruning after five random trials, and a seed per trial, so that a resumed
+study gives the result of an uninterrupted one. Several workers can share a study
+(`cosmolib.tuning.shared_study`); its trials after the random ones then depend on timing.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from cosmolib.training.fit import fit, seeded
 from cosmolib.training.networks import build_network
 from cosmolib.tuning.shared_study import finished_trials, open_study, run_trials
 
-STARTUP_TRIALS = 5  # drawn at random before TPE and the pruner take over
-# As published. "lite" has the same ranges, though its pool regularises: expect little dropout.
+STARTUP_TRIALS = 5  # random trials before TPE and the pruner start
+# As published. "lite" has the same ranges; its pool regularises, so that it needs little dropout.
 SEARCH_SPACE = {
     "max_lr": FloatDistribution(1e-5, 5e-3, log=True),
     "weight_decay": FloatDistribution(1e-8, 1e-1, log=True),
@@ -45,17 +45,17 @@ SEARCH_SPACE = {
 
 @dataclass(frozen=True)
 class Search:
-    """Data and settings of a study."""
+    """Data and settings of a tuning study."""
 
     suite: Suite | None
     data: Data
     profile: Profile  # with the number of simulations of the search
-    name: str  # of the study
-    seed: int = 1  # of the sampler and of every training
+    name: str
+    seed: int = 1  # seed of the sampler and of every training
 
 
 def default_storage(runs_dir: str | Path, profile: Profile) -> str | Path:
-    """Return ``$COSMOLIB_STUDY``, by default a journal among the profile's runs."""
+    """Return ``$COSMOLIB_STUDY``, by default a journal in the folder of the profile's runs."""
     journal = Path(runs_dir) / profile.name / "tuning" / "study.journal"
     return os.environ.get("COSMOLIB_STUDY") or journal
 
@@ -63,9 +63,9 @@ def default_storage(runs_dir: str | Path, profile: Profile) -> str | Path:
 def prepare_search(profile: Profile, seed: int = 1) -> Search:
     """Prepare the uncut maps of a profile's ``tuning_suite`` and name the study.
 
-    The name ends in a digest of everything that the trials depend on (`cosmolib.study.identity`):
-    a change starts a new study; more trials continue the old one. If the first trial has the
-    profile's own settings, they are part of it.
+    The name ends in a digest of everything that the trials depend on (`cosmolib.study.identity`),
+    so that a change starts a new study, while more trials continue the existing one. The settings
+    of the profile are included if they are those of the first trial.
     """
     profile = profile.replace(n_simulations=profile.tuning_simulations or profile.n_simulations)
     suite = study_suite(profile.tuning_suite, profile)
@@ -86,26 +86,26 @@ def run_study(
     workers: int = 1,
     progress: Callable[[str], None] = print,
 ) -> optuna.Study:
-    """Search the hyper-parameters of `SEARCH_SPACE` for the least validation loss.
+    """Search the hyper-parameters of `SEARCH_SPACE` for the lowest validation loss.
 
     All trials share initial weights, order of the maps and augmentation, as far as their shapes
-    allow. The profile's own settings are the first trial if they lie within the ranges. Only
-    missing trials are run: a complete study returns at once.
+    allow. The first trial has the profile's own settings if they lie within the ranges. Only
+    missing trials are run.
 
     Parameters
     ----------
     search : Search
-        From `prepare_search`. Trials have its profile's ``tuning_epochs`` and all of its settings
+        From `prepare_search`. Trials have ``tuning_epochs`` epochs and all settings of its profile
         that are not searched.
     path : path
         ``*.journal``, see `cosmolib.tuning.shared_study`. A missing file is created with its
         folder.
     n_trials : int, optional
-        Total of complete and pruned trials; by default the profile's ``tuning_trials``.
+        Total number of complete and pruned trials; by default the profile's ``tuning_trials``.
     device : str
-        With several GPUs, "cuda" gives each worker one in turn.
+        With several GPUs, "cuda" assigns them to the workers in turn.
     workers : int
-        Processes to start on this machine; other machines may work at the study too.
+        Processes to start on this machine; other machines can join the study.
     progress : callable
         Called with a line of text per trial.
 
@@ -114,7 +114,7 @@ def run_study(
     ValueError
         The file cannot be used.
     ChildProcessError
-        A worker failed, with its message. The study keeps its finished trials.
+        A worker failed; contains its message. The study keeps its finished trials.
     """
     n_trials = n_trials or search.profile.tuning_trials
     profile = search.profile.replace(epochs=search.profile.tuning_epochs)
@@ -122,8 +122,8 @@ def run_study(
     def objective(trial, place):
         own = _own_settings(profile) if place == 0 else {}
         trial.set_user_attr("profile", bool(own))
-        # A seed per place: any worker, after any restart, draws the same. (Optuna uses the sampler
-        # only when a value is suggested, so that it can be set here.) Running trials count as bad.
+        # One seed per place, so that any worker draws the same values after any restart. Optuna
+        # uses the sampler only when a value is suggested, so it can be set here.
         seed = search.seed + 1000 * place
         tpe = TPESampler(n_startup_trials=STARTUP_TRIALS, seed=seed, constant_liar=True)
         study.sampler = PartialFixedSampler(own, tpe)
@@ -142,9 +142,9 @@ def run_study(
         started = time.perf_counter()
         try:
             fit(network, search.data, chosen, **options)
-        except FloatingPointError:  # too high a learning rate is a result, not a failure
+        except FloatingPointError:  # a learning rate that is too high is a result, not a failure
             raise optuna.TrialPruned from None
-        finally:  # not by the clock of the journal, which may be set back
+        finally:
             trial.set_user_attr("seconds", time.perf_counter() - started)
         return min(losses)
 
@@ -165,32 +165,31 @@ def run_study(
 
 
 def _own_settings(profile):
-    """Return a profile's own values of what is searched; {} if they lie outside of the ranges."""
+    """Return a profile's own values of the hyper-parameters; {} if any is outside its range."""
     own = {key: getattr(profile, key) for key in SEARCH_SPACE}
     inside = all(span.low <= own[key] <= span.high for key, span in SEARCH_SPACE.items())
     return own if inside else {}
 
 
 def _suggested(trial):
+    suggest = {IntDistribution: trial.suggest_int, FloatDistribution: trial.suggest_float}
     return {
-        key: trial.suggest_int(key, span.low, span.high)
-        if isinstance(span, IntDistribution)
-        else trial.suggest_float(key, span.low, span.high, log=span.log)
+        key: suggest[type(span)](key, span.low, span.high, log=span.log)
         for key, span in SEARCH_SPACE.items()
     }
 
 
 def _run_workers(workers, search, options, progress):
-    """Run worker processes until the study is complete; raise the first error of one of them.
+    """Run worker processes until the study is complete; raise the first error of a worker.
 
-    A worker that is killed is only reported: others take over its trial.
+    A killed worker is only reported, because another worker repeats its trial.
     """
     gpus = []
     if options["device"] == "cuda":
         every = ",".join(map(str, range(torch.cuda.device_count())))
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", every).replace(" ", "").split(",")
     threads = max(1, torch.get_num_threads() // workers)
-    work = (replace(search, suite=None), options, threads, gpus)  # the maps' memory is shared
+    work = (replace(search, suite=None), options, threads, gpus)  # workers share the maps
     context = torch.multiprocessing.spawn(_work, work, workers, join=False)
     try:
         for process in context.processes:
@@ -198,18 +197,18 @@ def _run_workers(workers, search, options, progress):
         context.join()  # raises
     except ProcessExitedException as error:
         progress(f"{error}; the others continue")
-    except ProcessRaisedException as error:  # its message is the whole traceback
+    except ProcessRaisedException as error:  # its message is a traceback
         name = f"worker {error.error_index + 1} of {workers}"
         raise ChildProcessError(f"{name}: {str(error).splitlines()[-1]}") from None
-    finally:  # after an interruption that only this process received
+    finally:  # an interruption may have reached only this process
         for process in context.processes:
             process.terminate()
 
 
 def _work(index, search, options, threads, gpus):
-    if gpus:  # before this process uses CUDA
+    if gpus:  # must be set before this process uses CUDA
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
-    load_plugins(search.profile.plugins)  # this process is a new one
+    load_plugins(search.profile.plugins)  # in a new process nothing is registered
     torch.set_num_threads(threads)
     run_study(search, **options, progress=partial(print, file=sys.stderr, flush=True))
 
@@ -220,7 +219,7 @@ def study_table(study: optuna.Study) -> list[dict]:
     Returns
     -------
     list of dict
-        ``number`` (from 0, without unfinished trials), ``value`` (least validation loss; of a
+        ``number`` (from 0, without unfinished trials), ``value`` (lowest validation loss; for a
         pruned trial the last one reported, or None), ``pruned``, ``profile`` (whether it has the
         profile's own settings), ``seconds``, and every hyper-parameter.
     """
@@ -240,8 +239,9 @@ def study_table(study: optuna.Study) -> list[dict]:
 def boundary_flags(study: optuna.Study, margin: float = 0.05) -> list[dict]:
     """Return the hyper-parameters of the best trial that lie at an edge of their range.
 
-    An optimum at an edge means that the range is too narrow (or, for a dropout of 0, that none is
-    needed). "At" means within `margin` of the range, in its logarithm if it is searched in that.
+    An optimum at an edge means that the range is too narrow (or, for a dropout of 0, that dropout
+    is not needed). The edge is the outermost share `margin` of the range, on the scale on which the
+    hyper-parameter is sampled.
 
     Returns
     -------
@@ -260,10 +260,11 @@ def boundary_flags(study: optuna.Study, margin: float = 0.05) -> list[dict]:
 
 
 def importances(study: optuna.Study, seed: int = 0) -> dict[str, float]:
-    """Return the share of the loss's variance that each hyper-parameter explains (fANOVA).
+    """Compute the share of the variance of the loss that each hyper-parameter explains (fANOVA).
 
-    Hutter et al. 2014. Empty with fewer than two complete trials or if all losses are equal.
+    See Hutter et al. 2014. It is empty for fewer than two different losses of complete trials.
     """
+
     complete = [t for t in finished_trials(study) if t.state.name == "COMPLETE"]
     if len({trial.value for trial in complete}) < 2:
         return {}

@@ -1,7 +1,7 @@
-"""Optuna studies that several processes share: a journal on a disk that all of them reach.
+"""Optuna studies that several processes share through a journal file on a common disk.
 
-Each worker holds a lock file next to the journal. If it dies, the lock is free, and another worker
-retries its trial with the same settings. (Optuna's own heartbeat needs a database server.)
+Each worker holds a lock file next to the journal. If a worker dies, its lock is released, and
+another worker repeats its trial with the same settings. (Optuna's own heartbeat needs a database.)
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from optuna.trial import TrialState
 from cosmolib.study.io import reason_of
 from cosmolib.study.locks import held, is_held
 
-GRACE = timedelta(seconds=60)  # until a trial that no worker has signed counts as dead
-RETRIES = 3  # per trial: settings that kill every worker are given up
+GRACE = timedelta(seconds=60)  # after which a trial without the name of its worker counts as dead
+RETRIES = 3  # per trial, so that settings that kill every worker are given up
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def open_study(path: str | Path, name: str, pruner) -> optuna.Study:
-    """Open a study that minimises, or create it; silence Optuna's line per trial.
+    """Open a study that minimises, or create it, and silence Optuna's line per trial.
 
     Parameters
     ----------
     path : path
-        ``*.journal``; made with its folder if it is missing.
+        ``*.journal``; created with its folder if it is missing.
     name : str
     pruner : optuna.pruners.BasePruner
 
     Raises
     ------
     ValueError
-        The file is no journal of Optuna, or cannot be used.
+        The file is not an Optuna journal, or cannot be used.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -47,18 +47,18 @@ def open_study(path: str | Path, name: str, pruner) -> optuna.Study:
         return optuna.create_study(
             storage=_open_journal(Path(path)), study_name=name, pruner=pruner, load_if_exists=True
         )
-    except Exception as error:  # Optuna raises many kinds for files that are not its own
+    except Exception as error:  # Optuna raises many kinds of errors for other files
         found = f"no usable study ({type(error).__name__}: {reason_of(error)})"
         raise ValueError(f"{path}: found {found}, expected a journal, FILE.journal") from None
 
 
 def _open_journal(path):
-    """Open a journal; cut off the partial line of a full disk, to which Optuna would append."""
+    """Open a journal and remove a partial last line (full disk), to which Optuna would append."""
     if path.suffix != ".journal":
         raise ValueError("another kind of file")
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = JournalFileOpenLock(str(path))
-    backend = JournalFileBackend(str(path), lock)  # makes the file
+    backend = JournalFileBackend(str(path), lock)  # creates the file
     lock.acquire()
     try:
         records = path.read_bytes()
@@ -73,20 +73,22 @@ def _open_journal(path):
 def run_trials(
     study: optuna.Study, path: str | Path, n_trials: int, objective: Callable, finished: Callable
 ) -> None:
-    """Run trials until the study has ``n_trials`` complete or pruned ones.
+    """Run trials until ``n_trials`` trials of the study are complete or pruned.
 
-    With W workers it ends with up to W - 1 more: each completes the trial that it began.
+    With W workers there can be up to W - 1 more, because each worker completes its current trial.
 
     Parameters
     ----------
-    study, path
-        From `open_study`, and its file.
+    study : optuna.Study
+        From `open_study`.
+    path : path
+        File of the study.
     n_trials : int
     objective : callable
-        ``objective(trial, place)`` returns the value; ``place`` counts the earlier trials from 0,
-        without those that failed.
+        ``objective(trial, place)`` returns the value; ``place`` is the number of earlier trials
+        that did not fail.
     finished : callable
-        ``finished(study, trial)``, called after each trial of this worker.
+        ``finished(study, trial)`` is called after each trial of this worker.
     """
     worker = uuid.uuid4().hex[:12]
 
@@ -107,17 +109,18 @@ def run_trials(
 
 
 def retry_dead(study: optuna.Study, path: str | Path) -> None:
-    """Fail the running trials of dead workers, and queue their settings again."""
+    """Mark the running trials of dead workers as failed and queue their settings again."""
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         worker = trial.user_attrs.pop("worker", None)
-        # Without a name, it was killed before it signed, or is about to sign.
+        # A trial without a name has just begun, or its worker was killed right after the beginning.
         fresh = datetime.now() - trial.datetime_start < GRACE
         if is_held(_lock(path, worker)) if worker else fresh:
             continue
         try:
             study.tell(trial.number, state=TrialState.FAIL)
         except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
-            continue  # another worker was first
+            continue  # another worker was faster
+
         RetryHeartbeatStaleTrialCallback(RETRIES)(study, trial)
 
 

@@ -1,6 +1,6 @@
-"""Calibration: do predicted posteriors mean what they say, and one number that makes them.
+"""Calibration of predicted posteriors, and recalibration by one factor per parameter.
 
-A moment network's posterior is taken as Gaussian. The full ones are tested in
+The posterior of a moment network is taken as Gaussian. Full posteriors are tested in
 `cosmolib.validation.flow_posterior`.
 """
 
@@ -13,14 +13,14 @@ from cosmolib.training.scores import average, bootstrap, estimate
 
 
 def coverage(predictions: dict, levels, n_bootstrap: int = 1000, seed: int = 0) -> dict:
-    """How often the truth lies within the central interval of each nominal level.
+    """Measure how often the truth lies within the central interval of each nominal level.
 
     The predicted posterior is taken as Gaussian: level q covers |truth - mean| < z(q) std.
 
     Parameters
     ----------
     predictions : dict
-        As of `cosmolib.training.predictions.predict`.
+        From `cosmolib.training.predictions.predict`.
     levels : (q,) floats between 0 and 1
     n_bootstrap, seed : int
 
@@ -35,17 +35,21 @@ def coverage(predictions: dict, levels, n_bootstrap: int = 1000, seed: int = 0) 
 
 
 def levels_covered(reached, predictions: dict, levels, n_bootstrap: int = 1000, seed: int = 0):
-    """Share of maps whose interval of each nominal level contains the truth.
+    """Compute the share of maps whose interval of each nominal level contains the truth.
 
     Parameters
     ----------
     reached : (n, P)
-        Level whose interval ends at the truth: uniform from 0 to 1 if calibrated.
+        Level of the interval that just reaches the truth: uniform from 0 to 1 if calibrated.
+    predictions : dict
+        Its ``simulation`` is used.
+    levels : (q,)
+    n_bootstrap, seed : int
 
     Returns
     -------
     (P, q, 3) array
-        Shares, and their 95 % limits over simulations.
+        Shares and their 95 % limits over simulations.
     """
     inside = (reached[:, :, None] < np.asarray(levels)).astype(float)  # (n, P, q)
     flat = inside.reshape(len(inside), -1)
@@ -54,17 +58,17 @@ def levels_covered(reached, predictions: dict, levels, n_bootstrap: int = 1000, 
 
 
 def recalibration(valid: dict) -> dict[str, float]:
-    """Factor for each parameter's predicted standard deviations that makes 1 sigma hold 68.27 %.
+    """Fit the factor on each parameter's predicted std with which 1 sigma contains 68.27 %.
 
-    One number a parameter: the quantile of |truth - mean| / std. (The root of chi2 would be the
-    best rescaling of a Gaussian posterior, but a single map of which a network is far too sure
-    decides it.) Fit it to the *validation* maps: training maps look better than they are, and test
-    maps must judge it.
+    It is the 68.27 % quantile of |truth - mean| / std. (The square root of chi2 would be the best
+    factor for a Gaussian posterior, but one overconfident prediction can dominate it.) It must be
+    fitted to the *validation* maps: training maps are predicted too well, and test maps are needed
+    for the final test.
 
     Parameters
     ----------
     valid : dict
-        Predictions of the validation maps.
+        Predictions for the validation maps.
     """
     pull = np.abs(valid["truth"] - valid["mean"]) / valid["std"]
     found = np.quantile(pull, erf(1 / np.sqrt(2)), axis=0)
@@ -72,17 +76,17 @@ def recalibration(valid: dict) -> dict[str, float]:
 
 
 def recalibrated(predictions: dict, factors: dict[str, float]) -> dict:
-    """Return predictions with their standard deviations multiplied by `recalibration`'s factors."""
+    """Return predictions with standard deviations multiplied by the factors of `recalibration`."""
     scale = np.array([factors[str(name)] for name in predictions["parameters"]])
     return {**predictions, "std": predictions["std"] * scale}
 
 
 def calibration_scores(predictions: dict, n_bootstrap: int = 1000, seed: int = 0) -> dict:
-    """Return chi2, sharpness and score of predicted posteriors, as estimates by parameter.
+    """Compute chi2, sharpness, log score and coverage of predicted posteriors.
 
-    ``sharpness`` is the mean predicted standard deviation [physical]: of two calibrated posteriors
-    the narrower tells more. ``log_score`` is the mean log density of the truth under the predicted
-    Gaussian, which rewards both [log of 1 / physical].
+    ``sharpness`` is the mean predicted standard deviation in physical units: of two calibrated
+    posteriors, the narrower is more informative. ``log_score`` is the mean log density of the truth
+    under the predicted Gaussian [log of 1 / physical unit], which measures both.
 
     Returns
     -------

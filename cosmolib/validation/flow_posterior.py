@@ -1,13 +1,13 @@
-"""Full posteriors: neural posterior estimation on what a trained network has made of a map.
+"""Full posteriors: neural posterior estimation from the features of a trained network.
 
-A moment network gives a mean and a width. Here a normalising flow is conditioned on the features
-that its last layer sees, and gives p(theta | map) with its shape and its correlations (neural
-posterior estimation, arXiv:1905.07488, with the flows of sbi, arXiv:2007.09114). The optional
-extra ``posterior`` brings sbi.
+A moment network predicts a mean and a width. Here a normalising flow is conditioned on the input of
+its last layer and gives p(theta | map) with its shape and its correlations (neural posterior
+estimation, arXiv:1905.07488, with the flows of sbi, arXiv:2007.09114). sbi is installed with the
+optional extra ``posterior``.
 
-The flow's own question, "are its posteriors right on average?", is asked by two tests of coverage:
-ranks of the truth among the samples (SBC, arXiv:1804.06788), parameter by parameter, and distances
-to random points (TARP, arXiv:2302.03026), for all parameters at once.
+Two tests of coverage check that these posteriors are correct on average: ranks of the truth among
+the samples (SBC, arXiv:1804.06788) for each parameter, and distances to random points (TARP,
+arXiv:2302.03026) for all parameters at once.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from cosmolib.training.fit import run_network, seeded
 from cosmolib.training.networks import MomentNetwork
 from cosmolib.validation.calibration import levels_covered
 
-HIDDEN, TRANSFORMS = 32, 2  # of the flow: small, because few simulations train it
-BATCH, MAX_LR, PATIENCE = 128, 2e-3, 15  # maps a step, peak learning rate, epochs without gain
-EDGE = 1e-3  # of the unit box: the parameters are moved off the edges before their logit is taken
+HIDDEN, TRANSFORMS = 32, 2  # size of the flow: small, because there are few training simulations
+BATCH, MAX_LR, PATIENCE = 128, 2e-3, 15  # maps per step, learning rate, epochs without improvement
+EDGE = 1e-3  # parameters are moved this far from the edges of the unit box before the logit
 
 
 def network_features(network: MomentNetwork, x, device: str = "cpu") -> np.ndarray:
-    """What the last layer of a network sees of scaled maps, in eval mode, which it is left in.
+    """Compute the input of the last layer for scaled maps; the network is left in eval mode.
 
     Parameters
     ----------
     network : cosmolib.training.networks.MomentNetwork
-    x : scaled maps as `cosmolib.training.dataset.network_inputs` takes them
+    x : scaled maps in any form that `cosmolib.training.dataset.network_inputs` accepts
     device : str
 
     Returns
@@ -51,22 +51,21 @@ def network_features(network: MomentNetwork, x, device: str = "cpu") -> np.ndarr
 
 @dataclass(frozen=True, eq=False)
 class FlowPosterior:
-    """A fitted posterior p(theta | features), flat prior over the ranges of a suite."""
+    """A fitted posterior p(theta | features) with a flat prior over the ranges of a suite."""
 
     flow: torch.nn.Module
-    centre: np.ndarray  # (F,) of the training features
-    width: np.ndarray  # (F,)
-    suite: str  # whose ranges are the prior
+    centre: np.ndarray  # (F,) mean of the training features
+    width: np.ndarray  # (F,) their standard deviation
+    suite: str  # its parameter ranges are the prior
     targets: tuple[str, ...]
-    valid_losses: list[float]  # of each epoch
 
     def sample(self, features, n: int, seed: int = 0) -> np.ndarray:
-        """Draw n samples (m, n, P), physical units, of the posteriors of features (m, F)."""
+        """Draw n samples (m, n, P), in physical units, from the posteriors of features (m, F)."""
         with torch.no_grad(), seeded(seed):
             scaled = (np.asarray(features, np.float32) - self.centre) / self.width
             drawn = self.flow.sample((n,), torch.from_numpy(scaled))  # (n, m, P)
         box = (torch.sigmoid(drawn).numpy().astype(np.float64) - EDGE) / (1 - 2 * EDGE)
-        box = np.clip(box, 0, 1).transpose(1, 0, 2)  # of the logit's margin
+        box = np.clip(box, 0, 1).transpose(1, 0, 2)  # samples in the margin of the logit
         return denormalise(box, 0.0, self.suite, self.targets)[0]
 
 
@@ -84,9 +83,10 @@ def fit_posterior(
 ) -> FlowPosterior:
     """Fit a neural spline flow (arXiv:1906.04032) to pairs of features and parameters.
 
-    Stops when the validation pairs, which come from other simulations, have not gained for
-    `PATIENCE` epochs, and keeps the best. (sbi's own training splits at random, by map: maps of one
-    simulation would lie on both sides.) Writes nothing to disk; torch's global state is left alone.
+    Training stops when the loss of the validation pairs, which come from other simulations, has not
+    improved for `PATIENCE` epochs, and the best epoch is kept. (The training loop of sbi splits at
+    random by map, so that maps of one simulation would be in both parts.) Nothing is written to
+    disk, and the global random state of torch is not changed.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def fit_posterior(
     seed : int
     max_epochs : int
     progress : callable, optional
-        Called with a line of text now and then.
+        Called with a line of text every ten epochs.
 
     Raises
     ------
@@ -106,13 +106,17 @@ def fit_posterior(
         sbi is not installed.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of sbi's own dependencies
+        warnings.simplefilter("ignore")  # from the dependencies of sbi
         from sbi.neural_nets.net_builders import build_zuko_nsf
     features, valid_features = (np.asarray(x, np.float32) for x in (features, valid_features))
     centre, width = features.mean(0), features.std(0)
-    width = np.where(width > 1e-6, width, 1.0).astype(np.float32)  # a dead feature stays constant
+    width = np.where(width > 1e-6, width, 1.0).astype(np.float32)  # for constant features
     x, valid_x = (torch.from_numpy((y - centre) / width) for y in (features, valid_features))
-    y, valid_y = (_logit(torch.as_tensor(t, dtype=torch.float32)) for t in (theta, valid_theta))
+    # From the unit box to the real line, so that no sample lies outside the prior.
+    y, valid_y = (
+        torch.logit(EDGE + (1 - 2 * EDGE) * torch.as_tensor(values, dtype=torch.float32))
+        for values in (theta, valid_theta)
+    )
     generator = torch.Generator().manual_seed(seed)
     losses, best = [], None
     with seeded(seed), warnings.catch_warnings():
@@ -138,16 +142,11 @@ def fit_posterior(
             if epoch - np.argmin(losses) > PATIENCE:
                 break
     flow.load_state_dict(best)
-    return FlowPosterior(flow.eval(), centre, width, suite, tuple(targets), losses)
-
-
-def _logit(theta):
-    """Unit box to the real line, so that no sample lies outside the prior."""
-    return torch.logit(EDGE + (1 - 2 * EDGE) * theta)
+    return FlowPosterior(flow.eval(), centre, width, suite, tuple(targets))
 
 
 def as_predictions(samples, like: dict) -> dict:
-    """First two moments of samples (m, n, P) in the form of predictions, of the maps of `like`."""
+    """Return mean and std of samples (m, n, P) as predictions for the maps of `like`."""
     return {**like, "mean": samples.mean(1), "std": samples.std(1, ddof=1)}
 
 
@@ -155,22 +154,22 @@ def as_predictions(samples, like: dict) -> dict:
 # Coverage
 # --------------------------------------------------------------------------------------------------
 def rank_coverage(samples, predictions: dict, levels, n_bootstrap: int = 1000, seed: int = 0):
-    """How often the truth lies within the central interval of the samples, at each level.
+    """Measure how often the truth lies within the central interval of the samples at each level.
 
-    The rank of the truth among the samples is uniform for a right posterior (simulation-based
+    The rank of the truth among the samples is uniform for a correct posterior (simulation-based
     calibration, arXiv:1804.06788): level q covers the ranks from (1 - q) / 2 to (1 + q) / 2.
 
     Parameters
     ----------
     samples : (m, n, P)
     predictions : dict
-        With the ``truth``, ``simulation`` and ``parameters`` of the m maps.
+        With ``truth``, ``simulation`` and ``parameters`` of the m maps.
     levels : (q,)
 
     Returns
     -------
     dict
-        {parameter: (q, 3) array} as of `cosmolib.validation.calibration.coverage`.
+        {parameter: (q, 3) array} as from `cosmolib.validation.calibration.coverage`.
     """
     truth = predictions["truth"][:, None]
     below, equal = (samples < truth).sum(1), (samples == truth).sum(1)  # (m, P)
@@ -180,16 +179,17 @@ def rank_coverage(samples, predictions: dict, levels, n_bootstrap: int = 1000, s
 
 
 def tarp(samples, predictions: dict, levels, n_bootstrap: int = 1000, seed: int = 0) -> np.ndarray:
-    """Expected coverage of all parameters at once, by distances to random points.
+    """Measure the expected coverage of all parameters at once by distances to random points (TARP).
 
-    For each map a point is drawn from the box of the truths; the share of samples that lie nearer
-    to it than the truth does is uniform for a right posterior, and for no other, whatever the
-    points (TARP, arXiv:2302.03026). Distances are in units of the range of the truths.
+    For each map a point is drawn from the box of the true parameters. The share of samples that are
+    closer to it than the truth is uniform if and only if the posterior is correct
+    (arXiv:2302.03026). Distances are in units of the range of the true parameters.
 
     Returns
     -------
     (q, 3) array
-        Share of maps below each level, and its 95 % limits over simulations.
+        Share of maps below each level and its 95 % limits over simulations.
+
     """
     truth = predictions["truth"]
     low, high = truth.min(0), truth.max(0)

@@ -1,10 +1,10 @@
 """Gaussian and lognormal mocks whose posterior is known analytically.
 
-A network cannot do better than the exact posterior, and a Gaussian field has one in closed form:
-all of its information is in the band powers. A lognormal map whose mean is fixed is the same field
-seen through an exponential, which a logarithm undoes: its information is the same. So these maps
-test whether a network, a cut or an attribution finds what is there. Their spectrum is that of a
-5 Mpc/h slab of linear matter; they are not a model of the non-linear web.
+No network can beat the exact posterior, and a Gaussian field has one in closed form, because all of
+its information is in the band powers. A lognormal map with a fixed mean is the exponential of the
+same field and contains the same information. These maps therefore test whether a network, a cut or
+an attribution finds the information that is there. Their spectrum is that of a 5 Mpc/h slab of
+linear matter; they are not a model of the non-linear web.
 """
 
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ from cosmolib.data.tables import parameter_ranges
 
 TARGETS = ("Omega_m", "sigma_8")  # the two parameters of a Gaussian map
 
-_LOBES = 40  # of the slab's window that the projection integrates over: the rest is below 1e-3
-_BLOCK_POINTS = 2**21  # points of posteriors, worked on at once
+_LOBES = 40  # of the window of the slab in the projection integral; the others add less than 1e-3
+_BLOCK_POINTS = 2**21  # grid points of posteriors that are computed at once
 
 
 def theory_spectrum(k, omega_m, sigma_8):
-    """Power of the overdensity of linear matter projected through a slab.
+    """Compute the power spectrum of linear matter overdensity projected through a slab.
 
     The 3-D spectrum is k^n_s T(k)^2 with the transfer function of Bardeen, Bond, Kaiser & Szalay
-    (1986, eq. G3; shape Gamma = Omega_m h), scaled to `sigma_8` in a top-hat of 8 Mpc/h. A slab of
-    depth D projects it: P(k) = int dk_z / (2 pi) P_3D(sqrt(k^2 + k_z^2)) sinc^2(k_z D / 2).
+    (1986, eq. G3; shape Gamma = Omega_m h), scaled to `sigma_8` in a top-hat of 8 Mpc/h. Projected
+    through depth D it is P(k) = int dk_z / (2 pi) P_3D(sqrt(k^2 + k_z^2)) sinc^2(k_z D / 2).
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def theory_spectrum(k, omega_m, sigma_8):
     """
     k = np.asarray(k, dtype=np.float64)
     omega_m, sigma_8 = np.broadcast_arrays(np.asarray(omega_m, float), np.asarray(sigma_8, float))
-    # Gauss-Legendre nodes in each lobe of sinc^2, both signs of k_z at once.
+    # Gauss-Legendre nodes in each lobe of sinc^2; both signs of k_z are counted at once.
     nodes, weights = np.polynomial.legendre.leggauss(8)
     k_z = 2 * np.pi / SLAB_DEPTH * (np.arange(_LOBES)[:, None] + (nodes + 1) / 2).ravel()
     weights = np.tile(weights, _LOBES) / SLAB_DEPTH
@@ -56,18 +56,15 @@ def theory_spectrum(k, omega_m, sigma_8):
 
 
 def _bbks(k, omega_m):
-    """Unnormalised 3-D linear power at k [h/Mpc]."""
+    """Return the unnormalised 3-D linear power at k [h/Mpc]."""
     q = k / (omega_m * HUBBLE)
-    transfer = (
-        np.log1p(2.34 * q)
-        / (2.34 * q)
-        * (1 + 3.89 * q + (16.1 * q) ** 2 + (5.46 * q) ** 3 + (6.71 * q) ** 4) ** -0.25
-    )
+    polynomial = 1 + 3.89 * q + (16.1 * q) ** 2 + (5.46 * q) ** 3 + (6.71 * q) ** 4
+    transfer = np.log1p(2.34 * q) / (2.34 * q) * polynomial**-0.25
     return k**SPECTRAL_INDEX * transfer**2
 
 
 def _top_hat_variance(omega_m):
-    """Variance of the unnormalised power in spheres of 8 Mpc/h."""
+    """Return the variance of the unnormalised power in spheres of 8 Mpc/h."""
     ln_k = np.linspace(np.log(1e-4), np.log(50.0), 4001)
     k = np.exp(ln_k)
     x = 8 * k
@@ -77,18 +74,18 @@ def _top_hat_variance(omega_m):
 
 
 def gaussian_maps(params, grid=64, box_size=BOX_SIZE, seed=0):
-    """Gaussian overdensity maps with the spectrum of `theory_spectrum`, one a row of `params`.
+    """Draw Gaussian overdensity maps with the spectrum of `theory_spectrum`.
 
     Parameters
     ----------
     params : (n, 2 or more) array
-        Omega_m and sigma_8 in the first two columns.
+        One row per map, with Omega_m and sigma_8 in the first two columns.
     grid : int
-        Pixels a side, N.
+        Pixels along a side, N.
     box_size : float
         Side of the maps [Mpc/h].
     seed : int
-        Map i has its own stream, so that it is the same in any number of maps.
+        Each map has its own random stream, independent of the number of maps.
 
     Returns
     -------
@@ -98,8 +95,8 @@ def gaussian_maps(params, grid=64, box_size=BOX_SIZE, seed=0):
     params = np.asarray(params, dtype=np.float64)
     if params.ndim != 2 or params.shape[1] < 2 or not (0 < params[:, :2]).all():
         raise ValueError(
-            f"params: found {params} of shape {params.shape}, expected (n, 2 or more), positive "
-            "Omega_m and sigma_8"
+            f"params: found {params} of shape {params.shape}, expected positive Omega_m and "
+            "sigma_8 in the first columns of (n, 2 or more)"
         )
     k, shell, _ = _shells(grid, box_size)
     maps = np.empty((len(params), grid, grid), np.float32)
@@ -113,10 +110,10 @@ def gaussian_maps(params, grid=64, box_size=BOX_SIZE, seed=0):
 
 
 def lognormal_maps(params, grid=64, box_size=BOX_SIZE, seed=0):
-    """Lognormal maps: the exponential of `gaussian_maps`, each divided by its own mean.
+    """Draw lognormal maps, the exponential of `gaussian_maps`, each divided by its own mean.
 
-    Every map has the mean density of the fiducial cosmology, so that its mean tells nothing, and
-    `underlying_gaussian` gives the Gaussian field back: nothing is lost or added.
+    Every map has the mean density of the fiducial cosmology, so that its mean contains no
+    information, and `underlying_gaussian` recovers the Gaussian field.
 
     Parameters
     ----------
@@ -136,16 +133,16 @@ def lognormal_maps(params, grid=64, box_size=BOX_SIZE, seed=0):
 
 
 def underlying_gaussian(maps):
-    """Invert `lognormal_maps`: the log of positive maps less its mean, (n, N, N) float32."""
+    """Invert `lognormal_maps`: the log of positive maps minus its mean, (n, N, N) float32."""
     stack, _ = checked_maps(maps)
     if not stack.min() > 0:
-        raise ValueError(f"maps: found a pixel of {stack.min():g}, expected positive ones")
+        raise ValueError(f"maps: found a pixel of {stack.min():g}, expected positive pixels")
     field = np.log(stack.astype(np.float64))
     return (field - field.mean(axis=(1, 2), keepdims=True)).astype(np.float32)
 
 
 def _spectra_by_omega(k, omega_m):
-    """Interpolator Omega_m -> P(k) at sigma_8 = 1, (n, nk): 1e-5 exact, and fast for many maps."""
+    """Return a fast interpolator Omega_m -> P(k), (n, nk), at sigma_8 = 1, accurate to 1e-5."""
     low, high = np.min(omega_m, initial=1.0), np.max(omega_m, initial=0.01)
     nodes = np.geomspace(0.99 * low, 1.01 * high, 25)
     coarse = np.geomspace(k[0], k[-1], 64)
@@ -155,7 +152,7 @@ def _spectra_by_omega(k, omega_m):
 
 
 def shell_powers(maps, box_size=BOX_SIZE):
-    """Band powers in shells of exactly equal |k|: a sufficient statistic of a Gaussian field.
+    """Compute band powers in shells of equal |k|, a sufficient statistic of a Gaussian field.
 
     Parameters
     ----------
@@ -167,9 +164,9 @@ def shell_powers(maps, box_size=BOX_SIZE):
     k : (nk,) float64
         [h/Mpc], increasing, without k = 0.
     power : (n, nk) float64
-        Mean of the squared modes of a shell [(Mpc/h)^2].
+        Mean square of the modes in each shell [(Mpc/h)^2].
     count : (nk,) int
-        Modes in the shell, those of both signs: the real degrees of freedom.
+        Number of modes in each shell, counting both signs: the real degrees of freedom.
     """
     maps, _ = checked_maps(maps)
     grid = maps.shape[-1]
@@ -184,7 +181,7 @@ def shell_powers(maps, box_size=BOX_SIZE):
 
 
 def _shells(grid, box_size):
-    """Distinct |k| > 0 of a grid, shell of each mode (0 for k = 0), and its copies (1 or 2)."""
+    """Return the distinct |k| > 0 of a grid, the shell of each mode (0: k = 0), and its copies."""
     i, j = mode_numbers(grid)
     squares = i**2 + j**2
     distinct, shell = np.unique(squares, return_inverse=True)
@@ -194,14 +191,14 @@ def _shells(grid, box_size):
 
 @dataclass(frozen=True)
 class Posterior:
-    """Exact posterior of (Omega_m, sigma_8) for n maps, flat over the LH ranges.
+    """Exact posterior of (Omega_m, sigma_8) for n maps, with a flat prior over the LH ranges.
 
     Attributes
     ----------
     mean, std : (n, 2) float64
-        Its first two moments: what a moment network should predict.
+        Its first two moments, which a moment network should predict.
     bits : (n, 3) float64 or None
-        log2 of posterior over prior at the truth: of each parameter, and of both. Their mean over
+        log2 of posterior over prior at the truth, for each parameter and for both. The mean over
         maps is the mutual information.
     """
 
@@ -213,25 +210,26 @@ class Posterior:
 def exact_posterior(
     maps, box_size=BOX_SIZE, kmax=None, points=201, suite="Lite", kmin=None, truth=None
 ):
-    """Exact posterior of the two parameters of Gaussian maps.
+    """Compute the exact posterior of the two parameters of Gaussian maps.
 
-    The log-likelihood of a map is -1/2 sum over its modes of (|delta_k|^2 / P(k) + ln P(k)), summed
-    up on a grid of `points` x `points` cells of the prior, flat over the LH ranges of `suite`.
+    The log-likelihood of a map is -1/2 sum over its modes of (|delta_k|^2 / P(k) + ln P(k)). It is
+    evaluated in `points` x `points` cells of the prior, which is flat over the LH ranges of
+    `suite`.
 
     Parameters
     ----------
     maps : (n, N, N) array
-        Overdensity, as `gaussian_maps` makes it.
+        Overdensity, from `gaussian_maps`.
     box_size : float
         Side of the maps [Mpc/h].
     kmax, kmin : float, optional
-        Only modes kmin <= k < kmax [h/Mpc] are known, as after the cuts ``kmax:...``, ``kmin:...``
-        and ``band:...``; a mode on an edge is taken as the cuts take it.
+        Only modes kmin <= k < kmax [h/Mpc] are used, as after the cuts ``kmax:...``, ``kmin:...``
+        and ``band:...``, with the same treatment of modes on an edge.
     points : int
-        Grid points for each parameter. With 201, 0.002 apart, means are exact to 1 % of the width
-        of the posterior and widths to 2 %, in the narrowest of 300 maps of 64 x 64 pixels.
+        Grid points per parameter. With 201, 0.002 apart, means are accurate to 1 % of the width of
+        the posterior and widths to 2 %, for the narrowest of 300 maps of 64 x 64 pixels.
     truth : (n, 2), optional
-        Parameters of the maps, for ``bits``.
+        Parameters of the maps; only needed for ``bits``.
 
     Returns
     -------
@@ -240,41 +238,38 @@ def exact_posterior(
     Raises
     ------
     ValueError
-        If no mode of the grid is known.
+        No mode of the grid is used.
     """
     k, power, count = shell_powers(maps, box_size)
     low, high = 0.0 if kmin is None else kmin, np.inf if kmax is None else kmax
     known = (k >= low * (1 - EDGE_TOLERANCE)) & (k < high * (1 - EDGE_TOLERANCE))
     if not known.any():
         raise ValueError(
-            f"no mode from kmin={low:g} to below kmax={high:g} h/Mpc: those of the grid go from "
-            f"{k[0]:.3f} to {k[-1]:.3f} h/Mpc"
+            f"no mode from kmin={low:g} to below kmax={high:g} h/Mpc: the modes of the grid range "
+            f"from {k[0]:.3f} to {k[-1]:.3f} h/Mpc"
         )
     k, power, count = k[known], power[:, known], count[known]
     cells = (np.arange(points) + 0.5) / points  # centres of equal cells of the prior
     omega_m, sigma_8 = (low + (high - low) * cells for low, high in parameter_ranges(suite)[:2])
-    # P(k) = sigma_8^2 P(k; sigma_8 = 1): sums over the modes are needed for each Omega_m only.
+    # P(k) = sigma_8^2 P(k; sigma_8 = 1), so that sums over modes are needed only per Omega_m.
     model = _spectra_by_omega(k, omega_m)(omega_m)  # (points, nk)
     chi2 = power @ (count / model).T  # (n, points), at sigma_8 = 1
     constant = (np.log(model) @ count)[:, None] + count.sum() * np.log(sigma_8**2)  # (points,) * 2
     mean, std = np.empty((len(power), 2)), np.empty((len(power), 2))
-    if truth is not None:
-        low, high = parameter_ranges(suite)[:2].T
-        place = ((np.asarray(truth) - low) / (high - low) * points).astype(int)  # cells (n, 2)
-        place, bits = np.minimum(place, points - 1), np.empty((len(power), 3))
+    bits = None if truth is None else np.empty((len(power), 3))
     for block in map_blocks((len(power), points, points), _BLOCK_POINTS):
         log_like = -0.5 * (chi2[block, :, None] / sigma_8**2 + constant)  # (B, points, points)
         weight = np.exp(log_like - log_like.max(axis=(1, 2), keepdims=True))
         weight /= weight.sum(axis=(1, 2), keepdims=True)
-        for column, (theta, other) in enumerate(((omega_m, 2), (sigma_8, 1))):
-            marginal = weight.sum(axis=other)  # (B, points)
-            mean[block, column] = marginal @ theta
-            offset = theta - mean[block, column, None]  # about the mean: no cancellation
-            std[block, column] = np.sqrt((marginal * offset**2).sum(axis=1))
-            if truth is not None:
-                at_truth = np.take_along_axis(marginal, place[block, column, None], 1)[:, 0]
-                bits[block, column] = np.log2(at_truth * points)
+        marginals = weight.sum(axis=2), weight.sum(axis=1)  # (B, points) each
+        for column, theta in enumerate((omega_m, sigma_8)):
+            mean[block, column] = marginals[column] @ theta
+            offset = theta - mean[block, column, None]  # about the mean, to avoid cancellation
+            std[block, column] = np.sqrt((marginals[column] * offset**2).sum(axis=1))
         if truth is not None:
-            rows, (first, second) = np.arange(len(weight)), place[block].T
-            bits[block, 2] = np.log2(weight[rows, first, second] * points**2)
-    return Posterior(mean, std, None if truth is None else bits)
+            low, high = parameter_ranges(suite)[:2].T
+            cell = ((np.asarray(truth)[block] - low) / (high - low) * points).astype(int)
+            i, (a, b) = np.arange(len(weight)), np.minimum(cell, points - 1).T  # cell of the truth
+            single = marginals[0][i, a] * points, marginals[1][i, b] * points
+            bits[block] = np.log2([*single, weight[i, a, b] * points**2]).T
+    return Posterior(mean, std, bits)

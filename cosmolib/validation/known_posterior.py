@@ -1,9 +1,9 @@
-"""Networks on mocks: maps with an analytic posterior or an injected signal.
+"""Train networks on mocks: maps with an analytic posterior or an injected signal.
 
-The method of this book is "train a network, read its R2". Here it is tested on maps whose exact
-posterior is known (`cosmolib.validation.gaussian_fields`), which fixes the right R2 and error bar,
-and on maps whose signal lies in one known place (`cosmolib.validation.injected_signals`), which
-fixes what a cut must cost.
+The method of this book is to train a network and to read its R2. Here it is tested on maps whose
+posterior is known analytically (`cosmolib.validation.gaussian_fields`), which gives the correct R2
+and error bar, and on maps whose signal lies in one known place
+(`cosmolib.validation.injected_signals`), which gives the correct effect of a cut.
 """
 
 from __future__ import annotations
@@ -32,147 +32,137 @@ from cosmolib.training.predictions import predict, stored_predictions
 from cosmolib.training.scores import as_text, average, estimate, r2, r2_of
 from cosmolib.validation.calibration import calibration_scores
 from cosmolib.validation.gaussian_fields import TARGETS, shell_powers
-from cosmolib.validation.injected_signals import HIDING, SPARING, IdealEstimator, planted_share
+from cosmolib.validation.injected_signals import HIDING, SPARING, IdealEstimator, injected_share
 from cosmolib.validation.mocks import (
     RANGES_OF,
-    KnownAnswer,
-    exact_answer,
-    is_answerable,
-    known_answer,
+    Mocks,
+    analytic_posterior,
+    draw_mocks,
+    has_posterior,
 )
 
-# What a sound instrument keeps to, see `faults`
-R2_MISSED = 0.04  # R2 below the ceiling
+# Tolerances of `faults`
+R2_MISSED = 0.04  # R2 below the Bayes-optimal one
 SIGMA_OFF = 0.10  # predicted over exact standard deviation, minus 1
-EXACT_OFF = 5.0  # standard errors of the exact posterior's chi2 and bias: only a wrong one's are
+EXACT_OFF = 5.0  # chi2 and bias of the exact posterior, in standard errors
 
 
 # --------------------------------------------------------------------------------------------------
-# Training on maps with a known answer
+# Training on mocks
 # --------------------------------------------------------------------------------------------------
-def known_answer_data(known: KnownAnswer, cut="none") -> Data:
-    """Network inputs of known-answer maps under a cut.
+def mock_data(mocks: Mocks, cut="none") -> Data:
+    """Return the network inputs of mocks under a cut.
 
-    The scaling is fitted to the training maps: signed log as published, but linear for overdensity
-    and where a Fourier cut of the linear field or planted modes make negative pixels.
+    The scaling is fitted to the training maps. It is the signed log, as published, but linear for
+    overdensity, and where a Fourier cut of the linear field or injected modes make pixels negative.
 
     Raises
     ------
     ValueError
-        A cut of overdensity that is no Fourier cut of the linear field.
+        Mocks of overdensity are cut by anything but a Fourier cut of the linear field.
     """
     cut = Cut.parse(cut)
-    if known.kind == "gaussian" and not is_answerable(known, cut):
+    if mocks.kind == "gaussian" and not has_posterior(mocks, cut):
         raise ValueError(f"cut {str(cut)!r}: expected 'none' or a Fourier cut of the linear map")
-    maps = apply_cut(known.maps, cut)
-    negative = known.kind in ("gaussian", "band") or (cut.is_fourier and cut.field != "log")
-    scaling = fit_scaling(maps[: known.n_train], "linear" if negative else "log")
+    maps = apply_cut(mocks.maps, cut)
+    negative = mocks.kind in ("gaussian", "band") or (cut.is_fourier and cut.field != "log")
+    scaling = fit_scaling(maps[: mocks.n_train], "linear" if negative else "log")
     scaling.apply(maps, out=maps)
-    theta = torch.from_numpy(normalise(known.params, RANGES_OF, TARGETS))
+    theta = torch.from_numpy(normalise(mocks.params, RANGES_OF, TARGETS))
     number = np.arange(len(maps))
-    parts = known.parts.items()
+    parts = mocks.parts.items()
     return Data(
         **{f"{name}_x": torch.from_numpy(maps[part, None]) for name, part in parts},
         **{f"{name}_theta": theta[part] for name, part in parts if name != "test"},
         **{f"{name}_simulation": number[part] for name, part in parts},
-        test_truth=known.params[known.test],
-        test_map=number[known.test],
-        scaling=scaling,
-        cut=str(cut),
-        value_range=None,
-        suite=RANGES_OF,
-        targets=TARGETS,
-        fingerprint=known.fingerprint,
-    )
+        test_truth=mocks.params[mocks.test], test_map=number[mocks.test],
+        scaling=scaling, cut=str(cut), value_range=None,
+        suite=RANGES_OF, targets=TARGETS, fingerprint=mocks.fingerprint,
+    )  # fmt: skip
 
 
-def train_known(
-    known: KnownAnswer, profile: Profile, cut="none", seed=1, device="cpu", folder=None
+def train_on_mocks(
+    mocks: Mocks, profile: Profile, cut="none", seed=1, device="cpu", folder=None
 ) -> tuple[torch.nn.Module, Data]:
     """Train the profile's network for mocks on maps under a cut.
 
-    By the same code as every other network. The keys ``known_answer_*`` replace those of the study,
-    because maps are free here: no dropout, hardly any weight decay, a high learning rate.
+    The code is that of every other training. The keys ``known_answer_*`` of the profile replace
+    those of the study, because mocks are cheap: no dropout, hardly any weight decay, and a high
+    learning rate.
 
     Parameters
     ----------
-    known : KnownAnswer
+    mocks : Mocks
+    profile : Profile
+    cut : str or Cut
     seed : int
-        Of the network and its training.
+        Seed of the network and its training.
+    device : str
     folder : path, optional
-        Where the checkpoint of the training is kept: ``<folder>/<kind>/<cut>/``. If it is complete
-        and of the present identity, see `cosmolib.study.identity`, nothing is trained again.
+        The checkpoint of the training is kept in ``<folder>/<kind>/<cut>/``. If it is complete and
+        current (`cosmolib.study.identity`), the network is not trained again.
     """
     own = profile.replace(
-        targets=list(TARGETS),
-        epochs=profile.known_answer_epochs,
-        max_lr=profile.known_answer_max_lr,
-        batch_size=profile.known_answer_batch,
-        weight_decay=1e-3,
-    )
-    data = known_answer_data(known, cut)
+        targets=list(TARGETS), epochs=profile.known_answer_epochs, weight_decay=1e-3,
+        max_lr=profile.known_answer_max_lr, batch_size=profile.known_answer_batch,
+    )  # fmt: skip
+    data = mock_data(mocks, cut)
+    name, width = profile.known_answer_architecture, profile.known_answer_hidden
     with seeded(seed):
-        network = build_network(
-            profile.known_answer_architecture,
-            known.maps.shape[-1],
-            profile.known_answer_hidden,
-            0.0,
-            len(TARGETS),
-        )
+        network = build_network(name, mocks.maps.shape[-1], width, 0.0, len(TARGETS))
     checkpoint = None
     if folder is not None:
-        now = digest(_identity(known, profile, cut, seed))
-        checkpoint = _place(known, cut, folder) / f"checkpoint-{now}.pt"
-        for path in checkpoint.parent.glob("*.pt"):  # of another identity
-            if path != checkpoint:
-                path.unlink()
+        place, now = _place(mocks, cut, folder), digest(_identity(mocks, profile, cut, seed))
+        checkpoint = place / f"checkpoint-{now}.pt"
+        for other in {*place.glob("*.pt")} - {checkpoint}:  # of another identity
+            other.unlink()
     fit(network, data, own, seed=seed, device=device, checkpoint=checkpoint)
     return network, data
 
 
-def known_answer_test(
-    known: KnownAnswer, profile: Profile, cut="none", seed=1, device="cpu", folder=None
+def predict_mocks(
+    mocks: Mocks, profile: Profile, cut="none", seed=1, device="cpu", folder=None
 ) -> dict:
-    """Train a network on mocks, see `train_known`, and predict the test maps.
+    """Train a network on mocks, see `train_on_mocks`, and predict the test maps.
 
-    With a folder, the predictions are kept next to the weights and reused like them.
+    With a folder, the predictions are stored next to the weights and reused while they are current.
 
     Returns
     -------
     dict
-        As of `cosmolib.training.predictions.predict`, each map its own simulation.
+        As from `cosmolib.training.predictions.predict`; each map counts as one simulation.
     """
 
-    def learnt():
-        network, data = train_known(known, profile, cut, seed, device, folder)
+    def make():
+        network, data = train_on_mocks(mocks, profile, cut, seed, device, folder)
         return predict(network, data, device) | {"simulation": data.test_map}
 
     if folder is None:
-        return learnt()
-    now = _identity(known, profile, cut, seed)
-    return stored_predictions(_place(known, cut, folder), now, learnt)
+        return make()
+    now = _identity(mocks, profile, cut, seed)
+    return stored_predictions(_place(mocks, cut, folder), now, make)
 
 
-def _place(known, cut, folder):
-    return Path(folder) / known.kind / folder_name(cut)
+def _place(mocks, cut, folder):
+    return Path(folder) / mocks.kind / folder_name(cut)
 
 
-def _identity(known, profile, cut, seed):
+def _identity(mocks, profile, cut, seed):
     return identity(
-        "known_answer", profile, fingerprint=known.fingerprint, maps=known.kind,
+        "known_answer", profile, fingerprint=mocks.fingerprint, maps=mocks.kind,
         cut=str(Cut.parse(cut)), architecture=profile.known_answer_architecture, seed=seed,
     )  # fmt: skip
 
 
 # --------------------------------------------------------------------------------------------------
-# Is the instrument sound?
+# Comparison with the analytic posterior
 # --------------------------------------------------------------------------------------------------
 def faults(learnt: dict, exact: dict) -> list[str]:
-    """List the faults that a network's predictions of mocks reveal.
+    """List the faults of the method that the predictions of mocks reveal.
 
-    An exact posterior whose chi2 is not 1 or whose mean is off (wrong spectrum, box, or modes); of
-    the network, an R2 above the Bayes-optimal one (test maps were seen) or more than 0.04 below it,
-    and a predicted standard deviation more than 10 % off in the median map.
+    These are an exact posterior whose chi2 is not 1 or whose mean is biased (wrong spectrum, box or
+    modes), and a network with an R2 above the Bayes-optimal one (it has seen the test maps), an R2
+    more than 0.04 below it, or a median predicted standard deviation more than 10 % off.
 
     Parameters
     ----------
@@ -187,10 +177,10 @@ def faults(learnt: dict, exact: dict) -> list[str]:
     truth = exact["truth"]
     offset = exact["mean"] - truth
     pull = (offset / exact["std"]) ** 2
-    ceiling, reached = (r2(item["mean"], None, truth) for item in (exact, learnt))
-    # No estimator beats the exact mean but by luck, whose size is that of their difference.
+    optimal, reached = (r2(item["mean"], None, truth) for item in (exact, learnt))
+    # An estimator exceeds the exact mean only by chance: the scatter of their difference.
     gain = offset**2 - (learnt["mean"] - truth) ** 2  # (n, P)
-    luck = gain.std(0) / np.sqrt(len(gain)) / truth.var(0)
+    chance = gain.std(0) / np.sqrt(len(gain)) / truth.var(0)
     ratio = np.median(learnt["std"] / exact["std"], axis=0)
     found = []
     for p, name in enumerate(exact["parameters"]):
@@ -199,51 +189,50 @@ def faults(learnt: dict, exact: dict) -> list[str]:
                 found.append(
                     f"{name}: {what} of the exact posterior is {values.mean():.3f}, not {expected}"
                 )
-        if reached[p] > ceiling[p] + 4 * luck[p]:
-            found.append(f"{name}: R2 {reached[p]:.3f} lies above the ceiling {ceiling[p]:.3f}")
-        if reached[p] < ceiling[p] - R2_MISSED:
-            found.append(f"{name}: R2 {reached[p]:.3f} misses the ceiling {ceiling[p]:.3f}")
+        score = f"{name}: R2 {reached[p]:.3f} is"
+        if reached[p] > optimal[p] + 4 * chance[p]:
+            found.append(f"{score} above the Bayes-optimal {optimal[p]:.3f}")
+        if reached[p] < optimal[p] - R2_MISSED:
+            found.append(f"{score} too far below the Bayes-optimal {optimal[p]:.3f}")
         if abs(ratio[p] - 1) > SIGMA_OFF:
-            found.append(f"{name}: predicted over exact sigma is {ratio[p]:.2f} in the median")
+            found.append(f"{name}: the median of predicted over exact sigma is {ratio[p]:.2f}")
     return found
 
 
-def setup_faults(known: KnownAnswer, cut="none", n_maps: int = 20) -> list[str]:
-    """List what is wrong before any training: maps in two parts, a cut that keeps other modes.
+def setup_faults(mocks: Mocks, cut="none", n_maps: int = 20) -> list[str]:
+    """List faults that are present before any training: shared maps, or a cut of wrong modes.
 
-    The exact posterior of maps that were cut must be that of whole maps of which only the modes of
-    the cut are known: one mode too many or too few changes it.
+    The exact posterior of maps after a cut must equal that of whole maps of which only the modes of
+    the cut are used; one mode too many or too few changes it.
 
     Parameters
     ----------
-    known : KnownAnswer
+    mocks : Mocks
     cut : str or Cut
     n_maps : int
-        Test maps that are cut and compared.
+        Number of test maps that are cut and compared.
     """
     found = []
     parts = [
-        {hashlib.sha256(one.tobytes()).digest() for one in known.maps[part]}
-        for part in known.parts.values()
+        {hashlib.sha256(one.tobytes()).digest() for one in mocks.maps[part]}
+        for part in mocks.parts.values()
     ]
     shared = sum(map(len, parts)) - len(set.union(*parts))
     if shared:
         found.append(f"{shared} maps are in more than one of training, validation and test")
-    some = known.test_only(n_maps)
-    already = replace(some, maps=apply_cut(some.maps, cut))
-    whole, cut_first = exact_answer(some, cut), exact_answer(already, cut)
-    k, before, _ = shell_powers(some.field)
-    _, after, _ = shell_powers(already.field)
-    low, high = Cut.parse(cut).k_range
-    hidden = (k < low * (1 - EDGE_TOLERANCE)) | (k >= high * (1 - EDGE_TOLERANCE))
-    left = after[:, hidden].sum() > 1e-6 * before.sum()
-    if left or not np.allclose(whole.mean, cut_first.mean, rtol=1e-3):
-        found.append(f"cut {str(Cut.parse(cut))!r} keeps other modes than its name says")
+    some = mocks.test_only(n_maps)
+    after_cut = replace(some, maps=apply_cut(some.maps, cut))
+    expected, measured = (analytic_posterior(one, cut).mean for one in (some, after_cut))
+    (k, before, _), (_, after, _) = (shell_powers(one.field) for one in (some, after_cut))
+    low, high = (edge * (1 - EDGE_TOLERANCE) for edge in Cut.parse(cut).k_range)
+    remainder = after[:, (k < low) | (k >= high)].sum()
+    if remainder > 1e-6 * before.sum() or not np.allclose(expected, measured, rtol=1e-3):
+        found.append(f"cut {str(Cut.parse(cut))!r} keeps other modes than its name implies")
     return found
 
 
 def sigma_ratio(learnt: dict, exact: dict) -> dict:
-    """Predicted over exact standard deviation, map by map.
+    """Compute predicted over exact standard deviation per map.
 
     Returns
     -------
@@ -260,14 +249,14 @@ def sigma_ratio(learnt: dict, exact: dict) -> dict:
 
 
 def against_exact(
-    known: KnownAnswer, profile: Profile, cuts, seed=1, device="cpu", folder=None, progress=None
+    mocks: Mocks, profile: Profile, cuts, seed=1, device="cpu", folder=None, progress=None
 ) -> list[dict]:
     """Train a network under each cut and compare it with the analytic posterior.
 
     Parameters
     ----------
-    known, profile, seed, device, folder
-        As for `known_answer_test`.
+    mocks, profile, seed, device, folder
+        As for `train_on_mocks`.
     cuts : sequence of str
     progress : callable, optional
         Called with a line of text per cut.
@@ -275,7 +264,7 @@ def against_exact(
     Returns
     -------
     list of dict
-        A dict per cut: ``cut``, ``network`` (R2), and, None where the answer is not known,
+        One dict per cut: ``cut``, ``network`` (R2), and, None without an analytic posterior,
         ``ceiling`` (R2 of the exact mean), ``missed`` (their paired difference), ``sigma``
         (`sigma_ratio`), ``chi2``, ``chi2_exact``, ``faults``, ``bits`` (`information`) and
         ``bits_exact``; estimates by parameter.
@@ -283,65 +272,67 @@ def against_exact(
     options = {"n_bootstrap": profile.bootstrap_samples}
     rows = []
     for cut in cuts:
-        learnt = known_answer_test(known, profile, cut, seed, device, folder)
+        learnt = predict_mocks(mocks, profile, cut, seed, device, folder)
         row = {"cut": str(Cut.parse(cut)), "network": r2_of([learnt], **options)}
         row |= dict.fromkeys(
             ("ceiling", "missed", "sigma", "chi2", "chi2_exact", "faults", "bits", "bits_exact")
         )
-        if is_answerable(known, Cut.parse(cut)):
-            exact = learnt | vars(exact_answer(known, cut))
+        if has_posterior(mocks, cut):
+            exact = learnt | vars(analytic_posterior(mocks, cut))
             row |= {
                 "ceiling": r2_of([exact], **options),
                 "missed": r2_of([exact], [learnt], **options),
                 "sigma": sigma_ratio(learnt, exact),
                 "chi2": calibration_scores(learnt, **options)["chi2"],
                 "chi2_exact": calibration_scores(exact, **options)["chi2"],
-                "faults": setup_faults(known, cut) + faults(learnt, exact),
+                "faults": setup_faults(mocks, cut) + faults(learnt, exact),
                 "bits": information([learnt], parameter_ranges(RANGES_OF)[:2], **options),
                 "bits_exact": dict(zip((*TARGETS, "both"), exact["bits"].mean(0), strict=True)),
             }
         rows.append(row)
         if progress is not None:
             found = ", ".join(f"{name} {as_text(x, 3)}" for name, x in row["network"].items())
-            progress(f"{known.kind} maps, {row['cut']}: {known.n_train} to train on, R2 {found}")
+            progress(f"{mocks.kind} maps, {row['cut']}: {mocks.n_train} training maps, R2 {found}")
     return rows
 
 
-def planted_test(
+def injection_test(
     name: str, profile: Profile, seed=1, device="cpu", folder=None, n_test=300, n_explained=64
 ) -> dict:
-    """Cut and retrain, and attribute, on maps with a signal in one place.
+    """Retrain under cuts, and attribute, on maps with a signal in one place.
 
     Parameters
     ----------
     name : {"above", "below", "band", "mean"}
         The place, see `cosmolib.validation.injected_signals`.
-    profile : Profile
-    seed, device, folder
-        As for `known_answer_test`.
+    profile, seed, device, folder
+        As for `train_on_mocks`.
     n_test : int
     n_explained : int
-        Test maps whose attribution is averaged.
+        Number of test maps over which attributions are averaged.
 
     Returns
     -------
     dict
-        ``cases``: dicts of ``role`` ("whole", "hidden" or "spared": what the cut does to the
-        signal), ``cut`` and ``r2``, estimates by parameter, of which sigma_8 is not in the maps;
-        ``share``: {method: estimate} of `cosmolib.validation.injected_signals.planted_share` for
-        the network of whole maps, Integrated Gradients from the mean log-density, GradientSHAP from
-        training maps; ``ideal``: the same of `IdealEstimator` on the same maps; ``chance``: the
-        mean share by chance.
+        ``cases``: dicts of ``role`` ("whole", "hidden" or "spared": the effect of the cut on the
+        signal), ``cut`` and ``r2``, estimates by parameter, where sigma_8 has no effect on the
+        maps. ``share``: {method: estimate} of `cosmolib.validation.injected_signals.injected_share`
+        for the network of uncut maps; Integrated Gradients starts from the mean log-density,
+        GradientSHAP from training maps. ``ideal``: the same for `IdealEstimator` on the same maps.
+        ``chance``: the mean chance level.
     """
-    known = known_answer(profile.planted_maps, n_test, seed=seed, kind=name)
+    mocks = draw_mocks(profile.planted_maps, n_test, seed=seed, kind=name)
     n_bootstrap = profile.bootstrap_samples
-    cuts = {"whole": ("none",), "hidden": HIDING[name], "spared": SPARING[name]}
-    cases = []
-    for role, cut in ((role, cut) for role, own in cuts.items() for cut in own):
-        found = known_answer_test(known, profile, cut, seed, device, folder)
-        cases.append({"role": role, "cut": cut, "r2": r2_of([found], n_bootstrap=n_bootstrap)})
-    network, data = train_known(known, profile, "none", seed, device, folder)
-    x, maps = data.test_x[:n_explained], known.maps[known.test][:n_explained]
+    cases = [
+        {"role": role, "cut": cut}
+        for role, cuts in (("whole", ["none"]), ("hidden", HIDING[name]), ("spared", SPARING[name]))
+        for cut in cuts
+    ]
+    for case in cases:
+        found = predict_mocks(mocks, profile, case["cut"], seed, device, folder)
+        case["r2"] = r2_of([found], n_bootstrap=n_bootstrap)
+    network, data = train_on_mocks(mocks, profile, "none", seed, device, folder)
+    x, maps = data.test_x[:n_explained], mocks.maps[mocks.test][:n_explained]
     baselines = {
         "saliency": None,
         "integrated_gradients": make_baseline("mean_log", x),
@@ -355,7 +346,6 @@ def planted_test(
             n_steps=profile.ig_steps, tolerance=profile.ig_tolerance,
             n_samples=profile.shap_samples,
         )  # fmt: skip
-        share, chance = planted_share(name, found.values, maps)
-        own = estimate(average, [share[:, None]], np.arange(len(x)), [method], n_bootstrap)
-        shares[key] |= own
+        share, chance = injected_share(name, found.values, maps)
+        shares[key] |= estimate(average, [share[:, None]], range(len(x)), [method], n_bootstrap)
     return {"cases": cases, "chance": float(chance.mean()), **shares}

@@ -1,4 +1,4 @@
-"""Maps with a known answer, in three parts, and that answer: the exact posterior under a cut."""
+"""Mocks: simulated maps for training, validation and test, and their analytic posterior."""
 
 from __future__ import annotations
 
@@ -18,47 +18,46 @@ from cosmolib.validation.gaussian_fields import (
     lognormal_maps,
     underlying_gaussian,
 )
-from cosmolib.validation.injected_signals import PLACES, planted_maps
+from cosmolib.validation.injected_signals import PLACES, injected_maps
 
-RANGES_OF = "Lite"  # the prior of these maps is that of Lite and of IllustrisTNG's LH set
+RANGES_OF = "Lite"  # the prior of mocks is that of Lite and of IllustrisTNG's LH set
 KINDS = ("gaussian", "lognormal", *PLACES)
 
 
 @dataclass(frozen=True, eq=False)
-class KnownAnswer:
-    """Maps with a known answer, in three parts; every map is a universe of its own."""
+class Mocks:
+    """Simulated maps in three parts; every map has its own parameters."""
 
-    maps: np.ndarray  # (n, N, N) float32: overdensity if gaussian, else surface density
+    maps: np.ndarray  # (n, N, N) float32: overdensity if Gaussian, else surface density
     params: np.ndarray  # (n, 2) Omega_m, sigma_8, uniform over the LH ranges
     n_train: int  # the first maps
-    n_valid: int  # the next; the rest are test maps
+    n_valid: int  # the next maps; the remaining ones are test maps
     kind: str = "gaussian"  # one of `KINDS`
-    seed: int = 0
 
     @property
     def parts(self) -> dict[str, slice]:
-        """Which maps are in the parts "train", "valid" and "test"."""
+        """Slices of the maps for "train", "valid" and "test"."""
         edges = (0, self.n_train, self.n_train + self.n_valid, len(self.maps))
         return dict(zip(("train", "valid", "test"), map(slice, edges, edges[1:]), strict=True))
 
     @property
     def test(self) -> slice:
-        """Test maps."""
+        """Slice of the test maps."""
         return self.parts["test"]
 
     @property
     def field(self) -> np.ndarray:
-        """The Gaussian field of the maps: themselves, or the log of lognormal ones."""
+        """The Gaussian field: the maps themselves, or the log of lognormal maps."""
         return underlying_gaussian(self.maps) if self.kind == "lognormal" else self.maps
 
-    def test_only(self, n_maps: int | None = None) -> KnownAnswer:
-        """Return the test maps, or the first `n_maps` of them, without the other parts."""
+    def test_only(self, n_maps: int | None = None) -> Mocks:
+        """Return only the test maps, or the first `n_maps` of them."""
         maps, params = self.maps[self.test][:n_maps], self.params[self.test][:n_maps]
         return replace(self, maps=maps, params=params, n_train=0, n_valid=0)
 
     @property
     def fingerprint(self) -> str:
-        """Identify the maps in 16 hexadecimal digits: shape, parts, all parameters, 64 maps."""
+        """Digest of shape, parts, all parameters and 64 maps, in 16 hexadecimal digits."""
         digest = hashlib.sha256(f"{self.maps.shape} {self.n_train} {self.n_valid}".encode())
         some = self.maps[:: max(1, len(self.maps) // 64)]
         for array in (self.params, some):
@@ -66,16 +65,16 @@ class KnownAnswer:
         return digest.hexdigest()[:16]
 
 
-def known_answer(
+def draw_mocks(
     n_train: int, n_test: int = 500, grid: int = 64, seed: int = 0, kind: str = "gaussian"
-) -> KnownAnswer:
-    """Draw maps: `n_train` to train on, a tenth of that (20 at least) to validate.
+) -> Mocks:
+    """Draw mocks: `n_train` for training and a tenth of that (at least 20) for validation.
 
     Parameters
     ----------
     n_train, n_test : int
     grid : int
-        Pixels a side.
+        Pixels along a side.
     seed : int
     kind : str
         "gaussian" or "lognormal" (see `gaussian_fields`), or a place of `injected_signals`.
@@ -87,36 +86,35 @@ def known_answer(
     low, high = parameter_ranges(RANGES_OF)[: len(TARGETS)].T
     params = np.random.default_rng(seed).uniform(low, high, (n, len(TARGETS)))
     if kind in PLACES:
-        maps = planted_maps(kind, params[:, 0], grid, seed=seed)
+        maps = injected_maps(kind, params[:, 0], grid, seed=seed)
     else:
         draw = gaussian_maps if kind == "gaussian" else lognormal_maps
         maps = draw(params, grid, seed=seed)
-    return KnownAnswer(maps, params, n_train, n_valid, kind, seed)
+    return Mocks(maps, params, n_train, n_valid, kind)
 
 
-def is_answerable(known, cut):
-    """Whether the exact posterior of such maps under such a cut is known."""
-    field = {"gaussian": "linear", "lognormal": "log"}.get(known.kind)
+def has_posterior(mocks: Mocks, cut) -> bool:
+    """Whether mocks under a cut have an analytic posterior, see `analytic_posterior`."""
+    field, cut = {"gaussian": "linear", "lognormal": "log"}.get(mocks.kind), Cut.parse(cut)
     return field is not None and cut.is_spectral and cut.field in (None, field)
 
 
-def exact_answer(known: KnownAnswer, cut="none", box_size: float = BOX_SIZE) -> Posterior:
-    """Exact posterior of the test maps under a cut.
+def analytic_posterior(mocks: Mocks, cut="none", box_size: float = BOX_SIZE) -> Posterior:
+    """Compute the analytic posterior of the test maps under a cut.
 
-    It is known for Fourier cuts of the field that is Gaussian: the overdensity of "gaussian" maps,
-    the log of "lognormal" ones.
+    It exists for Fourier cuts of the field that is Gaussian: the overdensity of "gaussian" maps, or
+    the log of "lognormal" maps.
 
     Raises
     ------
     ValueError
-        The answer is not known for such maps under such a cut.
+        Such maps under such a cut have no analytic posterior.
     """
-    cut = Cut.parse(cut)
-    if not is_answerable(known, cut):
+    if not has_posterior(mocks, cut):
         raise ValueError(
-            f"{known.kind} maps, cut {str(cut)!r}: the exact posterior is not known, expected "
-            "'none' or a Fourier cut, @linear of gaussian or @log of lognormal maps"
+            f"{mocks.kind} maps, cut {str(Cut.parse(cut))!r}: there is no analytic posterior; "
+            "expected 'none' or a Fourier cut, @linear for gaussian or @log for lognormal maps"
         )
-    low, high = cut.k_range
-    test = known.test_only()
+    low, high = Cut.parse(cut).k_range
+    test = mocks.test_only()
     return exact_posterior(test.field, box_size, high, suite=RANGES_OF, kmin=low, truth=test.params)

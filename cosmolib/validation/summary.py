@@ -1,4 +1,4 @@
-"""What chapters 07 and 07b show: the table of networks on mocks, and the numbers of their prose."""
+"""Tables and numbers of chapters 07 and 07b."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cosmolib.validation.known_posterior import R2_MISSED
 
 
 def mocks_table(rows: list[dict]) -> pd.DataFrame:
-    """Show networks against the analytic posterior, rows of `against_exact`, as text."""
+    """Return rows of `against_exact` as a table of text: networks and the analytic posterior."""
     lines = [
         {
             "cut": row["cut"],
@@ -21,20 +21,14 @@ def mocks_table(rows: list[dict]) -> pd.DataFrame:
             "within 10 %": f"{row['sigma'][name]['within']:.0%}",
             "chi2": f"{row['chi2'][name]['value']:.2f}",
             "chi2, exact": f"{row['chi2_exact'][name]['value']:.2f}",
-            **_bits(row, name),
+            "bits": as_text(row["bits"][name]),
+            "bits, exact": f"{row['bits_exact'][name]:.2f}",
             "faults": "; ".join(x for x in row["faults"] if x.startswith(name)) or "none",
         }
         for row in rows
         for name in TARGETS
     ]
     return pd.DataFrame(lines).set_index(["cut", "parameter"])
-
-
-def _bits(row, name):
-    """Bits of one parameter in a table; stored tables may be older."""
-    if not row.get("bits"):
-        return {}
-    return {"bits": as_text(row["bits"][name]), "bits, exact": f"{row['bits_exact'][name]:.2f}"}
 
 
 def mocks_numbers(gaussian: list[dict], lognormal: list[dict], injected: dict) -> dict:
@@ -45,7 +39,7 @@ def mocks_numbers(gaussian: list[dict], lognormal: list[dict], injected: dict) -
     gaussian, lognormal : list of dict
         Rows of `against_exact`; those without an analytic posterior are left out.
     injected : dict
-        {place: result of `planted_test`}.
+        {place: result of `injection_test`}.
     """
     numbers, known = {"cuts": len(gaussian), "missed_limit": R2_MISSED}, []
     for kind, rows in (("Gaussian", gaussian), ("lognormal", lognormal)):

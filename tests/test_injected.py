@@ -1,4 +1,4 @@
-"""Planted signals: they lie where they should, cuts hide or spare them, shares measure that."""
+"""Injected signals: their place, the cuts that hide or spare it, and shares of attribution."""
 
 import numpy as np
 import pytest
@@ -13,9 +13,9 @@ from cosmolib.validation.injected_signals import (
     PLACES,
     SPARING,
     IdealEstimator,
-    planted_maps,
-    planted_pixels,
-    planted_share,
+    injected_maps,
+    injected_pixels,
+    injected_share,
 )
 
 ENDS = (0.1, 0.3, 0.5)
@@ -23,9 +23,9 @@ ENDS = (0.1, 0.3, 0.5)
 
 @pytest.fixture(scope="module")
 def maps():
-    """Each place at three values of the number, the same noise."""
+    """Maps of each place at three values of Omega_m, with the same noise."""
     return {
-        name: [planted_maps(name, np.full(6, om), grid=32, seed=4) for om in ENDS]
+        name: [injected_maps(name, np.full(6, om), grid=32, seed=4) for om in ENDS]
         for name in PLACES
     }
 
@@ -38,59 +38,59 @@ def test_cuts_hide_and_spare_the_place_exactly(maps, name):
             np.testing.assert_allclose(apply_cut(low, cut), apply_cut(other, cut), rtol=2e-6)
     for cut in SPARING[name]:
         kept, left = apply_cut(high, cut) - apply_cut(low, cut), high - low
-        if name == "mean":  # all of it in the mean, whatever else the cut takes
+        if name == "mean":  # the cut may change anything but the mean
             kept, left = kept.mean((1, 2)), left.mean((1, 2))
-        # All of the difference between the ends is left.
+        # The whole difference between the two ends remains.
         np.testing.assert_allclose(kept, left, atol=5e-6 * np.abs(high).max(), rtol=1e-4)
         assert np.abs(kept).max() > 0.01 * REFERENCE_DENSITY
 
 
 @pytest.mark.parametrize("name", ["above", "below"])
-def test_pixels_stay_on_their_side_and_the_others_as_they_are(maps, name):
+def test_pixels_stay_on_their_side_and_the_others_do_not_change(maps, name):
     low, middle, high = maps[name]
-    inside = planted_pixels(name, middle)
+    inside = injected_pixels(name, middle)
     assert 0.02 < inside.mean() < 0.98
     for other in (low, high):
-        np.testing.assert_array_equal(planted_pixels(name, other), inside)
+        np.testing.assert_array_equal(injected_pixels(name, other), inside)
         np.testing.assert_array_equal(other[~inside], middle[~inside])
         assert (other[inside] != middle[inside]).mean() > 0.99
 
 
-def test_maps_are_positive_and_draws_do_not_repeat(maps):
+def test_maps_are_positive_and_differ(maps):
     for own in maps.values():
         assert all((m > 0).all() for m in own)
         assert not np.allclose(own[0][0], own[0][1])
 
 
-def test_only_omega_m_within_its_range():
-    with pytest.raises(ValueError, match="beyond 0.1 to 0.5"):
-        planted_maps("mean", [0.6])
+def test_omega_m_outside_its_range_is_refused():
+    with pytest.raises(ValueError, match="outside 0.1 to 0.5"):
+        injected_maps("mean", [0.6])
 
 
-def test_shares_of_perfect_and_of_blind_attributions(maps):
+def test_shares_of_perfect_and_random_attributions(maps):
     rng = np.random.default_rng(0)
     for name in PLACES:
         m = maps[name][1]
-        share, chance = planted_share(name, rng.standard_normal(m.shape), m)
+        share, chance = injected_share(name, rng.standard_normal(m.shape), m)
         error = 0.02 if name in ("above", "below") else 0.05
         np.testing.assert_allclose(share.mean(), chance.mean(), atol=error)
     low, _, high = maps["band"]
-    for mean in (0.0, 1e11):  # a mean of the attribution map is of no scale
-        share, _ = planted_share("band", high - low + mean, low)
+    for mean in (0.0, 1e11):  # the mean of an attribution map has no scale
+        share, _ = injected_share("band", high - low + mean, low)
         np.testing.assert_allclose(share, 1, atol=1e-3)
-    np.testing.assert_allclose(planted_share("mean", np.full((2, 32, 32), -3.0), low)[0], 1)
-    inside = planted_pixels("above", maps["above"][1])
-    np.testing.assert_allclose(planted_share("above", -2.0 * inside, maps["above"][1])[0], 1)
-    np.testing.assert_allclose(planted_share("above", 1.0 * ~inside, maps["above"][1])[0], 0)
+    np.testing.assert_allclose(injected_share("mean", np.full((2, 32, 32), -3.0), low)[0], 1)
+    inside = injected_pixels("above", maps["above"][1])
+    np.testing.assert_allclose(injected_share("above", -2.0 * inside, maps["above"][1])[0], 1)
+    np.testing.assert_allclose(injected_share("above", 1.0 * ~inside, maps["above"][1])[0], 0)
 
 
 @pytest.mark.parametrize(
     ("name", "reached"), [("above", 1.0), ("below", 0.82), ("band", 0.48), ("mean", 0.21)]
 )
-def test_what_an_ideal_estimator_can_reach(name, reached):
-    """Integrated Gradients from the mean log-density, as an independent computation found them."""
+def test_shares_of_the_ideal_estimator(name, reached):
+    """Shares of Integrated Gradients from the mean log-density, found by independent code."""
     omega_m = np.random.default_rng(1).uniform(0.1, 0.5, 48)
-    maps = planted_maps(name, omega_m, seed=1)
+    maps = injected_maps(name, omega_m, seed=1)
     logs = np.log10(maps.astype(float))
     scaling = Scaling("log", float(logs.mean()), float(logs.std()))
     x = torch.from_numpy(((logs - scaling.mean) / scaling.std).astype(np.float32))[:, None]
@@ -100,5 +100,5 @@ def test_what_an_ideal_estimator_can_reach(name, reached):
     if name == "mean":
         np.testing.assert_allclose(estimate, maps.mean((1, 2)), rtol=1e-4)
     found = attribute(ideal, x, "integrated_gradients", 0, baseline=torch.zeros_like(x), n_steps=32)
-    share, _ = planted_share(name, found.values, maps)
+    share, _ = injected_share(name, found.values, maps)
     assert share.mean() == pytest.approx(reached, abs=0.06)
