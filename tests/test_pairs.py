@@ -18,10 +18,10 @@ SHOWN = {
     "04_tuning": ("prepare_search(", "run_study(", "importances(", "boundary_flags("),
     "05_interpretation": ("load_subjects(", "explain_all(", "by_value(", "region_shares"),
     "05b_sanity_checks": ("randomisation(", "under_moves(", "faithfulness("),
-    "06_results": ("results_table(", "own_controls(", "claims.judge(", "controls.judge("),
+    "06_results": ("results_table(", "noise_curves(", "claims.judge(", "controls.judge("),
     "06b_generalisation": ("read_table(",),
     "07_validation": ("known_answer(", "against_exact(", "exact_answer(", "planted_test("),
-    "07b_calibration": ("train_run(", "recalibration(", "fit_posterior(", "config.shuffled"),
+    "07b_calibration": ("read_predictions(", "recalibration(", "fit_posterior(", "shown.shuffled"),
 }  # fmt: skip
 NAMES = list(SHOWN)
 FOLDED = {"hide-input", "remove-input", "remove-cell", "parameters"}
