@@ -228,10 +228,11 @@ fig, axes = plots_data.feedback_ratio(k, ratio, params, 5.0, names[::-1])
 # regression on the power spectrum of the log map was then fitted to each version ({numref}`fig-lattice`;
 # {glue:text}`data-lattice-simulations:d` simulations of Nbody_Lite). The largest change of $R^2$ is
 # {glue:text}`data-lattice-change:+.3f` (95 %, paired over simulations: {glue:text}`data-lattice-low:+.3f` to
-# {glue:text}`data-lattice-high:+.3f`). This is small against the 95 % interval of $R^2$ itself, whose half-width is at least
-# {glue:text}`data-lattice-error:.3f`, but it need not be zero. A difference of this size between networks may be due to the particles.
+# {glue:text}`data-lattice-high:+.3f`). The 95 % interval of $R^2$ itself is wider, with a half-width of at least
+# {glue:text}`data-lattice-error:.3f`. Where the interval of the change excludes zero, the particles do have an effect; a difference of
+# this size between networks says nothing about the Universe.
 
-# %% mystnb={"figure": {"name": "fig-lattice", "caption": "$R^2$ per map of a ridge regression on the power spectrum of the log map, for maps of the same simulations (Nbody_Lite) with other lattices of tracers. Bars: 95 % over simulations; shaded: the shipped maps. The changes are small against the error bars."}, "image": {"alt": "Two panels, Omega_m and sigma_8, each with a few horizontal error bars, one per tracer lattice. The shaded interval belongs to the first, the lattice that is shipped; the other points lie close to its centre."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-lattice", "caption": "$R^2$ per map of a ridge regression on the power spectrum of the log map, for maps of the same simulations (Nbody_Lite) with other lattices of tracers. Bars: 95 % over simulations; shaded: the shipped maps. The changes are smaller than the error bars."}, "image": {"alt": "Two panels, Omega_m and sigma_8, each with a few horizontal error bars, one per tracer lattice. The shaded interval belongs to the first, the lattice that is shipped; the other points lie close to its centre."}} tags=["hide-input"]
 fig, axes = plots_data.lattice_check(validation["lattice"]["r2"])
 
 # %% [markdown]
