@@ -15,18 +15,24 @@
 # %% [markdown]
 # # Cut parts of the web away
 #
+# A cut does more than hide a part of the map. With a threshold in surface density, the fraction of pixels that are cut follows
+# $\Omega_m$ with a rank correlation of {glue:text}`cuts-spearman-absolute:.2f`; with a threshold in
+# {term}`overdensity <Overdensity>` it is {glue:text}`cuts-spearman-delta:.2f`. A sharp filter in scale makes up to
+# {glue:text}`cuts-negative-most:.1f` % of the pixels negative. Neither effect measures the information in the hidden part, so
+# [chapter 06](06_results.ipynb) compares cuts with {term}`controls <Control>`.
+#
 # :::{admonition} Overview
-# - Every {term}`cut <Cut>` on one map: scales, regions by density, {term}`controls <Control>`.
-# - The power spectrum and the pixel distribution after each cut.
-# - Two side effects: the share of pixels cut follows $\Omega_m$, and sharp filters make pixels negative.
+# - One string names a {term}`cut <Cut>`: of scales, of pixels by density, or a control.
+# - We compare maps, power spectra and pixel distributions before and after each cut.
+# - We measure two side effects: the number of cut pixels reveals $\Omega_m$, and filters make pixels negative.
 # :::
 #
-# **What you need.** The maps of [chapter 01](01_data.ipynb). Numbers are of *Lite*, whose feedback is
-# a proxy, and of its first {glue:text}`cuts-n-simulations:d` simulations, unless CMD is named.
+# **What you need.** The maps of [chapter 01](01_data.ipynb). Numbers are for *Lite*, whose feedback is a proxy, and for its first
+# {glue:text}`cuts-n-simulations:d` simulations, unless CMD is named.
 #
-# The argument of the book is a sequence of removals: hide a part of the map, train again, see how
-# much accuracy is lost. It holds only as far as a cut removes what its name says and adds nothing.
-# This chapter looks at the cuts alone, before any network.
+# The argument of this book is a sequence of removals: hide a part of the map, train again, and measure how much accuracy is lost. It
+# holds only as far as a cut removes what its name says and adds nothing. This chapter examines the cuts alone, before any
+# network is trained.
 
 # %% tags=["remove-cell"]
 import os
@@ -36,7 +42,7 @@ if os.path.isdir("../data/lite"):  # JupyterLab starts kernels next to the noteb
 
 # %% tags=["parameters", "hide-input"]
 profile = "demo"  # name of a file in configs/, or a path to one
-data_dir = ""  # folder of CMD files; if empty, as the profile says (Lite is shipped)
+data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
 runs_dir = "runs"  # the numbers of this page go to its folder PROFILE/results
 at_most = 200  # simulations used on this page, which suffice for its curves
 example = 90  # map shown under every cut: number in the suite, in the order of CMD
@@ -45,7 +51,7 @@ example = 90  # map shown under every cut: number in the suite, in the order of 
 import time
 
 import numpy as np
-from IPython.display import HTML
+from IPython.display import HTML, display
 from scipy.stats import spearmanr
 
 from book.explorer import explorer
@@ -75,35 +81,35 @@ maps, omega_m, box_size = np.array(suite.maps), suite.params[:, 0], suite.box_si
 # %% [markdown]
 # ## One string names a cut
 #
-# :::{table} The kinds of cut, by their strings; *published*: also made by the paper.
+# :::{table} The kinds of cut, by their strings; *published*: also used in the paper.
 # :name: tab-cuts
 #
 # | string | what is hidden | published |
 # |---|---|---|
 # | `kmax:4` | waves shorter than $k_\mathrm{max}$ = 4 $h$/Mpc, by a sharp filter of the linear map | yes |
 # | `kmax:4@log`, `kmax:4@delta` | the same waves of $\log_{10}\Sigma$, or of $\delta$ | |
-# | `kmin:2`, `band:1,4` | waves longer than an edge, or outside two edges; the mean stays | |
-# | `above:1e12:clamp` | pixels above a surface density; they are set to the threshold | yes |
-# | `above:1e12:random` | the same pixels, drawn log-uniformly over the range of the data | yes |
-# | `below:2e11:mean` | pixels below; they are set to the mean of their map | |
-# | `above:delta=3:clamp` | the threshold is an overdensity of each map, not a surface density | |
-# | `mask:above:1e12`, `maskmean:above:1e12` | control: everything except which pixels were cut, and the map's mean | |
-# | `moved:above:1e12:clamp`, `shuffle:above:1e12:clamp` | control: the mask moved by half a box; as many pixels, at random | |
-# | `nomean:kmax:4`, `nologmean:none` | control: every map divided by its mean, or its geometric mean (published) | |
-# | `white=0.3:none`, `shot=10:above:1e12` | control: noise first, then the cut of the noisy map | |
+# | `kmin:2`, `band:1,4` | waves longer than one edge, or outside two edges; the mean stays | |
+# | `above:1e12:clamp` | pixels above a surface density, which are set to the threshold | yes |
+# | `above:1e12:random` | the same pixels, filled with values drawn log-uniformly over the range of the data | yes |
+# | `below:2e11:mean` | pixels below a surface density, which are set to the mean of their map | |
+# | `above:delta=3:clamp` | pixels above an overdensity, relative to the mean of each map | |
+# | `mask:above:1e12`, `maskmean:above:1e12` | control: only which pixels were cut is visible, in the second also the map's mean | |
+# | `moved:above:1e12:clamp`, `shuffle:above:1e12:clamp` | control: the mask is moved by half a box, or as many pixels are cut at random places | |
+# | `nomean:kmax:4`, `nologmean:none` | control: every map is first divided by its mean, or by its geometric mean (published) | |
+# | `white=0.3:none`, `shot=10:above:1e12` | control: noise is added before the cut | |
 # :::
 #
-# With $\Sigma_{\mathbf k}$ the Fourier modes of a map and $\Sigma_0$ a threshold, the paper made two:
+# Let $\Sigma_{\mathbf k}$ be the Fourier modes of a map and $\Sigma_0$ a threshold. The two kinds of published cuts are
 #
 # $$
 # \Sigma_{\mathbf k} \to \Sigma_{\mathbf k}\,[\,|\mathbf k| < k_\mathrm{max}\,] , \qquad
 # \Sigma \to \min(\Sigma, \Sigma_0) \ \text{or}\ \max(\Sigma, \Sigma_0) .
 # $$ (eq-cuts)
 #
-# Surface densities are in $(M_\odot/h)/(\mathrm{Mpc}/h)^2$. {numref}`fig-cut-gallery` shows one map
-# under each kind. Sharp filters of the linear map ring around {term}`halos <Halo>` and leave negative
-# pixels, in turquoise; the same filter of the log map leaves none. A random fill, log-uniform over the
-# range of the data, has {glue:text}`cuts-random-mean:.0f` times the mean density of the map shown.
+# Surface densities are in $(M_\odot/h)/(\mathrm{Mpc}/h)^2$. {numref}`fig-cut-gallery` shows one map under each kind of cut. A
+# sharp filter of the linear map rings around {term}`halos <Halo>` and leaves negative pixels; the same filter of the log map
+# leaves none. A random fill has {glue:text}`cuts-random-mean:.0f` times the mean density of this map, so it hides the pixels under
+# strong noise.
 
 # %%
 gallery = [
@@ -114,14 +120,14 @@ gallery = [
 options = {"box_size": box_size, "value_range": (float(maps.min()), float(maps.max()))}
 shown = [apply_cut(maps[example], cut, **options) for cut in gallery]
 
-# %% mystnb={"figure": {"name": "fig-cut-gallery", "caption": "One map of Lite (feedback proxy) under every kind of cut, on the colour scale of chapter 01. Turquoise pixels are negative. The mask is black (cut) and white (kept)."}, "image": {"alt": "Twelve small maps. The first shows halos, filaments and voids; low-pass filtered ones are blurred with turquoise negative ripples in the voids; density cuts flatten halos or voids; random fill is noise; one panel is a black and white mask of the halos."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-cut-gallery", "caption": "One map of Lite (feedback proxy) under every kind of cut, on the colour scale of chapter 01. Negative pixels are turquoise; in the mask, cut pixels are black. Only filters of the linear map make pixels negative."}, "image": {"alt": "Twelve small maps. The first shows halos, filaments and voids; low-pass filtered ones are blurred with turquoise negative ripples in the voids; density cuts flatten halos or voids; random fill is noise; one panel is a black and white mask of the halos."}} tags=["hide-input"]
 fig, axes = plots_cuts.cut_gallery(np.stack(shown), gallery, box_size)
 
 # %% [markdown]
 # ### Move the edges
 #
-# The first slider sets $k_\mathrm{max}$ and shows the result of `apply_cut`, with the spectrum before
-# and after. The second sets a density threshold and shows which pixels it cuts.
+# The first slider sets $k_\mathrm{max}$ and shows the result of `apply_cut` with the power spectrum before and after. The second
+# slider sets a density threshold and shows which pixels it cuts.
 
 # %% tags=["hide-input"]
 edges_k = np.geomspace(2, suite.grid / np.sqrt(2), 24) * 2 * np.pi / box_size  # to the corner
@@ -129,9 +135,8 @@ stills = ["none", "kmax:1", "kmax:2", "kmax:4"]
 shown = [apply_cut(maps[example], cut, box_size=box_size) for cut in stills]
 still, _ = plots_cuts.cut_gallery(np.stack(shown), stills, box_size)
 alt = "One map uncut and with only waves below 1, 2 and 4 h/Mpc: the lower the edge, the smoother"
-HTML(explorer.scales_explorer(maps[example], edges_k, still, alt, box_size))
+display(HTML(explorer.scales_explorer(maps[example], edges_k, still, alt, box_size)))
 
-# %% tags=["hide-input"]
 edges = np.arange(9.54, 13.5, 0.08)  # log10 of (Msun/h)/(Mpc/h)^2, two steps of the shipped maps
 low, high = np.quantile(np.log10(maps[example]), [0.001, 0.999])
 edges_density = edges[(edges > low) & (edges < high)] - np.log10(maps[example].mean())
@@ -139,17 +144,16 @@ stills = ["none", "mask:above:delta=3", "mask:above:delta=0", "mask:below:delta=
 shown = [apply_cut(maps[example], cut, box_size=box_size) for cut in stills]
 still, _ = plots_cuts.cut_gallery(np.stack(shown), stills, box_size)
 alt = "One map, and in black its pixels above an overdensity of 3, above 0 and below -0.5"
-HTML(explorer.densities_explorer(maps[example], edges_density, still, alt, box_size))
+display(HTML(explorer.densities_explorer(maps[example], edges_density, still, alt, box_size)))
 
 # %% [markdown]
-# ## The spectrum after a cut
+# ## The power spectrum after a cut
 #
-# In {numref}`fig-cut-spectra` every spectrum is divided by that of the uncut maps. A filter of the
-# linear map has exactly its nominal effect on the linear spectrum. The same filter of the log map has
-# not: going back from the logarithm couples scales, so small-scale power is partly restored and
-# large-scale power lowered. Density cuts have no edge in $k$ at all. Cutting the overdense pixels
-# removes most of the power on all scales, because halos dominate the variance; cutting the underdense
-# ones leaves nearly all of it. Power is not information, which the next chapters measure.
+# In {numref}`fig-cut-spectra`, every spectrum is divided by that of the uncut maps. A filter of the linear map removes exactly the
+# waves that it names. The same filter of the log map does not: the exponential couples scales, so that small-scale power is partly
+# restored and large-scale power is lowered. Density cuts have no edge in $k$. Without over-dense pixels, most of the power is gone
+# on all scales, because halos dominate the variance; without under-dense pixels, nearly all of it remains. Power is not
+# information, which the next chapters measure.
 
 # %%
 fourier = ("kmax:2", "kmax:4", "kmax:4@log", "kmin:2")
@@ -159,7 +163,7 @@ cuts = ("none", *fourier, *density)
 after = ((cut, apply_cut(maps, cut, box_size=box_size)) for cut in cuts)
 k, power = power_after_cuts(maps, after, box_size)
 
-# %% mystnb={"figure": {"name": "fig-cut-spectra", "caption": "Power spectrum after a cut over that before, maps of Lite (feedback proxy): median over simulations and central 68 %. Both are relative to the mean of the uncut map, so that a cut which moves the mean does not rescale the power."}, "image": {"alt": "Two panels of ratios against wavenumber. Left, low-pass filters of the linear map are one and then drop out of the plot at their edge, while the filter of the log map falls gradually. Right, clamping overdense pixels lowers the power at every scale; clamping underdense ones leaves it near one; random fill raises it far above one."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-cut-spectra", "caption": "Power spectrum of Lite maps (feedback proxy) after a cut over that before: median and central 68 % of the simulations, both relative to the mean of the uncut map. Over-dense pixels carry most of the power."}, "image": {"alt": "Two panels of ratios against wavenumber. Left, low-pass filters of the linear map are one and then drop out of the plot at their edge, while the filter of the log map falls gradually. Right, clamping overdense pixels lowers the power at every scale; clamping underdense ones leaves it near one; random fill raises it far above one."}} tags=["hide-input"]
 ratios = {
     title: {cut: power[cut] / power["none"] for cut in cuts}
     for title, cuts in (("Fourier cuts", fourier), ("density cuts", density))
@@ -169,13 +173,12 @@ fig, axes = plots_cuts.cut_spectra(k, ratios)
 # %% [markdown]
 # ## The pixels after a cut
 #
-# A clamp at a surface density moves the pixels it cuts to the threshold: a spike in
-# {numref}`fig-cut-pdf` whose area is the fraction cut. A clamp at an {term}`overdensity <Overdensity>`
-# moves them to a different surface density in each map. A Fourier cut changes every pixel. The legend
-# gives what a logarithmic axis cannot show: the share of negative pixels, which the published
-# scaling, a signed logarithm, sends to about $-11$ while the others lie around $+11$.
+# A clamp at a surface density moves the cut pixels to the threshold. They form a spike in {numref}`fig-cut-pdf`, whose area is the
+# fraction cut. A clamp at an overdensity moves them to a different surface density in each map. A Fourier cut changes every pixel.
+# The legend gives the share of negative pixels, which have no place on a logarithmic axis. The published scaling, a signed
+# logarithm, sends them to about $-11$, while the others lie around $+11$.
 
-# %% mystnb={"figure": {"name": "fig-cut-pdf", "caption": "Distribution of positive pixels after a cut, one map per axis of every simulation of Lite (feedback proxy). The grey area is the uncut distribution; the percentage is the share of negative pixels."}, "image": {"alt": "Two panels of pixel distributions over a grey skewed bell, the uncut pixels. Left, low-pass filters of the linear map extend the distribution towards low densities, the filter of the log map narrows it. Right, maps clamped at a surface density end in a tall spike there, maps clamped at an overdensity in a smooth edge; random fill is nearly a flat line across the range."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-cut-pdf", "caption": "Distribution of the positive pixels of Lite (feedback proxy) after a cut, with the uncut pixels in grey and the share of negative pixels in per cent. Every cut leaves a trace in the distribution that a network can see."}, "image": {"alt": "Two panels of pixel distributions over a grey skewed bell, the uncut pixels. Left, low-pass filters of the linear map extend the distribution towards low densities, the filter of the log map narrows it. Right, maps clamped at a surface density end in a tall spike there, maps clamped at an overdensity in a smooth edge; random fill is nearly a flat line across the range."}} tags=["hide-input"]
 few = maps[::5]  # one slab per axis is enough for pixel counts: 3 maps per simulation
 pdfs = {"Fourier cuts (negative pixels)": {}, "density cuts": {}}
 absolute, relative = ("above:1e12:clamp", "below:2e11:clamp"), (density[1], density[3])
@@ -188,16 +191,16 @@ centres = 0.5 * (edges[1:] + edges[:-1])
 fig, axes = plots_cuts.cut_pdfs(centres, pixel_pdf(few, edges).mean(axis=0), pdfs)
 
 # %% [markdown]
-# ## Counting the pixels that were cut
+# ## Count the pixels that were cut
 #
-# The mean surface density of a box is $\Omega_m \times ${glue:text}`cuts-mean-density:.2e`
-# $(M_\odot/h)/(\mathrm{Mpc}/h)^2$, five times higher at the upper end of the range than at the lower.
-# So a threshold in surface density, the published kind, cuts a share of pixels that follows $\Omega_m$
-# ({numref}`fig-fraction-cut`, left). For `above:4e11` on Lite the rank correlation of the two is
-# {glue:text}`cuts-spearman-absolute:.2f`: counting the cut pixels reveals $\Omega_m$. A threshold in
-# overdensity is relative to each map's own mean and removes this. The remaining correlation,
-# {glue:text}`cuts-spearman-delta:.2f` for `above:delta=0` (right), is structure: at higher $\Omega_m$
-# more of the area is {term}`void <Void>`. It too is carried by which pixels were cut, not by contents.
+# The mean surface density of a box is $\Omega_m \times ${glue:text}`cuts-mean-density:.2e` $(M_\odot/h)/(\mathrm{Mpc}/h)^2$, five
+# times higher at the upper end of the range than at the lower. A published threshold, in surface density, therefore cuts a
+# fraction of the pixels that follows $\Omega_m$ ({numref}`fig-fraction-cut`, left). For `above:4e11` on Lite the rank correlation
+# is {glue:text}`cuts-spearman-absolute:.2f`: a network that only counts the cut pixels can infer $\Omega_m$.
+#
+# A threshold in overdensity is relative to the mean of each map. The remaining correlation for `above:delta=0`
+# ({glue:text}`cuts-spearman-delta:.2f`, right) is due to structure: at higher $\Omega_m$, {term}`voids <Void>` fill more of the area.
+# This, too, is revealed by the positions of the cut pixels and not by their contents.
 
 # %%
 thresholds = {
@@ -209,25 +212,25 @@ fractions = {
     for title, cuts in thresholds.items()
 }
 
-# %% mystnb={"figure": {"name": "fig-fraction-cut", "caption": "Share of pixels cut in each simulation of Lite (feedback proxy) against Omega_m, for thresholds in surface density (left, published kind) and in overdensity (right): small points are simulations, large ones the mean and standard deviation of a bin."}, "image": {"alt": "Left panel, the fraction of pixels above each absolute threshold rises steeply with Omega_m and the fraction below falls, with little scatter. Right panel, fractions for overdensity thresholds change less: those above are nearly flat and those below rise by a fifth to a half."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-fraction-cut", "caption": "Fraction of pixels cut in each simulation of Lite (feedback proxy) against Omega_m, for thresholds in surface density (left, published) and in overdensity (right). Large points: mean and standard deviation of a bin. The number of pixels that a published threshold cuts reveals Omega_m."}, "image": {"alt": "Left panel, the fraction of pixels above each absolute threshold rises steeply with Omega_m and the fraction below falls, with little scatter. Right panel, fractions for overdensity thresholds change less: those above are nearly flat and those below rise by a fifth to a half."}} tags=["hide-input"]
 fig, axes = plots_cuts.fraction_against_omega_m(omega_m, fractions)
 
 # %% [markdown]
-# The controls of chapter 06 follow from this: overdensity thresholds; `mask:`, which shows a network
-# only *which* pixels were cut, and `maskmean:`, which adds the mean of the map; `moved:`, which shifts the
-# mask by half a box; `shuffle:`, which cuts as many pixels at random places; and `nomean:`, which divides
-# every map by its mean first. A Fourier cut keeps the mean, and in a slab this thin it gives much of $\Omega_m$.
+# The controls of chapter 06 follow from this. They use overdensity thresholds; `mask:`, which shows a network only *which* pixels
+# were cut; `maskmean:`, which adds the mean of the map; `moved:`, which shifts the mask by half a box; `shuffle:`, which cuts as many
+# pixels at random places; and `nomean:`, which first divides every map by its mean. A Fourier cut keeps the mean, which reveals much
+# of $\Omega_m$ in a slab this thin.
 #
 # ## Negative pixels
 #
-# A surface density is positive; a sum of its long waves is not. On Lite the share of negative pixels
-# ({numref}`fig-negative`) is largest at $k_\mathrm{max}$ = {glue:text}`cuts-negative-k:.1f` $h$/Mpc,
-# with {glue:text}`cuts-negative-most:.1f` % of pixels in the median simulation, and falls to zero where
-# the filter keeps every wave of the grid. CMD's IllustrisTNG maps, with four times finer pixels, fall
-# at larger $k$. Negative pixels hide how deep a void is. Filtering $\delta$ instead changes nothing,
-# because the filter is linear; filtering the log map keeps every pixel positive.
+# A surface density is positive, but a sum of some of its waves need not be. On Lite, the share of negative pixels
+# ({numref}`fig-negative`) is largest for $k_\mathrm{max}$ = {glue:text}`cuts-negative-k:.1f` $h$/Mpc, with
+# {glue:text}`cuts-negative-most:.1f` % in the median simulation, and falls to zero where the filter keeps every wave of the grid. For
+# CMD's IllustrisTNG maps, whose pixels are four times smaller, it falls at larger $k$. A negative pixel no longer shows how deep a
+# void is. Filtering $\delta$ instead of $\Sigma$ changes nothing, because the filter is linear; filtering the log map keeps every
+# pixel positive.
 
-# %% mystnb={"figure": {"name": "fig-negative", "caption": "Share of negative pixels after a sharp low-pass filter against its edge. Lines: Lite (feedback proxy), one map per axis, median and central 68 % of simulations. Squares: CMD, IllustrisTNG at 256 x 256 pixels, derived from the published maps. The dashed line is the largest wavenumber of a Lite map; beyond it nothing is cut."}, "image": {"alt": "Percentage of negative pixels against k_max on a logarithmic axis. The line of Lite for the linear filter rises to a maximum at a few h/Mpc and drops to zero at the corner of its Fourier plane; the line of the log filter is zero throughout. Open squares of CMD peak near 5 to 10 h/Mpc."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-negative", "caption": "Share of negative pixels after a sharp low-pass filter at k_max. Lines: Lite (feedback proxy), median and central 68 % of the simulations; squares: CMD, IllustrisTNG at 256 x 256 pixels, from the published maps; dashed: the largest wavenumber of a Lite map. Only a filter of the logarithm keeps all pixels positive."}, "image": {"alt": "Percentage of negative pixels against k_max on a logarithmic axis. The line of Lite for the linear filter rises to a maximum at a few h/Mpc and drops to zero at the corner of its Fourier plane; the line of the log filter is zero throughout. Open squares of CMD peak near 5 to 10 h/Mpc."}} tags=["hide-input"]
 corner = np.sqrt(2) * np.pi * suite.grid / box_size  # the largest wavenumber of a square grid
 k_max = np.geomspace(0.6, corner * 1.001, 10)
 negative = {}
@@ -240,11 +243,11 @@ published = ("CMD IllustrisTNG, filter of the map", *cmd)
 fig, axes = plots_cuts.negative_fraction(k_max, negative, corner, published)
 
 # %% [markdown]
-# {numref}`fig-negative-scaled` shows the scaled input after `kmax:4`. Under the published signed
-# logarithm the negative pixels form a second island, so far from the first that all structure is
-# squeezed into a narrow range. Asinh joins the two, and the log filter never separates them.
+# {numref}`fig-negative-scaled` shows what the network receives after `kmax:4`. Under the published signed logarithm, the negative
+# pixels form a second island, so far from the first that all structure is squeezed into a narrow range. Asinh joins the two, and a
+# filter of the log map never separates them.
 
-# %% mystnb={"figure": {"name": "fig-negative-scaled", "caption": "Pixels of Lite (feedback proxy) after a low-pass filter at 4 h/Mpc as the network sees them: the published signed logarithm, asinh, and the logarithm of a map that was filtered in the logarithm."}, "image": {"alt": "Three histograms on logarithmic axes. The first has two narrow separate islands, negative pixels on the left and positive ones on the right. The second is one broad continuous distribution, and the third one smooth bell."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-negative-scaled", "caption": "Scaled pixels of Lite (feedback proxy) after a low-pass filter at 4 h/Mpc: the published signed logarithm, asinh, and the logarithm of a map that was filtered in the logarithm. The published scaling separates negative from positive pixels."}, "image": {"alt": "Three histograms on logarithmic axes. The first has two narrow separate islands, negative pixels on the left and positive ones on the right. The second is one broad continuous distribution, and the third one smooth bell."}} tags=["hide-input"]
 seen = {}
 for cut, kind, note in (("kmax:4", "log", "signed log (published)"), ("kmax:4", "asinh", "asinh"),
                         ("kmax:4@log", "log", "log")):  # fmt: skip
@@ -255,18 +258,16 @@ fig, axes = plots_data.scaled_pixels(seen)
 # %% [markdown]
 # ## What we found
 #
-# - On Lite, `above:4e11` cuts {glue:text}`cuts-fraction-low:.1%` of the pixels at the smallest $\Omega_m$
-#   and {glue:text}`cuts-fraction-high:.1%` at the largest; the rank correlation of this share with
-#   $\Omega_m$ is {glue:text}`cuts-spearman-absolute:.2f`. For the overdensity threshold `above:delta=0`
-#   ({glue:text}`cuts-fraction-delta:.1%` on average) it is {glue:text}`cuts-spearman-delta:.2f`.
+# - On Lite, `above:4e11` cuts {glue:text}`cuts-fraction-low:.1%` of the pixels at the smallest $\Omega_m$ and
+#   {glue:text}`cuts-fraction-high:.1%` at the largest. The rank correlation of this fraction with $\Omega_m$ is
+#   {glue:text}`cuts-spearman-absolute:.2f`. For the overdensity threshold `above:delta=0`, which cuts
+#   {glue:text}`cuts-fraction-delta:.1%` on average, it is {glue:text}`cuts-spearman-delta:.2f`.
 # - A sharp filter makes up to {glue:text}`cuts-negative-most:.1f` % of Lite's pixels negative, at
-#   $k_\mathrm{max}$ = {glue:text}`cuts-negative-k:.1f` $h$/Mpc; in the log map
-#   {glue:text}`cuts-negative-log:.0f` %. CMD's IllustrisTNG maps have up to 25 %.
-# - Clamping all pixels above $\delta$ = 5 leaves {glue:text}`cuts-power-halos:.2f` of Lite's power at 1
-#   $h$/Mpc, clamping all underdense ones {glue:text}`cuts-power-voids:.2f`. Halos carry the power;
-#   whether they carry the information is the question of the next chapters.
-# - A random fill of the Lite map shown has {glue:text}`cuts-random-mean:.0f` times its mean density: it
-#   hides by noise, not by removal.
+#   $k_\mathrm{max}$ = {glue:text}`cuts-negative-k:.1f` $h$/Mpc; a filter of the log map makes
+#   {glue:text}`cuts-negative-log:.0f` % negative. CMD's IllustrisTNG maps have up to 25 %.
+# - Clamping the pixels above $\delta$ = 5 leaves {glue:text}`cuts-power-halos:.2f` of Lite's power at 1 $h$/Mpc, and clamping all
+#   under-dense pixels leaves {glue:text}`cuts-power-voids:.2f`. Whether halos also carry the information is the question of the
+#   next chapters.
 #
 # **Next:** [chapter 03](03_training.ipynb) trains a network on a {term}`suite <Suite>` and a cut.
 
