@@ -9,8 +9,8 @@ from test_suites import MAPS, TABLE, spoil_maps, spoil_table
 
 from cosmolib import cli
 from cosmolib.data.check import check_path, check_suite
-from cosmolib.data.cmd_format import FIELDS, mean_surface_density
-from cosmolib.data.suites import open_suite, suites_at_hand
+from cosmolib.data.cmd_format import mean_surface_density
+from cosmolib.data.suites import available_suites, open_suite
 from cosmolib.training.dataset import write_cut_suite
 
 FIDUCIAL = [0.3, 0.8, 1, 1, 1, 1]
@@ -33,7 +33,8 @@ def test_report_states_what_is_there(tiny_suite_dir):
     text = str(report)
     assert report.problem is None
     assert "field Mtot, suite Lite, set LH" in text
-    assert "360 maps of 32 x 32 pixels, float32: 24 simulations (CMD's own LH has 1000)" in text
+    assert "360 maps of 32 x 32 pixels, float32\n" in text
+    assert "24 simulations (CMD's own LH has 1000)" in text
     assert f"pixels from {suite.maps.min():.4g} to {suite.maps.max():.4g}" in text
     assert suite.fingerprint in text
     assert "whole, nothing wrong found" in text
@@ -42,7 +43,7 @@ def test_report_states_what_is_there(tiny_suite_dir):
     assert str(only(tiny_suite_dir, suite="Lite", sim_set="LH")) == text
 
 
-@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("field", ["Mtot", "Mcdm", "HI", "Vgas"])
 def test_every_field(tmp_path, field):
     maps = np.full((15, 4, 4), mean_surface_density(0.3), np.float32)
     if field not in ("Mtot", "Mcdm"):
@@ -68,12 +69,12 @@ def test_a_twin_without_a_table_takes_that_of_the_hydrodynamic_suite(tmp_path):
         open_suite("SIMBA", data_dir=tmp_path)
 
 
-def test_suites_at_hand(tiny_suite_dir, tmp_path, monkeypatch):
-    assert suites_at_hand(tiny_suite_dir) == ["Lite", "Nbody_Lite"]
+def test_available_suites(tiny_suite_dir, tmp_path, monkeypatch):
+    assert available_suites(tiny_suite_dir) == ["Lite", "Nbody_Lite"]
     monkeypatch.delenv("COSMOLIB_DATA", raising=False)
-    assert suites_at_hand() == ["Lite", "Nbody_Lite"]  # those of the repository
-    assert suites_at_hand(sim_set="CV") == ["Lite", "Nbody_Lite"]
-    assert suites_at_hand(sim_set="BE") == suites_at_hand(field="Mgas") == []
+    assert available_suites() == ["Lite", "Nbody_Lite"]  # those of the repository
+    assert available_suites(sim_set="CV") == ["Lite", "Nbody_Lite"]
+    assert available_suites(sim_set="BE") == available_suites(field="Mgas") == []
     maps = np.full((15, 4, 4), 2e11, np.float32)
     write_suite_files(tmp_path / "2D_maps" / "data" / "SIMBA", "SIMBA", maps, [FIDUCIAL])
     write_suite_files(tmp_path / "Nbody", "Nbody_Astrid", maps, [FIDUCIAL])
@@ -81,11 +82,11 @@ def test_suites_at_hand(tiny_suite_dir, tmp_path, monkeypatch):
     write_suite_files(tmp_path, "IllustrisTNG", maps, [FIDUCIAL], field="Mgas")
     write_suite_files(tmp_path / "elsewhere", "IllustrisTNG", maps, [FIDUCIAL])
     monkeypatch.setenv("COSMOLIB_DATA", str(tmp_path))
-    assert suites_at_hand()[2:] == ["Nbody_Astrid", "SIMBA"]
-    for name in suites_at_hand(tmp_path):
+    assert available_suites()[2:] == ["Nbody_Astrid", "SIMBA"]
+    for name in available_suites(tmp_path):
         open_suite(name, data_dir=tmp_path)
-    assert suites_at_hand(tmp_path, sim_set="CV") == ["Astrid"]
-    assert suites_at_hand(tmp_path / "nowhere") == []
+    assert available_suites(tmp_path, sim_set="CV") == ["Astrid"]
+    assert available_suites(tmp_path / "nowhere") == []
 
 
 # -------------------------------------------------------------------------------------- what is bad

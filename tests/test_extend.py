@@ -273,7 +273,7 @@ def test_cuts_that_are_refused():
     register_cut("two")(lambda maps, a, b: maps)
     for cut, reason in (
         ("shape:3", r"returned float32 of shape \(2, 7, 8\), expected .* \(2, 8, 8\)"),
-        ("large", "returned 128 pixels not finite"),
+        ("large", "returned 128 pixels that are not finite"),
         ("text", "returned"),
     ):
         with pytest.raises(ValueError, match=f"cut '{cut}': its function {reason}"):

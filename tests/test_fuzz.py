@@ -194,7 +194,7 @@ tables = lines.map(lambda t: t.encode("utf-8", "surrogatepass")) | edits.map(
 def test_parameter_tables(folder, data):
     path = folder / "params_LH_Lite.txt"
     path.write_bytes(data)
-    table = attempt("table of parameters", lambda: data_tables.read_params(path, "Lite"), path)
+    table = attempt("table of parameters", lambda: data_tables.read_table(path, "Lite"), path)
     if table is not None:
         assert table.params.shape[1] == 6
         assert np.isfinite(table.params).all()

@@ -91,8 +91,8 @@ def test_simulate_reads_the_table_of_its_set():
     generate.add_arguments(parser)
     with pytest.raises(ValueError, match=r"--rows 3:30: expected within 0:25, .*Lite_1P.txt"):
         generate.run_from_args(parser.parse_args(["--set", "1P", "--rows", "3:30"]))
-    with pytest.raises(ValueError, match="--go-on: found --set CV, expected LH"):
-        generate.run_from_args(parser.parse_args(["--set", "CV", "--go-on"]))
+    with pytest.raises(ValueError, match="--extend: found --set CV, expected LH"):
+        generate.run_from_args(parser.parse_args(["--set", "CV", "--extend"]))
     with pytest.raises(ValueError, match="--rows '5': expected first:last"):
         generate.run_from_args(parser.parse_args(["--rows", "5"]))
     assert list(generate._rows(None, lite.DATA / lite.table_name("EX"))) == [0, 1, 2, 3]

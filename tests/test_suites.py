@@ -122,7 +122,9 @@ def test_subset_is_the_first_simulations(tiny_suite_dir):
     np.testing.assert_array_equal(few.params, suite.params[:4])
     assert subset(suite, None) is suite
     for n in (25, 0):
-        with pytest.raises(ValueError, match=f"found 24 simulations, expected at least the {n}"):
+        with pytest.raises(
+            ValueError, match=f"found 24 simulations, expected at least the requested {n}"
+        ):
             subset(suite, n)
 
 
@@ -388,7 +390,7 @@ def test_sobol_sets_keep_the_six_and_record_the_others(tmp_path):
     np.testing.assert_array_equal(suite.others, rows[:5, 6:])
     report = check_suite(suite)
     assert "28 columns in CAMELS' physical units, converted" in report
-    assert f"5 simulations vary others than the six: {', '.join(other_parameters())}" in report
+    assert f"5 simulations vary further parameters: {', '.join(other_parameters())}" in report
 
 
 # --------------------------------------------------------------------------------------- box size
