@@ -119,7 +119,7 @@ def test_scalars_are_those_of_yaml_1_2(text, value, tmp_path):
         (b"a: \xff", "found no valid YAML"),
     ],
 )
-def test_a_file_that_is_no_mapping(tmp_path, text, said):
+def test_files_that_are_not_a_mapping(tmp_path, text, said):
     path = tmp_path / "bad.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     (line,) = lines_of(path)
@@ -206,7 +206,7 @@ def test_cuts_are_kept_in_canonical_form(write):
     assert profile.replace(cuts=["none", "above:1e12"]).cuts == profile.cuts[:2]
 
 
-def test_values_that_are_good(write):
+def test_valid_values(write):
     good = {"n_simulations": None, "max_lr": 1, "weight_decay": 0, "controls": [], "seeds": [0]}
     profile = load_profile(write(**good))
     assert {key: getattr(profile, key) for key in good} == good
@@ -217,7 +217,7 @@ def test_values_that_are_good(write):
     load_profile("tiny", suites=["Nbody_SIMBA"], field="Mcdm")
 
 
-def test_a_plugin_is_loaded_before_its_names_are_looked_up(write, tmp_path, no_plugins):
+def test_a_plugin_is_executed_before_its_names_are_used(write, tmp_path, no_plugins):
     (tmp_path / "mine.py").write_text(
         "from cosmolib.cuts.apply import register_cut\n"
         "from cosmolib.training.networks import register_network\n"
