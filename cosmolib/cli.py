@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     option("--timeout", type=float, default=60.0, help="seconds without data (default: 60)")
 
     option = command("check", _check, "check every pixel of a suite")
-    option("path", help="a file Maps_*.npy or params_*.txt, or a folder")
+    option("path", help="a file Maps_*.npy or a folder of them")
     option("--suite", help="only this suite, e.g. IllustrisTNG (default: all)")
     option("--set", dest="sim_set", help="only this set, e.g. LH (default: all)")
 

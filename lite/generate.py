@@ -267,7 +267,7 @@ def run_from_args(args: argparse.Namespace):
             raise ValueError(f"--{name} {value}: expected a power of two, at least 8")
     if args.grid > args.particles:
         raise ValueError(
-            f"--grid {args.grid}: found more pixels than particles a side ({args.particles}); "
+            f"--grid {args.grid}: found more pixels than particles per side ({args.particles}); "
             "the maps would show the particle lattice"
         )
     settings = SimulationSettings(particles=args.particles, mesh=args.mesh, grid=args.grid)

@@ -39,7 +39,7 @@ PATH = {"baseline": BASELINE, "n_steps": 2}
 HALF = {"baseline": BASELINE, "fractions": [0.5]}
 FEW = {"baseline": BASELINE, "patch": 4, "n_samples": 2}
 EDGES = np.array([0.0, 1.0, 2.0])
-ALT = "a sentence that describes the picture"
+ALT = "a sentence that describes what the picture shows"
 LOG = scaling.Scaling("log", 11.0, 0.5)
 curve, infidelity = sanity_checks.replacement_curve, sanity_checks.infidelity
 occlude = partial(sanity_checks.occlude, target=0, baseline=BASELINE)

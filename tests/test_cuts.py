@@ -235,20 +235,6 @@ def test_filter_that_cuts_all_leaves_the_mean(maps, cut):
     )
 
 
-def test_kmax_and_kmin_add_up_to_the_map(maps):
-    maps = maps.astype(np.float64)
-    mean = maps.mean(axis=(1, 2), keepdims=True)
-    whole = apply_cut(maps, "kmax:2") + apply_cut(maps, "kmin:2") - mean
-    np.testing.assert_allclose(whole, maps, rtol=1e-9)
-
-
-def test_filter_is_idempotent_and_linear(maps):
-    maps = maps.astype(np.float64)
-    once = apply_cut(maps, "band:1,3")
-    np.testing.assert_allclose(apply_cut(once, "band:1,3"), once, rtol=1e-6)
-    np.testing.assert_allclose(apply_cut(3 * maps, "band:1,3"), 3 * once, rtol=1e-9)
-
-
 def test_fields_that_are_filtered(maps):
     maps = maps.astype(np.float64)
     log = apply_cut(maps, "kmax:1.5@log")
@@ -430,21 +416,6 @@ def test_fraction_cut_and_negative(ramp):
     assert (fraction_cut(stack, "none") == 0).all()
     with pytest.raises(ValueError, match="'kmax:3' has no mask of pixels"):
         cut_mask(ramp, "kmax:3")
-
-
-def test_absolute_cut_leaks_the_mean_and_overdensity_cut_does_not(maps):
-    fainter = maps / np.float32(4)
-    assert (fraction_cut(fainter, "above:2e11") < fraction_cut(maps, "above:2e11")).all()
-    np.testing.assert_array_equal(
-        fraction_cut(fainter, "above:delta=2"), fraction_cut(maps, "above:delta=2")
-    )
-
-
-def test_sharp_filter_makes_negative_pixels_and_the_log_field_none():
-    maps = lognormal_maps(8, 64)
-    assert fraction_negative(maps).max() == 0
-    assert fraction_negative(apply_cut(maps, "kmin:2")).min() > 0
-    assert fraction_negative(apply_cut(maps, "kmin:2@log")).max() == 0
 
 
 def test_moved_mask_is_the_same_mask_half_a_box_away(maps):

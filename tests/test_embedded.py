@@ -136,9 +136,9 @@ def test_a_small_set_must_be_whole(with_ex):
 
 def test_unknown_and_absent_sets_and_suites(packed, tmp_path):
     for name, data, sim_set, message in (
-        ("Lite", lite.DATA, "SB", "set 'SB' is not embedded, expected one of LH, CV, 1P, EX"),
+        ("Lite", lite.DATA, "SB", "suite Lite, set SB is not embedded, .* set LH, CV, 1P, EX"),
         ("Lite", packed[1], "CV", "found no valid set CV .*`python -m lite`"),
-        ("Heavy", lite.DATA, "LH", "'Heavy' is not embedded, expected one of Lite"),
+        ("Heavy", lite.DATA, "LH", "suite Heavy, set LH is not embedded, expected Lite or"),
         ("Lite", tmp_path / "nowhere", "LH", "comes with a clone"),
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=message):

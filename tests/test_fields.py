@@ -204,16 +204,6 @@ def test_known_modes_are_those_of_the_cut(sample, cut):
     np.testing.assert_array_equal(kept, (k >= low * (1 - 1e-6)) & (k < high * (1 - 1e-6)))
 
 
-def test_bands_add_up_to_the_whole(sample):
-    """Modes are independent, so more of them increase the precision."""
-    _, maps = sample
-    parts = [exact_posterior(maps, kmax=2.0), exact_posterior(maps, kmin=2.0)]
-    whole = exact_posterior(maps)
-    assert all((whole.std.mean(0) < part.std.mean(0)).all() for part in parts)
-    again = exact_posterior(maps[:5], kmin=0.0, kmax=np.inf)
-    np.testing.assert_allclose(again.mean, whole.mean[:5], rtol=1e-12)
-
-
 def test_lognormal_maps_contain_the_same_field():
     params = prior(40)
     gauss, maps = gaussian_maps(params, 32, seed=3), lognormal_maps(params, 32, seed=3)

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from unittest import mock
 
-import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +19,6 @@ from cosmolib.cuts.grammar import Cut, CutError, cut_of, folder_name
 from cosmolib.data.lite import expand, packed_files
 from cosmolib.study.io import is_folder_name
 from cosmolib.study.registry import CUTS
-from cosmolib.tuning.shared_study import open_study, run_trials
 
 ROOT = Path(__file__).resolve().parent.parent
 ODD = """it's a "täst" {x} #1 & 100% ?"""  # pip cannot install below a folder with $name
@@ -155,15 +153,6 @@ def test_parameters_have_the_types_of_their_defaults(tmp_path, monkeypatch):
     for name, text, kind in (("n", "many", "int"), ("n", "1.5", "int"), ("flag", "2", "bool")):
         with pytest.raises(ValueError, match=f"'{name}': found '{text}', expected {kind}"):
             read_parameters(source, {name: text})
-
-
-def test_a_tuning_study_in_an_odd_place(tmp_path):
-    path = tmp_path / ODD / "study.journal"
-    path.parent.mkdir()
-    for _ in range(2):  # create it, then open it
-        study = open_study(path, "s", optuna.pruners.NopPruner())
-        run_trials(study, path, 1, lambda trial, place: 0.0, lambda *_: None)
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
 def test_files_that_are_not_inputs_start_no_job(clone):

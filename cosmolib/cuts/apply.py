@@ -10,8 +10,7 @@ steps are added here; they separate cosmological information from information th
 
 import math
 import reprlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -35,15 +34,6 @@ GPU_BLOCK_PIXELS = 2**25  # processed at once by Fourier cuts on a GPU
 # --------------------------------------------------------------------------------------------------
 # Registered cuts
 # --------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class _Registered:
-    """Store the function of a cut, the names of its numbers and its keyword-only arguments."""
-
-    function: Callable
-    numbers: tuple[str, ...]
-    asked: tuple[str, ...]
-
-
 def register_cut(name: str):
     """Decorate a function of maps to add it to the grammar of cuts.
 
@@ -74,7 +64,8 @@ def register_cut(name: str):
 
     def decorate(function):
         (_, *numbers), asked = keywords_of(function, None, ("box_size", "seed", "indices"))
-        value = _Registered(function, tuple(map(str.upper, numbers)), asked)
+        numbers = [argument.upper() for argument in numbers]
+        value = SimpleNamespace(function=function, numbers=numbers, asked=asked)
         register("cut", name, value, own=OWN_WORDS)
         return function
 

@@ -63,37 +63,31 @@ def check_suite(suite: Suite) -> str:
             other = f"the units differ, or the rows of {suite.params_path.name} do not match"
             raise bad_input(suite.maps_path, found, f"{expected}: {other}")
         lines.append(f"mean density within {deviation.max():.2g} of that of Omega_m")
-    lines += [f"parameters {suite.params_path}", f"fingerprint {suite.fingerprint}"]
-    return "\n".join(lines + _table_lines(suite, suite.sim_set))
-
-
-def _table_lines(table: Suite | tables.Table, sim_set: str) -> list[str]:
-    """Describe the parameters of a suite or table."""
-    n, whole = len(table.params), cmd_format.SIMULATIONS.get(sim_set)
-    lines = [f"{n} simulations" + (f" (CMD's own {sim_set} has {whole})" if whole else "")]
-    if table.others is None:
-        lines.append("table of 6 columns, amplitudes relative to the fiducial model")
-    else:
-        varied = tables.off_fiducial(table.params, table.others)[:, len(PARAMETERS) :]  # (n, 22)
+    lines.append(f"table of {suite.n_simulations} simulations, {suite.params_path}")
+    if whole := cmd_format.SIMULATIONS.get(suite.sim_set):
+        lines[-1] += f" (CMD's own {suite.sim_set} has {whole})"
+    if suite.others is not None:
+        varied = tables.off_fiducial(suite.params, suite.others)[:, len(PARAMETERS) :]  # (n, 22)
         names = ", ".join(np.array(tables.other_parameters())[varied.any(0)])
         lines += [
-            "table of 28 columns in CAMELS' physical units, converted",
+            "28 columns in CAMELS' physical units, converted to 6",
             f"{varied.any(1).sum()} simulations vary further parameters: {names}",
         ]
-    ranges = zip(PARAMETERS, table.params.min(axis=0), table.params.max(axis=0), strict=True)
-    return lines + [f"{name:8s} {low:.4g} to {high:.4g}" for name, low, high in ranges]
+    ranges = zip(PARAMETERS, suite.params.min(axis=0), suite.params.max(axis=0), strict=True)
+    lines += [f"{name:8s} {low:.4g} to {high:.4g}" for name, low, high in ranges]
+    return "\n".join([*lines, f"fingerprint {suite.fingerprint}"])
 
 
 def check_path(
     path: str | Path, suite: str | None = None, sim_set: str | None = None
 ) -> list[Report]:
-    """Check a CMD file, or all files of maps in a folder.
+    """Check a CMD file of maps with its table of parameters, or all of them in a folder.
 
     Parameters
     ----------
     path
-        A file of maps, with its table in the same folder or one folder up; a table; or a folder in
-        one of CMD's layouts. The SHA-256 of downloaded files is verified.
+        A file of maps, with its table in the same folder or one folder up, or a folder in one of
+        CMD's layouts. The SHA-256 of downloaded files is verified.
     suite, sim_set
         Restrict a folder to this suite and set.
 
@@ -107,43 +101,28 @@ def check_path(
     FileNotFoundError
         There is nothing to check.
     """
-    path = Path(path)
-    if path.is_file():
-        return [_check_file(path)]
+    path, form = Path(path), f"Maps_<field>_{suite or '<suite>'}_{sim_set or '<set>'}_z=0.00.npy"
     if not path.exists():
         raise FileNotFoundError(f"{path}: found no such file, expected CMD maps or a folder")
-    files, wanted = sorted(path.rglob("Maps_*.npy")), []
+    files, reports = sorted(path.rglob("Maps_*.npy")) if path.is_dir() else [path], []
     for file in files:
         name = cmd_format.FILE_NAME.fullmatch(file.name)
         if name and suite in (None, name["name"]) and sim_set in (None, name["sim_set"]):
-            wanted.append(file)
-    if not wanted:
-        form = f"Maps_<field>_{suite or '<suite>'}_{sim_set or '<set>'}_z=0.00.npy"
-        raise FileNotFoundError(f"{path}: found {len(files)} other files of maps, expected {form}")
-    return [_check_file(file) for file in wanted]
+            reports.append(_check_file(file, **name.groupdict()))
+    if not reports:
+        raise FileNotFoundError(f"{path}: found {len(files)} other files, expected {form}")
+    return reports
 
 
-def _check_file(path: Path) -> Report:
-    """Check a file as the kind that its name indicates."""
-    what, found, problem, paths = "unknown", "", None, [path]
+def _check_file(path: Path, field: str, name: str, sim_set: str) -> Report:
+    what, found, problem = f"maps of field {field}, suite {name}, set {sim_set}, z = 0", "", None
+    above = path.parent.parent
+    folders = [path.parent, above, above / name.removeprefix("Nbody_")]  # may have the twin's table
     try:
-        if maps := cmd_format.FILE_NAME.fullmatch(path.name):
-            field, name, sim_set = maps["field"], maps["name"], maps["sim_set"]
-            what = f"maps of field {field}, suite {name}, set {sim_set}, z = 0"
-            above = path.parent.parent
-            folders = [path.parent, above, above / name.removeprefix("Nbody_")]  # table of the twin
-            names = cmd_format.table_names(name, sim_set)
-            paths.append(cmd_format.find(folders, names, f"{name} parameters"))
-            lines = [check_suite(open_files(*paths, name, field, sim_set))]
-        elif table := cmd_format.TABLE_NAME.fullmatch(path.name):
-            name, sim_set = table["name"], table["sim_set"] or "LH"
-            what = f"parameters of suite {name}, set {sim_set}"
-            lines = _table_lines(tables.read_table(path, name, sim_set), sim_set)
-        else:
-            state = "an unfinished download" if path.suffix == ".part" else "another name"
-            expected = "Maps_<field>_<suite>_<set>_z=0.00.npy or params_<set>_<suite>.txt"
-            raise bad_input(path, state, expected)
-        downloaded = [file.name for file in paths if checksums.verify(file, full=True)]
+        names = cmd_format.table_names(name, sim_set)
+        files = path, cmd_format.find(folders, names, f"{name} parameters")
+        lines = [check_suite(open_files(*files, name, field, sim_set))]
+        downloaded = [file.name for file in files if checksums.verify(file, full=True)]
         found = "\n".join(lines + [f"SHA-256 as downloaded: {name}" for name in downloaded])
     except (ValueError, OSError) as error:
         problem = " ".join(str(error).split())

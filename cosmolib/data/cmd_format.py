@@ -15,18 +15,13 @@ from cosmolib.data.arrays import bad_input
 from cosmolib.study.io import read_json, reason_of
 
 PARAMETERS = ("Omega_m", "sigma_8", "A_SN1", "A_AGN1", "A_SN2", "A_AGN2")  # CMD's column order
-LABELS = dict(zip(PARAMETERS, (
-    r"$\Omega_{\rm m}$", r"$\sigma_8$", r"$A_{\rm SN1}$", r"$A_{\rm AGN1}$", r"$A_{\rm SN2}$",
-    r"$A_{\rm AGN2}$",
-), strict=True))  # fmt: skip
+LABELS = {"Omega_m": r"$\Omega_{\rm m}$", "sigma_8": r"$\sigma_8$"}
+LABELS |= {name: rf"$A_{{\rm {name[2:]}}}$" for name in PARAMETERS[2:]}
 
 MAPS_PER_SIMULATION = 15  # 3 axes x 5 slabs
 POSITIVE_FIELDS = ("Mtot", "Mcdm")  # matter is everywhere; stars and metals are not
 FILE_NAME = re.compile(
     r"Maps_(?P<field>[^_]+)_(?P<name>(?:Nbody_)?[^_]+)_(?P<sim_set>[^_]+)_z=0\.00?\.npy"
-)
-TABLE_NAME = re.compile(
-    r"params_(?:(?P<sim_set>LH|CV|1P|EX|BE|SB\d*)_)?(?P<name>(?:Nbody_)?[^_]+)\.txt"
 )
 SIMULATIONS = {"LH": 1000, "CV": 27, "EX": 4, "BE": 27}  # per suite of CMD
 
@@ -90,10 +85,9 @@ def find(folders: list[Path], names: list[str], what: str) -> Path:
     if found := _existing(folders, names):
         return found[0]
     near = {file.name for f in folders for file in f.glob(f"{names[0].split('_')[0]}_*")}
-    raise FileNotFoundError(
-        f"{folders[0]}: found no {what} (but {', '.join(sorted(near)[:6]) or 'no such file'}), "
-        f"expected {' or '.join(names)}, there or in a subfolder of CMD's layout"
-    )
+    found = f"found no {what} (but {', '.join(sorted(near)[:6]) or 'no such file'})"
+    expected = f"{' or '.join(names)}, there or in a subfolder of CMD's layout"
+    raise FileNotFoundError(f"{folders[0]}: {found}, expected {expected}")
 
 
 def _existing(folders, names):

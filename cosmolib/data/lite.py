@@ -70,8 +70,6 @@ def packed_files():
 
 def table_name(sim_set):
     """Return the name of the file with the parameters and seeds of a set."""
-    if sim_set not in SETS:
-        raise ValueError(f"set {sim_set!r} is not embedded, expected one of {', '.join(SETS)}")
     return TABLE if sim_set == "LH" else f"CosmoAstroSeed_Lite_{sim_set}.txt"
 
 
@@ -163,9 +161,9 @@ def expand(name, cache_dir=None, data=DATA, sim_set="LH"):
     OSError
         The cache cannot be written.
     """
-    if name not in SUITES:
-        raise ValueError(f"{name!r} is not embedded, expected one of {', '.join(SUITES)}")
-    table_name(sim_set)  # raises an error for an unknown set
+    if name not in SUITES or sim_set not in SETS:
+        known = f"{' or '.join(SUITES)}, set {', '.join(SETS)}"
+        raise ValueError(f"suite {name}, set {sim_set} is not embedded, expected {known}")
     data = Path(data)
     if not (data / MANIFEST).exists():
         reason = "the embedded suite comes with a clone of the repository (pip install -e .)"

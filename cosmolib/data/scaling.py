@@ -52,10 +52,8 @@ class Scaling:
         if self.kind not in _UNITS:
             raise ValueError(f"unknown scaling {self.kind!r}, expected one of {[*_UNITS]}")
         if not (math.isfinite(self.mean) and 0 < self.std < math.inf and 0 < self.unit < math.inf):
-            raise ValueError(
-                f"a scaling needs a finite mean, std > 0 and a positive unit, found {self.mean}, "
-                f"{self.std}, {self.unit}: are there NaN or infinite pixels?"
-            )
+            found = f"found {self.mean}, {self.std}, {self.unit}: are there NaN or infinite pixels?"
+            raise ValueError(f"a scaling needs a finite mean, std > 0 and a positive unit, {found}")
 
     def apply(self, maps, out=None):
         """Scale maps (N, N), (n, N, N) or (n, 1, N, N) to float32, in the same shape.

@@ -68,7 +68,7 @@ def parameter_table(params) -> pd.DataFrame:
     """Tabulate the range and the meaning of the six parameters of a suite."""
     columns = {"smallest": params.min(axis=0), "largest": params.max(axis=0)}
     table = pd.DataFrame(columns, index=pd.Index(MEANING, name="parameter")).round(2)
-    return table.assign(**{"what it sets": pd.Series(MEANING)})
+    return table.assign(**{"meaning": pd.Series(MEANING)})
 
 
 def suite_numbers(suite: Suite) -> dict:

@@ -32,7 +32,6 @@ _ROUNDING = 1e-4  # rounding of the parameters in a table, relative to their ran
 _NUMBER = r"[+-]?(?:[0-9]{1,99}\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?"  # finite
 _FORM = "numbers with decimal points, no decimal commas"
 _COLUMNS = {"Name": (".*", str), "index": ("[0-9]{1,9}", int), "seed": ("[0-9]{1,18}", int)}
-_SIMULATION = r"(?:LH|CV|1P|EX|BE|SB[0-9]*)_\w+"  # CAMELS' names of simulations
 
 
 # --------------------------------------------------------------------------------------------------
@@ -136,22 +135,20 @@ def check_set(path, table, name: str, sim_set: str) -> None:
         return
     low, high = parameter_ranges(name).T
     slack = _ROUNDING * (high - low)
-    off = off_fiducial(table.params, table.others)
+    off = off_fiducial(table.params, table.others)  # (n, 6) or (n, 28)
     values = np.hstack([part for part in (table.params, table.others) if part is not None])
-    outside = np.zeros_like(off)
+    outside, column = np.zeros_like(off), np.arange(off.shape[1])
     outside[:, :6] = (table.params < low - slack) | (table.params > high + slack)
-    column, fiducial = np.arange(off.shape[1]), "the fiducial value"
-    extreme = ~np.isin(values, (0, 1, 100))
-    two = off & (off.sum(1, keepdims=True) > 1)
-    rules = {
-        "LH": [(outside, None), (off & (column >= 6), fiducial)],
-        "CV": [(off, fiducial)],
-        "BE": [(off, fiducial)],
-        "1P": [(outside, None), (two, "no more than one parameter off its fiducial value")],
-        "EX": [(off & (column < 2), fiducial), (extreme & (column >= 2), "0, 1 or 100")],
-    }.get(sim_set, [(outside, None)] if sim_set.startswith("SB") else [])
-    if own not in RANGES:  # for a registered suite, only the ranges are known
-        rules = rules[:1] if sim_set == "LH" else []
+    fixed = {"LH": column >= 6, "CV": column >= 0, "BE": column >= 0, "EX": column < 2}
+    several, extreme = off.sum(1, keepdims=True) > 1, np.isin(values, (0, 1, 100))
+    rules = [  # (values that are not allowed, what is allowed)
+        (outside & (sim_set[:2] in ("LH", "1P", "SB")), None),
+        (off & fixed.get(sim_set, False), "the fiducial value"),
+        (off & several & (sim_set == "1P"), "no more than one parameter off its fiducial value"),
+        (~extreme & (column >= 2) & (sim_set == "EX"), "0, 1 or 100"),
+    ]
+    if own not in RANGES:  # for a registered suite, only the ranges of LH are known
+        rules = rules[: sim_set == "LH"]
     for bad, allowed in rules:
         for row, i in np.argwhere(bad)[:1]:
             parameter = [*PARAMETERS, *other_parameters()][i]
@@ -250,7 +247,7 @@ def _read_columns(path):
         words = [_cells(comment) for comment in comments[: first - 1]]
         named = [w for w in words if len(w) == frame.shape[1] and not _has_number(w)]
         header = named[-1] if named else None
-    frame.columns = _column_names(path, header, frame)
+    frame.columns = _column_names(path, header, frame.shape[1])
     for name, cells in frame.items():
         pattern, kind = _COLUMNS.get(name, (_NUMBER, float))
         bad, expected = ~cells.str.fullmatch(pattern), f"finite {_FORM}"
@@ -285,20 +282,18 @@ def _known_names():
     return {_plain(name): own for name, own in names.items()}
 
 
-def _column_names(path, words, frame):
+def _column_names(path, words, count):
     """Return our names of the columns, from a header or from the order of CAMELS' tables."""
-    count, six, units = frame.shape[1], [*PARAMETERS], camels_columns()["ParamName"][2:6]
+    six, units = [*PARAMETERS], camels_columns()["ParamName"][2:6]
     tables = [six, six + other_parameters()]
-    if words is not None:
+    if words is None:
+        names = next((names for names in tables if len(names) == count), [])
+        known = len(names) > 0
+    else:
         names = [_known_names().get(_plain(word)) for word in words]
         params = {name for name in names if name not in _COLUMNS}
         allowed = tables if {*units}.isdisjoint(words) else tables[1:]
         known = len({*names}) == len(names) == count and params in map(set, allowed)
-    else:
-        if frame[0].str.fullmatch(_SIMULATION).all():
-            tables = [["Name", *names, *last] for names in tables for last in ([], ["seed"])]
-        names = next((names for names in tables if len(names) == count), None)
-        known = names is not None
     if not known:
         found = f"the names {' '.join(words):.200}" if words else "no names"
         expected = f"{' '.join(six)}, relative to the fiducial model, or all 28 columns of CAMELS"

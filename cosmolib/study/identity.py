@@ -52,43 +52,30 @@ KINDS = {
     # weights, history and predictions of a run
     "training": Kind(
         (*_INPUTS, *_STEPS, "storage", "hidden", "dropout", "epochs", "batch_size", "max_lr",
-         "weight_decay", "average_symmetries"),
-        ("training.run",), apart=("training.scores",),
-    ),
+         "weight_decay", "average_symmetries"), ("training.run",), apart=("training.scores",)),
     # an interrupted training; maps and network are compared separately
-    "checkpoint": Kind(
-        (*_STEPS, "targets", "epochs", "batch_size", "max_lr", "weight_decay"),
-        ("training.fit", "training.networks"),
-    ),
+    "checkpoint": Kind((*_STEPS, "targets", "epochs", "batch_size", "max_lr", "weight_decay"),
+                       ("training.fit", "training.networks")),
     # predictions of a pretrained network
-    "pretrained": Kind(
-        (*_INPUTS, "average_symmetries"), ("training.run",), apart=("training.scores",)
-    ),
+    "pretrained": Kind((*_INPUTS, "average_symmetries"), ("training.run",), ("training.scores",)),
     # the scores of a run's predictions
     "metrics": Kind(("bootstrap_samples",), ("training.scores",)),
     # predictions from summary statistics
-    "baseline": Kind(
-        _MAPS, ("results.baseline",),
-        apart=("training.networks", "training.scores", "training.fit"),
-        packages=(*_NUMERICAL, "scikit-learn"),
-    ),
+    "baseline": Kind(_MAPS, ("results.baseline",),
+                     apart=("training.networks", "training.scores", "training.fit"),
+                     packages=(*_NUMERICAL, "scikit-learn")),
     # predictions of a network on maps with an analytic posterior or an injected signal
     "known_answer": Kind(
         (*_STEPS, "known_answer_hidden", "known_answer_epochs", "known_answer_batch",
-         "known_answer_max_lr"),
-        ("validation.known_posterior",),
+         "known_answer_max_lr"), ("validation.known_posterior",),
         apart=("interpretation.attribution", "validation.calibration", "results.table",
-               "training.scores"),
-    ),
+               "training.scores")),
     # trials of one objective; the searched parameters do not count
-    "tuning": Kind(
-        (*_INPUTS, *_STEPS, "storage", "batch_size", "tuning_epochs"),
-        ("tuning.search",), packages=(*_NUMERICAL, "optuna"),
-    ),
+    "tuning": Kind((*_INPUTS, *_STEPS, "storage", "batch_size", "tuning_epochs"),
+                   ("tuning.search",), packages=(*_NUMERICAL, "optuna")),
     # an executed notebook; the modules that it imports are added
     "chapter": Kind(
-        None, PLUMBING, packages=(*_NUMERICAL, "scikit-learn", "optuna", "captum", "matplotlib"),
-    ),
+        None, PLUMBING, packages=(*_NUMERICAL, "scikit-learn", "optuna", "captum", "matplotlib")),
 }  # fmt: skip
 
 
