@@ -97,9 +97,7 @@ def _apply_registered(stack, cut, **offered):
 # --------------------------------------------------------------------------------------------------
 # All cuts
 # --------------------------------------------------------------------------------------------------
-def apply_cut(
-    maps, cut, *, box_size=25.0, seed=0, value_range=None, indices=None, device="cpu"
-):  # fmt: skip
+def apply_cut(maps, cut, *, box_size=25.0, seed=0, value_range=None, indices=None, device="cpu"):
     """Apply a cut to maps of surface density and return new maps.
 
     Fourier cuts keep the modes kmin <= k < kmax **and always the mean of the map** (k = 0), as in

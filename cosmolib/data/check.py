@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from cosmolib.data import checksums, cmd_format, tables
-from cosmolib.data.arrays import bad_input
+from cosmolib.data.arrays import bad_input, map_blocks
 from cosmolib.data.cmd_format import MAPS_PER_SIMULATION, PARAMETERS, mean_surface_density
-from cosmolib.data.suites import Suite, blocks_of_maps, open_files
+from cosmolib.data.suites import Suite, open_files, read_maps
 
+_BLOCK_PIXELS = 2**22  # read at once: 16 MB
 _MASS_TOLERANCE = 0.05  # boxes conserve mass; a table of other simulations deviates far more
 
 
@@ -40,11 +41,12 @@ def check_suite(suite: Suite) -> str:
     ValueError
         A pixel is not finite, matter is zero or negative, or the maps do not match the parameters.
     """
-    blocks = [
-        (block.min(), block.max(), block.mean(axis=(1, 2), dtype=np.float64))
-        for block in blocks_of_maps(suite)
-    ]
-    low, high, means = zip(*blocks, strict=True)
+    low, high, means = [], [], []
+    for block in map_blocks(suite.maps, _BLOCK_PIXELS):
+        maps = read_maps(suite, np.arange(block.start, block.stop))
+        low.append(maps.min())
+        high.append(maps.max())
+        means.append(maps.mean(axis=(1, 2), dtype=np.float64))
     n, grid = len(suite.maps), suite.grid
     lines = [
         f"{n} maps of {grid} x {grid} pixels, float32",

@@ -27,7 +27,6 @@ _CMD_ACCESS = "https://camels-multifield-dataset.readthedocs.io/en/latest/access
 
 _WHOLE_SCAN_BYTES = 2**26  # opening a suite reads all maps of a file up to 64 MB ...
 _SAMPLED_MAPS = 64  # ... and this many of a larger one
-_READ_BYTES = 2**24  # read at once by `blocks_of_maps`
 
 
 # --------------------------------------------------------------------------------------------------
@@ -252,13 +251,6 @@ def _read(suite, maps, out=None):
                 file.seek(suite.maps.offset + int(maps[start]) * out[0].nbytes)
                 file.readinto(out[start:stop].data)
     return out
-
-
-def blocks_of_maps(suite: Suite):
-    """Yield all maps of a suite, checked, in blocks of whole simulations with about 16 MB."""
-    step = MAPS_PER_SIMULATION * max(1, _READ_BYTES // (MAPS_PER_SIMULATION * suite.maps[0].nbytes))
-    for first in range(0, len(suite.maps), step):
-        yield read_maps(suite, np.arange(first, min(first + step, len(suite.maps))))
 
 
 def _sampled_maps(maps: np.ndarray) -> np.ndarray:

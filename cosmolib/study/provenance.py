@@ -20,16 +20,13 @@ def _git_state() -> dict | None:
     if not (REPOSITORY / ".git").exists():
         return None
 
-    def git(*command):
-        command = ("git", "-C", str(REPOSITORY), *command)
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
-
+    command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=40"]
+    options = {"capture_output": True, "text": True, "timeout": 30, "check": True}
     try:
-        commit = git("rev-parse", "--verify", "HEAD").stdout.strip()
-        changed = git("status", "--porcelain", "--untracked-files=no").stdout
+        found = subprocess.run([*command, "--exclude=*"], **options).stdout.strip()
     except (OSError, subprocess.SubprocessError):  # git is not installed, or there is no commit
         return None
-    return {"commit": commit, "dirty": bool(changed)}
+    return {"commit": found.removesuffix("-dirty"), "dirty": found.endswith("-dirty")}
 
 
 def short_commit(git: dict | None) -> str:
