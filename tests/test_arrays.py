@@ -109,7 +109,6 @@ DENSITIES = {
     "spectra.power_spectrum": spectra.power_spectrum,
     "spectra.cross_power": lambda m: spectra.cross_power(MAPS, m),
     "spectra.pixel_pdf": lambda m: spectra.pixel_pdf(m, [10, 11, 12]),
-    "spectra.pixel_quantiles": lambda m: spectra.pixel_quantiles(m, [0.5]),
     "spectra.summary_statistics": spectra.summary_statistics,
     "suites.write_suite": lambda m: suites.write_suite(".", "Own", five(m), np.ones((1, 6))),
     "sanity.rank_correlation": lambda m: sanity_checks.rank_correlation(MAPS, m),
@@ -243,7 +242,6 @@ FORMS = {
 }
 SAME = {  # function of scaled maps: the same numbers of every form
     "power_spectrum": lambda net, m: spectra.power_spectrum(m, overdensity=True)[1],
-    "pixel_quantiles": lambda net, m: spectra.pixel_quantiles(m, [0.2, 0.5]),
     "apply_cut": lambda net, m: cuts_apply.apply_cut(m, "above:0.3:clamp").reshape(N, GRID, GRID),
     "fraction_cut": lambda net, m: cuts_apply.fraction_cut(m, "above:10"),
     "web_classes": lambda net, m: cosmic_web.web_classes(1 + 0 * arrays.checked_maps(m)[0]),
@@ -273,7 +271,6 @@ def test_results_have_the_shape_of_the_maps(shape):
     assert np.shape(cuts_apply.fraction_cut(maps, "above:1e12")) == per_map
     assert np.shape(cuts_apply.fraction_negative(maps)) == per_map
     assert spectra.power_spectrum(maps)[1].shape[:-1] == per_map
-    assert spectra.pixel_quantiles(maps, [0.2, 0.5]).shape == (*per_map, 2)
     assert spectra.pixel_pdf(maps, [10, 11, 12]).shape == (*per_map, 2)
 
 

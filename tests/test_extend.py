@@ -167,11 +167,11 @@ def test_a_tuning_worker_loads_them(study, tmp_path):
     """In another process, from the profile only, as in a notebook run by papermill."""
     _, profile = study
     search = tuning_search.prepare_search(profile)
-    said = []
+    reported = []
     tuning_search.run_study(
-        search, tmp_path / "study.journal", n_trials=2, workers=2, progress=said.append
+        search, tmp_path / "study.journal", n_trials=2, workers=2, progress=reported.append
     )
-    assert not said  # no worker failed
+    assert not reported  # no worker failed
 
 
 # ------------------------------------------------------------------------------------------ names

@@ -38,7 +38,7 @@ def test_a_reason_is_one_short_line(error, reason):
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "said"),
+    ("error", "code", "message"),
     [
         (None, 0, ""),
         (ValueError("two\nlines at x://me:pw@h"), 2, "p: two lines at x://me:***@h\n"),
@@ -52,7 +52,7 @@ def test_a_reason_is_one_short_line(error, reason):
         (TypeError("a bug"), None, None),
     ],
 )  # fmt: skip
-def test_message_and_exit_code_of_a_command(capsys, error, code, said):
+def test_message_and_exit_code_of_a_command(capsys, error, code, message):
     def command(value):
         if error is not None:
             raise error
@@ -62,4 +62,4 @@ def test_message_and_exit_code_of_a_command(capsys, error, code, said):
             exit_code("p", command, 1)
     else:
         assert exit_code("p", command, 1) == code
-        assert capsys.readouterr() == ("", said)
+        assert capsys.readouterr() == ("", message)

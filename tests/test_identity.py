@@ -430,8 +430,8 @@ def test_an_edit_after_the_import_does_not_count(tmp_path):
     shutil.copytree(ROOT / "cosmolib", tmp_path / "cosmolib")
     seen = []
     for _ in range(2):
-        said = subprocess.check_output([sys.executable, "-c", SEEN], cwd=tmp_path, text=True)
-        path, code = said.split()
+        output = subprocess.check_output([sys.executable, "-c", SEEN], cwd=tmp_path, text=True)
+        path, code = output.split()
         assert Path(path).is_relative_to(tmp_path)
         seen.append(code)
     assert seen[0] == identity.code(["training.networks"])["training.networks"] != seen[1]

@@ -187,8 +187,8 @@ def test_a_file_is_never_in_memory_more_than_once(tmp_path, storage, limit):
     low, high = parameter_ranges("IllustrisTNG").T
     np.savetxt(tmp_path / "params_LH_IllustrisTNG.txt", rng.uniform(low, high, (n, 6)))
     command = [sys.executable, "-c", MEMORY, str(tmp_path), storage]
-    said = subprocess.check_output(command, cwd=ROOT, text=True)
-    assert float(said.split()[0]) < limit + 1.8e8 / size
+    output = subprocess.check_output(command, cwd=ROOT, text=True)
+    assert float(output.split()[0]) < limit + 1.8e8 / size
 
 
 # -------------------------------------------------------------------------------- cutting to a file

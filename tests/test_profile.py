@@ -108,7 +108,7 @@ def test_scalars_are_those_of_yaml_1_2(text, value, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("- a\n- b\n", "found a list, expected a flat mapping"),
         ("a: [1\n", "line 2: found no valid YAML .expected ',' or ']'"),
@@ -119,11 +119,11 @@ def test_scalars_are_those_of_yaml_1_2(text, value, tmp_path):
         (b"a: \xff", "found no valid YAML"),
     ],
 )
-def test_files_that_are_not_a_mapping(tmp_path, text, said):
+def test_files_that_are_not_a_mapping(tmp_path, text, message):
     path = tmp_path / "bad.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     (line,) = lines_of(path)
-    assert re.match(rf"{re.escape(str(path))}: {said}", line)
+    assert re.match(rf"{re.escape(str(path))}: {message}", line)
 
 
 # -------------------------------------------------------------------------------------------- keys
@@ -165,9 +165,11 @@ FAULTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("changes", "said"), FAULTS, ids=[str(fault[0])[:40] for fault in FAULTS])
-def test_a_fault_is_one_line_with_the_key(tiny, changes, said):
-    with pytest.raises(ValueError, match=f"^profile tiny: key {said}[^\n]*$"):
+@pytest.mark.parametrize(
+    ("changes", "message"), FAULTS, ids=[str(fault[0])[:40] for fault in FAULTS]
+)
+def test_a_fault_is_one_line_with_the_key(tiny, changes, message):
+    with pytest.raises(ValueError, match=f"^profile tiny: key {message}[^\n]*$"):
         tiny.replace(**changes)
 
 
@@ -181,8 +183,8 @@ def test_all_faults_at_once(write):
         (over, "found unknown key 'hiden', expected one of: hidden"),
         (path, "found no key seeds, betas, expected every profile key"),
     ]  # fmt: skip
-    for line, (source, said) in zip(lines_of(path, hidden=0, hiden=3), expected, strict=True):
-        assert line.startswith(f"{source}: {said}")
+    for line, (source, message) in zip(lines_of(path, hidden=0, hiden=3), expected, strict=True):
+        assert line.startswith(f"{source}: {message}")
 
 
 @pytest.mark.parametrize(

@@ -128,22 +128,6 @@ def pixel_pdf(maps, edges):
     return one_per_map(counts / stack[0].size / np.diff(edges), shape)
 
 
-def pixel_quantiles(maps, at):
-    """Return the pixels of each map at some quantiles, (n, m) or (m,).
-
-    Parameters
-    ----------
-    maps : array, shape (N, N), (n, N, N) or (n, 1, N, N)
-    at : (m,) floats
-        Fractions from 0 to 1.
-    """
-    stack, shape = checked_maps(maps)
-    size = stack[0].size
-    places = np.minimum((np.asarray(at) * size).astype(int), size - 1)
-    quantiles = [np.sort(stack[b].reshape(-1, size), axis=1)[:, places] for b in in_blocks(stack)]
-    return one_per_map(np.concatenate(quantiles), shape)
-
-
 def summary_statistics(maps, box_size=BOX_SIZE, n_bands=12, n_quantiles=16):
     """Compute the summary statistics of each map that the baseline without a network uses.
 
@@ -170,8 +154,10 @@ def summary_statistics(maps, box_size=BOX_SIZE, n_bands=12, n_quantiles=16):
     for field, values in (("delta", power), ("log", power_spectrum(stack, box_size, log=True)[1])):
         columns.append(np.log10(np.maximum(values @ average, POWER_FLOOR)))
         names += [f"P_{field}(k={centre:.2f})" for centre in centres]
-    at = [*(np.arange(n_quantiles) + 0.5) / n_quantiles, *TAILS]
-    columns.append(signed_log(pixel_quantiles(stack, at).astype(np.float64)))
+    at, size = [*(np.arange(n_quantiles) + 0.5) / n_quantiles, *TAILS], stack[0].size
+    places = np.minimum((np.array(at) * size).astype(int), size - 1)
+    pixels = [np.sort(stack[b].reshape(-1, size), axis=1)[:, places] for b in in_blocks(stack)]
+    columns.append(signed_log(np.concatenate(pixels).astype(np.float64)))
     names += [f"quantile {fraction:.3f}" for fraction in at]
     values, labels = zip(*(_morphology(stack[b], box_size) for b in in_blocks(stack)), strict=True)
     columns.append(np.concatenate(values))
