@@ -142,13 +142,13 @@ def check_set(path, table, name: str, sim_set: str) -> None:
     fixed = {"LH": column >= 6, "CV": column >= 0, "BE": column >= 0, "EX": column < 2}
     several, extreme = off.sum(1, keepdims=True) > 1, np.isin(values, (0, 1, 100))
     rules = [  # (values that are not allowed, what is allowed)
-        (outside & (sim_set[:2] in ("LH", "1P", "SB")), None),
+        (outside & (sim_set in ("LH", "1P") or sim_set.startswith("SB")), None),
         (off & fixed.get(sim_set, False), "the fiducial value"),
         (off & several & (sim_set == "1P"), "no more than one parameter off its fiducial value"),
         (~extreme & (column >= 2) & (sim_set == "EX"), "0, 1 or 100"),
     ]
     if own not in RANGES:  # for a registered suite, only the ranges of LH are known
-        rules = rules[: sim_set == "LH"]
+        rules = rules[:1] if sim_set == "LH" else []
     for bad, allowed in rules:
         for row, i in np.argwhere(bad)[:1]:
             parameter = [*PARAMETERS, *other_parameters()][i]
