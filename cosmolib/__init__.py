@@ -1,8 +1,8 @@
-"""Which parts of the cosmic web does a neural network get its cosmology from?
+"""Find out which parts of the cosmic web a neural network uses to infer cosmology.
 
-The sub-packages are the steps of the argument, and each imports only those before it: ``study`` and
-``data``, ``cuts``, ``training``; then ``tuning``, ``interpretation`` and ``results``; last
-``validation``. ``plots`` draws, and ``cli`` is the command line.
+The sub-packages are the steps of the argument, and each imports only earlier ones: ``study``,
+``data``, ``cuts``, ``training``, then ``tuning``, ``interpretation`` and ``results``, and finally
+``validation``. ``plots`` contains the figures, and ``cli`` the command line.
 
 Examples
 --------
@@ -14,8 +14,8 @@ Examples
 
 from importlib import import_module, metadata
 
-# Public names and the modules that define them. They are imported on first use, because torch takes
-# seconds and most commands do without it.
+# Public names and the modules that define them. Modules are imported on first use, because torch
+# takes seconds to import and most commands do not need it.
 _PUBLIC = {
     "PARAMETERS": "data.cmd_format",
     "Cut": "cuts.grammar",

@@ -1,4 +1,4 @@
-"""Command line: ``cosmolib download``, ``check`` and ``tune``."""
+"""Run the commands ``cosmolib download``, ``check`` and ``tune``."""
 
 import argparse
 import sys
@@ -11,10 +11,9 @@ from cosmolib.study.io import exit_code, redact
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of every subcommand; each sets ``run``, a function of its options."""
-    parser = argparse.ArgumentParser(
-        prog="cosmolib", description="Fetch and check suites of maps in CMD's format, and tune."
-    )
+    """Return the parser; each subcommand sets ``run``, a function of its options."""
+    description = "Download and check suites of maps in CMD's format, and tune networks."
+    parser = argparse.ArgumentParser(prog="cosmolib", description=description)
     parser.add_argument("--version", action="version", version=f"cosmolib {__version__}")
     commands = parser.add_subparsers(required=True)
 
@@ -23,43 +22,44 @@ def build_parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added.add_argument
 
-    option = command("download", _download, "fetch maps and parameters of CMD")
+    option = command("download", _download, "download maps and parameters of CMD")
     option("--suite", required=True, help="e.g. IllustrisTNG, Nbody_IllustrisTNG")
     option("--set", dest="sim_set", default="LH", help="set of simulations (default: LH)")
     option("--field", default="Mtot", help="field of the maps (default: Mtot)")
-    option("--data-dir", help="files go to DIR/<suite>/ (default: $COSMOLIB_DATA)", metavar="DIR")
-    option("--url", default=data_download.CMD_URL, help="holds 2D_maps/ (default: CMD's folder)")
-    option("--retries", type=int, default=10, help="attempts without a new byte (default: 10)")
-    option("--timeout", type=float, default=60.0, help="seconds without a byte (default: 60)")
+    option("--data-dir", metavar="DIR", help="write to DIR/<suite>/ (default: $COSMOLIB_DATA)")
+    option("--url", default=data_download.CMD_URL, help="parent of 2D_maps/ (default: CMD)")
+    option("--retries", type=int, default=10, help="attempts without progress (default: 10)")
+    option("--timeout", type=float, default=60.0, help="seconds without data (default: 60)")
 
     option = command("check", _check, "check every pixel of a suite")
-    option("path", help="a file Maps_*.npy or params_*.txt, or a folder of them")
+    option("path", help="a file Maps_*.npy or a folder of them")
     option("--suite", help="only this suite, e.g. IllustrisTNG (default: all)")
     option("--set", dest="sim_set", help="only this set, e.g. LH (default: all)")
 
     option = command("tune", _tune, "search the hyper-parameters of a profile")
-    option("profile", help="name of a file in configs/, or a path to one")
-    option("--workers", type=int, default=1, help="processes to start (default: 1)")
-    option("--storage", help="FILE.journal on a disk that all of them reach, see above")
-    option("--trials", type=int, help="trials in all (default: of the profile)")
-    option("--seed", type=int, default=1, help="of sampler and trainings (default: 1)")
+    option("profile", help="name of a file in configs/, or a path")
+    option("--workers", type=int, default=1, help="number of processes (default: 1)")
+    option("--storage", help="FILE.journal on a shared disk, see above")
+    option("--trials", type=int, help="total number of trials (default: as in the profile)")
+    option("--seed", type=int, default=1, help="seed of sampler and trainings (default: 1)")
     option("--runs-dir", default="runs", help="folder of the runs (default: runs)")
-    option("--data-dir", help="folder of CMD files (default: of the profile)")
+    option("--data-dir", help="folder of CMD files (default: as in the profile)")
     return parser
 
 
 def _download(**options) -> None:
-    """Fetch the maps and parameters of one suite, set and field of CMD.
+    """Download the maps and parameters of one suite, set and field of CMD.
 
-    The same command resumes an interrupted download and verifies complete files without network.
+    The same command resumes an interrupted download, and verifies complete files without network
+    access.
     """
     data_download.download(**options, report=lambda line: print(redact(line), flush=True))
 
 
 def _check(path, **options) -> None:
-    """Describe CMD maps and check every pixel against the table of parameters.
+    """Describe CMD maps and check every pixel and the table of parameters.
 
-    Exit code 2 and one line if something is wrong.
+    If there is a fault, the exit code is 2, and one line on stderr describes it.
     """
     reports = data_check.check_path(path, **options)
     print(*reports, sep="\n")
@@ -70,9 +70,9 @@ def _check(path, **options) -> None:
 def _tune(profile, *, workers, storage, trials, seed, runs_dir, data_dir) -> None:
     """Run trials of a profile's tuning study until it is complete.
 
-    Any number of these commands, on any machines that reach the storage, share one study. A killed
-    one loses its current trial. The storage is FILE.journal on a disk that all of them reach; by
-    default $COSMOLIB_STUDY, else a file below the runs. Chapter 04 shows the result.
+    Several commands, on one or more machines, can work on the same study. A command that is killed
+    loses only its current trial. The storage is a FILE.journal on a disk that all of them share; by
+    default $COSMOLIB_STUDY or a file in the folder of the runs. Chapter 04 shows the result.
     """
     from cosmolib.study.profile import load_profile
     from cosmolib.training.devices import select_device
@@ -91,7 +91,7 @@ def _tune(profile, *, workers, storage, trials, seed, runs_dir, data_dir) -> Non
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; bad input is one line on stderr and exit code 2."""
+    """Run a command; bad input gives one line on stderr and exit code 2."""
     options = vars(build_parser().parse_args(argv))
     return exit_code("cosmolib", partial(options.pop("run"), **options))
 

@@ -1,1 +1,1 @@
-"""The making of the embedded suite; the maps themselves are in ``data/lite/``."""
+"""Simulate, validate and pack the embedded suite Lite, whose maps are in ``data/lite/``."""

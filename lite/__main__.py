@@ -1,4 +1,4 @@
-"""Simulate Lite again, or continue: ``python -m lite`` (needs the extra ``simulate``)."""
+"""Simulate Lite, or resume: ``python -m lite`` (requires the extra ``simulate``)."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ from lite import generate
 
 
 def main(argv=None) -> int:
-    """Run the command line; bad input is one line on stderr and exit code 2."""
+    """Run the command; bad input gives one line on stderr and exit code 2."""
     parser = argparse.ArgumentParser(
         prog="python -m lite",
         description=generate.__doc__,

@@ -1,11 +1,9 @@
-"""Lite from its simulations: tables of its sets, shards, CMD files, command line.
+"""Generate Lite: simulate the rows of its tables and write the maps in CMD's format.
 
-Every simulation is one shard, a small file that is written whole or not at all.  Any number of
-processes can work on the same folder: a row is claimed with a file lock, which the operating
-system drops when a process dies, so a killed run is continued by running the same command again.
+Every simulation is stored as one shard, a small file that is written atomically. Any number of
+processes can work in the same folder: a lock, which the operating system releases when a process
+dies, reserves a row for one of them. To resume after an interruption, run the same command again.
 """
-
-from __future__ import annotations
 
 import argparse
 import multiprocessing
@@ -17,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cosmolib.data import lite
+from cosmolib.data import lite, tables
 from cosmolib.data.cmd_format import PARAMETERS
 from cosmolib.data.suites import open_suite, write_suite
-from cosmolib.data.tables import FIDUCIAL, read_params
+from cosmolib.data.tables import FIDUCIAL
 from cosmolib.study.io import atomic_path, read_json, write_json
 from cosmolib.study.locks import Busy, held
 from lite import pack
@@ -29,8 +27,8 @@ from lite.validate import validate
 
 SETTINGS = SimulationSettings()
 PROXY = FeedbackProxy()
-FIRST_SEED = {"CV": 10000, "1P": 10100, "EX": 10200}  # the LH table has 0 to 999
-ONE_AT_A_TIME = (  # steps n2, n1, 1, 2 of CAMELS' 1P sets, in the order of PARAMETERS
+FIRST_SEED = {"CV": 10000, "1P": 10100, "EX": 10200}  # the LH table has seeds 0 to 999
+ONE_AT_A_TIME = (  # steps n2, n1, 1, 2 of CAMELS' 1P sets, one row per parameter
     (0.1, 0.2, 0.4, 0.5),
     (0.6, 0.7, 0.9, 1.0),
     (0.25, 0.5, 2.0, 4.0),
@@ -41,14 +39,15 @@ ONE_AT_A_TIME = (  # steps n2, n1, 1, 2 of CAMELS' 1P sets, in the order of PARA
 
 
 def set_table(name):
-    """Table of one of the small sets of Lite, in the format of CAMELS' ``CosmoAstroSeed`` tables.
+    """Return the table of a small set of Lite, in the format of CAMELS' ``CosmoAstroSeed`` tables.
 
-    - CV: 27 simulations at the fiducial parameters, one seed each.
-    - 1P: the fiducial, then four values of each parameter with the others fiducial, one seed.
-    - EX: the fiducial, A_AGN1 = 100, A_SN1 = 100 and all four A = 0, one seed.
+    - CV: 27 simulations with fiducial parameters and different seeds.
+    - 1P: the fiducial model, then four values of each parameter, with the same seed.
+    - EX: the fiducial model, A_AGN1 = 100, A_SN1 = 100 and all four A = 0, with the same seed.
 
-    Parameters are those of CAMELS. Seeds are not: those of its CV and 1P sets occur in its LH table
-    too, and equal seeds give equal phases here, so a network trained on LH would have seen them.
+    The parameters are those of CAMELS, but the seeds are not: some seeds of its CV and 1P sets
+    occur in its LH table. Equal seeds give equal phases here, so a network trained on LH would have
+    seen these structures.
 
     Parameters
     ----------
@@ -58,15 +57,8 @@ def set_table(name):
     Returns
     -------
     str
-        Lines of name, six parameters and seed, below a header.
-
-    Raises
-    ------
-    ValueError
-        There is no such set.
+        A header, and lines of name, six parameters and seed.
     """
-    if name not in FIRST_SEED:
-        raise ValueError(f"set {name!r}: expected one of {', '.join(FIRST_SEED)}")
     fiducial, seed = list(FIDUCIAL.values()), FIRST_SEED[name]
     if name == "CV":
         rows = [(f"CV_{i}", fiducial, seed + i) for i in range(27)]
@@ -86,26 +78,26 @@ def set_table(name):
 
 
 def read_table(path):
-    """Read CAMELS' ``CosmoAstroSeed`` table: columns Name, six parameters, seed.
+    """Read a ``CosmoAstroSeed`` table of CAMELS: name, six parameters, seed.
 
     Returns
     -------
-    params : ndarray, shape (n, 6), float64
-    seeds : ndarray, shape (n,), int64
+    params : (n, 6) float64
+    seeds : (n,) int64
 
     Raises
     ------
     ValueError
         The file is not such a table.
     """
-    table = read_params(Path(path), "Lite")
+    table = tables.read_table(Path(path), "Lite")
     if table.seeds is None:
         raise ValueError(f"{path}: found no column of seeds, expected name, six parameters, seed")
     return table.params, table.seeds
 
 
 def shard_path(folder, row, sim_set="LH"):
-    """Path of the shard of row ``row`` of a set."""
+    """Return the path of the shard of a row."""
     return Path(folder) / f"{sim_set}_{row:04d}.npz"
 
 
@@ -120,30 +112,30 @@ def simulate_shards(
     check_rows=0,
     progress=print,
 ):
-    """Simulate the given rows of a table, one shard each, skipping those that exist.
+    """Simulate rows of a table and write one shard each; existing shards are skipped.
 
-    Safe to call from any number of processes on one folder, and to kill at any time.
+    Several processes may work in the same folder, and they may be killed at any time.
 
     Parameters
     ----------
     folder : path
-        Where shards are kept.
+        Folder of the shards.
     table : path
         CAMELS' ``CosmoAstroSeed`` table.
     rows : iterable of int
         Rows to simulate.
     sim_set : str
-        Set of the table, which names the shards.
+        Set of the table, used in the names of the shards.
     check_rows : int
-        The first so many rows also get maps from other tracer lattices (``variant0``: refinement
-        one higher; ``variant1``: lattice shifted by half a particle spacing).
+        Number of leading rows that also get maps from other tracer lattices (``variant0``: one
+        more refinement; ``variant1``: shifted by half a particle spacing).
     progress : callable
         Receives one line per simulation.
 
     Returns
     -------
     int
-        Number of shards that this call made.
+        Number of new shards.
     """
     folder = Path(folder)
     params, seeds = read_table(table)
@@ -152,7 +144,7 @@ def simulate_shards(
     for row in rows:
         path = shard_path(folder, row, sim_set)
         if not 0 <= row < len(params):
-            raise ValueError(f"{table}: row {row} asked for, the table has {len(params)} rows")
+            raise ValueError(f"{table}: found {len(params)} rows, expected row {row}")
         if path.exists():
             continue
         try:
@@ -165,14 +157,14 @@ def simulate_shards(
                 with atomic_path(path) as temporary, open(temporary, "wb") as file:
                     np.savez(file, params=params[row], seed=seeds[row], **shard)
         except Busy:
-            continue  # another living process has this row
+            continue  # another process simulates this row
         made += 1
         progress(f"{sim_set}_{row}: {time.perf_counter() - start:.1f} s")
     return made
 
 
 def _lattices(settings):
-    """Settings of other tracer lattices: refined once more, and shifted by half a spacing."""
+    """Return settings of two other tracer lattices: one more refinement, and a shift by half."""
     return [
         replace(settings, refinement=settings.refinement + 1),
         replace(settings, lattice_shift=settings.lattice_shift + 0.5),
@@ -180,21 +172,19 @@ def _lattices(settings):
 
 
 def _keep_to_settings(path, settings, proxy):
-    """Refuse to mix simulations of different settings in one folder."""
+    """Store the settings of a folder, or refuse to mix simulations of different settings."""
     wanted = {"settings": asdict(settings), "proxy": asdict(proxy)}
     if not path.exists():
         write_json(path, wanted)
-        return
-    found = read_json(path)
-    if found != wanted:
+    elif (found := read_json(path)) != wanted:
         raise ValueError(
             f"{path}: found shards of other settings, {reprlib.repr(found)}, expected {wanted}; "
-            "give another --out folder"
+            "use another --out folder"
         )
 
 
 def count_shards(folder, start=0, sim_set="LH"):
-    """First row from ``start`` on that has no shard."""
+    """Return the first row, from ``start`` on, without a shard."""
     count = start
     while shard_path(folder, count, sim_set).exists():
         count += 1
@@ -202,20 +192,19 @@ def count_shards(folder, start=0, sim_set="LH"):
 
 
 def assemble(folder, out, count=None, begin=None, sim_set="LH"):
-    """Join shards 0 ... count-1 into CMD-format files of ``Nbody_Lite`` and ``Lite``.
+    """Combine the shards 0 ... count-1 into CMD-format files of ``Nbody_Lite`` and ``Lite``.
 
     Parameters
     ----------
     folder : path
         Folder of shards.
     out : path
-        Each suite goes to ``out/<suite>/`` as ``Maps_Mtot_<suite>_<set>_z=0.00.npy`` and
-        ``params_<set>_<suite>.txt``.
+        Each suite is written to ``out/<suite>/``.
     count : int, optional
-        Number of simulations; by default the longest run of shards without a gap.
+        Number of simulations; by default all shards before the first gap.
     begin : path, optional
-        Folder of both suites in CMD's format, ``begin/<suite>/``, whose simulations come first:
-        shards then count from the first row that it lacks.
+        Folder with existing files of both suites, ``begin/<suite>/``. Their simulations come
+        first, and the shards of the following rows are added.
     sim_set : str
         Set of the shards.
 
@@ -227,22 +216,19 @@ def assemble(folder, out, count=None, begin=None, sim_set="LH"):
     Raises
     ------
     FileNotFoundError
-        If a shard among the first ``count`` is missing, or none is there at all.
+        One of the first ``count`` shards is missing, or there is none.
     """
-    folder, out = Path(folder), Path(out)
-    start = (
-        0 if begin is None else open_suite("Lite", data_dir=begin, sim_set=sim_set).n_simulations
-    )
+    start = open_suite("Lite", begin, sim_set=sim_set).n_simulations if begin else 0
     if count is None:
         count = count_shards(folder, start, sim_set)
     paths = [shard_path(folder, row, sim_set) for row in range(start, max(count, start + 1))]
     missing = [path for path in paths if not path.exists()]
     if missing:
-        raise FileNotFoundError(f"{missing[0]}: no such shard; `python -m lite` makes it")
+        raise FileNotFoundError(f"{missing[0]}: no such shard; `python -m lite` creates it")
     for suite, key in (("Nbody_Lite", "nbody"), ("Lite", "hydro")):
         maps, params = [], []
-        if begin is not None:
-            known = open_suite(suite, data_dir=begin, sim_set=sim_set)
+        if begin:
+            known = open_suite(suite, begin, sim_set=sim_set)
             maps, params = [known.maps], list(known.params)
         for path in paths:
             with np.load(path, allow_pickle=False) as shard:
@@ -254,32 +240,25 @@ def assemble(folder, out, count=None, begin=None, sim_set="LH"):
 
 def add_arguments(parser):
     """Add the arguments of ``python -m lite``."""
-    parser.add_argument(
-        "--set", dest="sim_set", default="LH", choices=lite.SETS, help="set of Lite (default: LH)"
-    )
-    parser.add_argument("--out", help="folder of shards and CMD files, default build/lite[-SET]")
-    parser.add_argument("--table", help="CosmoAstroSeed table, default the set's in data/lite/")
-    parser.add_argument("--rows", help="rows of the table, first:last+1, default all")
-    parser.add_argument("--processes", type=int, default=1, help="one a core is best")
-    parser.add_argument(
-        "--check-rows", type=int, help="first rows that also test the lattice, default 100 of LH"
-    )
-    parser.add_argument("--particles", type=int, default=64, help="particles a side")
-    parser.add_argument("--mesh", type=int, default=128, help="force mesh a side")
-    parser.add_argument("--grid", type=int, default=64, help="pixels a side")
-    parser.add_argument(
-        "--go-on", action="store_true", help="--rows begin where the embedded LH ends: add to it"
-    )
-    parser.add_argument(
-        "--pack", action="store_true", help="then write the set in data/lite/ anew; LH: validate it"
-    )
+    add = parser.add_argument
+    add("--set", dest="sim_set", default="LH", choices=lite.SETS, help="set of Lite (default: LH)")
+    add("--out", help="folder of shards and CMD files (default: build/lite[-SET])")
+    add("--table", help="CosmoAstroSeed table (default: that of the set in data/lite/)")
+    add("--rows", help="rows of the table, first:last+1 (default: all)")
+    add("--processes", type=int, default=1, help="number of processes; best one per core")
+    add("--check-rows", type=int, help="rows that also test the lattice (default: 100 of LH)")
+    add("--particles", type=int, default=64, help="particles per side (default: 64)")
+    add("--mesh", type=int, default=128, help="cells of the force mesh per side (default: 128)")
+    add("--grid", type=int, default=64, help="pixels per side (default: 64)")
+    add("--extend", action="store_true", help="append --rows to the embedded LH simulations")
+    add("--pack", action="store_true", help="then replace the set in data/lite/ and validate LH")
 
 
 def run_from_args(args: argparse.Namespace):
-    """Run ``python -m lite``: shards, CMD files, and with --pack the embedded suite."""
+    """Write shards and CMD files, and with ``--pack`` the embedded suite."""
     latin = args.sim_set == "LH"
-    if args.go_on and not latin:
-        raise ValueError(f"--go-on: found --set {args.sim_set}, expected LH; small sets come whole")
+    if args.extend and not latin:
+        raise ValueError(f"--extend: found --set {args.sim_set}, expected LH")
     out = Path(args.out or ("build/lite" if latin else f"build/lite-{args.sim_set.lower()}"))
     table = args.table or lite.DATA / lite.table_name(args.sim_set)
     for name in ("particles", "mesh", "grid"):
@@ -288,7 +267,7 @@ def run_from_args(args: argparse.Namespace):
             raise ValueError(f"--{name} {value}: expected a power of two, at least 8")
     if args.grid > args.particles:
         raise ValueError(
-            f"--grid {args.grid}: found more pixels than particles a side ({args.particles}); "
+            f"--grid {args.grid}: found more pixels than particles per side ({args.particles}); "
             "the maps would show the particle lattice"
         )
     settings = SimulationSettings(particles=args.particles, mesh=args.mesh, grid=args.grid)
@@ -296,23 +275,23 @@ def run_from_args(args: argparse.Namespace):
     rows = _rows(args.rows, table)
     check_rows = (100 if latin else 0) if args.check_rows is None else args.check_rows
     options = {"sim_set": args.sim_set, "settings": settings, "check_rows": check_rows}
-    # a few rows a process, because PySCo's memory grows by 50 MB from run to run
+    # Processes are replaced after a few rows, because the memory of PySCo grows by 50 MB per run.
     context = multiprocessing.get_context("spawn")
     with context.Pool(args.processes, maxtasksperchild=10) as pool:
         for _ in pool.imap_unordered(partial(_simulate_row, shards, table, **options), rows):
             pass
-    shipped = lite.expand("Lite").parent if args.go_on else None
+    shipped = lite.expand("Lite").parent if args.extend else None
     count = assemble(shards, out, begin=shipped, sim_set=args.sim_set)
     print(f"{out}: {count} simulations of {args.sim_set} of Lite and Nbody_Lite in CMD's format")
     if args.pack:
-        if latin and not args.go_on:  # the validation reads the first rows' shards
+        if latin and not args.extend:  # the validation reads the shards of the first rows
             validate([shard_path(shards, row) for row in range(count)], lite.DATA)
         packed = pack.pack(out, sim_set=args.sim_set)
         print(f"{lite.DATA}: {len(packed['chunks'])} chunks of {args.sim_set}")
 
 
 def _rows(text, table):
-    """Rows asked for, all of a table by default."""
+    """Return the range of rows that ``--rows`` selects; all rows by default."""
     params, _ = read_table(table)
     if text is None:
         return range(len(params))

@@ -1,6 +1,4 @@
-"""Compress the maps of Lite into ``data/lite/``; `cosmolib.data.lite` expands them."""
-
-from __future__ import annotations
+"""Compress the maps of Lite to ``data/lite/``; `cosmolib.data.lite` expands them."""
 
 import hashlib
 import lzma
@@ -8,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cosmolib.data.arrays import checked_maps
+from cosmolib.data.arrays import bad_input, checked_maps
 from cosmolib.data.cmd_format import MAPS_PER_SIMULATION
 from cosmolib.data.lite import (
     DATA,
@@ -31,28 +29,24 @@ from cosmolib.data.lite import (
 from cosmolib.study.io import atomic_path, read_json, sha256, write_json
 
 _CHUNK = 100  # simulations
-# residuals are bytes without alignment or text structure
+# Residuals are bytes without alignment or text structure.
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 0, "pb": 0}]
 
 
 def encode(gravity, feedback, ratio_zero=RATIO_ZERO):
-    """Compress twin maps.
+    """Compress twin maps to the bytes of a chunk.
 
     Parameters
     ----------
-    gravity, feedback : ndarray, shape (n, N, N)
+    gravity, feedback : (n, N, N)
         Maps of ``Nbody_Lite`` and ``Lite`` [(Msun/h)/(Mpc/h)^2].
     ratio_zero : int
-        The byte of equal twins.
-
-    Returns
-    -------
-    bytes
+        Byte that represents a ratio of 1.
 
     Raises
     ------
     ValueError
-        If a pixel is not positive and finite or outside of what a byte can hold.
+        A pixel is not positive and finite, or exceeds the range of a byte.
     """
     gravity, feedback = (checked_maps(maps)[0].astype(float) for maps in (gravity, feedback))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -60,28 +54,20 @@ def encode(gravity, feedback, ratio_zero=RATIO_ZERO):
         ratios = np.rint(np.log10(feedback / gravity) / float(RATIO_STEP)) + ratio_zero
     for name, values in (("Nbody_Lite level", levels), ("Lite/Nbody_Lite ratio", ratios)):
         if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 255):
-            raise ValueError(
-                f"{name}: found {values.min():g} to {values.max():g}, expected 0 to 255, from "
-                "positive finite maps in (Msun/h)/(Mpc/h)^2"
-            )
+            expected = "0 to 255, from positive finite maps in (Msun/h)/(Mpc/h)^2"
+            raise bad_input(name, f"{values.min():g} to {values.max():g}", expected)
     levels, ratios = levels.astype(np.uint8), ratios.astype(np.uint8)
     decoded = powers_of_ten(STEP, -LEVEL_ZERO)[levels]
     factor = gravity.mean(axis=(1, 2)) / decoded.mean(axis=(1, 2))
     twin = decoded * powers_of_ten(RATIO_STEP, ratio_zero)[ratios]
     twin_factor = feedback.mean(axis=(1, 2)) / twin.mean(axis=(1, 2))
-    payload = b"".join(
-        (
-            _residuals(levels).tobytes(),
-            ratios.tobytes(),
-            factor.astype("<f8").tobytes(),
-            twin_factor.astype("<f8").tobytes(),
-        )
-    )
+    factors = np.array([factor, twin_factor], "<f8")
+    payload = _residuals(levels).tobytes() + ratios.tobytes() + factors.tobytes()
     return lzma.compress(payload, lzma.FORMAT_XZ, lzma.CHECK_CRC32, filters=_FILTERS)
 
 
 def _residuals(levels):
-    """Prediction residuals modulo 256: (n, N, N) uint8 -> uint8."""
+    """Return the prediction residuals modulo 256: (n, N, N) uint8 -> uint8."""
     levels = levels.astype(np.int16)
     padded = np.pad(levels, ((0, 0), (1, 0), (1, 0)))
     predicted = predict(padded[:, 1:, :-1], padded[:, :-1, 1:], padded[:, :-1, :-1])
@@ -89,45 +75,40 @@ def _residuals(levels):
 
 
 def pack(source, out=DATA, sim_set="LH"):
-    """Write one set of ``data/lite/`` from the CMD-format files of both suites.
+    """Write one set to ``data/lite/`` from the CMD-format files of both suites.
 
-    Chunks whose bytes have not changed are left alone, so that a longer suite adds files only.
-    The manifest keeps its entries of other sets.
+    Chunks with unchanged maps are not rewritten, so that a longer suite only adds files. Entries of
+    other sets in the manifest are kept.
 
     Parameters
     ----------
     source : path
-        Folder with ``<suite>/Maps_Mtot_<suite>_<set>_z=0.00.npy`` of both suites, as
-        `lite.generate.assemble` leaves it.
+        Folder of both suites, as written by `lite.generate.assemble`.
     out : path
-        Folder that holds the set's table and receives chunks and manifest.
+        Folder with the table of the set, for the chunks and the manifest.
     sim_set : str
         One of `cosmolib.data.lite.SETS`.
 
     Returns
     -------
     dict
-        The manifest's entry of the set, as `cosmolib.data.lite.Packed`.
+        Entry of the set in the manifest (`cosmolib.data.lite.Packed`).
 
     Raises
     ------
     ValueError
-        The twins do not fit together, or a small set is incomplete.
+        The shapes of the twins differ, or a small set is incomplete.
     """
     source, out = Path(source), Path(out)
     rows = table_rows(out / table_name(sim_set))
     paths = [maps_path(source, suite, sim_set) for suite in SUITES]
     feedback, gravity = (np.load(path, mmap_mode="r", allow_pickle=False) for path in paths)
     if gravity.shape != feedback.shape:
-        raise ValueError(
-            f"{paths[0]}: found shape {feedback.shape}, expected {gravity.shape}, its twin's"
-        )
+        raise bad_input(paths[0], f"shape {feedback.shape}", f"that of its twin, {gravity.shape}")
     simulations, grid = len(gravity) // MAPS_PER_SIMULATION, gravity.shape[-1]
     if simulations > len(rows) or (sim_set != "LH" and simulations < len(rows)):
-        raise ValueError(
-            f"{paths[0]}: found {simulations} simulations, expected {len(rows)}, the rows of "
-            f"{table_name(sim_set)}"
-        )
+        expected = f"{len(rows)}, the rows of {table_name(sim_set)}"
+        raise bad_input(paths[0], f"{simulations} simulations", expected)
     prefix, zero = "lite" if sim_set == "LH" else sim_set.lower(), ratio_zero_of(sim_set)
     hashes, chunks = {suite: hashlib.sha256() for suite in SUITES}, []
     for first in range(0, simulations, _CHUNK):
@@ -148,7 +129,7 @@ def pack(source, out=DATA, sim_set="LH"):
     packed = packed.model_dump()
     manifest = read_json(out / MANIFEST) if (out / MANIFEST).exists() else {}
     small = manifest.pop("sets", {})
-    if sim_set == "LH":  # its part is the manifest's top, as it was before there were other sets
+    if sim_set == "LH":  # at the top level, because older manifests have no other set
         manifest = {"format": 1, **packed}
     else:
         manifest, small = {"format": 1, **manifest}, {**small, sim_set: packed}
@@ -159,7 +140,10 @@ def pack(source, out=DATA, sim_set="LH"):
 
 
 def _shipped_chunk(path, gravity, feedback, ratio_zero):
-    """Bytes of a chunk that already holds just these maps, else None: quantise only once."""
+    """Return the bytes of an existing chunk with exactly these maps, else None.
+
+    Maps that were expanded from a chunk must not be quantised a second time.
+    """
     if not path.exists():
         return None
     blob = path.read_bytes()

@@ -1,16 +1,14 @@
-"""Simulate Lite: an N-body box for every row of a CAMELS table, projected into CMD-format maps.
+"""Simulate one N-body box of Lite and project it to maps in CMD's format.
 
-The chain of one simulation is
+The steps of a simulation are
 
-    linear power (CAMB) -> PySCo particle-mesh run -> displacement field refined in Lagrangian space
+    linear power (CAMB) -> particle-mesh run (PySCo) -> interpolation in Lagrangian space
     -> 15 slabs (gravity only, ``Nbody_Lite``) -> feedback proxy -> 15 slabs (``Lite``)
 
-`lite.generate` runs it for many rows of a set's table and joins the results into a suite.
+`lite.generate` runs them for many rows of a table and combines the results to a suite.
 
-PySCo, CAMB, Pylians and numba are imported where they are used: ``pip install -e '.[simulate]'``.
+PySCo, CAMB, Pylians and numba are optional: ``pip install -e '.[simulate]'``.
 """
-
-from __future__ import annotations
 
 import importlib
 import os
@@ -22,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cosmolib.data.arrays import bad_input
 from cosmolib.data.cmd_format import (
     BOX_SIZE,
     HUBBLE,
@@ -33,27 +32,28 @@ from cosmolib.data.cmd_format import (
 )
 
 OMEGA_BARYON = 0.049  # Omega_b of CAMELS, arXiv:2010.00619 section 2
-SLABS = round(BOX_SIZE / SLAB_DEPTH)  # 5 slabs an axis
+SLABS = round(BOX_SIZE / SLAB_DEPTH)  # 5 slabs per axis
 
 
 @dataclass(frozen=True)
 class SimulationSettings:
-    """Numerical settings of one Lite simulation.
+    """Store the numerical settings of a simulation.
 
     Attributes
     ----------
     particles : int
-        Particles a side; a power of two.  64 gives a particle Nyquist frequency of 8.04 h/Mpc.
+        Particles per side, a power of two. 64 gives a particle Nyquist frequency of 8.04 h/Mpc.
     mesh : int
-        Force mesh a side; a power of two.
+        Cells of the force mesh per side, a power of two.
     grid : int
-        Pixels a side of a map.  More than ``particles`` would show the particle lattice.
+        Pixels per side of a map. With more than ``particles``, the maps would show the lattice.
     refinement : int
-        Tracers a side for each particle a side, interpolated in Lagrangian space.
+        Number of tracers per particle and side, interpolated in Lagrangian space.
     lattice_shift : float
-        Offset of the tracer lattice in units of the particle spacing; no result may depend on it.
+        Offset of the tracer lattice in units of the particle spacing; results must not depend on
+        it.
     courant : float
-        Courant factor of the time step.  4 loses 24 % of the power at k = 4 h/Mpc.
+        Courant factor of the time step. A factor of 4 loses 24 % of the power at k = 4 h/Mpc.
     """
 
     particles: int = 64
@@ -66,19 +66,19 @@ class SimulationSettings:
 
 @dataclass(frozen=True)
 class FeedbackProxy:
-    r"""Amplitudes of the feedback proxy, an enthalpy-gradient displacement (arXiv:1804.00671).
+    """Store the parameters of the feedback proxy, an enthalpy-gradient displacement.
 
-    Gas of overdensity ``delta`` gets the "temperature" ``T = (1 + delta)^(gamma - 1)``; after a
-    Gaussian smoothing of radius ``r`` the baryons move by ``-alpha grad T``.  Supernovae and AGN
-    add one displacement each; the AGN term acts on mesh cells much denser than ``agn_density``
-    only:
+    The method follows arXiv:1804.00671. Gas of overdensity ``delta`` has the "temperature"
+    ``T = (1 + delta)^(gamma - 1)``; after a Gaussian smoothing of radius ``r``, the baryons are
+    displaced by ``-alpha grad T``. Supernovae and AGN contribute one displacement each; the AGN
+    term affects only mesh cells that are much denser than ``agn_density``:
 
     ``alpha_SN = sn_alpha (Omega_m / 0.3)^matter_power A_SN1^sn_power`` and
-    ``r_SN = sn_radius A_SN2^radius_power``, and the same for AGN.  The factor of ``Omega_m``
-    offsets most of the baryon fraction ``Omega_b / Omega_m``, which runs from 0.1 to 0.5 over the
-    LH range: without it the strength of feedback would be set by ``Omega_m`` first.
-    This is a proxy: it has the sign, the scale and the parameter ordering of TNG's feedback and
-    no claim beyond that.
+    ``r_SN = sn_radius A_SN2^radius_power``, and the same for AGN. The factor of ``Omega_m``
+    compensates most of the baryon fraction ``Omega_b / Omega_m``, which varies from 0.1 to 0.5 over
+    the LH range; without it, ``Omega_m`` would determine the strength of feedback.
+    The proxy has the sign, the scale and the parameter ordering of TNG's feedback, and makes no
+    further claim.
     """
 
     gamma: float = 1.6
@@ -94,12 +94,12 @@ class FeedbackProxy:
 
 
 def linear_power(omega_m, sigma_8, *, k_max=15.0, nonlinear=False):
-    """Matter power spectrum at z = 0 from CAMB, scaled to ``sigma_8``.
+    """Compute the matter power spectrum at z = 0 with CAMB, scaled to ``sigma_8``.
 
     Parameters
     ----------
     omega_m, sigma_8 : float
-        Cosmology; the other parameters are those of CAMELS.
+        The other parameters are those of CAMELS.
     k_max : float
         Largest wavenumber [h/Mpc].
     nonlinear : bool
@@ -107,8 +107,8 @@ def linear_power(omega_m, sigma_8, *, k_max=15.0, nonlinear=False):
 
     Returns
     -------
-    k, power : ndarray, shape (1000,)
-        Wavenumber [h/Mpc] and power [(Mpc/h)^3].
+    k, power : (1000,)
+        [h/Mpc] and [(Mpc/h)^3]
     """
     import camb
 
@@ -127,7 +127,7 @@ def linear_power(omega_m, sigma_8, *, k_max=15.0, nonlinear=False):
     pars.NonLinear = camb.model.NonLinear_none
     results = camb.get_results(pars)
     ratio = (sigma_8 / results.get_sigma8_0()) ** 2
-    if nonlinear:  # HMcode needs the true amplitude, so run again with A_s scaled
+    if nonlinear:  # HMcode needs the correct amplitude: run again with A_s scaled
         pars.InitPower.set_params(As=primordial * ratio, ns=SPECTRAL_INDEX)
         pars.NonLinear = camb.model.NonLinear_both
         pars.NonLinearModel.set_params(halofit_version="mead2020")
@@ -138,12 +138,12 @@ def linear_power(omega_m, sigma_8, *, k_max=15.0, nonlinear=False):
 
 @contextmanager
 def _leaner_pysco():
-    """Spare PySCo a third of its time, at unchanged results.
+    """Reduce the run time of PySCo by a third, with the same results.
 
-    Its background table of 100,000 rows is not printed, and the Green function of its Poisson
-    solver, the same in each of the hundred steps, is computed once, by PySCo's own code.
+    Its background table of 100,000 rows is not written, and the Green function of its Poisson
+    solver, which does not change between steps, is computed once, by PySCo's own code.
     """
-    importlib.import_module("pysco")  # puts its modules on the path
+    importlib.import_module("pysco")  # adds its modules to the path
     fourier = importlib.import_module("fourier")
     original = fourier.inverse_laplacian_compensated
 
@@ -169,19 +169,18 @@ def _leaner_pysco():
 def run_nbody(omega_m, sigma_8, seed, settings=SimulationSettings()):
     """Run one gravity-only simulation with PySCo (arXiv:2410.20501) from z = 49 to 0.
 
-    The last one is kept: rows of a table that differ in feedback only share it.
+    The last result is cached, because rows that differ only in feedback share it.
 
     Parameters
     ----------
     omega_m, sigma_8 : float
-        Cosmology.
     seed : int
         Seed of the initial phases.
     settings : SimulationSettings
 
     Returns
     -------
-    displacement : ndarray, shape (n, n, n, 3), float32
+    displacement : (n, n, n, 3) float32
         Final minus Lagrangian position [Mpc/h], in Lagrangian order; read-only.
     """
     os.environ.setdefault("NUMBA_NUM_THREADS", "1")
@@ -194,7 +193,7 @@ def run_nbody(omega_m, sigma_8, seed, settings=SimulationSettings()):
         table = Path(folder) / "power.txt"
         np.savetxt(table, np.column_stack([k, power]))
         param = {
-            "nthreads": 1,  # one process a core beats threads, and is reproducible
+            "nthreads": 1,  # one process per core is faster than threads, and reproducible
             "theory": "newton",
             "H0": 100 * HUBBLE,
             "Om_m": omega_m,
@@ -218,7 +217,7 @@ def run_nbody(omega_m, sigma_8, seed, settings=SimulationSettings()):
             "output_snapshot_format": "HDF5",
             "save_power_spectrum": "no",
             "integrator": "leapfrog",
-            "n_reorder": 10**9,  # never: re-sorting would lose the Lagrangian order
+            "n_reorder": 10**9,  # never, to keep the Lagrangian order
             "mass_scheme": "CIC",
             "Courant_factor": settings.courant,
             "max_aexp_stepping": 10,
@@ -234,7 +233,7 @@ def run_nbody(omega_m, sigma_8, seed, settings=SimulationSettings()):
     lattice = (np.arange(n, dtype=np.float32) + np.float32(0.5)) / np.float32(n)
     start = np.stack(np.meshgrid(lattice, lattice, lattice, indexing="ij"), axis=-1)
     displacement = position - start
-    displacement -= np.rint(displacement)  # the shorter way round the periodic box
+    displacement -= np.rint(displacement)  # the shorter way in the periodic box
     displacement *= np.float32(BOX_SIZE)
     displacement.setflags(write=False)
     return displacement
@@ -242,7 +241,7 @@ def run_nbody(omega_m, sigma_8, seed, settings=SimulationSettings()):
 
 @lru_cache(maxsize=4)
 def _interpolation_matrix(n, refinement, shift):
-    """Periodic cubic-spline interpolation from n lattice points to n * refinement tracers."""
+    """Return the matrix that interpolates from n lattice points to n * refinement tracers."""
     from scipy.interpolate import CubicSpline
 
     nodes = np.arange(n + 1)
@@ -253,16 +252,16 @@ def _interpolation_matrix(n, refinement, shift):
 
 
 def refine(displacement, settings=SimulationSettings()):
-    """Positions of the tracers, interpolated between particles in Lagrangian space.
+    """Interpolate the positions of tracers between particles in Lagrangian space.
 
-    The displacement field is continuous in Lagrangian coordinates even after shell crossing, so
-    interpolating it there fills voids without shot noise (arXiv:1111.3944 uses the same sheet).
-    Splines rather than linear interpolation, because kinks at the particles would print the
-    lattice into voids.
+    The displacement field is continuous in Lagrangian coordinates even after shell crossing.
+    Interpolating it there fills voids without shot noise (arXiv:1111.3944 uses the same sheet).
+    Cubic splines are used because the kinks of a linear interpolation would show the lattice in
+    voids.
 
     Returns
     -------
-    position : ndarray, shape (m, 3), float32
+    position : (m, 3) float32
         ``m = (particles * refinement)^3`` positions in [0, 25) Mpc/h.
     """
     n = len(displacement)
@@ -279,24 +278,24 @@ def refine(displacement, settings=SimulationSettings()):
     return _wrap(np.ascontiguousarray(field.reshape(3, -1).T))
 
 
-def _wrap_positions(position, box):  # compiled by numba in _compiled
+def _wrap_positions(position, box):  # compiled by numba, see _compiled
     for p in range(position.shape[0]):
         for axis in range(3):
             x = position[p, axis]
             if x < 0:
                 x += box
-            if x >= box:  # also after rounding up from just below zero
+            if x >= box:  # also if a value just below zero was rounded up
                 x -= box
             position[p, axis] = x
     return position
 
 
 def _wrap(position):
-    """Wrap positions that are at most one box off into [0, box), in place."""
+    """Wrap positions that are at most one box away into [0, box), in place."""
     return _compiled(_wrap_positions)(position, np.float32(BOX_SIZE))
 
 
-def _deposit_slabs(position, grid, slabs, box):  # compiled by numba in _compiled
+def _deposit_slabs(position, grid, slabs, box):  # compiled by numba, see _compiled
     maps = np.zeros((3, slabs, grid, grid))
     scale = grid / box
     depth = slabs / box
@@ -332,20 +331,20 @@ def _compiled(function):
 
 
 def project(position, grid):
-    """Project tracers into 15 slabs in CMD order: ``5 * axis + slab``.
+    """Project tracers to 15 slabs in CMD's order, ``5 * axis + slab``.
 
     Parameters
     ----------
-    position : ndarray, shape (m, 3), float32
+    position : (m, 3) float32
         Positions in [0, 25) Mpc/h.
     grid : int
-        Pixels a side.
+        Pixels per side.
 
     Returns
     -------
-    maps : ndarray, shape (15, grid, grid), float64
-        Projected mass in units of the mean a pixel *of the box's mean slab*: the mean of the five
-        slabs of an axis is 1.
+    maps : (15, grid, grid) float64
+        Projected mass per pixel in units of the mean over all slabs: the mean of the five slabs of
+        an axis is 1.
     """
     maps = _compiled(_deposit_slabs)(position, grid, SLABS, BOX_SIZE)
     maps *= SLABS * grid**2 / len(position)
@@ -353,7 +352,7 @@ def project(position, grid):
 
 
 def density_mesh(position, mesh):
-    """Cloud-in-cell overdensity ``1 + delta``, shape (mesh, mesh, mesh), float32, by Pylians."""
+    """Return the cloud-in-cell density ``1 + delta`` by Pylians, (mesh, mesh, mesh) float32."""
     import MAS_library
 
     density = np.zeros((mesh,) * 3, np.float32)
@@ -363,12 +362,12 @@ def density_mesh(position, mesh):
 
 
 def power_3d(density):
-    """Spherically averaged power of ``1 + delta`` by Pylians, CIC window divided out.
+    """Compute the spherically averaged power of ``1 + delta`` with Pylians, CIC window corrected.
 
     Returns
     -------
-    k, power : ndarray, shape (nk,)
-        [h/Mpc] and [(Mpc/h)^3].
+    k, power : (nk,)
+        [h/Mpc] and [(Mpc/h)^3]
     """
     import Pk_library
 
@@ -377,22 +376,22 @@ def power_3d(density):
 
 
 def feedback_displacement(density, position, params, proxy=FeedbackProxy()):
-    """Displacement of baryons at ``position`` by the enthalpy gradient (arXiv:1804.00671).
+    """Compute the displacement of baryons by the enthalpy gradient (arXiv:1804.00671).
 
     Parameters
     ----------
-    density : ndarray, shape (mesh, mesh, mesh)
-        ``1 + delta``.
-    position : ndarray, shape (m, 3), float32
-        [Mpc/h].
-    params : ndarray, shape (6,)
-        A row of the suite's table, in the order of ``PARAMETERS``.
+    density : (mesh, mesh, mesh)
+        ``1 + delta``
+    position : (m, 3) float32
+        Positions of the baryons [Mpc/h].
+    params : (6,)
+        Row of the table, in the order of ``PARAMETERS``.
     proxy : FeedbackProxy
 
     Returns
     -------
-    displacement : ndarray, shape (m, 3), float32
-        [Mpc/h].
+    displacement : (m, 3) float32
+        [Mpc/h]
     """
     import MAS_library
 
@@ -431,24 +430,24 @@ def feedback_displacement(density, position, params, proxy=FeedbackProxy()):
 
 
 def simulate_one(params, seed, settings=SimulationSettings(), proxy=FeedbackProxy(), variants=()):
-    """Simulate one row of a table: the twin maps and their 3-D power spectra.
+    """Simulate one row of a table and return the twin maps and their 3-D power spectra.
 
     Parameters
     ----------
-    params : array_like, shape (6,)
-        The row, in the order of ``PARAMETERS``.
+    params : (6,)
+        Row of the table, in the order of ``PARAMETERS``.
     seed : int
         Seed of the row.
     settings : SimulationSettings
     proxy : FeedbackProxy
     variants : sequence of SimulationSettings
-        The same particles projected again with other tracer lattices (a check on Lite itself).
+        Other tracer lattices for which the same particles are projected, as a check.
 
     Returns
     -------
     dict of ndarray
         ``nbody``, ``hydro`` (15, grid, grid) float32 [(Msun/h)/(Mpc/h)^2]; ``k`` (nk,) [h/Mpc],
-        ``power_nbody``, ``power_hydro`` (nk,) [(Mpc/h)^3]; ``variant0`` ... like ``nbody``.
+        ``power_nbody``, ``power_hydro`` (nk,) [(Mpc/h)^3]; ``variant0`` ... as ``nbody``.
     """
     params = np.asarray(params, float)
     unit = params[0] * RHO_CRIT * SLAB_DEPTH  # mean surface density of a slab
@@ -459,11 +458,10 @@ def simulate_one(params, seed, settings=SimulationSettings(), proxy=FeedbackProx
 
     moved = feedback_displacement(density, position, params, proxy)
     farthest = np.abs(moved).max()
-    if not farthest < BOX_SIZE:  # also not a number
-        raise ValueError(
-            f"feedback of {dict(zip(PARAMETERS, params.tolist(), strict=True))}: found baryons "
-            f"moved by {farthest:g} Mpc/h, expected less than the box, {BOX_SIZE:g}"
-        )
+    if not farthest < BOX_SIZE:  # also if it is NaN
+        where = f"feedback of {dict(zip(PARAMETERS, params.tolist(), strict=True))}"
+        expected = f"less than the box, {BOX_SIZE:g}"
+        raise bad_input(where, f"baryons moved by {farthest:g} Mpc/h", expected)
     moved += position
     _wrap(moved)
     baryons = OMEGA_BARYON / params[0]

@@ -1,10 +1,9 @@
-"""What Lite's shards show and its shipped maps do not: 3-D power, and the tracer lattice.
+"""Validate Lite with the shards of its simulations: 3-D power and particle discreteness.
 
-The power of the 3-D density is compared with theory, and the information in maps of other tracer
-lattices with that in the shipped ones: the lattice must not tell a network anything.
+The power of the 3-D density is compared with theory. The information in maps from other tracer
+lattices is compared with that in the shipped maps, because a network must not learn from the
+lattice.
 """
-
-from __future__ import annotations
 
 from pathlib import Path
 
@@ -16,25 +15,25 @@ from lite.simulate import linear_power
 
 
 def validate(paths, out, rows_3d=40):
-    """Measure on shards what the shipped maps no longer show.
+    """Validate the simulations and write the result to two files in ``out``.
 
-    Writes ``validation.json`` (the power of the 3-D density against linear theory and HMcode2020,
-    and the twins' 3-D power ratio) and ``lattice.npz`` (spectra of the log maps of other tracer
-    lattices, see `lattice_check`) into ``out``.
+    ``validation.json`` contains the power of the 3-D density against linear theory and HMcode2020,
+    the ratio of the 3-D power of the twins, and the result of `lattice_check`. ``lattice.npz``
+    contains the spectra of the log maps of all tracer lattices.
 
     Parameters
     ----------
     paths : sequence of path
-        Shards of rows 0, 1, ... as `lite.generate` names them.
+        Shards of rows 0, 1, ... from `lite.generate`.
     out : path
-        Folder that receives the two files.
+        Folder of the two files.
     rows_3d : int
-        Rows 0 ... rows_3d - 1 are compared with theory one by one.
+        Number of leading rows that are compared with theory.
 
     Returns
     -------
     dict
-        What ``validation.json`` holds.
+        Contents of ``validation.json``.
     """
     rows_3d = min(rows_3d, len(paths))
     keys = ("params", "k", "power_nbody", "power_hydro")
@@ -48,7 +47,7 @@ def validate(paths, out, rows_3d=40):
         for name in theory:
             k_theory, power = linear_power(omega_m, sigma_8, nonlinear=name == "hmcode")
             theory[name].append(np.exp(np.interp(np.log(k), np.log(k_theory), np.log(power))))
-    # a lean, a middling and a rich universe, by the product that drives clustering
+    # three cosmologies with low, medium and high clustering
     order = np.argsort(params[:rows_3d, 0] * params[:rows_3d, 1] ** 2)
     chosen = [order[int(round(q * (rows_3d - 1)))] for q in (0.15, 0.5, 0.85)]
     report = {
@@ -87,7 +86,7 @@ def validate(paths, out, rows_3d=40):
 
 
 def _quantiles(values, columns):
-    """Mean and quantiles over simulations, by column."""
+    """Return mean and quantiles over simulations, for some columns."""
     values = values[:, columns]
     quantiles = np.quantile(values, [0.025, 0.16, 0.5, 0.84, 0.975], axis=0)
     return {
@@ -97,8 +96,8 @@ def _quantiles(values, columns):
 
 
 def _lattice_spectra(paths):
-    """Log-map spectra of the shipped lattice and of its variants, float32 (n, 15, nk)."""
-    from cosmolib.data.spectra import power_spectrum  # brings torch, which no simulation needs
+    """Return spectra of the log maps for each tracer lattice, float32 (n, 15, nk), and the rows."""
+    from cosmolib.data.spectra import power_spectrum  # imports torch, not needed to simulate
 
     lattices = {"shipped": "nbody", "finer": "variant0", "shifted": "variant1"}
     spectra, used = {name: [] for name in lattices}, []
@@ -114,16 +113,16 @@ def _lattice_spectra(paths):
 
 
 def lattice_check(spectra, cosmology, n_bootstrap=1000, seed=0):
-    """R2 of a ridge on the power spectrum of the log map, for each tracer lattice.
+    """Compute R2 of a ridge regression on the power of the log map, for each tracer lattice.
 
-    The ridge is fitted and tested by five-fold cross-validation over simulations; the same folds
-    and the same bootstrap draws serve every lattice, so that differences are paired.
+    The regression is fitted and tested by five-fold cross-validation over simulations. All lattices
+    share the folds and the bootstrap draws, so that differences are paired.
 
     Parameters
     ----------
-    spectra : dict of str to ndarray, shape (n, 15, nk)
+    spectra : dict of str to (n, 15, nk)
         Power of the log maps [(Mpc/h)^2], the shipped lattice first.
-    cosmology : ndarray, shape (n, 2)
+    cosmology : (n, 2)
         Omega_m and sigma_8.
 
     Returns

@@ -1,10 +1,10 @@
-"""Fixtures for all tests: a tiny synthetic suite in CMD's format."""
+"""Fixtures for all tests, such as a tiny synthetic suite in CMD's format."""
 
 import os
 from contextlib import ExitStack
 from unittest import mock
 
-# pytest-xdist runs a process per core: more threads than one would only wait for each other.
+# pytest-xdist runs one process per core, so that more threads would only compete.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
@@ -17,12 +17,12 @@ from cosmolib.study import registry  # noqa: E402
 
 TINY_GRID = 32
 TINY_SIMULATIONS = 24
-# Files that take longest, the longest first (PySCo compiles for a minute when it is new).
+# Slowest files, in descending order (PySCo compiles for a minute on its first run).
 SLOW = ["simulate", "devices", "fuzz", "survival", "validation", "published", "benchmarks"]
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with the slow files, or one process would wait at the end for another's last one."""
+    """Run slow files first, so that the processes finish at about the same time."""
     rank = {f"test_{name}.py": place for place, name in enumerate(SLOW)}
     items.sort(key=lambda item: rank.get(item.path.name, len(SLOW)))
 
@@ -38,10 +38,10 @@ def write_suite_files(folder, name, maps, params, sim_set="LH", field="Mtot", he
 
 
 def lognormal_maps(params, grid=TINY_GRID, seed=0):
-    """Log-normal twins, (15 n, N, N) float32 each: gravity only, and with smoothed peaks.
+    """Return log-normal twins, (15 n, N, N) float32 each: gravity only, and with smoothed peaks.
 
-    As in a simulation, contrast grows with sigma_8, and the five slabs of an axis hold the mass
-    Omega_m of the box; the "feedback" moves up to 15 % of the mass by a smoothing, driven by A_SN1.
+    As in a simulation, contrast increases with sigma_8, and the five slabs of an axis have the mass
+    of the box. The "feedback" smooths up to 15 % of the mass, depending on A_SN1.
     """
     rng = np.random.default_rng(seed)
     params = np.round(params, 5)  # as the table on disk has them
@@ -62,16 +62,16 @@ def lognormal_maps(params, grid=TINY_GRID, seed=0):
 
 @pytest.fixture(scope="session")
 def tiny_params():
-    """Parameters of the tiny suites, (24, 6), uniform over the LH ranges."""
+    """Return the parameters of the tiny suites, (24, 6), uniform over the LH ranges."""
     low, high = parameter_ranges("Lite").T
     return np.random.default_rng(1).uniform(low, high, size=(TINY_SIMULATIONS, 6))
 
 
 @pytest.fixture(scope="session")
 def tiny_suite_dir(tmp_path_factory, tiny_params):
-    """Folder with the suites Lite and Nbody_Lite: 24 simulations, 32 x 32 pixels, index-matched.
+    """Return a folder with index-matched suites Lite and Nbody_Lite: 24 simulations of 32^2 pixels.
 
-    Shared by the session: copy what you change. ``open_suite("Lite", data_dir=tiny_suite_dir)``.
+    All tests share it, so copy files before changing them.
     """
     folder = tmp_path_factory.mktemp("cmd")
     gravity, feedback = lognormal_maps(tiny_params)
@@ -82,7 +82,7 @@ def tiny_suite_dir(tmp_path_factory, tiny_params):
 
 @pytest.fixture
 def no_plugins():
-    """Nothing is registered, as when a process starts; call it to start another one."""
+    """Clear all registered names, as in a new process; calling the fixture clears them again."""
     tables = (*registry._TABLES.values(), registry._FILES, registry._TEXTS)
     with ExitStack() as stack:
         for table in tables:
@@ -92,7 +92,7 @@ def no_plugins():
 
 @pytest.fixture
 def canvas():
-    """The book's style on small canvases, closed after the test."""
+    """Use the style of the book on small canvases, which are closed after the test."""
     import matplotlib as mpl
     import matplotlib.pyplot as plt
 

@@ -1,4 +1,4 @@
-"""Every public function of maps refuses what is no map, and takes what the package makes."""
+"""Every public function of maps refuses invalid maps and accepts every form of valid ones."""
 
 import copy
 from dataclasses import replace
@@ -39,7 +39,7 @@ PATH = {"baseline": BASELINE, "n_steps": 2}
 HALF = {"baseline": BASELINE, "fractions": [0.5]}
 FEW = {"baseline": BASELINE, "patch": 4, "n_samples": 2}
 EDGES = np.array([0.0, 1.0, 2.0])
-ALT = "a sentence that says what the picture shows"
+ALT = "a sentence that describes what the picture shows"
 LOG = scaling.Scaling("log", 11.0, 0.5)
 curve, infidelity = sanity_checks.replacement_curve, sanity_checks.infidelity
 occlude = partial(sanity_checks.occlude, target=0, baseline=BASELINE)
@@ -56,12 +56,12 @@ def explored(values):
 
 
 def slid(name, values):
-    """An explorer of one map, with a slider."""
+    """Return a function that makes an explorer of one map with a slider."""
     return one(lambda m: getattr(explorer, name)(m, values, plt.figure(figsize=(1, 1)), ALT))
 
 
 def one(function):
-    """A function of one map, called with the map that holds the bad pixel."""
+    """Return a function that is called with the map that has the bad pixel."""
 
     def of_one(maps):
         if len(maps) == N:
@@ -72,11 +72,11 @@ def one(function):
 
 
 def five(maps):
-    """As many maps as a simulation has."""
+    """Repeat the maps to the 15 maps of a simulation."""
     return 5 * maps if isinstance(maps, list) else np.repeat(maps, 5, 0) if len(maps) == N else maps
 
 
-# Function of one argument, and good maps for it. Networks are those of the fixture.
+# Functions of one argument, called with valid and with invalid maps.
 DENSITIES = {
     "cuts.apply_cut": lambda m: cuts_apply.apply_cut(m, "kmax:3"),
     "cuts.apply_cut none": lambda m: cuts_apply.apply_cut(m, "none"),
@@ -109,7 +109,6 @@ DENSITIES = {
     "spectra.power_spectrum": spectra.power_spectrum,
     "spectra.cross_power": lambda m: spectra.cross_power(MAPS, m),
     "spectra.pixel_pdf": lambda m: spectra.pixel_pdf(m, [10, 11, 12]),
-    "spectra.pixel_quantiles": lambda m: spectra.pixel_quantiles(m, 3),
     "spectra.summary_statistics": spectra.summary_statistics,
     "suites.write_suite": lambda m: suites.write_suite(".", "Own", five(m), np.ones((1, 6))),
     "sanity.rank_correlation": lambda m: sanity_checks.rank_correlation(MAPS, m),
@@ -145,7 +144,7 @@ SCALED_MAPS = {
     "training.run_network": lambda net, m: training_fit.run_network(net, m)[0],
 }  # fmt: skip
 HIGH = MAPS > 1e11
-FLAGS = {  # functions of booleans or integers, and good values for them
+FLAGS = {  # functions of booleans or integers, with valid values
     "web.distance_to": (cosmic_web.distance_to, HIGH),
     "occlude": (lambda r: occlude(build_network("lite", GRID, 1, 0.0, 2), SCALED, r), 1 * HIGH),
     "by_class": (lambda r: binned.by_class(MAPS, r, SIMULATIONS), HIGH.astype(np.uint8)),
@@ -167,7 +166,7 @@ def masked(maps):
     return np.ma.masked_greater(maps, maps.flat[0])
 
 
-PIXEL = r"in map [015], pixel \(2, 3\)"  # the only map of some functions, one of 15 of another
+PIXEL = r"in map [015], pixel \(2, 3\)"  # the index depends on the function
 BAD = {
     "NaN": (spoilt(np.nan), f"found nan {PIXEL}, expected finite"),
     "infinity": (spoilt(np.inf), f"found inf {PIXEL}, expected finite"),
@@ -191,11 +190,11 @@ ANY_SHAPE = {  # pixels in any arrangement
 
 
 @pytest.mark.parametrize("name", [*DENSITIES, *SCALED_MAPS])
-def test_what_is_no_map_is_refused(name, network, tmp_path, monkeypatch):
+def test_invalid_maps_are_refused(name, network, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     function = DENSITIES.get(name) or partial(SCALED_MAPS[name], network)
     maps = MAPS if name in DENSITIES else SCALED
-    function(maps)  # what is one is not
+    function(maps)  # valid maps are accepted
     for spoil, reason in (BAD if name in ANY_SHAPE else BAD | SHAPES).values():
         plt.close("all")
         spoilt_maps = spoil(maps)
@@ -205,7 +204,7 @@ def test_what_is_no_map_is_refused(name, network, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", FLAGS)
-def test_flags_are_checked_as_well(name):
+def test_invalid_flags_are_refused(name):
     function, good = FLAGS[name]
     function(good)
     for spoil, found in (
@@ -217,7 +216,7 @@ def test_flags_are_checked_as_well(name):
             function(spoil(good))
 
 
-def test_a_quantity_may_be_infinite_but_not_unknown():
+def test_a_quantity_may_be_infinite_but_not_nan():
     quantity = np.where(MAPS > 1e11, np.inf, 0.5)
     found = binned.by_value(MAPS, quantity, EDGES, SIMULATIONS)
     assert found["fraction"][0] == pytest.approx((MAPS <= 1e11).mean())
@@ -226,7 +225,7 @@ def test_a_quantity_may_be_infinite_but_not_unknown():
         binned.by_value(MAPS, quantity, EDGES, SIMULATIONS)
 
 
-# -------------------------------------------------------------------- what the package itself makes
+# ---------------------------------------------------------------------------- forms of valid maps
 FORMS = {
     "float64": lambda m: m.astype(np.float64),
     "float16": lambda m: m.astype(np.float16),
@@ -243,7 +242,6 @@ FORMS = {
 }
 SAME = {  # function of scaled maps: the same numbers of every form
     "power_spectrum": lambda net, m: spectra.power_spectrum(m, overdensity=True)[1],
-    "pixel_quantiles": lambda net, m: spectra.pixel_quantiles(m, 4),
     "apply_cut": lambda net, m: cuts_apply.apply_cut(m, "above:0.3:clamp").reshape(N, GRID, GRID),
     "fraction_cut": lambda net, m: cuts_apply.fraction_cut(m, "above:10"),
     "web_classes": lambda net, m: cosmic_web.web_classes(1 + 0 * arrays.checked_maps(m)[0]),
@@ -272,14 +270,11 @@ def test_results_have_the_shape_of_the_maps(shape):
     assert scaling.fit_scaling(maps).apply(maps).shape == shape
     assert np.shape(cuts_apply.fraction_cut(maps, "above:1e12")) == per_map
     assert np.shape(cuts_apply.fraction_negative(maps)) == per_map
-    k, power = spectra.power_spectrum(maps)
-    assert power.shape == (*per_map, len(k))
-    assert spectra.pixel_quantiles(maps, 4).shape == (*per_map, 4)
+    assert spectra.power_spectrum(maps)[1].shape[:-1] == per_map
     assert spectra.pixel_pdf(maps, [10, 11, 12]).shape == (*per_map, 2)
 
 
-def test_attributions_of_what_a_profile_stores(tiny_suite_dir, tmp_path):
-    """From a suite to attributions, as chapter 05 goes, in every kind of storage."""
+def test_attributions_do_not_depend_on_the_storage(tiny_suite_dir, tmp_path):
     found = {}
     for storage in ("float32", "disk"):
         changes = {"data_dir": str(tiny_suite_dir), "storage": storage, "ig_tolerance": 1.0}
@@ -296,7 +291,7 @@ def test_attributions_of_what_a_profile_stores(tiny_suite_dir, tmp_path):
             subject.network, x, explained[:3], 0, baseline=baseline, fractions=[0.5]
         )
         found[storage] = mean, curve, explained, spectra.power_spectrum(x)[1]
-        density = subject.scaling.invert(baseline)[:, 0, 0, 0]  # it starts at the right point
+        density = subject.scaling.invert(baseline)[:, 0, 0, 0]  # of the baseline
         np.testing.assert_allclose(density, subject.scaling.invert(x).mean((1, 2, 3)), rtol=1e-3)
     for disk, whole in zip(found["disk"], found["float32"], strict=True):
         assert np.isfinite(whole).all()

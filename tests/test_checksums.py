@@ -1,4 +1,4 @@
-"""The manifest of a folder: a changed file is told from the one that was recorded."""
+"""Checksums: a file that changed since it was recorded is detected."""
 
 import hashlib
 import json
@@ -25,12 +25,12 @@ def rows(folder):
 
 
 def later(path):
-    """Move a file's time of change by a second."""
+    """Increase the modification time of a file by one second."""
     stat = path.stat()
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
 
 
-def test_record_writes_what_the_file_is(path):
+def test_the_row_of_a_file(path):
     assert not verify(path)
     record(path, URL)
     row = rows(path.parent)["maps.npy"]
@@ -49,8 +49,8 @@ def test_a_new_time_costs_one_verification(path, monkeypatch):
     assert rows(path.parent)["maps.npy"]["url"] == URL
 
 
-def test_one_flipped_bit_is_seen(path):
-    """With its time changed at once; with its time as it was, by a full verification."""
+def test_a_flipped_bit_is_detected(path):
+    """If the time is the same, only a full verification detects it."""
     record(path)
     state, expected = path.stat(), rows(path.parent)["maps.npy"]["sha256"]
     data = bytearray(path.read_bytes())
@@ -67,7 +67,7 @@ def test_one_flipped_bit_is_seen(path):
     assert rows(path.parent)["maps.npy"]["sha256"] == expected
 
 
-def test_a_file_that_changes_while_it_is_hashed_does_not_pass_for_verified(path, monkeypatch):
+def test_a_file_that_changes_while_it_is_hashed_is_detected(path, monkeypatch):
     def slowly(name):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         path.write_bytes(b"9876543210" * 1000)
@@ -81,14 +81,14 @@ def test_a_file_that_changes_while_it_is_hashed_does_not_pass_for_verified(path,
         verify(path)
 
 
-def test_a_folder_that_cannot_be_written_is_verified_all_the_same(path, monkeypatch):
+def test_a_read_only_folder_is_verified(path, monkeypatch):
     record(path)
     later(path)
 
     def refuse(path, obj):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(checksums, "write_json", refuse)  # a mode would not stop root
+    monkeypatch.setattr(checksums, "write_json", refuse)  # file permissions do not stop root
     before = (path.parent / MANIFEST).read_bytes()
     assert verify(path)
     assert (path.parent / MANIFEST).read_bytes() == before
@@ -111,7 +111,7 @@ def _record_many(folder, first):
         record(path)
 
 
-def test_two_processes_lose_no_row(tmp_path):
+def test_several_processes_lose_no_row(tmp_path):
     context = multiprocessing.get_context("fork")
     workers = [context.Process(target=_record_many, args=(tmp_path, 100 * n)) for n in range(3)]
     for worker in workers:

@@ -1,4 +1,4 @@
-"""The command line: what it prints, where, and its exit code."""
+"""The command line: output and exit codes."""
 
 import re
 import shutil
@@ -62,7 +62,7 @@ def test_commands_and_options(argv, code, capsys):
 
 @pytest.fixture
 def search(monkeypatch):
-    """A search without trainings, so that only its storage can fail."""
+    """Replace the search by one without trainings, so that only the storage can fail."""
     profile = load_profile("tiny", tuning_epochs=1)
     data = SimpleNamespace(train_x=torch.zeros(4, 1, 32, 32))
     found = tuning_search.Search(None, data, profile, "s")
@@ -74,7 +74,7 @@ def search(monkeypatch):
 
 
 def journal(path, *lines):
-    """A journal of one finished study with more lines at its end."""
+    """Write a journal of one finished study, with further lines at the end."""
     study = open_study(path, "s", optuna.pruners.NopPruner())
     run_trials(study, path, 1, lambda trial, place: 0.0, lambda *_: None)
     with open(path, "a", encoding="utf-8") as file:
@@ -142,7 +142,7 @@ def test_download_needs_a_folder(monkeypatch, capsys):
 
 
 def test_exit_code_reaches_the_shell(tmp_path, tiny_suite_dir):
-    """As a process: 2 with one line for a NaN, 0 for the sound suite."""
+    """A NaN gives 2 and one line, a valid suite 0."""
     maps = np.load(tiny_suite_dir / MAPS)
     maps[0, 0, 0] = np.nan
     np.save(tmp_path / MAPS, maps)

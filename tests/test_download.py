@@ -1,4 +1,4 @@
-"""Downloads from a server on this machine that fails as real servers do."""
+"""Downloads from a local server that fails like real servers."""
 
 import hashlib
 import io
@@ -42,10 +42,10 @@ ROWS = b"#Omega_m sigma_8 A_SN1 A_AGN1 A_SN2 A_AGN2\n" + b"0.3 0.8 1 1 1 1\n" * 
 
 
 class Handler(BaseHTTPRequestHandler):
-    """HEAD and GET of ``server.files``, with ranges; each GET of maps takes one of ``faults``.
+    """Answer HEAD and GET for ``server.files``; each GET of maps uses one of ``server.faults``.
 
-    A fault is a dictionary: ``status``, ``ranges`` (False: ignored), ``cut``, ``stall`` (the body
-    ends, or pauses, after so many bytes).
+    A fault is a dictionary of ``status``, ``ranges`` (False: ignored), and ``cut`` or ``stall``
+    (number of bytes after which the body ends or pauses).
     """
 
     protocol_version = "HTTP/1.1"
@@ -89,7 +89,7 @@ class Server(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}/CMD"
 
     def handle_error(self, request, client_address):
-        pass  # a client that hangs up is part of these tests
+        pass  # clients disconnect in these tests
 
     def asked(self):
         """Range and status of each request for the maps."""
@@ -111,7 +111,7 @@ def server(monkeypatch):
 
 @pytest.fixture
 def fetch(server, tmp_path, monkeypatch):
-    """Call ``download`` from the server into ``tmp_path``; ``between`` replaces each wait."""
+    """Return a function that downloads to ``tmp_path`` and calls ``between`` instead of waiting."""
 
     def call(suite=SUITE, between=lambda: None, **options):
         call.lines = []
@@ -123,7 +123,7 @@ def fetch(server, tmp_path, monkeypatch):
 
 
 def left(folder):
-    """Names of the files below a folder."""
+    """Return the names of the files below a folder."""
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
@@ -132,9 +132,9 @@ def part_of(tmp_path):
 
 
 # --------------------------------------------------------------------------------------------------
-# The good case
+# Complete downloads
 # --------------------------------------------------------------------------------------------------
-def test_both_files_come_open_and_are_verified_the_next_time(server, fetch, tmp_path):
+def test_a_complete_download_is_verified_the_next_time(server, fetch, tmp_path):
     maps, table = fetch()
     assert maps == tmp_path / SUITE / MAPS
     assert maps.read_bytes() == DATA
@@ -146,14 +146,14 @@ def test_both_files_come_open_and_are_verified_the_next_time(server, fetch, tmp_
     assert open_suite(SUITE, tmp_path).maps.shape == (60, 16, 16)
     requests = len(server.log)
     for _ in range(2):
-        fetch(url="http://127.0.0.1:9")  # nobody listens there
+        fetch(url="http://127.0.0.1:9")  # no server there
         assert sum("exists, nothing wrong found" in line for line in fetch.lines) == 2
         assert verify(maps)
         (tmp_path / SUITE / MANIFEST).unlink()
     assert len(server.log) == requests
 
 
-def test_a_password_in_the_address_is_not_kept(server, tmp_path, capfd):
+def test_a_password_in_the_url_is_not_stored(server, tmp_path, capfd):
     address = server.url.replace("://", "://me:hunter2@")
     argv = ["download", "--suite", SUITE, "--data-dir", str(tmp_path), "--url", address]
     assert cli.main(argv) == 0
@@ -182,7 +182,7 @@ def test_a_file_in_the_flat_layout_is_not_fetched_again(server, fetch, tmp_path)
 # --------------------------------------------------------------------------------------------------
 # Broken transfers
 # --------------------------------------------------------------------------------------------------
-def test_cut_connections_and_refusals_lose_nothing(server, fetch):
+def test_interrupted_and_refused_transfers_are_resumed(server, fetch):
     server.faults = [{"cut": 200}, {"cut": 20_000}, {"status": 503}, {"status": 429}, {"cut": 1}]
     maps, _ = fetch(retries=2)
     assert maps.read_bytes() == DATA
@@ -192,14 +192,14 @@ def test_cut_connections_and_refusals_lose_nothing(server, fetch):
     assert verify(maps, full=True)
 
 
-def test_a_stall_is_a_broken_transfer(server, fetch):
+def test_a_stalled_transfer_is_resumed(server, fetch):
     server.faults = [{"stall": 30_000}]
     maps, _ = fetch(timeout=1)
     assert maps.read_bytes() == DATA
     assert server.asked() == [(None, 200), ("bytes=30000-", 206)]
 
 
-def test_it_gives_up_and_the_next_call_resumes(server, fetch, tmp_path):
+def test_after_too_many_failures_the_next_call_resumes(server, fetch, tmp_path):
     server.faults = [{"status": 503}, {"cut": 500}] + [{"status": 503}] * 3
     with pytest.raises(OSError, match="gave up after 3 attempts without a new byte"):
         fetch(retries=2)
@@ -209,7 +209,7 @@ def test_it_gives_up_and_the_next_call_resumes(server, fetch, tmp_path):
     assert server.asked()[-1] == ("bytes=500-", 206)
 
 
-def test_nobody_listens(fetch, capfd):
+def test_a_server_that_does_not_answer(fetch, capfd):
     with pytest.raises(OSError, match="TNG.txt: found HTTP status 000 .curl: 7., expected 200"):
         fetch(url="http://127.0.0.1:9", retries=0)
     assert re.search(r"Failed to connect to 127.0.0.1 port 9", capfd.readouterr().err)
@@ -217,7 +217,7 @@ def test_nobody_listens(fetch, capfd):
 
 @pytest.mark.parametrize("version", [{"ETag": '"1"'}, {}])
 def test_a_server_that_cannot_resume_starts_again(server, fetch, version):
-    """It ignores ranges, or nothing distinguishes versions of the file."""
+    """It ignores ranges, or its headers do not identify the version of the file."""
     server.version = version
     server.faults = [{"cut": 5000}, {"ranges": False}]
     maps, _ = fetch()
@@ -241,14 +241,14 @@ def test_a_file_that_changes_between_attempts_is_not_mixed(server, fetch, by):
     assert sum(f"{MAPS}: {len(DATA)} bytes; if int" in line for line in fetch.lines) >= 1
 
 
-def test_a_part_of_unknown_origin_is_not_trusted(server, fetch, tmp_path):
+def test_a_partial_file_without_a_version_is_not_used(server, fetch, tmp_path):
     (tmp_path / SUITE).mkdir()
     part_of(tmp_path).write_bytes(DATA[:100] + bytes(100))
     maps, _ = fetch()
     assert maps.read_bytes() == DATA
 
 
-def test_a_second_process_at_one_file_is_refused(server, fetch, tmp_path):
+def test_a_second_download_of_a_file_is_refused(server, fetch, tmp_path):
     server.faults = [{"stall": 9000}]
     first = threading.Thread(target=fetch, kwargs={"timeout": 10.0})
     first.start()
@@ -280,8 +280,8 @@ def wait_for(condition, seconds=20):
         (TABLE, b"0.3 0.8 3.6 1 7.4 20\n" * 4, "found A_SN2 = 7.4"),
     ],
 )
-def test_wrong_files_are_not_kept(server, fetch, tmp_path, name, content, found):
-    """And a wrong table is refused before the maps are requested."""
+def test_invalid_files_are_deleted(server, fetch, tmp_path, name, content, found):
+    """An invalid table is refused before the maps are requested."""
     server.files[NEW + name] = content
     with pytest.raises(ValueError, match=found):
         fetch()
@@ -289,7 +289,7 @@ def test_wrong_files_are_not_kept(server, fetch, tmp_path, name, content, found)
     assert len(server.asked()) == (name == MAPS and len(content) > 0)
 
 
-def test_a_missing_folder_of_the_new_layout_costs_nothing(server, fetch, tmp_path):
+def test_the_old_layout_of_the_server(server, fetch, tmp_path):
     server.files = {FLAT + MAPS: DATA, FLAT + f"params_{SUITE}.txt": ROWS}
     server.faults = [{"cut": 7000}, {"status": 403}]
     with pytest.raises(OSError, match="gave up after 1 attempts"):
@@ -301,7 +301,7 @@ def test_a_missing_folder_of_the_new_layout_costs_nothing(server, fetch, tmp_pat
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_nbody_prefers_its_own_table_to_that_of_its_twin(server, fetch, own):
+def test_an_nbody_suite_prefers_its_table_to_that_of_its_twin(server, fetch, own):
     name = f"Maps_Mtot_Nbody_{SUITE}_LH_z=0.00.npy"
     server.files = {f"{FLAT}Nbody/{name}": DATA, NEW + TABLE: ROWS}
     if own:
@@ -312,7 +312,7 @@ def test_nbody_prefers_its_own_table_to_that_of_its_twin(server, fetch, own):
 
 
 @pytest.mark.parametrize("suite", [SUITE, "../IllustrisTNG"])
-def test_nowhere_lists_what_was_tried(server, fetch, tmp_path, suite):
+def test_a_missing_file_lists_the_urls(server, fetch, tmp_path, suite):
     server.files = {}
     with pytest.raises(FileNotFoundError, match=f"found at none of .*/params_LH_{suite}.txt, .*"):
         fetch(suite)
@@ -324,14 +324,14 @@ def test_nowhere_lists_what_was_tried(server, fetch, tmp_path, suite):
 # --------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_download_is_resumed(server, tmp_path, how):
-    """As processes, with progress on standard error."""
+    """In separate processes, with the progress of curl on stderr."""
     arguments = ["download", "--suite", SUITE, "--url", server.url, "--data-dir", str(tmp_path)]
     command = [sys.executable, "-W", "error", "-m", "cosmolib.cli", *arguments]
     server.files[NEW + MAPS] = data = maps_file(n=20)
     server.faults = [{"stall": 150_000}]
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        # a shell that runs tests in the background has them ignore Ctrl-C
+        # Processes started by a background shell ignore Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     part = part_of(tmp_path)

@@ -1,4 +1,4 @@
-"""The codec of the embedded suite."""
+"""Compression and expansion of the embedded suite."""
 
 import shutil
 
@@ -13,7 +13,7 @@ from lite import pack
 
 @pytest.fixture(scope="module")
 def twins():
-    """Log-normal twin maps over five decades, (30, 16, 16)."""
+    """Return log-normal twin maps over five decades, (30, 16, 16)."""
     rng = np.random.default_rng(1)
     gravity = 10 ** rng.normal(11.2, 0.8, size=(30, 16, 16))
     feedback = gravity * 10 ** rng.normal(0, 0.03, size=gravity.shape)
@@ -22,7 +22,7 @@ def twins():
 
 @pytest.fixture
 def packed(twins, tmp_path):
-    """A data folder of two simulations, packed."""
+    """Pack two simulations; return the folders of sources and chunks."""
     source, data = tmp_path / "source", tmp_path / "data"
     for suite, maps in (("Nbody_Lite", twins[0]), ("Lite", twins[1])):
         (source / suite).mkdir(parents=True)
@@ -35,7 +35,7 @@ def packed(twins, tmp_path):
 
 @pytest.fixture
 def with_ex(packed, twins):
-    """The same with a small set beside it: EX, four simulations, one pixel 0.7 dex up."""
+    """Add the small set EX: four simulations, with one pixel increased by 0.7 dex."""
     source, data = packed
     gravity, feedback = (np.concatenate([maps, maps[::-1]]) for maps in twins)
     feedback[7, 3, 3] = gravity[7, 3, 3] * 10**0.7
@@ -48,7 +48,7 @@ def with_ex(packed, twins):
 
 def test_quantisation_is_as_fine_as_documented(twins):
     gravity, feedback = lite.decode(pack.encode(*twins), 30, 16)
-    # a map's own factor shifts all of its pixels alike, so steps show as the spread in a map
+    # The factor of a map shifts all pixels equally; the steps appear as scatter within a map.
     error = np.log10(gravity / twins[0])
     assert np.ptp(error, axis=(1, 2)).max() <= float(lite.STEP) * 1.001
     error = np.log10(feedback / gravity) - np.log10(twins[1] / twins[0])
@@ -58,27 +58,25 @@ def test_quantisation_is_as_fine_as_documented(twins):
 
 
 @pytest.mark.parametrize("bad", [0.0, -1e11, np.nan, np.inf, 1e20])
-def test_maps_that_do_not_fit_are_refused(twins, bad):
+def test_maps_out_of_range_are_refused(twins, bad):
     gravity = twins[0].copy()
     gravity[3, 4, 5] = bad
     with pytest.raises(ValueError, match="expected (0 to 255|finite numbers)"):
         pack.encode(gravity, twins[1])
 
 
-def test_expand_gives_cmd_files_once(packed, tmp_path):
+def test_cmd_files_are_expanded_once(packed, tmp_path):
     source, data = packed
     folder = lite.expand("Lite", tmp_path / "cache", data)
     suite = open_suite("Lite", data_dir=folder)
-    assert suite.maps.shape == (30, 16, 16)
-    assert suite.maps.dtype == np.float32
+    assert (suite.maps.shape, suite.maps.dtype) == ((30, 16, 16), np.float32)
     assert suite.params[1].tolist() == [0.3026, 0.9394, 3.42001, 3.96137, 1.03311, 1.1607]
     stamp = suite.maps_path.stat().st_mtime_ns
     assert lite.expand("Lite", tmp_path / "cache", data) == folder
     assert suite.maps_path.stat().st_mtime_ns == stamp
 
 
-def test_expanded_maps_are_packed_without_a_second_loss(packed, tmp_path):
-    """A longer suite begins with the expanded maps; their chunks stay as they are."""
+def test_expanded_maps_are_packed_without_further_loss(packed, tmp_path):
     _, data = packed
     before = (data / "lite-0000.xz").read_bytes()
     expanded = lite.expand("Lite", tmp_path / "cache", data).parent
@@ -86,7 +84,7 @@ def test_expanded_maps_are_packed_without_a_second_loss(packed, tmp_path):
     assert (data / "lite-0000.xz").read_bytes() == before
 
 
-def test_a_damaged_chunk_is_named_and_leaves_nothing(packed, tmp_path):
+def test_a_damaged_chunk_is_named_and_not_expanded(packed, tmp_path):
     _, data = packed
     chunk = data / "lite-0000.xz"
     blob = bytearray(chunk.read_bytes())
@@ -111,7 +109,7 @@ def test_a_small_set_is_expanded_alone_and_as_packed(with_ex, tmp_path):
     assert np.ptp(error, axis=(1, 2)).max() <= float(lite.RATIO_STEP) * 1.001
 
 
-def test_a_small_set_leaves_the_latin_hypercube_as_it_is(packed, twins, request, tmp_path):
+def test_a_small_set_does_not_change_the_hypercube(packed, request, tmp_path):
     source, data = packed
     before = {path.name: path.read_bytes() for path in data.iterdir()}
     folder = lite.expand("Lite", tmp_path / "cache", data)
@@ -122,7 +120,7 @@ def test_a_small_set_leaves_the_latin_hypercube_as_it_is(packed, twins, request,
     assert manifest == read_json(tmp_path / "old.json")
     assert (data / "lite-0000.xz").read_bytes() == before["lite-0000.xz"]
     assert lite.expand("Lite", tmp_path / "cache", data) == folder
-    # and the other way round: a longer hypercube keeps the small sets
+    # A longer hypercube keeps the small sets.
     pack.pack(source, data)
     assert list(read_json(data / lite.MANIFEST)["sets"]) == ["EX"]
 
@@ -138,9 +136,9 @@ def test_a_small_set_must_be_whole(with_ex):
 
 def test_unknown_and_absent_sets_and_suites(packed, tmp_path):
     for name, data, sim_set, message in (
-        ("Lite", lite.DATA, "SB", "set 'SB' is not embedded, expected one of LH, CV, 1P, EX"),
+        ("Lite", lite.DATA, "SB", "suite Lite, set SB is not embedded, .* set LH, CV, 1P, EX"),
         ("Lite", packed[1], "CV", "found no valid set CV .*`python -m lite`"),
-        ("Heavy", lite.DATA, "LH", "'Heavy' is not embedded, expected one of Lite"),
+        ("Heavy", lite.DATA, "LH", "suite Heavy, set LH is not embedded, expected Lite or"),
         ("Lite", tmp_path / "nowhere", "LH", "comes with a clone"),
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=message):
@@ -161,7 +159,7 @@ def test_shipped_manifest_covers_every_chunk_and_is_small():
 
 
 def test_the_shipped_hypercube_is_whole_and_keeps_its_cache_folder():
-    """Another hash means another folder: everybody would expand 1000 simulations again."""
+    """With another hash, every user would have to expand 1000 simulations again."""
     manifest = read_json(lite.DATA / lite.MANIFEST)
     assert manifest["simulations"] == 1000
     assert manifest["expanded"]["Lite"].startswith("7bc675f8da5c")

@@ -1,4 +1,4 @@
-"""The page "Add your own", executed; plugins; names and functions that are refused."""
+"""The code of book/extend.md; plugins; names and functions that are refused."""
 
 import re
 import sys
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("no_plugins")
 
 @pytest.fixture
 def page():
-    """The namespace of the page's blocks, executed in their order."""
+    """Execute the code blocks of the page in one namespace and return it."""
     names = {"__name__": "page"}
     for block in BLOCKS:
         exec(block, names)
@@ -48,7 +48,7 @@ def page():
 
 @pytest.fixture
 def study(tmp_path):
-    """A profile with the page's blocks as its plugins and the page's changes: (path, profile)."""
+    """Write a profile with the page's plugins and settings; return path and profile."""
     (tmp_path / "mine.py").write_text("\n\n".join(BLOCKS[:3]))
     (tmp_path / "methods.py").write_text(BLOCKS[3])
     values = read_yaml(ROOT / "configs" / "tiny.yaml")
@@ -76,7 +76,7 @@ def test_the_cut(page):
     maps = np.exp(2 * np.random.default_rng(0).normal(size=(3, 32, 32))).astype(np.float32)
     out = apply_cut(maps, "smooth:1.5", box_size=20.0)
     assert out.dtype == np.float32
-    # Each mode is multiplied by the transform of a Gaussian of 1.5 Mpc/h, and the mean stays.
+    # A Gaussian of 1.5 Mpc/h multiplies each mode and keeps the mean.
     k = 2 * np.pi * 3 / 20.0
     ratio = np.fft.fft2(out)[:, 3, 0] / np.fft.fft2(maps)[:, 3, 0]
     np.testing.assert_allclose(ratio, np.exp(-0.5 * (1.5 * k) ** 2), rtol=1e-3)
@@ -94,7 +94,7 @@ def test_the_network(page):
     mixed = x.flatten(1)[:, torch.randperm(32 * 32)].view_as(x)
     for a, b in zip(network(x), network(mixed), strict=True):
         assert a.shape == (4, 2)
-        torch.testing.assert_close(a, b)  # blind to places
+        torch.testing.assert_close(a, b)  # independent of positions
     assert not torch.allclose(network(x)[0], network(2 * x)[0])
 
 
@@ -109,7 +109,7 @@ def test_the_method(page):
         assert (found.completeness < 1e-3).all()
 
 
-def test_a_run_of_them_all(study, tmp_path):
+def test_a_run_with_all_plugins(study, tmp_path):
     path, profile = study
     run = Run("mine", "Toy", "smooth:1", "pixels", 1, tmp_path / "runs")
     assert train_run(run, profile)["n_maps"] == 30
@@ -120,7 +120,7 @@ def test_a_run_of_them_all(study, tmp_path):
     made = read_json(run.path("provenance.json"))["config"]["plugins"]
     assert config["identity"]["sources"][0] in made
     assert str(tmp_path) not in str(made)
-    # The predictions are those of the smoothed maps.
+    # The predictions are for the smoothed maps.
     maps = apply_cut(read_maps(study_suite("Toy", profile), predictions["map"]), "smooth:1")
     x = torch.from_numpy(scaling.apply(maps))[:, None]
     low, high = parameter_ranges("Toy")[:2].T
@@ -133,7 +133,7 @@ def test_a_run_of_them_all(study, tmp_path):
     assert random["stages"] == ["FC2", "FC1", "layers.2", "layers.0"]
 
 
-def test_an_edited_file_repeats_its_own_runs(study, tiny_suite_dir, tmp_path, no_plugins):
+def test_editing_a_plugin_invalidates_only_its_runs(study, tiny_suite_dir, tmp_path, no_plugins):
     path, _ = study
     of_lite = {"suites": ["Lite"], "tuning_suite": "Lite", "data_dir": str(tiny_suite_dir)}
     profile = load_profile(path, **of_lite)
@@ -160,18 +160,18 @@ def test_an_edited_file_repeats_its_own_runs(study, tiny_suite_dir, tmp_path, no
     assert [a == b for a, b in zip(after, before, strict=True)] == [False, True]
     stored_baseline(suite, profile, "smooth:1", tmp_path / "runs")
     assert not np.array_equal(read_predictions(ridge)["mean"], first)
-    assert tuning_search.prepare_search(profile).name != name  # of the network `pixels`
+    assert tuning_search.prepare_search(profile).name != name  # it uses the network `pixels`
 
 
 def test_a_tuning_worker_loads_them(study, tmp_path):
-    """In another process, from the profile alone, as in a notebook that papermill runs."""
+    """In another process, from the profile only, as in a notebook run by papermill."""
     _, profile = study
     search = tuning_search.prepare_search(profile)
-    said = []
+    reported = []
     tuning_search.run_study(
-        search, tmp_path / "study.journal", n_trials=2, workers=2, progress=said.append
+        search, tmp_path / "study.journal", n_trials=2, workers=2, progress=reported.append
     )
-    assert not said  # no worker died, no trial was left for this process
+    assert not reported  # no worker failed
 
 
 # ------------------------------------------------------------------------------------------ names
@@ -213,7 +213,7 @@ def test_bad_names_are_refused(kind):
             WAYS[kind](name)
 
 
-def test_a_name_belongs_to_the_file_that_gave_it(tmp_path):
+def test_a_name_belongs_to_the_file_that_registered_it(tmp_path):
     one, two = tmp_path / "one.py", tmp_path / "two.py"
     text = "from cosmolib.data.tables import register_suite\n"
     one.write_text(text + "register_suite('Toy', [(0, 1)] * 6)\n")
@@ -225,7 +225,7 @@ def test_a_name_belongs_to_the_file_that_gave_it(tmp_path):
         register_suite("Toy", RANGES)
 
 
-def test_a_session_may_run_a_cell_again_but_stores_no_run(tiny_suite_dir, tmp_path):
+def test_a_name_of_a_session_may_be_registered_again_but_not_trained(tiny_suite_dir, tmp_path):
     for factor in (2, 3):
         register_cut("mine")(lambda maps, factor=factor: factor * maps)
     assert apply_cut(np.ones((4, 4)), "mine:3").max() == 3
@@ -248,14 +248,14 @@ def test_a_session_may_run_a_cell_again_but_stores_no_run(tiny_suite_dir, tmp_pa
         ("def f(:\n", r".*mine\.py: SyntaxError: invalid syntax \(mine\.py, line 1\)"),
     ],
 )
-def test_a_file_that_is_no_plugin(tmp_path, text, reason):
+def test_invalid_plugins(tmp_path, text, reason):
     if text is not None:
         (tmp_path / "mine.py").write_text(text)
     with pytest.raises(ValueError, match=f"key 'plugins': {reason}$"):
         load_profile("tiny", plugins=[str(tmp_path / "mine.py")])
 
 
-def test_run_folders_execute_no_code(study, tmp_path, no_plugins):
+def test_loading_a_run_executes_no_plugin(study, tmp_path, no_plugins):
     path, profile = study
     run = Run("mine", "Toy", "none", "pixels", 1, tmp_path / "runs")
     train_run(run, profile)
@@ -273,7 +273,7 @@ def test_cuts_that_are_refused():
     register_cut("two")(lambda maps, a, b: maps)
     for cut, reason in (
         ("shape:3", r"returned float32 of shape \(2, 7, 8\), expected .* \(2, 8, 8\)"),
-        ("large", "returned 128 pixels not finite"),
+        ("large", "returned 128 pixels that are not finite"),
         ("text", "returned"),
     ):
         with pytest.raises(ValueError, match=f"cut '{cut}': its function {reason}"):
@@ -300,14 +300,14 @@ def test_functions_with_other_arguments():
             register_method("mine")(function)
 
 
-def test_a_cut_that_draws_is_the_same_in_every_block():
+def test_a_random_cut_does_not_depend_on_the_block():
     @register_cut("noisy")
     def noisy(maps, level, *, seed, indices):
         draws = [np.random.default_rng([seed, i]).normal(size=maps.shape[1:]) for i in indices]
-        maps += level * np.array(draws)  # its own to change
+        maps += level * np.array(draws)  # in place: it is a copy
         return maps
 
-    maps = np.ones((5, 512, 512), np.float32)  # a block each
+    maps = np.ones((5, 512, 512), np.float32)  # one block per map
     whole = apply_cut(maps, "noisy:0.1", seed=3)
     assert (maps == 1).all()
     part = apply_cut(maps[3:], "noisy:0.1", seed=3, indices=[3, 4])
@@ -387,14 +387,14 @@ def test_suites_that_are_refused(tmp_path):
     with pytest.raises(ValueError, match="expected another folder, or no _ in a name"):
         write_suite(tmp_path, "My_Toy", maps, params)
     assert not list(tmp_path.iterdir())
-    suite = write_suite(tmp_path, "Toy", maps, params)  # no ranges needed to look at it
+    suite = write_suite(tmp_path, "Toy", maps, params)  # ranges are not needed
     assert suite.maps.shape == (30, 8, 8)
     (tmp_path / "Toy" / "Maps_Mtot_Toy_LH_z=0.00.cut.json").write_text('{"cut": "kmax:4"}')
     with pytest.raises(ValueError, match="found maps under a cut there"):
         write_suite(tmp_path, "Toy", maps, params)
 
 
-def test_ranges_are_the_units_of_the_targets(tmp_path):
+def test_targets_are_in_units_of_the_ranges(tmp_path):
     register_suite("Toy", [(0.0, 2.0)] * 6)
     params = np.linspace(0.2, 1.8, 24)[:, None].repeat(6, 1)
     maps = np.ones((360, 16, 16)) + params.repeat(15, 0)[:, :1, None]

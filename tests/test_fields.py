@@ -1,4 +1,4 @@
-"""Known-answer maps: their spectrum, and that the exact posterior is exact."""
+"""Gaussian mock maps: their spectrum and their exact posterior."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def prior(n, seed=0):
 
 
 def unit_power(k, omega_m):
-    """3-D power at sigma_8 = 1, of Omega_m in a column."""
+    """Return the 3-D power at sigma_8 = 1, for Omega_m in a column."""
     variance = gaussian_fields._top_hat_variance(omega_m[:, 0])[:, None]
     return gaussian_fields._bbks(k, omega_m) / variance
 
@@ -39,7 +39,7 @@ def sample():
 
 
 def test_sigma_8_is_the_scatter_in_spheres_of_8():
-    # Integrate the 3-D power of the module's own pieces on another grid and in another variable.
+    # Integrate the 3-D power on another grid and in another variable.
     omega_m = np.array([0.1, 0.3, 0.5])
     k = np.linspace(1e-4, 30, 600_001)
     x = 8 * k
@@ -61,7 +61,7 @@ def test_shape_of_the_linear_power():
 
 
 def test_projection_of_the_slab():
-    # Sum over the k_z of a long periodic line in place of the integral by lobes.
+    # Sum over the k_z of a long periodic line instead of the integral over lobes.
     k = np.array([0.3, 1.0, 5.0])
     length = 400.0
     k_z = 2 * np.pi / length * np.arange(-6000, 6001)
@@ -90,28 +90,23 @@ def test_maps_have_the_spectrum_of_theory():
     error = np.sqrt(2 / (count * len(maps)))
     chi2 = (((ratio - 1) / error) ** 2).mean()
     assert abs(chi2 - 1) < 5 * np.sqrt(2 / len(k))
-    # the independent route through the public spectrum of maps, in bins
+    # independently, with the binned spectrum of maps
     k, power = power_spectrum(maps, 20.0, overdensity=True)
-    np.testing.assert_allclose(
-        power.mean(axis=0)[3:-1] / theory_spectrum(k, 0.3, 0.8)[3:-1], 1, atol=0.06
-    )
+    ratio = power.mean(axis=0) / theory_spectrum(k, 0.3, 0.8)
+    np.testing.assert_allclose(ratio[3:-1], 1, atol=0.06)
 
 
-def test_maps_are_gaussian(sample):
+def test_maps_are_gaussian_and_have_separate_random_streams(sample):
     params, maps = sample
     unit = maps / maps.std(axis=(1, 2), keepdims=True)
     assert abs((unit**3).mean()) < 0.05
     assert abs((unit**4).mean() - 3) < 0.2
-
-
-def test_maps_have_their_own_streams(sample):
-    params, maps = sample
     same, other = (gaussian_maps(params[:3], 32, seed=seed) for seed in (7, 8))
     np.testing.assert_allclose(same, maps[:3], rtol=1e-4, atol=1e-4)
     assert not np.allclose(other, maps[:3], atol=0.1)
     twice = gaussian_maps(np.tile(params[:1], (2, 1)), 32)
     assert not np.allclose(*twice, atol=0.1)
-    # the same noise at another sigma_8 is the same map, brighter
+    # sigma_8 only scales the map
     a, b = (gaussian_maps([[0.3, s]], 32) for s in (0.5, 1.0))
     np.testing.assert_allclose(b, 2 * a, rtol=1e-5, atol=1e-6)
 
@@ -138,22 +133,22 @@ def test_posterior_is_calibrated(sample, modes):
     pull = (posterior.mean - params) / posterior.std
     assert abs((pull**2).mean(axis=0) - 1).max() < 0.2
     assert abs(pull.mean(axis=0)).max() < 4 / np.sqrt(len(params))
-    # the posterior's own expected error is the error made
+    # the expected error equals the actual error
     error = ((posterior.mean - params) ** 2).mean(axis=0)
     np.testing.assert_allclose(error, (posterior.std**2).mean(axis=0), rtol=0.2)
 
 
 def test_the_grid_of_the_posterior_is_fine_enough():
-    """Full maps of Lite's size have the narrowest posteriors of all."""
+    """Full maps with the size of Lite have the narrowest posteriors."""
     maps = gaussian_maps(prior(100), grid=64)
     coarse, found, fine = (exact_posterior(maps, points=n) for n in (61, 201, 603))
     np.testing.assert_array_less(np.abs(found.mean - fine.mean), 0.02 * fine.std)
     np.testing.assert_allclose(found.std, fine.std, rtol=0.03)
-    assert np.abs(coarse.std / fine.std - 1).max() > 0.05  # the test sees too coarse a grid
+    assert np.abs(coarse.std / fine.std - 1).max() > 0.05  # a coarse grid fails this test
 
 
 def test_posterior_against_a_brute_force_one(sample):
-    # A handful of modes, the likelihood written out as independent normal numbers.
+    # A few modes, with a likelihood of independent normal numbers.
     params, maps = sample
     one = maps[:1]
     posterior = exact_posterior(one, kmax=0.6, points=25)
@@ -165,7 +160,7 @@ def test_posterior_against_a_brute_force_one(sample):
     like = np.zeros((25, 25))
     for row, column in np.argwhere((k > 0) & (k < 0.6)):
         if (row if row <= 16 else row - 32, column if column <= 16 else column - 32) < (0, 0):
-            continue  # the other of the pair
+            continue  # the second of a pair
         power = theory_spectrum([k[row, column]], omega, 1.0) * sigma**2  # (25, 25)
         for part in (modes[row, column].real, modes[row, column].imag):
             like += -0.5 * np.log(np.pi * power) - part**2 / power
@@ -177,14 +172,16 @@ def test_posterior_against_a_brute_force_one(sample):
     assert posterior.std[0, 0] == pytest.approx(spread, rel=1e-3)
 
 
-def test_ceiling_grows_with_kmax_and_is_that_of_the_facts(sample):
+def test_the_bayes_optimal_r2_grows_with_kmax(sample):
     params, maps = sample
     means = [exact_posterior(maps, kmax=kmax).mean for kmax in (1, 2, None)]
     ceilings = [r2(mean, None, params) for mean in means]
     omega, sigma = np.array(ceilings).T
     assert (np.diff(omega) > 0).all()
     assert sigma[2] > sigma[0]
-    np.testing.assert_allclose(ceilings[0], [0.36, 0.41], atol=0.12)  # k < 1: the grid is no matter
+    np.testing.assert_allclose(
+        ceilings[0], [0.36, 0.41], atol=0.12
+    )  # k < 1: the grid has no effect
     np.testing.assert_allclose(ceilings[1], [0.57, 0.42], atol=0.12)
     assert (ceilings[2] < 1).all()
 
@@ -192,33 +189,22 @@ def test_ceiling_grows_with_kmax_and_is_that_of_the_facts(sample):
 @pytest.mark.parametrize("cut", ["kmin:2", "band:1,2", "kmax:2", f"kmax:{2 * np.pi / 25 * 5}",
                                  f"kmin:{2 * np.pi / 25 * 5}"])  # fmt: skip
 def test_known_modes_are_those_of_the_cut(sample, cut):
-    """The posterior of cut maps, and of whole maps of which the cut's modes are known, agree."""
+    """The posterior of cut maps equals that of whole maps with the same known modes."""
     _, maps = sample
     low, high = Cut.parse(cut).k_range
     cut_maps = apply_cut(maps[:20], cut)
     whole = exact_posterior(maps[:20], kmax=high, kmin=low)
-    np.testing.assert_allclose(
-        exact_posterior(cut_maps, kmax=high, kmin=low).mean, whole.mean, rtol=2e-4
-    )
-    # A mode that was cut tells the likelihood something false.
+    found = exact_posterior(cut_maps, kmax=high, kmin=low)
+    np.testing.assert_allclose(found.mean, whole.mean, rtol=2e-4)
+    # If removed modes are treated as known, the posterior is wrong.
     assert not np.allclose(exact_posterior(cut_maps).mean, exact_posterior(maps[:20]).mean, 0.05)
-    # One mode more is not the same, whichever side it lies on.
+    # The kept modes are exactly those between the edges.
     k, power, _ = shell_powers(cut_maps)
     kept = power.mean(0) > 1e-9 * power.mean(0).max()
     np.testing.assert_array_equal(kept, (k >= low * (1 - 1e-6)) & (k < high * (1 - 1e-6)))
 
 
-def test_bands_add_up_to_the_whole(sample):
-    """Modes are independent: the exponents of the parts' likelihoods add up; so precisions grow."""
-    _, maps = sample
-    parts = [exact_posterior(maps, kmax=2.0), exact_posterior(maps, kmin=2.0)]
-    whole = exact_posterior(maps)
-    assert all((whole.std.mean(0) < part.std.mean(0)).all() for part in parts)
-    again = exact_posterior(maps[:5], kmin=0.0, kmax=np.inf)
-    np.testing.assert_allclose(again.mean, whole.mean[:5], rtol=1e-12)
-
-
-def test_lognormal_maps_hold_the_same_field():
+def test_lognormal_maps_contain_the_same_field():
     params = prior(40)
     gauss, maps = gaussian_maps(params, 32, seed=3), lognormal_maps(params, 32, seed=3)
     assert (maps > 0).all()
@@ -226,7 +212,7 @@ def test_lognormal_maps_hold_the_same_field():
     np.testing.assert_allclose(underlying_gaussian(maps), gauss, atol=2e-5)
     delta = maps / REFERENCE_DENSITY - 1
     assert (delta**3).mean() > 1  # skewed
-    # The filter of the log is the filter of the field; that of the map is not.
+    # Filtering the log of the map filters the field.
     cut = underlying_gaussian(apply_cut(maps, "kmax:2@log"))
     np.testing.assert_allclose(cut, apply_cut(gauss, "kmax:2"), atol=1e-4)
 
@@ -244,9 +230,9 @@ def test_bad_input(sample):
 
 @pytest.mark.parametrize("cut", [{}, {"kmax": 4.0}, {"kmin": 2.0}, {"kmin": 1.0, "kmax": 2.0}])
 def test_bits_bound_the_exact_information_of_gaussian_maps(cut):
-    """From the exact moments, as a perfect network predicts them: below the exact bits, and near.
+    """Exact moments, as of a perfect network, give slightly less than the exact information.
 
-    These posteriors are curved and as wide as the prior: a Gaussian loses a tenth of a bit.
+    The posteriors are curved and as wide as the prior; a Gaussian loses a tenth of a bit.
     """
     low, high = parameter_ranges("Lite")[:2].T
     truth = np.random.default_rng(5).uniform(low, high, (1500, 2))

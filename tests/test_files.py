@@ -1,4 +1,4 @@
-"""One line for an error: without passwords, colours or what does not help."""
+"""Error messages in one line, without passwords and colours."""
 
 import pytest
 
@@ -38,7 +38,7 @@ def test_a_reason_is_one_short_line(error, reason):
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "said"),
+    ("error", "code", "message"),
     [
         (None, 0, ""),
         (ValueError("two\nlines at x://me:pw@h"), 2, "p: two lines at x://me:***@h\n"),
@@ -47,12 +47,12 @@ def test_a_reason_is_one_short_line(error, reason):
         (ModuleNotFoundError("x", name="camb.a"), 2,
          "p: module 'camb.a' is missing: pip install -e '.[simulate]'\n"),
         (KeyboardInterrupt(), 130, "p: stopped\n"),
-        (KeyboardInterrupt("go on"), 130, "p: stopped; go on\n"),
+        (KeyboardInterrupt("resume"), 130, "p: stopped; resume\n"),
         (ModuleNotFoundError("x", name="cosmolib.no"), None, None),
         (TypeError("a bug"), None, None),
     ],
 )  # fmt: skip
-def test_what_a_command_says_and_returns(capsys, error, code, said):
+def test_message_and_exit_code_of_a_command(capsys, error, code, message):
     def command(value):
         if error is not None:
             raise error
@@ -62,4 +62,4 @@ def test_what_a_command_says_and_returns(capsys, error, code, said):
             exit_code("p", command, 1)
     else:
         assert exit_code("p", command, 1) == code
-        assert capsys.readouterr() == ("", said)
+        assert capsys.readouterr() == ("", message)

@@ -1,9 +1,9 @@
-"""Hostile and broken input: every reader takes it, or refuses it with one clear error of our own.
+"""Hostile and broken input: every reader accepts it or refuses it with one clear error.
 
-    make fuzz      # more inputs, other ones each time, and the table of the book
+    make fuzz      # more inputs, different each time, and the table of the book
 
-An error is our own if it was raised by a line of cosmolib, is a ValueError or an OSError, and names
-the file, where there is one. What the readers do accept must be usable.
+An error is clear if it is a ValueError or OSError raised in cosmolib that names the file. Input
+that a reader accepts must be usable.
 """
 
 import datetime
@@ -40,16 +40,16 @@ from cosmolib.training.fit import fit
 from cosmolib.training.networks import build_network
 from cosmolib.training.weights import load_published_weights, published_network
 
-EXAMPLES = int(os.environ.get("COSMOLIB_FUZZ_EXAMPLES", 550))  # a reader
+EXAMPLES = int(os.environ.get("COSMOLIB_FUZZ_EXAMPLES", 550))  # per reader
 TABLE = os.environ.get("COSMOLIB_FUZZ_TABLE")
-TRAP = Path("/tmp/cosmolib-trap")  # made by a pickle or a tag that is executed
+TRAP = Path("/tmp/cosmolib-trap")  # created if a pickle or a YAML tag is executed
 PACKAGE = str(REPOSITORY / "cosmolib"), str(REPOSITORY / "lite")
 
 tried = {}  # reader: [inputs, refused]
 
 
 class Trap:
-    """What a pickle that is loaded would do."""
+    """Create a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -59,9 +59,9 @@ class Trap:
 
 
 def fuzz(*strategies, share=1):
-    """Run a test on many inputs, the same ones each time unless a table is asked for.
+    """Run a test on many inputs, which are always the same unless a table is requested.
 
-    A slow reader takes one in `share` of the inputs.
+    A slow reader gets one in `share` of the inputs.
     """
 
     def decorate(test):
@@ -74,7 +74,7 @@ def fuzz(*strategies, share=1):
 
 
 def attempt(reader, function, path=None):
-    """Call a reader; return what it read, or None where it refused in our own words."""
+    """Return the result of a reader, or None if it raised a clear error."""
     count = tried.setdefault(reader, [0, 0])
     count[0] += 1
     try:
@@ -104,7 +104,7 @@ def folder(tmp_path_factory):
 
 
 # --------------------------------------------------------------------------------------------------
-# Broken bytes of a good file, and things that only look like one
+# Broken bytes of a valid file, and files that only look valid
 # --------------------------------------------------------------------------------------------------
 kinds = st.sampled_from(["set", "cut", "insert", "drop", "double"])
 edit = st.tuples(kinds, st.integers(0, 2**31), st.binary(min_size=1, max_size=8))
@@ -156,7 +156,7 @@ headers = header.map(repr) | st.text(max_size=60) | odd
 
 @st.composite
 def npy_files(draw):
-    """A good file with edits, or a header of any text before a few numbers."""
+    """Draw a valid file with edits, or a header of any text before a few numbers."""
     if draw(st.booleans()):
         return broken(MAPS, draw(edits))
     text = draw(headers).encode("latin-1", "replace")[:60000]
@@ -194,7 +194,7 @@ tables = lines.map(lambda t: t.encode("utf-8", "surrogatepass")) | edits.map(
 def test_parameter_tables(folder, data):
     path = folder / "params_LH_Lite.txt"
     path.write_bytes(data)
-    table = attempt("table of parameters", lambda: data_tables.read_params(path, "Lite"), path)
+    table = attempt("table of parameters", lambda: data_tables.read_table(path, "Lite"), path)
     if table is not None:
         assert table.params.shape[1] == 6
         assert np.isfinite(table.params).all()
@@ -298,7 +298,7 @@ def test_manifests_of_checksums(folder, data):
     manifest = path.parent / checksums.MANIFEST
     manifest.write_bytes(data)
     attempt("manifest of checksums", lambda: checksums.verify(path), path.parent)
-    assert manifest.read_bytes() == data  # what it cannot read it leaves alone
+    assert manifest.read_bytes() == data  # an unreadable manifest is not changed
 
 
 # --------------------------------------------------------------------------------------------------
@@ -306,7 +306,7 @@ def test_manifests_of_checksums(folder, data):
 # --------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def shipped(folder):
-    """The smallest embedded set, alone."""
+    """Copy the smallest embedded set."""
     data = folder / "lite"
     data.mkdir()
     for name in ("ex-0000.xz", "CosmoAstroSeed_Lite_EX.txt", "manifest.json"):
@@ -349,7 +349,7 @@ def lite():
 
 @pytest.fixture(scope="module")
 def run(tiny_suite_dir, folder):
-    """A finished run, and a checkpoint of its training."""
+    """Train a run and a checkpoint."""
     profile = load_profile("tiny", data_dir=str(tiny_suite_dir))
     run = Run("tiny", "Lite", "none", "lite", 1, folder / "runs")
     training_run.train_run(run, profile)
@@ -368,7 +368,7 @@ tensors = st.sampled_from(
 
 @st.composite
 def states(draw, good):
-    """Bytes of a state dict with edits, with another entry, or of a pickle."""
+    """Draw the bytes of a state dict with edits or another entry, or of a pickle."""
     kind = draw(st.sampled_from(["edits", "entry", "pickle", "bytes"]))
     if kind == "edits":
         return broken(torch_bytes(good), draw(edits))
@@ -403,7 +403,7 @@ PARTS = st.sampled_from(["network", "optimiser", "random", "history", "best"])
 
 @fuzz(states(LITE) | edits | st.tuples(PARTS, plain | tensors), share=2)
 def test_checkpoints(tiny_suite_dir, folder, run, change):
-    """Other files, broken ones, and those of this very training with a part replaced."""
+    """Other files, broken ones, and a valid checkpoint with one part replaced."""
     good = (folder / "checkpoint.pt").read_bytes()
     if isinstance(change, list):
         change = broken(good, change)
@@ -419,7 +419,7 @@ def test_checkpoints(tiny_suite_dir, folder, run, change):
     assert not TRAP.exists()
 
 
-def prepared(folder, profile, known={}):  # noqa: B006  one a module
+def prepared(folder, profile, known={}):  # noqa: B006  prepared once
     if folder not in known:
         known[folder] = prepare_data(open_suite("Lite", folder), profile)
     return known[folder]
@@ -430,7 +430,7 @@ FILES = ["config.yaml", "weights.pt", "metrics.json", "predictions.npz"]
 
 @fuzz(st.sampled_from(FILES), edits, plain, st.booleans(), share=4)
 def test_run_folders(folder, run, name, changes, value, whole):
-    """A finished run, one file of it broken, or one value of its configuration another."""
+    """A complete run with one broken file or one other value in its configuration."""
     other = replace(run, root=folder / "broken-runs")
     shutil.rmtree(other.folder, ignore_errors=True)
     shutil.copytree(run.folder, other.folder)
@@ -439,7 +439,7 @@ def test_run_folders(folder, run, name, changes, value, whole):
         config = read_yaml(path)
         section = config[("network", "scaling", "profile")[len(changes) % 3]]
         section[sorted(section)[changes[0][1] % len(section)]] = value
-        path.write_bytes(json_bytes(config))  # which is YAML, too
+        path.write_bytes(json_bytes(config))  # JSON is valid YAML
     elif whole:
         path.write_bytes(json_bytes(value))
     else:
@@ -454,7 +454,6 @@ def test_run_folders(folder, run, name, changes, value, whole):
 
 
 def test_no_pickle_is_executed(folder):
-    """In a .npy, a .npz or a .pt: refused, and what it would have done was not done."""
     trap = folder / "sprung"
     maps, arrays, weights = folder / "trap.npy", folder / "trap.npz", folder / "trap.pt"
     np.save(maps, np.array([Trap(trap)], dtype=object), allow_pickle=True)

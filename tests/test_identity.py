@@ -1,4 +1,4 @@
-"""One identity: what recomputes each kind of stored result, and what does not."""
+"""Identity: which changes invalidate each kind of stored result."""
 
 import ast
 import copy
@@ -35,7 +35,7 @@ SUITE = SimpleNamespace(name="Lite", fingerprint="f0", grid=32, n_simulations=24
 
 
 def altered(profile, **changes):
-    """A profile with other values, unchecked."""
+    """Return a profile with other values, which are not checked."""
     other = copy.copy(profile)
     vars(other).update(changes)
     return other
@@ -43,14 +43,14 @@ def altered(profile, **changes):
 
 @pytest.fixture(scope="module")
 def profile(tiny_suite_dir):
-    """Tiny, with settings inside the ranges that are searched, so that they are the first trial."""
+    """Return the profile tiny with settings inside the searched ranges, used as first trial."""
     return load_profile(
         "tiny", data_dir=str(tiny_suite_dir), epochs=2, hidden=6, tuning_epochs=1, max_lr=0.003
     )
 
 
 # --------------------------------------------------------------------------------------------------
-# The table: identities through the functions that store something
+# Identities from the functions that store a result
 # --------------------------------------------------------------------------------------------------
 def of_training(profile, monkeypatch, suite=SUITE, cut="kmax:4", seed=1):
     run = Run("tiny", suite.name, cut, "lite", seed)
@@ -88,7 +88,7 @@ def of_known_answer(profile, monkeypatch, cut="kmax:1", seed=1, kind="gaussian",
 
 
 def of_tuning(profile, monkeypatch, suite=SUITE, seed=1):
-    """All that is told apart is the name of the study."""
+    """Return the name of the study, which contains its identity."""
     monkeypatch.setattr(tuning_search, "study_suite", lambda name, profile: suite)
     monkeypatch.setattr(tuning_search, "prepare_data", lambda *_: None)
     return tuning_search.prepare_search(profile, seed).name
@@ -121,7 +121,7 @@ OTHERS = (
     "plots.style plots.cuts results.claims results.controls cli data.download data.check "
     "study.io study.locks study.run "
 )
-# kind: its identity, the profile keys, the modules, some that do not count, packages, other options
+# kind: function, profile keys, modules that count, modules that do not, packages, other options
 TABLE = {
     "training": (
         of_training, INPUTS + STEPS + SEARCHED
@@ -179,7 +179,7 @@ PATHS = {"data_dir", "plugins"}
 
 @pytest.fixture
 def edit(monkeypatch):
-    """Change the source of a module as it would be in a process that was started later."""
+    """Return a function that changes the source of a module, as for a later process."""
 
     def change(name, text):
         monkeypatch.setitem(identity._SOURCES, name, identity._SOURCES[name] + text.encode())
@@ -187,7 +187,7 @@ def edit(monkeypatch):
     return change
 
 
-# Other values of the keys that take no number
+# Other values of keys that are not numbers
 OTHER = {
     "repeated": ["none"], "answer": "reference",
     "name": "tiny2", "plugins": ["x"], "suites": ["Lite"], "data_dir": "x", "field": "HI",
@@ -208,17 +208,17 @@ def other_value(key, value):
 
 @pytest.mark.parametrize("kind", TABLE)
 def test_settings(kind, profile, monkeypatch):
-    """Each key of the profile recomputes a result, or does not."""
+    """Exactly the listed keys of the profile invalidate a result."""
     of, keys, _, _, _, options = TABLE[kind]
     wanted = vars(profile).keys() - PATHS if keys is None else set(keys.split())
     assert wanted <= vars(profile).keys()
-    if kind == "tuning":  # which has a separate number of simulations
+    if kind == "tuning":  # it has a separate number of simulations
         wanted = wanted - {"n_simulations"} | {"tuning_simulations"}
     before = of(profile, monkeypatch)
     assert of(altered(profile), monkeypatch) == before
     for key, value in vars(profile).items():
         if (kind, key) == ("chapter", "plugins"):
-            continue  # their texts count, and this file does not exist
+            continue  # the text of the plugin counts, and this file does not exist
         now = of(altered(profile, **{key: other_value(key, value)}), monkeypatch)
         assert (now != before) == (key in wanted), f"{kind}: {key}"
     for option in options:
@@ -230,7 +230,7 @@ def test_settings(kind, profile, monkeypatch):
 
 @pytest.mark.parametrize("kind", TABLE)
 def test_code(kind, profile, monkeypatch):
-    """A changed module recomputes what uses it; comments, docstrings and layout nothing."""
+    """A changed module invalidates results that use it; comments and docstrings do not count."""
     of, _, used, unused, _, _ = TABLE[kind]
     before = of(profile, monkeypatch)
     for names, text, counts in (
@@ -255,8 +255,8 @@ def test_versions(kind, profile, monkeypatch):
             assert (of(profile, monkeypatch) != before) == (package in packages), package
 
 
-def test_the_table_is_whole(profile):
-    """All that the code lists exists, and all kinds are tested."""
+def test_the_table_is_complete(profile):
+    """All listed keys and modules exist, and all kinds are tested."""
     assert TABLE.keys() == identity.KINDS.keys()
     for kind in identity.KINDS.values():
         assert {*(kind.keys or ())} <= vars(profile).keys()
@@ -269,7 +269,7 @@ def test_the_table_is_whole(profile):
      ("def f():\n    import cosmolib.cuts.apply, numpy", ["cuts.apply"]),
      ("from cosmolib import __version__", [])],
 )  # fmt: skip
-def test_names_of_the_package_are_followed(text, modules):
+def test_imports_are_followed(text, modules):
     assert identity._imports(ast.parse(text)) == {*modules}
 
 
@@ -344,7 +344,7 @@ def finished(profile, tmp_path_factory):
 
 @pytest.fixture
 def run(finished, tmp_path):
-    """A copy of the finished run."""
+    """Return a copy of the finished run."""
     copied = Run("tiny", "Lite", "none", "lite", 1, tmp_path)
     shutil.copytree(finished.folder, copied.folder)
     return copied
@@ -357,7 +357,7 @@ def contents(run, *names):
 TRAINED = ("config.yaml", "history.csv", "weights.pt", "provenance.json")
 
 
-def test_other_scores_train_nothing(run, profile, monkeypatch):
+def test_new_scores_need_no_training(run, profile, monkeypatch):
     before, metrics = contents(run, *TRAINED, "predictions.npz"), contents(run, "metrics.json")
     monkeypatch.setattr(training_run, "fit", None)
     monkeypatch.setattr(training_run, "predict", None)
@@ -370,8 +370,8 @@ def test_other_scores_train_nothing(run, profile, monkeypatch):
     assert training_run.run_changes(run, more, suite) == []
 
 
-def test_provenance_is_that_of_the_training(run, profile, monkeypatch):
-    """Killed after the weights: what is completed later keeps what made them."""
+def test_provenance_is_recorded_by_the_training(run, profile, monkeypatch):
+    """A run that was killed after the training is completed with the original provenance."""
     shutil.rmtree(run.folder)
     with monkeypatch.context() as patch:
         patch.setattr(training_run, "predict", None)
@@ -402,7 +402,7 @@ def test_weights_of_other_code_are_loaded_if_they_predict_the_same(run, profile,
 
 
 @pytest.mark.parametrize("left", [("weights.pt", "history.csv"), ("checkpoint.pt",)])
-def test_what_other_code_left_is_trained_again(run, profile, edit, left, monkeypatch):
+def test_an_incomplete_run_of_other_code_is_retrained(run, profile, edit, left, monkeypatch):
     data = prepare_data(study_suite("Lite", profile), profile)
     if left == ("checkpoint.pt",):
         network = build_network("lite", 32, profile.hidden, profile.dropout, 2)
@@ -426,13 +426,13 @@ print(identity.__file__, identity.code(["training.networks"])["training.networks
 """
 
 
-def test_a_process_has_the_code_that_it_imported(tmp_path):
-    """Of two processes, the first edits the network after the import, and does not see it."""
+def test_an_edit_after_the_import_does_not_count(tmp_path):
+    """The first of two processes edits the network after importing it."""
     shutil.copytree(ROOT / "cosmolib", tmp_path / "cosmolib")
     seen = []
     for _ in range(2):
-        said = subprocess.check_output([sys.executable, "-c", SEEN], cwd=tmp_path, text=True)
-        path, code = said.split()
+        output = subprocess.check_output([sys.executable, "-c", SEEN], cwd=tmp_path, text=True)
+        path, code = output.split()
         assert Path(path).is_relative_to(tmp_path)
         seen.append(code)
     assert seen[0] == identity.code(["training.networks"])["training.networks"] != seen[1]
@@ -441,7 +441,7 @@ def test_a_process_has_the_code_that_it_imported(tmp_path):
 # --------------------------------------------------------------------------------------------------
 # Other stores
 # --------------------------------------------------------------------------------------------------
-def test_seen_a_search_with_other_targets_is_another_study(tmp_path, profile, monkeypatch):
+def test_a_search_with_other_targets_is_another_study(tmp_path, profile, monkeypatch):
     trained = []
 
     def fit(network, data, profile, *, seed, device, epoch_callback):
@@ -456,7 +456,7 @@ def test_seen_a_search_with_other_targets_is_another_study(tmp_path, profile, mo
         study = tuning_search.run_study(search, tmp_path / "s.journal", n_trials=2)
         best.append(study.best_value)
     assert best == [1, 2, 1]
-    assert [len(targets) for targets in trained] == [1, 1, 2, 2]  # the first one was complete
+    assert [len(targets) for targets in trained] == [1, 1, 2, 2]  # the first study was complete
 
 
 def test_more_trials_continue_a_study(profile, monkeypatch):
@@ -464,17 +464,15 @@ def test_more_trials_continue_a_study(profile, monkeypatch):
         of_tuning(altered(profile, **changes), monkeypatch)
         for changes in ({}, {"tuning_trials": 50}, {"max_lr": 1.0}, {"max_lr": 2.0})
     ]
-    assert names[0] == names[1]  # the first trial has the profile's own settings,
-    assert names[2] == names[3] != names[0]  # unless they lie outside of the ranges
+    assert names[0] == names[1]  # the first trial has the settings of the profile,
+    assert names[2] == names[3] != names[0]  # unless they are outside the ranges
 
 
-def test_maps_with_a_known_answer_are_kept_by_their_identity(tmp_path, profile, monkeypatch, edit):
+def test_predictions_on_mock_maps_have_an_identity(tmp_path, profile, monkeypatch, edit):
     known, short = draw(60, 30, 16), altered(profile, known_answer_epochs=2)
     learnt = lambda: known_posterior.predict_mocks(known, short, "kmax:1", folder=tmp_path)  # noqa: E731
-    counted, epochs = (
-        partial(known_posterior.fit, epoch_callback=lambda row: epochs.append(row)),
-        [],
-    )
+    epochs = []
+    counted = partial(known_posterior.fit, epoch_callback=epochs.append)
     monkeypatch.setattr(known_posterior, "fit", counted)
     made, again = learnt(), learnt()
     np.testing.assert_array_equal(made["mean"], again["mean"])

@@ -1,4 +1,4 @@
-"""From the maps of a suite to the inputs of a network: in memory, in half of it, or on disk."""
+"""Convert the maps of a suite to inputs of a network: in memory, in half precision or on disk."""
 
 import os
 import shutil
@@ -40,9 +40,9 @@ def data(suite, profile):
 
 
 # -------------------------------------------------------------------------------------- parameters
-def test_normalise_takes_each_range_to_zero_and_one(suite):
+def test_normalise_maps_each_range_to_zero_and_one(suite):
     edges = [[0.1, 0.6, 0.25, 0.25, 0.5, 0.25], [0.5, 1.0, 4.0, 4.0, 2.0, 4.0]]
-    theta = normalise(edges, "Astrid")  # whose A_AGN2 spans more than that of the others
+    theta = normalise(edges, "Astrid")  # which has a larger range of A_AGN2
     assert theta.dtype == np.float32
     np.testing.assert_allclose(theta, [[0] * 6, [1] * 6], atol=1e-7)
     assert normalise(edges, "SIMBA")[1, 5] == pytest.approx((4 - 0.5) / 1.5)
@@ -53,8 +53,8 @@ def test_normalise_takes_each_range_to_zero_and_one(suite):
 
 
 # -------------------------------------------------------------------------------------------- data
-def test_every_map_has_its_own_parameters(suite, data, profile):
-    """The scaled maps are undone and found again in the suite, under the right parameters."""
+def test_every_map_has_its_parameters(suite, data, profile):
+    """Inverted maps equal those of the suite and have the right parameters."""
     split = split_simulations(suite.n_simulations, profile.split_seed)
     for name in ("train", "valid", "test"):
         part, x = getattr(split, name), getattr(data, f"{name}_x")
@@ -105,7 +105,7 @@ def test_storage_does_not_change_the_maps(suite, profile, cut, scope):
 
 
 def test_training_from_disk_is_training_from_memory(data, suite, profile):
-    """Bit by bit; and from half precision up to what its rounding does."""
+    """Bit by bit; with half precision up to rounding."""
     weights = {}
     for storage in ("float32", "float16", "disk"):
         with seeded(1):
@@ -130,12 +130,12 @@ def test_maps_are_read_in_any_order(suite):
     few = subset(suite, 3)
     np.testing.assert_array_equal(read_maps(few, [44, 2]), suite.maps[[44, 2]])
     for places in ([45], [-1]):
-        with pytest.raises(IndexError, match="asked for, expected 0 to 44"):
+        with pytest.raises(IndexError, match="found indices .*, expected 0 to 44"):
             read_maps(few, places)
 
 
-def test_every_pixel_that_is_trained_on_is_checked(suite, profile, tmp_path, monkeypatch):
-    """Also one that opening a large file does not look at."""
+def test_every_training_pixel_is_checked(suite, profile, tmp_path, monkeypatch):
+    """Also pixels that are not checked when a large file is opened."""
     monkeypatch.setattr(suites, "_WHOLE_SCAN_BYTES", 1)
     shutil.copytree(suite.maps_path.parent, tmp_path / "cmd")
     path = tmp_path / "cmd" / suite.maps_path.name
@@ -150,18 +150,18 @@ def test_every_pixel_that_is_trained_on_is_checked(suite, profile, tmp_path, mon
 
 MEMORY = """
 import sys
-import numpy as np, pandas, torch  # pandas reads the table: not memory of the maps
+import numpy as np, pandas, torch  # pandas, which reads the table, does not count
 from cosmolib.data import suites
 from cosmolib.training import dataset
 from cosmolib.cuts.apply import apply_cut
 from cosmolib.study.profile import load_profile
 
-def peak():  # of this program: ru_maxrss would remember the process that started it
+def peak():  # not ru_maxrss, which includes the parent process
     status = open("/proc/self/status").read()
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 profile = load_profile("camels", storage=sys.argv[2], n_simulations=None)
-apply_cut(np.ones((2, 256, 256), np.float32), "kmax:10")  # the library's own workspace
+apply_cut(np.ones((2, 256, 256), np.float32), "kmax:10")  # allocates the library's workspace
 base = peak()
 suite = suites.open_suite("IllustrisTNG", data_dir=sys.argv[1])
 dataset.write_cut_suite(suite, "kmax:10", sys.argv[1] + "/cut")
@@ -174,7 +174,7 @@ print((peak() - base) / suite.maps.nbytes, peak() - base)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(("storage", "limit"), [("float32", 1.0), ("float16", 0.5), ("disk", 0.0)])
 def test_a_file_is_never_in_memory_more_than_once(tmp_path, storage, limit):
-    """Opening, cutting to a new file, scaling: at most a copy of it, and 180 MB for blocks."""
+    """Opening, cutting and scaling need at most one copy of the maps, and 180 MB for blocks."""
     n, grid = 80, 256
     rng = np.random.default_rng(0)
     tile = rng.lognormal(25.5, 1.0, (15, grid, grid)).astype(np.float32)
@@ -187,32 +187,32 @@ def test_a_file_is_never_in_memory_more_than_once(tmp_path, storage, limit):
     low, high = parameter_ranges("IllustrisTNG").T
     np.savetxt(tmp_path / "params_LH_IllustrisTNG.txt", rng.uniform(low, high, (n, 6)))
     command = [sys.executable, "-c", MEMORY, str(tmp_path), storage]
-    said = subprocess.check_output(command, cwd=ROOT, text=True)
-    assert float(said.split()[0]) < limit + 1.8e8 / size
+    output = subprocess.check_output(command, cwd=ROOT, text=True)
+    assert float(output.split()[0]) < limit + 1.8e8 / size
 
 
 # -------------------------------------------------------------------------------- cutting to a file
 @pytest.mark.parametrize("cut", ["kmax:2", "kmin:1@log", "above:3e11:clamp", "below:2e11:random"])
-def test_a_cut_file_holds_what_apply_cut_gives(suite, profile, tmp_path, cut, monkeypatch):
+def test_a_cut_file_contains_the_result_of_apply_cut(suite, profile, tmp_path, cut, monkeypatch):
     monkeypatch.setattr(dataset, "BLOCK", 50)
     written = write_cut_suite(suite, cut, tmp_path)
     assert written.maps_path == tmp_path / "Lite" / suite.maps_path.name
     np.testing.assert_array_equal(written.maps, apply_cut(suite.maps, cut))
     np.testing.assert_array_equal(written.params, suite.params)
-    # Training on it is training under the cut.
+    # The inputs are the same as with the cut.
     profile = profile.replace(scaling_scope="file")
     on_the_fly, from_file = prepare_data(suite, profile, cut), prepare_data(written, profile)
     assert torch.equal(on_the_fly.train_x, from_file.train_x)
     assert on_the_fly.scaling == from_file.scaling
 
 
-def test_raw_maps_are_never_overwritten_nor_cut_twice(suite, tmp_path):
+def test_raw_maps_are_not_overwritten_and_cut_maps_not_cut_again(suite, tmp_path):
     folder = tmp_path / "Lite"
     folder.mkdir()
     for path in (suite.maps_path, suite.params_path):
         shutil.copy(path, folder)
     own = open_suite("Lite", data_dir=tmp_path)
-    for raw in (own, suite):  # another copy is raw, too
+    for raw in (own, suite):  # both copies are raw
         with pytest.raises(ValueError, match="these are raw maps; choose another folder"):
             write_cut_suite(raw, "kmax:2", tmp_path)
         assert open_suite("Lite", data_dir=tmp_path).cut == "none"
@@ -237,8 +237,8 @@ dataset.write_cut_suite(open_suite("Lite", data_dir=sys.argv[1]), "kmax:2", sys.
 """
 
 
-def test_a_killed_cut_leaves_no_maps_under_the_wrong_note(suite, tmp_path):
-    """Killed while it replaces another cut: its note must not describe the older maps."""
+def test_a_killed_cut_leaves_no_maps_with_a_wrong_note(suite, tmp_path):
+    """If it is killed while it replaces a cut, the note must not describe the older maps."""
     write_cut_suite(suite, "kmax:1", tmp_path)
     command = [sys.executable, "-c", KILLED, str(suite.maps_path.parent), str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

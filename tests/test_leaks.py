@@ -1,4 +1,4 @@
-"""No leak from test to training: in the split, in the scaling, in the fills, in the labels."""
+"""No leak from test to training part: split, scaling, fills and labels."""
 
 from dataclasses import replace
 
@@ -30,7 +30,7 @@ def profile():
 
 
 def with_other_maps(suite, profile, part="test"):
-    """The same suite, the maps of one part a hundred times as dense."""
+    """Return the suite with the maps of one part multiplied by 100."""
     maps = np.array(suite.maps)
     split = split_simulations(suite.n_simulations, profile.split_seed)
     maps[map_indices(getattr(split, part))] *= 100
@@ -42,14 +42,14 @@ def test_no_simulation_is_in_two_parts(suite, profile):
     parts = [set(s) for s in (data.train_simulation, data.valid_simulation, data.test_simulation)]
     assert sum(map(len, parts)) == suite.n_simulations
     assert set.union(*parts) == set(range(suite.n_simulations))
-    # Nor is any map, in its pixels: all maps of the three parts differ.
+    # No two maps of the three parts have the same pixels.
     x = torch.cat([data.train_x, data.valid_x, data.test_x]).flatten(1)
     assert len(torch.unique(x, dim=0)) == len(suite.maps)
 
 
 @pytest.mark.parametrize("cut", ["none", "kmax:4", "below:2e11:random", "above:delta=1:clamp"])
 def test_training_does_not_see_other_maps(suite, profile, cut):
-    """Other test or validation maps change neither the scaling nor the inputs of other parts."""
+    """Test and validation maps change neither the scaling nor the inputs of other parts."""
     data = prepare_data(suite, profile, cut)
     for part in ("test", "valid"):
         other = prepare_data(with_other_maps(suite, profile, part), profile, cut)
@@ -59,8 +59,7 @@ def test_training_does_not_see_other_maps(suite, profile, cut):
         assert torch.equal(other.test_x, data.test_x) == (part == "valid")
 
 
-def test_the_published_scaling_does_see_them(suite):
-    """It is an option, and says so: mean and std are those of the whole file."""
+def test_the_published_scaling_depends_on_all_maps(suite):
     published = load_profile("tiny", scaling_scope="file")
     data = prepare_data(suite, published)
     whole = fit_scaling(suite.maps)
@@ -69,8 +68,7 @@ def test_the_published_scaling_does_see_them(suite):
     assert prepare_data(with_other_maps(suite, published), published).scaling != data.scaling
 
 
-def test_the_baseline_does_not_see_the_test_maps_in_training(suite, profile):
-    """Other test truths leave its predictions as they were."""
+def test_the_baseline_does_not_depend_on_the_test_parameters(suite, profile):
     test = split_simulations(suite.n_simulations, profile.split_seed).test
     params = suite.params.copy()
     params[test] = params[test][:, ::-1]
@@ -82,7 +80,7 @@ def test_the_baseline_does_not_see_the_test_maps_in_training(suite, profile):
 
 @pytest.fixture(scope="module")
 def larger_suite(tmp_path_factory):
-    """160 simulations of 16 x 16 pixels: eight are tested on, so that chance finds little."""
+    """Return 160 simulations with 16 x 16 pixels: eight test simulations limit chance."""
     low, high = parameter_ranges("Lite").T
     params = np.random.default_rng(3).uniform(low, high, size=(160, 6))
     folder = tmp_path_factory.mktemp("larger")
@@ -91,7 +89,7 @@ def larger_suite(tmp_path_factory):
 
 
 def test_shuffled_labels_are_not_learnt(larger_suite):
-    """One small training finds both parameters; with its labels shuffled it finds neither."""
+    """A small network predicts both parameters, and neither if the labels are shuffled."""
     profile = load_profile("tiny", epochs=10)
     scores = {}
     for shuffled in (False, True):
@@ -102,7 +100,7 @@ def test_shuffled_labels_are_not_learnt(larger_suite):
         p = predict(network, data)
         scores[shuffled] = r2(p["mean"], p["std"], p["truth"])
     assert (scores[False] > 0.5).all(), scores
-    assert (scores[True] < 0.2).all(), scores  # by chance, of eight simulations
+    assert (scores[True] < 0.2).all(), scores  # chance, with eight simulations
 
 
 def test_shuffling_moves_labels_between_simulations_of_one_part(suite, profile):
@@ -115,14 +113,14 @@ def test_shuffling_moves_labels_between_simulations_of_one_part(suite, profile):
         rows = [sorted(map(tuple, theta[::15].tolist())) for theta in (before, after)]
         assert rows[0] == rows[1]  # the same parameters ...
         blocks = after.view(-1, 15, 2)
-        assert (blocks == blocks[:, :1]).all()  # ... and all maps of a simulation keep one of them
+        assert (blocks == blocks[:, :1]).all()  # ... shared by all maps of a simulation
 
 
-def test_fewer_training_simulations_leave_the_other_parts_alone(suite, profile):
+def test_fewer_training_simulations_do_not_change_the_other_parts(suite, profile):
     whole = prepare_data(suite, profile)
     short = prepare_data(suite, profile.replace(train_simulations=5))
     assert len(np.unique(short.train_simulation)) == 5
     assert set(short.train_simulation) < set(whole.train_simulation)
     np.testing.assert_array_equal(short.valid_simulation, whole.valid_simulation)
     np.testing.assert_array_equal(short.test_map, whole.test_map)
-    assert short.scaling != whole.scaling  # from the maps that are trained on
+    assert short.scaling != whole.scaling  # fitted to the training maps

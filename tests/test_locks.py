@@ -1,4 +1,4 @@
-"""Locks: one process at a time, and a killed process holds nothing."""
+"""Locks: one process at a time; the lock of a killed process is released."""
 
 import errno
 import subprocess
@@ -21,7 +21,7 @@ with held(sys.argv[1]):
 
 @pytest.fixture
 def holder(tmp_path):
-    """Another process that holds ``tmp_path/.lock``."""
+    """Start another process that holds ``tmp_path/.lock``."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path / ".lock")], stdout=subprocess.PIPE, text=True
     )
@@ -31,7 +31,7 @@ def holder(tmp_path):
     process.communicate()
 
 
-def test_one_at_a_time_and_nothing_left(tmp_path):
+def test_the_lock_file_is_removed(tmp_path):
     path = tmp_path / "new" / ".lock"
     with held(path):
         assert is_held(path)
@@ -45,12 +45,12 @@ def test_a_busy_lock_names_folder_and_owner(tmp_path, holder):
             pass
 
 
-def test_a_waiting_process_says_so_once_and_proceeds_when_the_owner_is_killed(tmp_path, holder):
+def test_a_waiting_process_reports_once_and_continues_if_the_owner_is_killed(tmp_path, holder):
     lines = []
 
     def progress(line):
         lines.append(line)
-        holder.kill()  # kill -9: it removes nothing
+        holder.kill()  # SIGKILL: it cannot remove the file
 
     with held(tmp_path / ".lock", progress=progress):
         assert str(holder.pid) not in owner(tmp_path / ".lock")
@@ -58,7 +58,7 @@ def test_a_waiting_process_says_so_once_and_proceeds_when_the_owner_is_killed(tm
     assert lines[0].startswith(f"{tmp_path}: in use by process {holder.pid} on ")
 
 
-def test_a_file_system_without_locks_is_no_obstacle(tmp_path, monkeypatch):
+def test_on_a_file_system_without_locks_the_block_runs(tmp_path, monkeypatch):
     class Unsupported(filelock.FileLock):
         def acquire(self, *arguments, **options):
             raise OSError(errno.ENOLCK, "No locks available")

@@ -1,4 +1,4 @@
-"""Steps before a cut: noise of the stated size, means divided out, one order, one stream a map."""
+"""Steps before a cut: level of the noise, removed means, order, one random stream per map."""
 
 import numpy as np
 import pytest
@@ -38,13 +38,13 @@ def test_white_noise_of_another_level_is_the_same_scaled(maps):
     np.testing.assert_array_equal(apply_cut(maps, "white=0:none"), maps)
 
 
-def test_shot_noise_is_that_of_counts(maps):
+def test_shot_noise_has_the_variance_of_counts():
     flat = np.full((4, 64, 64), REFERENCE_DENSITY, np.float32)
     noisy = apply_cut(flat, "shot=10:none") / REFERENCE_DENSITY
     assert noisy.mean() == pytest.approx(1, abs=0.01)
     assert noisy.var() == pytest.approx(0.1, rel=0.05)  # 1 / n
     np.testing.assert_allclose(noisy * 10, np.rint(noisy * 10), atol=1e-4)
-    # in proportion to the density
+    # proportional to the density
     dense = apply_cut(4 * flat, "shot=10:none") / REFERENCE_DENSITY
     assert dense.mean() == pytest.approx(4, rel=0.01)
     assert dense.var() == pytest.approx(0.4, rel=0.05)
@@ -58,7 +58,7 @@ def test_nomean_hides_the_mean_and_nothing_else(maps):
     np.testing.assert_allclose(ratio, ratio[:, :1, :1].repeat(32, 1).repeat(32, 2), rtol=1e-6)
 
 
-def test_the_noisy_map_is_what_is_cut(maps):
+def test_the_cut_acts_on_the_noisy_map(maps):
     noisy = apply_cut(maps, "white=0.5:none")
     for cut in ("above:delta=0:clamp", "shuffle:below:4e11:mean", "kmax:2", "mask:above:4e11"):
         np.testing.assert_array_equal(apply_cut(maps, f"white=0.5:{cut}"), apply_cut(noisy, cut))
@@ -68,7 +68,7 @@ def test_the_noisy_map_is_what_is_cut(maps):
 
 
 @pytest.mark.parametrize("cut", ["white=0.5:none", "shot=5:above:delta=0:clamp"])
-def test_a_map_has_its_own_noise_whatever_the_batch(maps, cut):
+def test_the_noise_of_a_map_does_not_depend_on_the_batch(maps, cut):
     whole = apply_cut(maps, cut)
     np.testing.assert_array_equal(whole[2:4], apply_cut(maps[2:4], cut, indices=[2, 3]))
     assert not np.array_equal(whole[2:4], apply_cut(maps[2:4], cut))
@@ -88,5 +88,5 @@ def test_noisy_maps_are_scaled_smoothly_through_zero(tiny_suite_dir):
     assert prepare_data(suite, profile, "nomean:kmax:4").scaling.kind == "log"
     data = prepare_data(suite, profile, "white=1:none")
     assert data.scaling.kind == "asinh"
-    assert data.train_x.abs().max() < 20  # signed log: -22 for the smallest
+    assert data.train_x.abs().max() < 20  # the signed log would give -22
     assert data.train_x.std() == pytest.approx(1, abs=0.01)

@@ -1,4 +1,4 @@
-"""Paths, names and environments: odd folders, odd profiles, foreign kernels, unwritable homes."""
+"""Unusual paths and names, other kernels and home folders that cannot be written."""
 
 import json
 import os
@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from unittest import mock
 
-import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,12 +19,11 @@ from cosmolib.cuts.grammar import Cut, CutError, cut_of, folder_name
 from cosmolib.data.lite import expand, packed_files
 from cosmolib.study.io import is_folder_name
 from cosmolib.study.registry import CUTS
-from cosmolib.tuning.shared_study import open_study, run_trials
 
 ROOT = Path(__file__).resolve().parent.parent
-ODD = """it's a "täst" {x} #1 & 100% ?"""  # pip itself cannot install below a folder with $name
+ODD = """it's a "täst" {x} #1 & 100% ?"""  # pip cannot install below a folder with $name
 TEXTS = ["2025", "010", "true", "my study.yaml", """it's "x" #1 $y {z} ä.yaml"""]
-NOWHERE = "/dev/null/home"  # cannot be made, not even by root
+NOWHERE = "/dev/null/home"  # cannot be created, not even by root
 
 
 # ------------------------------------------------------------------------------- folders of cuts
@@ -34,7 +32,7 @@ NAMES = ("smooth", "aux", "com1", "a_b", "a__b", "a_", "a__", "delta", "x1", "km
 
 @pytest.fixture(scope="module", autouse=True)
 def registered():
-    """Cuts of a plugin with awkward names: each takes 0, 1 or 2 numbers."""
+    """Register cuts with awkward names that take 0, 1 or 2 numbers."""
     with mock.patch.dict(CUTS):
         for index, name in enumerate(NAMES):
             arguments = ["maps", "a", "b"][: index % 3 + 1]
@@ -66,7 +64,7 @@ def test_folders_of_cuts():
 
 @st.composite
 def any_cut(draw):
-    """A cut of the grammar, also with the registered names, in any of its spellings."""
+    """Draw a cut of the grammar or a registered one, in any of its spellings."""
     numbers = st.floats(1e-12, 1e15).map(repr)
     signed = st.floats(-1e15, 1e15).map(repr)
     kind = draw(st.sampled_from(["none", "fourier", "density", "own", "own"]))
@@ -91,7 +89,7 @@ def any_cut(draw):
 def test_folders_are_one_to_one_and_portable(one, other):
     name = folder_name(one)
     assert cut_of(name) == str(Cut.parse(one))
-    assert re.fullmatch(r"[a-z][a-z0-9._=-]*[a-z0-9_-]", name)  # lower case: no two differ by it
+    assert re.fullmatch(r"[a-z][a-z0-9._=-]*[a-z0-9_-]", name)  # lower case only
     assert is_folder_name(name)
     assert (folder_name(other) == name) == (Cut.parse(other) == Cut.parse(one))
 
@@ -99,7 +97,7 @@ def test_folders_are_one_to_one_and_portable(one, other):
 # -------------------------------------------------------------------------- a clone in an odd place
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
-    """The repository below a folder with an odd name, with what editors and systems leave in it."""
+    """Copy the repository to a folder with an unusual name, with leftovers of editors."""
     root = tmp_path_factory.mktemp("odd") / ODD / "clone"
     for name in ("cosmolib", "workflow", "configs", "notebooks", "book", "results"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -112,7 +110,7 @@ def clone(tmp_path_factory):
 
 
 def run(root, *command, env=None, **options):
-    """Run a script of the clone."""
+    """Run a script in the clone."""
     return subprocess.run(
         [sys.executable, *map(str, command)],
         cwd=root, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False,
@@ -120,8 +118,7 @@ def run(root, *command, env=None, **options):
     )  # fmt: skip
 
 
-def test_a_foreign_kernel_and_home_change_nothing(clone, tmp_path):
-    """A kernel spec on the search path names another Python; the home cannot be written."""
+def test_other_kernels_and_an_unwritable_home_have_no_effect(clone, tmp_path):
     spec = {"argv": ["false", "{connection_file}"], "display_name": "x", "language": "python"}
     kernel = tmp_path / "share" / "kernels" / "python3" / "kernel.json"
     kernel.parent.mkdir(parents=True)
@@ -158,16 +155,7 @@ def test_parameters_have_the_types_of_their_defaults(tmp_path, monkeypatch):
             read_parameters(source, {name: text})
 
 
-def test_a_tuning_study_in_an_odd_place(tmp_path):
-    path = tmp_path / ODD / "study.journal"
-    path.parent.mkdir()
-    for _ in range(2):  # made, and found again
-        study = open_study(path, "s", optuna.pruners.NopPruner())
-        run_trials(study, path, 1, lambda trial, place: 0.0, lambda *_: None)
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
-
-
-def test_what_nobody_reads_starts_no_job(clone):
+def test_files_that_are_not_inputs_start_no_job(clone):
     done = run(clone, "-m", "snakemake", "--snakefile", "workflow/Snakefile", "--cores", "1",
                "--nolock", "--dry-run", "--forceall", "--config", "profile=tiny")  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -180,8 +168,8 @@ def test_what_nobody_reads_starts_no_job(clone):
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
-def test_make_hands_over_what_it_was_given(clone, tmp_path):
-    """A stand-in for the virtual environment's Python says how it was called."""
+def test_make_passes_its_variables_on(clone, tmp_path):
+    """A script in place of Python prints its arguments."""
     python = tmp_path / ODD / "venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text('#!/bin/sh\nprintf "%s\\n" "$@" "$COSMOLIB_STUDY"\n')
@@ -195,9 +183,8 @@ def test_make_hands_over_what_it_was_given(clone, tmp_path):
         f"PROFILE={TEXTS[-1]}",
         "STUDY=postgresql://a:$b&c@d/e",
     ]
-    done = subprocess.run(["make", "-s", *variables, "CORES=3", "GPUS=0", "study"], cwd=clone,
-                          capture_output=True, text=True, check=True)  # fmt: skip
-    assert done.stdout.splitlines() == [
+    command = ["make", "-s", *variables, "CORES=3", "GPUS=0", "study"]
+    assert subprocess.check_output(command, cwd=clone, text=True).splitlines() == [
         "workflow/study.py", TEXTS[-1], "--workers", "1", "--", "--cores", "3",
         "postgresql://a:$b&c@d/e",
     ]  # fmt: skip
@@ -205,15 +192,15 @@ def test_make_hands_over_what_it_was_given(clone, tmp_path):
 
 # ------------------------------------------------------------------------------ progress, failures
 def study(root, profile, snakefile, *options, env=None):
-    """Run the workflow of a copy of the clone whose Snakefile is another one."""
-    snakefile += "rule validation:\n    output: touch('v')\n"  # it goes first
+    """Run the workflow of a copy of the clone with another Snakefile."""
+    snakefile += "rule validation:\n    output: touch('v')\n"  # it runs first
     (root / "workflow" / "Snakefile").write_text(snakefile, encoding="utf-8")
     return run(root, "workflow/study.py", profile, "--", "--cores", "2", *options, env=env)
 
 
 @pytest.fixture
 def toy(clone, tmp_path):
-    """A folder with the package and a workflow to be written."""
+    """Return a folder with the package and without a workflow."""
     root = tmp_path / ODD
     shutil.copytree(clone / "cosmolib", root / "cosmolib")
     (root / "workflow").mkdir()
@@ -242,7 +229,7 @@ rule forgetful:
 """
     done = study(toy, TEXTS[-1], snakefile, "--keep-going", "--latency-wait", "0")
     assert done.returncode == 1
-    assert TEXTS[-1] in done.stdout.splitlines()  # the profile, as a job's command gets it
+    assert TEXTS[-1] in done.stdout.splitlines()  # the profile in the command of a job
     progress = r"(?m)^\[\d/7\] Lite kmax:4 seed 1 \.\.\. less than a minute left$"
     assert re.search(progress, done.stdout)
     lines = done.stderr.splitlines()
@@ -261,10 +248,9 @@ rule forgetful:
         ("rule book:\n    input: 'missing.txt'\n", "missing.txt"),
     ],
 )
-def test_a_broken_workflow_says_why(toy, snakefile, found):
+def test_the_error_of_a_broken_workflow_is_shown(toy, snakefile, found):
     done = study(toy, "010", snakefile)
-    assert done.returncode == 1
-    assert found in done.stderr
+    assert (done.returncode, found in done.stderr) == (1, True)
 
 
 # --------------------------------------------------------------------------------- caches and homes

@@ -70,7 +70,7 @@ def study(profile, tmp_path, monkeypatch):
         generalisation, "cross_evaluate", lambda run, other, scaling: predictions(0.15, run.seed)
     )
     for module in (generalisation, sets):
-        monkeypatch.setattr(module, "suites_at_hand", lambda *_: [])
+        monkeypatch.setattr(module, "available_suites", lambda *_: [])
     return SimpleNamespace(folder=tmp_path, calls=calls)
 
 

@@ -1,4 +1,4 @@
-"""Shards: resumed after a kill, claimed once, joined into CMD files."""
+"""Shards of Lite: resumed after a kill, reserved for one process, combined to CMD files."""
 
 import argparse
 import dataclasses
@@ -20,7 +20,7 @@ TABLE = lite.DATA / lite.TABLE
 
 
 def fake_simulation(params, seed, settings=None, proxy=None, variants=()):
-    """Twin maps that depend on the row, in the form of `simulate.simulate_one`."""
+    """Return twin maps that depend on the row, like `simulate.simulate_one`."""
     rng = np.random.default_rng(int(seed))
     unit = params[0] * 2.775e11 * 5
     maps = np.exp(rng.normal(size=(15, 8, 8)))
@@ -52,7 +52,7 @@ def test_read_table_is_the_camels_table():
 
 @pytest.mark.parametrize(("name", "rows"), [("CV", 27), ("1P", 25), ("EX", 4)])
 def test_tables_of_the_small_sets(name, rows):
-    """Shipped as `set_table` writes them, and with phases that the hypercube does not have."""
+    """The files are from `set_table`, and have seeds that are not in the hypercube."""
     path = lite.DATA / lite.table_name(name)
     assert path.read_text() == generate.set_table(name)
     params, seeds = generate.read_table(path)
@@ -73,7 +73,7 @@ def test_1p_varies_one_parameter_at_a_time_over_its_range():
     np.testing.assert_array_equal(params.max(axis=0), ranges[:, 1])
 
 
-def test_a_small_set_has_its_own_names(fake, tmp_path):
+def test_shards_of_a_small_set_have_other_names(fake, tmp_path):
     folder, table = tmp_path / "shards", lite.DATA / lite.table_name("EX")
     lines = []
     made = generate.simulate_shards(folder, table, range(4), sim_set="EX", progress=lines.append)
@@ -91,8 +91,8 @@ def test_simulate_reads_the_table_of_its_set():
     generate.add_arguments(parser)
     with pytest.raises(ValueError, match=r"--rows 3:30: expected within 0:25, .*Lite_1P.txt"):
         generate.run_from_args(parser.parse_args(["--set", "1P", "--rows", "3:30"]))
-    with pytest.raises(ValueError, match="--go-on: found --set CV, expected LH"):
-        generate.run_from_args(parser.parse_args(["--set", "CV", "--go-on"]))
+    with pytest.raises(ValueError, match="--extend: found --set CV, expected LH"):
+        generate.run_from_args(parser.parse_args(["--set", "CV", "--extend"]))
     with pytest.raises(ValueError, match="--rows '5': expected first:last"):
         generate.run_from_args(parser.parse_args(["--rows", "5"]))
     assert list(generate._rows(None, lite.DATA / lite.table_name("EX"))) == [0, 1, 2, 3]
@@ -110,11 +110,11 @@ def test_shards_resume_and_assemble_in_row_order(fake, tmp_path):
     np.testing.assert_array_equal(suite.maps[45:60], expected)
 
 
-def test_a_claimed_row_is_left_to_its_owner(fake, tmp_path):
+def test_a_row_that_another_process_simulates_is_skipped(fake, tmp_path):
     path = generate.shard_path(tmp_path, 0)
     with open(path.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        # flock belongs to the open file, so a second open of the same process also waits
+        # flock belongs to the open file: it also blocks the same process
         assert simulate(tmp_path, [0]) == 0
     assert simulate(tmp_path, [0]) == 1
 
@@ -128,7 +128,7 @@ def _work_slowly(folder, started):
     simulate(folder, [0])
 
 
-def test_a_killed_process_leaves_nothing_half_done(fake, tmp_path):
+def test_a_killed_process_leaves_no_partial_shard(fake, tmp_path):
     context = multiprocessing.get_context("fork")
     started = context.Event()
     process = context.Process(target=_work_slowly, args=(tmp_path, started))
@@ -141,7 +141,7 @@ def test_a_killed_process_leaves_nothing_half_done(fake, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"LH_0000.npz", "settings.json"}
 
 
-def test_a_suite_grows_where_the_shipped_one_ends(fake, tmp_path):
+def test_new_shards_are_appended_to_an_existing_suite(fake, tmp_path):
     simulate(tmp_path / "first", range(2))
     generate.assemble(tmp_path / "first", tmp_path / "shipped")
     simulate(tmp_path / "more", [2])
@@ -154,7 +154,7 @@ def test_a_suite_grows_where_the_shipped_one_ends(fake, tmp_path):
     np.testing.assert_array_equal(after.params, generate.read_table(TABLE)[0][:3])
 
 
-def test_settings_do_not_mix_in_one_folder(fake, tmp_path):
+def test_one_folder_has_one_setting(fake, tmp_path):
     simulate(tmp_path, [0])
     other = dataclasses.replace(generate.SETTINGS, courant=4.0)
     with pytest.raises(ValueError, match="settings.json: found shards of other settings"):
@@ -170,14 +170,13 @@ def test_assemble_names_the_missing_shard(fake, tmp_path):
     assert generate.assemble(tmp_path, tmp_path / "out") == 1
 
 
-def test_lattice_check_sees_a_lattice_that_tells_more():
+def test_lattice_check_detects_a_lattice_with_more_information():
     rng = np.random.default_rng(0)
     cosmology = rng.uniform([0.1, 0.6], [0.5, 1.0], size=(60, 2))
     noise = rng.normal(scale=0.2, size=(60, 15, 6))
     signal = 10 ** (noise + cosmology[:, None, :1] + cosmology[:, None, 1:])
-    clean = 10 ** (
-        0.2 * noise + cosmology[:, None, :1] + [0, 0, 0, 1, 1, 1] * cosmology[:, None, 1:]
-    )
+    sigma_8 = [0, 0, 0, 1, 1, 1] * cosmology[:, None, 1:]
+    clean = 10 ** (0.2 * noise + cosmology[:, None, :1] + sigma_8)
     report = validate.lattice_check({"shipped": signal, "same": signal, "leaky": clean}, cosmology)
     assert report["difference"]["same"]["Omega_m"] == [0, 0, 0]
     gain, low, _ = report["difference"]["leaky"]["Omega_m"]

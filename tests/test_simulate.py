@@ -1,4 +1,4 @@
-"""One simulation: particles, tracers, projection, feedback proxy."""
+"""Simulation of Lite: tracers, projection, feedback proxy."""
 
 import importlib.util
 from pathlib import Path
@@ -22,7 +22,7 @@ needs_pylians = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def displacement():
-    """A smooth periodic displacement field with collapsed and empty regions, (16, 16, 16, 3)."""
+    """Return a smooth periodic displacement with collapsed and empty regions, (16, 16, 16, 3)."""
     lattice = (np.arange(16) + 0.5) / 16 * 2 * np.pi
     x, y, z = np.meshgrid(lattice, lattice, lattice, indexing="ij")
     field = np.stack([-np.sin(x), -np.sin(y + z), -np.sin(z - x)], axis=-1)
@@ -44,13 +44,13 @@ def test_refined_tracers_follow_the_continuous_field(displacement):
 
 
 def test_projection_keeps_mass_and_uses_cmd_order():
-    # one tracer: which map it lies in says axis and slab, which pixel the other two coordinates
+    # The map of a single tracer gives its axis and slab, the pixel its other coordinates.
     position = np.array([[12.0, 3.0, 21.0]], np.float32)
     maps = simulate.project(position, 25)  # pixels of 1 Mpc/h, centres at half integers
     filled = [5 * 0 + 2, 5 * 1 + 0, 5 * 2 + 4]
     assert [i for i in range(15) if maps[i].sum() > 0] == filled
     for index, pixel in zip(filled, [(3, 21), (12, 21), (12, 3)], strict=True):
-        # a cloud on a pixel's corner is shared by four pixels
+        # A cloud on the corner of a pixel is shared by four pixels.
         i, j = pixel
         np.testing.assert_allclose(maps[index][i - 1 : i + 1, j - 1 : j + 1], 0.25 * 5 * 625)
     np.testing.assert_allclose(maps.reshape(3, -1).mean(axis=1), 1.0)
@@ -74,11 +74,11 @@ def test_feedback_moves_matter_out_and_more_with_a_sn1(displacement):
     for a_sn1 in (0.25, 1.0, 4.0):
         params = np.array([0.3, 0.8, a_sn1, 1.0, 1.0, 1.0])
         moved = simulate.feedback_displacement(density, position, params)
-        # against the density gradient: matter leaves the densest cell's neighbourhood
+        # against the density gradient: matter moves away from the densest cells
         moved = simulate._wrap(moved + position)
         _, power = simulate.power_3d(simulate.density_mesh(moved, 64))
         ratios.append(power / gravity)
-    small_scales = (k > 1) & (k < 5)  # beyond, the smooth field has no power of its own
+    small_scales = (k > 1) & (k < 5)  # the smooth field has no power on smaller scales
     assert np.all(ratios[0][small_scales] > ratios[1][small_scales])
     assert np.all(ratios[1][small_scales] > ratios[2][small_scales])
     assert abs(ratios[2][0] - 1) < 0.02
@@ -97,7 +97,7 @@ def test_no_feedback_moves_nothing_and_the_extreme_stays_in_the_box(displacement
     assert np.isfinite(extreme).all()
     assert np.abs(extreme).max() < BOX_SIZE
     farther = np.linalg.norm(extreme, axis=1).max() / np.linalg.norm(ordinary, axis=1).max()
-    assert 5 < farther < 100**0.45  # the SN term grows by the latter, the AGN term does not
+    assert 5 < farther < 100**0.45  # the SN term grows by this factor, the AGN term does not
 
 
 @needs_pylians
@@ -113,7 +113,7 @@ def test_feedback_out_of_the_box_is_refused(displacement, monkeypatch):
 @needs_pysco
 @needs_pylians
 def test_rows_that_differ_in_feedback_only_share_their_particles():
-    """Kept from the last row, so that 16 of the 25 rows of 1P cost no N-body run."""
+    """The last N-body run is cached, so that 16 of the 25 rows of 1P need none."""
     simulate.run_nbody.cache_clear()
     maps = [
         simulate.simulate_one([0.3, 0.8, a_sn1, 1, 1, 1], seed, SMALL)
@@ -130,20 +130,15 @@ def test_rows_that_differ_in_feedback_only_share_their_particles():
 
 @needs_pysco
 @needs_pylians
-def test_reduced_simulation_is_made_again(tmp_path):
-    """The whole chain at 16^3 particles gives the maps that were stored when Lite was made."""
-    made = generate.simulate_shards(
-        tmp_path, lite.DATA / lite.TABLE, [0], settings=SMALL, progress=lambda line: None
-    )
-    assert made == 1
+def test_a_reduced_simulation_is_reproduced(tmp_path):
+    """A run with 16^3 particles gives the maps that were stored when Lite was made."""
+    arguments = tmp_path, lite.DATA / lite.TABLE, [0]
+    options = {"settings": SMALL, "progress": lambda line: None}
+    assert generate.simulate_shards(*arguments, **options) == 1
     with np.load(generate.shard_path(tmp_path, 0)) as found, np.load(REDUCED) as stored:
         assert found["params"][:2].tolist() == [0.309, 0.979]
         for name in ("nbody", "hydro"):
             difference = np.log10(found[name] / stored[name])
-            assert np.abs(difference).max() < 0.02, name  # rounding, grown by 100 steps
+            assert np.abs(difference).max() < 0.02, name  # rounding errors of 100 steps
         assert not np.array_equal(found["nbody"], found["hydro"])
-    # a second call finds the shard and does nothing
-    again = generate.simulate_shards(
-        tmp_path, lite.DATA / lite.TABLE, [0], settings=SMALL, progress=lambda line: None
-    )
-    assert again == 0
+    assert generate.simulate_shards(*arguments, **options) == 0  # the shard exists

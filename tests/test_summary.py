@@ -1,4 +1,4 @@
-"""Numbers of chapter 01 on arrays with a known answer."""
+"""Numbers of chapters 01 and 02 for arrays with known results."""
 
 import numpy as np
 import pytest

@@ -1,1 +1,1 @@
-"""Cuts: which part of a map a network may see."""
+"""Cuts, which hide a part of each map from the network."""

@@ -1,18 +1,16 @@
-"""Apply cuts: hide part of each matter map from the network.
+"""Apply cuts, which hide a part of each matter map from the network.
 
-A cut is named by one string, in the grammar of `cosmolib.cuts.grammar`.
+A cut is named by one string (see `cosmolib.cuts.grammar`).
 
-Published (arXiv:2504.17839 and its code): ``kmax`` on the linear map, absolute density thresholds,
-clamp and random fills. The overdensity thresholds, the other filtered fields, the mean fill, the
-controls and the steps are ours, except `nologmean`, which is ``monopole=False`` of the published
-code: they separate cosmology from what the cut itself leaks.
+Published cuts (arXiv:2504.17839 and its code) are ``kmax`` on the linear map, absolute density
+thresholds, the clamp and random fills, and `nologmean` (``monopole=False`` in the published code).
+The overdensity thresholds, the other filtered fields, the mean fill, the controls and the other
+steps are added here; they separate cosmological information from information that the cut leaks.
 """
 
 import math
 import reprlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -22,35 +20,26 @@ from cosmolib.cuts.noise import observe
 from cosmolib.data.arrays import checked_maps, map_blocks, mode_numbers, one_per_map
 from cosmolib.study.registry import CUTS, keywords_of, register
 
-# A mask map is 1 where a pixel was kept and 10 where it was cut. Not 0 and 1: the published log
-# scaling sends both of these to 0. The log10 of a mask map is the 0/1 mask itself.
+# A mask map is 1 where a pixel was kept and 10 where it was cut, so that its log10 is the mask.
+# With 0 and 1, the published log scaling would map both values to 0.
 MASK_KEPT, MASK_CUT = 1.0, 10.0
 
-# A mode whose |k| equals an edge to this relative precision lies on the edge, whatever the
-# rounding: on kmax it is cut, on kmin it is kept (Pylians' kmin <= k < kmax).
+# A mode whose |k| equals an edge to this relative precision is on the edge, whatever the rounding:
+# it is cut at kmax and kept at kmin (kmin <= k < kmax, as in Pylians).
 EDGE_TOLERANCE = 1e-6
 
-GPU_BLOCK_PIXELS = 2**25  # worked on at once in Fourier cuts on a GPU
+GPU_BLOCK_PIXELS = 2**25  # processed at once by Fourier cuts on a GPU
 
 
 # --------------------------------------------------------------------------------------------------
 # Registered cuts
 # --------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class _Registered:
-    """The function of a cut, the names of its numbers, and its keyword-only arguments."""
-
-    function: Callable
-    numbers: tuple[str, ...]
-    asked: tuple[str, ...]
-
-
 def register_cut(name: str):
-    """Add a function of maps to the grammar, as a decorator.
+    """Decorate a function of maps to add it to the grammar of cuts.
 
-    ``@register_cut("smooth")`` over ``def smooth(maps, length, *, box_size)`` defines the cut
-    ``smooth:LENGTH``, for `apply_cut`, profiles and everything else that takes a cut. Steps such as
-    ``nomean:`` may precede it. It has no mask of pixels, hence no fills and no controls.
+    ``@register_cut("smooth")`` on ``def smooth(maps, length, *, box_size)`` defines the cut
+    ``smooth:LENGTH`` for `apply_cut`, profiles and everything else that takes a cut. Steps such as
+    ``nomean:`` may precede it. It has no pixel mask, and therefore no fills and no controls.
 
     Parameters
     ----------
@@ -60,11 +49,11 @@ def register_cut(name: str):
     Returns
     -------
     callable
-        Takes and returns a function of maps (b, N, N), a copy that it may change, and of the cut's
-        numbers; it returns finite maps of the same shape. The result for a map must not depend on
-        the other maps of its block. After ``*`` the function may have ``box_size`` [Mpc/h] and, to
-        draw numbers, ``seed`` and ``indices`` (b,), the place of each map in its suite. Several
-        threads may call it at once.
+        Decorator of a function that takes maps (b, N, N), a copy that it may change, and the
+        numbers of the cut, and returns finite maps of the same shape. The result for a map must not
+        depend on the other maps of the block. Optional keyword-only arguments are ``box_size``
+        [Mpc/h] and, for random numbers, ``seed`` and ``indices`` (b,), the index of each map in its
+        suite. Several threads may call the function at once.
 
     Raises
     ------
@@ -75,7 +64,8 @@ def register_cut(name: str):
 
     def decorate(function):
         (_, *numbers), asked = keywords_of(function, None, ("box_size", "seed", "indices"))
-        value = _Registered(function, tuple(map(str.upper, numbers)), asked)
+        numbers = [argument.upper() for argument in numbers]
+        value = SimpleNamespace(function=function, numbers=numbers, asked=asked)
         register("cut", name, value, own=OWN_WORDS)
         return function
 
@@ -83,7 +73,7 @@ def register_cut(name: str):
 
 
 def _apply_registered(stack, cut, **offered):
-    """Return maps (n, N, N) under a registered cut, block by block."""
+    """Apply a registered cut to maps (n, N, N), block by block."""
     own = CUTS[cut.kind]
     out = np.empty(stack.shape, stack.dtype)
     for block in map_blocks(stack):
@@ -92,67 +82,56 @@ def _apply_registered(stack, cut, **offered):
         if "indices" in options:
             options["indices"] = options["indices"][block]
         found = np.asanyarray(own.function(pixels, *cut.values, **options))
-        masked = "masked " * np.ma.isMaskedArray(found)
+        masked, returned = "masked " * np.ma.isMaskedArray(found), "its function returned"
         if found.shape != pixels.shape or found.dtype.kind not in "fiu" or masked:
-            raise CutError(
-                f"cut {str(cut)!r}: its function returned {masked}{found.dtype} of shape "
-                f"{found.shape}, expected maps of shape {pixels.shape}"
-            )
-        with np.errstate(over="ignore"):  # seen in the next line
+            what = f"{masked}{found.dtype} of shape {found.shape}"
+            expected = f"expected maps of shape {pixels.shape}"
+            raise CutError(f"cut {str(cut)!r}: {returned} {what}, {expected}")
+        with np.errstate(over="ignore"):  # refused in the next line
             out[block] = found
         if bad := np.count_nonzero(~np.isfinite(out[block])):
-            raise CutError(f"cut {str(cut)!r}: its function returned {bad} pixels not finite")
+            raise CutError(f"cut {str(cut)!r}: {returned} {bad} pixels that are not finite")
     return out
 
 
-def apply_cut(
-    maps,
-    cut,
-    *,
-    box_size=25.0,
-    seed=0,
-    value_range=None,
-    indices=None,
-    backend="torch",
-    device="cpu",
-):
+# --------------------------------------------------------------------------------------------------
+# All cuts
+# --------------------------------------------------------------------------------------------------
+def apply_cut(maps, cut, *, box_size=25.0, seed=0, value_range=None, indices=None, device="cpu"):
     """Apply a cut to maps of surface density and return new maps.
 
-    Fourier cuts keep the modes kmin <= k < kmax **and always the mean of the map** (k = 0), as
-    Pylians does: a ``kmin`` cut does not hide Omega_m's monopole. ``@log`` filters the log10 of the
-    map and returns 10**(...), always positive. ``@delta`` filters Sigma/mean - 1 and returns
-    mean * (1 + ...): the filter is linear, so this equals ``@linear`` to rounding and has the same
-    negative pixels. A filter that keeps every mode of the grid returns an exact copy.
+    Fourier cuts keep the modes kmin <= k < kmax **and always the mean of the map** (k = 0), as in
+    Pylians: a ``kmin`` cut does not hide the information on Omega_m in the mean. ``@log`` filters
+    the log10 of the map and returns 10**(...), which is positive. ``@delta`` filters
+    Sigma/mean - 1 and returns mean * (1 + ...); since the filter is linear, this equals ``@linear``
+    up to rounding and has the same negative pixels. A filter that keeps every mode of the grid
+    returns an exact copy.
 
     Density cuts replace pixels strictly above or below the threshold. A ``mask`` map is 1 where a
     pixel was kept and 10 where it was cut, so that its log10 is the mask; a ``maskmean`` map is
-    that times the mean of the map. ``moved`` replaces pixels where the periodic mask lies after a
-    shift by half a box along both axes: holes of the same shapes that do not follow the matter.
+    this times the mean of the map. ``moved`` shifts the mask periodically by half a box along both
+    axes: holes of the same shapes that do not follow the matter.
 
-    Steps before the cut (`cosmolib.cuts.noise.observe`) come first: the cut acts on the noisy map.
-    The result of a cut of `register_cut` is what its function returns.
+    Steps such as noise (`cosmolib.cuts.noise.observe`) are applied before the cut. Cuts from
+    `register_cut` return the result of their function.
 
     Parameters
     ----------
     maps : array or tensor, shape (N, N), (n, N, N) or (n, 1, N, N), floating-point
-        Surface density [(Msun/h)/(Mpc/h)^2]; may be a memory map. Worked on in blocks.
+        Surface density [(Msun/h)/(Mpc/h)^2]; may be a memory map. Processed in blocks.
     cut : str or Cut
     box_size : float
         Side of the maps [Mpc/h].
     seed : int
-        Of random fills, shuffles and noise. Each map has its own stream, so that the result for a
-        map does not depend on the batch and index-matched twins share their random numbers.
+        Seed of random fills, shuffles and noise. Each map has its own random stream: the result for
+        a map does not depend on the batch, and index-matched twins share their random numbers.
     value_range : (float, float), optional
         Range of random fills; by default the extremes of the positive pixels of `maps`, as
-        published. Give it (see `positive_range`) where maps are cut in parts.
+        published. Set it (see `positive_range`) if maps are cut in parts.
     indices : (n,) ints, optional
-        Place of each map in its suite, for the random streams; by default 0 ... n - 1.
-    backend : {"torch", "pylians"}
-        Of Fourier cuts: torch.fft in double precision, or the published call of Pylians in single
-        precision. They agree to 1e-5 of the standard deviation of the field that is filtered; on
-        maps with a pixel some 50 standard deviations high this is 3 units in its last place.
+        Index of each map in its suite, for the random streams; by default 0 ... n - 1.
     device : str
-        Where torch computes the transforms; input and output are arrays in memory.
+        Torch device of the Fourier transforms, which are in double precision.
 
     Returns
     -------
@@ -162,18 +141,16 @@ def apply_cut(
     Raises
     ------
     ValueError
-        The cut is invalid, the maps, range or indices do not fit, a pixel is not finite, or the
-        maps are masked (see `cosmolib.data.arrays.checked_maps`).
+        The cut is invalid, the range or the indices do not match the maps, or the maps are invalid
+        (see `cosmolib.data.arrays.checked_maps`).
     """
     stack, shape = checked_maps(maps)
-    out = cut_stack(stack, Cut.parse(cut), box_size, seed, value_range, indices, backend, device)
+    out = cut_stack(stack, Cut.parse(cut), box_size, seed, value_range, indices, device)
     return out.reshape(shape)
 
 
-def cut_stack(stack, cut, box_size, seed, value_range, indices, backend="torch", device="cpu"):
-    """Apply a parsed cut to maps (n, N, N) that were checked already; see `apply_cut`."""
-    if backend not in ("torch", "pylians"):
-        raise ValueError(f"unknown backend {backend!r}, expected 'torch' or 'pylians'")
+def cut_stack(stack, cut, box_size, seed, value_range, indices, device="cpu"):
+    """Apply a parsed cut to checked maps (n, N, N); see `apply_cut`."""
     if cut.is_identity:
         return np.array(stack, order="C")
     if cut.fill == "random":
@@ -186,7 +163,7 @@ def cut_stack(stack, cut, box_size, seed, value_range, indices, backend="torch",
     if cut.kind == "none":
         return stack
     if cut.is_fourier:
-        return _filter(stack, cut, box_size, backend, device)
+        return _filter(stack, cut, box_size, device)
     if cut.kind in CUTS:
         return _apply_registered(stack, cut, box_size=box_size, seed=seed, indices=indices)
     out = np.empty(stack.shape, stack.dtype)
@@ -194,23 +171,20 @@ def cut_stack(stack, cut, box_size, seed, value_range, indices, backend="torch",
         if cut.control in MASKS:
             level = mean if cut.control == "maskmean" else np.ones_like(mean)
             pixels, fill = MASK_KEPT * level, MASK_CUT * level
-        elif cut.fill == "clamp":
-            fill = threshold
-        elif cut.fill == "mean":
-            fill = mean
-        else:
+        elif cut.fill == "random":
             uniform = _uniform(seed, indices[block], pixels.shape[1:], stream=0)
             fill = (10 ** (low + (high - low) * uniform)).astype(stack.dtype)
+        else:
+            fill = threshold if cut.fill == "clamp" else mean
         out[block] = np.where(hidden, fill, pixels)
     return out
 
 
 def cut_mask(maps, cut, *, seed=0, indices=None):
-    """Return which pixels a density cut replaces, a bool array of the shape of `maps`.
+    """Return which pixels a density cut replaces, a bool array with the shape of `maps`.
 
-    With ``shuffle`` these are the random places (`seed` and `indices` as in `apply_cut`), with
-    ``moved`` those of the shifted mask. All False
-    for ``none``; ValueError for Fourier cuts and those of `register_cut`.
+    For ``shuffle`` these are the random pixels (`seed` and `indices` as in `apply_cut`), for
+    ``moved`` those of the shifted mask; for ``none`` all are False. Other cuts raise a ValueError.
     """
     cut = Cut.parse(cut)
     stack, shape = checked_maps(maps)
@@ -226,15 +200,16 @@ def cut_mask(maps, cut, *, seed=0, indices=None):
 
 
 def fraction_cut(maps, cut):
-    """Return the fraction of pixels that a density cut replaces, for each map: (n,) or a float."""
+    """Return the fraction of pixels per map that a density cut replaces, (n,) or a float."""
     hidden = cut_mask(maps, cut)
     return one_per_map(hidden.reshape(-1, *hidden.shape[-2:]).mean(axis=(1, 2)), hidden.shape)
 
 
 def fraction_negative(maps):
-    """Return the fraction of negative pixels of each map, (n,) or a float.
+    """Return the fraction of negative pixels per map, (n,) or a float.
 
-    A sharp filter of the linear map makes them; the published signed log sends them far away.
+    A sharp filter of the linear map creates them, and the published signed log moves them far away
+    from the positive pixels.
     """
     stack, shape = checked_maps(maps)
     return one_per_map((stack < 0).mean(axis=(1, 2)), shape)
@@ -251,61 +226,52 @@ def positive_range(maps):
     return low, high
 
 
-def _filter(stack, cut, box_size, backend, device):
-    """Apply a Fourier cut to maps (n, N, N), as `apply_cut` describes it."""
+# --------------------------------------------------------------------------------------------------
+# Fourier cuts
+# --------------------------------------------------------------------------------------------------
+def _filter(stack, cut, box_size, device):
+    """Apply a Fourier cut to maps (n, N, N), as described in `apply_cut`."""
     if not 0 < box_size < math.inf:
         raise ValueError(f"box_size must be positive [Mpc/h], found {box_size}")
     kept = _modes_kept(stack.shape[-1], cut, box_size)
-    if backend == "torch" and kept.all():
+    if kept.all():
         return np.array(stack, order="C")
-    if backend == "pylians":
-        smooth = _pylians_filter(stack.shape[-1], cut, box_size)
-    else:
-        columns = int(np.flatnonzero(kept.any(0))[-1]) + 1  # none is kept beyond
-        smooth = partial(_filter_torch, kept=torch.from_numpy(kept[:, :columns]).to(device))
-    # Torch wants them writeable and in the machine's own byte order.
+    columns = int(np.flatnonzero(kept.any(0))[-1]) + 1  # the last one with a mode that is kept
+    kept = torch.from_numpy(kept[:, :columns]).to(device)
+    # Torch needs writeable arrays in the byte order of the machine.
     dtype = stack.dtype.newbyteorder("=") if cut.field == "linear" else np.float64
     out = np.empty(stack.shape, stack.dtype)
     pixels = None if torch.device(device).type == "cpu" else GPU_BLOCK_PIXELS
     for block in map_blocks(stack, pixels):
         field = np.array(stack[block], dtype, order="C")
-        if cut.field == "linear":
-            out[block] = smooth(field)
-            continue
         if cut.field == "log":
-            if not (field > 0).all():
-                raise ValueError(
-                    f"cut {str(cut)!r} filters the log of the map, but "
-                    f"{np.count_nonzero(~(field > 0))} pixels are not positive"
-                )
+            if bad := np.count_nonzero(~(field > 0)):
+                what = "filters the log of the map, but"
+                raise ValueError(f"cut {str(cut)!r} {what} {bad} pixels are not positive")
             field = np.log10(field)
         mean = field.mean(axis=(1, 2), keepdims=True)
-        if cut.field == "delta":
+        if cut.field == "linear":
+            out[block] = _smooth(field, kept)
+        elif cut.field == "log":  # subtracting the mean, which is kept, reduces rounding errors
+            out[block] = 10 ** (mean + _smooth(field - mean, kept))
+        else:
             if not (mean > 0).all():
                 raise ValueError(f"cut {str(cut)!r} needs maps of positive mean")
-            out[block] = mean * (1 + smooth(field / mean - 1))
-        else:
-            # The mean is kept in any case; without it single precision does better.
-            out[block] = 10 ** (mean + smooth(field - mean))
+            out[block] = mean * (1 + _smooth(field / mean - 1, kept))
     return out
 
 
-def _edges(cut):
-    """Edges of the modes kept [h/Mpc], lowered: a mode on an edge must not depend on rounding."""
-    return tuple(edge * (1 - EDGE_TOLERANCE) for edge in cut.k_range)
-
-
 def _modes_kept(grid, cut, box_size):
-    """Which modes (N, N//2 + 1) of a real transform are kept."""
+    """Return which modes (N, N//2 + 1) of a real transform are kept."""
     k = 2 * np.pi / box_size * np.hypot(*mode_numbers(grid))  # [h/Mpc]
-    kmin, kmax = _edges(cut)
+    kmin, kmax = (edge * (1 - EDGE_TOLERANCE) for edge in cut.k_range)
     kept = (k >= kmin) & (k < kmax)
     kept[0, 0] = True
     return kept
 
 
-def _filter_torch(field, kept):
-    """Filter fields (B, N, N) in one batch, in double precision; the result has their own.
+def _smooth(field, kept):
+    """Filter fields (B, N, N) in double precision; the result has the dtype of the fields.
 
     Columns of modes beyond those of ``kept`` (N, columns) are dropped between the two axes.
     """
@@ -316,20 +282,11 @@ def _filter_torch(field, kept):
     return smooth.to(field.dtype).cpu().numpy()
 
 
-def _pylians_filter(grid, cut, box_size):
-    """Return a function that filters (B, N, N) by the published call, in single precision."""
-    from smoothing_library import FT_filter_2D, field_smoothing_2D
-
-    kmin, kmax = _edges(cut)
-    kmax = min(kmax, 2 * np.pi / box_size * grid)  # finite, beyond the corner of the grid
-    window = FT_filter_2D(box_size, 0.0, grid, "Top-Hat-k", 1, kmin, kmax)
-    return lambda field: np.stack(
-        [field_smoothing_2D(one, window, 1) for one in field.astype(np.float32)]
-    )
-
-
+# --------------------------------------------------------------------------------------------------
+# Density cuts
+# --------------------------------------------------------------------------------------------------
 def _hidden(stack, cut, seed, indices):
-    """Yield a density cut block by block: slice, pixels (B, N, N), means, thresholds, hidden.
+    """Yield slice, pixels (B, N, N), means, thresholds and hidden pixels of each block.
 
     Means and thresholds are (B, 1, 1), in the precision of the maps. A pixel that equals the
     threshold is not hidden.
@@ -344,7 +301,7 @@ def _hidden(stack, cut, seed, indices):
             half = hidden.shape[-1] // 2
             hidden = np.roll(hidden, (half, half), axis=(1, 2))
         if cut.control == "shuffle":
-            # Draw a number per pixel and hide the smallest: a smaller cut is part of a larger one.
+            # Hide the pixels with the smallest random numbers: a smaller cut is part of a larger.
             draws = _uniform(seed, indices[block], pixels.shape[1:], stream=1)
             ordered = np.sort(draws.reshape(len(draws), -1), axis=1)
             ordered = np.append(ordered, np.ones((len(draws), 1)), axis=1)
@@ -354,17 +311,16 @@ def _hidden(stack, cut, seed, indices):
 
 
 def _uniform(seed, indices, shape, stream):
-    """Uniform numbers (B, *shape) in [0, 1), of each map's own stream."""
+    """Draw uniform numbers (B, *shape) in [0, 1) from the random stream of each map."""
     return np.stack(
         [np.random.default_rng([seed, index, stream]).random(shape) for index in indices]
     )
 
 
 def _stream_indices(indices, count):
-    """Check the places of the maps in their suite, or number them."""
+    """Check the indices of the maps in their suite, or number the maps."""
     indices = np.arange(count) if indices is None else np.atleast_1d(indices)
     if indices.shape != (count,) or indices.dtype.kind not in "iu" or (indices < 0).any():
-        raise ValueError(
-            f"indices: found {reprlib.repr(indices)}, expected {count} integers from 0, one per map"
-        )
+        found, expected = reprlib.repr(indices), f"{count} integers from 0, one per map"
+        raise ValueError(f"indices: found {found}, expected {expected}")
     return indices

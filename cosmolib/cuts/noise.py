@@ -1,13 +1,10 @@
-"""Steps before a cut: noise is added to a map, or its mean is removed.
+"""Apply the steps before a cut: add noise to a map or remove its mean.
 
-Noise (ours): the most informative regions of noiseless maps may be uninformative in observed ones,
-as arXiv:2007.06529 found for voids in weak lensing. The mean: that of a 5 Mpc/h slab reveals
-Omega_m, and no Fourier cut removes it. ``nomean`` (ours) divides it out; ``nologmean`` divides by
-the geometric mean, which subtracts the mean of the log map: ``monopole=False`` of the published
-code.
+Noise: the most informative regions of noiseless maps may be uninformative in observations, as
+arXiv:2007.06529 found for voids in weak lensing. Mean: that of a 5 Mpc/h slab reveals Omega_m, and
+no Fourier cut removes it. ``nomean`` divides by it. ``nologmean`` divides by the geometric mean,
+which subtracts the mean of the log map, as ``monopole=False`` in the published code.
 """
-
-from __future__ import annotations
 
 import numpy as np
 
@@ -15,20 +12,20 @@ from cosmolib.cuts.grammar import MEANS
 from cosmolib.data.cmd_format import mean_surface_density
 from cosmolib.data.tables import FIDUCIAL
 
-# Noise must not scale with the map, or it would keep what it should hide: it is given in units of
-# the mean surface density of the fiducial cosmology [(Msun/h)/(Mpc/h)^2].
+# Noise levels are in units of the fiducial mean surface density [(Msun/h)/(Mpc/h)^2]: noise in
+# units of the mean of each map would preserve the information in the mean.
 REFERENCE_DENSITY = float(mean_surface_density(FIDUCIAL["Omega_m"]))
-_STREAM = 2  # of a map's random numbers; the cuts use 0 and 1
+_STREAM = 2  # of the random numbers of a map; the cuts use 0 and 1
 
 
 def observe(stack: np.ndarray, steps, seed: int, indices) -> np.ndarray:
-    """Apply the steps before a cut to maps.
+    """Apply the steps before a cut to maps and return new maps.
 
-    White noise of level s adds normal numbers of standard deviation s times the fiducial mean
-    surface density: pixels may become negative. Shot noise of level n draws Poisson counts, n per
-    pixel in the mean of the fiducial cosmology, and returns them as densities: pixels may become 0.
-    The noise of a map depends only on `seed` and its index, so that all cuts of it, and its twin,
-    share the noise (white noise of another level is the same, scaled).
+    White noise of level s adds normal numbers with a standard deviation of s times the fiducial
+    mean surface density; pixels may become negative. Shot noise of level n draws Poisson counts, n
+    per pixel at the fiducial mean, and returns them as densities; pixels may become 0. The noise of
+    a map depends only on `seed` and its index. All cuts of a map and its twin therefore share the
+    noise; white noise of another level is the same, scaled.
 
     Parameters
     ----------
@@ -38,17 +35,16 @@ def observe(stack: np.ndarray, steps, seed: int, indices) -> np.ndarray:
         ``Cut.before``: names and levels.
     seed : int
     indices : (n,) ints
-        Place of each map in its suite.
+        Index of each map in its suite.
 
     Returns
     -------
-    array of the same shape and type, new
+    (n, N, N) of the same type
 
     Raises
     ------
     ValueError
-        Shot noise of a map with a negative pixel, ``nomean`` of a map whose mean is not positive,
-        or ``nologmean`` of a map with a pixel that is not.
+        A map for shot noise has a negative pixel, or the mean to divide by is not positive.
     """
     out = np.array(stack, order="C")
     for name, level in steps:
@@ -69,7 +65,6 @@ def observe(stack: np.ndarray, steps, seed: int, indices) -> np.ndarray:
             if name == "white":
                 one += level * REFERENCE_DENSITY * rng.standard_normal(one.shape)
             else:
-                one[...] = rng.poisson(one * (level / REFERENCE_DENSITY)) * (
-                    REFERENCE_DENSITY / level
-                )
+                counts = rng.poisson(one * (level / REFERENCE_DENSITY))
+                one[...] = counts * (REFERENCE_DENSITY / level)
     return out

@@ -1,1 +1,1 @@
-"""Suites of maps in CMD's format: files, tables, checks, transforms and summary statistics."""
+"""Suites of maps in the format of CMD: files, tables, checks, scaling and summary statistics."""

@@ -1,7 +1,8 @@
-"""Checked arrays, blocks of maps and Fourier mode numbers: once, for every module.
+"""Check arrays of maps, divide them into blocks and number their Fourier modes.
 
-Every public function that takes maps checks them here, so that a missing pixel is an error at the
-door and not a number in the result. Nothing here imports torch: simulations do without it.
+Every public function that takes maps checks them here, so that a missing pixel raises an error
+instead of entering the result. This module does not import torch, because simulations do not need
+it.
 """
 
 import sys
@@ -10,39 +11,38 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-BLOCK_PIXELS = 2**18  # pixels worked on at once: 2 MB in float64, within a cache
+BLOCK_PIXELS = 2**18  # pixels processed at once: 2 MB in float64, which fit into a cache
 
 
 def bad_input(where, found, expected) -> ValueError:
-    """Return the one error that every bad input gets: where it is, what was found and expected."""
+    """Return the error for bad input: its place, what was found and what is allowed."""
     return ValueError(f"{where}: found {found}, expected {expected}")
 
 
-# Kinds of numbers that a function may take, as ``numpy.dtype.kind`` has them.
 _KINDS = {"f": "floating-point numbers of at most 64 bits", "i": "integers", "b": "booleans"}
 
 
 def checked_maps(maps, name="maps", kinds="f", infinite=False):
-    """Check maps and return them as a stack, with the shape they came in.
+    """Check maps and return them as a stack, together with their original shape.
 
     Parameters
     ----------
     maps : array, torch tensor or `cosmolib.training.dataset.MapsOnDisk`
         (N, N), (n, N, N) or (n, 1, N, N), at least one map of 2 x 2 pixels; see `checked_numbers`.
     name, kinds, infinite
-        As of `checked_numbers`.
+        See `checked_numbers`.
 
     Returns
     -------
     stack : (n, N, N) array
-        A view where `maps` is an array; float32 of maps that are float16.
+        A view if `maps` is an array; float16 maps become float32.
     shape : tuple of int
-        That of `maps`, for the results that have one number per pixel.
+        Shape of `maps`, to which results with one number per pixel are reshaped.
 
     Raises
     ------
     ValueError
-        One sentence, with the first bad map and pixel.
+        The maps are invalid; the message names the first bad map and pixel.
     """
     maps = _as_array(maps, name, kinds)
     shape = maps.shape
@@ -55,7 +55,7 @@ def checked_maps(maps, name="maps", kinds="f", infinite=False):
 
 
 def checked_map(density, name):
-    """Check a single map, as `checked_maps` does, and return it, (N, N)."""
+    """Check a single map as `checked_maps` does and return it, shape (N, N)."""
     stack, shape = checked_maps(density, name)
     if len(stack) > 1:
         raise bad_input(name, f"shape {shape}", "one map (N, N)")
@@ -63,16 +63,16 @@ def checked_map(density, name):
 
 
 def checked_numbers(values, name, kinds="f", infinite=False):
-    """Check an array of any shape, for what has no map's shape, and return it.
+    """Check an array of any shape and return it.
 
     Parameters
     ----------
     values : array or torch tensor
-        Not masked; float16 comes back as float32.
+        Must not be masked; float16 becomes float32.
     name : str
-        What errors call it.
+        Name of the array in errors.
     kinds : {"f", "bf", "b", "iu", "biu"}
-        Kinds of numbers that are allowed, as ``numpy.dtype.kind`` has them.
+        Allowed values of ``numpy.dtype.kind``.
     infinite : bool
         Whether infinities are allowed; NaN never is.
     """
@@ -82,21 +82,25 @@ def checked_numbers(values, name, kinds="f", infinite=False):
 
 
 def one_per_map(values, shape):
-    """Return values (n, ...) of maps of a shape, without the first axis for a single (N, N)."""
+    """Return values (n, ...) for maps of a shape; a single map (N, N) has no first axis."""
     return values if len(shape) > 2 else values[0]
 
 
 def map_blocks(stack, pixels=None):
-    """Slices of (n, N, N) maps, or of such a shape: at least one map, at most so many pixels."""
+    """Return slices that divide maps (n, N, N), given as array or shape, into blocks of a size.
+
+    A block has at most ``pixels`` pixels (by default `BLOCK_PIXELS`) and at least one map.
+    """
     n, *sides = getattr(stack, "shape", stack)
     step = max(1, (pixels or BLOCK_PIXELS) // max(1, int(np.prod(sides))))
     return [slice(i, min(i + step, n)) for i in range(0, n, step)]
 
 
 def mode_numbers(grid):
-    """Wavenumbers of a real transform of a map in units of the fundamental, (N, 1) and (1, N//2+1).
+    """Return the wavenumbers of a real transform of a map, in units of the fundamental mode.
 
-    The sign of the first axis is that of ``numpy.fft.fftfreq``, but for +N/2 on an even grid.
+    Shapes (N, 1) and (1, N//2 + 1). The first axis follows ``numpy.fft.fftfreq``, except that the
+    Nyquist mode of an even grid is +N/2.
     """
     rows = np.arange(grid)
     return np.where(rows > grid // 2, rows - grid, rows)[:, None], np.arange(grid // 2 + 1)[None]
@@ -108,7 +112,7 @@ def _as_array(values, name, kinds):
         raise bad_input(name, "a masked array", "plain numbers in every pixel")
     if hasattr(values, "detach"):
         values = values.detach().cpu()
-        if str(values.dtype) == "torch.bfloat16":  # unknown to numpy
+        if str(values.dtype) == "torch.bfloat16":  # numpy does not have it
             values = values.float()
     try:
         values = np.asarray(values)
@@ -121,7 +125,7 @@ def _as_array(values, name, kinds):
 
 
 def _check_finite(values, name, infinite):
-    """Refuse NaN and infinities: the sum shows in one fast pass whether any can be there."""
+    """Refuse NaN and infinities. A finite sum shows in one fast pass that there are none."""
     if values.dtype.kind != "f":
         return
     with np.errstate(over="ignore", invalid="ignore"):
@@ -134,11 +138,11 @@ def _check_finite(values, name, infinite):
 
 
 def in_parallel(function: Callable, items) -> list:
-    """Return ``[function(item) for item in items]``, worked out by as many threads as torch uses.
+    """Return ``[function(item) for item in items]``, computed in as many threads as torch uses.
 
-    For numpy's work on blocks of maps, during which Python waits for nothing.
+    Suited to numpy operations on blocks of maps, which release Python's global lock.
     """
-    torch = sys.modules.get("torch")  # simulations do without it
+    torch = sys.modules.get("torch")  # not imported by simulations
     items, threads = list(items), torch.get_num_threads() if torch else 1
     if threads == 1 or len(items) < 2:
         return [function(item) for item in items]

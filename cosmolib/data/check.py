@@ -1,4 +1,4 @@
-"""Check files of CMD: what they are, whether they are complete, and the first fault."""
+"""Check CMD files: report their contents, or the first fault."""
 
 import dataclasses
 from pathlib import Path
@@ -6,52 +6,55 @@ from pathlib import Path
 import numpy as np
 
 from cosmolib.data import checksums, cmd_format, tables
-from cosmolib.data.arrays import bad_input
+from cosmolib.data.arrays import bad_input, map_blocks
 from cosmolib.data.cmd_format import MAPS_PER_SIMULATION, PARAMETERS, mean_surface_density
-from cosmolib.data.suites import Suite, blocks_of_maps, open_files
+from cosmolib.data.suites import Suite, open_files, read_maps
 
-_MASS_TOLERANCE = 0.05  # a box keeps its mass; table and maps that do not match differ far more
+_BLOCK_PIXELS = 2**22  # read at once: 16 MB
+_MASS_TOLERANCE = 0.05  # boxes conserve mass; a table of other simulations deviates far more
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The result of checking one file."""
+    """Describe the result of checking one file."""
 
     path: Path
-    what: str  # kind of file, by its name
-    found: str  # its contents; empty where it could not be read
-    problem: str | None  # the first fault, None without one
+    what: str  # kind of file, according to its name
+    found: str  # contents; empty if they could not be read
+    problem: str | None  # the first fault, or None
 
     def __str__(self):
-        whole = "whole, nothing wrong found" if self.problem is None else "NOT usable"
-        return "\n".join(filter(None, (f"{self.path}", f"  {self.what}", self.found, f"  {whole}")))
+        verdict = "whole, nothing wrong found" if self.problem is None else "NOT usable"
+        lines = filter(None, (self.what, *self.found.splitlines(), verdict))
+        return "\n  ".join([str(self.path), *lines])
 
 
 def check_suite(suite: Suite) -> str:
     """Read every pixel of a suite and describe its contents.
 
-    The mass is checked as well: a simulation's mean map of total matter must be
-    `mean_surface_density` of its row, within 5 % in the median. This refuses rows in another order,
-    and maps in other units.
+    For uncut maps of total matter, the mass is checked as well: the mean of the maps of a
+    simulation must be `mean_surface_density` of its row, within 5 % in the median. This detects
+    rows in another order and maps in other units.
 
     Raises
     ------
     ValueError
-        Non-finite pixels, zero or negative ones in matter, or maps that do not fit the parameters.
+        A pixel is not finite, matter is zero or negative, or the maps do not match the parameters.
     """
-    found = [
-        (block.min(), block.max(), block.mean(axis=(1, 2), dtype=np.float64))
-        for block in blocks_of_maps(suite)
-    ]
-    low, high, means = zip(*found, strict=True)
+    low, high, means = [], [], []
+    for block in map_blocks(suite.maps, _BLOCK_PIXELS):
+        maps = read_maps(suite, np.arange(block.start, block.stop))
+        low.append(maps.min())
+        high.append(maps.max())
+        means.append(maps.mean(axis=(1, 2), dtype=np.float64))
     n, grid = len(suite.maps), suite.grid
     lines = [
-        f"  {n} maps of {grid} x {grid} pixels, float32: {_simulations(suite)}",
-        f"  box {suite.box_size:g} Mpc/h, pixel {suite.box_size / grid:.4g} Mpc/h",
-        f"  pixels from {min(low):.4g} to {max(high):.4g}",
-        *([f"  cut from the raw maps: {suite.cut}"] if suite.cut != "none" else []),
-        *_parameter_lines(suite),
+        f"{n} maps of {grid} x {grid} pixels, float32",
+        f"box {suite.box_size:g} Mpc/h, pixel {suite.box_size / grid:.4g} Mpc/h",
+        f"pixels from {min(low):.4g} to {max(high):.4g}",
     ]
+    if suite.cut != "none":
+        lines.append(f"cut from the raw maps: {suite.cut}")
     if suite.field == "Mtot" and suite.cut == "none":
         expected = mean_surface_density(suite.params[:, 0], suite.box_size)
         means = np.concatenate(means).reshape(-1, MAPS_PER_SIMULATION).mean(axis=1)  # (n,)
@@ -59,47 +62,36 @@ def check_suite(suite: Suite) -> str:
         if not np.median(deviation) <= _MASS_TOLERANCE:
             found = f"a mean density that is off by {np.median(deviation):.0%} (median)"
             expected = f"that of Omega_m within {_MASS_TOLERANCE:.0%}, in (Msun/h)/(Mpc/h)^2"
-            other = f"other units, or not the rows of {suite.params_path.name}"
+            other = f"the units differ, or the rows of {suite.params_path.name} do not match"
             raise bad_input(suite.maps_path, found, f"{expected}: {other}")
-        lines.append(f"  mean density against Omega_m: within {deviation.max():.2g} of it")
-    lines += [f"  parameters {suite.params_path}", f"  fingerprint {suite.fingerprint}"]
-    return "\n".join(lines)
-
-
-def _simulations(suite, sim_set=None):
-    """Number of simulations of a suite or table, next to that of CMD's own set."""
-    n, whole = len(suite.params), cmd_format.SIMULATIONS.get(sim_set or suite.sim_set)
-    cmd = "" if whole in (None, n) else f" (CMD's own {sim_set or suite.sim_set} has {whole})"
-    return f"{n} simulations{cmd}"
-
-
-def _parameter_lines(table: Suite | tables.Table) -> list[str]:
-    lines = ["  table of 6 columns, amplitudes relative to the fiducial model"]
-    if table.others is not None:
-        varied = tables.off_fiducial(table.params, table.others)[:, len(PARAMETERS) :]  # (n, 22)
-        names = np.array(tables.other_parameters())[varied.any(0)]
-        lines = [
-            "  table of 28 columns in CAMELS' physical units, converted",
-            f"  {varied.any(1).sum()} simulations vary others than the six: {', '.join(names)}",
+        lines.append(f"mean density within {deviation.max():.2g} of that of Omega_m")
+    lines.append(f"table of {suite.n_simulations} simulations, {suite.params_path}")
+    if whole := cmd_format.SIMULATIONS.get(suite.sim_set):
+        lines[-1] += f" (CMD's own {suite.sim_set} has {whole})"
+    if suite.others is not None:
+        varied = tables.off_fiducial(suite.params, suite.others)[:, len(PARAMETERS) :]  # (n, 22)
+        names = ", ".join(np.array(tables.other_parameters())[varied.any(0)])
+        lines += [
+            "28 columns in CAMELS' physical units, converted to 6",
+            f"{varied.any(1).sum()} simulations vary further parameters: {names}",
         ]
-    return lines + [
-        f"  {name:8s} {column.min():.4g} to {column.max():.4g}"
-        for name, column in zip(PARAMETERS, table.params.T, strict=True)
-    ]
+    ranges = zip(PARAMETERS, suite.params.min(axis=0), suite.params.max(axis=0), strict=True)
+    lines += [f"{name:8s} {low:.4g} to {high:.4g}" for name, low, high in ranges]
+    return "\n".join([*lines, f"fingerprint {suite.fingerprint}"])
 
 
 def check_path(
     path: str | Path, suite: str | None = None, sim_set: str | None = None
 ) -> list[Report]:
-    """Check a file of CMD, or all those in a folder.
+    """Check a CMD file of maps with its table of parameters, or all of them in a folder.
 
     Parameters
     ----------
     path
-        A file of maps, with its table next to it or one folder up; a table; or a folder in one of
-        CMD's layouts. A downloaded file must still have its SHA-256.
+        A file of maps, with its table in the same folder or one folder up, or a folder in one of
+        CMD's layouts. The SHA-256 of downloaded files is verified.
     suite, sim_set
-        Restrict a folder to the files of this suite and set.
+        Restrict a folder to this suite and set.
 
     Returns
     -------
@@ -111,45 +103,29 @@ def check_path(
     FileNotFoundError
         There is nothing to check.
     """
-    path = Path(path)
-    if path.is_file():
-        return [_check_file(path)]
+    path, form = Path(path), f"Maps_<field>_{suite or '<suite>'}_{sim_set or '<set>'}_z=0.00.npy"
     if not path.exists():
         raise FileNotFoundError(f"{path}: found no such file, expected CMD maps or a folder")
-    files, wanted = sorted(path.rglob("Maps_*.npy")), []
+    files, reports = sorted(path.rglob("Maps_*.npy")) if path.is_dir() else [path], []
     for file in files:
-        match = cmd_format.FILE_NAME.fullmatch(file.name)
-        if match and suite in (None, match["name"]) and sim_set in (None, match["sim_set"]):
-            wanted.append(file)
-    if not wanted:
-        form = f"Maps_<field>_{suite or '<suite>'}_{sim_set or '<set>'}_z=0.00.npy"
-        raise FileNotFoundError(f"{path}: found {len(files)} other files of maps, expected {form}")
-    return [_check_file(file) for file in wanted]
+        name = cmd_format.FILE_NAME.fullmatch(file.name)
+        if name and suite in (None, name["name"]) and sim_set in (None, name["sim_set"]):
+            reports.append(_check_file(file, **name.groupdict()))
+    if not reports:
+        raise FileNotFoundError(f"{path}: found {len(files)} other files, expected {form}")
+    return reports
 
 
-def _check_file(path: Path) -> Report:
-    """Check one file as what its name says."""
-    what, problem, paths = "unknown", None, [path]
+def _check_file(path: Path, field: str, name: str, sim_set: str) -> Report:
+    what, found, problem = f"maps of field {field}, suite {name}, set {sim_set}, z = 0", "", None
+    above = path.parent.parent
+    folders = [path.parent, above, above / name.removeprefix("Nbody_")]  # may have the twin's table
     try:
-        if maps := cmd_format.FILE_NAME.fullmatch(path.name):
-            field, name, sim_set = maps["field"], maps["name"], maps["sim_set"]
-            what = f"maps of field {field}, suite {name}, set {sim_set}, z = 0"
-            above = path.parent.parent
-            folders = [path.parent, above, above / name.removeprefix("Nbody_")]  # of the twin
-            names = cmd_format.table_names(name, sim_set)
-            paths.append(cmd_format.find(folders, names, f"{name} parameters"))
-            found = [check_suite(open_files(*paths, name, field, sim_set))]
-        elif table := cmd_format.TABLE_NAME.fullmatch(path.name):
-            name, sim_set = table["name"], table["sim_set"] or "LH"
-            what = f"parameters of suite {name}, set {sim_set}"
-            table = tables.read_table(path, name, sim_set)
-            found = [f"  {_simulations(table, sim_set)}", *_parameter_lines(table)]
-        else:
-            state = "an unfinished download" if path.suffix == ".part" else "another name"
-            expected = "Maps_<field>_<suite>_<set>_z=0.00.npy or params_<set>_<suite>.txt"
-            raise bad_input(path, state, expected)
-        downloaded = [file.name for file in paths if checksums.verify(file, full=True)]
-        found += [f"  SHA-256 as downloaded: {name}" for name in downloaded]
+        names = cmd_format.table_names(name, sim_set)
+        files = path, cmd_format.find(folders, names, f"{name} parameters")
+        lines = [check_suite(open_files(*files, name, field, sim_set))]
+        downloaded = [file.name for file in files if checksums.verify(file, full=True)]
+        found = "\n".join(lines + [f"SHA-256 as downloaded: {name}" for name in downloaded])
     except (ValueError, OSError) as error:
-        found, problem = [], " ".join(str(error).split())
-    return Report(path, what, "\n".join(found), problem)
+        problem = " ".join(str(error).split())
+    return Report(path, what, found, problem)

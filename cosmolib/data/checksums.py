@@ -1,4 +1,4 @@
-"""SHA-256 of data files, in ``checksums.json`` of their folder with size, time and origin."""
+"""Record and verify the SHA-256 of data files, in ``checksums.json`` of their folder."""
 
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -11,19 +11,19 @@ MANIFEST = "checksums.json"
 
 
 def record(path: Path, url: str | None = None) -> None:
-    """Hash a file and write its row into the manifest."""
-    state = path.stat()  # before hashing: a file that changes meanwhile must not look verified
+    """Hash a file and write its row (SHA-256, size, times, origin) into the manifest."""
+    state = path.stat()  # before hashing: a file that changes meanwhile must not pass as verified
     row = {"sha256": sha256(path), "size": state.st_size, "mtime_ns": state.st_mtime_ns, "url": url}
     row["utc"] = datetime.now(UTC).isoformat(timespec="seconds")
-    with held(path.with_name(f".{MANIFEST}.lock")):  # another process may add its own row
+    with held(path.with_name(f".{MANIFEST}.lock")):  # another process may add a row
         rows = _read(path) | {path.name: row}
         write_json(path.with_name(MANIFEST), dict(sorted(rows.items())))
 
 
 def verify(path: Path, full: bool = False) -> bool:
-    """Compare a file with its row in the manifest, if there is one; ``ValueError`` if it changed.
+    """Return whether the manifest has a row for a file; raise ``ValueError`` if the file changed.
 
-    Unless ``full``, the bytes are not read while size and time are those of the last verification.
+    Unless ``full``, the file is hashed only if its size or time differs from the last verification.
     """
     row, state = _read(path).get(path.name), path.stat()
     same = row and (row["size"], row["mtime_ns"]) == (state.st_size, state.st_mtime_ns)
@@ -32,7 +32,7 @@ def verify(path: Path, full: bool = False) -> bool:
             expected = f"{row['sha256']} as recorded in {MANIFEST} on {row['utc']}"
             raise ValueError(f"{path}: found SHA-256 {found}, expected {expected}: it has changed")
         if not same:
-            with suppress(OSError):  # a read-only folder: the file is hashed again next time
+            with suppress(OSError):  # in a read-only folder, the file is hashed again next time
                 record(path, row["url"])
     return row is not None
 

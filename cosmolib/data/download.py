@@ -1,4 +1,4 @@
-"""Download suites of CMD with curl; an interrupted transfer is resumed (``cosmolib download``)."""
+"""Download CMD suites with curl and resume interrupted transfers (``cosmolib download``)."""
 
 import os
 import re
@@ -21,17 +21,18 @@ def download(
     suite, sim_set="LH", field="Mtot", data_dir=None, url=CMD_URL, *, retries=10, timeout=60.0,
     report=print,
 ) -> list[Path]:  # fmt: skip
-    """Fetch maps and parameter table of a suite into ``data_dir/<suite>/`` and return their paths.
+    """Download maps and parameters of a suite to ``data_dir/<suite>/`` and return their paths.
 
-    Existing files are verified instead, without network; a wrong file (ValueError) is not kept. An
-    attempt ends after ``timeout`` seconds without a byte, ``retries`` without progress are allowed.
+    Existing files are verified without network access. A downloaded file that is invalid is deleted
+    and raises a ValueError. A transfer is repeated after ``timeout`` seconds without data, and
+    given up after more than ``retries`` attempts in a row without progress.
     """
     if not (data_dir := data_dir or os.environ.get("COSMOLIB_DATA")):
         raise FileNotFoundError("data folder: found none, expected --data-dir or $COSMOLIB_DATA")
     data_dir, limit, paths = Path(data_dir).expanduser(), max(1, round(timeout)), []
     curl = f"curl -q -L --globoff --proto =http,https -Y 1 -y {limit} --connect-timeout {limit}"
     existing = cmd_format.data_files([suite], data_dir, field, sim_set)
-    for names, check in (  # the table first: a wrong address shows before four gigabytes
+    for names, check in (  # the table first: a wrong URL fails before the download of 4 GB
         (cmd_format.table_names(suite, sim_set), lambda path: read_table(path, suite, sim_set)),
         (cmd_format.map_names(field, suite, sim_set), cmd_format.map_file),
     ):
@@ -58,9 +59,9 @@ def download(
 
 
 def _complete(part, urls, curl, retries, report):
-    """Download a file to its part from the first address that has it; return the address.
+    """Download the file ``part`` from the first URL that exists, and return this URL.
 
-    Each attempt is a process that resumes: with ``--retry``, curl discards incomplete transfers.
+    Every attempt is a separate curl process, because ``curl --retry`` discards partial transfers.
     """
     sidecar, most, failures = part.with_suffix(".json"), 0, 0
     while failures <= retries:
@@ -70,15 +71,15 @@ def _complete(part, urls, curl, retries, report):
             raise FileNotFoundError(f"{part.stem}: found at none of {', '.join(urls)}")
         if not sidecar.exists() or read_json(sidecar) != remote or not any(remote[1:]):
             report(f"{url}: {remote[0]} bytes; if interrupted, the same command resumes")
-            part.unlink(missing_ok=True)  # first: the sidecar must not vouch for other bytes
-            write_json(sidecar, remote)  # the version that the bytes belong to
+            part.unlink(missing_ok=True)  # before the sidecar describes another version
+            write_json(sidecar, remote)  # version of the remote file that the bytes belong to
         with open(part, "ab") as file:
             code, size = 0, file.tell()
             if size != remote[0]:
-                # Through a pipe: when this process is killed, curl cannot go on writing the file.
+                # Through a pipe, so that curl cannot continue writing if this process is killed.
                 with Popen([*curl, "-f", "-C", str(size), url], stdout=PIPE) as process:
                     shutil.copyfileobj(process.stdout, file)
-                os.fsync(file.fileno())  # the final name must not outlive the bytes
+                os.fsync(file.fileno())  # the bytes must reach the disk before the final name does
                 code, size = process.returncode, file.tell()
         if code == 0:
             sidecar.unlink()
@@ -92,10 +93,10 @@ def _complete(part, urls, curl, retries, report):
 
 
 def _remote(url, curl, retries):
-    """Return length, ETag and date of a remote file; None if the server has no such file."""
+    """Return length, ETag and date of a remote file, or None if the server does not have it."""
     command = [*curl, "-sSI", "--retry", str(retries), "--retry-all-errors", "-w", "%{http_code}"]
     head = run([*command, url], stdout=PIPE, text=True, errors="replace")
-    *_, headers, status = ["", *head.stdout.split("\n\n")]  # one block for each redirect
+    *_, headers, status = ["", *head.stdout.split("\n\n")]  # one block per redirect
     if status in ("404", "410"):
         return None
     if status != "200":

@@ -1,17 +1,18 @@
-"""The embedded suite: how Lite and its gravity-only twin are shipped, and how they are expanded.
+"""Expand the embedded suites, Lite and its gravity-only twin Nbody_Lite, from ``data/lite/``.
 
-``data/lite/`` holds log10 maps, quantised and compressed without further loss:
+``data/lite/`` contains quantised and compressed log10 maps:
 
-- ``Nbody_Lite``: ``level = round(log10(map) / STEP) - LEVEL_ZERO`` in one byte, so a pixel is known
-  to +-0.02 dex; the residuals of the MED predictor of lossless JPEG (ITU-T T.87) go through LZMA.
-- ``Lite``: the ratio to ``Nbody_Lite`` in steps of ``RATIO_STEP`` dex, so the *difference* of the
-  twins is ten times finer than either.
-- one factor a map and suite, which restores the mean surface density exactly.
+- ``Nbody_Lite``: ``level = round(log10(map) / STEP) - LEVEL_ZERO`` in one byte, so that a pixel is
+  known to +-0.02 dex. The residuals of the MED predictor of lossless JPEG (ITU-T T.87) are
+  compressed with LZMA.
+- ``Lite``: the ratio to ``Nbody_Lite`` in steps of ``RATIO_STEP`` dex, so that the *difference* of
+  the twins is ten times more precise than either of them.
+- One factor per map and suite restores the mean surface density exactly.
 
-One chunk holds 100 simulations of one set: the latin hypercube LH, or one of the small sets CV, 1P
-and EX, which are shipped whole and expanded apart. Expansion uses table look-ups and single
-products only, no sum or power that could round differently on another processor, so that the
-SHA-256 of the expanded files is the same everywhere and can be checked.
+A chunk contains 100 simulations of one set: the latin hypercube LH, or one of the small sets CV, 1P
+and EX. Each set is expanded separately. Expansion uses only table look-ups and single products,
+whose rounding does not depend on the processor. The SHA-256 of the expanded files is therefore the
+same on every machine and can be checked.
 """
 
 import hashlib
@@ -38,13 +39,13 @@ RATIO_STEP = Decimal("0.004")  # dex
 LEVEL_ZERO = 200  # level 0 is 1e8 (Msun/h)/(Mpc/h)^2, level 255 is 1.6e18
 RATIO_ZERO = 128
 SUITES = ("Lite", "Nbody_Lite")
-SETS = ("LH", "CV", "1P", "EX")  # described by `lite.generate.set_table`
+SETS = ("LH", "CV", "1P", "EX")  # described in `lite.generate.set_table`
 
 _Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class Chunk(BaseModel, strict=True):
-    """One file of the simulations ``first`` and following, of both suites."""
+    """Describe one file, with some consecutive simulations of both suites."""
 
     file: str = Field(pattern=r"^[a-z0-9]+-[0-9]{4}\.xz$")
     first: int
@@ -53,7 +54,7 @@ class Chunk(BaseModel, strict=True):
 
 
 class Packed(BaseModel, strict=True):
-    """What the manifest records of one set: its chunks, and the SHA-256 of the expanded maps."""
+    """Describe one set in the manifest: its chunks and the SHA-256 of the expanded maps."""
 
     simulations: int = Field(ge=1, le=100_000)
     grid: int = Field(ge=8, le=1024)
@@ -62,36 +63,34 @@ class Packed(BaseModel, strict=True):
 
 
 def packed_files():
-    """Names of the files in ``data/lite/`` that the suites are expanded from."""
+    """Return the names of the files in ``data/lite/`` from which the suites are expanded."""
     chunks = [chunk for name in SETS for chunk in _read_manifest(DATA / MANIFEST, name).chunks]
     return [MANIFEST, *map(table_name, SETS), *(chunk.file for chunk in chunks)]
 
 
 def table_name(sim_set):
-    """File of a set's parameters and seeds in ``data/lite/``."""
-    if sim_set not in SETS:
-        raise ValueError(f"set {sim_set!r} is not embedded, expected one of {', '.join(SETS)}")
+    """Return the name of the file with the parameters and seeds of a set."""
     return TABLE if sim_set == "LH" else f"CosmoAstroSeed_Lite_{sim_set}.txt"
 
 
 def ratio_zero_of(sim_set):
-    """Byte of equal twins; at A_SN1 = 100 (EX) a void gains 0.64 dex, no pixel loses as much."""
+    """Return the byte of a ratio of 1. In EX, A_SN1 = 100 adds up to 0.64 dex to a void."""
     return 64 if sim_set == "EX" else RATIO_ZERO
 
 
 def powers_of_ten(step, zero):
-    """``10^(step (i - zero))`` for a byte i, correctly rounded: (256,) float64."""
+    """Return ``10^(step (i - zero))`` for every byte i, correctly rounded: (256,) float64."""
     return np.array([float(Decimal(10) ** (step * (i - zero))) for i in range(256)])
 
 
 def predict(left, up, corner):
-    """MED predictor of ITU-T T.87: the median of left, up and left + up - corner."""
+    """Return the MED prediction of ITU-T T.87: the median of left, up and left + up - corner."""
     gradient = left + up - corner
     return np.clip(gradient, np.minimum(left, up), np.maximum(left, up))
 
 
 def _levels(residuals):
-    """Invert `_residuals`, pixel by pixel and over all maps at once."""
+    """Invert `lite.pack._residuals`, pixel by pixel for all maps at once."""
     n, size, _ = residuals.shape
     residuals = np.ascontiguousarray(np.moveaxis(residuals, 0, -1)).astype(np.int16)
     padded = np.zeros((size + 1, size + 1, n), np.int16)
@@ -103,11 +102,12 @@ def _levels(residuals):
 
 
 def decode(blob, n_maps, grid, ratio_zero=RATIO_ZERO):
-    """Expand a chunk made by `encode` with the same ``ratio_zero``.
+    """Expand a chunk from `lite.pack.encode` with the same ``ratio_zero``.
 
     Returns
     -------
-    gravity, feedback : ndarray, shape (n_maps, grid, grid), float32
+    gravity, feedback : (n_maps, grid, grid) float32
+        Maps of ``Nbody_Lite`` and ``Lite`` [(Msun/h)/(Mpc/h)^2].
     """
     payload, pixels = lzma.decompress(blob), n_maps * grid**2
     if len(payload) != 2 * pixels + 16 * n_maps:
@@ -126,15 +126,15 @@ def table_rows(path):
 
 
 def maps_path(folder, suite, sim_set):
-    """Path of the maps of a suite and set below a folder."""
+    """Return the path of the maps of a suite and set below a folder."""
     return Path(folder) / suite / map_names("Mtot", suite, sim_set)[0]
 
 
 def expand(name, cache_dir=None, data=DATA, sim_set="LH"):
-    """Expand one set of both embedded suites into CMD-format files, unless done before.
+    """Expand one set of both embedded suites to CMD-format files, unless they exist.
 
-    Every chunk is checked by its SHA-256 before it is decoded, and the expanded maps before they
-    get their final name, so existing files are complete.
+    The SHA-256 of every chunk is checked before it is decoded, and that of the maps before they
+    get their final name. Existing files are therefore complete.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def expand(name, cache_dir=None, data=DATA, sim_set="LH"):
     cache_dir : path, optional
         By default ``$COSMOLIB_CACHE`` or the user's cache folder.
     data : path
-        The shipped chunks.
+        Folder of the chunks.
     sim_set : str
         One of `SETS`.
 
@@ -161,31 +161,29 @@ def expand(name, cache_dir=None, data=DATA, sim_set="LH"):
     OSError
         The cache cannot be written.
     """
-    if name not in SUITES:
-        raise ValueError(f"{name!r} is not embedded, expected one of {', '.join(SUITES)}")
-    table_name(sim_set)  # refuses an unknown set
+    if name not in SUITES or sim_set not in SETS:
+        known = f"{' or '.join(SUITES)}, set {', '.join(SETS)}"
+        raise ValueError(f"suite {name}, set {sim_set} is not embedded, expected {known}")
     data = Path(data)
     if not (data / MANIFEST).exists():
         reason = "the embedded suite comes with a clone of the repository (pip install -e .)"
         raise FileNotFoundError(f"{data / MANIFEST}: found no such file: {reason}")
     packed = _read_manifest(data / MANIFEST, sim_set)
-    # named after its content, so that a longer suite never mixes with an older expansion
+    # The name contains a digest, so that a longer suite never mixes with an older expansion.
     folder = "lite" if sim_set == "LH" else f"lite-{sim_set.lower()}"
     user = os.environ.get("COSMOLIB_CACHE") or platformdirs.user_cache_dir("cosmolib")
     folder = Path(cache_dir or user) / f"{folder}-{packed.expanded['Lite'][:12]}"
-    done = [folder / suite / f"params_{sim_set}_{suite}.txt" for suite in SUITES]
-    if not all(path.exists() for path in done):
+    tables = [folder / suite / f"params_{sim_set}_{suite}.txt" for suite in SUITES]
+    if not all(path.exists() for path in tables):
         check_writable(folder, "COSMOLIB_CACHE")
-        with held(folder / LOCK):  # a second process waits, and finds it done
-            for suite in SUITES:
-                sweep(folder / suite)
-            if not all(path.exists() for path in done):
-                _expand_all(packed, data, folder, sim_set)
+        with held(folder / LOCK):
+            if not all(path.exists() for path in tables):  # another process may have written them
+                _expand_all(packed, data, folder, sim_set, tables)
     return folder / name
 
 
 def _read_manifest(path, sim_set):
-    """Return the checked manifest of one set."""
+    """Return the checked entry of one set in the manifest."""
     manifest = read_json(path)
     try:
         return Packed.model_validate(manifest if sim_set == "LH" else manifest["sets"][sim_set])
@@ -195,26 +193,30 @@ def _read_manifest(path, sim_set):
         raise bad_input(path, found, expected) from None
 
 
-def _expand_all(packed, data, folder, sim_set):
-    table = "\n".join(table_rows(data / table_name(sim_set))[: packed.simulations])
-    zero = ratio_zero_of(sim_set)
-    chunks = [_read_chunk(data / chunk.file, chunk, packed.grid, zero) for chunk in packed.chunks]
+def _expand_all(packed, data, folder, sim_set, tables):
+    """Write the maps of both suites, then their tables, which show that the maps are complete."""
+    chunks = [_read_chunk(data, chunk, packed.grid, sim_set) for chunk in packed.chunks]
     for suite, maps in zip(("Nbody_Lite", "Lite"), zip(*chunks, strict=True), strict=True):
+        sweep(folder / suite)
         maps, path = np.concatenate(maps), maps_path(folder, suite, sim_set)
         if (found := hashlib.sha256(maps).hexdigest()) != packed.expanded[suite]:
             raise bad_input(path, f"expanded maps of SHA-256 {found}", packed.expanded[suite])
         with atomic_path(path) as temporary:
             np.save(temporary, maps)
-    for suite in SUITES:  # last, as the sign that the maps are complete
-        with atomic_path(folder / suite / f"params_{sim_set}_{suite}.txt") as temporary:
-            temporary.write_text("# Omega_m sigma_8 A_SN1 A_AGN1 A_SN2 A_AGN2\n" + table + "\n")
+    rows = table_rows(data / table_name(sim_set))[: packed.simulations]
+    text = "\n".join(["# Omega_m sigma_8 A_SN1 A_AGN1 A_SN2 A_AGN2", *rows, ""])
+    for path in tables:
+        with atomic_path(path) as temporary:
+            temporary.write_text(text)
 
 
-def _read_chunk(path, chunk, grid, ratio_zero):
+def _read_chunk(data, chunk, grid, sim_set):
+    path = data / chunk.file
     blob = path.read_bytes()
     if (found := hashlib.sha256(blob).hexdigest()) != chunk.sha256:
         raise bad_input(path, f"SHA-256 {found}", f"{chunk.sha256}; restore it with `git checkout`")
     try:
-        return decode(blob, MAPS_PER_SIMULATION * chunk.simulations, grid, ratio_zero)
+        n_maps = MAPS_PER_SIMULATION * chunk.simulations
+        return decode(blob, n_maps, grid, ratio_zero_of(sim_set))
     except (ValueError, lzma.LZMAError) as error:
         raise bad_input(path, error, f"{grid}^2 maps") from None

@@ -1,9 +1,8 @@
-"""What summarises a map: power spectra, pixel PDFs and quantiles.
+"""Summarise maps by power spectra, pixel PDFs and other statistics.
 
 All functions take maps (N, N), (n, N, N) or (n, 1, N, N) of surface density
-[(Msun/h)/(Mpc/h)^2], cut maps included, as `cosmolib.data.arrays.checked_maps` checks them, and
-work in batches. `power_spectrum` gives what Pylians' ``Pk_plane`` gives, some hundred times faster
-for many small maps; Pylians remains the reference of the tests.
+[(Msun/h)/(Mpc/h)^2], also after a cut. `power_spectrum` gives the result of Pylians' ``Pk_plane``,
+about a hundred times faster for many small maps; the tests compare the two.
 """
 
 import numpy as np
@@ -15,23 +14,23 @@ from cosmolib.data.arrays import checked_maps, map_blocks, mode_numbers, one_per
 from cosmolib.data.cmd_format import BOX_SIZE
 from cosmolib.data.scaling import signed_log
 
-# Logs of powers are taken no lower than this [(Mpc/h)^2]: far below the power of any map (1e-3 and
-# more), far above what single precision leaves where a Fourier cut took every mode (1e-12).
+# Smallest power whose log is taken [(Mpc/h)^2]: far below the power of any map (1e-3 and more), far
+# above the rounding errors in modes that a Fourier cut removed (1e-12 in single precision).
 POWER_FLOOR = 1e-8
 TAILS = (0.001, 0.003, 0.99, 0.995, 0.998, 0.999, 1.0)  # quantiles of voids and halos
 SMOOTHING = (0.3, 0.6, 1.2)  # [Mpc/h] about 0.8, 1.5 and 3 pixels of Lite
 _SCATTER_FLOOR = 1e-6  # [dex] rounding of single precision
 
-_BLOCK_PIXELS = 2**20  # pixels worked on at once
+_BLOCK_PIXELS = 2**20  # pixels processed at once
 
 
 def power_spectrum(maps, box_size=BOX_SIZE, log=False, overdensity=False):
-    """Power spectrum of each map, in bins one fundamental mode wide.
+    """Compute the power spectrum of each map, in bins one fundamental mode k_F wide.
 
-    The field is the overdensity delta = Sigma / mean - 1 of each map or, with `log`, log10(Sigma)
-    as the network sees it (published transform: signed where pixels are negative). As in Pylians,
-    bin i holds the independent modes with i <= |k| / k_F < i + 1, up to the corner of the grid,
-    k is their mean |k|, and no correction is made for how the particles were gridded.
+    The field is the overdensity delta = Sigma / mean - 1 of each map or, with `log`, the published
+    signed log10 of Sigma. As in Pylians, bin i contains the independent modes with
+    i <= |k| / k_F < i + 1, up to the corner of the grid, k is their mean |k|, and the mass
+    assignment window is not corrected.
 
     Parameters
     ----------
@@ -39,9 +38,9 @@ def power_spectrum(maps, box_size=BOX_SIZE, log=False, overdensity=False):
     box_size : float
         Side of the maps [Mpc/h].
     log : bool
-        Spectrum of the log10 map in place of delta.
+        Use the log10 map instead of delta.
     overdensity : bool
-        The maps are overdensities already (of zero mean, say), as `fields.gaussian_maps` are.
+        Whether the maps are overdensities already.
 
     Returns
     -------
@@ -53,10 +52,10 @@ def power_spectrum(maps, box_size=BOX_SIZE, log=False, overdensity=False):
     Raises
     ------
     ValueError
-        If the maps are not square or not finite, or both `log` and `overdensity` are asked for.
+        The maps are not square or not finite, or both `log` and `overdensity` are set.
     """
     if log and overdensity:
-        raise ValueError("an overdensity may be negative: ask for log or overdensity, not both")
+        raise ValueError("set log or overdensity, not both: an overdensity may be negative")
     stack, shape = checked_maps(maps)
     grid = stack.shape[-1]
     k_mean, weight, _ = _mode_average(grid)
@@ -75,12 +74,12 @@ def power_spectrum(maps, box_size=BOX_SIZE, log=False, overdensity=False):
 
 
 def cross_power(a, b, box_size=BOX_SIZE):
-    """Summed cross power of two fields, in the bins of `power_spectrum`.
+    """Sum the cross power of two fields in the bins of `power_spectrum`.
 
     Parameters
     ----------
     a, b : arrays, shape (n, N, N) or (n, 1, N, N)
-        Any fields, as they are; their means play no part.
+        Any fields; their means have no effect.
     box_size : float
         [Mpc/h]
 
@@ -89,10 +88,10 @@ def cross_power(a, b, box_size=BOX_SIZE):
     k : (nk,) float64
         [h/Mpc]
     power : (n, nk) float64
-        Sum over the independent modes of a bin of Re(a_k b_k*), as numpy's transform scales it. The
-        coherence of a and b is that over the root of the same of (a, a) times that of (b, b).
+        Sum of Re(a_k b_k*) over the independent modes of a bin, in the normalisation of numpy's
+        transform. The coherence of a and b is P_ab / sqrt(P_aa P_bb).
     modes : (nk,) int
-        Independent modes of each bin.
+        Number of independent modes per bin.
     """
     a, b = (checked_maps(field, "fields")[0] for field in (a, b))
     if a.shape != b.shape:
@@ -108,72 +107,40 @@ def cross_power(a, b, box_size=BOX_SIZE):
 
 
 def pixel_pdf(maps, edges):
-    """Distribution of log10(Sigma) over the pixels of each map.
+    """Compute the distribution of log10(Sigma) over the pixels of each map.
 
     Parameters
     ----------
     maps : array, shape (N, N), (n, N, N) or (n, 1, N, N)
     edges : (nbins + 1,) increasing floats
-        Of log10 of the surface density.
+        Bin edges in log10 of the surface density.
 
     Returns
     -------
     (n, nbins) or (nbins,) float64
-        Per dex, relative to all pixels of the map: pixels out of the edges, and those that have no
-        log (zero or negative after a Fourier cut), are missing from the integral.
+        Density per dex, relative to all pixels of the map. Pixels outside the edges, and pixels
+        without a log (zero or negative after a Fourier cut), are missing from the integral.
     """
     stack, shape = checked_maps(maps)
     edges = np.asarray(edges, dtype=np.float64)
-    if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
-        raise ValueError(f"edges must be at least two increasing numbers, found {edges}")
-    nbins = len(edges) - 1
-    pdf = np.empty((len(stack), nbins))
-    for block in in_blocks(stack):
-        pixels = stack[block].reshape(len(stack[block]), -1)
-        value = np.log10(np.where(pixels > 0, pixels, 1), dtype=np.float64)
-        place = np.searchsorted(edges, value, side="right") - 1
-        place[value == edges[-1]] = nbins - 1  # the last bin is closed, as in numpy.histogram
-        inside = (pixels > 0) & (place >= 0) & (place < nbins)
-        row = np.broadcast_to(np.arange(len(pixels))[:, None], pixels.shape)
-        count = np.bincount((row * nbins + place)[inside], minlength=len(pixels) * nbins)
-        pdf[block] = count.reshape(len(pixels), nbins) / pixels.shape[1]
-    pdf /= np.diff(edges)
-    return one_per_map(pdf, shape)
-
-
-def pixel_quantiles(maps, at):
-    """Return the pixels of each map at some quantiles, (n_maps, m).
-
-    Parameters
-    ----------
-    maps : array, shape (N, N), (n, N, N) or (n, 1, N, N)
-    at : int or (m,) floats
-        Fractions from 0 to 1; a number m stands for (i + 1/2) / m.
-    """
-    stack, shape = checked_maps(maps)
-    at = (np.arange(at) + 0.5) / max(at, 1) if np.ndim(at) == 0 else np.asarray(at)
-    if not len(at):
-        raise ValueError("at least one quantile is needed, found none")
-    size = stack[0].size
-    places = np.minimum((at * size).astype(int), size - 1)
-    quantiles = np.empty((len(stack), len(at)), stack.dtype)
-    for block in in_blocks(stack):
-        quantiles[block] = np.sort(stack[block].reshape(-1, size), axis=1)[:, places]
-    return one_per_map(quantiles, shape)
+    logs = (np.log10(pixels[pixels > 0], dtype=np.float64) for pixels in stack)
+    counts = np.stack([np.histogram(log, edges)[0] for log in logs])
+    return one_per_map(counts / stack[0].size / np.diff(edges), shape)
 
 
 def summary_statistics(maps, box_size=BOX_SIZE, n_bands=12, n_quantiles=16):
-    """Summary statistics of each map: what a baseline without a network may learn from.
+    """Compute the summary statistics of each map that the baseline without a network uses.
 
-    log10 of the mean; log10 of the band powers of delta and of the log map, in `n_bands` bands
-    equally wide in log k; log10 of `n_quantiles` pixel quantiles and of `TAILS`; and the statistics
-    of the smoothed log map, see `_morphology`. Pixels are logged as the network sees them (sign
-    kept) and powers no lower than `POWER_FLOOR`, so that any cut map has them.
+    These are log10 of the mean; log10 of the band powers of delta and of the log map, in `n_bands`
+    bands of equal width in log k; log10 of `n_quantiles` pixel quantiles and of the quantiles
+    `TAILS`; and the statistics of the smoothed log map (see `_morphology`). The log of pixels is
+    the published signed log, and powers below `POWER_FLOOR` are raised to it, so that all are
+    finite for any cut.
 
     Returns
     -------
     features : (n, m) float64
-        82 columns for maps of 64^2; fewer or more where fewer or more bands hold a mode.
+        82 columns for maps of 64^2; the number of bands that contain a mode depends on the grid.
     names : list of str
     """
     stack, _ = checked_maps(maps)
@@ -187,8 +154,10 @@ def summary_statistics(maps, box_size=BOX_SIZE, n_bands=12, n_quantiles=16):
     for field, values in (("delta", power), ("log", power_spectrum(stack, box_size, log=True)[1])):
         columns.append(np.log10(np.maximum(values @ average, POWER_FLOOR)))
         names += [f"P_{field}(k={centre:.2f})" for centre in centres]
-    at = [*(np.arange(n_quantiles) + 0.5) / n_quantiles, *TAILS]
-    columns.append(signed_log(pixel_quantiles(stack, at).astype(np.float64)))
+    at, size = [*(np.arange(n_quantiles) + 0.5) / n_quantiles, *TAILS], stack[0].size
+    places = np.minimum((np.array(at) * size).astype(int), size - 1)
+    pixels = [np.sort(stack[b].reshape(-1, size), axis=1)[:, places] for b in in_blocks(stack)]
+    columns.append(signed_log(np.concatenate(pixels).astype(np.float64)))
     names += [f"quantile {fraction:.3f}" for fraction in at]
     values, labels = zip(*(_morphology(stack[b], box_size) for b in in_blocks(stack)), strict=True)
     columns.append(np.concatenate(values))
@@ -196,20 +165,20 @@ def summary_statistics(maps, box_size=BOX_SIZE, n_bands=12, n_quantiles=16):
 
 
 def _morphology(maps, box_size):
-    """Statistics of the log of maps (n, N, N), after smoothing by each scale of `SMOOTHING`.
+    """Compute statistics of the log of maps (n, N, N), smoothed by each scale of `SMOOTHING`.
 
     Per scale: log10 of the standard deviation, skewness, kurtosis, and the fraction of pixels that
-    are peaks or minima (of their 3 x 3 neighbourhood) at all, beyond 1 and beyond 2 standard
+    are peaks or minima of their 3 x 3 neighbourhood, in total, beyond 1 and beyond 2 standard
     deviations. Per pair of scales, as in a scattering transform (Cheng et al. 2020,
     arXiv:2006.08561): log10 of the mean modulus of the band between two scales, and of the scatter
-    of that modulus at its own and at every coarser scale.
+    of this modulus at the same and at every coarser scale.
     """
     n = maps.shape[-1]
     i, j = mode_numbers(n)
     k2 = (2 * np.pi / box_size) ** 2 * (i**2 + j**2)
     windows = [np.exp(-k2 * scale**2 / 2) for scale in SMOOTHING]
 
-    def smooth(field):  # at every scale
+    def smooth(field):  # by every scale
         modes = scipy.fft.rfft2(field)
         return [scipy.fft.irfft2(modes * window, s=(n, n)) for window in windows]
 
@@ -227,13 +196,13 @@ def _morphology(maps, box_size):
         found[f"skewness R={scale:g}"] = (field**3).mean((1, 2))
         found[f"kurtosis R={scale:g}"] = (field**4).mean((1, 2))
         for name, side in (("peaks", field), ("minima", -field)):
-            # Flat parts of cut maps hold rounding errors, which are no extrema.
+            # Rounding errors in flat parts of cut maps must not count as extrema.
             peak = local_maxima(np.round(side, 6))
             for height in (-np.inf, 1, 2):
-                counted = (peak & (side > height)).mean((1, 2))
-                found[f"{name} above {height:g} R={scale:g}"] = counted
+                fraction = (peak & (side > height)).mean((1, 2))
+                found[f"{name} above {height:g} R={scale:g}"] = fraction
     for first, modulus in enumerate(np.abs(np.diff(levels, axis=0))):
-        smoothed = [*smooth(modulus), 0]  # nothing is coarser than the last
+        smoothed = [*smooth(modulus), 0]  # there is no coarser scale than the last
         found[f"modulus {first}"] = log_of(modulus.mean((1, 2)))
         found[f"modulus {first} at {first}"] = log_of(smoothed[first].std((1, 2)))
         for second in range(first + 1, len(SMOOTHING)):
@@ -243,15 +212,22 @@ def _morphology(maps, box_size):
 
 
 def local_maxima(fields):
-    """Return where periodic fields (n, N, N) are higher than at all eight neighbours, as bool."""
+    """Return whether each pixel of periodic fields (n, N, N) exceeds its eight neighbours."""
     neighbours = np.ones((1, 3, 3), bool)
     neighbours[0, 1, 1] = False
     return fields > maximum_filter(fields, footprint=neighbours, mode="wrap")
 
 
 def _mode_average(grid):
-    """Mean |k| / k_F of each bin, the matrix that averages modes over bins, and their number."""
-    k, bins, independent = _plane_modes(grid)
+    """Return the mean |k| / k_F of each bin, the matrix that averages modes, and their number.
+
+    A real map has two copies of the modes in column 0 and, on an even grid, in column N/2; one of
+    each pair is independent.
+    """
+    i, j = mode_numbers(grid)
+    k = np.sqrt(i**2 + j**2)  # (N, N//2 + 1)
+    doubled = (j == 0) | (2 * j == grid)
+    bins, independent = k.astype(int), ~(doubled & (i < 0))
     count = np.bincount(bins[independent])
     k_mean = np.bincount(bins[independent], k[independent]) / count
     weight = np.zeros((k.size, len(count)))
@@ -259,17 +235,6 @@ def _mode_average(grid):
     return k_mean, torch.from_numpy(weight), count
 
 
-def _plane_modes(grid):
-    """|k| / k_F, bin and independence of the modes (N, N//2 + 1) of a real transform.
-
-    A real map has two copies of some modes in the columns 0 and, on an even grid, N/2; one of each
-    pair is independent.
-    """
-    i, j = mode_numbers(grid)
-    k = np.sqrt(i**2 + j**2)
-    doubled = (j == 0) | (2 * j == grid)
-    return k, k.astype(int), ~(doubled & (i < 0))
-
-
 def in_blocks(stack):
+    """Return the slices of the blocks in which maps (n, N, N) are processed."""
     return map_blocks(stack, _BLOCK_PIXELS)

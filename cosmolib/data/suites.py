@@ -1,10 +1,10 @@
-"""Suites of maps in the format of the CAMELS Multifield Dataset (CMD, arXiv:2109.10915).
+"""Open, write and split suites of maps in the format of CMD (arXiv:2109.10915).
 
 A suite is one ``.npy`` file of maps and one text file of parameters. The maps of simulation ``i``
 are rows ``15 i`` to ``15 i + 14``: three axes times five slabs of depth 5 Mpc/h, in the order
-``map = 15 i + 5 axis + slab``. ``Lite`` and ``Nbody_Lite`` come with the repository; every other
-name is looked for on disk. `cosmolib.data.check` reads all of a suite and reports on it. Write a
-suite of your own with `write_suite`, after `cosmolib.data.tables.register_suite`.
+``map = 15 i + 5 axis + slab``. ``Lite`` and ``Nbody_Lite`` come with the repository; other suites
+are searched on disk. `cosmolib.data.check` reads a whole suite and reports on it. To add a suite,
+call `cosmolib.data.tables.register_suite` and `write_suite`.
 """
 
 import dataclasses
@@ -25,9 +25,8 @@ from cosmolib.study.io import atomic_path
 
 _CMD_ACCESS = "https://camels-multifield-dataset.readthedocs.io/en/latest/access.html"
 
-_WHOLE_SCAN_BYTES = 2**26  # opening a suite reads every pixel of a file up to 64 MB
-_SAMPLED_MAPS = 64  # and this many maps of a larger one
-_READ_BYTES = 2**24  # read at once by `blocks_of_maps`
+_WHOLE_SCAN_BYTES = 2**26  # opening a suite reads all maps of a file up to 64 MB ...
+_SAMPLED_MAPS = 64  # ... and this many of a larger one
 
 
 # --------------------------------------------------------------------------------------------------
@@ -35,10 +34,10 @@ _READ_BYTES = 2**24  # read at once by `blocks_of_maps`
 # --------------------------------------------------------------------------------------------------
 @dataclasses.dataclass(frozen=True, eq=False)
 class Suite:
-    """Maps and parameters of one suite; the maps stay on disk until they are read.
+    """Give access to the maps and parameters of one suite; the maps stay on disk.
 
-    Use ``suite.maps[i]`` for a few maps and `read_maps` for many: pages of a memory map add to the
-    memory of the process.
+    Use ``suite.maps[i]`` for a few maps and `read_maps` for many, because pages of a memory map
+    count as memory of the process.
     """
 
     name: str  # "Lite", "Nbody_IllustrisTNG", ...
@@ -50,7 +49,7 @@ class Suite:
     maps_path: Path
     params_path: Path
     cut: str = "none"  # the cut applied when the file was written
-    others: np.ndarray | None = None  # (n, 22) as `Table.others`, where they vary: 1P, SB28
+    others: np.ndarray | None = None  # (n, 22) as `Table.others`, for sets such as 1P and SB28
 
     @property
     def n_simulations(self) -> int:
@@ -59,15 +58,15 @@ class Suite:
 
     @property
     def grid(self) -> int:
-        """Pixels a side of a map."""
+        """Pixels per side of a map."""
         return self.maps.shape[-1]
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Identify the data by 16 hexadecimal digits of a hash of shape, parameters and maps.
+        """16 hexadecimal digits of a hash of shape, parameters and maps, which identify the data.
 
-        Maps are all hashed up to 64 MB, else 64 of them: this tells large suites apart in less than
-        a second, but misses a flipped pixel, for which ``cosmolib.study.io.sha256`` reads the file.
+        All maps are hashed up to 64 MB, otherwise 64 of them. This distinguishes large suites in
+        less than a second, but can miss a changed pixel; ``cosmolib.study.io.sha256`` detects it.
         """
         digest = hashlib.sha256(f"{self.maps.shape} {self.maps.dtype}".encode())
         digest.update(b"" if self.box_size == BOX_SIZE else str(self.box_size).encode())
@@ -80,35 +79,34 @@ class Suite:
 def open_suite(
     name: str, data_dir: str | Path | None = None, field: str = "Mtot", sim_set: str = "LH"
 ) -> Suite:
-    """Open a suite, memory-mapped, and check that its files fit together.
+    """Open a suite as a memory map and check that its files match each other.
 
     Parameters
     ----------
     name
         "Lite" or "Nbody_Lite", which come with the repository, or a CMD suite: "IllustrisTNG",
-        "SIMBA", "Astrid", each also with "Nbody_" before it.
+        "SIMBA", "Astrid", each also with the prefix "Nbody_".
     data_dir
-        Folder of the files, in any of CMD's layouts: in the folder itself, in a folder for each
-        suite (or ``Nbody``), or in ``2D_maps/data/`` below it. None means the embedded suite for
-        the Lite names and ``$COSMOLIB_DATA`` for others.
+        Folder of the files in any of CMD's layouts: directly in the folder, in a folder per suite
+        (or ``Nbody``), or in ``2D_maps/data/`` below it. None means the embedded suite for the Lite
+        names, and ``$COSMOLIB_DATA`` for others.
     field, sim_set
-        CMD's names of the field (`FIELDS`) and of the set of simulations: LH, CV, 1P, EX, BE, SB.
+        CMD's names of the field, such as Mtot, Mgas or HI, and of the set of simulations: LH, CV,
+        1P, EX, BE, SB.
 
     Raises
     ------
     FileNotFoundError
-        No maps, no parameters, or no folder to look in.
+        There are no maps, no parameters or no folder.
     ValueError
-        A file is not in CMD's format, or changed since it was downloaded. Every pixel of a small
-        file and 64 maps of a large one are checked; `read_maps` checks the maps that it reads.
+        A file is not in CMD's format, or changed since it was downloaded. All pixels of a small
+        file and 64 maps of a large file are checked; `read_maps` checks the maps that it reads.
     """
     if data_dir is None and name in lite.SUITES:
         data_dir = lite.expand(name, sim_set=sim_set)
     if not (data_dir := data_dir or os.environ.get("COSMOLIB_DATA")):
-        raise FileNotFoundError(
-            f"suite {name}: found no data folder, expected data_dir= or $COSMOLIB_DATA to name one "
-            f"of CMD files ({_CMD_ACCESS}); only {', '.join(lite.SUITES)} need none"
-        )
+        expected = f"data_dir= or $COSMOLIB_DATA with a folder of CMD files ({_CMD_ACCESS})"
+        raise FileNotFoundError(f"suite {name}: found no data folder, expected {expected}")
     folders = cmd_format.folders_of(Path(data_dir), name)
     names = cmd_format.map_names(field, name, sim_set)
     maps = cmd_format.find(folders, names, f"maps of suite {name}")
@@ -118,7 +116,7 @@ def open_suite(
 
 
 def open_files(maps_path: Path, params_path: Path, name: str, field: str, sim_set: str) -> Suite:
-    """Open two files as a suite, whatever their names; errors as `open_suite`."""
+    """Open two files with any names as a suite; raise the errors of `open_suite`."""
     maps, table = cmd_format.map_file(maps_path), read_table(params_path, name, sim_set)
     if len(maps) != MAPS_PER_SIMULATION * len(table.params):
         n, place = len(maps) // MAPS_PER_SIMULATION, f"the {len(maps)} maps in {maps_path.name}"
@@ -138,25 +136,25 @@ def write_suite(
     data_dir: str | Path, name: str, maps, params, *, field: str = "Mtot", sim_set: str = "LH",
     box_size: float = BOX_SIZE,
 ) -> Suite:  # fmt: skip
-    """Write maps and parameters under CMD's names, each file completely or not at all; open them.
+    """Write maps and parameters to files with CMD's names, atomically, and open them.
 
     Parameters
     ----------
     data_dir
-        The files go to ``data_dir/<name>/``, where files of the same names are replaced.
+        The files are written to ``data_dir/<name>/`` and replace existing ones.
     name, field, sim_set
-        As of `open_suite`.
+        As in `open_suite`.
     maps : (15 n, N, N)
-        Kept as float32; of matter in (Msun/h)/(Mpc/h)^2, of slabs of a fifth of the box.
+        Stored as float32; matter in (Msun/h)/(Mpc/h)^2, in slabs of a fifth of the box.
     params : (n, 6)
-        In the order of PARAMETERS; stored with five decimals, as CMD does.
+        In the order of PARAMETERS; stored with five decimals, as in CMD.
     box_size : float
         Side of the boxes [Mpc/h]; recorded in the table.
 
     Raises
     ------
     ValueError
-        Shapes do not fit, or the suite cannot have such pixels or parameters; nothing is written.
+        Shapes do not match, or pixels or parameters are not allowed; nothing is written.
     """
     maps = np.ascontiguousarray(checked_maps(maps, f"suite {name!r}: maps")[0], np.float32)
     params = checked_numbers(np.asarray(params, np.float64), f"suite {name!r}: parameters")
@@ -181,15 +179,15 @@ def write_suite(
     return open_suite(name, data_dir, field, sim_set)
 
 
-def suites_at_hand(
+def available_suites(
     data_dir: str | Path | None = None, field: str = "Mtot", sim_set: str = "LH"
 ) -> list[str]:
-    """Names of the suites that `open_suite` would find, those of the repository first.
+    """Return the names of the suites that `open_suite` can open, embedded ones first.
 
     Parameters
     ----------
     data_dir, field, sim_set
-        As of `open_suite`; with a folder given, only its files count.
+        As in `open_suite`; if a folder is given, embedded suites are not included.
     """
     embedded = data_dir is None and field == "Mtot" and sim_set in lite.SETS
     found = [*lite.SUITES] if embedded else []
@@ -207,15 +205,15 @@ def suites_at_hand(
 # Reading
 # --------------------------------------------------------------------------------------------------
 def read_maps(suite: Suite, maps, out: np.ndarray | None = None) -> np.ndarray:
-    """Read maps of a suite from its file, and check every pixel.
+    """Read maps of a suite from its file and check every pixel.
 
-    Unlike indexing ``suite.maps``, this keeps nothing but the result in memory.
+    Unlike indexing ``suite.maps``, this keeps only the result in memory.
 
     Parameters
     ----------
     suite : Suite
     maps : (n,) int
-        Indices of the maps; neighbours are read together.
+        Indices of the maps; consecutive ones are read together.
     out : (n, N, N) float32, optional
         C-contiguous array for the result.
 
@@ -226,13 +224,13 @@ def read_maps(suite: Suite, maps, out: np.ndarray | None = None) -> np.ndarray:
     Raises
     ------
     ValueError
-        A pixel is not allowed: names file, map and pixel.
+        The value of a pixel is not allowed; the message names file, map and pixel.
     IndexError
-        No such map.
+        An index is out of range.
     """
     maps = np.asarray(maps, dtype=np.int64)
     if len(maps) and not 0 <= maps.min() <= maps.max() < len(suite.maps):
-        found = f"found maps {maps.min()} to {maps.max()} asked for"
+        found = f"found indices {maps.min()} to {maps.max()}"
         raise IndexError(f"{suite.maps_path}: {found}, expected 0 to {len(suite.maps) - 1}")
     out = _read(suite, maps, out)
     _check_values(suite, maps, out)
@@ -240,7 +238,7 @@ def read_maps(suite: Suite, maps, out: np.ndarray | None = None) -> np.ndarray:
 
 
 def _read(suite, maps, out=None):
-    """Maps of a suite from its file, unchecked, without touching the memory map."""
+    """Read maps of a suite from its file without checking them or using the memory map."""
     if out is None:
         out = np.empty((len(maps), suite.grid, suite.grid), np.float32)
     if not isinstance(suite.maps, np.memmap):
@@ -255,31 +253,24 @@ def _read(suite, maps, out=None):
     return out
 
 
-def blocks_of_maps(suite: Suite):
-    """Yield all maps of a suite, checked, in blocks of whole simulations of about 16 MB."""
-    step = MAPS_PER_SIMULATION * max(1, _READ_BYTES // (MAPS_PER_SIMULATION * suite.maps[0].nbytes))
-    for first in range(0, len(suite.maps), step):
-        yield read_maps(suite, np.arange(first, min(first + step, len(suite.maps))))
-
-
 def _sampled_maps(maps: np.ndarray) -> np.ndarray:
-    """Indices of all maps up to 64 MB, else of 64, evenly spread from the first to the last."""
+    """Return the indices of all maps up to 64 MB, otherwise of 64 evenly spaced ones."""
     n = len(maps) if maps.nbytes <= _WHOLE_SCAN_BYTES else _SAMPLED_MAPS
     return np.unique(np.linspace(0, len(maps) - 1, n).astype(int))
 
 
 def _check_values(suite: Suite, maps: np.ndarray, pixels: np.ndarray) -> None:
-    """Refuse pixels (n, N, N) of maps with indices (n,) that such a map cannot have."""
+    """Raise an error if pixels (n, N, N) of the maps with indices (n,) are not allowed."""
     if not pixels.size:
         return
-    if suite.cut != "none":  # a Fourier cut makes negative pixels
+    if suite.cut != "none":  # Fourier cuts create negative pixels
         least, kind = -np.inf, "finite pixels"
     elif suite.field in cmd_format.POSITIVE_FIELDS:
         least, kind = np.nextafter(np.float32(0), np.float32(1)), "finite and positive raw pixels"
     else:
         least, kind = 0, "finite and not negative raw pixels"
-    low, high = pixels.min(), pixels.max()  # both NaN if one pixel is
-    if math.isfinite(low) and math.isfinite(high) and low >= least:
+    low, high = pixels.min(), pixels.max()  # both are NaN if one pixel is
+    if least <= low and -math.inf < low <= high < math.inf:
         return
     i, row, column = np.argwhere(~(np.isfinite(pixels) & (pixels >= least)))[0]
     found = f"{pixels[i, row, column]} in map {maps[i]} (simulation {simulation_of(maps[i])})"
@@ -290,7 +281,7 @@ def _check_values(suite: Suite, maps: np.ndarray, pixels: np.ndarray) -> None:
 # Simulations and maps
 # --------------------------------------------------------------------------------------------------
 def subset(suite: Suite, n: int | None) -> Suite:
-    """Return the first ``n`` simulations of a suite, as views; all of them if ``n`` is None.
+    """Return the first ``n`` simulations of a suite as views, or all if ``n`` is None.
 
     Raises
     ------
@@ -301,7 +292,7 @@ def subset(suite: Suite, n: int | None) -> Suite:
         return suite
     if not 1 <= n <= suite.n_simulations:
         found = f"{suite.n_simulations} simulations"
-        raise bad_input(suite.maps_path, found, f"at least the {n} asked for")
+        raise bad_input(suite.maps_path, found, f"at least the requested {n}")
     maps = suite.maps[: MAPS_PER_SIMULATION * n]
     others = None if suite.others is None else suite.others[:n]
     return dataclasses.replace(suite, maps=maps, params=suite.params[:n], others=others)
@@ -309,7 +300,7 @@ def subset(suite: Suite, n: int | None) -> Suite:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-    """Simulation indices of the three parts; no simulation is in two."""
+    """Store the simulation indices of the three parts, which do not overlap."""
 
     train: np.ndarray
     valid: np.ndarray
@@ -317,15 +308,16 @@ class Split:
 
 
 def split_simulations(n: int, seed: int = 1) -> Split:
-    """Split ``n`` simulations 90 : 5 : 5, as published.
+    """Split ``n`` simulations 90 : 5 : 5 into training, validation and test part, as published.
 
     The published code (arXiv:2504.17839) shuffles ``arange(1000)`` after ``numpy.random.seed(1)``
-    and takes 900, 50 and 50; a private generator repeats this. Each part gets at least one.
+    and takes 900, 50 and 50. A private generator reproduces this. Each part has at least one
+    simulation.
 
     Raises
     ------
     ValueError
-        Fewer than three simulations.
+        There are fewer than three simulations.
     """
     if n < 3:
         raise bad_input("split", f"{n} simulations", "at least 3, one for each part")
@@ -344,5 +336,5 @@ def map_indices(simulations) -> np.ndarray:
 
 
 def simulation_of(map_index):
-    """Simulation that a map, or each of an array of maps, belongs to."""
+    """Return the simulation of a map, or of each of an array of maps."""
     return map_index // MAPS_PER_SIMULATION

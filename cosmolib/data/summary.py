@@ -1,6 +1,7 @@
-"""Numbers of chapters 01 and 02, under the keys by which the prose quotes them.
+"""Compute the numbers that chapters 01 and 02 quote, under the keys used in their prose.
 
-Mass, pixels and power of the maps, the effect of feedback, and the checks stored with Lite.
+These are the mass, pixels and power of the maps, the effect of feedback, and the results of the
+checks that are stored with Lite.
 """
 
 import numpy as np
@@ -20,39 +21,40 @@ MEANING = {
     "A_SN2": "supernovae (Lite: range of the proxy)",
     "A_AGN2": "black holes (Lite: range, densest cells)",
 }
-LITE_GRID, LITE_MESH = 64, 128  # of Lite's particles and of its force, a side
+LITE_GRID, LITE_MESH = 64, 128  # particles and force mesh cells per side
 K_LARGE = 0.5  # [h/Mpc]; feedback should have no effect below it
 
 
 def per_simulation(values):
-    """Mean over the 15 maps of each simulation, (15 n, ...) -> (n, -1)."""
+    """Average over the 15 maps of each simulation, (15 n, ...) -> (n, -1)."""
     return np.reshape(values, (len(values) // MAPS_PER_SIMULATION, MAPS_PER_SIMULATION, -1)).mean(1)
 
 
 def quantile_groups(values, n_groups):
-    """Split values (n,) by quantile: indices of groups of (nearly) equal size, low to high.
+    """Divide values (n,) by quantile into groups of nearly equal size, from low to high.
 
-    Fewer than ``n_groups`` are made if there are fewer values, so that no group is empty.
+    Returns at most ``n_groups`` arrays of indices, none of them empty.
     """
     order = np.argsort(np.asarray(values), kind="stable")
     return np.array_split(order, min(n_groups, len(order)))
 
 
 def power_after_cuts(maps, cut_maps, box_size) -> tuple[np.ndarray, dict]:
-    """Power of cut maps per simulation, relative to the mean of the uncut ones.
+    """Compute the power of cut maps, relative to the means of the uncut maps.
 
     Parameters
     ----------
     maps : (15 n, N, N)
-        Uncut.
+        Uncut maps.
     cut_maps : iterable of (str, (15 n, N, N))
-        Each cut and its maps; a generator keeps one at a time in memory.
+        Each cut and its maps; a generator keeps one of them in memory.
 
     Returns
     -------
     k : (nk,)
         [h/Mpc]
     power : dict of str to (n, nk)
+        Mean over the maps of each simulation [(Mpc/h)^2].
     """
     power, mean = {}, maps.mean(axis=(1, 2), keepdims=True)
     for cut, after in cut_maps:
@@ -63,14 +65,14 @@ def power_after_cuts(maps, cut_maps, box_size) -> tuple[np.ndarray, dict]:
 
 
 def parameter_table(params) -> pd.DataFrame:
-    """Range and meaning of the six parameters of a suite."""
+    """Tabulate the range and the meaning of the six parameters of a suite."""
     columns = {"smallest": params.min(axis=0), "largest": params.max(axis=0)}
-    table = pd.DataFrame(columns, index=pd.Index(PARAMETERS, name="parameter")).round(2)
-    return table.assign(**{"what it sets": [MEANING[name] for name in PARAMETERS]})
+    table = pd.DataFrame(columns, index=pd.Index(MEANING, name="parameter")).round(2)
+    return table.assign(**{"meaning": pd.Series(MEANING)})
 
 
 def suite_numbers(suite: Suite) -> dict:
-    """Sizes and resolution of a suite of Lite."""
+    """Return the sizes and the resolution of a suite of Lite."""
     return {
         "data-n-simulations": suite.n_simulations,
         "data-n-maps": len(suite.maps),
@@ -79,12 +81,12 @@ def suite_numbers(suite: Suite) -> dict:
         "data-slab": SLAB_DEPTH * suite.box_size / BOX_SIZE,
         "data-box": suite.box_size,
         "data-mesh": suite.box_size / LITE_MESH,
-        "data-nyquist": float(np.pi * LITE_GRID / suite.box_size),
+        "data-nyquist": np.pi * LITE_GRID / suite.box_size,
     }
 
 
 def check_maps(suite: Suite) -> tuple[np.ndarray, np.ndarray, dict]:
-    """Compare the mean of the maps with Omega_m, and look for pixels that have no logarithm.
+    """Compare the mean of the maps with Omega_m, and count pixels that have no logarithm.
 
     Returns
     -------
@@ -93,22 +95,25 @@ def check_maps(suite: Suite) -> tuple[np.ndarray, np.ndarray, dict]:
     boxes : (n, 3) float64
         The same for the five slabs of each axis together.
     row : dict
-        One row of the chapter's table.
+        Row of the chapter's table.
     """
     maps, n = suite.maps, suite.n_simulations
     means = maps.mean(axis=(1, 2), dtype=np.float64).reshape(n, MAPS_PER_SIMULATION)
     slabs = means / cmd_format.mean_surface_density(suite.params[:, 0], suite.box_size)[:, None]
     boxes = slabs.reshape(-1, 3, 5).mean(axis=2)
-    row = {
-        "simulations": n,
-        "pixels": maps.size,
-        "not finite": maps.size - np.count_nonzero(np.isfinite(maps)),
-        "zero or negative": np.count_nonzero(maps <= 0),
-        "smallest pixel": float(maps.min()),
-        "largest pixel": float(maps.max()),
-        "worst deviation of a box's mean": np.abs(boxes - 1).max(),
-    }
-    return slabs, boxes, row
+    return (
+        slabs,
+        boxes,
+        {
+            "simulations": n,
+            "pixels": maps.size,
+            "not finite": maps.size - np.count_nonzero(np.isfinite(maps)),
+            "zero or negative": np.count_nonzero(maps <= 0),
+            "smallest pixel": float(maps.min()),
+            "largest pixel": float(maps.max()),
+            "worst deviation of a box's mean": np.abs(boxes - 1).max(),
+        },
+    )
 
 
 def feedback_numbers(k, ratio, params) -> dict:
@@ -125,14 +130,13 @@ def feedback_numbers(k, ratio, params) -> dict:
     Returns
     -------
     dict
-        On large scales and at 5 h/Mpc; with the slope of ln(1 - ratio) in ln A_SN1 at fixed other
-        parameters, from a linear fit in the logarithms of all six.
+        The ratio on large scales and at 5 h/Mpc, and the slope of ln(1 - ratio) at 5 h/Mpc in
+        ln A_SN1, from a linear fit in the logarithms of all six parameters.
     """
-    at_5 = ratio[:, np.argmin(np.abs(k - 5.0))]
+    at_5, sn1 = ratio[:, np.argmin(np.abs(k - 5.0))], PARAMETERS.index("A_SN1")
     large_scale = ratio[:, k < K_LARGE].mean(axis=1)
     low, median, high = np.quantile(at_5, [0.025, 0.5, 0.975])
-    sn1 = PARAMETERS.index("A_SN1")
-    bin_means = [at_5[rows].mean() for rows in quantile_groups(params[:, sn1], 6)]
+    steps = np.diff([at_5[rows].mean() for rows in quantile_groups(params[:, sn1], 6)])
     design = np.column_stack([np.ones(len(params)), np.log(params)])
     suppression = np.log(np.clip(1 - at_5, 1e-4, None))
     exponents, *_ = np.linalg.lstsq(design, suppression, rcond=None)
@@ -147,8 +151,8 @@ def feedback_numbers(k, ratio, params) -> dict:
         "data-ratio-median": median,
         "data-ratio-exponent": exponents[1 + sn1],
         "data-ratio-exponent-error": np.sqrt(covariance[1 + sn1, 1 + sn1]),
-        "data-ratio-steps": np.count_nonzero(np.diff(bin_means) < 0),
-        "data-ratio-bins": len(bin_means) - 1,
+        "data-ratio-steps": np.count_nonzero(steps < 0),
+        "data-ratio-bins": len(steps),
     }
 
 
@@ -157,8 +161,8 @@ def scaling_numbers(train: Scaling, whole_file: Scaling) -> dict:
     return {
         "data-log-mean": train.mean,
         "data-log-std": train.std,
-        "data-scaling-mean-shift": float(abs(whole_file.mean - train.mean) / train.std),
-        "data-scaling-std-shift": float(abs(whole_file.std - train.std) / train.std),
+        "data-scaling-mean-shift": abs(whole_file.mean - train.mean) / train.std,
+        "data-scaling-std-shift": abs(whole_file.std - train.std) / train.std,
     }
 
 
@@ -167,23 +171,22 @@ def validation_numbers(validation: dict) -> dict:
     boxes, feedback = validation["power3d_mean"], validation["feedback3d"]
     linear, hmcode = (pd.DataFrame(boxes[f"measured_over_{name}"]) for name in ("linear", "hmcode"))
     hmcode = hmcode[pd.Series(boxes["k"]).between(3, 5, inclusive="neither")].mean()
-    lattice = validation["lattice"]
-    changes = [change for entry in lattice["difference"].values() for change in entry.values()]
+    lattice, ratio = validation["lattice"], feedback["ratio"]["mean"]
+    changes = np.concatenate([[*entry.values()] for entry in lattice["difference"].values()])
     change, low, high = max(changes, key=lambda change: abs(change[0]))
-    widths = [high - low for _, low, high in lattice["r2"]["shipped"].values()]
-    sigma = (linear["q84"][0] - linear["q16"][0]) / 2
+    shipped = np.array([*lattice["r2"]["shipped"].values()])  # (2, 3): R2, low, high
     return {
         "data-3d-k": boxes["k"][0],
         "data-3d-boxes": boxes["rows"],
         "data-3d-linear": linear["mean"][0],
-        "data-3d-linear-error": sigma / np.sqrt(boxes["rows"]),
+        "data-3d-linear-error": (linear["q84"][0] - linear["q16"][0]) / 2 / boxes["rows"] ** 0.5,
         "data-3d-hmcode": hmcode["q50"],
         "data-3d-hmcode-mean": hmcode["mean"],
-        "data-ratio-3d-large": feedback["ratio"]["mean"][0],
-        "data-ratio-3d-small": np.interp(5.0, feedback["k"], feedback["ratio"]["mean"]),
+        "data-ratio-3d-large": ratio[0],
+        "data-ratio-3d-small": np.interp(5.0, feedback["k"], ratio),
         "data-lattice-simulations": lattice["simulations"],
         "data-lattice-change": change,
         "data-lattice-low": low,
         "data-lattice-high": high,
-        "data-lattice-error": min(widths) / 2,
+        "data-lattice-error": (shipped[:, 2] - shipped[:, 1]).min() / 2,
     }

@@ -1,4 +1,4 @@
-"""Tables of simulation parameters: reading them, and the values that suites and sets allow."""
+"""Read tables of simulation parameters and check them against the ranges of suites and sets."""
 
 import dataclasses
 import functools
@@ -21,18 +21,17 @@ RANGES = {
     "IllustrisTNG": _TNG_RANGES,
     "SIMBA": _TNG_RANGES,
     "Astrid": (*_TNG_RANGES[:5], (0.25, 4.0)),
-    "Lite": _TNG_RANGES,  # runs on IllustrisTNG's own table
+    "Lite": _TNG_RANGES,  # uses the table of IllustrisTNG
 }
-# Sets whose boxes CMD documents (arXiv:2109.10915); SB35 and others of the second generation of
+# Sets with boxes of 25 Mpc/h (arXiv:2109.10915). SB35 and other sets of the second generation of
 # CAMELS have boxes of 50 Mpc/h (arXiv:2606.10038).
 _SETS_OF_25 = ("LH", "CV", "1P", "EX", "BE", "SB", "SB28")
 _BOX_LABEL = re.compile(r"L([0-9]+)n[0-9]+")  # CAMELS' label: box [Mpc/h], particles per side
 _DECLARED = re.compile(r"\s*[=:]\s*([0-9]+\.?[0-9]*)\s*(?:Mpc/h)?\s*")
-_ROUNDING = 1e-4  # of a table's parameters, relative to their range
+_ROUNDING = 1e-4  # rounding of the parameters in a table, relative to their range
 _NUMBER = r"[+-]?(?:[0-9]{1,99}\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?"  # finite
 _FORM = "numbers with decimal points, no decimal commas"
 _COLUMNS = {"Name": (".*", str), "index": ("[0-9]{1,9}", int), "seed": ("[0-9]{1,18}", int)}
-_SIMULATION = r"(?:LH|CV|1P|EX|BE|SB[0-9]*)_\w+"  # CAMELS' names of simulations
 
 
 # --------------------------------------------------------------------------------------------------
@@ -44,7 +43,7 @@ def parameter_ranges(suite: str) -> np.ndarray:
     Raises
     ------
     ValueError
-        The ranges of this suite are not known.
+        The suite is unknown.
     """
     name = suite.removeprefix("Nbody_")
     if name in SUITES:
@@ -56,24 +55,25 @@ def parameter_ranges(suite: str) -> np.ndarray:
 
 
 def register_suite(name: str, ranges, box_size: float = BOX_SIZE) -> None:
-    """Give the parameter ranges and the box size of a suite of your own and its N-body twin.
+    """Register the parameter ranges and the box size of a new suite and its N-body twin.
 
-    Networks predict parameters in units of these ranges. Opening and cutting maps works without.
+    Networks predict parameters in units of these ranges. Maps can be opened and cut without them.
 
     Parameters
     ----------
     name : str
-        Letters and digits, as in the names of its files.
+        Letters and digits, as in the file names.
     ranges : (6, 2)
         Lower and upper edge of each parameter, in the order of PARAMETERS.
     box_size : float
-        Side of its boxes [Mpc/h], unless the table of a set declares another, as that of
-        `cosmolib.data.suites.write_suite` does.
+        Side of the boxes [Mpc/h]. A value in the table of a set, as written by
+        `cosmolib.data.suites.write_suite`, has priority.
 
     Raises
     ------
     ValueError
-        The name is not allowed or taken (see `cosmolib.study.registry`), or ranges or box are bad.
+        The name is malformed or taken (see `cosmolib.study.registry`), or ranges or box size are
+        invalid.
     """
     found = np.array(ranges, dtype=np.float64)
     shaped = found.shape == (len(PARAMETERS), 2) and np.isfinite(found).all()
@@ -85,7 +85,11 @@ def register_suite(name: str, ranges, box_size: float = BOX_SIZE) -> None:
 
 
 def box_of(name, sim_set, maps_path, params_path, comments):
-    """Side of the boxes of a suite and set [Mpc/h]: declared in its table, registered or known."""
+    """Return the side of the boxes of a suite and set [Mpc/h].
+
+    It is declared in the comments of the table, registered with the suite, or known from CMD.
+    Labels such as L50n512 in file names, folder or comments must agree with it.
+    """
     own = name.removeprefix("Nbody_")
     if declared := re.findall(r"\bbox_size\b(.*)", comments):
         matches = [_DECLARED.fullmatch(text) for text in declared]
@@ -104,13 +108,13 @@ def box_of(name, sim_set, maps_path, params_path, comments):
 
 
 def off_fiducial(params, others=None) -> np.ndarray:
-    """Whether each parameter of each simulation differs from the fiducial model.
+    """Return whether each parameter of each simulation differs from the fiducial model.
 
     Parameters
     ----------
     params : (n, 6)
     others : (n, 22), optional
-        As `Table.others`.
+        See `Table.others`.
 
     Returns
     -------
@@ -125,27 +129,25 @@ def off_fiducial(params, others=None) -> np.ndarray:
 
 
 def check_set(path, table, name: str, sim_set: str) -> None:
-    """Refuse the first value that a set cannot have, as far as suite and set are documented."""
+    """Raise an error for the first value that a set of a known suite cannot have."""
     own = name.removeprefix("Nbody_")
     if own not in RANGES and own not in SUITES:
         return
     low, high = parameter_ranges(name).T
     slack = _ROUNDING * (high - low)
-    off = off_fiducial(table.params, table.others)
+    off = off_fiducial(table.params, table.others)  # (n, 6) or (n, 28)
     values = np.hstack([part for part in (table.params, table.others) if part is not None])
-    outside = np.zeros_like(off)
+    outside, column = np.zeros_like(off), np.arange(off.shape[1])
     outside[:, :6] = (table.params < low - slack) | (table.params > high + slack)
-    column, fiducial = np.arange(off.shape[1]), "the fiducial value"
-    extreme = ~np.isin(values, (0, 1, 100))
-    two = off & (off.sum(1, keepdims=True) > 1)
-    rules = {
-        "LH": [(outside, None), (off & (column >= 6), fiducial)],
-        "CV": [(off, fiducial)],
-        "BE": [(off, fiducial)],
-        "1P": [(outside, None), (two, "no more than one parameter off its fiducial value")],
-        "EX": [(off & (column < 2), fiducial), (extreme & (column >= 2), "0, 1 or 100")],
-    }.get(sim_set, [(outside, None)] if sim_set.startswith("SB") else [])
-    if own not in RANGES:  # only the ranges are known of a user's own suite
+    fixed = {"LH": column >= 6, "CV": column >= 0, "BE": column >= 0, "EX": column < 2}
+    several, extreme = off.sum(1, keepdims=True) > 1, np.isin(values, (0, 1, 100))
+    rules = [  # (values that are not allowed, what is allowed)
+        (outside & (sim_set in ("LH", "1P") or sim_set.startswith("SB")), None),
+        (off & fixed.get(sim_set, False), "the fiducial value"),
+        (off & several & (sim_set == "1P"), "no more than one parameter off its fiducial value"),
+        (~extreme & (column >= 2) & (sim_set == "EX"), "0, 1 or 100"),
+    ]
+    if own not in RANGES:  # for a registered suite, only the ranges of LH are known
         rules = rules[:1] if sim_set == "LH" else []
     for bad, allowed in rules:
         for row, i in np.argwhere(bad)[:1]:
@@ -160,11 +162,11 @@ def check_set(path, table, name: str, sim_set: str) -> None:
 # --------------------------------------------------------------------------------------------------
 @dataclasses.dataclass(frozen=True, eq=False)
 class Table:
-    """Parameters of the simulations of one set, and the rest of their file."""
+    """Store the parameters of the simulations of one set and the other contents of their file."""
 
     params: np.ndarray  # (n, 6) float64, columns PARAMETERS; amplitudes relative to the fiducial
     others: np.ndarray | None = None  # (n, 22) float64, columns `other_parameters()`
-    seeds: np.ndarray | None = None  # (n,) int64, of the initial phases
+    seeds: np.ndarray | None = None  # (n,) int64, seeds of the initial phases
     comments: str = ""
 
 
@@ -172,47 +174,41 @@ class Table:
 def camels_columns():
     """Return the 28 parameters of CAMELS' sets 1P and SB28 of IllustrisTNG, as a DataFrame.
 
-    The shipped file is CAMELS' own ``Info_IllustrisTNG_L25n256_28params.txt``
+    The file is ``Info_IllustrisTNG_L25n256_28params.txt`` of CAMELS
     (github.com/franciscovillaescusa/CAMELS, MIT licence). Values are in the units of the simulation
-    code: in the fiducial model WindEnergyIn1e51erg (A_SN1) is 3.6, RadioFeedbackFactor (A_AGN1) 1,
-    VariableWindVelFactor (A_SN2) 7.4 and RadioFeedbackReiorientationFactor (A_AGN2) 20. The
-    amplitudes of the set LH are ratios to these values (arXiv:2010.00619).
+    code: the fiducial model has WindEnergyIn1e51erg (A_SN1) = 3.6, RadioFeedbackFactor (A_AGN1)
+    = 1, VariableWindVelFactor (A_SN2) = 7.4 and RadioFeedbackReiorientationFactor (A_AGN2) = 20.
+    The amplitudes of the set LH are ratios to these values (arXiv:2010.00619).
     """
-    import pandas as pd  # slow to import, and not needed to start a program
+    import pandas as pd  # slow to import, and often not needed
 
     return pd.read_csv(Path(__file__).with_name("Info_IllustrisTNG_L25n256_28params.txt"))
 
 
 def other_parameters() -> list[str]:
-    """Names of the parameters that CAMELS' tables of 28 columns have after the six."""
+    """Return the names of the last 22 of the 28 parameters in `camels_columns`."""
     return camels_columns()["ParamName"].tolist()[len(PARAMETERS) :]
 
 
-def read_table(path: Path, name: str, sim_set: str) -> Table:
-    """Read the parameters of a suite's set and check that the set allows them.
+def read_table(path: Path, suite: str, sim_set: str | None = None) -> Table:
+    """Read a table of six parameters, or of CAMELS' 28 in physical units, which are converted.
+
+    The table has one row per simulation, columns separated by spaces or commas, and comments after
+    ``#``. A line of names may come first, with or without ``#``; it determines the order of the
+    columns. Columns of names and seeds, as in CAMELS' ``CosmoAstroSeed`` tables, are allowed.
+
+    Parameters
+    ----------
+    path : Path
+    suite : str
+    sim_set : str, optional
+        Check that this set can have the parameters.
 
     Raises
     ------
     ValueError
-        As `read_params`, or values that the set does not have: the table of another set or suite,
-        or other units.
-    """
-    table = read_params(path, name)
-    check_set(path, table, name, sim_set)
-    return table
-
-
-def read_params(path: Path, suite: str) -> Table:
-    """Read a table of parameters: the six, or CAMELS' 28 in physical units, which are converted.
-
-    One row per simulation, columns separated by spaces or by commas, comments after ``#``. A line
-    of names may come first, with or without ``#``; the columns are then taken by name. CAMELS' own
-    columns of names and seeds (its ``CosmoAstroSeed`` tables) are allowed.
-
-    Raises
-    ------
-    ValueError
-        The file is not such a table: names file, found and allowed, and the line of a bad cell.
+        The file is not such a table (the message has the line of an invalid cell), or the set
+        cannot have a value: the table belongs to another set or suite or has other units.
     """
     frame, comments = _read_columns(path)
     seeds = frame["seed"].to_numpy() if "seed" in frame else None
@@ -226,11 +222,14 @@ def read_params(path: Path, suite: str) -> Table:
         params[:, 2:] /= camels["FiducialVal"].to_numpy()[2 : len(PARAMETERS)]
         others.flags.writeable = False
     params.flags.writeable = False
-    return Table(params, others, seeds, comments)
+    table = Table(params, others, seeds, comments)
+    if sim_set is not None:
+        check_set(path, table, suite, sim_set)
+    return table
 
 
 def _read_columns(path):
-    """Return a text table, one row per simulation, and its comments in one text."""
+    """Return a text table as a DataFrame with our column names, and its comments as one text."""
     import pandas as pd  # as above
 
     text = path.read_text(encoding="utf-8-sig", errors="replace")  # with a byte-order mark or not
@@ -244,10 +243,11 @@ def _read_columns(path):
     if frame.empty:
         found = f"no rows of numbers (it begins with {text[:40]!r})"
         raise bad_input(path, found, "a row of 6 per simulation")
-    for words in map(_cells, comments[: first - 1] if header is None else ()):
-        if len(words) == frame.shape[1] and not _has_number(words):
-            header = words  # the last comment above the rows with a word per column
-    frame.columns = _column_names(path, header, frame)
+    if header is None:  # the last comment above the rows that has one word per column
+        words = [_cells(comment) for comment in comments[: first - 1]]
+        named = [w for w in words if len(w) == frame.shape[1] and not _has_number(w)]
+        header = named[-1] if named else None
+    frame.columns = _column_names(path, header, frame.shape[1])
     for name, cells in frame.items():
         pattern, kind = _COLUMNS.get(name, (_NUMBER, float))
         bad, expected = ~cells.str.fullmatch(pattern), f"finite {_FORM}"
@@ -269,30 +269,31 @@ def _has_number(words):
     return any(re.fullmatch(_NUMBER, word) for word in words)
 
 
-@functools.lru_cache(1000)
-def _own_name(word):
-    """Our name of a column; None if it has none. Case and underscores do not count."""
-    names = [*PARAMETERS, *other_parameters()]
-    known = dict(zip(camels_columns()["ParamName"], names, strict=True))
-    known |= {name: name for name in (*PARAMETERS, *_COLUMNS)} | {"": "index"}
-    known = {name.replace("_", "").lower(): own for name, own in known.items()}
-    return known.get(word.replace("_", "").lower())
+def _plain(word):
+    return word.replace("_", "").lower()
 
 
-def _column_names(path, words, frame):
-    """Our names of the columns, from a header or by CAMELS' order: of a table that we know."""
-    count, six, units = frame.shape[1], [*PARAMETERS], camels_columns()["ParamName"][2:6]
+@functools.cache
+def _known_names():
+    """Return our name of each possible name of a column, without case and underscores."""
+    ours = [*PARAMETERS, *other_parameters()]
+    names = dict(zip(camels_columns()["ParamName"], ours, strict=True)) | {"": "index"}
+    names |= {name: name for name in (*PARAMETERS, *_COLUMNS)}
+    return {_plain(name): own for name, own in names.items()}
+
+
+def _column_names(path, words, count):
+    """Return our names of the columns, from a header or from the order of CAMELS' tables."""
+    six, units = [*PARAMETERS], camels_columns()["ParamName"][2:6]
     tables = [six, six + other_parameters()]
-    if words is not None:
-        names = [*map(_own_name, words)]
+    if words is None:
+        names = next((names for names in tables if len(names) == count), [])
+        known = len(names) > 0
+    else:
+        names = [_known_names().get(_plain(word)) for word in words]
         params = {name for name in names if name not in _COLUMNS}
         allowed = tables if {*units}.isdisjoint(words) else tables[1:]
         known = len({*names}) == len(names) == count and params in map(set, allowed)
-    else:
-        if frame[0].str.fullmatch(_SIMULATION).all():
-            tables = [["Name", *names, *last] for names in tables for last in ([], ["seed"])]
-        names = next((names for names in tables if len(names) == count), None)
-        known = names is not None
     if not known:
         found = f"the names {' '.join(words):.200}" if words else "no names"
         expected = f"{' '.join(six)}, relative to the fiducial model, or all 28 columns of CAMELS"

@@ -14,10 +14,10 @@ from cosmolib.data.cmd_format import BOX_SIZE, MAPS_PER_SIMULATION
 from cosmolib.data.scaling import fit_scaling
 from cosmolib.data.suites import (
     Suite,
+    available_suites,
     map_indices,
     open_suite,
     simulation_of,
-    suites_at_hand,
 )
 from cosmolib.study.profile import Profile
 from cosmolib.study.run import Run
@@ -157,7 +157,7 @@ def suites_to_test(studied: dict, profile: Profile) -> tuple[dict, list[str]]:
         does not need it.
     """
     suites, left_out = dict(studied), []
-    for name in suites_at_hand(profile.data_dir, profile.field, profile.sim_set):
+    for name in available_suites(profile.data_dir, profile.field, profile.sim_set):
         if name not in suites:
             try:
                 like = next(iter(studied.values()))

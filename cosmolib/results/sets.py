@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from cosmolib.data.cmd_format import MAPS_PER_SIMULATION, PARAMETERS
-from cosmolib.data.suites import Suite, suites_at_hand
+from cosmolib.data.suites import Suite, available_suites
 from cosmolib.data.tables import off_fiducial, other_parameters
 from cosmolib.results.generalisation import cross_evaluate, other_suite
 from cosmolib.study.profile import Profile
@@ -55,7 +55,7 @@ def sets_table(uncut: dict, profile: Profile) -> tuple[dict, list[str]]:
             try:
                 if sim_set == profile.sim_set:
                     raise ValueError("the networks were trained on it")
-                if name not in suites_at_hand(profile.data_dir, profile.field, sim_set):
+                if name not in available_suites(profile.data_dir, profile.field, sim_set):
                     raise ValueError("its files were not found")
                 suite = other_suite(name, sim_set, like, profile)
             except (OSError, ValueError) as error:

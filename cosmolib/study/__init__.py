@@ -1,1 +1,1 @@
-"""The settings of a study, its runs, and the one identity that decides what may be reused."""
+"""Settings of a study, folders and identity of its runs, files, locks and provenance."""

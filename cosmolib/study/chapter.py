@@ -1,8 +1,9 @@
-"""What a chapter shows, a stored study or its own runs, and how it publishes its results."""
+"""Select the study that a chapter shows, and publish the results of the chapter."""
 
-import numbers as numeric
 import time
 from pathlib import Path
+
+import numpy as np
 
 from cosmolib.study.io import read_json, write_json
 from cosmolib.study.profile import Profile, load_profile
@@ -55,32 +56,33 @@ def publish(
     chapter, numbers, *, runs_dir, profile, suites, started, study="", options=None, device="cpu",
     table=None, **tables,
 ):  # fmt: skip
-    """Glue the numbers of a chapter, write its tables, and return its Provenance section.
+    """Glue the numbers of a chapter, write its tables and return its Provenance section.
 
     Parameters
     ----------
     chapter : str
-        Such as "05_interpretation": the notebook, and the file
+        Name of the notebook, such as "05_interpretation", and of the file
         ``<runs_dir>/<study>/results/<chapter>.json``.
     numbers : dict
-        Text, integer or floating-point number by key, for the prose.
+        Texts and numbers that the prose quotes, by key.
     runs_dir : path
     profile : Profile
     suites : dict
-        ``Suite.fingerprint`` of each suite that was read, by its name.
+        ``Suite.fingerprint`` by name, for every suite that was read.
     started : float
         ``time.perf_counter()`` at the start of the chapter.
     study : str
-        Folder of the study, by default the profile's name.
+        Folder of the study; by default the name of the profile.
     options : dict
-        Parameters of the notebook; those that are not empty are part of the command. Of a run for
-        one ``suite`` of the profile, the file's name is ``<chapter>-<suite>.json``.
+        Parameters of the notebook. Values that are not empty are listed in the command. If the
+        chapter was run for a single ``suite`` of the profile, the file is
+        ``<chapter>-<suite>.json``.
     device : str
-        As torch names it.
+        Name of the torch device.
     table : dict, optional
-        Contents of the file, of any keys.
+        Contents of the file.
     **tables
-        More contents, to which the provenance is added.
+        Further entries of the file.
 
     Returns
     -------
@@ -90,7 +92,7 @@ def publish(
     from myst_nb import glue
 
     for key, value in numbers.items():
-        glue(key, _plain(value), display=False)
+        glue(key, np.asarray(value).item(), display=False)  # the book formats plain values only
     fingerprint = next(iter(suites.values()), None)
     made = provenance(profile, fingerprint, time.perf_counter() - started, device)
     chosen = {"profile": profile.name} | {k: v for k, v in (options or {}).items() if v}
@@ -100,10 +102,3 @@ def publish(
     command = f"papermill notebooks/{chapter}.ipynb {chapter.split('_')[0]}.ipynb"
     command += "".join(f" -p {key} {value}" for key, value in chosen.items())
     return Markdown(what_made([("Made", command, made)], suites))
-
-
-def _plain(value):
-    """Return a number of numpy as Python's own, so that the book can format it."""
-    if isinstance(value, numeric.Integral):
-        return int(value)
-    return float(value) if isinstance(value, numeric.Real) else str(value)

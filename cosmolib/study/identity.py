@@ -1,8 +1,8 @@
-"""One identity for everything that is stored: what a result depends on, and whether it is current.
+"""Decide whether a stored result is current, by an identity of everything that it depends on.
 
 Weights, checkpoints, predictions, metrics, tuning studies and workflow jobs are stored with their
-`identity` and are reused only while `changes` finds no difference from the present one. `KINDS` is
-the only list of what each kind of result depends on.
+`identity`. They are reused only while `changes` finds no difference between the stored identity and
+the present one. `KINDS` lists the dependencies of each kind of result; there is no other list.
 """
 
 import ast
@@ -18,16 +18,16 @@ from pathlib import Path
 from cosmolib.cuts.grammar import Cut
 from cosmolib.study.registry import origins, sources_of
 
-_PUBLIC = sys.modules["cosmolib"]._PUBLIC  # modules of the names that the package itself exports
+_PUBLIC = sys.modules["cosmolib"]._PUBLIC  # names that the package exports, with their modules
 _ROOT = Path(__file__).parents[1]
-# Read once, when this process imports the package: if a file is edited while a training runs, the
-# results of the old code must not get the digest of the new one.
+# The sources are read once, when the package is imported: if a file is edited during a training,
+# the results of the old code must not get the digest of the new code.
 _SOURCES = {
     ".".join(path.relative_to(_ROOT).with_suffix("").parts).removesuffix("__init__").rstrip("."):
     path.read_bytes() for path in _ROOT.rglob("*.py")
 }  # fmt: skip
 
-# Modules that store, lock, name or describe and determine no number; all others count.
+# Modules that store, lock, name or describe results but do not change a number; all others count.
 PLUMBING = ("data.checksums", "study.identity", "study.io", "study.locks", "study.profile",
             "study.provenance", "study.registry", "study.run")  # fmt: skip
 _NUMERICAL = ("numpy", "scipy", "torch")
@@ -35,11 +35,11 @@ _NUMERICAL = ("numpy", "scipy", "torch")
 
 @dataclass(frozen=True)
 class Kind:
-    """What one kind of stored result depends on, besides its own names and data."""
+    """Dependencies of one kind of stored result, in addition to its names and its data."""
 
-    keys: tuple[str, ...] | None  # of the profile; None: all but paths
-    modules: tuple[str, ...]  # whose code it uses, with all modules that they import ...
-    apart: tuple[str, ...] = ()  # ... except these, `PLUMBING` and what only they import
+    keys: tuple[str, ...] | None  # profile keys; None: all except paths
+    modules: tuple[str, ...]  # modules that it uses, directly or through imports, ...
+    apart: tuple[str, ...] = ()  # ... without these, `PLUMBING` and modules only they import
     packages: tuple[str, ...] = _NUMERICAL
 
 
@@ -52,71 +52,58 @@ KINDS = {
     # weights, history and predictions of a run
     "training": Kind(
         (*_INPUTS, *_STEPS, "storage", "hidden", "dropout", "epochs", "batch_size", "max_lr",
-         "weight_decay", "average_symmetries"),
-        ("training.run",), apart=("training.scores",),
-    ),
-    # an interrupted training; its maps and its network are compared separately
-    "checkpoint": Kind(
-        (*_STEPS, "targets", "epochs", "batch_size", "max_lr", "weight_decay"),
-        ("training.fit", "training.networks"),
-    ),
-    # predictions of a network that was trained elsewhere
-    "pretrained": Kind(
-        (*_INPUTS, "average_symmetries"), ("training.run",), apart=("training.scores",)
-    ),
+         "weight_decay", "average_symmetries"), ("training.run",), apart=("training.scores",)),
+    # an interrupted training; maps and network are compared separately
+    "checkpoint": Kind((*_STEPS, "targets", "epochs", "batch_size", "max_lr", "weight_decay"),
+                       ("training.fit", "training.networks")),
+    # predictions of a pretrained network
+    "pretrained": Kind((*_INPUTS, "average_symmetries"), ("training.run",), ("training.scores",)),
     # the scores of a run's predictions
     "metrics": Kind(("bootstrap_samples",), ("training.scores",)),
     # predictions from summary statistics
-    "baseline": Kind(
-        _MAPS, ("results.baseline",),
-        apart=("training.networks", "training.scores", "training.fit"),
-        packages=(*_NUMERICAL, "scikit-learn"),
-    ),
-    # predictions of a network on maps with a known posterior or an injected signal
+    "baseline": Kind(_MAPS, ("results.baseline",),
+                     apart=("training.networks", "training.scores", "training.fit"),
+                     packages=(*_NUMERICAL, "scikit-learn")),
+    # predictions of a network on maps with an analytic posterior or an injected signal
     "known_answer": Kind(
         (*_STEPS, "known_answer_hidden", "known_answer_epochs", "known_answer_batch",
-         "known_answer_max_lr"),
-        ("validation.known_posterior",),
+         "known_answer_max_lr"), ("validation.known_posterior",),
         apart=("interpretation.attribution", "validation.calibration", "results.table",
-               "training.scores"),
-    ),
-    # trials of one objective; the parameters that they search do not count
-    "tuning": Kind(
-        (*_INPUTS, *_STEPS, "storage", "batch_size", "tuning_epochs"),
-        ("tuning.search",), packages=(*_NUMERICAL, "optuna"),
-    ),
-    # an executed notebook: the modules that it imports are added
+               "training.scores")),
+    # trials of one objective; the searched parameters do not count
+    "tuning": Kind((*_INPUTS, *_STEPS, "storage", "batch_size", "tuning_epochs"),
+                   ("tuning.search",), packages=(*_NUMERICAL, "optuna")),
+    # an executed notebook; the modules that it imports are added
     "chapter": Kind(
-        None, PLUMBING, packages=(*_NUMERICAL, "scikit-learn", "optuna", "captum", "matplotlib"),
-    ),
+        None, PLUMBING, packages=(*_NUMERICAL, "scikit-learn", "optuna", "captum", "matplotlib")),
 }  # fmt: skip
 
 
 def identity(kind: str, profile, *, fingerprint=None, sources=(), **settings) -> dict:
-    """Describe everything that a stored result depends on, in plain values.
+    """Return everything that a stored result depends on, as plain values.
 
     Parameters
     ----------
     kind : str
         One of `KINDS`.
     profile : Profile
-        Provides the values of the kind's keys.
+        Provides the values of the profile keys.
     fingerprint
-        Of the data behind the result, such as ``Suite.fingerprint``.
+        Fingerprint of the data, such as ``Suite.fingerprint``.
     sources : mapping, optional
-        Code outside the package that the result uses, by a name that identifies its text, see
-        `notebook_source`.
+        Source code outside the package, by a name that identifies its text (see
+        `notebook_source`).
     **settings
-        Anything else that it depends on, such as a seed. Of the names ``suite``, ``cut`` and
-        ``architecture``, the texts of the plugins that define them count.
+        Other dependencies, such as a seed. If a plugin defines the ``suite``, ``cut`` or
+        ``architecture``, the text of the plugin counts as well.
 
     Raises
     ------
     ValueError
-        A name is registered in this session only, see `cosmolib.study.registry.origins`.
+        A name is registered in this session only (see `cosmolib.study.registry.origins`).
     """
     uses = KINDS[kind]
-    # Of the paths, the data and the texts of the plugins count instead.
+    # Instead of paths, the fingerprint of the data and the texts of the plugins count.
     keys = uses.keys or [key for key in vars(profile) if key not in ("data_dir", "plugins")]
     names = {name: settings.get(name) for name in ("suite", "cut", "architecture")}
     if names["cut"] is not None:
@@ -138,9 +125,9 @@ def changes(stored, now: dict) -> list[str]:
     Parameters
     ----------
     stored
-        An identity as it was read; anything else than a dict counts as changed.
+        Stored identity; anything other than a dict counts as changed.
     now : dict
-        From `identity`.
+        Present identity, from `identity`.
     """
     if not isinstance(stored, dict):
         return [f"found no identity, expected that of a {now['kind']}"]
@@ -156,7 +143,7 @@ def changes(stored, now: dict) -> list[str]:
 
 
 def digest(value) -> str:
-    """Return 16 hexadecimal digits of plain values, whatever the order of their keys.
+    """Return 16 hexadecimal digits that identify plain values; the order of keys does not count.
 
     The first one is a letter, because YAML reads 1234e5678 as a number.
     """
@@ -165,12 +152,12 @@ def digest(value) -> str:
 
 
 def _canonical(value):
-    """Return plain values such that equal values have equal texts: 1 for 1.0, lists for tuples."""
+    """Return plain values such that equal values have equal texts (1 for 1.0, lists for tuples)."""
     if isinstance(value, dict):
         return {str(key): _canonical(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_canonical(item) for item in value]
-    if hasattr(value, "item"):  # of numpy
+    if hasattr(value, "item"):  # a numpy scalar
         value = value.item()
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
@@ -179,16 +166,16 @@ def _canonical(value):
 # Code and packages
 # --------------------------------------------------------------------------------------------------
 def code(modules=None, apart=PLUMBING) -> dict[str, str]:
-    """Return a digest of each module and of all modules of the package that they import, by name.
+    """Return a digest per module, for some modules and everything that they import from cosmolib.
 
-    Comments, docstrings and layout do not count.
+    Comments, docstrings and layout do not change a digest.
 
     Parameters
     ----------
     modules : iterable of str, optional
-        Without the package's name; by default all.
+        Names without the leading ``cosmolib.``; by default all modules.
     apart : iterable of str
-        Modules that neither count nor are followed, unless they are among ``modules``.
+        Modules to leave out with their imports, unless they are among ``modules``.
     """
     waiting, found = list(_SOURCES if modules is None else modules), {}
     apart = {*apart}.difference(waiting)
@@ -208,19 +195,19 @@ def _module(source):
 
 
 def _code_digest(tree):
-    """Digest of a program without the statements that are only a string, such as docstrings."""
+    """Return the digest of a program without docstrings and other statements that are a string."""
     for node in ast.walk(tree):
         if isinstance(body := getattr(node, "body", None), list):
-            node.body = [line for line in body if not _is_text(line)] or [ast.Pass()]
+            node.body = [
+                line
+                for line in body
+                if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))
+            ] or [ast.Pass()]
     return digest(ast.unparse(tree))
 
 
-def _is_text(line):
-    return isinstance(line, ast.Expr) and isinstance(getattr(line.value, "value", None), str)
-
-
 def _imports(tree) -> set[str]:
-    """Return the package's modules that some code imports, also inside its functions."""
+    """Return the modules of cosmolib that some code imports, also inside functions."""
     found = set()
     for node in ast.walk(tree):
         if not isinstance(node, (ast.Import, ast.ImportFrom)):
@@ -232,14 +219,14 @@ def _imports(tree) -> set[str]:
                 module = _PUBLIC.get(module, module)
                 while module not in _SOURCES:  # the name of a function or class
                     module = module.rpartition(".")[0]
-                found.update([module] if module else _SOURCES)  # the package itself: anything
+                found.update([module] if module else _SOURCES)  # ``import cosmolib``: all modules
     return found
 
 
 def notebook_source(path: str | Path) -> dict[str, str]:
-    """Return the code of a notebook, named by the file and a digest, as `identity` takes it.
+    """Return the code of a notebook by a name of file and digest, as ``sources`` of `identity`.
 
-    Prose and cells that are hidden from the book do not count.
+    Prose and cells that the book hides do not count.
     """
     cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
     shown = [cell for cell in cells if "remove-cell" not in cell["metadata"].get("tags", [])]
@@ -248,7 +235,7 @@ def notebook_source(path: str | Path) -> dict[str, str]:
 
 
 def package_version(name: str) -> str | None:
-    """Version of an installed distribution, None where there is none."""
+    """Return the version of an installed package, or None if it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

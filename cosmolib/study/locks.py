@@ -1,4 +1,4 @@
-"""Locks between processes (filelock). The kernel frees the lock of a process that is killed."""
+"""Locks between processes (filelock); the kernel releases the lock of a process that is killed."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-LOCK = ".lock"  # name of the lock file of a folder
+LOCK = ".lock"  # name of a folder's lock file
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -18,10 +18,11 @@ class Busy(OSError):
 
 @contextmanager
 def held(path: str | Path, *, wait: bool = True, progress=None):
-    """Hold a lock file inside the block; make its folder first and remove the file at the end.
+    """Hold a lock file while the block runs, and remove the file afterwards.
 
-    While another process holds it, report that to ``progress`` and wait, or raise `Busy` if not
-    ``wait``. On a file system without locks the block runs unlocked: files are written atomically.
+    Missing folders are created. If another process holds the lock, report this to ``progress`` and
+    wait, or raise `Busy` if ``wait`` is false. On a file system without locks the block runs
+    unlocked; atomic writes still prevent partial files.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,17 +40,17 @@ def held(path: str | Path, *, wait: bool = True, progress=None):
             raise
     try:
         if lock.is_locked:
-            with suppress(OSError):  # a full disk: the lock works without its owner's name
+            with suppress(OSError):  # on a full disk, the lock works without its owner's name
                 path.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
         yield
     finally:
-        if lock.is_locked:  # unlinked first: a waiting process then makes a new file
+        if lock.is_locked:  # unlink first: a waiting process then creates a new file
             path.unlink(missing_ok=True)
             lock.release()
 
 
 def is_held(path: str | Path) -> bool:
-    """Whether a living process holds the lock file; False where there is none."""
+    """Return whether a running process holds the lock file; False if the file does not exist."""
     if not Path(path).exists():
         return False
     with suppress(Timeout), FileLock(path, timeout=0):
@@ -58,7 +59,7 @@ def is_held(path: str | Path) -> bool:
 
 
 def owner(path: str | Path) -> str:
-    """Return the owner of a lock file: ``"process 12 on host"``."""
+    """Return the owner that a lock file names, such as ``"process 12 on host"``."""
     with suppress(OSError):
         return Path(path).read_text(encoding="utf-8", errors="replace")[:99] or "another process"
     return "another process"

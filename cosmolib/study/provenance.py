@@ -1,4 +1,4 @@
-"""Provenance: the versions, code, commit, time, machine and data behind a result."""
+"""Record how a result was made: versions, code, commit, time, machine, data and configuration."""
 
 import os
 import platform
@@ -15,23 +15,18 @@ PACKAGES = ("torch", "numpy", "scipy", "Pylians", "captum", "optuna", "snakemake
 
 
 def _git_state() -> dict | None:
-    """Return the commit and whether tracked files differ from it; None outside a clone.
-
-    An environment inside another repository must not report that repository's commit.
-    """
+    """Return the commit and whether tracked files differ from it; None outside a clone."""
+    # A package installed inside another repository must not report the commit of that repository.
     if not (REPOSITORY / ".git").exists():
         return None
 
-    def git(*command):
-        command = ("git", "-C", str(REPOSITORY), *command)
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
-
+    command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=40"]
+    options = {"capture_output": True, "text": True, "timeout": 30, "check": True}
     try:
-        commit = git("rev-parse", "--verify", "HEAD").stdout.strip()
-        changed = git("status", "--porcelain", "--untracked-files=no").stdout
-    except (OSError, subprocess.SubprocessError):  # no git, no commit yet
+        found = subprocess.run([*command, "--exclude=*"], **options).stdout.strip()
+    except (OSError, subprocess.SubprocessError):  # git is not installed, or there is no commit
         return None
-    return {"commit": commit, "dirty": bool(changed)}
+    return {"commit": found.removesuffix("-dirty"), "dirty": found.endswith("-dirty")}
 
 
 def short_commit(git: dict | None) -> str:
@@ -40,23 +35,23 @@ def short_commit(git: dict | None) -> str:
 
 
 def what_made(steps, fingerprints: dict[str, str]) -> str:
-    """Return a page's provenance as Markdown: commands, commits, seconds and data.
+    """Return the provenance of a page as Markdown: commands, commits, seconds and data.
 
     Parameters
     ----------
     steps : list of (str, str, dict)
-        A verb ("Made", "Trained"), the command, and its `provenance`.
+        A verb ("Made", "Trained"), the command and its `provenance`.
     fingerprints : dict
-        ``Suite.fingerprint`` of each suite that was read, by its name.
+        ``Suite.fingerprint`` by name, for every suite that was read.
     """
     lines = []
     for verb, command, made in steps:
-        versions = {name: version for name, version in made["versions"].items() if version}
+        versions = [f"{name} {version}" for name, version in made["versions"].items() if version]
         lines += [
             f"- **{verb} by** `{command}`",
             f"- commit `{short_commit(made['git'])}`, {made['utc'][:16].replace('T', ' ')} UTC, "
             f"{made['seconds'] or 0:.0f} seconds on {made['platform']}, {made['device']}",
-            "- " + ", ".join(f"{name} {version}" for name, version in versions.items()),
+            "- " + ", ".join(versions),
         ]
     data = ", ".join(f"{name} `{digest}`" for name, digest in fingerprints.items())
     return "\n".join([*lines, f"- **Data** (fingerprint): {data}"]) + "\n"
@@ -65,25 +60,26 @@ def what_made(steps, fingerprints: dict[str, str]) -> str:
 def provenance(
     profile=None, data_fingerprint=None, seconds=None, device="cpu", made_by=None, **extra
 ) -> dict:
-    """Describe how a result is made: versions, commit, code, time, machine, data and configuration.
+    """Describe how a result is made, in plain values.
 
-    It is recorded when the result is computed and never replaced. It names no host, user or path:
-    of ``data_dir`` only the last folder is kept, of a plugin its name and the digest of its text.
+    Call it when the result is computed, and store it with the result. It contains no name of a
+    host or user and no path: only the last folder of ``data_dir``, and for each plugin its name and
+    a digest of its text.
 
     Parameters
     ----------
     profile : Profile, optional
-        The configuration that was followed.
+        Configuration of the study.
     data_fingerprint : str, optional
         ``Suite.fingerprint`` of the data that was read.
     seconds : float, optional
         Wall-clock time [s].
     device : str
-        As torch names it, "cpu" or "cuda".
+        Name of the torch device, such as "cpu" or "cuda".
     made_by : dict, optional
-        Digests of the modules that were used, see `cosmolib.study.identity.code`; default: all.
+        Digests of the modules that were used (`cosmolib.study.identity.code`); by default of all.
     **extra
-        Anything else worth keeping, JSON-able.
+        Further entries that can be stored as JSON.
     """
     config = None if profile is None else profile.model_dump()
     if config:

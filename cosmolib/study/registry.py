@@ -1,13 +1,13 @@
-"""Suites, cuts, networks and attribution methods that a user's Python files add.
+"""Register suites, cuts, networks and attribution methods from users' Python files (plugins).
 
-Four dictionaries, `SUITES`, `CUTS`, `NETWORKS` and `METHODS`, empty until ``register_suite``,
-``register_cut``, ``register_network`` or ``register_method`` is called; these functions are defined
-in the modules that use the names. The profile key ``plugins`` lists the files that call them:
+The dictionaries `SUITES`, `CUTS`, `NETWORKS` and `METHODS` are filled by ``register_suite``,
+``register_cut``, ``register_network`` and ``register_method``, which are defined in the modules
+that use the names. The profile key ``plugins`` lists the files that call these functions.
 `cosmolib.study.profile.load_profile` executes each file once per process, so that notebooks run by
 papermill and tuning workers have the same names.
 
-A name belongs to the package, to one file, or to the session. In a session it may be registered
-again, as when a cell is run twice.
+A name belongs to the package, to one file or to an interactive session. Within a session it may be
+registered again, for example by running a cell twice.
 """
 
 import hashlib
@@ -22,13 +22,13 @@ from cosmolib.study.io import reason_of
 
 _TABLES: dict[str, dict] = {"suite": {}, "cut": {}, "architecture": {}, "method": {}}
 SUITES, CUTS, NETWORKS, METHODS = _TABLES.values()  # by name
-_NEW: list[tuple[str, str]] = []  # (kind, name), since the last file began to be executed
-_FILES: dict[tuple[str, str], Path] = {}  # (kind, name) -> its file; none in a session
-_TEXTS: dict[Path, bytes] = {}  # files that were executed, and their text at that time
+_NEW: list[tuple[str, str]] = []  # (kind, name) registered by the file that is being executed
+_FILES: dict[tuple[str, str], Path] = {}  # (kind, name) -> file; names of a session have none
+_TEXTS: dict[Path, bytes] = {}  # executed files, with their text at that time
 
 
 def register(kind: str, name: str, value, own=()) -> None:
-    """Add a name to the table of a kind.
+    """Register a name for a suite, cut, architecture or method.
 
     Parameters
     ----------
@@ -36,9 +36,9 @@ def register(kind: str, name: str, value, own=()) -> None:
     name : str
         Becomes part of file and folder names.
     value
-        What the name stands for.
+        Object to register.
     own : iterable of str
-        The package's names of this kind.
+        Names that the package itself uses for this kind.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def register(kind: str, name: str, value, own=()) -> None:
         expected = "letters and digits, a letter first, no Nbody_"
     if not isinstance(name, str) or not re.fullmatch(pattern, name):
         raise ValueError(f"{kind}: found the name {name!r}, expected {expected}")
-    # Names are folders, and some file systems do not distinguish Toy from TOY.
+    # Names become folders, and some file systems do not distinguish Toy from TOY.
     taken = {key.lower(): _FILES.get((kind, key), "this session") for key in table}
     if name in table and (kind, name) not in _FILES:
         del taken[name.lower()]
@@ -69,7 +69,7 @@ def load_plugins(paths) -> None:
     Raises
     ------
     ValueError
-        The file cannot be read or fails (names the line and the reason), registers nothing, or has
+        A file cannot be read, fails (the message has line and reason), registers nothing, or has
         changed since it was executed.
     """
     for path in (Path(path).resolve() for path in paths):
@@ -79,8 +79,8 @@ def load_plugins(paths) -> None:
         try:
             text = path.read_bytes()
             if path not in _TEXTS:
-                sys.modules[name] = module  # where dataclasses and pickle look for it
-                # Not imported: Python's cache of compiled files misses an edit within a second.
+                sys.modules[name] = module  # dataclasses and pickle look it up there
+                # Not imported, because Python's cache of compiled files can miss a recent edit.
                 exec(compile(text, path, "exec"), vars(module))
         except Exception as error:
             frames = traceback.extract_tb(error.__traceback__)
@@ -95,33 +95,35 @@ def load_plugins(paths) -> None:
 
 
 def described(path: str | Path) -> str:
-    """Return the name of an executed plugin and a digest of its text, as provenance stores it."""
+    """Return the name of an executed plugin with a digest of its text, as stored in provenance."""
     return f"{Path(path).name} {hashlib.sha256(_TEXTS[Path(path)]).hexdigest()[:16]}"
 
 
 def sources_of(paths) -> dict[str, bytes]:
-    """Return the texts of some executed plugins, by their description."""
+    """Return the texts of executed plugins, by the name from `described`."""
     return {described(path): _TEXTS[Path(path)] for path in paths}
 
 
 def origins(**names: str | None) -> dict[str, bytes]:
-    """Return the texts of the files that define some names, as `sources_of`; none for our own.
+    """Return the texts of the plugins that define some names, as `sources_of`.
 
-    Editing the function of a cut therefore repeats the runs under this cut, and no others.
+    Names of the package itself have no entry. The texts are part of the identity of a result:
+    editing the function of a cut invalidates the runs under this cut and no others.
 
     Parameters
     ----------
     **names
-        A name of each kind: ``suite``, ``cut`` (its first word), ``architecture``, ``method``.
+        Name by kind: ``suite``, ``cut`` (the first word of the string), ``architecture``,
+        ``method``.
 
     Raises
     ------
     ValueError
-        A name was registered in this session only: a stored result must be reproducible.
+        A name is registered in this session only, so a stored result would not be reproducible.
     """
     files = set()
     for kind, name in names.items():
-        name = (name or "").removeprefix("Nbody_")  # twins share one name
+        name = (name or "").removeprefix("Nbody_")  # both twins are registered under one name
         if name in _TABLES[kind]:
             if (kind, name) not in _FILES:
                 advice = "move it to a file and list the file in the profile's key plugins"
@@ -131,7 +133,7 @@ def origins(**names: str | None) -> dict[str, bytes]:
 
 
 def keywords_of(function, positional: int | None, offered) -> tuple[list[str], tuple[str, ...]]:
-    """Return the names of a user's function's positional and of its keyword-only arguments.
+    """Return the positional and the keyword-only argument names of a user's function.
 
     Parameters
     ----------
@@ -139,12 +141,12 @@ def keywords_of(function, positional: int | None, offered) -> tuple[list[str], t
     positional : int, optional
         Required number of positional arguments; None for one or more.
     offered : sequence of str
-        Keyword-only arguments that it may have.
+        Keyword-only arguments that the function may have.
 
     Raises
     ------
     ValueError
-        It has other arguments.
+        The function has other arguments.
     """
     signature = inspect.signature(function)
     arguments = signature.parameters.values()

@@ -1,8 +1,8 @@
-"""One run's folder.
+"""Folder and state of a single run.
 
-A run is (profile, suite, cut, architecture, seed) and owns one folder,
-``runs/<profile>/<suite>/<cut>/<architecture>-s<seed>/``. Each file in it is written atomically, and
-``metrics.json`` is written last: a run without it is incomplete.
+A run is one training: (profile, suite, cut, architecture, seed). It owns the folder
+``runs/<profile>/<suite>/<cut>/<architecture>-s<seed>/``. Every file in it is written atomically,
+and ``metrics.json`` last: a folder without it is incomplete.
 """
 
 import dataclasses
@@ -17,17 +17,17 @@ from cosmolib.study.io import FOLDER_NAME, is_folder_name
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One training: its folder, and whether it is complete.
+    """Name a run and give access to its folder.
 
     Raises
     ------
     ValueError
-        The cut is invalid, another part is no folder name, or the seed is negative.
+        The cut is invalid, another part is not a valid folder name, or the seed is negative.
     """
 
     profile: str  # name of the profile
     suite: str
-    cut: str  # its folder is named by `cosmolib.cuts.grammar.folder_name`
+    cut: str  # encoded in the path by `cosmolib.cuts.grammar.folder_name`
     architecture: str
     seed: int
     root: str | Path = "runs"
@@ -44,12 +44,12 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """``root/profile/suite/cut/architecture-s<seed>``, the cut as a folder name."""
+        """Path of the folder: ``root/profile/suite/cut/architecture-s<seed>``."""
         leaf = f"{self.architecture}-s{self.seed}"
         return Path(self.root) / self.profile / self.suite / folder_name(self.cut) / leaf
 
     def path(self, name: str) -> Path:
-        """Path of the file ``name`` in the run's folder."""
+        """Return the path of a file in the folder."""
         return self.folder / name
 
     @property
