@@ -43,7 +43,7 @@ if os.path.isdir("../data/lite"):  # JupyterLab starts kernels next to the noteb
 
 # %% tags=["parameters", "hide-input"]
 profile = "demo"  # name of a file in configs/, or a path to one
-data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
+data_dir = ""  # folder of CMD files; "": from the profile (Lite is shipped)
 runs_dir = "runs"  # the numbers of this page go to its folder PROFILE/results
 
 # %% tags=["hide-input"]

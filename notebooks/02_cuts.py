@@ -42,7 +42,7 @@ if os.path.isdir("../data/lite"):  # JupyterLab starts kernels next to the noteb
 
 # %% tags=["parameters", "hide-input"]
 profile = "demo"  # name of a file in configs/, or a path to one
-data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
+data_dir = ""  # folder of CMD files; "": from the profile (Lite is shipped)
 runs_dir = "runs"  # the numbers of this page go to its folder PROFILE/results
 at_most = 200  # simulations used on this page, which suffice for its curves
 example = 90  # map shown under every cut: number in the suite, in the order of CMD

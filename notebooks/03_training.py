@@ -49,11 +49,11 @@ if os.path.isdir("../data/lite"):  # JupyterLab starts kernels next to the noteb
 profile = "demo"  # name of a file in configs/, or a path to one
 suite = "Lite"  # the maps: "Lite", "Nbody_Lite" or a CMD suite such as "IllustrisTNG"
 cut = "none"  # what the network may see, e.g. "kmax:4" or "above:1e12:clamp"; see chapter 02
-architecture = ""  # "lite", "o3" or "k4s2"; "": as the profile says
+architecture = ""  # "lite", "o3" or "k4s2"; "": from the profile
 seed = 1  # of initial weights, batches and augmentation
-epochs = 0  # 0: as the profile says; another number trains in a folder of its own
-shuffle_labels = False  # permute the parameters: nothing to learn, in a folder of its own
-data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
+epochs = 0  # 0: from the profile; another number trains in a separate folder
+shuffle_labels = False  # permute the parameters: nothing to learn, in a separate folder
+data_dir = ""  # folder of CMD files; "": from the profile (Lite is shipped)
 weights = ""  # a published state dict to judge instead of a training, e.g. weights_41.pt
 runs_dir = "runs"  # the run's folder is made in here
 stored_dir = "results"  # stored studies; the same run of one is shown next to this run
@@ -189,7 +189,7 @@ else:
 # %% [markdown]
 # ## Predict
 #
-# The test maps are shown once, in all eight symmetries if the profile says so; their predictions are averaged. The scores are
+# The test maps are shown once, in all eight symmetries if the profile sets it; their predictions are averaged. The scores are
 #
 # $$
 # R^2 = 1 - \frac{\langle (\theta - \mu)^2 \rangle}

@@ -37,10 +37,10 @@ if os.path.isdir("../data/lite"):  # JupyterLab starts kernels next to the noteb
 
 # %% tags=["parameters", "hide-input"]
 profile = "demo"  # name of a file in configs/, or a path to one
-trials = 0  # complete and pruned trials in the end; 0: as the profile says
+trials = 0  # complete and pruned trials in the end; 0: from the profile
 seed = 1  # of the sampler and of every training
 workers = 1  # processes of this machine that share the search
-data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
+data_dir = ""  # folder of CMD files; "": from the profile (Lite is shipped)
 runs_dir = "runs"  # the study is <runs_dir>/<profile>/tuning/study.journal, or $COSMOLIB_STUDY
 stored_dir = "results"  # stored studies, results/<study>/
 

@@ -37,11 +37,11 @@ if os.path.isdir("../data/lite"):  # JupyterLab starts kernels next to the noteb
 # %% tags=["parameters", "hide-input"]
 profile = "demo"  # name of a file in configs/, or a path to one
 seed = 0  # which training is explained; 0: the profile's first
-data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
+data_dir = ""  # folder of CMD files; "": from the profile (Lite is shipped)
 suite = ""  # explain the network of this suite only; "": of all suites of the profile
 weights = ""  # a published state dict to explain instead of a trained run, e.g. weights_41.pt
 runs_dir = "runs"  # where the trained networks are
-stored_dir = "results"  # stored studies, whose networks are explained where the profile says so
+stored_dir = "results"  # stored studies, whose networks are explained where the profile names one
 
 # %% tags=["hide-input"]
 import time

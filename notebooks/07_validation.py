@@ -39,7 +39,7 @@ if os.path.isdir("../data/lite"):  # JupyterLab starts kernels next to the noteb
 profile = "demo"  # name of a file in configs/, or a path to one
 seed = 1  # of the mocks and of the networks trained on them
 test_maps = 1000  # test mocks
-data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
+data_dir = ""  # folder of CMD files; "": from the profile (Lite is shipped)
 runs_dir = "runs"  # where weights and predictions are kept
 stored_dir = "results"  # stored studies, results/<study>/07_validation.json
 
@@ -101,7 +101,7 @@ for row in live if config.answer else ():
             f"{as_text(row['network'][name])}; stored {as_text(other['network'][name])}"
         )
 
-# %% mystnb={"figure": {"name": "fig-known-answer", "caption": "$R^2$ per Gaussian map against the exact ceiling (grey), under Fourier cuts [$h$/Mpc]. Bars: 95 % over test maps. Neither Lite nor CMD."}, "image": {"alt": "Two panels for Omega_m and sigma_8; for each cut a grey dash with error bar marks the exact ceiling and a blue circle with error bar the network close beside it. Both fall together where a cut hides more."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-known-answer", "caption": "$R^2$ per Gaussian map against the exact ceiling (grey), under Fourier cuts [$h$/Mpc]. Bars: 95 % over test maps. Neither Lite nor CMD."}, "image": {"alt": "Two panels for Omega_m and sigma_8; for each cut a grey dash with error bar marks the exact ceiling and a blue circle with error bar the network close to it. Both fall together where a cut hides more."}} tags=["hide-input"]
 fig, axes = plots_validation.known_answer(
     *([row[key] for row in gaussian] for key in ("cut", "network", "ceiling")), names
 )
@@ -174,7 +174,7 @@ shares = {m: [found["share"][m] for found in injected.values()] for m in METHODS
 # %% mystnb={"figure": {"name": "fig-planted", "caption": "$R^2$ of networks on injected signals: on whole maps, with the place hidden, and with it spared. Left: the injected signal. Right: a parameter that is not in the maps. Grey: 0 and 1. Bars: 95 % over test maps. Neither Lite nor CMD."}, "image": {"alt": "Two panels with one row for each injected signal and cut. In the left panel circles and triangles for whole and spared signals lie near one and squares for hidden ones at zero; in the right panel all lie at zero."}} tags=["hide-input"]
 fig, axes = plots_validation.planted_r2(places, cases, names)
 
-# %% mystnb={"figure": {"name": "fig-planted-attribution", "caption": "Share of each method's attribution at the injected signal, of the network of whole maps: for pixels of their absolute attribution, for the band of the attribution's power by wavenumber, for the mean of its power at wavenumber zero. Black dashes: Integrated Gradients of an ideal estimator, which uses the place alone. Grey dashes: a share by chance. Bars: 95 % over maps. Neither Lite nor CMD."}, "image": {"alt": "Four groups for pixels above, pixels below, band and mean. In each, three markers for Saliency, Integrated Gradients and GradientSHAP give the share at the signal between zero and one, beside a grey dash for chance and a black one for an ideal estimator."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-planted-attribution", "caption": "Share of each method's attribution at the injected signal, of the network of whole maps: for pixels of their absolute attribution, for the band of the attribution's power by wavenumber, for the mean of its power at wavenumber zero. Black dashes: Integrated Gradients of an ideal estimator, which uses the place alone. Grey dashes: a share by chance. Bars: 95 % over maps. Neither Lite nor CMD."}, "image": {"alt": "Four groups for pixels above, pixels below, band and mean. In each, three markers for Saliency, Integrated Gradients and GradientSHAP give the share at the signal between zero and one, next to a grey dash for chance and a black one for an ideal estimator."}} tags=["hide-input"]
 fig, axes = plots_validation.planted_attribution(
     places, {plots_attribution.METHOD_NAMES[m]: found for m, found in shares.items()}, chance, ideal
 )

@@ -36,7 +36,7 @@ if os.path.isdir("../data/lite"):  # JupyterLab starts kernels next to the noteb
 # %% tags=["parameters", "hide-input"]
 profile = "demo"  # name of a file in configs/, or a path to one
 seed = 1  # of the normalising flow
-data_dir = ""  # folder of CMD files; "": as the profile says (Lite is shipped)
+data_dir = ""  # folder of CMD files; "": from the profile (Lite is shipped)
 runs_dir = "runs"  # where the uncut run is, or is made
 stored_dir = "results"  # stored studies, results/<study>/
 
@@ -101,7 +101,7 @@ covered = {
     for label, item in versions.items()
 }
 
-# %% mystnb={"figure": {"name": "fig-coverage", "caption": "Measured against nominal coverage of the intervals that the uncut network predicts, on test maps of the profile's first suite (Lite: with a feedback proxy), before and after the recalibration. Bands: 95 % over simulations; dashed: calibrated."}, "image": {"alt": "Two panels, as predicted and recalibrated, of measured coverage against nominal coverage from zero to one; a line with markers and a shaded band for each of Omega_m and sigma_8 beside the dashed diagonal of perfect calibration."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-coverage", "caption": "Measured against nominal coverage of the intervals that the uncut network predicts, on test maps of the profile's first suite (Lite: with a feedback proxy), before and after the recalibration. Bands: 95 % over simulations; dashed: calibrated."}, "image": {"alt": "Two panels, as predicted and recalibrated, of measured coverage against nominal coverage from zero to one; a line with markers and a shaded band for each of Omega_m and sigma_8 next to the dashed diagonal of perfect calibration."}} tags=["hide-input"]
 fig, axes = plots_validation.coverage(levels, covered, LABELS)
 
 # %% tags=["hide-input"]
