@@ -65,7 +65,7 @@ def staged_config(config):
             "notebook_interface": "jupyterlab",
             "binderhub_url": "https://mybinder.org",
         }
-        sphinx["extra_extensions"] = ["sphinx_sitemap", "sphinxext.opengraph"]
+        sphinx["extra_extensions"] += ["sphinx_sitemap", "sphinxext.opengraph"]
         sphinx["config"].update(
             ogp_site_name=config["title"], ogp_site_url=base, ogp_image=base + CARD
         )

@@ -67,6 +67,7 @@ def collect(build, headline, profile):
     folder = book / "book" / "_tables"
     folder.mkdir()
     tables.write_benchmarks(folder, static)
+    tables.write_api(folder)
     tables.write_provenance(profile, folder)
     colophon.write(profile, book / "book")
     shutil.copytree(

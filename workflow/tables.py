@@ -1,12 +1,14 @@
 """Write the tables of the book that come from stored JSON: benchmarks and provenance."""
 
 from collections import Counter
+from inspect import isclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.ticker import NullFormatter
 
+import cosmolib
 from cosmolib.plots import style
 from cosmolib.study.io import read_json
 from cosmolib.study.profile import load_profile
@@ -48,6 +50,21 @@ def write_benchmarks(tables, figures, benchmarks=None):
                 fig.savefig(Path(figures, "growth.png"), dpi=200)
                 plt.close(fig)
         Path(tables, f"{name}.md").write_text(text + "\n", encoding="utf-8")
+
+
+def write_api(tables):
+    """Write ``api.md``, directives for the public names and for all modules but the figures."""
+    lines = ["```{eval-rst}", ".. currentmodule:: cosmolib"]
+    for name in cosmolib.__all__:
+        value = getattr(cosmolib, name)
+        kind = "class" if isclass(value) else "function" if callable(value) else "data"
+        lines += [f".. auto{kind}:: {name}", *["   :members: parse"] * isclass(value), ""]
+    lines += ["```", "", "## Modules", ""]
+    for path in sorted((ROOT / "cosmolib").glob("[!p]*/[!_]*.py")):
+        module = f"cosmolib.{path.parent.name}.{path.stem}"
+        lines += [f"### {module}", "", "```{eval-rst}", f".. automodule:: {module}", "   :members:"]
+        lines += ["```", ""]
+    Path(tables, "api.md").write_text("\n".join(lines), encoding="utf-8")
 
 
 def write_provenance(profile, tables, root=ROOT / "runs"):

@@ -29,7 +29,7 @@ def power_spectrum(maps, box_size=BOX_SIZE, log=False, overdensity=False):
 
     The field is the overdensity delta = Sigma / mean - 1 of each map or, with `log`, the published
     signed log10 of Sigma. As in Pylians, bin i contains the independent modes with
-    i <= |k| / k_F < i + 1, up to the corner of the grid, k is their mean |k|, and the mass
+    ``i <= |k| / k_F < i + 1``, up to the corner of the grid, k is their mean ``|k|``, and the mass
     assignment window is not corrected.
 
     Parameters
@@ -219,7 +219,7 @@ def local_maxima(fields):
 
 
 def _mode_average(grid):
-    """Return the mean |k| / k_F of each bin, the matrix that averages modes, and their number.
+    """Return the mean ``|k| / k_F`` of each bin, the matrix that averages modes, and their number.
 
     A real map has two copies of the modes in column 0 and, on an even grid, in column N/2; one of
     each pair is independent.

@@ -85,7 +85,7 @@ def open_suite(
     ----------
     name
         "Lite" or "Nbody_Lite", which come with the repository, or a CMD suite: "IllustrisTNG",
-        "SIMBA", "Astrid", each also with the prefix "Nbody_".
+        "SIMBA", "Astrid", each also with the prefix ``Nbody_``.
     data_dir
         Folder of the files in any of CMD's layouts: directly in the folder, in a folder per suite
         (or ``Nbody``), or in ``2D_maps/data/`` below it. None means the embedded suite for the Lite

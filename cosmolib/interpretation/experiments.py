@@ -120,7 +120,7 @@ def baseline_shares(subject: Subject, found: dict) -> dict:
 
 
 def agreement(subject: Subject, attributions: dict) -> np.ndarray:
-    """Mean rank correlation of all pairs of attributions, the density and the |log-density|."""
+    """Mean rank correlation of all pairs of attributions, density and absolute log-density."""
     tables = [*attributions.values(), subject.maps, subject.x[:, 0].numpy()]
     return np.array(
         [[np.nanmean(sanity_checks.rank_correlation(a, b)) for b in tables] for a in tables]

@@ -202,7 +202,7 @@ def replacement_curve(
     Returns
     -------
     (B, F) float64
-        |f - f(x)| of the mean, in units of the normalised parameter.
+        ``|f - f(x)|`` of the mean, in units of the normalised parameter.
     """
     fast, x, baseline = _ready(network, x, baseline)
     order, _ = checked_maps(order, "order")

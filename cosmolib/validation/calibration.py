@@ -15,7 +15,7 @@ from cosmolib.training.scores import average, bootstrap, estimate
 def coverage(predictions: dict, levels, n_bootstrap: int = 1000, seed: int = 0) -> dict:
     """Measure how often the truth lies within the central interval of each nominal level.
 
-    The predicted posterior is taken as Gaussian: level q covers |truth - mean| < z(q) std.
+    The predicted posterior is taken as Gaussian: level q covers ``|truth - mean| < z(q) std``.
 
     Parameters
     ----------
@@ -60,10 +60,10 @@ def levels_covered(reached, predictions: dict, levels, n_bootstrap: int = 1000, 
 def recalibration(valid: dict) -> dict[str, float]:
     """Fit the factor on each parameter's predicted std with which 1 sigma contains 68.27 %.
 
-    It is the 68.27 % quantile of |truth - mean| / std. (The square root of chi2 would be the best
-    factor for a Gaussian posterior, but one overconfident prediction can dominate it.) It must be
-    fitted to the *validation* maps: training maps are predicted too well, and test maps are needed
-    for the final test.
+    It is the 68.27 % quantile of ``|truth - mean| / std``. (The square root of chi2 would be
+    the best factor for a Gaussian posterior, but one overconfident prediction can dominate it.)
+    It must be fitted to the *validation* maps: training maps are predicted too well, and test maps
+    are needed for the final test.
 
     Parameters
     ----------

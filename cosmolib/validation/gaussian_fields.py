@@ -152,7 +152,7 @@ def _spectra_by_omega(k, omega_m):
 
 
 def shell_powers(maps, box_size=BOX_SIZE):
-    """Compute band powers in shells of equal |k|, a sufficient statistic of a Gaussian field.
+    """Compute band powers in shells of equal ``|k|``, a sufficient statistic of a Gaussian field.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def shell_powers(maps, box_size=BOX_SIZE):
 
 
 def _shells(grid, box_size):
-    """Return the distinct |k| > 0 of a grid, the shell of each mode (0: k = 0), and its copies."""
+    """Return the distinct wavenumbers of a grid, the shell of each mode (0: k = 0), its copies."""
     i, j = mode_numbers(grid)
     squares = i**2 + j**2
     distinct, shell = np.unique(squares, return_inverse=True)
