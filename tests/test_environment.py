@@ -1,7 +1,10 @@
 """Test that pyproject.toml, environment.yml and constraints.txt agree."""
 
 import importlib.metadata
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -82,3 +85,40 @@ def test_one_version(monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, "version", missing)
     assert cosmolib.__version__ == "0+unknown"
+
+
+PROGRAM = """
+import numpy as np
+import torch
+
+from cosmolib import PARAMETERS, Cut, apply_cut, attribute, build_network, load_profile
+from cosmolib import moment_loss, open_suite, split_simulations
+
+suite = open_suite("Lite", data_dir=None)
+maps: np.ndarray = apply_cut(suite.maps[:15], Cut.parse("kmax:4"), box_size=suite.box_size)
+train: np.ndarray = split_simulations(suite.n_simulations, seed=1).train
+network = build_network("lite", 64, load_profile("tiny").hidden)
+mean, std = network(torch.zeros(1, 1, 64, 64))
+loss: torch.Tensor = moment_loss(mean, std, torch.zeros(1, len(PARAMETERS)))
+values: np.ndarray = attribute(network, torch.zeros(1, 1, 64, 64), "saliency", 0).values
+"""
+FAULTS = (
+    ("open_suite(25)", 'has incompatible type "int"'),
+    ("open_suite('Lite').map", 'has no attribute "map"'),
+    ("apply_cut(maps, 'kmax:4', box='25')", 'Unexpected keyword argument "box"'),
+)
+
+
+def test_programs_that_use_the_public_names_are_type_checked(tmp_path):
+    program = tmp_path / "program.py"
+    lines = [line for line, _ in FAULTS]
+    program.write_text(PROGRAM + "\n".join(lines) + "\n")
+    options = ["--ignore-missing-imports", "--follow-imports=silent", "--cache-dir", tmp_path]
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", *options, program],
+        capture_output=True, text=True, check=False, env=os.environ | {"MYPYPATH": str(ROOT)},
+    )  # fmt: skip
+    faults = [line for line in done.stdout.splitlines() if ": error: " in line]
+    assert len(faults) == len(FAULTS), done.stdout + done.stderr
+    for found, (_, expected) in zip(faults, FAULTS, strict=True):
+        assert expected in found

@@ -99,9 +99,10 @@ def _apply_registered(stack, cut, **offered):
 # All cuts
 # --------------------------------------------------------------------------------------------------
 def apply_cut(
-    maps, cut, *, box_size=25.0, seed=0, value_range=None, indices=None, backend="torch",
-    device="cpu",
-):  # fmt: skip
+    maps, cut: str | Cut, *, box_size: float = 25.0, seed: int = 0,
+    value_range: tuple[float, float] | None = None, indices=None, backend: str = "torch",
+    device: str = "cpu",
+) -> np.ndarray:  # fmt: skip
     """Apply a cut to maps of surface density and return new maps.
 
     Fourier cuts keep the modes kmin <= k < kmax **and always the mean of the map** (k = 0), as in
