@@ -67,7 +67,7 @@ search = tuning_search.prepare_search(config, seed)  # .suite, .data, .profile, 
 # %% [markdown]
 # ## What is searched
 #
-# - **Searched**: the four hyper-parameters of the published study, in its ranges. The
+# - **Searched**: the four hyper-parameters of the published study, in its ranges; `lite` is tried at smaller widths. The
 #   sampler is a tree-structured Parzen estimator {cite}`Akiba2019`, which starts with a few random trials; the
 #   first trial has the profile's own settings.
 # - **Fixed**: architecture, batch size, schedule, augmentation, initial weights and the
@@ -87,7 +87,7 @@ table = pd.DataFrame(
             "scale": "logarithmic" if span.log else "linear",
             "profile": getattr(config, name),
         }
-        for name, span in tuning_search.SEARCH_SPACE.items()
+        for name, span in tuning_search.search_space(config).items()
     ]
 ).set_index("hyper-parameter")
 display(table)
@@ -140,7 +140,7 @@ flags = tuning_search.boundary_flags(study)  # optima at the edge of their range
 # %% mystnb={"figure": {"name": "fig-study-slices", "caption": "Validation loss against each hyper-parameter. Circles: complete trials; crosses: pruned; star: the best; dotted: the edges of the range. A red title marks an optimum within 5 % of an edge."}, "image": {"alt": "Four scatter plots of validation loss against learning rate, weight decay, dropout and width; dotted vertical lines mark the edges of each range and a red star the best trial."}} tags=["hide-input"]
 if config.answer:
     importances, flags = stored["importances"], stored["flags"]
-space = tuning_search.SEARCH_SPACE
+space = tuning_search.search_space(config)
 fig, axes = plots_training.study_slices(
     {name: table[name].to_numpy(float) for name in space},
     values,
