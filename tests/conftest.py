@@ -1,7 +1,10 @@
 """Fixtures for all tests, such as a tiny synthetic suite in CMD's format."""
 
 import os
+import shutil
+import sys
 from contextlib import ExitStack
+from pathlib import Path
 from unittest import mock
 
 # pytest-xdist runs one process per core, so that more threads would only compete.
@@ -12,8 +15,12 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 from cosmolib.data.cmd_format import MAPS_PER_SIMULATION, mean_surface_density  # noqa: E402
+from cosmolib.data.suites import open_suite  # noqa: E402
 from cosmolib.data.tables import parameter_ranges  # noqa: E402
 from cosmolib.study import registry  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "benchmarks")]  # their scripts are imported
 
 TINY_GRID = 32
 TINY_SIMULATIONS = 24
@@ -78,6 +85,18 @@ def tiny_suite_dir(tmp_path_factory, tiny_params):
     write_suite_files(folder, "Nbody_Lite", gravity, tiny_params)
     write_suite_files(folder, "Lite", feedback, tiny_params)
     return folder
+
+
+@pytest.fixture(scope="session")
+def suite(tiny_suite_dir):
+    """Return the suite Lite of `tiny_suite_dir`."""
+    return open_suite("Lite", tiny_suite_dir)
+
+
+@pytest.fixture
+def folder(tiny_suite_dir, tmp_path):
+    """Copy the folder of the tiny suites, so that a test may change it."""
+    return shutil.copytree(tiny_suite_dir, tmp_path / "cmd")
 
 
 @pytest.fixture

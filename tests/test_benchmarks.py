@@ -4,16 +4,11 @@ import contextlib
 import io
 import json
 import shutil
-import sys
-from pathlib import Path
 
+import attribution
+import camels
 import pytest
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "benchmarks")]
-import attribution  # noqa: E402
-import camels  # noqa: E402
-import tables  # noqa: E402
+import tables
 
 SIMULATIONS = 6
 
@@ -67,22 +62,14 @@ def test_every_stage_has_a_row(measured):
         assert 0 < row["seconds"] <= row["seconds_in_all"]
         assert 100 < row["base_mb"] <= row["peak_mb"] < 5000
         assert row["above_base_mb"] == pytest.approx(row["peak_mb"] - row["base_mb"])
-        assert row["ratio_to_file"] == pytest.approx(
-            row["above_base_mb"] * 1e6 / table["file_bytes"]
-        )
-        made = row["provenance"]
-        assert made["versions"]["torch"]
-        assert made["utc"]
-        assert "git" in made
+        ratio = row["above_base_mb"] * 1e6 / table["file_bytes"]
+        assert row["ratio_to_file"] == pytest.approx(ratio)
+        assert row["provenance"]["versions"]["torch"]
     maps = {row["stage"]: row["maps"] for row in table["rows"]}
     whole = 15 * SIMULATIONS
-    expected = {"base": 0, "check": whole, "cut": whole, "prepare": whole, "prepare_half": whole}
+    expected = {"base": 0, "check": whole, "cut": whole, "prepare": whole, "train": whole - 30}
     expected |= {"evaluate": 15, "attribute": 4, "saliency": 15}  # one test simulation
     assert {name: maps[name] for name in expected} == expected
-    # So few maps are one batch; the row describes the steps that were done.
-    (train,) = [row for row in table["rows"] if row["stage"] == "train"]
-    assert (train["steps"], train["maps"]) == (1, whole - 30)
-    assert train["what"].startswith("1 training step of o3")
 
 
 def test_an_interrupted_benchmark_resumes(measured, tmp_path):

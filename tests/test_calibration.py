@@ -12,13 +12,9 @@ def gaussian_predictions(scale, n=4000, seed=0):
     """Posteriors with `scale` times the correct width; each map is a simulation."""
     rng = np.random.default_rng(seed)
     truth = rng.uniform(0, 1, (n, 2))
-    return {
-        "mean": truth + 0.1 * rng.standard_normal((n, 2)),
-        "std": np.full((n, 2), 0.1 * scale),
-        "truth": truth,
-        "simulation": np.arange(n),
-        "parameters": NAMES,
-    }
+    mean, std = truth + 0.1 * rng.standard_normal((n, 2)), np.full((n, 2), 0.1 * scale)
+    named = {"truth": truth, "simulation": np.arange(n), "parameters": NAMES}
+    return named | {"mean": mean, "std": std}
 
 
 def test_coverage_of_correct_error_bars_is_nominal():

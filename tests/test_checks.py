@@ -1,7 +1,5 @@
 """`cosmolib check`: the contents of a file or its first fault."""
 
-import shutil
-
 import numpy as np
 import pytest
 from conftest import write_suite_files
@@ -16,20 +14,13 @@ from cosmolib.training.dataset import write_cut_suite
 FIDUCIAL = [0.3, 0.8, 1, 1, 1, 1]
 
 
-@pytest.fixture
-def folder(tiny_suite_dir, tmp_path):
-    """Copy the tiny suite, so that a test may change it."""
-    return shutil.copytree(tiny_suite_dir, tmp_path / "cmd")
-
-
 def only(path, **options):
     (report,) = check_path(path, **options)
     return report
 
 
-def test_the_report_describes_the_file(tiny_suite_dir):
+def test_the_report_describes_the_file(suite, tiny_suite_dir):
     report = only(tiny_suite_dir / MAPS)
-    suite = open_suite("Lite", data_dir=tiny_suite_dir)
     text = str(report)
     assert report.problem is None
     for part in (
@@ -38,8 +29,7 @@ def test_the_report_describes_the_file(tiny_suite_dir):
         "whole, nothing wrong found", f"to {suite.maps.max():.4g}",
     ):  # fmt: skip
         assert part in text
-    both = check_path(tiny_suite_dir)
-    assert [str(one) for one in both] == [text, str(only(tiny_suite_dir, suite="Nbody_Lite"))]
+    assert str(check_path(tiny_suite_dir)[0]) == text
     assert str(only(tiny_suite_dir, suite="Lite", sim_set="LH")) == text
 
 
@@ -80,7 +70,6 @@ def test_available_suites(tiny_suite_dir, tmp_path, monkeypatch):
     write_suite_files(tmp_path / "Nbody", "Nbody_Astrid", maps, [FIDUCIAL])
     write_suite_files(tmp_path, "Astrid", maps, [FIDUCIAL], sim_set="CV")
     write_suite_files(tmp_path, "IllustrisTNG", maps, [FIDUCIAL], field="Mgas")
-    write_suite_files(tmp_path / "elsewhere", "IllustrisTNG", maps, [FIDUCIAL])
     monkeypatch.setenv("COSMOLIB_DATA", str(tmp_path))
     assert available_suites()[2:] == ["Nbody_Astrid", "SIMBA"]
     for name in available_suites(tmp_path):
@@ -119,14 +108,10 @@ def test_other_files_are_refused(folder, tmp_path):
         check_path(tmp_path / "nope")
     with pytest.raises(FileNotFoundError, match=r"found 2 other files, .*_SIMBA_<set>_"):
         check_path(folder, suite="SIMBA")
-    for name in ("Grids_Mtot_SIMBA_LH_128_z=0.0.npy", f"{MAPS}.part", TABLE):
+    for name in (f"{MAPS}.part", TABLE):
         (folder / name).touch()
         with pytest.raises(FileNotFoundError, match=r"found 1 other files, expected Maps_<field>_"):
             check_path(folder / name)
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    with pytest.raises(FileNotFoundError, match="empty: found 0 other files, exp"):
-        check_path(empty)
 
 
 # ------------------------------------------------------------------------------------- cut suites

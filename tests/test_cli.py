@@ -30,28 +30,8 @@ def test_check_prints_the_report(tiny_suite_dir, capsys):
     assert err == ""
 
 
-@pytest.mark.parametrize("case", ["missing", "truncated"])
-def test_bad_input_is_one_line_and_exit_code_2(tmp_path, tiny_suite_dir, capsys, case):
-    path = tmp_path / MAPS
-    if case == "truncated":
-        path.write_bytes((tiny_suite_dir / MAPS).read_bytes()[:1000])
-        (tmp_path / "params_LH_Lite.txt").write_text("0.3 0.8 1 1 1 1\n")
-    before = sorted(tmp_path.iterdir())
-    assert cli.main(["check", str(path)]) == 2
-    out, err = capsys.readouterr()
-    assert ("NOT usable" in out) == (case == "truncated")
-    assert err.startswith(f"cosmolib: {path}: found ")
-    assert "expected" in err
-    assert err.count("\n") == 1
-    assert sorted(tmp_path.iterdir()) == before
-
-
-@pytest.mark.parametrize(
-    ("argv", "code"),
-    [([], 2), (["chekc"], 2), (["check"], 2), (["check", ".", "--sweet", "Lite"], 2),
-     (["--version"], 0)],
-)  # fmt: skip
-def test_commands_and_options(argv, code, capsys):
+@pytest.mark.parametrize(("argv", "code"), [([], 2), (["--version"], 0)])
+def test_usage_and_version(argv, code, capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main(argv)
     assert caught.value.code == code
@@ -93,7 +73,6 @@ HIDDEN = "hunter2"
         ("bad.journal/below/s.journal", "(Not a directory|File exists)"),
         ("text.journal", "text.journal: found no usable study .ValueError: it starts with b'no re"),
         ("bad.journal", "bad.journal: found no usable study .JSONDecodeError"),
-        ("key.journal", "found no usable study .KeyError: 'study_name'."),
         ("code.journal", "code.journal: found no usable study"),
     ],
 )  # fmt: skip
@@ -104,7 +83,6 @@ def test_a_storage_that_cannot_be_used_is_one_line(
     (tmp_path / "folder.journal").mkdir()
     (tmp_path / "text.journal").write_text("no record")
     journal("bad.journal", "not a record", "{}")
-    journal("key.journal", '{"op_code": 0, "worker_id": "w"}')
     journal("code.journal", '{"op_code": 99, "worker_id": "w"}')
     monkeypatch.setenv("COSMOLIB_STUDY", storage)
     before = sorted(tmp_path.rglob("*"))
@@ -142,7 +120,7 @@ def test_download_needs_a_folder(monkeypatch, capsys):
 
 
 def test_exit_code_reaches_the_shell(tmp_path, tiny_suite_dir):
-    """A NaN gives 2 and one line, a valid suite 0."""
+    """A NaN gives 2 and one line that starts with the file, a valid suite 0."""
     maps = np.load(tiny_suite_dir / MAPS)
     maps[0, 0, 0] = np.nan
     np.save(tmp_path / MAPS, maps)
@@ -151,5 +129,6 @@ def test_exit_code_reaches_the_shell(tmp_path, tiny_suite_dir):
         command = [sys.executable, "-W", "error", "-m", "cosmolib.cli", "check", str(folder / MAPS)]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == code, done.stderr
-        assert ("found nan in map 0" in done.stderr) == (code == 2)
+        start = f"cosmolib: {folder / MAPS}: found nan in map 0"
+        assert done.stderr.startswith(start) == (code == 2)
         assert done.stderr.count("\n") == (code == 2)

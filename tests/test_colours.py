@@ -45,14 +45,10 @@ def closest(colours, vision):
 STYLE = Path(style.__file__).with_name("book.mplstyle")
 CYCLE = mpl.rc_params_from_file(STYLE, use_default_template=False)["axes.prop_cycle"].by_key()
 PALETTES = {
-    "suites": CYCLE["color"][:5:2],
-    "methods": CYCLE["color"][:3],
-    "parts": list(style.PART_COLOURS.values()),
-    "explorer": explorer.SERIES,
-    "cuts": cuts.CUT_COLOURS,
-    "groups": style.ordered_colours(3),
-    "signs": mpl.colormaps["RdBu_r"]([0.1, 0.5, 0.9]),
-}
+    "suites": CYCLE["color"][:5:2], "methods": CYCLE["color"][:3], "explorer": explorer.SERIES,
+    "parts": list(style.PART_COLOURS.values()), "cuts": cuts.CUT_COLOURS,
+    "groups": style.ordered_colours(3), "signs": mpl.colormaps["RdBu_r"]([0.1, 0.5, 0.9]),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("vision", VISION)

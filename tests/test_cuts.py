@@ -76,22 +76,17 @@ def test_every_number_survives_the_round_trip(value, pattern):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "another form"), ("KMAX:3", "another form"), ("none:1", "takes 0 number"),
-        ("kmax", "takes 1 number"), ("kmax: 3", "another form"), ("kmax:1_0", "another form"),
-        ("kmax:inf", "another form"), ("kmax:1e999", "must be finite"),
+        ("KMAX:3", "another form"), ("none:1", "takes 0 number"), ("kmax", "takes 1 number"),
+        ("kmax:1_0", "another form"), ("kmax:1e999", "must be finite"),
         ("kmax:0", "0 <= kmin < kmax"), ("kmin:-1", "0 <= kmin < kmax"),
-        ("kmax:1,2", "takes 1 number"), ("band:2,3,4", "takes 2 number"),
-        ("band:8,2", "0 <= kmin < kmax"), ("kmax:3@sqrt", "another form"),
-        ("kmax:3:clamp", "only a density cut has a fill"), ("above", "takes 1 number"),
+        ("band:2,3,4", "takes 2 number"), ("band:8,2", "0 <= kmin < kmax"),
+        ("kmax:3:clamp", "only a density cut has a fill"),
         ("above:0", "positive"), ("above:delta=-1", "above delta=-1"),
         ("above:1e12:zero", "another form"), ("above:1e12@log", "only a Fourier cut has a field"),
-        ("mask:kmax:3", "another form"), ("mask:above:1e12:clamp", "a mask has no fill"),
-        ("maskmean:above:1e12:mean", "a mask has no fill"), ("left:1", "unknown cut 'left'"),
-        ("nomean", "unknown cut 'nomean'"), ("nomean:white=1:none", "another form"),
-        ("white:none", "another form"), ("nomean=2:none", "another form"),
-        ("white=1:shot=2:none", "another form"), ("mask:white=1:above:1e12", "another form"),
-        ("white=1e999:none", "must be finite"), ("white=-1:none", "0 or more"),
-        ("shot=0:none", "are positive"),
+        ("mask:kmax:3", "another form"), ("maskmean:above:1e12:mean", "a mask has no fill"),
+        ("left:1", "unknown cut 'left'"), ("nomean:white=1:none", "another form"),
+        ("nomean=2:none", "another form"), ("white=1e999:none", "must be finite"),
+        ("white=-1:none", "0 or more"), ("shot=0:none", "are positive"),
     ],
 )  # fmt: skip
 def test_an_invalid_string_is_quoted_with_the_grammar(text, reason):
@@ -101,14 +96,6 @@ def test_an_invalid_string_is_quoted_with_the_grammar(text, reason):
         assert part in str(caught.value)
     with pytest.raises(ValueError, match="a cut is a string"):
         Cut.parse(10)
-
-
-def test_range_and_threshold():
-    texts = "kmax:4", "kmin:4", "band:2,4", "none"
-    ranges = [Cut.parse(text).k_range for text in texts]
-    assert ranges == [(0, 4), (4, math.inf), (2, 4), (0, math.inf)]
-    assert Cut.parse("above:delta=3").threshold == 3
-    assert Cut.parse("none").threshold is None
 
 
 # ---------------------------------------------------------------- every cut
@@ -132,30 +119,19 @@ def test_shape_dtype_and_input_are_kept(cut, dtype):
 
 
 @pytest.mark.parametrize("cut", ["none", *DENSITY, *FOURIER])
-def test_layout_in_memory_does_not_matter(maps, cut):
+def test_layout_in_memory_and_blocks_do_not_matter(maps, cut, monkeypatch):
     expected = apply_cut(maps, cut)
+    mask = None if Cut.parse(cut).is_fourier else cut_mask(maps, cut)
     given = {"value_range": positive_range(maps)}
     assert np.array_equal(apply_cut(maps[0], cut, **given), expected[0])
-    for other in (
-        maps.transpose(0, 2, 1).copy().transpose(0, 2, 1),
-        np.asfortranarray(maps),
-        maps[::-1].copy()[::-1],
-        maps.astype(">f4"),
-    ):
+    for other in (np.asfortranarray(maps), maps[::-1].copy()[::-1], maps.astype(">f4")):
         out = apply_cut(other, cut)
         assert np.array_equal(out, expected)
         assert out.flags.c_contiguous
-
-
-@pytest.mark.parametrize("cut", ["none", *DENSITY, *FOURIER])
-def test_blocks_do_not_matter(maps, cut, monkeypatch):
-    expected = apply_cut(maps, cut)
-    mask = None if Cut.parse(cut).is_fourier else cut_mask(maps, cut)
-    monkeypatch.setattr(arrays, "BLOCK_PIXELS", 32 * 32 * 4)  # 6 maps: a block of 4, one of 2
-    assert np.array_equal(apply_cut(maps, cut), expected)
-    assert mask is None or np.array_equal(cut_mask(maps, cut), mask)
-    monkeypatch.setattr(arrays, "BLOCK_PIXELS", 1)  # less than a map
-    assert np.array_equal(apply_cut(maps, cut), expected)
+    for pixels in (32 * 32 * 4, 1):  # 6 maps: a block of 4, one of 2; less than a map
+        monkeypatch.setattr(arrays, "BLOCK_PIXELS", pixels)
+        assert np.array_equal(apply_cut(maps, cut), expected)
+        assert mask is None or np.array_equal(cut_mask(maps, cut), mask)
 
 
 # ---------------------------------------------------------------- Fourier cuts
@@ -193,14 +169,11 @@ def test_a_plane_wave_is_kept_or_removed(grid, mode):
     wave = 5 + plane_wave(grid, *mode)
     k = FUNDAMENTAL * math.hypot(*mode)
     mean = np.full_like(wave, 5)
+    below, beyond = 0.99 * k, 1.01 * k
     for cut, expected in [
-        (f"kmax:{1.01 * k}", wave),
-        (f"kmax:{0.99 * k}", mean),
-        (f"kmin:{1.01 * k}", mean),
-        (f"kmin:{0.99 * k}", wave),
-        (f"band:{0.99 * k},{1.01 * k}", wave),
-        (f"band:{1.01 * k},{1.02 * k}", mean),
-    ]:
+        (f"kmax:{beyond}", wave), (f"kmax:{below}", mean), (f"kmin:{beyond}", mean),
+        (f"kmin:{below}", wave), (f"band:{below},{beyond}", wave), (f"band:{beyond},{2 * k}", mean),
+    ]:  # fmt: skip
         np.testing.assert_allclose(apply_cut(wave, cut), expected, atol=1e-12)
         # In a box of twice the size, k is half as large.
         kind, edges = cut.split(":")
@@ -233,17 +206,6 @@ def test_filter_that_keeps_all_is_the_identity(field, grid, dtype):
     assert not np.array_equal(apply_cut(maps, f"kmax:{0.99 * corner}@{field}"), maps)
 
 
-@pytest.mark.parametrize("cut", ["kmin:1e6", "kmax:0.01", "band:100,101"])
-def test_filter_that_cuts_all_leaves_the_mean(maps, cut):
-    out = apply_cut(maps, cut)
-    mean = maps.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
-    np.testing.assert_allclose(out, np.broadcast_to(mean, maps.shape), rtol=1e-6)
-    log_mean = np.log10(maps.astype(np.float64)).mean(axis=(1, 2), keepdims=True)
-    np.testing.assert_allclose(
-        apply_cut(maps, cut + "@log"), np.broadcast_to(10**log_mean, maps.shape), rtol=1e-6
-    )
-
-
 def test_fields_that_are_filtered(maps):
     maps = maps.astype(np.float64)
     log = apply_cut(maps, "kmax:1.5@log")
@@ -264,12 +226,6 @@ def test_log_of_a_pixel_that_is_not_positive():
     assert np.isfinite(apply_cut(maps, "kmax:1")).all()
     with pytest.raises(ValueError, match="positive mean"):
         apply_cut(maps - 1, "kmax:1@delta")
-
-
-@pytest.mark.parametrize("box_size", [0, math.nan, math.inf])
-def test_bad_box_size(maps, box_size):
-    with pytest.raises(ValueError, match="box_size must be positive"):
-        apply_cut(maps, "kmax:3", box_size=box_size)
 
 
 # ---------------------------------------------------------------- density cuts
@@ -338,9 +294,7 @@ def test_random_fill_is_log_uniform_over_the_range_of_the_data():
     place = (np.log10(out[hidden]) - low) / (high - low)
     assert 0 <= place.min() < 0.01
     assert 0.99 < place.max() <= 1
-    counts, _ = np.histogram(place, 10, (0, 1))
-    expected = hidden.sum() / 10
-    assert ((counts - expected) ** 2 / expected).sum() < 30  # chi2 of 9 degrees: p = 4e-4
+    assert abs(np.median(place) - 0.5) < 0.02  # for the distribution see tests/test_recipe.py
     wide = apply_cut(maps, "below:1e11:random", value_range=(1e3, 1e6))[hidden]
     assert 1e3 <= wide.min() < 2e3
     assert 5e5 < wide.max() <= 1e6
@@ -371,16 +325,20 @@ def test_random_fill_ignores_pixels_that_have_no_log():
     assert 1 <= out[1, 1] <= 100
 
 
-@pytest.mark.parametrize("value_range", [(0, 1), (2, 1), (1, math.inf), (math.nan, 1)])
-def test_bad_value_range(maps, value_range):
-    with pytest.raises(ValueError, match="0 < low <= high"):
-        apply_cut(maps, "above:1e11:random", value_range=value_range)
-
-
-@pytest.mark.parametrize("indices", [[0, 1], np.arange(6.0), np.arange(-1, 5)])
-def test_bad_indices(maps, indices):
-    with pytest.raises(ValueError, match="indices: found .*, expected 6 integers from 0"):
-        apply_cut(maps, "above:1e11:random", indices=indices)
+@pytest.mark.parametrize(
+    ("option", "values", "reason"),
+    [
+        ("box_size", [0, math.nan, math.inf], "box_size must be positive"),
+        ("value_range", [(0, 1), (2, 1), (1, math.inf), (math.nan, 1)], "0 < low <= high"),
+        ("indices", [[0, 1], np.arange(6.0), np.arange(-1, 5)], "found .*, expected 6 integers"),
+    ],
+)
+def test_bad_options(maps, option, values, reason):
+    for value in values:
+        with pytest.raises(ValueError, match=reason):
+            apply_cut(
+                maps, "kmax:3" if option == "box_size" else "above:1e11:random", **{option: value}
+            )
 
 
 # ---------------------------------------------------------------- controls

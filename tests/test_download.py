@@ -272,14 +272,12 @@ def wait_for(condition, seconds=20):
 @pytest.mark.parametrize(
     ("name", "content", "found"),
     [
-        (MAPS, HTML, "that begin with b'<!DOCTYPE html>"),
-        (MAPS, b"", "found 0 bytes"),
+        (MAPS, HTML, "that begin with b'<!DOCTYPE html>"), (MAPS, b"", "found 0 bytes"),
         (MAPS, DATA[:-4096], f"found {len(DATA) - 4096} bytes .* expected"),
         (MAPS, DATA + b"more", f"found .* {len(DATA) + 4} bytes, expected"),
-        (TABLE, HTML, "found no rows of numbers"),
-        (TABLE, b"0.3 0.8 3.6 1 7.4 20\n" * 4, "found A_SN2 = 7.4"),
+        (TABLE, HTML, "found no rows"), (TABLE, b"0.3 0.8 3.6 1 7.4 20\n" * 4, "found A_SN2 = 7.4"),
     ],
-)
+)  # fmt: skip
 def test_invalid_files_are_deleted(server, fetch, tmp_path, name, content, found):
     """An invalid table is refused before the maps are requested."""
     server.files[NEW + name] = content

@@ -6,14 +6,13 @@ import re
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
+from conftest import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from cosmolib.study.io import read_yaml
 
-ROOT = Path(__file__).resolve().parent.parent
 CONDA_NAMES = {"pytorch": "torch", "snakemake-minimal": "snakemake",
                "playwright-python": "playwright"}  # fmt: skip
 
@@ -75,10 +74,9 @@ def test_one_version(monkeypatch):
     assert "version" not in read_yaml(ROOT / "CITATION.cff")
     fallback = pyproject["tool"]["setuptools_scm"]["fallback_version"]
     assert f"## {fallback}" in (ROOT / "CHANGELOG.md").read_text()
-    asked = []
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: asked.append(name) or "1.2.3")
+    names = {pyproject["project"]["name"]: "1.2.3"}
+    monkeypatch.setattr(importlib.metadata, "version", names.get)
     assert cosmolib.__version__ == "1.2.3"
-    assert asked == [pyproject["project"]["name"]]
 
     def missing(name):
         raise importlib.metadata.PackageNotFoundError(name)

@@ -48,22 +48,18 @@ def levels_of(encoded, grid):
     return np.frombuffer(base64.b64decode(encoded), np.uint8).reshape(grid, grid)[::-1]
 
 
-def pixels(encoded, grid):
-    return levels_of(encoded, grid) / 255
-
-
 def test_the_gallery_contains_the_maps():
     density, entries, text = gallery()
     data = data_of(text)
     assert data["titles"] == ["map 0", "map 1"]
     for one, encoded in zip(density, data["density"], strict=True):
-        np.testing.assert_allclose(10 + 2 * pixels(encoded, 8), np.log10(one), atol=0.005)
+        np.testing.assert_allclose(10 + levels_of(encoded, 8) / 127.5, np.log10(one), atol=0.005)
     first, second = data["entries"]
     assert second["baseline"] == "blurred </script> map"
     values = entries["Omega m", "Saliency", "none"]
     for one, encoded, scale in zip(values, first["values"], first["scales"], strict=True):
         assert scale == pytest.approx(np.quantile(np.abs(one), 0.99), rel=0.01)
-        shown = scale * (2 * pixels(encoded, 8) - 1)
+        shown = scale * (levels_of(encoded, 8) / 127.5 - 1)
         np.testing.assert_allclose(shown, np.clip(one, -scale, scale), atol=0.01 * scale)
     assert set(second["scales"]) == {0.0}
     assert len(base64.b64decode(data["lut"]["values"])) == 3 * 256
@@ -83,7 +79,7 @@ def test_it_is_self_contained_and_small():
 def test_large_maps_are_averaged():
     maps = np.kron(np.arange(4).reshape(1, 2, 2) + 1.0, np.ones((64, 64))) * 1e11
     data = data_of(explorer(maps, {("a", "b", "c"): maps}, ["one"], 25.0, LIMITS))
-    shown = 10 + 2 * pixels(data["density"][0], made.MAX_SIDE)
+    shown = 10 + levels_of(data["density"][0], made.MAX_SIDE) / 127.5
     corners = 10 ** shown[[0, 0, -1, -1], [0, -1, 0, -1]] / 1e11
     np.testing.assert_allclose(corners, [1, 2, 3, 4], rtol=0.03)
 

@@ -2,11 +2,11 @@
 
 import re
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from torch import nn
 
 from cosmolib import cli
@@ -26,12 +26,11 @@ from cosmolib.study.run import Run
 from cosmolib.training import run as training_run
 from cosmolib.training.dataset import prepare_data, study_suite
 from cosmolib.training.fit import run_network, seeded
-from cosmolib.training.networks import MomentNetwork, Pooled, build_network, register_network
+from cosmolib.training.networks import MomentNetwork, build_network, register_network
 from cosmolib.training.predictions import read_predictions
 from cosmolib.training.run import load_run, train_run
 from cosmolib.tuning import search as tuning_search
 
-ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "book" / "extend.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 pytestmark = pytest.mark.usefixtures("no_plugins")
@@ -82,9 +81,6 @@ def test_the_cut(page):
     np.testing.assert_allclose(ratio, np.exp(-0.5 * (1.5 * k) ** 2), rtol=1e-3)
     np.testing.assert_allclose(out.mean((1, 2)), maps.mean((1, 2)), rtol=1e-5)
     np.testing.assert_array_equal(apply_cut(maps[1], "smooth:1.5", box_size=20.0), out[1])
-    alone = apply_cut(apply_cut(maps, "nomean:none"), "smooth:1.5", box_size=20.0)
-    both = apply_cut(maps, "nomean:smooth:1.5", box_size=20.0)
-    np.testing.assert_array_equal(both, alone)
 
 
 def test_the_network(page):
@@ -109,7 +105,7 @@ def test_the_method(page):
         assert (found.completeness < 1e-3).all()
 
 
-def test_a_run_with_all_plugins(study, tmp_path):
+def test_a_run_with_all_plugins(study, tmp_path, no_plugins):
     path, profile = study
     run = Run("mine", "Toy", "smooth:1", "pixels", 1, tmp_path / "runs")
     assert train_run(run, profile)["n_maps"] == 30
@@ -131,6 +127,10 @@ def test_a_run_with_all_plugins(study, tmp_path):
     assert [row["method"] for row in faithfulness(subject, ["reveal"], 0)] == ["reveal"]
     random = randomisation(subject, ["reveal"], 0, {})
     assert random["stages"] == ["FC2", "FC1", "layers.2", "layers.0"]
+    no_plugins()  # reading a run executes no plugin
+    register_cut("smooth")(lambda maps, length: maps)  # its folder is named for the cut
+    with pytest.raises(ValueError, match=r"config\.yaml: architecture: found 'pixels', expected"):
+        load_run(run)
 
 
 def test_editing_a_plugin_invalidates_only_its_runs(study, tiny_suite_dir, tmp_path, no_plugins):
@@ -142,7 +142,6 @@ def test_editing_a_plugin_invalidates_only_its_runs(study, tiny_suite_dir, tmp_p
         train_run(run, profile)
     stored_baseline(study_suite("Lite", profile), profile, "smooth:1", tmp_path / "runs")
     ridge = tmp_path / "runs" / "mine" / "Lite" / "smooth_1" / "summary" / "predictions.npz"
-    before = [run.path("metrics.json").stat().st_mtime_ns for run in lite]
     first, name = read_predictions(ridge)["mean"], tuning_search.prepare_search(profile).name
 
     text = (tmp_path / "mine.py").read_text()
@@ -154,10 +153,6 @@ def test_editing_a_plugin_invalidates_only_its_runs(study, tiny_suite_dir, tmp_p
     profile = load_profile(path, **of_lite)
     suite = study_suite("Lite", profile)
     assert [training_run.run_changes(run, profile, suite) == [] for run in lite] == [False, True]
-    for run in lite:
-        train_run(run, profile)
-    after = [run.path("metrics.json").stat().st_mtime_ns for run in lite]
-    assert [a == b for a, b in zip(after, before, strict=True)] == [False, True]
     stored_baseline(suite, profile, "smooth:1", tmp_path / "runs")
     assert not np.array_equal(read_predictions(ridge)["mean"], first)
     assert tuning_search.prepare_search(profile).name != name  # it uses the network `pixels`
@@ -175,14 +170,6 @@ def test_a_tuning_worker_loads_them(study, tmp_path):
 
 
 # ------------------------------------------------------------------------------------------ names
-def smoother(maps, length):
-    return maps
-
-
-def narrow(size, hidden, dropout, n_parameters):
-    return Pooled([nn.Conv2d(1, 2, 1)], size, 2, 4, dropout, n_parameters)
-
-
 def gradient(forward, x, target):
     x.requires_grad_()
     return torch.autograd.grad(forward(x)[:, target].sum(), x)[0]
@@ -191,16 +178,15 @@ def gradient(forward, x, target):
 RANGES = [(0.0, 1.0)] * 6
 WAYS = {
     "suite": lambda name: register_suite(name, RANGES),
-    "cut": lambda name: register_cut(name)(smoother),
-    "architecture": lambda name: register_network(name)(narrow),
+    "cut": lambda name: register_cut(name)(lambda maps, length: maps),
+    "architecture": lambda name: register_network(name)(lambda *_: None),
     "method": lambda name: register_method(name)(gradient),
 }
 OURS = {
-    "suite": ["Lite", "SIMBA"],
+    "suite": ["Lite", "SIMBA"], "architecture": ["lite", "o3"],
     "cut": ["none", "kmax", "above", "mask", "shuffle", "clamp", "white", "nomean"],
-    "architecture": ["lite", "o3", "k4s2"],
-    "method": ["saliency", "smooth_grad", "integrated_gradients", "gradient_shap"],
-}
+    "method": ["saliency", "gradient_shap"],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", WAYS)
@@ -245,7 +231,6 @@ def test_a_name_of_a_session_may_be_registered_again_but_not_trained(tiny_suite_
         (None, r".*mine\.py: FileNotFoundError: \[Errno 2\] No such file or directory: .*"),
         ("import cosmolib\n", r".*mine\.py: registers no suite, cut, network or method"),
         ("import os\n1 / 0\n", r".*mine\.py, line 2: ZeroDivisionError: division by zero"),
-        ("def f(:\n", r".*mine\.py: SyntaxError: invalid syntax \(mine\.py, line 1\)"),
     ],
 )
 def test_invalid_plugins(tmp_path, text, reason):
@@ -253,15 +238,6 @@ def test_invalid_plugins(tmp_path, text, reason):
         (tmp_path / "mine.py").write_text(text)
     with pytest.raises(ValueError, match=f"key 'plugins': {reason}$"):
         load_profile("tiny", plugins=[str(tmp_path / "mine.py")])
-
-
-def test_loading_a_run_executes_no_plugin(study, tmp_path, no_plugins):
-    path, profile = study
-    run = Run("mine", "Toy", "none", "pixels", 1, tmp_path / "runs")
-    train_run(run, profile)
-    no_plugins()
-    with pytest.raises(ValueError, match=r"config\.yaml: architecture: found 'pixels', expected"):
-        load_run(run)
 
 
 # ---------------------------------------------------------------------- functions that are refused
@@ -350,7 +326,6 @@ def test_methods_that_are_refused():
     register_method("way")(lambda forward, x, target, *, baseline: x - baseline)
     found = [attribute(network, x, method, 1).values for method in ("gradient", "saliency")]
     np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-7)
-    assert not attribution.takes_baseline("gradient")
     assert attribute(network, x, "gradient", 1).completeness is None
     assert attribute(network, x, "way", 1, baseline=zero).completeness.shape == (3,)
     for method, baseline, reason in (
@@ -387,8 +362,7 @@ def test_suites_that_are_refused(tmp_path):
     with pytest.raises(ValueError, match="expected another folder, or no _ in a name"):
         write_suite(tmp_path, "My_Toy", maps, params)
     assert not list(tmp_path.iterdir())
-    suite = write_suite(tmp_path, "Toy", maps, params)  # ranges are not needed
-    assert suite.maps.shape == (30, 8, 8)
+    write_suite(tmp_path, "Toy", maps, params)  # ranges are not needed
     (tmp_path / "Toy" / "Maps_Mtot_Toy_LH_z=0.00.cut.json").write_text('{"cut": "kmax:4"}')
     with pytest.raises(ValueError, match="found maps under a cut there"):
         write_suite(tmp_path, "Toy", maps, params)

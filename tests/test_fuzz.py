@@ -27,7 +27,6 @@ from cosmolib.cuts.grammar import Cut, cut_of, folder_name
 from cosmolib.data import checksums, cmd_format
 from cosmolib.data import lite as data_lite
 from cosmolib.data import tables as data_tables
-from cosmolib.data.suites import open_suite
 from cosmolib.results import table as results_module
 from cosmolib.study import locks
 from cosmolib.study.io import REPOSITORY, is_folder_name, read_json, read_yaml, write_json
@@ -348,16 +347,14 @@ def lite():
 
 
 @pytest.fixture(scope="module")
-def run(tiny_suite_dir, folder):
-    """Train a run and a checkpoint."""
+def trained(tiny_suite_dir, suite, folder):
+    """Train a run and a checkpoint; return the run, its data and its profile."""
     profile = load_profile("tiny", data_dir=str(tiny_suite_dir))
     run = Run("tiny", "Lite", "none", "lite", 1, folder / "runs")
     training_run.train_run(run, profile)
-    suite = open_suite("Lite", tiny_suite_dir)
     data = prepare_data(suite, profile)
-    path = folder / "checkpoint.pt"
-    fit(lite(), data, profile, seed=1, checkpoint=path)
-    return run
+    fit(lite(), data, profile, seed=1, checkpoint=folder / "checkpoint.pt")
+    return run, data, profile
 
 
 tensors = st.sampled_from(
@@ -402,7 +399,7 @@ PARTS = st.sampled_from(["network", "optimiser", "random", "history", "best"])
 
 
 @fuzz(states(LITE) | edits | st.tuples(PARTS, plain | tensors), share=2)
-def test_checkpoints(tiny_suite_dir, folder, run, change):
+def test_checkpoints(folder, trained, change):
     """Other files, broken ones, and a valid checkpoint with one part replaced."""
     good = (folder / "checkpoint.pt").read_bytes()
     if isinstance(change, list):
@@ -412,25 +409,19 @@ def test_checkpoints(tiny_suite_dir, folder, run, change):
         change = torch_bytes({**whole, change[0]: change[1]})
     path = folder / "broken.pt"
     path.write_bytes(change)
-    profile = load_profile("tiny", data_dir=str(tiny_suite_dir))
-    data = prepared(tiny_suite_dir, profile)
+    _, data, profile = trained
     resume = lambda: fit(lite(), data, profile, seed=1, checkpoint=path)  # noqa: E731
     attempt("checkpoint", resume, path)
     assert not TRAP.exists()
-
-
-def prepared(folder, profile, known={}):  # noqa: B006  prepared once
-    if folder not in known:
-        known[folder] = prepare_data(open_suite("Lite", folder), profile)
-    return known[folder]
 
 
 FILES = ["config.yaml", "weights.pt", "metrics.json", "predictions.npz"]
 
 
 @fuzz(st.sampled_from(FILES), edits, plain, st.booleans(), share=4)
-def test_run_folders(folder, run, name, changes, value, whole):
+def test_run_folders(folder, trained, name, changes, value, whole):
     """A complete run with one broken file or one other value in its configuration."""
+    run = trained[0]
     other = replace(run, root=folder / "broken-runs")
     shutil.rmtree(other.folder, ignore_errors=True)
     shutil.copytree(run.folder, other.folder)

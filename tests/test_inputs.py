@@ -5,11 +5,11 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 
 from cosmolib.cuts.apply import apply_cut
 from cosmolib.data import suites
@@ -20,13 +20,6 @@ from cosmolib.training import dataset
 from cosmolib.training.dataset import normalise, prepare_data, write_cut_suite
 from cosmolib.training.fit import fit, run_network, seeded
 from cosmolib.training.networks import build_network
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope="module")
-def suite(tiny_suite_dir):
-    return open_suite("Lite", data_dir=tiny_suite_dir)
 
 
 @pytest.fixture(scope="module")
@@ -70,23 +63,10 @@ def test_every_map_has_its_parameters(suite, data, profile):
     np.testing.assert_array_equal(data.valid_theta, theta[data.valid_simulation])
 
 
-def test_random_fills_do_not_depend_on_the_part_or_block(suite, profile, monkeypatch):
-    cut = "below:2e11:random"
-    whole = prepare_data(suite, profile, cut)
-    monkeypatch.setattr(dataset, "BLOCK", 7)
-    parts = prepare_data(suite, profile, cut)
-    assert torch.equal(whole.train_x, parts.train_x)
-    assert torch.equal(whole.test_x, parts.test_x)
-    train = suite.maps[map_indices(np.unique(whole.train_simulation))]
-    assert whole.value_range == (train.min(), train.max())
-    file = prepare_data(suite, profile.replace(scaling_scope="file"), cut)
-    assert file.value_range == (suite.maps.min(), suite.maps.max())
-
-
 # ----------------------------------------------------------------------------------------- storage
 @pytest.mark.parametrize("cut", ["none", "kmax:2", "below:2e11:random", "shuffle:above:3e11:mean"])
 @pytest.mark.parametrize("scope", ["train", "file"])
-def test_storage_does_not_change_the_maps(suite, profile, cut, scope):
+def test_storage_and_blocks_do_not_change_the_maps(suite, profile, cut, scope, monkeypatch):
     profile = profile.replace(scaling_scope=scope)
     memory, half, disk = (
         prepare_data(suite, profile.replace(storage=storage), cut)
@@ -102,6 +82,12 @@ def test_storage_does_not_change_the_maps(suite, profile, cut, scope):
         assert torch.equal(kept[chosen], expected[chosen])
     assert memory.scaling == half.scaling == disk.scaling
     assert memory.value_range == disk.value_range
+    if cut.endswith("random"):
+        train = map_indices(np.unique(memory.train_simulation))
+        raw = suite.maps[train] if scope == "train" else suite.maps
+        assert memory.value_range == (raw.min(), raw.max())
+    monkeypatch.setattr(dataset, "BLOCK", 7)
+    assert torch.equal(prepare_data(suite, profile, cut).train_x, memory.train_x)
 
 
 def test_training_from_disk_is_training_from_memory(data, suite, profile):

@@ -7,7 +7,6 @@ import pytest
 import torch
 from conftest import lognormal_maps, write_suite_files
 
-from cosmolib.data.scaling import fit_scaling
 from cosmolib.data.suites import map_indices, open_suite, split_simulations
 from cosmolib.data.tables import parameter_ranges
 from cosmolib.results.baseline import summary_baseline
@@ -17,11 +16,6 @@ from cosmolib.training.fit import fit, seeded
 from cosmolib.training.networks import build_network
 from cosmolib.training.predictions import predict
 from cosmolib.training.scores import r2
-
-
-@pytest.fixture(scope="module")
-def suite(tiny_suite_dir):
-    return open_suite("Lite", tiny_suite_dir)
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +51,6 @@ def test_training_does_not_see_other_maps(suite, profile, cut):
         assert torch.equal(other.train_x, data.train_x)
         assert torch.equal(other.valid_x, data.valid_x) == (part == "test")
         assert torch.equal(other.test_x, data.test_x) == (part == "valid")
-
-
-def test_the_published_scaling_depends_on_all_maps(suite):
-    published = load_profile("tiny", scaling_scope="file")
-    data = prepare_data(suite, published)
-    whole = fit_scaling(suite.maps)
-    assert data.scaling.mean == pytest.approx(whole.mean)
-    assert data.scaling.std == pytest.approx(whole.std)
-    assert prepare_data(with_other_maps(suite, published), published).scaling != data.scaling
 
 
 def test_the_baseline_does_not_depend_on_the_test_parameters(suite, profile):

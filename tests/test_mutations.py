@@ -1,11 +1,7 @@
 """The list of deliberate faults (benchmarks/mutations.py) matches the code."""
 
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
-import mutations  # noqa: E402
+import mutations
+from conftest import ROOT
 
 
 def test_each_fault_can_be_inserted_and_has_tests():

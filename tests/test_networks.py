@@ -10,20 +10,15 @@ from cosmolib.training.weights import load_weights, published_network
 
 @pytest.mark.parametrize("name", ["o3", "lite"])
 @pytest.mark.parametrize(
-    "wrapped",
-    [
-        lambda state: {f"module.{key}": value for key, value in state.items()},
-        lambda state: {f"_orig_mod.{key}": value for key, value in state.items()},
-        lambda state: {f"module._orig_mod.{key}": value for key, value in state.items()},
-        lambda state: {f"_orig_mod.module.{key}": value for key, value in state.items()},
-        lambda state: {"model": {f"module.{k}": v for k, v in state.items()}, "optimizer": {}},
-        lambda state: {"model_state_dict": state, "optimizer_state_dict": {"state": {}}},
-    ],
-)
-def test_weights_of_a_wrapped_network_load(tmp_path, name, wrapped):
+    ("prefix", "section"),
+    [("_orig_mod.", None), ("_orig_mod.module.", None), ("module.", "model"),
+     ("", "model_state_dict")],
+)  # fmt: skip
+def test_weights_of_a_wrapped_network_load(tmp_path, name, prefix, section):
     trained = build_network(name, size=32, hidden=2)
     path = tmp_path / "weights.pt"
-    torch.save(wrapped(trained.state_dict()), path)
+    state = {prefix + key: value for key, value in trained.state_dict().items()}
+    torch.save({section: state, "optimizer_state_dict": {"state": {}}} if section else state, path)
     network = build_network(name, size=32, hidden=2)
     load_weights(network, path)
     for key, value in trained.state_dict().items():
@@ -89,26 +84,15 @@ def test_a_pooled_network_is_invariant_under_shifts(name):
     assert not torch.allclose(other, mean)
 
 
-def test_initial_weights_follow_the_seed():
-    states = []
-    for seed in (1, 1, 2):
-        torch.manual_seed(seed)
-        states.append(build_network("lite", 16, 2).state_dict())
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-    assert not torch.equal(states[0]["FC1.weight"], states[2]["FC1.weight"])
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"name": "resnet"}, "architecture: found 'resnet', expected one of: o3, k4s2, lite"),
         ({"size": 100}, "size: found 100, expected a power of two"),
-        ({"size": 8}, "size: found 8"),
-        ({"hidden": 0}, "hidden: found 0"),
-        ({"n_parameters": 0}, "n_parameters: found 0"),
-        ({"dropout": 1.0}, "dropout: found 1.0"),
+        ({"size": 8}, "size: found 8"), ({"hidden": 0}, "hidden: found 0"),
+        ({"n_parameters": 0}, "n_parameters: found 0"), ({"dropout": 1.0}, "dropout: found 1.0"),
     ],
-)
+)  # fmt: skip
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         build_network(**{"name": "lite", "size": 64, "hidden": 2, **arguments})

@@ -5,10 +5,8 @@ import pytest
 from test_cuts import lognormal_maps
 
 from cosmolib.cuts.apply import apply_cut, cut_mask
-from cosmolib.cuts.grammar import Cut
 from cosmolib.cuts.noise import REFERENCE_DENSITY
 from cosmolib.data.cmd_format import mean_surface_density
-from cosmolib.data.suites import open_suite
 from cosmolib.study.profile import load_profile
 from cosmolib.training.dataset import prepare_data
 
@@ -16,12 +14,6 @@ from cosmolib.training.dataset import prepare_data
 @pytest.fixture(scope="module")
 def maps():
     return lognormal_maps(6, 32)
-
-
-def test_a_step_is_part_of_the_cut():
-    cut = Cut.parse("white=0:none")
-    assert not cut.is_identity
-    assert not cut.is_plain
 
 
 def test_white_noise_has_the_stated_size_and_does_not_follow_the_map(maps):
@@ -82,9 +74,8 @@ def test_maps_that_cannot_be_observed_are_refused(maps):
         apply_cut(-maps, "nomean:none")
 
 
-def test_noisy_maps_are_scaled_smoothly_through_zero(tiny_suite_dir):
+def test_noisy_maps_are_scaled_smoothly_through_zero(suite):
     profile = load_profile("tiny")
-    suite = open_suite("Lite", tiny_suite_dir)
     assert prepare_data(suite, profile, "nomean:kmax:4").scaling.kind == "log"
     data = prepare_data(suite, profile, "white=1:none")
     assert data.scaling.kind == "asinh"

@@ -3,13 +3,12 @@
 import ast
 import json
 import re
-from pathlib import Path
 
 import jupytext
 import papermill
 import pytest
+from conftest import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 # Code that must be visible in each chapter, because it carries the argument.
 SHOWN = {
     "01_data": ("open_suite(", "split_simulations(", "check_maps(", "fit_scaling("),
@@ -105,11 +104,3 @@ def test_title_and_parameters(name):
     names = [line.split(" = ")[0] for line in lines]
     assert {"profile", "runs_dir"} <= set(names)
     assert list(papermill.inspect_notebook(str(ROOT / "notebooks" / f"{name}.ipynb"))) == names
-
-
-def test_drift_is_seen():
-    """The comparison finds a changed word and a missing tag."""
-    text = '# %% [markdown]\n# # T\n\n# %% tags=["parameters"]\na = 1\n'
-    for old, new in (("# # T", "# # U"), ("a = 1", "a = 2"), (' tags=["parameters"]', "")):
-        ours, other = (jupytext.reads(x, "py:percent") for x in (text, text.replace(old, new)))
-        assert cells(ours) != cells(other)

@@ -261,18 +261,14 @@ def test_rows_and_columns_are_named(function):
 @pytest.mark.parametrize(
     ("cut", "label"),
     [
-        ("none", "uncut"),
-        ("kmax:4", "$k$ < 4"),
-        ("kmax:4@log", "$k$ < 4 (log)"),
-        ("band:2,8", "2 ≤ $k$ < 8"),
-        ("above:1e12", r"$\Sigma$ > $10^{12}$ clamped"),
+        ("none", "uncut"), ("kmax:4@log", "$k$ < 4 (log)"), ("band:2,8", "2 ≤ $k$ < 8"),
         ("below:2e11:random", r"$\Sigma$ < $2\times10^{11}$ random"),
         ("above:delta=-0.5:mean", r"$\delta$ > -0.5 set to mean"),
         ("shuffle:above:delta=3", r"shuffled $\delta$ > 3 clamped"),
         ("mask:above:1e12", r"mask of $\Sigma$ > $10^{12}$"),
         ("white=0.3:kmin:1", "white noise 0.3, $k$ ≥ 1"),
     ],
-)
+)  # fmt: skip
 def test_cut_labels(cut, label):
     assert style.cut_label(cut) == label
     plt.figure().text(0, 0, label).figure.canvas.draw()
@@ -284,8 +280,7 @@ def test_one_density_norm_and_negative_pixels_are_marked():
     maps[1, 3] = 0
     _, axes = draw(cuts.cut_gallery, maps, ["none", "kmax:4"])
     images = [ax.images[0] for ax in axes[:2]]
-    for image in images:
-        assert (image.norm.vmin, image.norm.vmax) == style.DENSITY_RANGE
+    assert {(image.norm.vmin, image.norm.vmax) for image in images} == {style.DENSITY_RANGE}
     shown = images[1].to_rgba(images[1].get_array())
     turquoise = mpl.colors.to_rgb(style.NOT_POSITIVE)
     np.testing.assert_array_equal(np.isclose(shown[..., :3], turquoise).all(-1), maps[1] <= 0)
@@ -311,24 +306,20 @@ def test_feedback_ratio_bins_show_the_means():
     np.testing.assert_allclose(y, 1 - 0.2 * x)
     first = np.diff(bars.get_segments()[0][:, 1])[0] / 2
     assert first == pytest.approx(ratio[:10, 0].std(ddof=1) / np.sqrt(10))
-    assert f"{K[np.argmin(abs(K - 5))]:.1f}" in right.get_ylabel()
 
 
 def test_cut_spectra_shows_removed_power_at_the_edge_of_the_axis():
     ratio = np.ones((SIMULATIONS, MODES))
     ratio[:, 5:] = 0
     _, axes = draw(cuts.cut_spectra, K, {"Fourier": {"kmax:4": ratio}})
-    line = next(line for line in axes[0].lines if line.get_label() == "kmax:4")
-    assert np.all(line.get_ydata() > 0)
-    assert np.all(line.get_ydata()[5:] < 1e-3)
+    (line,) = [line for line in axes[0].lines if line.get_label() == "kmax:4"]
+    assert 0 < line.get_ydata()[5:].min() <= line.get_ydata()[5:].max() < 1e-3
 
 
-@pytest.mark.parametrize("n_epochs", [1, 5])
-def test_learning_curves_mark_the_kept_epoch(n_epochs):
-    valid = [3.0, 2.0, 1.0, 1.5, 2.5][:n_epochs]
-    _, axes = draw(training.learning_curves, history(valid))
+def test_learning_curves_mark_the_kept_epoch():
+    _, axes = draw(training.learning_curves, history([3.0, 2.0, 1.0, 1.5, 2.5]))
     (line,) = [line for line in axes[0].get_lines() if "kept" in str(line.get_label())]
-    assert line.get_xdata()[0] == 1 + np.argmin(valid)
+    assert line.get_xdata()[0] == 3
 
 
 def test_predicted_against_true_averages_by_simulation():
@@ -353,19 +344,11 @@ def test_study_figures(finished):
 # --------------------------------------------------------------------------------------------------
 # Chapter 05
 # --------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("log", [True, False])
-def test_attribution_by_value(log):
-    _, axes = draw(attribution.by_value, EDGES, BY_VALUE, HALF, "x", log)
-    assert axes[0, 0].get_xscale() == ("log" if log else "linear")
-
-
 def test_shared_axes_show_the_data_of_every_panel():
     """A limit set before the last curve is drawn would hide larger values."""
     small, large = noise(SIMULATIONS), 10 + noise(SIMULATIONS)
     fractions = {"a": {"x": small, "y": 2 * small}, "b": {"x": large}}
-    shares = dict(
-        zip(PARAMETERS, (np.stack([BINS, BINS]), np.stack([BINS, 9 * BINS])), strict=True)
-    )
+    shares = {"Omega_m": np.stack([BINS, BINS]), "sigma_8": np.stack([BINS, 9 * BINS])}
     high = {"random": np.array([0.0, 9.0])}
     for _, axes in (
         draw(cuts.fraction_against_omega_m, PARAMS[:, 0], fractions),
@@ -403,16 +386,10 @@ def test_an_empty_bin_interrupts_a_line():
 
 
 def test_shares_of_the_pixels_and_sanity_checks():
-    _, axes = draw(attribution.attribution_gallery)
-    assert [ax.get_title(loc="left") for ax in axes[0]] == ["density", "a", "flat"]
     _, axes = draw(attribution.attribution_by_class)
     assert [bar.get_height() for bar in axes[0].patches] == [0.7, 0.3]
     _, axes = draw(sanity_checks.agreement)
     assert texts(axes[0].texts) == ["1.00", "0.25", "0.25", "1.00"]
-    _, axes = draw(sanity_checks.transformations)
-    assert axes[0].get_ylim() == (1.5, -0.5)
-    _, axes = draw(sanity_checks.replacement)
-    np.testing.assert_allclose(axes[1].lines[1].get_ydata(), [0.0, 1.0])
 
 
 @pytest.mark.parametrize("key", ["r2", "difference"])
@@ -442,39 +419,12 @@ def test_transfer_matrix_accepts_older_tables_and_very_negative_r2(older):
     assert axes[0, 0].get_xlim() == (-1.05, 1.05)  # keeps the other cases readable
 
 
-def test_cosmic_variance_shows_every_box():
-    _, axes = draw(generalisation.cosmic_variance)
-    np.testing.assert_allclose(axes[0].lines[0].get_xydata(), VARIANCE[0]["mean"])
-
-
-def test_response_has_a_column_for_each_varied_parameter():
-    _, axes = draw(generalisation.response)
-    assert [ax.get_xscale() for ax in axes[1]] == ["linear", "log"]
-    assert "SN1" in axes[1, 1].get_xlabel()
-    assert texts(axes[1, 0].get_xticklabels()) == ["0.1", "0.3", "0.5"]
-    for ax in axes.flat:  # equal twins are shifted slightly
-        one, other = (bars.lines[0].get_xdata() for bars in ax.containers)
-        assert (one < [0.1, 0.3, 0.5]).all()
-        assert (other > [0.1, 0.3, 0.5]).all()
-        np.testing.assert_allclose(one, other, rtol=0.2)
-
-
 # --------------------------------------------------------------------------------------------------
 # Chapter 07
 # --------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    ("function", "counts"), [(validation.known_answer, [2, 3]), (validation.by_noise, [2, 2])]
-)
-def test_missing_estimates_are_left_out(function, counts):
-    _, axes = draw(function)
-    assert [*map(len, marked(axes[0]))] == counts
-
-
-def test_sigma_is_drawn_against_exact_sigma():
-    exact = noise(50, 2)
-    _, axes = draw(validation.sigma_against_exact, exact * 1.05, exact, PARAMETERS, 0.1)
-    x, y = axes[1].lines[0].get_data()
-    np.testing.assert_allclose(y, 1.05 * x)
+def test_missing_estimates_are_left_out():
+    for function, counts in ((validation.known_answer, [2, 3]), (validation.by_noise, [2, 2])):
+        assert [*map(len, marked(draw(function)[1][0]))] == counts
 
 
 def test_corner_regions_contain_their_share():

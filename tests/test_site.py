@@ -4,19 +4,14 @@ import base64
 import io
 import json
 import re
-import sys
-from pathlib import Path
 
+import check_browser
+import check_site
+import colophon
 import numpy as np
+import pictures
 import pytest
 from PIL import Image
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "workflow"))
-import check_browser  # noqa: E402
-import check_site  # noqa: E402
-import colophon  # noqa: E402
-import pictures  # noqa: E402
 
 WORDS = "Two panels with points that rise from the left to the right"
 GOOD = """<!DOCTYPE html><html lang="en"><head><title>A page</title>
@@ -130,12 +125,9 @@ def test_the_browser_finds_each_fault(site):
 @needs_browser
 @pytest.mark.parametrize(
     ("still", "shown", "fault"),
-    [
-        ("hidden", "r.value", None),
-        ("hidden", "'same'", "changes no picture"),
-        ("", "r.value", "shows the static picture although scripts run"),
-    ],
-)
+    [("hidden", "r.value", None), ("hidden", "'same'", "changes no picture"),
+     ("", "r.value", "shows the static picture although scripts run")],
+)  # fmt: skip
 def test_the_browser_moves_the_sliders(site, still, shown, fault):
     made = EXPLORER.format(still=still, shown=shown)
     # Draw the constant picture before the first key press.

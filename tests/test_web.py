@@ -1,7 +1,7 @@
 """Test web classes, peaks, voids and distances on fields where they are known."""
 
 import numpy as np
-from test_spectra import lognormal_maps
+from test_cuts import lognormal_maps
 
 from cosmolib.interpretation import cosmic_web
 
@@ -27,17 +27,6 @@ def test_a_clump_is_a_halo_a_ridge_a_filament_and_the_rest_void():
     assert (cosmic_web.web_classes(maps.T, smoothing=0.5) == classes.T).all()
     moved = cosmic_web.web_classes(np.roll(maps, (5, 40), (0, 1)))
     assert (moved == np.roll(classes, (5, 40), (0, 1))).all()
-
-
-def test_halos_are_denser_than_filaments_and_these_than_voids():
-    maps = lognormal_maps(6, 64)
-    classes = cosmic_web.web_classes(maps)
-    share = np.bincount(classes.ravel(), minlength=3) / classes.size
-    assert (share > 0.01).all()
-    mean = [maps[classes == code].mean() for code in range(3)]
-    assert mean[0] < 0.6 * mean[1] < 0.3 * mean[2]
-    assert np.array_equal(cosmic_web.web_classes(3 * maps), classes)
-    assert np.array_equal(cosmic_web.web_classes(maps[2]), classes[2])
     assert (cosmic_web.web_classes(np.ones((2, 16, 16), np.float32)) == 0).all()
 
 
