@@ -10,13 +10,8 @@ from html import escape
 import pandas as pd
 
 from cosmolib.cuts.grammar import Cut
-from cosmolib.results.claims import (
-    MIN_TEST_SIMULATIONS,
-    NO_MEAN,
-    WITHOUT_MEAN,
-    find_row,
-    hydro_suite,
-)
+from cosmolib.results.claims import MIN_TEST_SIMULATIONS, NO_MEAN, WITHOUT_MEAN
+from cosmolib.results.measurements import find_row, hydro_suite
 from cosmolib.training.scores import COSMOLOGY, Z95, as_text, glued_texts
 
 _BADGES = {"supported": "supported", "not supported": "refuted"}  # classes of book.css
