@@ -1,4 +1,4 @@
-"""Test the controls of the claims: verdicts follow from intervals, and missing runs are reported."""
+"""Test the controls of the claims: verdicts follow from intervals; missing runs are reported."""
 
 import pytest
 from test_claims import both, table

@@ -218,7 +218,7 @@ def test_the_numbers_of_the_prose(profile, study):
     assert numbers["r2_baseline_s8"] == scores.as_text(uncut["baseline"]["sigma_8"])
     assert numbers["n_runs"] == 14
     assert (numbers["r2_underdense_s8"], numbers["bits_all"]) == ("not in this profile",) * 2
-    assert "better than summary statistics on both" in numbers["against_summary"]
+    assert "better than summary statistics for both" in numbers["against_summary"]
     assert "supported" in numbers["verdict_counts"]
 
     found = summary.sets_summary(table)
@@ -227,7 +227,7 @@ def test_the_numbers_of_the_prose(profile, study):
         and x["tested"] == "Lite"
     ]  # fmt: skip
     assert found.loc["the same: bias", "Omega_m"] == scores.as_text(moved["bias"]["Omega_m"], 3)
-    assert set(found.loc["CV: mean prediction minus truth"]) == {"not in this profile"}
+    assert set(found.loc["CV: mean of prediction minus truth"]) == {"not in this profile"}
 
 
 def test_cards_have_the_verdict_and_with_controls_the_reason(profile, study):
