@@ -263,12 +263,11 @@ def _in_batches(forward, method, target, device, settings, x, baseline, n_steps)
     size = max(1, settings[_SIZE] // settings.get(copies, 1))
     options = {key: settings[key] for key in asked if key != "baseline"}
     parts = []
-    for start in range(0, len(x), size):
-        batch = slice(start, start + size)
+    for batch in torch.arange(len(x)).split(size):
         maps = x[batch].to(device)
         if "baseline" in asked:
-            per_map = baseline if method == "gradient_shap" else baseline[batch]
-            options["baseline"] = per_map.to(device)
+            chosen = baseline if method == "gradient_shap" else baseline[batch]
+            options["baseline"] = chosen.to(device)
         if method in _BUILT_IN:  # captum would set it on the caller's tensor and warn
             maps = maps.clone().requires_grad_()
         found = function(forward, maps, target, **options)

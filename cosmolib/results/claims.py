@@ -113,7 +113,7 @@ def _decide(cases, threshold, above, what):
 
 def _rows(results, cuts):
     """Return the rows of some cuts of the suite with feedback; all are needed."""
-    rows = rows_of(results, hydro_suite(results))
+    rows = rows_of(results)
     if missing := [cut for cut in cuts if cut not in rows]:
         raise NotTestable(f"the study has no run of the suite with feedback under {missing[0]}")
     return [rows[cut] for cut in cuts]

@@ -12,27 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from cosmolib.cuts.grammar import DENSITY_CUTS, FIELDS, FILLS, Cut
-from cosmolib.results.claims import (
-    AGGRESSIVE,
-    INFERRED_R2,
-    LITTLE_LOSS,
-    MIN_TEST_SIMULATIONS,
-    MINIMAL_LOSS,
-    NO_MEAN,
-    OVER,
-    UNDER,
-)
-from cosmolib.results.measurements import (
-    NotTestable,
-    case,
-    cross_cases,
-    hydro_suite,
-    pairs_of,
-    rows_of,
-)
+from cosmolib.results import claims
+from cosmolib.results.measurements import NotTestable, case, cross_cases, pairs_of, rows_of
 
 SURVIVES, FAILS, OPEN, NOT_RUN = "survives", "does not survive", "left open", "not run"
-_WITHOUT_MEAN = Cut.parse(NO_MEAN).before
+_WITHOUT_MEAN = Cut.parse(claims.NO_MEAN).before
 
 
 def pairs(cuts) -> list[tuple[str, str, str]]:
@@ -132,7 +116,7 @@ def _judge_one(control, results):
         cases = _measure(control, results)
         if not cases:
             raise NotTestable("not measured")
-        if results["n_test_simulations"] < MIN_TEST_SIMULATIONS:
+        if results["n_test_simulations"] < claims.MIN_TEST_SIMULATIONS:
             raise NotTestable("too few test simulations for intervals")
     except NotTestable as error:
         return {"measured": error.reason, "verdict": NOT_RUN}
@@ -173,7 +157,7 @@ def _measure(control, results):
             if control.wanted(Cut.parse(pair["cut"]))
             and Cut.parse(pair["control"]).field in (None, "log")
         ]
-    rows = {Cut.parse(cut): row for cut, row in rows_of(results, hydro_suite(results)).items()}
+    rows = {Cut.parse(cut): row for cut, row in rows_of(results).items()}
     cuts = [cut for cut in rows if control.wanted(cut)]
     if control.kind == "noise":
         cuts.sort(key=lambda cut: cut.noise[1])
@@ -205,19 +189,19 @@ def _absolute_without_mean(cut):
 CONTROLS = (
     Control(
         "inference",
-        f"With the mean of each map divided out, is R2 still above {INFERRED_R2:g}?",
-        "r2", _is(NO_MEAN), INFERRED_R2,
+        f"With the mean of each map divided out, is R2 still above {claims.INFERRED_R2:g}?",
+        "r2", _is(claims.NO_MEAN), claims.INFERRED_R2,
     ),
     Control(
         "inference",
         "With white noise added (in units of the mean density) and the mean divided out, is R2 "
-        f"above {INFERRED_R2:g}?",
-        "noise", _noisy("none"), INFERRED_R2,
+        f"above {claims.INFERRED_R2:g}?",
+        "noise", _noisy("none"), claims.INFERRED_R2,
     ),
     Control(
         "both-sides",
         "Does the visible side give a higher R2 than the mask of the cut pixels alone?",
-        "mask", _is(UNDER, OVER), 0.0,
+        "mask", _is(claims.UNDER, claims.OVER), 0.0,
     ),
     Control(
         "both-sides",
@@ -232,49 +216,49 @@ CONTROLS = (
     Control(
         "both-sides",
         "With noise added first, do under-dense pixels alone give an R2 above 0?",
-        "noise", _noisy(UNDER), 0.0,
+        "noise", _noisy(claims.UNDER), 0.0,
     ),
     Control(
         "both-sides",
         "With noise added first, do over-dense pixels alone give an R2 above 0?",
-        "noise", _noisy(OVER), 0.0,
+        "noise", _noisy(claims.OVER), 0.0,
     ),
     Control(
         "pixel-and-total",
         "After retraining, does hiding the over-dense pixels cost more than hiding the pixels "
         "under the same mask shifted by half a box?",
-        "moved", _is(UNDER), 0.0, reverse=True,
+        "moved", _is(claims.UNDER), 0.0, reverse=True,
     ),
     Control(
         "pixel-and-total",
         "After retraining, does hiding the under-dense pixels cost less than hiding the pixels "
         "under their mask shifted by half a box?",
-        "moved", _is(OVER), 0.0,
+        "moved", _is(claims.OVER), 0.0,
     ),
     Control(
         "saturation",
         "If the log of the map is filtered, so that no pixel becomes negative, is the loss of a "
-        f"k_max cut at most {LITTLE_LOSS:g} smaller?",
-        "field", lambda cut: cut.kind == "kmax", LITTLE_LOSS, above=False, reverse=True,
+        f"k_max cut at most {claims.LITTLE_LOSS:g} smaller?",
+        "field", lambda cut: cut.kind == "kmax", claims.LITTLE_LOSS, above=False, reverse=True,
     ),
     Control(
         "consistency",
-        f"With each tested suite scaled by itself, is the loss of R2 below {LITTLE_LOSS:g}?",
-        "scaling", None, LITTLE_LOSS, above=False,
+        f"With each tested suite scaled by itself, is the loss of R2 below {claims.LITTLE_LOSS:g}?",
+        "scaling", None, claims.LITTLE_LOSS, above=False,
     ),
     Control(
         "degradation",
-        f"With thresholds in overdensity, is the loss of R2 below {MINIMAL_LOSS:g}?",
-        "loss", _is(UNDER, OVER), MINIMAL_LOSS, above=False,
+        f"With thresholds in overdensity, is the loss of R2 below {claims.MINIMAL_LOSS:g}?",
+        "loss", _is(claims.UNDER, claims.OVER), claims.MINIMAL_LOSS, above=False,
     ),
     Control(
         "degradation",
-        f"With other fills, is the loss of R2 below {MINIMAL_LOSS:g}?",
-        "loss", _other_fill, MINIMAL_LOSS, above=False,
+        f"With other fills, is the loss of R2 below {claims.MINIMAL_LOSS:g}?",
+        "loss", _other_fill, claims.MINIMAL_LOSS, above=False,
     ),
     Control(
         "degradation",
-        f"With the k_max cut applied to the log, is the loss of R2 below {MINIMAL_LOSS:g}?",
-        "loss", _is(f"{AGGRESSIVE[0]}@log"), MINIMAL_LOSS, above=False,
+        f"With the k_max cut applied to the log, is the loss of R2 below {claims.MINIMAL_LOSS:g}?",
+        "loss", _is(f"{claims.AGGRESSIVE[0]}@log"), claims.MINIMAL_LOSS, above=False,
     ),
 )  # fmt: skip

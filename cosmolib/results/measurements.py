@@ -27,9 +27,12 @@ def hydro_suite(results: dict) -> str:
     raise NotTestable("the study has no suite with feedback")
 
 
-def rows_of(results: dict, suite: str) -> dict[str, dict]:
-    """Return the rows of a suite by their cuts, including the controls."""
-    rows = (*results["rows"], *results.get("control_rows", ()))
+def rows_of(results: dict, suite: str | None = None) -> dict[str, dict]:
+    """Return the rows of a suite (by default `hydro_suite`) by their cuts, including controls."""
+    suite, rows = (
+        suite or hydro_suite(results),
+        (*results["rows"], *results.get("control_rows", ())),
+    )
     return {row["cut"]: row for row in rows if row["suite"] == suite}
 
 
