@@ -162,7 +162,9 @@ def options_of(subject: Subject, method: str, baseline: str | None = None) -> di
     By default the baseline is the usual one of the method. If it is a distribution, all methods
     except GradientSHAP use one map of it per map, in turn.
     """
-    options = {"n_steps": subject.profile.ig_steps, "n_samples": subject.profile.shap_samples}
+    options = {"n_steps": subject.profile.ig_steps}
+    if method not in ("saliency", "integrated_gradients"):
+        options["n_samples"] = subject.profile.shap_samples
     if method == "smooth_grad":
         options["stdevs"] = SMOOTHING
     if takes_baseline(method):
