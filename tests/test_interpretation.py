@@ -1,4 +1,4 @@
-"""Experiments and summaries of chapter 05, on a small subject."""
+"""Test subjects, experiments and summaries of chapter 05 on a small network."""
 
 import re
 from dataclasses import replace
@@ -54,7 +54,7 @@ def subject(profile):
 
 
 def glued_in(chapter):
-    """Keys that the prose of a chapter shows."""
+    """Return the glued names in the prose of a chapter."""
     text = (ROOT / "notebooks" / f"{chapter}.py").read_text(encoding="utf-8")
     return set(re.findall(r"\{glue:text\}`(interpretation_\w+)", text))
 
@@ -80,7 +80,7 @@ def test_baselines_fit_their_method(subject):
     assert not torch.equal(cycled[0], cycled[1])
 
 
-def test_the_subject_of_a_run_is_what_it_was_trained_on(tiny_suite_dir, tmp_path, profile):
+def test_the_subject_of_a_run_has_the_inputs_of_its_training(tiny_suite_dir, tmp_path, profile):
     profile = profile.replace(
         data_dir=str(tiny_suite_dir), suites=["Lite"], cuts=["none", "above:delta=0:clamp"],
         controls=["white=1:nomean:none"],
@@ -95,7 +95,7 @@ def test_the_subject_of_a_run_is_what_it_was_trained_on(tiny_suite_dir, tmp_path
     cut = load_subject(Run("tiny", "Lite", "above:delta=0:clamp", "lite", 1, tmp_path), profile)
     np.testing.assert_array_equal(cut.maps, subject.maps)  # without the cut
     assert not torch.equal(cut.x, subject.x)
-    missing = ["shuffled labels", "seed 2", "shuffled labels, seed 2"]  # none was trained
+    missing = ["shuffled labels", "seed 2", "shuffled labels, seed 2"]  # no such run
     assert experiments.other_networks(subject) == ({}, missing)
     levels, shares = summaries.noise_shares(subject)
     noisy = load_subject(replace(subject.run, cut="white=1:nomean:none"), profile).few()
@@ -109,7 +109,7 @@ def as_interval(value, width=0.1):
 
 
 def test_a_ratio_over_chance_contains_the_scatter_between_networks():
-    """Networks of one distribution: chance lies in the interval as often as it says."""
+    """For networks of one distribution, 95 % of the intervals contain 1."""
     rng = np.random.default_rng(0)
 
     def draw(n, centre, width=0.0):
@@ -126,8 +126,7 @@ def test_a_ratio_over_chance_contains_the_scatter_between_networks():
         assert binned.ratio_to_null(trained, null)["low"] is None
 
 
-def test_attribution_of_networks_that_learnt_nothing_is_chance(subject, monkeypatch):
-    """Claim 3 as it is judged, on untrained networks in place of trained ones."""
+def test_claim_3_is_not_supported_by_untrained_networks(subject, monkeypatch):
     networks = {
         f"{kind}{draw}": experiments.untrained_network(subject, 100 * number + draw)
         for number, kind in enumerate(("seed ", "shuffled labels, seed "), 1)
@@ -183,7 +182,7 @@ def test_the_numbers_of_the_argument(subject):
 
 
 def test_the_numbers_of_the_checks(subject):
-    """Each check is tested in test_sanity; here their combination."""
+    """The checks themselves are tested in test_sanity."""
     few, methods = subject.few(), ["saliency", "integrated_gradients"]
     found = {
         t: {m: a.values for m, a in table.items()}
@@ -204,7 +203,7 @@ def test_the_numbers_of_the_checks(subject):
     for signed in random["Omega_m"]["signed"].values():
         assert signed[-2]["value"] == pytest.approx(1)
         assert signed[-1]["value"] < 0.9
-    for tables in random.values():  # a twin is no stage
+    for tables in random.values():  # remove the twin again
         tables["stages"].pop()
         for likeness in (*tables["rank"].values(), *tables["signed"].values()):
             likeness.pop()
@@ -229,7 +228,9 @@ def test_the_numbers_of_the_checks(subject):
     saliency = {t: found[t]["saliency"] for t in found}
     areas = summaries.mean_distances(few, orders)
     table = summaries.check_table(few, saliency, under, random, moved, hidden, areas)
-    assert table.loc["signed correlation: with other seeds", "Omega_m"] == "1.00"  # the same
+    assert (
+        table.loc["signed correlation: with other seeds", "Omega_m"] == "1.00"
+    )  # the same network
     assert table.loc["with shuffled labels", "sigma_8"].startswith("1.00")
     assert not table.loc["with random weights", "Omega_m"].startswith("1.00")
     low, high = table.iloc[0]["Omega_m"].split(" to ")

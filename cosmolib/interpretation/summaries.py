@@ -74,18 +74,15 @@ def by_smoothing(subject: Subject, found: dict, scales) -> tuple[dict, np.ndarra
     fractions : (s, c)
         Shares of the pixels.
     """
-    classes = [
-        cosmic_web.web_classes(subject.maps, subject.box_size, smoothing=scale) for scale in scales
-    ]
-    tables = {
-        target: [
-            by_class(methods["integrated_gradients"].values, one, *subject.resampling)
-            for one in classes
-        ]
-        for target, methods in found.items()
-    }
-    shares = {target: [table["share"] for table in rows] for target, rows in tables.items()}
-    return shares, np.array([table["fraction"] for table in next(iter(tables.values()))])
+    shares, fractions = {target: [] for target in found}, []
+    for scale in scales:
+        classes = cosmic_web.web_classes(subject.maps, subject.box_size, smoothing=scale)
+        for target, methods in found.items():
+            values = methods["integrated_gradients"].values
+            table = by_class(values, classes, *subject.resampling)
+            shares[target].append(table["share"])
+        fractions.append(table["fraction"])
+    return shares, np.array(fractions)
 
 
 def pixel_shares(subject: Subject) -> dict:
@@ -130,19 +127,14 @@ def baseline_ledger(subject: Subject) -> dict:
         return over_to_under(values, few.density - 1, *few.resampling)["ratio"]
 
     for baseline in LEDGER_BASELINES:
-        found = {
-            target: {
+        found, lowest = {}, {}
+        for target, column in subject.targets.items():
+            found[target] = rows = {
                 kind: [per_pixel(network, column, baseline) for network in networks]
                 for kind, networks in kinds.items()
             }
-            for target, column in subject.targets.items()
-        }
-        ratios = {
-            target: [ratio_to_null(rows["trained"], rows[null]) for null in NULLS]
-            for target, rows in found.items()
-        }
-        lowest = {t: min(both, key=lambda x: -1 if x["low"] is None else x["low"])
-                  for t, both in ratios.items()}  # fmt: skip
+            ratios = (ratio_to_null(rows["trained"], rows[null]) for null in NULLS)
+            lowest[target] = min(ratios, key=lambda x: -1 if x["low"] is None else x["low"])
         ledger[baseline] = {"per_pixel": found, "ratio_to_null": lowest}
     return ledger
 
