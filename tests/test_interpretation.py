@@ -11,15 +11,9 @@ from test_claims import table as claims_table
 
 from cosmolib.data.scaling import Scaling
 from cosmolib.interpretation import binned, experiments, summaries
+from cosmolib.interpretation import subject as subjects_module
 from cosmolib.interpretation.attribution import METHODS
-from cosmolib.interpretation.subject import (
-    Subject,
-    explain,
-    load_subject,
-    load_subjects,
-    options_of,
-    spread,
-)  # fmt: skip
+from cosmolib.interpretation.subject import Subject, explain, load_subject, options_of, spread
 from cosmolib.results import claims
 from cosmolib.study.profile import load_profile
 from cosmolib.study.run import Run
@@ -83,11 +77,11 @@ def test_baselines_fit_their_method(subject):
 def test_the_subject_of_a_run_has_the_inputs_of_its_training(tiny_suite_dir, tmp_path, profile):
     profile = profile.replace(
         data_dir=str(tiny_suite_dir), suites=["Lite"], cuts=["none", "above:delta=0:clamp"],
-        controls=["white=1:nomean:none"],
+        controls=["white=1:nomean:none"], attribution_seeds=[1, 2],
     )  # fmt: skip
     for cut in (*profile.cuts, *profile.controls):
         train_run(Run("tiny", "Lite", cut, "lite", 1, tmp_path), profile)
-    (subject,) = load_subjects(profile, tmp_path).values()
+    (subject,) = subjects_module.load_subjects(profile, tmp_path).values()
     assert not subject.pretrained
     assert len(subject.x) == profile.attribution_maps
     scaled = subject.scaling.apply(subject.maps.copy())
@@ -160,11 +154,11 @@ def test_the_numbers_of_the_argument(subject):
         values = explain(subject, "integrated_gradients", column, output="std").values
         where["Lite"][t]["std"] = experiments.region_shares(subject, values)
     edges = binned.octaves(25.0, GRID)
-    bands = summaries.summarise(
-        subjects,
-        found,
-        lambda s, values: binned.by_band(values, s.x[:, 0].numpy(), edges, *s.resampling),
-    )
+
+    def by_band(subject, values):
+        return binned.by_band(values, subject.x[:, 0].numpy(), edges, *subject.resampling)
+
+    bands = summaries.summarise(subjects, found, by_band)
     numbers = summaries.argument_numbers(subjects, found, where, bands)
     assert glued_in("05_interpretation") <= {*numbers, "interpretation_network"}
     share = where["Lite"]["Omega_m"]["integrated_gradients"]["under-dense"]

@@ -57,21 +57,26 @@ def study(profile, tmp_path, monkeypatch):
         return predictions(0.1, seed=7)
 
     def suite(name, profile):
-        return SimpleNamespace(
-            name=name, fingerprint="f" + name, grid=64, box_size=25.0, n_simulations=24
-        )
+        about = {"grid": 64, "box_size": 25.0, "n_simulations": 24}
+        return SimpleNamespace(name=name, fingerprint="f" + name, **about)
 
-    monkeypatch.setattr(baseline, "summary_baseline", ridge)
     trace = {"rms_dex": 0.1, "r2": {"A_SN1": {"value": 0.5, "low": 0.4, "high": 0.6}}}
-    monkeypatch.setattr(results_table, "feedback_trace", lambda *_: trace)
-    for module in (results_table, sets):
-        monkeypatch.setattr(module, "study_suite", suite)
-    monkeypatch.setattr(
-        generalisation, "cross_evaluate", lambda run, other, scaling: predictions(0.15, run.seed)
-    )
-    for module in (generalisation, sets):
-        monkeypatch.setattr(module, "available_suites", lambda *_: [])
+    for module, name, value in (
+        (baseline, "summary_baseline", ridge),
+        (results_table, "feedback_trace", lambda *_: trace),
+        (results_table, "study_suite", suite),
+        (sets, "study_suite", suite),
+        (generalisation, "cross_evaluate", lambda run, *_, **__: predictions(0.15, run.seed)),
+        (generalisation, "available_suites", lambda *_: []),
+        (sets, "available_suites", lambda *_: []),
+    ):
+        monkeypatch.setattr(module, name, value)
     return SimpleNamespace(folder=tmp_path, calls=calls)
+
+
+@pytest.fixture
+def table(profile, study):
+    return results_table.results_table(profile, study.folder)
 
 
 def row(table, suite, cut):
@@ -111,8 +116,7 @@ def test_predictions_for_other_test_maps_are_refused(key):
         scores.r2_of([predictions(0.1)], [other], n_bootstrap=10)
 
 
-def test_the_table_has_every_case_and_its_controls(profile, study):
-    table = results_table.results_table(profile, study.folder)
+def test_the_table_has_every_case_and_its_controls(profile, study, table):
     assert len(table["rows"]) == 8
     assert table["n_runs"] == 14
     assert table["dataset"] == "Lite"
@@ -187,8 +191,7 @@ def test_the_scatter_between_trainings_widens_intervals():
     assert scores.widened(alone, {"sigma_8": 0.05})["sigma_8"] == pytest.approx(alone["sigma_8"])
 
 
-def test_the_baseline_is_computed_once_for_the_same_data(profile, study):
-    results_table.results_table(profile, study.folder)
+def test_the_baseline_is_computed_once_for_the_same_data(profile, study, table):
     results_table.results_table(profile, study.folder)
     assert len(study.calls) == 8
     results_table.results_table(profile.replace(split_seed=2), study.folder)
@@ -206,8 +209,7 @@ def test_a_table_of_another_schema_is_refused(tmp_path):
         results_table.read_table(tmp_path / "x.json")
 
 
-def test_the_numbers_in_the_prose(profile, study):
-    table = results_table.results_table(profile, study.folder)
+def test_the_numbers_in_the_prose(table):
     verdicts = claims.judge(table)
     numbers = summary.results_numbers(table, verdicts)
     uncut = row(table, "Lite", "none")
@@ -227,8 +229,7 @@ def test_the_numbers_in_the_prose(profile, study):
     assert set(found.loc["CV: mean of prediction minus truth"]) == {"not in this profile"}
 
 
-def test_cards_show_verdicts_and_on_request_reasons_and_controls(profile, study):
-    table = results_table.results_table(profile, study.folder)
+def test_cards_show_verdicts_and_on_request_reasons_and_controls(table):
     verdicts = claims.judge(table)
     brief = summary.claim_cards(verdicts)
     assert brief.count('class="claim"') == 6
@@ -254,18 +255,23 @@ def made_table(name, losses, half=0.05, scatter=None):
             "seed_scatter": scatter}  # fmt: skip
 
 
-def test_a_smaller_study_agrees_if_its_cuts_lose_the_same():
-    stored = made_table("reference", {"none": 0.0, "kmax:1": 0.2, "kmax:5": 0.05})
-    live = made_table("demo", {"none": 0.1, "kmax:1": 0.25, "kmax:5": 0.3, "kmax:3": 0.1})
-    found = summary.agreement(live, stored).set_index("cut")["agrees"]
-    assert found.to_dict() == {"kmax:1": True, "kmax:5": False}  # uncut maps are the reference
-
-
-def test_the_same_recipe_agrees_within_the_scatter_between_trainings():
-    stored = made_table("reference", {"none": 0.0, "kmax:1": 0.2}, scatter={"Omega_m": 0.005})
-    live = made_table("reference", {"none": 0.01, "kmax:1": 0.22})
-    found = summary.agreement(live, stored).set_index("cut")["agrees"]
-    assert found.to_dict() == {"none": True, "kmax:1": False}
+@pytest.mark.parametrize(
+    ("name", "losses", "scatter", "expected"),
+    [
+        # A smaller study: only the losses must agree, and uncut maps are the reference.
+        ("demo", {"none": 0.1, "kmax:1": 0.25, "kmax:5": 0.3, "kmax:3": 0.1}, None,
+         {"kmax:1": True, "kmax:5": False}),
+        # The same recipe: R2 must agree within the scatter between trainings.
+        ("reference", {"none": 0.01, "kmax:1": 0.22}, {"Omega_m": 0.005},
+         {"none": True, "kmax:1": False}),
+    ],
+)  # fmt: skip
+def test_agreement_with_a_stored_study(name, losses, scatter, expected):
+    lost = {"none": 0.0, "kmax:1": 0.2, "kmax:5": 0.05}
+    found = summary.agreement(
+        made_table(name, losses), made_table("reference", lost, scatter=scatter)
+    )
+    assert found.set_index("cut")["agrees"].to_dict() == expected
 
 
 def test_a_table_of_estimates():

@@ -282,14 +282,11 @@ def test_networks_tested_on_other_simulations_are_not_paired(run, profile, tiny_
 
 def test_the_table_contains_every_available_suite_and_set(run, profile, predicted):
     table = results_table(profile, run.root)
-    pairs = [(x["trained"], x["tested"], x["scaling"]) for x in table["cross"]]
-    assert sorted(pairs) == [
-        ("IllustrisTNG", "Astrid", "tested"),
-        ("IllustrisTNG", "Astrid", "trained"),
-        ("IllustrisTNG", "IllustrisTNG", "trained"),
-        ("IllustrisTNG", "SIMBA", "tested"),
-        ("IllustrisTNG", "SIMBA", "trained"),
-    ]
+    assert {x["trained"] for x in table["cross"]} == {"IllustrisTNG"}
+    assert sorted((x["tested"], x["scaling"]) for x in table["cross"]) == [
+        ("Astrid", "tested"), ("Astrid", "trained"), ("IllustrisTNG", "trained"),
+        ("SIMBA", "tested"), ("SIMBA", "trained"),
+    ]  # fmt: skip
     for entry in table["cross"]:
         assert (entry["difference"] == {}) == (entry["tested"] != "IllustrisTNG")
         found = predicted(entry["tested"], scaling=entry["scaling"])

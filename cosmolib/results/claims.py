@@ -20,14 +20,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from cosmolib.cuts.grammar import Cut
-from cosmolib.results.measurements import (
-    NotTestable,
-    case,
-    cross_cases,
-    hydro_suite,
-    pairs_of,
-    rows_of,
-)
+from cosmolib.results.measurements import NotTestable, case, cross_cases, pairs_of, rows_of
 from cosmolib.training.scores import COSMOLOGY, Z95
 
 SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
@@ -196,8 +189,9 @@ def _per_pixel_and_total(results):
 
 
 def _saturates(results):
-    suite, nyquist = hydro_suite(results), math.pi * results["grid"] / results["box_size"]
-    rows = [(Cut.parse(row["cut"]), row) for row in results["rows"] if row["suite"] == suite]
+    nyquist = math.pi * results["grid"] / results["box_size"]
+    rows = rows_of(results | {"control_rows": ()})
+    rows = [(Cut.parse(cut), row) for cut, row in rows.items()]
     kmax = [
         (cut.values[0], row)
         for cut, row in rows

@@ -14,15 +14,8 @@ from cosmolib.data.suites import Suite, available_suites
 from cosmolib.data.tables import off_fiducial, other_parameters
 from cosmolib.results.generalisation import cross_evaluate, other_suite
 from cosmolib.study.profile import Profile
+from cosmolib.training import scores
 from cosmolib.training.dataset import study_suite
-from cosmolib.training.scores import (
-    as_estimate,
-    average,
-    bias_of,
-    estimate,
-    pull,
-    simulation_average,
-)
 
 
 def sets_table(uncut: dict, profile: Profile) -> tuple[dict, list[str]]:
@@ -74,10 +67,10 @@ def sets_table(uncut: dict, profile: Profile) -> tuple[dict, list[str]]:
 # CV: cosmic variance
 # --------------------------------------------------------------------------------------------------
 def _cosmic_variance(suite, found, n_bootstrap):
-    names, boxes = found["parameters"], simulation_average(found)
+    names, boxes = found["parameters"], scores.simulation_average(found)
 
     def scored(statistic, table, key):
-        return estimate(statistic, [table[key]], table["simulation"], names, n_bootstrap)
+        return scores.estimate(statistic, [table[key]], table["simulation"], names, n_bootstrap)
 
     return [
         {
@@ -86,10 +79,10 @@ def _cosmic_variance(suite, found, n_bootstrap):
             "targets": [str(name) for name in names],
             "truth": found["truth"][0].tolist(),
             "mean": boxes["mean"].tolist(),
-            "bias": bias_of([found], in_sigma=False, n_bootstrap=n_bootstrap),
+            "bias": scores.bias_of([found], in_sigma=False, n_bootstrap=n_bootstrap),
             "map_scatter": scored(_scatter, found, "mean"),
             "simulation_scatter": scored(_scatter, boxes, "mean"),
-            "sigma": scored(average, found, "std"),
+            "sigma": scored(scores.average, found, "std"),
         }
     ]
 
@@ -97,7 +90,7 @@ def _cosmic_variance(suite, found, n_bootstrap):
 def _scatter(values, weights=None):
     """Compute the standard deviation over the rows."""
     centred = values - values.mean(0)
-    variance = average(centred**2, weights) - average(centred, weights) ** 2
+    variance = scores.average(centred**2, weights) - scores.average(centred, weights) ** 2
     return np.sqrt(np.maximum(variance, 0))
 
 
@@ -135,7 +128,7 @@ def responses(suite: Suite, found: dict, n_bootstrap: int = 1000) -> list[dict]:
         drawn = np.random.default_rng(0).integers(len(values), size=(n_bootstrap, len(values)))
         limits = np.percentile(values[drawn].mean(1), (2.5, 97.5), axis=0)
         table = np.stack([values.mean(0), *limits], axis=-1)
-        return dict(zip(targets, map(as_estimate, table), strict=True))
+        return dict(zip(targets, map(scores.as_estimate, table), strict=True))
 
     curves = []
     for column, name in enumerate(PARAMETERS):
@@ -190,7 +183,9 @@ def _extremes(suite, found, n_bootstrap):
                 "suite": suite.name,
                 "simulation": simulation,
                 "what": describe(suite.params[simulation]),
-                "pull": estimate(pull, [offset, std], places, found["parameters"], n_bootstrap),
+                "pull": scores.estimate(
+                    scores.pull, [offset, std], places, found["parameters"], n_bootstrap
+                ),
             }
         )
     return rows
