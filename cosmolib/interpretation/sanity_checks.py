@@ -25,7 +25,7 @@ from cosmolib.data.arrays import checked_maps, checked_numbers
 from cosmolib.interpretation.attribution import attribute, maps_at_once, takes_baseline
 from cosmolib.training.dataset import network_inputs
 from cosmolib.training.fit import seeded
-from cosmolib.training.networks import fused
+from cosmolib.training.networks import MomentNetwork, fused
 
 NOISE_RADIUS = 0.02  # of the sensitivity, in standard deviations of the scaled map
 
@@ -62,32 +62,24 @@ def _rows(values):
     return values.reshape(len(values), -1)
 
 
-def cascade(
-    network: torch.nn.Module, fresh: torch.nn.Module
-) -> Iterator[tuple[str, torch.nn.Module]]:
+def cascade(network: MomentNetwork, fresh: MomentNetwork) -> Iterator[tuple[str, MomentNetwork]]:
     """Randomise a trained network stage by stage, from its output to its input.
 
     Parameters
     ----------
-    network, fresh : torch.nn.Module
+    network, fresh : cosmolib.training.networks.MomentNetwork
         The trained network, and one of the same architecture with random weights. Neither is
         changed.
 
     Yields
     ------
     name : str
-        The last stage randomised; all later stages are random as well. The stages are
-        `MomentNetwork.stages`, or single layers for other networks.
-    network : torch.nn.Module
+        The last stage randomised, see `MomentNetwork.stages`; all later stages are random as well.
+    network : MomentNetwork
         A separate copy.
     """
-    names = getattr(network, "stages", None) or {
-        name: [name]
-        for name, module in network.named_modules()
-        if next(module.parameters(recurse=False), None) is not None
-    }
     mixed = copy.deepcopy(network)
-    for stage, layers in reversed(names.items()):
+    for stage, layers in reversed(network.stages.items()):
         for layer in layers:
             # The state of a normalisation layer includes its running mean and variance.
             mixed.get_submodule(layer).load_state_dict(fresh.get_submodule(layer).state_dict())
