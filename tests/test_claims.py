@@ -71,8 +71,7 @@ def test_all_claims_are_supported_by_a_table_made_for_them():
     found = claims.judge(table())
     assert [item["number"] for item in found] == [1, 2, 3, 4, 5, 6]
     assert [item["verdict"] for item in found] == ["supported"] * 6
-    for item in found:
-        assert item["interval"][0] < item["interval"][1]
+    assert all(low < high for low, high in (item["interval"] for item in found))
 
 
 # Changes to the table that must turn the verdict of one claim and of no other.
@@ -161,12 +160,10 @@ def test_one_of_several_numbers_contradicts_only_beyond_chance():
 
 def test_any_number_may_contradict():
     """The number farthest beyond its threshold decides, even if a wider one has a worse value."""
-    results = table()
-    set_row(
-        results, "none", "best", {"Omega_m": estimate(0.4, 0.3), "sigma_8": estimate(0.45, 0.01)}
-    )
+    results, r2 = table(), {"Omega_m": estimate(0.4, 0.3), "sigma_8": estimate(0.45, 0.01)}
+    set_row(results, "none", "best", r2)
     found = verdict(results, "inference")
-    assert "of sigma_8" in found["reason"]
+    assert "for sigma_8" in found["reason"]
     assert "contradicts" in found["reason"]
 
 
@@ -212,10 +209,8 @@ def test_a_claim_without_its_runs_is_not_testable(key, claim):
 
 
 def test_a_missing_interval_is_not_zero():
-    results = table()
-    set_row(
-        results, "none", "best", {**both(0.9), "sigma_8": {"value": 0.9, "low": None, "high": None}}
-    )
+    results, unknown = table(), {"value": 0.9, "low": None, "high": None}
+    set_row(results, "none", "best", both(0.9) | {"sigma_8": unknown})
     assert verdict(results, "inference")["verdict"] == "not testable on CMD"
 
 

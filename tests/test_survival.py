@@ -96,18 +96,10 @@ def test_killed_trainings_resume_with_the_same_result(tiny_suite_dir, tmp_path, 
 def test_a_run_killed_before_its_metrics_is_not_trained_again(
     tmp_path, quiet, profile, monkeypatch
 ):
-
+    """The same run also has temporary files of the killed process, which are removed."""
     run = replace(quiet, root=tmp_path)
     shutil.copytree(quiet.folder, run.folder)
     monkeypatch.setattr(training_run, "fit", None)  # an attempt to train would fail
-    run.path("metrics.json").unlink()
-    train_run(run, profile)
-    assert_same(run, quiet)
-
-
-def test_temporary_files_of_a_killed_process_are_removed(tmp_path, quiet, profile):
-    run = replace(quiet, root=tmp_path)
-    shutil.copytree(quiet.folder, run.folder)
     run.path("metrics.json").unlink()
     run.path(".weights.0123456789ab.pt").write_bytes(b"half")
     run.path(LOCK).write_text("{}")

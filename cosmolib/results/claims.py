@@ -98,8 +98,8 @@ def _decide(cases, threshold, above, what):
         return SUPPORTED, (low, high), reason
     outcome = "contradicts the claim" if contradicted else "leaves the claim open"
     reason = (
-        f"{what} should lie {side} {threshold:g}; the interval {low:.2f} to {high:.2f} (95 %) of "
-        f"{worst} {outcome}."
+        f"{what} should lie {side} {threshold:g}; for {worst} the 95 % interval is {low:.2f} to "
+        f"{high:.2f}, which {outcome}."
     )
     return NOT_SUPPORTED, (low, high), reason
 
@@ -184,7 +184,7 @@ def _per_pixel_and_total(results):
         "low": under["low"] - MUCH_SHARE * whole["high"],
         "high": under["high"] - MUCH_SHARE * whole["low"],
     }
-    what = f"The bits of under-dense pixels, minus {MUCH_SHARE:g} of all bits,"
+    what = f"The number of bits of under-dense pixels, minus {MUCH_SHARE:g} of all bits,"
     return measurement, *_decide([("", {"both parameters": margin})], 0.0, True, what)
 
 
