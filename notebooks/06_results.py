@@ -55,7 +55,7 @@ from book.explorer import explorer
 from cosmolib.plots import results as plots_results
 from cosmolib.plots import style as plots_style
 from cosmolib.plots import validation as plots_validation
-from cosmolib.results import claims, controls, summary
+from cosmolib.results import claims, controls, measurements, summary
 from cosmolib.results.table import FILE_NAME, results_table
 from cosmolib.study import io
 from cosmolib.study.chapter import publish, stored_results
@@ -81,7 +81,7 @@ if table is live:
     table["attribution"] = shares and {key: shares[key] for key in keys}
     if not shares:
         print(f"Claim 3 is not judged: chapter 05 has not written {path}.")
-feedback = claims.hydro_suite(table)
+feedback = measurements.hydro_suite(table)
 targets = [name for name in claims.COSMOLOGY if name in table["targets"]]
 print(f"Shown: the study {table['profile']}, {table['n_runs']} networks trained on "
       f"{table['n_train_simulations']} simulations of each suite and tested on "

@@ -46,7 +46,7 @@ from IPython.display import display
 
 from cosmolib.plots import generalisation as plots_generalisation
 from cosmolib.plots import style as plots_style
-from cosmolib.results import claims
+from cosmolib.results import claims, measurements
 from cosmolib.results.summary import estimates_table, sets_summary
 from cosmolib.results.table import FILE_NAME, read_table
 from cosmolib.study.chapter import publish
@@ -147,7 +147,7 @@ else:
 # ## Provenance
 
 # %% tags=["remove-input"]
-numbers = {"sets_suite": plots_style.suite_label(claims.hydro_suite(table))}
+numbers = {"sets_suite": plots_style.suite_label(measurements.hydro_suite(table))}
 suites = {name: study_suite(name, config).fingerprint for name in config.suites}
 publish(
     "06b_generalisation", numbers,

@@ -1,9 +1,10 @@
-"""The ledger: rules decide by intervals, and say so when the data cannot."""
+"""Test the rules of the six claims on made-up results tables."""
 
 import numpy as np
 import pytest
 
 from cosmolib.results import claims
+from cosmolib.results.measurements import find_row
 
 BOTH = claims.COSMOLOGY
 
@@ -17,7 +18,7 @@ def both(value, error=0.02):
 
 
 def table(**changes):
-    """A results table of a study in which every claim holds, at 256 x 256."""
+    """Return a results table of a study of 256 x 256 maps in which every claim holds."""
     loss = {"none": 0.0, "kmax:20": 0.01, "kmax:5": 0.05}
     bits = {claims.NO_MEAN: 6.0, claims.WITHOUT_MEAN[0]: 4.0}
     cuts = ("none", "kmax:20", *claims.AGGRESSIVE, claims.UNDER, claims.OVER)
@@ -37,16 +38,8 @@ def table(**changes):
         for a in names
         for b in names
     ]
-    controls = [
-        {
-            "suite": names[0],
-            "kind": "maskmean",
-            "cut": cut,
-            "control": "maskmean:above:delta=0",
-            "difference": both(0.1),
-        }
-        for cut in claims.WITHOUT_MEAN
-    ]
+    pair = {"suite": names[0], "kind": "maskmean", "difference": both(0.1)}
+    controls = [pair | {"cut": cut} for cut in claims.WITHOUT_MEAN]
     baselines = {name: {"ratio_to_null": both(3.0, 0.2)} for name in ("mean_log", "void")}
     return {
         "dataset": "CMD",
@@ -65,8 +58,7 @@ def table(**changes):
 
 
 def set_row(results, cut, key, value):
-    row = claims.find_row(results, "IllustrisTNG", cut)
-    row[key] = value
+    find_row(results, "IllustrisTNG", cut)[key] = value
 
 
 def verdict(results, key):
@@ -75,15 +67,14 @@ def verdict(results, key):
     return found[key]
 
 
-def test_the_six_claims_hold_on_a_table_made_for_them():
+def test_all_claims_are_supported_by_a_table_made_for_them():
     found = claims.judge(table())
     assert [item["number"] for item in found] == [1, 2, 3, 4, 5, 6]
     assert [item["verdict"] for item in found] == ["supported"] * 6
-    for item in found:
-        assert item["interval"][0] < item["interval"][1]
+    assert all(low < high for low, high in (item["interval"] for item in found))
 
 
-# One change to the table for each claim that must turn its verdict, and no other's.
+# Changes to the table that must turn the verdict of one claim and of no other.
 FALLS = {
     "inference": [("none", "best", {"Omega_m": estimate(0.95), "sigma_8": estimate(0.3)})],
     "both-sides": [("maskmean", 1, both(-0.1))],
@@ -101,7 +92,7 @@ FALLS = {
 
 
 def change(results, place, key, value):
-    """Change one number of a table: of a row, or of one of its other parts."""
+    """Change one number of a table, in a row or elsewhere."""
     if place == "maskmean":
         results["controls"][key]["difference"] = value
     elif place == "attribution":
@@ -113,7 +104,7 @@ def change(results, place, key, value):
 
 
 @pytest.mark.parametrize(("key", "made"), [(k, m) for k, several in FALLS.items() for m in several])
-def test_each_claim_falls_with_its_own_measurement(key, made):
+def test_each_claim_depends_on_its_own_measurement(key, made):
     results = table()
     change(results, *made)
     found = verdict(results, key)
@@ -132,7 +123,7 @@ def test_each_claim_falls_with_its_own_measurement(key, made):
         (None, "not testable on CMD"),
     ],
 )
-def test_robustness_to_feedback_that_nobody_sees_is_not_judged(key, feedback, expected):
+def test_robustness_to_invisible_feedback_is_not_judged(key, feedback, expected):
     found = verdict(table(feedback=feedback), key)
     assert found["verdict"] == expected
     assert found["measurement"].startswith("R2")
@@ -141,8 +132,7 @@ def test_robustness_to_feedback_that_nobody_sees_is_not_judged(key, feedback, ex
         assert "0.0030 dex" in found["reason"]
 
 
-def test_a_network_that_learnt_nothing_supports_no_claim():
-    """Predictions of no use, and attribution as of an untrained network."""
+def test_networks_that_learnt_nothing_support_no_claim():
     results = table()
     for row in (*results["rows"], *results["control_rows"]):
         row |= {"best": both(0.0), "best_difference": both(0.0), "bits": {"both": estimate(0.0)}}
@@ -151,40 +141,38 @@ def test_a_network_that_learnt_nothing_supports_no_claim():
     for entry in results["attribution"]["baselines"].values():
         entry["ratio_to_null"] = both(1.0, 0.1)
     found = {item["key"]: item["verdict"] for item in claims.judge(results)}
-    # What is lost against a network that knows nothing is nothing: claim 1 has to hold as well.
+    # A network that predicts nothing has nothing to lose; these claims need claim 1 as well.
     nothing_lost = {"saturation", "consistency", "degradation"}
     assert {key for key, value in found.items() if value == "supported"} == nothing_lost
 
 
-def test_one_number_of_many_contradicts_only_beyond_what_chance_allows():
-    """Six numbers, one of them beyond the threshold by a little more than its 95 %."""
+def test_one_of_several_numbers_contradicts_only_beyond_chance():
+    """Six numbers, one of which is slightly beyond the threshold by its 95 % interval."""
     results = table()
     few = {"value": -0.155, "low": -0.205, "high": -0.105}  # the loss lies above 0.1
     set_row(results, "kmax:5", "best_difference", {"Omega_m": few, "sigma_8": estimate(-0.01)})
-    assert "leaves open" in verdict(results, "degradation")["reason"]
+    assert "leaves the claim open" in verdict(results, "degradation")["reason"]
     few["value"], few["high"] = -0.18, -0.13
     found = verdict(results, "degradation")
     assert "contradicts" in found["reason"]
-    assert "Omega_m with kmax:5" in found["reason"]
+    assert "Omega_m (kmax:5)" in found["reason"]
 
 
 def test_any_number_may_contradict():
-    """The number farthest below its threshold decides, also where a wider one looks worse."""
-    results = table()
-    set_row(
-        results, "none", "best", {"Omega_m": estimate(0.4, 0.3), "sigma_8": estimate(0.45, 0.01)}
-    )
+    """The number farthest beyond its threshold decides, even if a wider one has a worse value."""
+    results, r2 = table(), {"Omega_m": estimate(0.4, 0.3), "sigma_8": estimate(0.45, 0.01)}
+    set_row(results, "none", "best", r2)
     found = verdict(results, "inference")
     assert "for sigma_8" in found["reason"]
     assert "contradicts" in found["reason"]
 
 
-def test_an_interval_across_the_threshold_supports_nothing():
+def test_an_interval_across_the_threshold_leaves_the_claim_open():
     results = table()
     set_row(results, "none", "best", both(0.52, error=0.1))
     found = verdict(results, "inference")
     assert found["verdict"] == "not supported"
-    assert "leaves open" in found["reason"]
+    assert "leaves the claim open" in found["reason"]
     np.testing.assert_allclose(found["interval"], (0.42, 0.62))
 
 
@@ -207,28 +195,26 @@ def test_few_test_simulations_decide_nothing():
     assert all(item["measurement"] != "not measured" for item in found)
 
 
-@pytest.mark.parametrize("key", ["attribution", "cross", "rows", "controls"])
-def test_what_was_not_run_is_not_testable(key):
+@pytest.mark.parametrize(
+    ("key", "claim"),
+    [("attribution", "pixel-and-total"), ("cross", "consistency"), ("rows", "inference"),
+     ("controls", "both-sides")],
+)  # fmt: skip
+def test_a_claim_without_its_runs_is_not_testable(key, claim):
     results = table()
     results[key] = []
-    affected = {
-        "attribution": "pixel-and-total", "cross": "consistency", "rows": "inference",
-        "controls": "both-sides",
-    }[key]  # fmt: skip
-    found = verdict(results, affected)
+    found = verdict(results, claim)
     assert found["verdict"] == "not testable on CMD"
     assert found["measurement"] == "not measured"
 
 
 def test_a_missing_interval_is_not_zero():
-    results = table()
-    set_row(
-        results, "none", "best", {**both(0.9), "sigma_8": {"value": 0.9, "low": None, "high": None}}
-    )
+    results, unknown = table(), {"value": 0.9, "low": None, "high": None}
+    set_row(results, "none", "best", both(0.9) | {"sigma_8": unknown})
     assert verdict(results, "inference")["verdict"] == "not testable on CMD"
 
 
-def test_an_incomplete_table_is_refused_by_name():
+def test_a_missing_key_of_the_table_is_named():
     results = table()
     del results["grid"]
     with pytest.raises(ValueError, match="found no grid"):

@@ -1,4 +1,4 @@
-"""Scores against scikit-learn and closed forms, intervals, the run folder, the baseline."""
+"""Test scores and intervals against references, run folders and the baseline."""
 
 import json
 from functools import cache
@@ -30,7 +30,7 @@ from cosmolib.training.scores import (
 
 
 def fake_predictions(n_simulations=40, noise=0.05, seed=0, sigma=None):
-    """Uniform truth per simulation; its 15 maps share half of the variance of the error."""
+    """Return predictions whose errors share half of their variance within a simulation."""
     rng = np.random.default_rng(seed)
     truth = np.repeat(rng.uniform(0.1, 0.5, (n_simulations, 2)), 15, axis=0)
     common = np.repeat(rng.normal(size=(n_simulations, 2)), 15, axis=0)
@@ -58,7 +58,7 @@ def test_scores_against_their_definitions():
 
 
 def test_weights_repeat_maps():
-    """The bootstrap needs it: weights 0, 1, 2 must equal omitting and repeating maps."""
+    """Weights of 0, 1 and 2 are equivalent to omitting and repeating maps."""
     p = fake_predictions(6)
     arrays = [p[key] for key in ("mean", "std", "truth")]
     times = np.random.default_rng(0).integers(0, 3, (4, 90))
@@ -76,7 +76,7 @@ def test_r2_without_variance_is_not_a_number():
 
 # --------------------------------------------------------------------------------------- intervals
 def test_interval_has_the_width_of_the_scatter_between_simulations():
-    """If the maps of S simulations are equal, the error of the mean is sigma / sqrt(S)."""
+    """If all maps of a simulation are equal, the error of the mean is sigma / sqrt(S)."""
     rng = np.random.default_rng(0)
     values = np.repeat(rng.normal(size=400), 15)[:, None]
     simulations = np.repeat(np.arange(400), 15)
@@ -87,7 +87,7 @@ def test_interval_has_the_width_of_the_scatter_between_simulations():
 
 
 def test_intervals_of_r2_have_nominal_coverage():
-    """500 draws of 50 simulations of 15 correlated maps."""
+    """Intervals of 500 draws of 50 simulations with 15 correlated maps contain the true R2."""
     rng = np.random.default_rng(3)
 
     def draw(n):
@@ -126,9 +126,9 @@ RANGES = np.array([[0.1, 0.5], [0.6, 1.0]])
 
 @cache
 def gaussian_posterior(n=300, correlation=0.3, width=(0.05, 0.08), seed=0):
-    """Moments of exact posteriors of noisy values of both parameters, and their mean bits.
+    """Return moments of exact posteriors of noisy parameters, and their mean bits.
 
-    Posteriors are computed on a grid over the prior; bits compare them with the prior.
+    The posteriors are computed on a grid over the prior.
     """
     rng = np.random.default_rng(seed)
     covariance = np.outer(width, width) * [[1, correlation], [correlation, 1]]
@@ -199,10 +199,8 @@ def test_bits_remain_a_bound_with_wrong_widths_and_outliers():
 def test_one_simulation_has_no_interval():
     table = metrics(fake_predictions(1), 50)
     entry = table["parameters"]["Omega_m"]
-    assert entry["r2"] is None
+    assert [entry[key] for key in ("r2", "rmse_low", "rmse_high")] == [None] * 3
     assert entry["rmse"] > 0
-    assert entry["rmse_low"] is None
-    assert entry["rmse_high"] is None
     json.dumps(table, allow_nan=False)
 
 
@@ -231,7 +229,7 @@ def test_simulation_average_in_any_order():
     np.testing.assert_allclose(averaged["truth"], p["truth"][::15])
 
 
-# ----------------------------------------------------------------------------------------- the run
+# --------------------------------------------------------------------------------------------- run
 @pytest.fixture(scope="module")
 def profile(tiny_suite_dir):
     return load_profile("tiny", data_dir=str(tiny_suite_dir), hidden=1, epochs=2)
@@ -243,14 +241,13 @@ def finished(profile, tmp_path_factory):
     return run, train_run(run, profile, device="cpu")
 
 
-def test_the_folder_of_a_run_is_complete(finished, profile):
+def test_a_run_folder_is_complete(finished, profile):
     run, result = finished
-    names = {path.name for path in run.folder.iterdir()}
-    assert names == {
+    times = {path.name: path.stat().st_mtime_ns for path in run.folder.iterdir()}
+    assert set(times) == {
         "config.yaml", "weights.pt", "history.csv", "predictions.npz", "provenance.json",
         "metrics.json",
     }  # fmt: skip
-    times = {path.name: path.stat().st_mtime_ns for path in run.folder.iterdir()}
     assert max(times, key=times.get) == "metrics.json"
     assert result == read_json(run.path("metrics.json"))
     history = run.path("history.csv").read_text().splitlines()
@@ -264,9 +261,8 @@ def test_the_folder_of_a_run_is_complete(finished, profile):
     np.testing.assert_array_equal(p["map"] // 15, p["simulation"])
     assert p["parameters"].tolist() == ["Omega_m", "sigma_8"]
     assert (p["std"] >= 0).all()
-    assert result["parameters"]["Omega_m"]["rmse"] == pytest.approx(
-        float(np.sqrt(((p["mean"] - p["truth"]) ** 2).mean(0))[0])
-    )
+    rmse = np.sqrt(((p["mean"] - p["truth"]) ** 2).mean(0))[0]
+    assert result["parameters"]["Omega_m"]["rmse"] == pytest.approx(rmse)
     made = read_json(run.path("provenance.json"))
     assert made["data_fingerprint"] == suite.fingerprint
     assert made["training_seconds"] > 0
@@ -287,7 +283,7 @@ def test_a_loaded_run_gives_the_stored_predictions(finished, profile):
 
 
 # ---------------------------------------------------------------------------------------- baseline
-def test_the_baseline_finds_mean_and_scatter(tiny_suite_dir):
+def test_the_baseline_uses_mean_and_scatter(tiny_suite_dir):
     """In the tiny suite the mean of an axis depends on Omega_m, and the contrast on sigma_8."""
     suite = open_suite("Lite", tiny_suite_dir)
     profile = load_profile("tiny", split_seed=2)

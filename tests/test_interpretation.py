@@ -1,4 +1,4 @@
-"""Experiments and summaries of chapter 05, on a small subject."""
+"""Test subjects, experiments and summaries of chapter 05 on a small network."""
 
 import re
 from dataclasses import replace
@@ -11,15 +11,9 @@ from test_claims import table as claims_table
 
 from cosmolib.data.scaling import Scaling
 from cosmolib.interpretation import binned, experiments, summaries
+from cosmolib.interpretation import subject as subjects_module
 from cosmolib.interpretation.attribution import METHODS
-from cosmolib.interpretation.subject import (
-    Subject,
-    explain,
-    load_subject,
-    load_subjects,
-    options_of,
-    spread,
-)  # fmt: skip
+from cosmolib.interpretation.subject import Subject, explain, load_subject, options_of, spread
 from cosmolib.results import claims
 from cosmolib.study.profile import load_profile
 from cosmolib.study.run import Run
@@ -54,7 +48,7 @@ def subject(profile):
 
 
 def glued_in(chapter):
-    """Keys that the prose of a chapter shows."""
+    """Return the glued names in the prose of a chapter."""
     text = (ROOT / "notebooks" / f"{chapter}.py").read_text(encoding="utf-8")
     return set(re.findall(r"\{glue:text\}`(interpretation_\w+)", text))
 
@@ -80,14 +74,14 @@ def test_baselines_fit_their_method(subject):
     assert not torch.equal(cycled[0], cycled[1])
 
 
-def test_the_subject_of_a_run_is_what_it_was_trained_on(tiny_suite_dir, tmp_path, profile):
+def test_the_subject_of_a_run_has_the_inputs_of_its_training(tiny_suite_dir, tmp_path, profile):
     profile = profile.replace(
         data_dir=str(tiny_suite_dir), suites=["Lite"], cuts=["none", "above:delta=0:clamp"],
-        controls=["white=1:nomean:none"],
+        controls=["white=1:nomean:none"], attribution_seeds=[1, 2],
     )  # fmt: skip
     for cut in (*profile.cuts, *profile.controls):
         train_run(Run("tiny", "Lite", cut, "lite", 1, tmp_path), profile)
-    (subject,) = load_subjects(profile, tmp_path).values()
+    (subject,) = subjects_module.load_subjects(profile, tmp_path).values()
     assert not subject.pretrained
     assert len(subject.x) == profile.attribution_maps
     scaled = subject.scaling.apply(subject.maps.copy())
@@ -95,7 +89,7 @@ def test_the_subject_of_a_run_is_what_it_was_trained_on(tiny_suite_dir, tmp_path
     cut = load_subject(Run("tiny", "Lite", "above:delta=0:clamp", "lite", 1, tmp_path), profile)
     np.testing.assert_array_equal(cut.maps, subject.maps)  # without the cut
     assert not torch.equal(cut.x, subject.x)
-    missing = ["shuffled labels", "seed 2", "shuffled labels, seed 2"]  # none was trained
+    missing = ["shuffled labels", "seed 2", "shuffled labels, seed 2"]  # no such run
     assert experiments.other_networks(subject) == ({}, missing)
     levels, shares = summaries.noise_shares(subject)
     noisy = load_subject(replace(subject.run, cut="white=1:nomean:none"), profile).few()
@@ -109,7 +103,7 @@ def as_interval(value, width=0.1):
 
 
 def test_a_ratio_over_chance_contains_the_scatter_between_networks():
-    """Networks of one distribution: chance lies in the interval as often as it says."""
+    """For networks of one distribution, 95 % of the intervals contain 1."""
     rng = np.random.default_rng(0)
 
     def draw(n, centre, width=0.0):
@@ -126,8 +120,7 @@ def test_a_ratio_over_chance_contains_the_scatter_between_networks():
         assert binned.ratio_to_null(trained, null)["low"] is None
 
 
-def test_attribution_of_networks_that_learnt_nothing_is_chance(subject, monkeypatch):
-    """Claim 3 as it is judged, on untrained networks in place of trained ones."""
+def test_claim_3_is_not_supported_by_untrained_networks(subject, monkeypatch):
     networks = {
         f"{kind}{draw}": experiments.untrained_network(subject, 100 * number + draw)
         for number, kind in enumerate(("seed ", "shuffled labels, seed "), 1)
@@ -161,11 +154,11 @@ def test_the_numbers_of_the_argument(subject):
         values = explain(subject, "integrated_gradients", column, output="std").values
         where["Lite"][t]["std"] = experiments.region_shares(subject, values)
     edges = binned.octaves(25.0, GRID)
-    bands = summaries.summarise(
-        subjects,
-        found,
-        lambda s, values: binned.by_band(values, s.x[:, 0].numpy(), edges, *s.resampling),
-    )
+
+    def by_band(subject, values):
+        return binned.by_band(values, subject.x[:, 0].numpy(), edges, *subject.resampling)
+
+    bands = summaries.summarise(subjects, found, by_band)
     numbers = summaries.argument_numbers(subjects, found, where, bands)
     assert glued_in("05_interpretation") <= {*numbers, "interpretation_network"}
     share = where["Lite"]["Omega_m"]["integrated_gradients"]["under-dense"]
@@ -183,7 +176,7 @@ def test_the_numbers_of_the_argument(subject):
 
 
 def test_the_numbers_of_the_checks(subject):
-    """Each check is tested in test_sanity; here their combination."""
+    """The checks themselves are tested in test_sanity."""
     few, methods = subject.few(), ["saliency", "integrated_gradients"]
     found = {
         t: {m: a.values for m, a in table.items()}
@@ -204,7 +197,7 @@ def test_the_numbers_of_the_checks(subject):
     for signed in random["Omega_m"]["signed"].values():
         assert signed[-2]["value"] == pytest.approx(1)
         assert signed[-1]["value"] < 0.9
-    for tables in random.values():  # a twin is no stage
+    for tables in random.values():  # remove the twin again
         tables["stages"].pop()
         for likeness in (*tables["rank"].values(), *tables["signed"].values()):
             likeness.pop()
@@ -229,7 +222,9 @@ def test_the_numbers_of_the_checks(subject):
     saliency = {t: found[t]["saliency"] for t in found}
     areas = summaries.mean_distances(few, orders)
     table = summaries.check_table(few, saliency, under, random, moved, hidden, areas)
-    assert table.loc["signed correlation: with other seeds", "Omega_m"] == "1.00"  # the same
+    assert (
+        table.loc["signed correlation: with other seeds", "Omega_m"] == "1.00"
+    )  # the same network
     assert table.loc["with shuffled labels", "sigma_8"].startswith("1.00")
     assert not table.loc["with random weights", "Omega_m"].startswith("1.00")
     low, high = table.iloc[0]["Omega_m"].split(" to ")

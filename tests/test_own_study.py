@@ -1,4 +1,4 @@
-"""The chapters of a study that shows its own runs, as those of CMD do (`answer: null`)."""
+"""Test the chapters with a study that shows its own runs (`answer: null`), as for CMD."""
 
 import subprocess
 import sys

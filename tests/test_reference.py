@@ -1,4 +1,4 @@
-"""The stored reference study: what is kept can be read, and its recipe is the present one."""
+"""Test that the stored reference study can be read and that its recipe is the current one."""
 
 from pathlib import Path
 
@@ -41,13 +41,13 @@ def test_stored_runs_give_the_stored_table(profile):
 
 
 def test_stored_weights_give_the_stored_predictions():
-    """Weights made by older code are loaded only if they do, see `load_run`."""
+    """`load_run` loads the weights of older code only if they give the stored predictions."""
     network, _, config = load_run(FIRST)
     assert network.blocks[0][0].out_channels == 4 * config["profile"]["hidden"]
 
 
 def test_the_recipe_is_that_of_the_reference(profile):
-    """The first steps of one run, trained again: another loss, or rate, is another recipe."""
+    """Repeat the first epoch of one run; its loss and learning rate must be the stored ones."""
     stored = pd.read_csv(FIRST.path("history.csv"))
 
     class Enough(Exception):

@@ -1,4 +1,4 @@
-"""The results table: from run folders to numbers: pairing, seeds, controls, baseline."""
+"""Test the results table: pairing, seeds, controls, baseline and texts of chapter 06."""
 
 from types import SimpleNamespace
 
@@ -17,7 +17,7 @@ NAMES = ["Omega_m", "sigma_8"]
 
 
 def predictions(noise, seed=0, n=8):
-    """Predictions of n simulations of 15 maps with an error of `noise`."""
+    """Return predictions for n simulations of 15 maps with an error of `noise`."""
     rng = np.random.default_rng(seed)
     truth = np.random.default_rng(99).uniform((0.1, 0.6), (0.5, 1), (n, 2)).repeat(15, 0)
     test, valid = (
@@ -41,7 +41,7 @@ def profile():
 
 @pytest.fixture
 def study(profile, tmp_path, monkeypatch):
-    """Folders of a finished study, without any training: noise by cut; no second seed of a mask."""
+    """Write the run folders of a study without training; the mask has only one seed."""
     noise = {"none": 0.02, "kmax:4": 0.08, "above:delta=0:clamp": 0.05, "mask:above:delta=0": 0.2}
     for name in profile.suites:
         for cut, error in noise.items():
@@ -57,21 +57,26 @@ def study(profile, tmp_path, monkeypatch):
         return predictions(0.1, seed=7)
 
     def suite(name, profile):
-        return SimpleNamespace(
-            name=name, fingerprint="f" + name, grid=64, box_size=25.0, n_simulations=24
-        )
+        about = {"grid": 64, "box_size": 25.0, "n_simulations": 24}
+        return SimpleNamespace(name=name, fingerprint="f" + name, **about)
 
-    monkeypatch.setattr(baseline, "summary_baseline", ridge)
     trace = {"rms_dex": 0.1, "r2": {"A_SN1": {"value": 0.5, "low": 0.4, "high": 0.6}}}
-    monkeypatch.setattr(results_table, "feedback_trace", lambda *_: trace)
-    for module in (results_table, sets):
-        monkeypatch.setattr(module, "study_suite", suite)
-    monkeypatch.setattr(
-        generalisation, "cross_evaluate", lambda run, other, scaling: predictions(0.15, run.seed)
-    )
-    for module in (generalisation, sets):
-        monkeypatch.setattr(module, "available_suites", lambda *_: [])
+    for module, name, value in (
+        (baseline, "summary_baseline", ridge),
+        (results_table, "feedback_trace", lambda *_: trace),
+        (results_table, "study_suite", suite),
+        (sets, "study_suite", suite),
+        (generalisation, "cross_evaluate", lambda run, *_, **__: predictions(0.15, run.seed)),
+        (generalisation, "available_suites", lambda *_: []),
+        (sets, "available_suites", lambda *_: []),
+    ):
+        monkeypatch.setattr(module, name, value)
     return SimpleNamespace(folder=tmp_path, calls=calls)
+
+
+@pytest.fixture
+def table(profile, study):
+    return results_table.results_table(profile, study.folder)
 
 
 def row(table, suite, cut):
@@ -92,7 +97,7 @@ def test_r2_of_is_the_mean_over_seeds_and_differences_are_paired():
     assert all(end == 0 for entry in same.values() for end in entry.values())
 
 
-def test_a_bias_in_sigma_does_not_hang_on_the_surest_map():
+def test_one_overconfident_map_does_not_dominate_a_bias_in_sigma():
     found = predictions(0.1)
     options = {"n_bootstrap": 50}
     before = scores.bias_of([found], in_sigma=True, **options)["sigma_8"]
@@ -104,15 +109,14 @@ def test_a_bias_in_sigma_does_not_hang_on_the_surest_map():
 
 
 @pytest.mark.parametrize("key", ["map", "truth", "parameters"])
-def test_other_test_maps_are_refused(key):
+def test_predictions_for_other_test_maps_are_refused(key):
     other = predictions(0.1)
     other[key] = other[key][::-1].copy()
     with pytest.raises(ValueError, match=key):
         scores.r2_of([predictions(0.1)], [other], n_bootstrap=10)
 
 
-def test_the_table_has_every_case_and_its_controls(profile, study):
-    table = results_table.results_table(profile, study.folder)
+def test_the_table_has_every_case_and_its_controls(profile, study, table):
     assert len(table["rows"]) == 8
     assert table["n_runs"] == 14
     assert table["dataset"] == "Lite"
@@ -120,18 +124,16 @@ def test_the_table_has_every_case_and_its_controls(profile, study):
     uncut, cut = row(table, "Lite", "none"), row(table, "Lite", "kmax:4")
     for name in NAMES:
         assert uncut["difference"][name]["value"] == 0
-        expected = cut["r2"][name]["value"] - uncut["r2"][name]["value"]
-        assert cut["difference"][name]["value"] == pytest.approx(expected)
+        value, whole, ridge = (x[name]["value"] for x in (cut["r2"], uncut["r2"], cut["baseline"]))
+        assert cut["difference"][name]["value"] == pytest.approx(value - whole)
         assert cut["difference"][name]["high"] < 0
-        assert cut["gain"][name]["value"] == pytest.approx(
-            cut["r2"][name]["value"] - cut["baseline"][name]["value"]
-        )
+        assert cut["gain"][name]["value"] == pytest.approx(value - ridge)
         assert cut["better"][name] == "network"
         assert cut["best"] == cut["r2"]
         assert cut["best_difference"] == cut["difference"]
         assert 0 < cut["bits"][name]["value"] < uncut["bits"][name]["value"]
         assert table["seed_scatter"][name] > 0
-        # The mask's errors are larger than those of the summary statistics.
+        # The network errors are larger for the mask than those of the summary statistics.
         mask = row(table, "Lite", "mask:above:delta=0")
         assert mask["better"][name] == "summary"
         assert mask["best"][name]["value"] == mask["baseline"][name]["value"]
@@ -157,7 +159,7 @@ def test_the_table_has_every_case_and_its_controls(profile, study):
     assert results_table.read_table(study.folder / "table.json") == table
 
 
-def test_controls_are_of_the_first_suite_and_no_rows(profile, study):
+def test_controls_are_run_on_the_first_suite_and_have_separate_rows(profile, study):
     controls = ["mask:above:delta=0"]
     profile = profile.replace(cuts=profile.cuts[:3], controls=controls)
     table = results_table.results_table(profile, study.folder)
@@ -167,11 +169,10 @@ def test_controls_are_of_the_first_suite_and_no_rows(profile, study):
     assert [x["suite"] for x in table["controls"]] == ["Lite"]
 
 
-def test_seeds_are_a_second_source_of_error():
-    """The scatter between trainings is measured where it can be, and widens every interval."""
+def test_the_scatter_between_trainings_widens_intervals():
     cases = [[predictions(noise, seed, n=200) for seed in range(3)] for noise in (0.02, 0.05)]
     for group in cases:
-        for i, item in enumerate(group):  # trainings of unequal success
+        for i, item in enumerate(group):  # trainings with different errors
             item["mean"] = item["mean"] + 0.02 * i * np.random.default_rng(i).standard_normal(
                 item["mean"].shape
             )
@@ -190,27 +191,25 @@ def test_seeds_are_a_second_source_of_error():
     assert scores.widened(alone, {"sigma_8": 0.05})["sigma_8"] == pytest.approx(alone["sigma_8"])
 
 
-def test_the_baseline_is_made_once_for_the_same_data(profile, study):
-    results_table.results_table(profile, study.folder)
+def test_the_baseline_is_computed_once_for_the_same_data(profile, study, table):
     results_table.results_table(profile, study.folder)
     assert len(study.calls) == 8
     results_table.results_table(profile.replace(split_seed=2), study.folder)
     assert len(study.calls) == 16
 
 
-def test_a_study_without_uncut_runs_names_what_is_missing(profile, study, tmp_path):
+def test_a_study_without_uncut_runs_is_refused(profile, study, tmp_path):
     with pytest.raises(ValueError, match="none/lite-s"):
         results_table.results_table(profile, tmp_path / "elsewhere")
 
 
-def test_another_json_is_no_results_table(tmp_path):
+def test_a_table_of_another_schema_is_refused(tmp_path):
     io.write_json(tmp_path / "x.json", {"schema": 99})
     with pytest.raises(ValueError, match="found schema 99"):
         results_table.read_table(tmp_path / "x.json")
 
 
-def test_the_numbers_of_the_prose(profile, study):
-    table = results_table.results_table(profile, study.folder)
+def test_the_numbers_in_the_prose(table):
     verdicts = claims.judge(table)
     numbers = summary.results_numbers(table, verdicts)
     uncut = row(table, "Lite", "none")
@@ -218,7 +217,7 @@ def test_the_numbers_of_the_prose(profile, study):
     assert numbers["r2_baseline_s8"] == scores.as_text(uncut["baseline"]["sigma_8"])
     assert numbers["n_runs"] == 14
     assert (numbers["r2_underdense_s8"], numbers["bits_all"]) == ("not in this profile",) * 2
-    assert "better than summary statistics on both" in numbers["against_summary"]
+    assert "better than summary statistics for both" in numbers["against_summary"]
     assert "supported" in numbers["verdict_counts"]
 
     found = summary.sets_summary(table)
@@ -227,11 +226,10 @@ def test_the_numbers_of_the_prose(profile, study):
         and x["tested"] == "Lite"
     ]  # fmt: skip
     assert found.loc["the same: bias", "Omega_m"] == scores.as_text(moved["bias"]["Omega_m"], 3)
-    assert set(found.loc["CV: mean prediction minus truth"]) == {"not in this profile"}
+    assert set(found.loc["CV: mean of prediction minus truth"]) == {"not in this profile"}
 
 
-def test_cards_have_the_verdict_and_with_controls_the_reason(profile, study):
-    table = results_table.results_table(profile, study.folder)
+def test_cards_show_verdicts_and_on_request_reasons_and_controls(table):
     verdicts = claims.judge(table)
     brief = summary.claim_cards(verdicts)
     assert brief.count('class="claim"') == 6
@@ -243,7 +241,7 @@ def test_cards_have_the_verdict_and_with_controls_the_reason(profile, study):
 
 
 def made_table(name, losses, half=0.05, scatter=None):
-    """A table of one suite; `losses` gives the R2 lost by each cut."""
+    """Return a table of one suite; `losses` contains the R2 lost by each cut."""
 
     def about(value):
         return {"Omega_m": {"value": value, "low": value - half, "high": value + half}}
@@ -257,18 +255,23 @@ def made_table(name, losses, half=0.05, scatter=None):
             "seed_scatter": scatter}  # fmt: skip
 
 
-def test_a_smaller_study_agrees_if_its_cuts_cost_the_same():
-    stored = made_table("reference", {"none": 0.0, "kmax:1": 0.2, "kmax:5": 0.05})
-    live = made_table("demo", {"none": 0.1, "kmax:1": 0.25, "kmax:5": 0.3, "kmax:3": 0.1})
-    found = summary.agreement(live, stored).set_index("cut")["agrees"]
-    assert found.to_dict() == {"kmax:1": True, "kmax:5": False}  # uncut maps are the reference
-
-
-def test_the_same_recipe_agrees_to_the_scatter_between_trainings():
-    stored = made_table("reference", {"none": 0.0, "kmax:1": 0.2}, scatter={"Omega_m": 0.005})
-    live = made_table("reference", {"none": 0.01, "kmax:1": 0.22})
-    found = summary.agreement(live, stored).set_index("cut")["agrees"]
-    assert found.to_dict() == {"none": True, "kmax:1": False}
+@pytest.mark.parametrize(
+    ("name", "losses", "scatter", "expected"),
+    [
+        # A smaller study: only the losses must agree, and uncut maps are the reference.
+        ("demo", {"none": 0.1, "kmax:1": 0.25, "kmax:5": 0.3, "kmax:3": 0.1}, None,
+         {"kmax:1": True, "kmax:5": False}),
+        # The same recipe: R2 must agree within the scatter between trainings.
+        ("reference", {"none": 0.01, "kmax:1": 0.22}, {"Omega_m": 0.005},
+         {"none": True, "kmax:1": False}),
+    ],
+)  # fmt: skip
+def test_agreement_with_a_stored_study(name, losses, scatter, expected):
+    lost = {"none": 0.0, "kmax:1": 0.2, "kmax:5": 0.05}
+    found = summary.agreement(
+        made_table(name, losses), made_table("reference", lost, scatter=scatter)
+    )
+    assert found.set_index("cut")["agrees"].to_dict() == expected
 
 
 def test_a_table_of_estimates():

@@ -1,4 +1,4 @@
-"""Sanity checks of attribution on functions for which each must pass, or must fail."""
+"""Test the sanity checks of attribution on functions with known outcomes."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def linear():
 
 
 class Isotropic(nn.Module):
-    """Sum of squares of a periodic, symmetric smoothing: equivariant under everything."""
+    """Sum of squares of a periodic, symmetric smoothing, which is equivariant."""
 
     n_parameters = 1
 
@@ -40,7 +40,7 @@ class Isotropic(nn.Module):
 
 
 # ---------------------------------------------------------------------------------------- likeness
-def test_rank_correlation_is_of_absolute_values_and_a_map_each():
+def test_rank_correlation_uses_absolute_values_of_each_map():
     rng = np.random.default_rng(0)
     a = rng.standard_normal((3, 8, 8))
     np.testing.assert_allclose(sanity_checks.rank_correlation(a, -(a**3)), 1)
@@ -76,11 +76,6 @@ def test_cascading_randomisation_goes_from_the_output_to_the_input(name):
     assert all(torch.equal(value, before[key]) for key, value in trained.state_dict().items())
 
 
-def test_networks_without_stages_are_randomised_layer_by_layer():
-    network, fresh = (nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1)) for _ in "ab")
-    assert [stage for stage, _ in sanity_checks.cascade(network, fresh)] == ["2", "0"]
-
-
 # ------------------------------------------------------------------------------------ equivariance
 def test_transformations_are_different_permutations():
     found = list(sanity_checks.transformations(GRID).values())
@@ -90,13 +85,13 @@ def test_transformations_are_different_permutations():
         assert torch.equal(places.flatten().sort().values, found[0].flatten())
 
 
-def test_what_is_equivariant_follows_and_what_is_not_does_not(x, linear):
+def test_attributions_move_with_the_map_if_the_network_is_equivariant(x, linear):
     for method in ("saliency", "integrated_gradients"):
         options = {"baseline": make_baseline("blurred", x), "n_steps": 4}
         found = sanity_checks.moved_attributions(Isotropic(), x, method, 0, **options)
         for values in found.values():
             np.testing.assert_allclose(values, found["turned 0°"], rtol=1e-3, atol=1e-3)
-    # The weights of a linear function stay where they are.
+    # The weights of a linear function do not move.
     found = sanity_checks.moved_attributions(linear, x, "saliency", 0)
     first = found.pop("turned 0°")
     assert all(sanity_checks.correlation(values, first).max() < 0.5 for values in found.values())
@@ -117,14 +112,14 @@ def test_curves_of_a_linear_function(linear, x):
     np.testing.assert_allclose(shown, rest, rtol=1e-3, atol=1e-3)
     shuffled = np.random.default_rng(0).random(gains.shape)
     random = sanity_checks.replacement_curve(linear, x, shuffled, 0, **options)
-    assert found.mean() > 2 * random.mean()  # the order of attribution finds what matters
+    assert found.mean() > 2 * random.mean()  # attribution orders the pixels by their effect
     with pytest.raises(ValueError, match="order: found shape .6, 8, 8., expected"):
         sanity_checks.replacement_curve(linear, x, gains[:, :8, :8], 0, **options)
 
 
 # ------------------------------------------------------------------- infidelity and sensitivity
 @pytest.mark.parametrize("method", ["saliency", "integrated_gradients"])
-def test_infidelity_is_zero_for_a_linear_function_and_one_for_nothing(linear, x, method):
+def test_infidelity_is_zero_for_a_linear_function_and_one_for_no_attribution(linear, x, method):
     zero = torch.zeros_like(x[:1])
     values = attribute(linear, x, method, 1, baseline=zero, n_steps=2).values
     options = {"baseline": zero, "patch": 4}
@@ -141,7 +136,7 @@ def test_infidelity_is_zero_for_a_linear_function_and_one_for_nothing(linear, x,
 
 def test_sensitivity_is_that_of_the_gradient(linear, x):
     assert (sanity_checks.sensitivity(linear, x, "saliency", 0) < 1e-5).all()  # a constant gradient
-    options = {"output": "std", "radius": 0.1}  # the gradient is 2 x, so that the noise is its own
+    options = {"output": "std", "radius": 0.1}  # gradient 2 x: its noise is that of x
     found = sanity_checks.sensitivity(linear, x, "saliency", 0, **options)
     norm = x.flatten(1).norm(dim=1).numpy()
     expected = 0.1 / 3**0.5 * GRID / norm

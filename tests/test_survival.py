@@ -1,4 +1,4 @@
-"""Kill -9 at any moment, full disks, read-only folders, two at once: nothing lost or broken."""
+"""Test runs that are killed, on full disks, in read-only folders and in two processes."""
 
 import csv
 import os
@@ -24,7 +24,7 @@ from cosmolib.training import run as training_run
 from cosmolib.training.predictions import read_predictions
 from cosmolib.training.run import train_run
 
-# A training of some seconds in a process of its own, which says every epoch.
+# A training of some seconds in a separate process, which prints every epoch.
 TRAIN = """
 import sys, torch
 from cosmolib.training.run import train_run
@@ -49,7 +49,7 @@ def run_of(root):
 
 @pytest.fixture(scope="module")
 def quiet(tiny_suite_dir, tmp_path_factory):
-    """The run in peace."""
+    """Return a run that was not disturbed."""
     root = tmp_path_factory.mktemp("quiet")
     subprocess.run(command(tiny_suite_dir, root, EPOCHS), check=True, stdout=subprocess.DEVNULL)
     return run_of(root)
@@ -62,7 +62,7 @@ def profile(tiny_suite_dir):
 
 
 def assert_same(run, other):
-    """Bit by bit, but for the times."""
+    """Assert that two runs are equal bit by bit, except for times."""
     assert run.path("metrics.json").read_bytes() == other.path("metrics.json").read_bytes()
     left, right = (torch.load(r.path("weights.pt"), weights_only=True) for r in (run, other))
     assert all(torch.equal(left[key], right[key]) for key in left)
@@ -75,16 +75,16 @@ def assert_same(run, other):
     assert kept[0] == kept[1]
 
 
-def test_kills_at_any_step_change_nothing(tiny_suite_dir, tmp_path, quiet):
+def test_killed_trainings_resume_with_the_same_result(tiny_suite_dir, tmp_path, quiet):
     chance, kills, run = random.Random(0), 0, run_of(tmp_path)
     rows = list(csv.DictReader(quiet.path("history.csv").read_text().splitlines()))
-    epoch = float(np.median([float(row["seconds"]) for row in rows]))  # on this machine
+    epoch = float(np.median([float(row["seconds"]) for row in rows]))  # [s]
     while not run.complete:
         process = subprocess.Popen(
             command(tiny_suite_dir, tmp_path, EPOCHS), stdout=subprocess.PIPE, text=True
         )
         if kills < 3:
-            process.stdout.readline()  # an epoch is done: kill it within the next one
+            process.stdout.readline()  # kill it during the next epoch
             time.sleep(chance.uniform(0, epoch))
             process.kill()
         process.communicate()
@@ -93,27 +93,19 @@ def test_kills_at_any_step_change_nothing(tiny_suite_dir, tmp_path, quiet):
     assert_same(run, quiet)
 
 
-def test_a_kill_between_predictions_and_metrics_trains_nothing(
+def test_a_run_killed_before_its_metrics_is_not_trained_again(
     tmp_path, quiet, profile, monkeypatch
 ):
-
+    """The same run also has temporary files of the killed process, which are removed."""
     run = replace(quiet, root=tmp_path)
     shutil.copytree(quiet.folder, run.folder)
-    monkeypatch.setattr(training_run, "fit", None)  # would fail
-    run.path("metrics.json").unlink()
-    train_run(run, profile)
-    assert_same(run, quiet)
-
-
-def test_what_a_killed_process_left_is_swept(tmp_path, quiet, profile):
-    run = replace(quiet, root=tmp_path)
-    shutil.copytree(quiet.folder, run.folder)
+    monkeypatch.setattr(training_run, "fit", None)  # an attempt to train would fail
     run.path("metrics.json").unlink()
     run.path(".weights.0123456789ab.pt").write_bytes(b"half")
     run.path(LOCK).write_text("{}")
     train_run(run, profile)
     assert_same(run, quiet)
-    run.path(".keep").write_text("somebody's own")
+    run.path(".keep").write_text("a file of the user")
     sweep(run.folder)
     assert run.path(".keep").exists()
 
@@ -122,9 +114,9 @@ def test_two_processes_on_one_run_folder(tiny_suite_dir, tmp_path, quiet, profil
     first = subprocess.Popen(
         command(tiny_suite_dir, tmp_path, EPOCHS), stdout=subprocess.PIPE, text=True
     )
-    first.stdout.readline()  # at work
+    first.stdout.readline()  # the training has begun
     lines = []
-    for work in ("fit", "prepare_data"):  # the second does nothing: it waits, and reads
+    for work in ("fit", "prepare_data"):  # the second process only waits and reads
         monkeypatch.setattr(training_run, work, None)
     train_run(run_of(tmp_path), profile, progress=lines.append)
     assert first.wait() == 0
@@ -135,13 +127,13 @@ def test_two_processes_on_one_run_folder(tiny_suite_dir, tmp_path, quiet, profil
 
 
 def limited(size):
-    """Files of this process end at `size` bytes, as on a disk that is full there."""
+    """Limit the size of files of this process, as on a full disk."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 @pytest.mark.parametrize("size", [500, 4000, 20_000])
-def test_a_full_disk_is_one_error_and_leaves_whole_files(
+def test_a_full_disk_gives_one_error_and_leaves_no_partial_files(
     tiny_suite_dir, tmp_path, quiet, profile, size
 ):
     done = subprocess.run(
@@ -160,17 +152,17 @@ def test_a_full_disk_is_one_error_and_leaves_whole_files(
 
 @pytest.fixture
 def bound():
-    """Beginning of a command that keeps to the permissions of files, also where we are root."""
+    """Return the start of a command that respects file permissions even for root."""
     if os.getuid():
         return []
     prefix = ["setpriv", "--bounding-set", "-dac_override"]
     if shutil.which("setpriv") is None or subprocess.run([*prefix, "true"]).returncode:
-        pytest.skip("root, and no setpriv to be less")
+        pytest.skip("requires another user than root, or setpriv")
     return prefix
 
 
 def test_read_only_folders(tiny_suite_dir, tmp_path, quiet, bound):
-    """A finished run is read as if nothing were; an unfinished one is one error with its name."""
+    """A complete run can be read; an incomplete one gives an error with its path."""
     root = tmp_path / "runs"
     shutil.copytree(quiet.folder, run_of(root).folder)
     folders = [Path(folder) for folder, _, _ in os.walk(root)]

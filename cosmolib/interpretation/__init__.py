@@ -1,1 +1,1 @@
-"""Attribution: which pixels a prediction depends on."""
+"""Explain networks by attribution, with sanity checks and summaries."""

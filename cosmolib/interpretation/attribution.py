@@ -1,19 +1,20 @@
-"""Attribution: how much each pixel of a map changes the parameter that a network predicts.
+"""Attribution: how much each pixel of a map contributes to the parameter that a network predicts.
 
-Methods of captum (Kokhlikyan et al., arXiv:2009.07896) on the network in eval mode, with respect to
-its scaled input:
+The methods are those of captum (Kokhlikyan et al., arXiv:2009.07896). They explain the network in
+eval mode, with respect to its scaled input:
 
 ========================  ========================================================================
 ``saliency``              gradient, with its sign (Simonyan et al., arXiv:1312.6034); no baseline
-``smooth_grad``           mean gradient of noisy copies (Smilkov et al., arXiv:1706.03825)
-``integrated_gradients``  gradient along the line from a baseline, times the way (arXiv:1703.01365)
+``smooth_grad``           mean gradient over noisy copies (Smilkov et al., arXiv:1706.03825)
+``integrated_gradients``  mean gradient on the line from a baseline to the map, times the difference
+                          of the two (Sundararajan et al., arXiv:1703.01365)
 ``gradient_shap``         the same at random points of lines from many baselines (arXiv:1705.07874)
 ========================  ========================================================================
 
-The sum of the last two over a map should be f(x) - f(baseline), for ``gradient_shap`` averaged over
-its baselines and only as far as a few draws allow; the *completeness error* measures the
-difference. A baseline is what counts as "nothing there"; captum's default, zero, is here the mean
-log-density and not a void, so every figure must name its baseline. `register_method` adds a method.
+The last two should sum over a map to f(x) - f(baseline), which the *completeness error* measures;
+``gradient_shap`` does so only for the mean over its baselines and in the limit of many draws. The
+baseline represents an empty map. Captum's default, zero, is the mean log-density here and not a
+void, so every figure must name its baseline. `register_method` adds a method.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ from cosmolib.training.dataset import network_inputs
 from cosmolib.training.fit import run_network, seeded
 from cosmolib.training.networks import fused
 
-METHODS = ("saliency", "integrated_gradients", "gradient_shap")  # of the paper
+METHODS = ("saliency", "integrated_gradients", "gradient_shap")  # used in the paper
 OUTPUTS = ("mean", "std")
-BASELINES = {  # names on the page
+BASELINES = {  # labels in tables and figures
     "mean_log": "mean log-density",
     "uniform": "uniform, own mean",
     "void": "deepest void",
@@ -41,10 +42,10 @@ BASELINES = {  # names on the page
     "training": "training maps",
 }
 N_TRAINING_BASELINES = 32
-MAX_RAISES = 3  # of the steps of Integrated Gradients, each to three times as many
+MAX_RAISES = 3  # how often the steps of Integrated Gradients are tripled at most
 
-# Pixels per batch, with the steps or samples of each map counted. Measured on two cores with
-# 64 x 64 maps: 32 of them fit the cache, eight times as many take half as long again.
+# Pixels per batch, counting the steps or samples of each map. On two cores, 32 maps of 64 x 64
+# pixels fit into the cache; batches eight times as large take 1.5 times as long.
 CPU_PIXELS = 2**17
 GPU_PIXELS = 2**22
 
@@ -53,13 +54,13 @@ GPU_PIXELS = 2**22
 class Attribution:
     """Attributions of some maps, in units of the normalised parameter."""
 
-    values: np.ndarray  # (B, N, N) float32; of gradients: per unit of scaled input
+    values: np.ndarray  # (B, N, N) float32; gradients are per unit of the scaled input
     completeness: np.ndarray | None  # (B,) relative error; None without a baseline
-    n_steps: np.ndarray | None  # (B,) steps that each map took; None but for integrated_gradients
+    n_steps: np.ndarray | None  # (B,) steps of each map; only for integrated_gradients
 
 
 def register_method(name: str):
-    """Register an attribution method under a name that `attribute` and the chapters accept.
+    """Register an attribution method under a name for `attribute` and the chapters.
 
     Parameters
     ----------
@@ -69,17 +70,18 @@ def register_method(name: str):
     Returns
     -------
     callable
-        A decorator of a function ``(forward, x, target)``: ``forward(maps)`` is the chosen output
-        (b, P) of scaled maps (b, 1, N, N), and x (b, 1, N, N) some of the maps, on the device; it
-        returns the attribution of output ``target``, of the shape of x. Its optional keyword-only
-        arguments are ``n_steps``, ``n_samples``, ``stdevs`` and ``baseline``, the last with one
-        map for each of x. A function with a baseline should return shares of f(x) - f(baseline),
-        and its completeness is measured; one without returns a sensitivity, like a gradient.
+        Decorator for a function ``(forward, x, target)``. ``forward(maps)`` returns the explained
+        output (b, P) of scaled maps (b, 1, N, N), and x (b, 1, N, N) contains some of the maps. The
+        function returns the attribution of the parameter ``target``, with the shape of x. It can
+        have the keyword-only arguments ``n_steps``, ``n_samples``, ``stdevs`` and ``baseline``
+        (with one map for each map of x). With a baseline it should distribute f(x) - f(baseline)
+        over the pixels, and the completeness is measured; without one it returns a sensitivity,
+        like a gradient.
 
     Raises
     ------
     ValueError
-        The name is invalid or taken (see `cosmolib.study.registry`), or the function takes other
+        The name is invalid or taken (see `cosmolib.study.registry`), or the function has other
         arguments.
     """
 
@@ -91,10 +93,13 @@ def register_method(name: str):
     return decorate
 
 
-def _saliency(forward, x, target):
-    from captum.attr import Saliency
+def _captum(forward, x, target, *, name, baseline=None, **options):
+    """Apply a method of captum that is called by its class ``name``."""
+    from captum import attr
 
-    return Saliency(forward).attribute(x, target, abs=False)
+    if baseline is not None:
+        options["baselines"] = baseline
+    return getattr(attr, name)(forward).attribute(x, target=target, **options)
 
 
 def _smooth_grad(forward, x, target, n_samples, stdevs):
@@ -104,26 +109,16 @@ def _smooth_grad(forward, x, target, n_samples, stdevs):
     return NoiseTunnel(Saliency(forward)).attribute(x, nt_type="smoothgrad", **options)
 
 
-def _integrated_gradients(forward, x, target, baseline, **options):
-    from captum.attr import IntegratedGradients
-
-    options["method"] = "riemann_middle"
-    return IntegratedGradients(forward).attribute(x, baseline, target, **options)
-
-
-def _gradient_shap(forward, x, target, baseline, **options):
-    from captum.attr import GradientShap
-
-    return GradientShap(forward).attribute(x, baseline, target=target, **options)
-
-
 _SIZE = "internal_batch_size"
+_PATH = partial(_captum, name="IntegratedGradients", method="riemann_middle")
 _BUILT_IN = {  # function, its keyword arguments, and the one that counts copies of each map
-    "saliency": (_saliency, (), None),
+    "saliency": (partial(_captum, name="Saliency", abs=False), (), None),
     "smooth_grad": (_smooth_grad, ("n_samples", "stdevs"), "n_samples"),
-    "integrated_gradients": (_integrated_gradients, ("baseline", "n_steps", _SIZE), "n_steps"),
-    "gradient_shap": (_gradient_shap, ("baseline", "n_samples", "stdevs"), "n_samples"),
-}
+    "integrated_gradients": (_PATH, ("baseline", "n_steps", _SIZE), "n_steps"),
+    "gradient_shap": (
+        partial(_captum, name="GradientShap"), ("baseline", "n_samples", "stdevs"), "n_samples",
+    ),
+}  # fmt: skip
 
 
 def _methods():
@@ -131,7 +126,7 @@ def _methods():
 
 
 def takes_baseline(method: str) -> bool:
-    """Whether a method shares out f(x) - f(baseline); else it is a sensitivity, like a gradient."""
+    """Return whether a method distributes f(x) - f(baseline); otherwise it is a sensitivity."""
     return "baseline" in _methods()[method][1]
 
 
@@ -147,7 +142,6 @@ def attribute(
     tolerance: float | None = None,
     n_samples: int = 5,
     stdevs: float = 0.0,
-    internal_batch_size: int | None = None,
     seed: int = 0,
 ) -> Attribution:
     """Attribute one output of a network to the pixels of its input.
@@ -155,79 +149,100 @@ def attribute(
     Parameters
     ----------
     network : torch.nn.Module
-        ``mean, std = network(x)``; explained in eval mode, on its own device.
+        ``mean, std = network(x)``; it is explained in eval mode on its own device.
     x : (B, 1, N, N)
         Scaled maps, see `cosmolib.training.dataset.network_inputs`.
     method : str
-        "saliency", "smooth_grad", "integrated_gradients", "gradient_shap", or one of
+        "saliency", "smooth_grad", "integrated_gradients", "gradient_shap", or a name from
         `register_method`.
     target : int
-        Column of the parameter among the network's targets.
+        Column of the parameter among the targets of the network.
     output : {"mean", "std"}
     baseline : optional
-        Scaled maps like x, of `make_baseline`: (1 or B, 1, N, N); for ``gradient_shap``
-        (M, 1, N, N), each draw takes one of the M. Gradients ignore it; all others require it.
+        Scaled maps from `make_baseline`, (1 or B, 1, N, N). ``gradient_shap`` takes any number of
+        maps and draws from them. Methods without a baseline ignore it; all others require it.
     n_steps : int
-        Points of the path, the middles of equal parts. The networks are piecewise linear: on maps
-        of Lite the error falls as fast as that of captum's Gauss-Legendre points or faster, and
-        three times as many points keep the old ones.
+        Points on the path, at the centres of equal intervals. The networks are piecewise linear, so
+        that on maps of Lite the error decreases at least as fast as with captum's Gauss-Legendre
+        points; and tripling the number keeps the points that were already computed.
     tolerance : float, optional
-        Triple the steps of the maps whose completeness error is larger, up to `MAX_RAISES` times.
+        Triple the steps of all maps with a larger completeness error, up to `MAX_RAISES` times.
     n_samples : int
-        Draws of ``gradient_shap`` or ``smooth_grad`` for each map.
+        Draws of ``gradient_shap`` or ``smooth_grad`` per map.
     stdevs : float
-        Of their Gaussian noise, in units of the scaled input; above zero for ``smooth_grad``.
-    internal_batch_size : int, optional
-        Maps per batch, steps or samples of each counted. It bounds memory; which random draw
-        belongs to which map depends on it. By default as many as have `CPU_PIXELS` or `GPU_PIXELS`.
+        Standard deviation of their Gaussian noise, in units of the scaled input; above zero for
+        ``smooth_grad``.
     seed : int
-        Of the draws. The global random states are restored.
+        Seed of the draws. The global random states are restored.
 
     Raises
     ------
     ValueError
         An argument is unknown, out of range or missing, or a pixel is not finite.
     """
-    x, baseline = _check(network, x, method, target, output, baseline, stdevs)
+    x = network_inputs(x)
+    for name, found, allowed in (
+        ("method", method, _methods()),
+        ("output", output, OUTPUTS),
+        ("target", target, range(network.n_parameters)),
+    ):
+        if found not in allowed:
+            expected = f"expected one of: {', '.join(map(str, allowed))}"
+            raise ValueError(f"{name}: found {found!r}, {expected}")
+    if method == "smooth_grad" and not stdevs > 0:
+        raise ValueError(f"smooth_grad: found stdevs={stdevs}, expected more than 0")
+    many = method == "gradient_shap"
+    baseline = _checked_baseline(baseline, x, method, many) if takes_baseline(method) else None
     device = next(network.parameters()).device
     fast, column = fused(network), OUTPUTS.index(output)
-    settings = {"n_samples": n_samples, "stdevs": stdevs}
-    settings[_SIZE] = internal_batch_size or maps_at_once(x, device)
+    settings = {"n_samples": n_samples, "stdevs": stdevs, _SIZE: maps_at_once(x, device)}
 
     def forward(maps):
         return fast(maps)[column]  # (B, P)
 
-    way = steps = None
+    difference = steps = completeness = None
     if baseline is not None:
         at_x, at_baseline = (
             run_network(fast, maps, device=device)[column][:, target].double().numpy()
             for maps in (x, baseline)
         )
-        way = at_x - (at_baseline.mean() if method == "gradient_shap" else at_baseline)
-        if method != "gradient_shap":
-            baseline = baseline.expand(len(x), -1, -1, -1)
+        difference = at_x - (at_baseline.mean() if many else at_baseline)
+        baseline = baseline if many else baseline.expand(len(x), -1, -1, -1)
     explain = partial(_in_batches, forward, method, target, device, settings)
     with seeded(seed, device.type), _seeded_numpy(seed):
         values = explain(x, baseline, n_steps)
         if method == "integrated_gradients":
             steps = np.full(len(x), n_steps)
             if tolerance is not None:
-                _raise_steps(explain, x, baseline, values, steps, way, tolerance)
-    completeness = None if way is None else _completeness(values, way)
+                _raise_steps(explain, x, baseline, values, steps, difference, tolerance)
+    if difference is not None:
+        completeness = _completeness(values, difference)
     return Attribution(values, completeness, steps)
 
 
-def _raise_steps(explain, x, baseline, values, steps, way, tolerance):
+def _checked_baseline(baseline, x, method, many):
+    """Return the baseline of a method that requires one, as network inputs."""
+    counts = "any number" if many else f"1 or {len(x)}"
+    expected = f"{counts} of maps {tuple(x.shape[1:])}, see make_baseline"
+    if baseline is None:
+        raise ValueError(f"{method}: found no baseline, expected {expected}")
+    baseline = network_inputs(baseline, "baseline").to(x.device)
+    if baseline.shape[1:] != x.shape[1:] or not (many or len(baseline) in (1, len(x))):
+        raise ValueError(f"{method}: found a baseline {tuple(baseline.shape)}, expected {expected}")
+    return baseline
+
+
+def _raise_steps(explain, x, baseline, values, steps, difference, tolerance):
     """Triple the steps of the maps that are not complete, in place.
 
-    n points at (i + 1/2) / n become 3 n by two more sets, shifted by a third of a step either way:
-    captum's own rule on the line shifted by as much.
+    The n points at (i + 1/2) / n become 3 n points by two further sets, which are shifted by a
+    third of a step in either direction. Each set is captum's rule on a shifted line.
     """
     for _ in range(MAX_RAISES):
-        open_ = np.flatnonzero(_completeness(values, way) > tolerance)
+        open_ = np.flatnonzero(_completeness(values, difference) > tolerance)
         if not len(open_):
             return
-        points = int(steps[open_[0]])  # all that are still open have been raised as often
+        points = int(steps[open_[0]])  # all of these maps have the same number of steps
         ends = x[open_], baseline[open_]
         shift = (ends[0] - ends[1]) * (1 / (3 * points))
         sides = [explain(*(end + sign * shift for end in ends), points) for sign in (-1, 1)]
@@ -235,26 +250,25 @@ def _raise_steps(explain, x, baseline, values, steps, way, tolerance):
         steps[open_] *= 3
 
 
-def _completeness(values, way):
-    """Error of each map's sum, relative to the difference that it should equal."""
-    error = np.abs(values.sum((1, 2), dtype=np.float64) - way)
-    return error / np.maximum(np.abs(way), np.finfo(np.float32).tiny)
+def _completeness(values, difference):
+    """Return the error of the sum over each map, relative to the exact difference."""
+    error = np.abs(values.sum((1, 2), dtype=np.float64) - difference)
+    return error / np.maximum(np.abs(difference), np.finfo(np.float32).tiny)
 
 
 def _in_batches(forward, method, target, device, settings, x, baseline, n_steps):
-    """Attribution (B, N, N) of a method, a batch of maps at a time."""
+    """Return the attribution (B, N, N) by a method, computed in batches of maps."""
     function, asked, copies = _methods()[method]
     settings = settings | {"n_steps": n_steps}
     size = max(1, settings[_SIZE] // settings.get(copies, 1))
     options = {key: settings[key] for key in asked if key != "baseline"}
     parts = []
-    for start in range(0, len(x), size):
-        batch = slice(start, start + size)
+    for batch in torch.arange(len(x)).split(size):
         maps = x[batch].to(device)
         if "baseline" in asked:
-            per_map = baseline if method == "gradient_shap" else baseline[batch]
-            options["baseline"] = per_map.to(device)
-        if method in _BUILT_IN:  # captum would set it on the caller's tensor, and warn
+            chosen = baseline if method == "gradient_shap" else baseline[batch]
+            options["baseline"] = chosen.to(device)
+        if method in _BUILT_IN:  # captum would set it on the caller's tensor and warn
             maps = maps.clone().requires_grad_()
         found = function(forward, maps, target, **options)
         if not isinstance(found, torch.Tensor) or found.shape != maps.shape:
@@ -268,39 +282,13 @@ def _in_batches(forward, method, target, device, settings, x, baseline, n_steps)
 
 
 def maps_at_once(x, device) -> int:
-    """Number of maps in a batch of `CPU_PIXELS` or `GPU_PIXELS`, at least one."""
+    """Return the number of maps in a batch of `CPU_PIXELS` or `GPU_PIXELS`, at least one."""
     return max(1, (CPU_PIXELS if device.type == "cpu" else GPU_PIXELS) // x.shape[-1] ** 2)
-
-
-def _check(network, x, method, target, output, baseline, stdevs):
-    """Check the arguments of `attribute`; return x and the baseline as a network takes them."""
-    x = network_inputs(x)
-    for name, found, allowed in (
-        ("method", method, _methods()),
-        ("output", output, OUTPUTS),
-        ("target", target, range(network.n_parameters)),
-    ):
-        if found not in allowed:
-            allowed = ", ".join(map(str, allowed))
-            raise ValueError(f"{name}: found {found!r}, expected one of: {allowed}")
-    if method == "smooth_grad" and not stdevs > 0:
-        raise ValueError(f"smooth_grad: found noise of stdevs={stdevs}, expected more than 0")
-    if not takes_baseline(method):
-        return x, None
-    counts = "any number" if method == "gradient_shap" else f"1 or {len(x)}"
-    expected = f"{counts} of maps {tuple(x.shape[1:])}, see make_baseline"
-    if baseline is None:
-        raise ValueError(f"{method}: found no baseline, expected {expected}")
-    baseline = network_inputs(baseline, "baseline").to(x.device)
-    fits = baseline.shape[1:] == x.shape[1:]
-    if not fits or (method != "gradient_shap" and len(baseline) not in (1, len(x))):
-        raise ValueError(f"{method}: found a baseline {tuple(baseline.shape)}, expected {expected}")
-    return x, baseline
 
 
 @contextmanager
 def _seeded_numpy(seed):
-    """Seed numpy's global state, which GradientShap draws from, and restore it after."""
+    """Seed the global random state of numpy, which GradientShap uses, and restore it."""
     state = np.random.get_state()  # noqa: NPY002
     np.random.seed(seed)  # noqa: NPY002
     try:
@@ -310,23 +298,23 @@ def _seeded_numpy(seed):
 
 
 def make_baseline(name: str, x, *, scaling=None, train_x=None, seed: int = 0) -> torch.Tensor:
-    """Return the baseline of a name, scaled like x.
+    """Return a baseline by its name, scaled like x.
 
     Parameters
     ----------
     name : str
-        "mean_log": zero, the mean log-density of the training pixels. "uniform": each box with its
-        own mean density everywhere; needs `scaling`. "void": the deepest pixel of the training maps
-        (of x without them) everywhere. "blurred": each map, smoothed with an eighth of its side.
-        "noise": white noise with the mean and scatter of the training pixels, one map each.
-        "training": random training maps; needs `train_x`.
+        "mean_log": zero, the mean log-density of the training pixels. "uniform": the mean density
+        of each map in all of its pixels; requires `scaling`. "void": the lowest density of the
+        training maps (or of x) everywhere. "blurred": each map, smoothed with an eighth of its
+        side. "noise": white noise with the mean and scatter of the training pixels, one map for
+        each map of x. "training": random training maps; requires `train_x`.
     x : (B, 1, N, N)
-        Scaled maps to be explained, as `attribute` takes them.
+        Scaled maps to explain.
     scaling : cosmolib.data.scaling.Scaling
     train_x : (n, 1, N, N)
         Scaled training maps.
     seed : int
-        Of "noise" and "training".
+        Seed of "noise" and "training".
 
     Returns
     -------

@@ -1,8 +1,8 @@
-"""Summaries of attributions by density, class, distance and scale, with intervals.
+"""Sum attributions by density, web class, distance and scale, with intervals.
 
-The absolute attribution of each pixel is summed, relative to the mean pixel or to the total, so
-that chance is 1 or the share of the pixels. The intervals are 95 % and resample whole simulations:
-the maps of one are not independent.
+Absolute attributions are summed and compared with the mean pixel or with the total, so that a
+random attribution gives 1 or the share of the pixels. Intervals are 95 % and resample whole
+simulations, because the maps of one simulation are not independent.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def by_value(values, quantity, edges, simulations, n_bootstrap=1000) -> dict:
     quantity : (n, N, N)
         In the units of `edges`.
     edges : (nb + 1,)
-        Ascending; a bin holds its lower edge. Pixels outside count in the totals only.
+        Ascending; a bin includes its lower edge. Pixels outside all bins count in the totals only.
     simulations : (n,) int
         Simulation of each map.
 
@@ -35,12 +35,13 @@ def by_value(values, quantity, edges, simulations, n_bootstrap=1000) -> dict:
     -------
     dict
         ``edges``; ``fraction`` (nb,): share of the pixels; ``per_pixel`` (nb, 3): mean absolute
-        attribution of the bin's pixels, in units of the mean over all pixels, so that 1 is chance;
-        ``signed_per_pixel`` (nb, 3): the same with signs, in the same units; ``share`` (nb, 3): of
-        the summed absolute attribution. Columns are value, low, high; NaN for an empty bin.
+        attribution of the pixels in a bin, relative to the mean over all pixels, so that 1 is
+        chance; ``signed_per_pixel`` (nb, 3): the signed attribution in the same units; ``share``
+        (nb, 3): share of the summed absolute attribution. Columns are value, low, high; NaN for an
+        empty bin.
     """
-    quantity, _ = checked_maps(quantity, "quantity", infinite=True)  # as a distance to nothing
-    bins = np.digitize(quantity, _ascending(edges)) - 1  # -1 and nb lie outside
+    quantity, _ = checked_maps(quantity, "quantity", infinite=True)  # a distance may be
+    bins = np.digitize(quantity, _ascending(edges)) - 1  # -1 and nb are outside
     found = _by_bin(values, bins, len(edges) - 1, simulations, n_bootstrap)
     return {"edges": np.asarray(edges, float), **found}
 
@@ -52,36 +53,36 @@ def by_class(values, classes, simulations, n_bootstrap=1000) -> dict:
     ----------
     values : (n, N, N)
     classes : (n, N, N) int
-        Of `cosmolib.interpretation.cosmic_web.web_classes`.
+        From `cosmolib.interpretation.cosmic_web.web_classes`.
     simulations : (n,) int
 
     Returns
     -------
     dict
-        ``names`` and, for each class, what `by_value` gives for a bin.
+        ``names`` of the classes, and the entries of `by_value` with one row per class.
     """
     found = _by_bin(values, classes, len(WEB_CLASSES), simulations, n_bootstrap)
     return {"names": WEB_CLASSES, **found}
 
 
 def over_to_under(values, overdensity, simulations, n_bootstrap=1000) -> dict:
-    """Compare overdense (delta >= 0) with underdense pixels.
+    """Compare the attributions of over-dense (delta >= 0) and under-dense pixels.
 
     Parameters
     ----------
     values : (n, N, N)
     overdensity : (n, N, N)
-        delta, from -1.
+        delta, at least -1.
     simulations : (n,) int
 
     Returns
     -------
     dict
-        ``ratio`` of the mean absolute attributions; ``under-dense``: share of the underdense pixels
-        in the sum. Each {"value", "low", "high"}, None if undefined.
+        Two estimates: ``ratio`` of the mean absolute attributions, over-dense to under-dense, and
+        ``under-dense``, the share of under-dense pixels in the sum.
     """
     bins = (checked_maps(overdensity, "overdensity")[0] >= 0).astype(int)
-    sums = [table[:, :2] for table in _sums(values, bins, 2)]  # nothing lies outside
+    sums = [table[:, :2] for table in _sums(values, bins, 2)]  # no pixel is outside
 
     def statistic(absolute, signed, count, weights):
         total = weights @ absolute
@@ -93,19 +94,19 @@ def over_to_under(values, overdensity, simulations, n_bootstrap=1000) -> dict:
 
 
 def ratio_to_null(trained: list[dict], null: list[dict]) -> dict:
-    """Compare a ratio, such as that of `over_to_under`, between two sorts of networks.
+    """Compare a ratio, such as that of `over_to_under`, between two kinds of networks.
 
     Parameters
     ----------
     trained, null : list of dict
-        An estimate per network: of trainings, and of networks that learnt nothing.
+        One estimate per network: trained networks, and networks that learnt nothing.
 
     Returns
     -------
     dict
-        The estimate of the ratio of their geometric means. Its interval contains the scatter
-        between networks (Student's t by Welch's formula) and, in quadrature, that of the maps; it
-        is None with fewer than two networks on either side.
+        Estimate of the ratio of their geometric means. The interval combines the scatter between
+        networks (Welch's t-test) and that between maps in quadrature; it is None with fewer than
+        two networks of either kind.
     """
     centres, between, maps, freedom = [], [], [], []
     for estimates in (trained, null):
@@ -124,7 +125,7 @@ def ratio_to_null(trained: list[dict], null: list[dict]) -> dict:
 
 
 def region_share(values, inside, simulations, n_bootstrap=1000) -> dict:
-    """Share of the absolute attribution that lies in some pixels, as an estimate.
+    """Estimate the share of the absolute attribution that some pixels have.
 
     Parameters
     ----------
@@ -135,20 +136,20 @@ def region_share(values, inside, simulations, n_bootstrap=1000) -> dict:
     Returns
     -------
     dict
-        ``value``, ``low``, ``high``; and ``chance``: the share of the pixels.
+        An estimate, with ``chance`` as a further entry: the share of the pixels.
     """
     found = _by_bin(values, inside, 2, simulations, n_bootstrap)
     return as_estimate(found["share"][1]) | {"chance": float(found["fraction"][1])}
 
 
 def region_sums(values, regions) -> np.ndarray:
-    """Signed attribution of each region of each map, (n, R): compared with `sanity_checks.occlude`.
+    """Sum the signed attribution over each region of each map, (n, R).
 
     Parameters
     ----------
     values : (n, N, N)
     regions : (1 or n, N, N) int
-        From 0; below zero in none.
+        Number of the region of each pixel, from 0, as for `sanity_checks.occlude`.
     """
     values, _ = checked_maps(values, "attributions")
     regions = np.broadcast_to(checked_maps(regions, "regions", "biu")[0], values.shape)
@@ -156,16 +157,16 @@ def region_sums(values, regions) -> np.ndarray:
 
 
 def by_band(values, field, edges, simulations, n_bootstrap=1000, box_size=BOX_SIZE) -> dict:
-    """Power of attribution maps by Fourier band, and their coherence with the field.
+    """Compute the power of attribution maps by Fourier band, and their coherence with a field.
 
     Parameters
     ----------
     values : (n, N, N)
         Signed attributions.
     field : (n, N, N)
-        What they may follow: the scaled log-density.
+        The field to compare with, such as the scaled log-density.
     edges : (nb + 1,)
-        Of k [h/Mpc], ascending; a band holds its lower edge.
+        Wavenumbers [h/Mpc], ascending; a band includes its lower edge.
     simulations : (n,) int
     box_size : float
         [Mpc/h]
@@ -173,10 +174,10 @@ def by_band(values, field, edges, simulations, n_bootstrap=1000, box_size=BOX_SI
     Returns
     -------
     dict
-        ``edges``; ``fraction`` (nb,): share of the modes; ``field_share`` (nb,): of the field's
-        power; ``share`` (nb, 3): of the attribution's power, each map counted alike whatever its
-        strength; ``coherence`` (nb, 3): cross power over the root of both powers, from -1 to 1.
-        Columns are value, low, high; NaN for a band without modes.
+        ``edges``; ``fraction`` (nb,): share of the modes; ``field_share`` (nb,): share of the power
+        of the field; ``share`` (nb, 3): share of the power of the attributions, with equal weights
+        for all maps; ``coherence`` (nb, 3): cross power divided by the root of both powers, from -1
+        to 1. Columns are value, low, high; NaN for a band without modes.
     """
 
     def in_bands(a, b):
@@ -209,14 +210,14 @@ def by_band(values, field, edges, simulations, n_bootstrap=1000, box_size=BOX_SI
 
 
 def octaves(box_size: float, grid: int) -> np.ndarray:
-    """Edges of bands of wavenumber, each twice the one before, up to the corner [h/Mpc]."""
+    """Return edges of bands of wavenumber [h/Mpc] that double up to the corner of Fourier space."""
     edges = np.array([0, *2.0 ** np.arange(-1, 7)]) * 25 / box_size
     corner = 2 * np.pi / box_size * grid / 2**0.5
     return np.append(edges[edges < corner], 1.01 * corner).round(2)
 
 
 def mean_estimate(values, simulations, n_bootstrap=1000) -> dict:
-    """Mean over maps of one number per map, as an estimate; NaN are left out."""
+    """Estimate the mean over maps of one number per map; NaN are ignored."""
     values = np.asarray(values, float)
     known = np.isfinite(values)
     if not known.any():
@@ -227,7 +228,7 @@ def mean_estimate(values, simulations, n_bootstrap=1000) -> dict:
 
 
 def _with_interval(statistic, tables, simulations, n_bootstrap):
-    """Value, low and high of a statistic of `scores.bootstrap`, along a new last axis."""
+    """Return value, low and high of a statistic for `bootstrap`, along a new last axis."""
     with np.errstate(divide="ignore", invalid="ignore"):
         value = statistic(*tables, weights=np.ones((1, len(tables[0]))))[0]
         low, high = bootstrap(statistic, tables, simulations, n_bootstrap)
@@ -241,16 +242,16 @@ def _ascending(edges):
 
 
 def _sums(values, bins, n_bins):
-    """Sums over the pixels of each map and bin, (n, nb + 1) each, the last column the outside.
+    """Sum over the pixels of each map and bin; the last column is for pixels outside all bins.
 
-    Absolute attribution, signed attribution, number of pixels.
+    Returns absolute attribution, signed attribution and number of pixels, (n, nb + 1) each.
     """
     values = checked_maps(values, "attributions")[0].astype(np.float64)
     bins = checked_maps(bins, "regions", "biu")[0].astype(int)
     bins = np.where((bins >= 0) & (bins < n_bins), bins, n_bins)
     if values.shape != bins.shape:
-        found = f"{values.shape} and {bins.shape}"
-        raise ValueError(f"attributions: found shapes {found}, expected (n, N, N) twice")
+        found = f"found shapes {values.shape} and {bins.shape}"
+        raise ValueError(f"attributions: {found}, expected equal ones")
     n, width = len(values), n_bins + 1
     place = (bins.reshape(n, -1) + width * np.arange(n)[:, None]).ravel()
     return [

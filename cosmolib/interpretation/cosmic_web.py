@@ -1,8 +1,8 @@
-"""The cosmic web of a map: classes, density peaks, voids, and distances to them.
+"""Find the cosmic web of a map: classes, density peaks, voids, and distances to them.
 
-All functions take maps (N, N), (n, N, N) or (n, 1, N, N) of surface density [(Msun/h)/(Mpc/h)^2] of
-periodic boxes. The structures are those of a slab seen in projection, not of the 3-D web: a "void"
-is where the slab is empty, whatever lies in front of it or behind.
+All functions take maps (N, N), (n, N, N) or (n, 1, N, N) of surface density [(Msun/h)/(Mpc/h)^2] in
+periodic boxes. The structures are those of a slab in projection and not of the 3-D web: a "void" is
+an empty part of the slab.
 """
 
 import numpy as np
@@ -14,22 +14,21 @@ from cosmolib.data.cmd_format import BOX_SIZE
 from cosmolib.data.spectra import in_blocks, local_maxima
 
 WEB_CLASSES = ("void", "filament", "halo")  # codes 0, 1, 2 of `web_classes`
-SMOOTHING = 0.5  # [Mpc/h] of the density before classes and peaks are found
+SMOOTHING = 0.5  # [Mpc/h], applied to the density before classes and peaks are found
 COLLAPSE = 0.4  # eigenvalue of the tidal tensor above which matter collapses along an axis
 PEAK = 2.0  # overdensity that a peak exceeds
-EMPTY = -0.5  # mean overdensity of a void's disc, at most
-VOID_RADII = (5.0, 4.0, 3.0, 2.5, 2.0, 1.5, 1.0)  # that are tried [Mpc/h]
+EMPTY = -0.5  # largest mean overdensity of the disc of a void
+VOID_RADII = (5.0, 4.0, 3.0, 2.5, 2.0, 1.5, 1.0)  # [Mpc/h]
 
 
 def web_classes(maps, box_size=BOX_SIZE, smoothing=SMOOTHING, threshold=COLLAPSE):
-    """Cosmic-web class of each pixel, by the tidal tensor of the projected density (a 2-D T-web).
+    """Classify each pixel by the tidal tensor of the projected density (a 2-D T-web).
 
-    The overdensity of each map is smoothed with a Gaussian and the Poisson equation
-    laplacian(phi) = delta solved on the periodic map. A pixel is a void, filament or halo when 0, 1
-    or 2 eigenvalues of the Hessian of phi exceed `threshold`, that is when matter collapses on it
-    along as many axes (Hahn et al. 2007, arXiv:astro-ph/0610280; threshold above zero:
+    The overdensity of each map is smoothed with a Gaussian, and the Poisson equation
+    laplacian(phi) = delta is solved on the periodic map. A pixel is a void, filament or halo if 0,
+    1 or 2 eigenvalues of the Hessian of phi exceed `threshold`, which is the number of axes along
+    which matter collapses (Hahn et al. 2007, arXiv:astro-ph/0610280; threshold above zero:
     Forero-Romero et al. 2009, arXiv:0809.4135). The eigenvalues add up to the smoothed delta.
-    These are classes of a 5 Mpc/h slab seen in projection, not of the 3-D web.
 
     Parameters
     ----------
@@ -39,7 +38,7 @@ def web_classes(maps, box_size=BOX_SIZE, smoothing=SMOOTHING, threshold=COLLAPSE
     smoothing : float
         Standard deviation of the Gaussian [Mpc/h].
     threshold : float
-        On the eigenvalues, which are overdensities.
+        Threshold on the eigenvalues, which are overdensities.
 
     Returns
     -------
@@ -66,7 +65,7 @@ def web_classes(maps, box_size=BOX_SIZE, smoothing=SMOOTHING, threshold=COLLAPSE
 
 
 def density_peaks(maps, box_size=BOX_SIZE, smoothing=SMOOTHING, minimum=PEAK):
-    """Find the peaks of each map: local maxima of the smoothed overdensity.
+    """Find the density peaks of each map, local maxima of the smoothed overdensity.
 
     Parameters
     ----------
@@ -76,12 +75,12 @@ def density_peaks(maps, box_size=BOX_SIZE, smoothing=SMOOTHING, minimum=PEAK):
     smoothing : float
         Standard deviation of the Gaussian [Mpc/h].
     minimum : float
-        Overdensity that a peak must have when smoothed.
+        Smallest smoothed overdensity of a peak.
 
     Returns
     -------
     bool array, shape of `maps`
-        True at the pixel of each peak, which is higher than its eight neighbours.
+        True at the pixel of each peak, which is denser than its eight neighbours.
     """
     stack, shape = checked_maps(maps)
     k2, _ = _wavenumbers(stack.shape[-1], box_size)
@@ -92,10 +91,9 @@ def density_peaks(maps, box_size=BOX_SIZE, smoothing=SMOOTHING, minimum=PEAK):
 def void_centres(maps, box_size=BOX_SIZE, radii=VOID_RADII, threshold=EMPTY):
     """Find the circular voids of each map and return their radii at their centres.
 
-    The spherical-overdensity finder of Banerjee & Dalal (arXiv:1606.06167), which Pylians has for
-    3-D fields, on a 2-D one: the overdensity is averaged over discs, the largest first; the pixels
-    below the threshold become centres, the emptiest first, where their disc overlaps none that was
-    found before.
+    This is the spherical-overdensity finder of Banerjee & Dalal (arXiv:1606.06167) in two
+    dimensions. The overdensity is averaged over discs, the largest radius first. Pixels below the
+    threshold become centres, the emptiest first, if their disc does not overlap an earlier one.
 
     Parameters
     ----------
@@ -103,9 +101,9 @@ def void_centres(maps, box_size=BOX_SIZE, radii=VOID_RADII, threshold=EMPTY):
     box_size : float
         Side of the maps [Mpc/h].
     radii : sequence of float
-        That are tried [Mpc/h].
+        Radii of the discs [Mpc/h].
     threshold : float
-        Mean overdensity in the disc of a void, at most.
+        Largest mean overdensity of the disc of a void.
 
     Returns
     -------
@@ -117,7 +115,7 @@ def void_centres(maps, box_size=BOX_SIZE, radii=VOID_RADII, threshold=EMPTY):
     side = np.minimum(np.arange(grid), grid - np.arange(grid)) * box_size / grid
     distance = np.hypot(side[:, None], side)  # from the first pixel, periodic
     found = np.zeros(stack.shape, np.float32)
-    free = np.full(stack.shape, np.inf)  # distance to the nearest void's edge
+    free = np.full(stack.shape, np.inf)  # distance to the edge of the nearest void
     for radius in sorted(radii, reverse=True):
         disc = distance <= radius
         window = torch.fft.rfft2(torch.from_numpy(disc / disc.sum()))
@@ -134,7 +132,7 @@ def void_centres(maps, box_size=BOX_SIZE, radii=VOID_RADII, threshold=EMPTY):
 
 
 def distance_to(places, box_size=BOX_SIZE):
-    """Distance of each pixel to the nearest of some pixels of its periodic map.
+    """Compute the distance of each pixel to the nearest of some pixels of its periodic map.
 
     Parameters
     ----------
@@ -145,11 +143,11 @@ def distance_to(places, box_size=BOX_SIZE):
     Returns
     -------
     float64 array, shape of `places`
-        [Mpc/h]; infinite on a map without any.
+        [Mpc/h]; infinite on a map without such pixels.
     """
     stack, shape = checked_maps(places, "places", "b")
     grid = stack.shape[-1]
-    pad = (grid + 1) // 2  # no pixel is farther than half a box along an axis
+    pad = (grid + 1) // 2  # no distance along an axis is larger than half a box
     out = np.full(stack.shape, np.inf)
     for one, mask in enumerate(stack):
         if mask.any():
@@ -159,23 +157,23 @@ def distance_to(places, box_size=BOX_SIZE):
 
 
 def _wavenumbers(grid, box_size):
-    """|k|^2 and k_x k_y of the modes of a real transform, (N, N//2 + 1) each [(h/Mpc)^2]."""
+    """Return |k|^2 and k_x k_y of the modes of a real transform, (N, N//2 + 1) [(h/Mpc)^2]."""
     kx = torch.from_numpy(2 * np.pi * np.fft.fftfreq(grid, box_size / grid))[:, None]
     ky = torch.from_numpy(2 * np.pi * np.fft.rfftfreq(grid, box_size / grid))[None]
-    # On the Nyquist lines of an even grid the sign of k is not defined: no mixed derivative there.
+    # The sign of k is not defined on the Nyquist lines of an even grid: no mixed derivative there.
     defined = (kx.abs() < kx.abs().max()) & (ky < ky.max()) | (grid % 2 == 1)
     return kx**2 + ky**2, torch.where(defined, kx * ky, 0)
 
 
 def _overdensity_modes(stack):
-    """Transform of the overdensity of maps (n, N, N)."""
+    """Return the Fourier transform of the overdensity of maps (n, N, N)."""
     field = torch.from_numpy(stack.astype(np.float64, order="C"))
     mean = field.mean(dim=(1, 2), keepdim=True)
     return torch.fft.rfft2(field / torch.where(mean == 0, 1.0, mean) - 1)
 
 
 def _filtered(stack, window):
-    """Overdensity of maps (n, N, N) times a window of their modes, in float64."""
+    """Return the overdensity of maps (n, N, N) filtered by a window of their modes, in float64."""
     out = np.empty(stack.shape)
     for block in in_blocks(stack):
         modes = _overdensity_modes(stack[block]) * window

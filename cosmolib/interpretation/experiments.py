@@ -1,26 +1,26 @@
-"""Experiments on a subject: sanity checks of its attributions.
+"""Apply sanity checks to the attributions of a subject.
 
-Every function takes a `cosmolib.interpretation.subject.Subject` and returns plain estimates,
+Every function takes a `cosmolib.interpretation.subject.Subject`. Estimates are
 ``{"value", "low", "high"}`` with 95 % intervals over simulations.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import torch
 
 from cosmolib.interpretation import binned, sanity_checks
 from cosmolib.interpretation.attribution import BASELINES, METHODS, make_baseline
+from cosmolib.interpretation.sanity_checks import correlation, rank_correlation
 from cosmolib.interpretation.subject import USUAL_BASELINE, Subject, explain, options_of
 from cosmolib.training.fit import seeded
 from cosmolib.training.networks import build_network
 from cosmolib.training.run import load_run
 from cosmolib.training.scores import as_estimate
 
-FRESH_SEED = 2**31 - 1  # of the random weights: no training has it
+FRESH_SEED = 2**31 - 1  # seed of random weights, which no training has
 
 
 def region_shares(subject: Subject, values) -> dict:
@@ -29,7 +29,8 @@ def region_shares(subject: Subject, values) -> dict:
     Returns
     -------
     dict
-        ``ratio``: over- to under-dense, per pixel; ``under-dense``, ``void`` and ``halo``: shares.
+        ``ratio``, of over-dense to under-dense attribution per pixel, and the shares
+        ``under-dense``, ``void`` and ``halo``.
     """
     sides = binned.over_to_under(values, subject.density - 1, *subject.resampling)
     web = binned.by_class(values, subject.classes, *subject.resampling)["share"]
@@ -37,7 +38,10 @@ def region_shares(subject: Subject, values) -> dict:
 
 
 def other_networks(subject: Subject) -> tuple[dict[str, torch.nn.Module], list[str]]:
-    """Load the networks of shuffled labels and of other seeds, by label; list those missing."""
+    """Load the networks trained on shuffled labels and with other seeds, by label.
+
+    The second value lists the labels of networks without a complete run.
+    """
     run, profile = subject.run, subject.profile
     shuffled = replace(run, profile=profile.shuffled.name)
     runs = {"shuffled labels": shuffled}
@@ -50,13 +54,13 @@ def other_networks(subject: Subject) -> tuple[dict[str, torch.nn.Module], list[s
 
 
 def untrained_network(subject: Subject, draw: int = 0) -> torch.nn.Module:
-    """Build a network like the subject's with new random weights, in eval mode."""
+    """Build a network like that of the subject with random weights, in eval mode."""
     with seeded(FRESH_SEED - draw):
         return build_network(**subject.network_config).eval()
 
 
 def randomisation(subject: Subject, methods, target: int, others: dict) -> dict:
-    """Compare attributions with those of the network under cascading randomisation, and of others.
+    """Compare attributions with those under cascading randomisation and those of other networks.
 
     Parameters
     ----------
@@ -64,12 +68,12 @@ def randomisation(subject: Subject, methods, target: int, others: dict) -> dict:
     methods : sequence of str
     target : int
     others : dict of str to torch.nn.Module
-        More networks to compare with, see `other_networks`.
+        Other networks, see `other_networks`.
 
     Returns
     -------
     dict
-        ``stages``: the stage randomised last, then the names of the others; ``rank`` and
+        ``stages``: the last stage randomised, then the labels of the other networks; ``rank`` and
         ``signed``: {method: one estimate per stage} of `sanity_checks.rank_correlation` and
         `sanity_checks.correlation`.
     """
@@ -81,26 +85,25 @@ def randomisation(subject: Subject, methods, target: int, others: dict) -> dict:
             explain(replace(subject, network=network), method, target, tolerance=None).values
             for network in (subject.network, *networks.values())
         )
-        rank, signed = sanity_checks.rank_correlation, sanity_checks.correlation
-        found["rank"][method] = [subject.estimate(rank(first, v)) for v in values]
-        found["signed"][method] = [subject.estimate(signed(first, v)) for v in values]
+        for key, likeness in (("rank", rank_correlation), ("signed", correlation)):
+            found[key][method] = [subject.estimate(likeness(first, v)) for v in values]
     return found
 
 
 def baseline_shares(subject: Subject, found: dict) -> dict:
-    """Estimate shares of the path methods' attributions under each baseline.
+    """Estimate the shares of attributions in under-dense pixels and voids for every baseline.
 
     Parameters
     ----------
     subject : Subject
     found : dict
-        Attributions (n, N, N) by parameter and method, with each method's usual baseline.
+        Attributions (n, N, N) by parameter and method, with the usual baseline of each method.
 
     Returns
     -------
     dict
-        By method, baseline and parameter: the shares of under-dense pixels and voids, and the mean
-        rank correlation with the attribution of the first baseline.
+        By method, baseline and parameter: both shares, and the mean rank correlation with the
+        attribution for the first baseline.
     """
     rows = {}
     for target, column in subject.targets.items():
@@ -110,7 +113,7 @@ def baseline_shares(subject: Subject, found: dict) -> dict:
                 tables[name] = explain(subject, method, column, name).values
             for name, values in tables.items():
                 shares = region_shares(subject, values)
-                likeness = sanity_checks.rank_correlation(values, tables["mean_log"])
+                likeness = rank_correlation(values, tables["mean_log"])
                 rows[method, name, target] = {
                     "under-dense share": shares["under-dense"],
                     "void share": shares["void"],
@@ -120,22 +123,21 @@ def baseline_shares(subject: Subject, found: dict) -> dict:
 
 
 def agreement(subject: Subject, attributions: dict) -> np.ndarray:
-    """Mean rank correlation of all pairs of attributions, density and absolute log-density."""
+    """Compute mean rank correlations of attributions, of the density and of |log-density|."""
     tables = [*attributions.values(), subject.maps, subject.x[:, 0].numpy()]
-    return np.array(
-        [[np.nanmean(sanity_checks.rank_correlation(a, b)) for b in tables] for a in tables]
-    )
+    return np.array([[np.nanmean(rank_correlation(a, b)) for b in tables] for a in tables])
 
 
 def under_moves(subject: Subject, methods, target: int) -> dict:
-    """Turn, mirror and shift the maps, attribute, and move the attributions back.
+    """Rotate, mirror and shift the maps, attribute them, and move the attributions back.
 
     Returns
     -------
     dict
         ``names`` of the transformations; ``correlation`` and ``under_share``: {method: one estimate
-        per transformation}, of the attribution with the unmoved one, and its under-dense share;
-        ``averaged``: {method: the under-dense share of the mean over all transformations}.
+        per transformation}, the correlation with the attribution of the original maps and the
+        share in under-dense pixels; ``averaged``: {method: that share of the mean over all
+        transformations}.
     """
     found = {"names": [], "correlation": {}, "under_share": {}, "averaged": {}}
     inside = subject.density < 1
@@ -144,16 +146,15 @@ def under_moves(subject: Subject, methods, target: int) -> dict:
             subject.network, subject.x, method, target, **options_of(subject, method)
         )
         found["names"], tables = list(moved), list(moved.values())
-        found["correlation"][method] = [
-            subject.estimate(sanity_checks.correlation(values, tables[0])) for values in tables
-        ]
+        likeness = [subject.estimate(correlation(values, tables[0])) for values in tables]
+        found["correlation"][method] = likeness
         found["under_share"][method] = [subject.share(values, inside) for values in tables]
         found["averaged"][method] = subject.share(np.mean(tables, axis=0), inside)
     return found
 
 
 def replacement(subject: Subject, attributions: dict, target: int, fractions) -> dict:
-    """Hide and show pixels in the order of attributions, of density, and at random.
+    """Hide and show pixels in the order of attribution, in the order of density, and at random.
 
     Parameters
     ----------
@@ -165,42 +166,49 @@ def replacement(subject: Subject, attributions: dict, target: int, fractions) ->
     Returns
     -------
     dict
-        ``deletion`` and ``insertion``: {order: (n, F)} of `sanity_checks.replacement_curve`, to and
-        from the mean log-density.
+        ``deletion`` and ``insertion``: {order: (n, F)} from `sanity_checks.replacement_curve`.
+        Hidden pixels have the mean log-density.
     """
     random = np.random.default_rng(0).random(subject.maps.shape)
     orders = {name: np.abs(values) for name, values in attributions.items()}
     orders |= {"densest first": subject.maps, "emptiest first": -subject.maps, "random": random}
     options = {"baseline": make_baseline("mean_log", subject.x), "fractions": fractions}
-    curve = partial(sanity_checks.replacement_curve, subject.network, subject.x, **options)
     return {
-        key: {name: curve(order, target, insertion=insertion) for name, order in orders.items()}
-        for key, insertion in (("deletion", False), ("insertion", True))
+        key: {
+            name: sanity_checks.replacement_curve(
+                subject.network, subject.x, order, target, insertion=key == "insertion", **options
+            )
+            for name, order in orders.items()
+        }
+        for key in ("deletion", "insertion")
     }
 
 
 def occlusion(subject: Subject, values, target: int) -> dict:
-    """Compare attributions with the effect of hiding regions, region by region.
+    """Compare attributions with the effect of hiding regions of the maps.
 
     Parameters
     ----------
     subject : Subject
     values : (n, N, N)
-        Attributions with the mean log-density as baseline, which hides the regions as well.
+        Attributions for the mean log-density as baseline; hidden pixels have the same value.
     target : int
 
     Returns
     -------
     dict
-        ``patch``: mean correlation over 8 x 8 patches of a map, an estimate; ``class``: per web
-        class the correlation over maps of its summed attribution and the change by hiding it;
-        ``density``: {"under", "over"}: mean absolute change by hiding all such pixels, estimates.
+        ``patch``: estimate of the mean correlation over 8 x 8 patches per map; ``class``: for each
+        web class, the correlation over maps of its summed attribution and the effect of hiding it;
+        ``density``: {"under", "over"}, estimates of the mean absolute effect of hiding all these
+        pixels.
     """
-    options = {"target": target, "baseline": make_baseline("mean_log", subject.x)}
-    hide = partial(sanity_checks.occlude, subject.network, subject.x, **options)
-    grid = subject.x.shape[-1]
+
+    def hide(regions):
+        return sanity_checks.occlude(subject.network, subject.x, regions, target, baseline=zero)
+
+    zero, grid = make_baseline("mean_log", subject.x), subject.x.shape[-1]
     squares, sides = sanity_checks.patches(grid, grid // 8), subject.density >= 1
-    likeness = sanity_checks.correlation(hide(squares), binned.region_sums(values, squares))
+    likeness = correlation(hide(squares), binned.region_sums(values, squares))
     by_class = hide(subject.classes).T, binned.region_sums(values, subject.classes).T
     under, over = np.abs(hide(sides.astype(int))).T
     return {
@@ -216,21 +224,22 @@ def faithfulness(subject: Subject, methods, target: int) -> list[dict]:
     Returns
     -------
     list of dict
-        ``method``, ``infidelity`` (of hidden patches, relative to an attribution of zero) and
+        ``method``, ``infidelity`` (for hidden patches, relative to an attribution of zero) and
         ``sensitivity`` (relative change under noise of `sanity_checks.NOISE_RADIUS`).
     """
     rows, few = [], subject.some(16)
-    options = {"patch": max(2, subject.x.shape[-1] // 8)}
-    options["baseline"] = make_baseline("mean_log", subject.x)
+    hidden = {"patch": max(2, subject.x.shape[-1] // 8)}
+    hidden["baseline"] = make_baseline("mean_log", subject.x)
     for method in methods:
         values = explain(subject, method, target, tolerance=None).values
-        found = {
-            "infidelity": sanity_checks.infidelity(
-                subject.network, subject.x, values, method, target, **options
-            ),
-            "sensitivity": sanity_checks.sensitivity(
-                few.network, few.x, method, target, **options_of(few, method)
-            ),
-        }
-        rows.append({"method": method} | {key: float(np.nanmedian(v)) for key, v in found.items()})
+        infidelity = sanity_checks.infidelity(
+            subject.network, subject.x, values, method, target, **hidden
+        )
+        sensitivity = sanity_checks.sensitivity(
+            few.network, few.x, method, target, **options_of(few, method)
+        )
+        rows.append(
+            {"method": method, "infidelity": float(np.nanmedian(infidelity)),
+             "sensitivity": float(np.nanmedian(sensitivity))}
+        )  # fmt: skip
     return rows

@@ -1,16 +1,15 @@
 """Sanity checks of attributions: do they depend on what the network learnt, or only on the map?
 
-Each check is a number that a bad method would fail:
-
 - *Cascading randomisation* (Adebayo et al., arXiv:1810.03292): a network with random weights, or
-  trained on shuffled labels, has learnt nothing; its attributions should not resemble those of a
-  trained one.
-- *Equivariance*: a turned, mirrored or shifted map should give the same attributions, moved alike.
-- *Infidelity and sensitivity* (Yeh et al., arXiv:1901.09392): does the attribution of a patch equal
-  the effect of hiding it, and how much does it change under noise that a reader cannot see?
-- *Occlusion, deletion and insertion* (Petsiuk et al., arXiv:1806.07421): hide parts of a map and
-  read the prediction, without gradients. What two regions do together is in neither: a region that
-  duplicates another counts little.
+  one trained on shuffled labels, has learnt nothing. Its attributions should differ from those of a
+  trained network.
+- *Equivariance*: the attributions of a rotated, mirrored or shifted map should be those of the
+  original map, moved in the same way.
+- *Infidelity and sensitivity* (Yeh et al., arXiv:1901.09392): is the attribution of a patch equal
+  to the effect of hiding it, and how much does it change under very weak noise?
+- *Occlusion, deletion and insertion* (Petsiuk et al., arXiv:1806.07421): parts of a map are hidden
+  and the prediction is read, without gradients. If two regions contain the same information, hiding
+  either of them alone has little effect.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ from cosmolib.data.arrays import checked_maps, checked_numbers
 from cosmolib.interpretation.attribution import attribute, maps_at_once, takes_baseline
 from cosmolib.training.dataset import network_inputs
 from cosmolib.training.fit import seeded
-from cosmolib.training.networks import fused
+from cosmolib.training.networks import MomentNetwork, fused
 
-NOISE_RADIUS = 0.02  # noise of the sensitivity, in standard deviations of the scaled map
+NOISE_RADIUS = 0.02  # of the sensitivity, in standard deviations of the scaled map
 
 
 def rank_correlation(a, b) -> np.ndarray:
-    """Spearman's rank correlation of the absolute attributions of each map.
+    """Compute Spearman's rank correlation of the absolute attributions of each map.
 
     Parameters
     ----------
@@ -41,14 +40,14 @@ def rank_correlation(a, b) -> np.ndarray:
     Returns
     -------
     (n,) float64
-        1 if both put the pixels in the same order, 0 if they have nothing in common; NaN for a map
-        on which one of them is the same everywhere.
+        1 if both order the pixels in the same way, 0 if they are unrelated; NaN for a map on which
+        one of them is constant.
     """
     return correlation(*(rankdata(np.abs(_rows(v)), axis=1) for v in (a, b)))
 
 
 def correlation(a, b) -> np.ndarray:
-    """Pearson's correlation of the signed attributions of each map, (n,)."""
+    """Compute Pearson's correlation of the signed attributions of each map, (n,)."""
     a, b = _rows(a), _rows(b)
     if a.shape != b.shape:
         raise ValueError(f"attributions: found shapes {a.shape} and {b.shape}, expected equal ones")
@@ -58,47 +57,40 @@ def correlation(a, b) -> np.ndarray:
 
 
 def _rows(values):
-    """Attributions as (n, pixels)."""
+    """Return attributions as (n, pixels)."""
     values = checked_numbers(values, "attributions").astype(np.float64)
     return values.reshape(len(values), -1)
 
 
-def cascade(
-    network: torch.nn.Module, fresh: torch.nn.Module
-) -> Iterator[tuple[str, torch.nn.Module]]:
-    """Randomise a trained network from its output down to its input, stage by stage.
+def cascade(network: MomentNetwork, fresh: MomentNetwork) -> Iterator[tuple[str, MomentNetwork]]:
+    """Randomise a trained network stage by stage, from its output to its input.
 
     Parameters
     ----------
-    network, fresh : torch.nn.Module
-        Trained, and of the same architecture with initial weights. Neither is changed.
+    network, fresh : cosmolib.training.networks.MomentNetwork
+        The trained network, and one of the same architecture with random weights. Neither is
+        changed.
 
     Yields
     ------
     name : str
-        Stage that was randomised last; all later ones are random as well. The stages are
-        `MomentNetwork.stages`, or the single layers of any other network.
-    network : torch.nn.Module
+        The last stage randomised, see `MomentNetwork.stages`; all later stages are random as well.
+    network : MomentNetwork
         A separate copy.
     """
-    names = getattr(network, "stages", None) or {
-        name: [name]
-        for name, module in network.named_modules()
-        if next(module.parameters(recurse=False), None) is not None
-    }
     mixed = copy.deepcopy(network)
-    for stage, layers in reversed(names.items()):
+    for stage, layers in reversed(network.stages.items()):
         for layer in layers:
-            # Layer by layer: a normalisation brings its running mean and variance along.
+            # The state of a normalisation layer includes its running mean and variance.
             mixed.get_submodule(layer).load_state_dict(fresh.get_submodule(layer).state_dict())
         yield stage, copy.deepcopy(mixed)
 
 
 def transformations(grid: int) -> dict[str, torch.Tensor]:
-    """Return the eight symmetries of the square and some periodic shifts, by name.
+    """Return the eight symmetries of the square and three periodic shifts, by name.
 
-    Each is the map (N, N) of the pixel that comes to each place. Shifts are by one pixel, by an odd
-    vector, and by a quarter of the map. The first one is the identity.
+    Each is an array (N, N) with the number of the pixel that is moved to each place. The shifts are
+    by one pixel, by an odd vector and by a quarter of the map. The first entry is the identity.
     """
     pixels, quarter = torch.arange(grid**2).view(grid, grid), grid // 4
     return {
@@ -114,20 +106,21 @@ def transformations(grid: int) -> dict[str, torch.Tensor]:
 def moved_attributions(
     network: torch.nn.Module, x: torch.Tensor, method: str, target: int, **options
 ) -> dict[str, np.ndarray]:
-    """Attribute maps that were turned, mirrored or shifted, and move the attributions back.
+    """Attribute rotated, mirrored and shifted maps, and move the attributions back.
 
-    The first entry belongs to the unmoved maps; an equivariant method and network give the same for
-    all. Their mean depends less on the network's own grid (its strides).
+    The first entry is for the original maps. All entries are equal if method and network are
+    equivariant. The mean over all entries depends less on the grid that the strides of the network
+    define.
 
     Parameters
     ----------
     network, x, method, target, **options
-        As for `cosmolib.interpretation.attribution.attribute`. The baseline is moved with the maps.
+        As for `cosmolib.interpretation.attribution.attribute`. The baseline moves with the maps.
 
     Returns
     -------
     dict of str to (B, N, N)
-        By the names of `transformations`.
+        By the names from `transformations`.
     """
     maps, found = {"x": network_inputs(x)}, {}
     if options.get("baseline") is not None:
@@ -142,20 +135,20 @@ def moved_attributions(
 
 @torch.no_grad()
 def occlude(network: torch.nn.Module, x, regions, target: int, *, baseline) -> np.ndarray:
-    """Measure the change of the predicted mean as each region is replaced by the baseline.
+    """Compute the change of the predicted mean if each region is replaced by the baseline.
 
     Parameters
     ----------
     network, x, target
         As in `cosmolib.interpretation.attribution.attribute`.
     regions : (1 or B, N, N) int
-        Region of each pixel, from 0; pixels below zero belong to none.
+        Number of the region of each pixel, from 0; pixels with negative numbers are never hidden.
     baseline : (1 or B, 1, N, N)
 
     Returns
     -------
     (B, R) float64
-        f(x) - f(x without the region), in units of the normalised parameter; 0 where a map has no
+        f(x) - f(x without the region), in units of the normalised parameter; 0 if a map has no
         pixel of the region.
     """
     fast, x, baseline = _ready(network, x, baseline)
@@ -163,11 +156,11 @@ def occlude(network: torch.nn.Module, x, regions, target: int, *, baseline) -> n
     if regions.shape[1:] != x.shape[2:] or len(regions) not in (1, len(x)):
         expected = f"1 or {len(x)} of {tuple(x.shape[2:])}"
         raise ValueError(f"regions: found shape {tuple(regions.shape)}, expected {expected}")
-    count = int(regions.max()) + 1
+    numbers = torch.arange(int(regions.max()) + 1, device=x.device)[:, None, None]
+    lost = np.empty((len(x), len(numbers)))
     regions = regions.to(x.device).expand(len(x), -1, -1)
-    lost = np.empty((len(x), count))
     for one, (a, b, r) in enumerate(zip(x, baseline, regions, strict=True)):
-        inside = r == torch.arange(count, device=x.device)[:, None, None]  # (R, N, N)
+        inside = r == numbers  # (R, N, N)
         hidden = torch.where(inside[:, None], b, a)  # (R, 1, N, N)
         means = [fast(part)[0][:, target] for part in hidden.split(maps_at_once(x, x.device))]
         lost[one] = (fast(a[None])[0][:, target] - torch.cat(means)).cpu()
@@ -175,7 +168,7 @@ def occlude(network: torch.nn.Module, x, regions, target: int, *, baseline) -> n
 
 
 def patches(grid: int, size: int) -> np.ndarray:
-    """Square patches of `size` pixels as regions of `occlude`, (1, N, N), row by row."""
+    """Return square patches of `size` pixels per side as regions for `occlude`, (1, N, N)."""
     place = np.arange(grid) // size
     return (place[:, None] * (place[-1] + 1) + place)[None]
 
@@ -184,25 +177,25 @@ def patches(grid: int, size: int) -> np.ndarray:
 def replacement_curve(
     network: torch.nn.Module, x, order, target: int, *, baseline, fractions, insertion: bool = False
 ) -> np.ndarray:
-    """Measure the distance from the whole map's prediction as pixels are replaced in an order.
+    """Compute how far the prediction moves from that of the whole map as pixels are replaced.
 
     Parameters
     ----------
     network, x, target
         As in `cosmolib.interpretation.attribution.attribute`.
     order : (B, N, N)
-        The pixel of the largest value goes first.
+        Pixels with the largest values are replaced first.
     baseline : (1 or B, 1, N, N)
         Values of hidden pixels.
     fractions : (F,)
-        Of the pixels that are replaced (deletion) or are there (insertion), from 0 to 1.
+        Fractions of the pixels that are hidden (deletion) or visible (insertion), from 0 to 1.
     insertion : bool
         Start from the baseline and insert the pixels of the map.
 
     Returns
     -------
     (B, F) float64
-        ``|f - f(x)|`` of the mean, in units of the normalised parameter.
+        ``|f - f(x)|`` of the predicted mean f, in units of the normalised parameter.
     """
     fast, x, baseline = _ready(network, x, baseline)
     order, _ = checked_maps(order, "order")
@@ -221,7 +214,7 @@ def replacement_curve(
 
 
 def _ready(network, x, baseline):
-    """Network for evaluation, and maps and their baselines (B, 1, N, N), all on its device."""
+    """Return the network for evaluation, and maps and baselines (B, 1, N, N) on its device."""
     device = next(network.parameters()).device
     x, baseline = network_inputs(x).to(device), network_inputs(baseline, "baseline").to(device)
     return fused(network), x, baseline.expand_as(x)
@@ -230,11 +223,11 @@ def _ready(network, x, baseline):
 def infidelity(
     network, x, values, method: str, target: int, *, baseline, patch: int, n_samples: int = 20
 ) -> np.ndarray:
-    """Mean squared error of the predicted effect of hiding patches, relative to predicting none.
+    """Compute captum's infidelity for random patches that are replaced by the baseline.
 
-    Captum's infidelity with random squares that are replaced by the baseline. For methods with a
-    baseline a patch should change the output by the sum of its attribution; for gradients by the
-    gradient times the change.
+    It is the mean squared error of the predicted effect of hiding a patch, relative to that of
+    predicting no effect. The predicted effect is the sum of the attribution of the patch for
+    methods with a baseline, and the gradient times the change of the pixels for gradients.
 
     Parameters
     ----------
@@ -245,14 +238,14 @@ def infidelity(
     baseline : (1 or B, 1, N, N)
         Values of hidden pixels.
     patch : int
-        Side of the squares [pixels].
+        Side of the square patches [pixels].
     n_samples : int
-        Squares for each map.
+        Number of patches per map.
 
     Returns
     -------
     (B,) float64
-        0 is perfect, 1 as good as an attribution of zero everywhere.
+        0 is perfect; 1 is that of an attribution of zero everywhere.
     """
     from captum.metrics import infidelity as of_captum
 
@@ -284,22 +277,23 @@ def infidelity(
 def sensitivity(
     network, x, method: str, target: int, *, radius=NOISE_RADIUS, n_samples: int = 4, **options
 ) -> np.ndarray:
-    """Largest relative change of an attribution under small uniform noise: captum's own measure.
+    """Compute captum's sensitivity: the largest relative change under weak uniform noise.
 
     Parameters
     ----------
     network, x, method, target, **options
-        As for `cosmolib.interpretation.attribution.attribute`; a baseline of one map, or of a
+        As for `cosmolib.interpretation.attribution.attribute`; the baseline is one map, or a
         distribution.
     radius : float
-        Of the noise, in units of the scaled input.
+        Half width of the noise, in units of the scaled input.
     n_samples : int
-        Draws of the noise for each map.
+        Draws of the noise per map.
 
     Returns
     -------
     (B,) float64
-        max ||A(x + noise) - A(x)|| / ||A(x)||, which includes the noise of a method that draws.
+        max ||A(x + noise) - A(x)|| / ||A(x)||. If the method draws random numbers, their effect is
+        included.
     """
     from captum.metrics import sensitivity_max
 

@@ -1,4 +1,4 @@
-"""A subject: a trained network with the test maps that it explains, and how a study explains it."""
+"""Collect what is explained: a trained network, test maps, and the settings of the study."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from cosmolib.study.profile import Profile
 from cosmolib.study.run import Run
 from cosmolib.training.dataset import cut_maps, study_split, study_suite
 from cosmolib.training.run import evaluate_pretrained, load_run, pretrained_name
+from cosmolib.training.scores import COSMOLOGY
 
 USUAL_BASELINE = {"integrated_gradients": "mean_log", "gradient_shap": "training"}
 SMOOTHING = 0.3  # noise of SmoothGrad, in standard deviations of the log-density
-N_TRAINING_MAPS = 64  # that baselines are taken from
+N_TRAINING_MAPS = 64  # from which baselines are computed
 
 
 @dataclass(eq=False)
 class Subject:
-    """A network, the test maps that it explains, and the settings of its study."""
+    """A network, the test maps on which it is explained, and the settings of its study."""
 
     run: Run
     profile: Profile
@@ -35,20 +36,20 @@ class Subject:
     scaling: Scaling
     network_config: dict  # arguments of `cosmolib.training.networks.build_network`
     maps: np.ndarray  # (n, N, N) without noise [(Msun/h)/(Mpc/h)^2]
-    x: torch.Tensor  # (n, 1, N, N) as the network sees them
-    train_x: torch.Tensor  # (m, 1, N, N) some of the training maps
-    chosen: np.ndarray  # (n,) places of the maps in the suite
-    params: np.ndarray  # (n, 6) of their simulations
+    x: torch.Tensor  # (n, 1, N, N) network inputs, under the cut of the run
+    train_x: torch.Tensor  # (m, 1, N, N) some of the training maps, scaled
+    chosen: np.ndarray  # (n,) indices of the maps in the suite
+    params: np.ndarray  # (n, 6) parameters of their simulations
     box_size: float  # [Mpc/h]
 
     @property
     def pretrained(self) -> bool:
-        """Whether the network is a published state dict, not a run of the profile."""
+        """Whether the network is a published state dict and not a run of the profile."""
         return self.run.profile != self.profile.name
 
     @property
     def fingerprint(self) -> str:
-        """``Suite.fingerprint`` of the data that the network was judged on."""
+        """``Suite.fingerprint`` of the data on which the network was tested."""
         return read_json(self.run.path("provenance.json"))["data_fingerprint"]
 
     @property
@@ -58,18 +59,18 @@ class Subject:
 
     @property
     def resampling(self) -> tuple[np.ndarray, int]:
-        """Simulations and number of resamplings, as the summaries of `binned` take them."""
+        """Simulations and number of resamplings, the last arguments of functions in `binned`."""
         return self.simulations, self.profile.bootstrap_samples
 
     @property
     def targets(self) -> dict[str, int]:
         """Columns of the cosmological parameters that the network predicts."""
         names = self.profile.targets
-        return {t: names.index(t) for t in ("Omega_m", "sigma_8") if t in names}
+        return {t: names.index(t) for t in COSMOLOGY if t in names}
 
     @cached_property
     def density(self) -> np.ndarray:
-        """1 + delta of each map, relative to its own mean, (n, N, N)."""
+        """1 + delta of each map, relative to its mean, (n, N, N)."""
         return self.maps / self.maps.mean((1, 2), keepdims=True, dtype=float)
 
     @cached_property
@@ -86,26 +87,25 @@ class Subject:
         return region_share(values, inside, *self.resampling)
 
     def some(self, count: int) -> Subject:
-        """Return the same with about `count` of the maps, spread over the simulations."""
+        """Return a subject with about `count` of the maps, spread evenly over the simulations."""
         part = spread(len(self.maps), count)
         fields = {name: getattr(self, name)[part] for name in ("maps", "x", "chosen", "params")}
         return replace(self, **fields)
 
     def few(self) -> Subject:
-        """Return the part of the maps that the sanity checks use."""
+        """Return a subject with the maps that the sanity checks use."""
         return self.some(self.profile.attribution_check_maps)
 
 
 def spread(total: int, count: int) -> np.ndarray:
-    """Return `count` of `total` places at equal distances, fewer where there are fewer."""
+    """Return `count` (or fewer) evenly spaced integers from 0 to `total` - 1."""
     return np.unique(np.linspace(0, total - 1, count).round().astype(int))
 
 
 def load_subject(run: Run, profile: Profile) -> Subject:
-    """Load a complete run's network and the test maps of its suite that a profile explains.
+    """Load the network of a complete run and the test maps on which a profile explains it.
 
-    The maps are the same places in every suite and for every cut; the network sees them as its cut
-    leaves them.
+    The maps have the same indices for all suites and cuts.
 
     Raises
     ------
@@ -139,11 +139,11 @@ def load_subjects(
     profile : Profile
     runs_dir : path
     suite : str
-        Only this suite; by default all of the profile.
+        Only this suite; by default all suites of the profile.
     weights : path
-        A published state dict to explain instead, on the maps of each suite.
+        Published state dict, to be explained on the maps of each suite instead.
     seed : int
-        Which training; 0 for the profile's first.
+        Seed of the training; 0 for the first seed of the profile.
     """
     study = pretrained_name(profile, weights) if weights else profile.name
     architecture = "o3" if weights else profile.architecture
@@ -157,10 +157,10 @@ def load_subjects(
 
 
 def options_of(subject: Subject, method: str, baseline: str | None = None) -> dict:
-    """Return the keyword arguments of `attribute` for a method in the subject's profile.
+    """Return the keyword arguments of `attribute` for a method, from the profile of a subject.
 
-    The default baseline is the method's usual one. Of a distribution, all methods but GradientSHAP
-    take one map for each map, in turn.
+    By default the baseline is the usual one of the method. If it is a distribution, all methods
+    except GradientSHAP use one map of it per map, in turn.
     """
     options = {"n_steps": subject.profile.ig_steps}
     if method not in ("saliency", "integrated_gradients"):
@@ -168,8 +168,7 @@ def options_of(subject: Subject, method: str, baseline: str | None = None) -> di
     if method == "smooth_grad":
         options["stdevs"] = SMOOTHING
     if takes_baseline(method):
-        name = baseline or USUAL_BASELINE.get(method, "mean_log")
-        x = subject.x
+        name, x = baseline or USUAL_BASELINE.get(method, "mean_log"), subject.x
         maps = make_baseline(name, x, scaling=subject.scaling, train_x=subject.train_x, seed=1)
         if method != "gradient_shap" and name == "training":
             maps = maps[torch.arange(len(x)) % len(maps)]
@@ -178,14 +177,14 @@ def options_of(subject: Subject, method: str, baseline: str | None = None) -> di
 
 
 def explain(subject: Subject, method: str, target: int, baseline: str | None = None, **options):
-    """Attribute an output of the subject's network to its maps, with its profile's settings.
+    """Attribute an output of the network of a subject to its maps, with the profile's settings.
 
-    Integrated Gradients raise their steps until a map is complete to the profile's tolerance.
+    The steps of Integrated Gradients increase until a map is complete within the tolerance of the
+    profile. Further options are those of `attribute`.
 
     Returns
     -------
     cosmolib.interpretation.attribution.Attribution
-        Of `attribute`, which takes further options.
     """
     settings = options_of(subject, method, baseline) | {"tolerance": subject.profile.ig_tolerance}
     return attribute(subject.network, subject.x, method, target, **settings | options)

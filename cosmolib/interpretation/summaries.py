@@ -1,4 +1,4 @@
-"""What chapter 05 computes and publishes: attributions, shares by region, and glued numbers."""
+"""Summarise attributions for chapters 05 and 05b: shares by region, tables and glued numbers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from cosmolib.interpretation.experiments import other_networks, region_shares, u
 from cosmolib.interpretation.subject import Subject, explain, load_subject
 from cosmolib.training.scores import as_estimate, as_text, glued_texts
 
-LEDGER_BASELINES = ("mean_log", "uniform", "void")  # that claim 3 is judged by
+LEDGER_BASELINES = ("mean_log", "uniform", "void")  # used to judge claim 3
 NULLS = ("shuffled labels", "untrained")  # networks that learnt nothing
-UNTRAINED = 5  # of them: they cost no training
+UNTRAINED = 5  # number of untrained networks
 
 
 def explain_all(subject: Subject) -> dict[str, dict[str, Attribution]]:
-    """Attribute a subject's maps by each of `METHODS`, {parameter: {method: Attribution}}."""
+    """Attribute the maps of a subject by all `METHODS`: {parameter: {method: Attribution}}."""
     return {
         target: {method: explain(subject, method, column) for method in METHODS}
         for target, column in subject.targets.items()
@@ -41,7 +41,10 @@ def summarise(subjects: dict[str, Subject], found: dict, summary: Callable) -> d
 
 
 def region_table(where: dict, subject: Subject) -> pd.DataFrame:
-    """Write `region_shares` by suite, parameter and method ("std": of the standard deviation)."""
+    """Write `region_shares` by suite, parameter and method as text.
+
+    The method "std" stands for Integrated Gradients of the predicted standard deviation.
+    """
     rows = {}
     for (suite, t, method), shares in _flat(where).items():
         if method == "std":
@@ -54,39 +57,36 @@ def region_table(where: dict, subject: Subject) -> pd.DataFrame:
 
 
 def by_smoothing(subject: Subject, found: dict, scales) -> tuple[dict, np.ndarray]:
-    """Estimate the shares of each web class for several smoothings that define the classes.
+    """Estimate the share of each web class for several smoothing scales.
 
     Parameters
     ----------
     subject : Subject
     found : dict
-        Its `explain_all`; Integrated Gradients are used.
+        From `explain_all`; only Integrated Gradients are used.
     scales : sequence of float
         [Mpc/h]
 
     Returns
     -------
     shares : dict of str to list of (c, 3)
-        Value, low and high of each class, by parameter and scale.
+        Value, low and high per class, by parameter and scale.
     fractions : (s, c)
         Shares of the pixels.
     """
-    classes = [
-        cosmic_web.web_classes(subject.maps, subject.box_size, smoothing=scale) for scale in scales
-    ]
-    tables = {
-        target: [
-            by_class(methods["integrated_gradients"].values, one, *subject.resampling)
-            for one in classes
-        ]
-        for target, methods in found.items()
-    }
-    shares = {target: [table["share"] for table in rows] for target, rows in tables.items()}
-    return shares, np.array([table["fraction"] for table in next(iter(tables.values()))])
+    shares, fractions = {target: [] for target in found}, []
+    for scale in scales:
+        classes = cosmic_web.web_classes(subject.maps, subject.box_size, smoothing=scale)
+        for target, methods in found.items():
+            values = methods["integrated_gradients"].values
+            table = by_class(values, classes, *subject.resampling)
+            shares[target].append(table["share"])
+        fractions.append(table["fraction"])
+    return shares, np.array(fractions)
 
 
 def pixel_shares(subject: Subject) -> dict:
-    """Return the shares of the pixels that the shares of `region_shares` compare with."""
+    """Return the shares of the pixels in the regions of `region_shares`."""
     return {
         "under-dense": float((subject.density < 1).mean()),
         "void": float((subject.classes == 0).mean()),
@@ -95,31 +95,30 @@ def pixel_shares(subject: Subject) -> dict:
 
 
 def baseline_ledger(subject: Subject) -> dict:
-    """Compare over- with under-dense pixels under several baselines, as claim 3 is judged by.
+    """Compare over-dense with under-dense pixels for several baselines; this decides claim 3.
 
-    A network that learnt nothing does not attribute evenly either: the ratio of trained networks is
-    compared with that of networks of shuffled labels and of untrained ones.
+    The attribution of a network that learnt nothing is not uniform either. Therefore the ratio of
+    trained networks is compared with that of untrained networks and of networks trained on shuffled
+    labels.
 
     Parameters
     ----------
     subject : Subject
-        Its maps of the sanity checks are explained, by all trainings of the profile's
-        ``attribution_seeds`` that are complete.
+        All complete trainings with the ``attribution_seeds`` of its profile explain its maps for
+        the sanity checks.
 
     Returns
     -------
     dict
-        By baseline: ``per_pixel``, {parameter: {"trained", "shuffled labels" or "untrained": list
-        of the estimates of over- to under-dense attribution per pixel, one per network}}, and
-        ``ratio_to_null``, {parameter: the estimate of `binned.ratio_to_null`}, of that null which
-        leaves the least above chance.
+        By baseline: ``per_pixel``, {parameter: {"trained", "shuffled labels" or "untrained": one
+        estimate per network of over- to under-dense attribution per pixel}}; and ``ratio_to_null``,
+        {parameter: estimate} from `binned.ratio_to_null`, for the null with the lower interval.
     """
     others, _ = other_networks(subject)
-    kinds = {kind: [] for kind in ("trained", *NULLS)}
-    kinds["trained"].append(subject.network)
+    kinds = {"trained": [subject.network], "shuffled labels": []}
     for label, network in others.items():
-        kinds["trained" if label.startswith("seed") else NULLS[0]].append(network)
-    kinds[NULLS[1]] = [untrained_network(subject, draw) for draw in range(UNTRAINED)]
+        kinds["trained" if label.startswith("seed") else "shuffled labels"].append(network)
+    kinds["untrained"] = [untrained_network(subject, draw) for draw in range(UNTRAINED)]
     few, ledger = subject.few(), {}
 
     def per_pixel(network, column, baseline):
@@ -128,25 +127,20 @@ def baseline_ledger(subject: Subject) -> dict:
         return over_to_under(values, few.density - 1, *few.resampling)["ratio"]
 
     for baseline in LEDGER_BASELINES:
-        found = {
-            target: {
+        found, lowest = {}, {}
+        for target, column in subject.targets.items():
+            found[target] = rows = {
                 kind: [per_pixel(network, column, baseline) for network in networks]
                 for kind, networks in kinds.items()
             }
-            for target, column in subject.targets.items()
-        }
-        ratios = {
-            target: [ratio_to_null(rows["trained"], rows[null]) for null in NULLS]
-            for target, rows in found.items()
-        }
-        lowest = {t: min(both, key=lambda x: -1 if x["low"] is None else x["low"])
-                  for t, both in ratios.items()}  # fmt: skip
+            ratios = (ratio_to_null(rows["trained"], rows[null]) for null in NULLS)
+            lowest[target] = min(ratios, key=lambda x: -1 if x["low"] is None else x["low"])
         ledger[baseline] = {"per_pixel": found, "ratio_to_null": lowest}
     return ledger
 
 
 def ledger_table(ledger: dict) -> pd.DataFrame:
-    """Write `baseline_ledger` as text: the range over networks, and the ratio to chance."""
+    """Write `baseline_ledger` as text: the range over networks and the ratio to chance."""
 
     def span(estimates):
         values = [x["value"] for x in estimates]
@@ -162,17 +156,17 @@ def ledger_table(ledger: dict) -> pd.DataFrame:
 
 
 def noise_shares(subject: Subject) -> tuple[list[float], dict]:
-    """Estimate the shares of Integrated Gradients of networks of maps with white noise, no mean.
+    """Estimate shares of Integrated Gradients for networks of noisy maps without their mean.
 
-    The maps are the noisy ones of the same places; a pixel counts as under-dense, or as a void, by
-    the density without noise.
+    Each network explains maps with the same white noise as in its training. The density without
+    noise determines the under-dense pixels and the voids.
 
     Returns
     -------
     levels : list of float
-        Of the complete runs.
+        Levels with a complete run.
     shares : dict
-        ``under-dense`` and ``void``: {parameter: estimate} for each level.
+        ``under-dense`` and ``void``: one {parameter: estimate} per level.
     """
     runs, shares = {}, {"under-dense": [], "void": []}
     for text in subject.profile.controls:
@@ -193,17 +187,17 @@ def noise_shares(subject: Subject) -> tuple[list[float], dict]:
 
 
 def mean_distances(subject: Subject, orders: dict) -> dict:
-    """Average the curves of `experiments.replacement`, estimates by all their keys."""
+    """Average the curves of `experiments.replacement`; one estimate per tuple of their keys."""
     return {key: subject.estimate(values.mean(1)) for key, values in _flat(orders).items()}
 
 
 def flat(tables: dict) -> dict:
-    """Join the keys of nested tables by suite, parameter and method, for the chapter's JSON."""
+    """Join the keys of nested tables (suite, parameter, method), for the JSON of the chapter."""
     return {", ".join(key): table for key, table in _flat(tables).items()}
 
 
 def _flat(tables):
-    """Tables of suite, parameter and method, by all three."""
+    """Return nested tables by the tuple (suite, parameter, method)."""
     return {
         (suite, parameter, method): table
         for suite, parameters in tables.items()
@@ -213,15 +207,15 @@ def _flat(tables):
 
 
 def argument_numbers(subjects, found, where, bands) -> dict:
-    """Return the numbers of chapter 05's prose, by their glued names.
+    """Return the numbers in the prose of chapter 05, by their glued names.
 
     Parameters
     ----------
     subjects : dict of str to Subject
-        By suite, that with feedback first; its Integrated Gradients are summarised.
+        By suite. The first one, with feedback, is summarised, by Integrated Gradients.
     found, where, bands : dict
-        By suite, parameter and method: `explain_all`, `experiments.region_shares` and
-        `binned.by_band`.
+        Results of `explain_all`, `experiments.region_shares` and `binned.by_band`, by suite,
+        parameter and method.
     """
     feedback = next(iter(subjects))
     main, path = subjects[feedback], "integrated_gradients"
@@ -249,19 +243,19 @@ def argument_numbers(subjects, found, where, bands) -> dict:
 
 
 def check_table(subject, saliency, under, random, moved, occluded, areas) -> pd.DataFrame:
-    """Summarise the sanity checks of chapter 05b, one column per parameter, as text.
+    """Summarise the sanity checks of chapter 05b as text, with one column per parameter.
 
     Parameters
     ----------
     subject : Subject
     saliency : dict of str to (n, N, N)
-        Of its maps, by parameter.
+        Saliency of its maps, by parameter.
     under : dict
-        Under-dense share, an estimate by (method, baseline, parameter).
+        Estimates of the under-dense share by (method, baseline, parameter).
     random, moved, occluded : dict
-        `experiments.randomisation`, `under_moves` and `occlusion`, by parameter.
+        Results of `experiments.randomisation`, `under_moves` and `occlusion`, by parameter.
     areas : dict
-        Mean distance, an estimate by (parameter, "deletion" or "insertion", order).
+        Estimates of the mean distance by (parameter, "deletion" or "insertion", order).
     """
     columns = {}
     for t in random:

@@ -1,1 +1,1 @@
-"""Tables, claims and controls of a study."""
+"""Compute the results of a study: tables, generalisation, claims and controls."""

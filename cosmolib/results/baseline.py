@@ -1,4 +1,4 @@
-"""Predictions without a network: a kernel ridge on summary statistics of the same maps."""
+"""Predict parameters from summary statistics of the maps, without a network."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from cosmolib.training.dataset import BLOCK, cut_maps, fill_range, study_split, 
 from cosmolib.training.predictions import as_predictions, stored_predictions
 from cosmolib.training.scores import COSMOLOGY, r2_of
 
-RIDGE_ALPHAS = np.logspace(-1, 5, 13)  # penalties that the validation maps choose from
-KERNEL_MAPS = 600  # components; twice as many raise R2 on Lite by less than 0.005
-KERNEL_GAMMA = 0.1  # over the number of statistics: exp(-0.2) between two typical maps
+RIDGE_ALPHAS = np.logspace(-1, 5, 13)  # penalties; the validation maps choose one
+KERNEL_MAPS = 600  # components; twice as many increase R2 on Lite by less than 0.005
+KERNEL_GAMMA = 0.1  # divided by the number of statistics; exp(-0.2) between two typical maps
 KERNEL_WEIGHT = 30.0  # relative to the linear terms, which the penalty shrinks as well
 
 
 def summary_baseline(suite: Suite, profile: Profile, cut="none") -> dict:
-    """Predict the test maps from summary statistics, with no network: a kernel ridge.
+    """Predict the test maps from summary statistics by kernel ridge regression.
 
-    `cosmolib.data.spectra.summary_statistics` of the maps under the same cut (mean, power spectra,
-    quantiles, moments, peaks and minima, scattering-like variances), standardised, are regressed
-    linearly, together with the `KERNEL_MAPS` components that approximate a Gaussian kernel
-    (Nystroem). The regression is fitted on the training maps of the same split. The validation
-    maps choose its penalty for each parameter, as they choose the network's epoch, and their
-    residuals are its constant std.
+    The features are the standardised `cosmolib.data.spectra.summary_statistics` of the maps under
+    the cut (mean, power spectra, quantiles, moments, peaks and minima, scattering-like variances)
+    and `KERNEL_MAPS` components that approximate a Gaussian kernel (Nystroem method). The
+    regression is fitted to the training maps of the study's split. The validation maps choose the
+    penalty for each parameter, as they choose the epoch of a network; their residuals give the
+    standard deviation, which is the same for all maps.
 
     Parameters
     ----------
     suite : Suite
     profile : Profile
-        Its split, its targets and the scope of its random fills.
+        Provides the split, the targets and the scope of random fills.
     cut : str or Cut
 
     Returns
     -------
     dict
-        As `cosmolib.training.predictions.predict`.
+        As from `cosmolib.training.predictions.predict`.
     """
     from sklearn.kernel_approximation import Nystroem
     from sklearn.pipeline import FeatureUnion, make_pipeline
@@ -66,7 +66,7 @@ def summary_baseline(suite: Suite, profile: Profile, cut="none") -> dict:
     both = [("linear", "passthrough"), ("kernel", kernel)]
     expansion = make_pipeline(
         StandardScaler(),
-        # A statistic that a cut makes all but constant in training may be far off in a test map.
+        # A cut can make a statistic nearly constant in training and far from it in a test map.
         FunctionTransformer(np.clip, kw_args={"a_min": -5, "a_max": 5}),
         FeatureUnion(both, transformer_weights={"kernel": KERNEL_WEIGHT}),
     )
@@ -88,9 +88,9 @@ def summary_baseline(suite: Suite, profile: Profile, cut="none") -> dict:
 
 
 def _ridge_path(x, y, alphas):
-    """Fit ridge regressions of all penalties by one decomposition; return their prediction.
+    """Fit ridge regressions with all penalties at once; return their prediction function.
 
-    ``predict(x)`` of (m, F) returns (alphas, m, P).
+    The function maps features (m, F) to predictions (penalties, m, P).
     """
     centre, offset = x.mean(0), y.mean(0)
     values, vectors = np.linalg.eigh((x - centre).T @ (x - centre))
@@ -102,9 +102,9 @@ def _ridge_path(x, y, alphas):
 def stored_baseline(
     suite, profile: Profile, cut: str, runs_dir: str | Path, name: str = "summary"
 ) -> dict:
-    """Predictions of the summary-statistics baseline, made once and kept next to the runs.
+    """Return the predictions of `summary_baseline`, which are computed once and stored.
 
-    They lie in ``<runs_dir>/<profile>/<suite>/<cut>/<name>/predictions.npz``.
+    The file is ``<runs_dir>/<profile>/<suite>/<cut>/<name>/predictions.npz``.
     """
     now = identity("baseline", profile, fingerprint=suite.fingerprint, suite=suite.name, cut=cut)
     folder = Path(runs_dir) / profile.name / suite.name / folder_name(cut) / name
@@ -112,21 +112,21 @@ def stored_baseline(
 
 
 def feedback_trace(suite: Suite, twin: Suite, profile: Profile, runs_dir: str | Path) -> dict:
-    """Measure what feedback leaves in the maps: without a trace, no network can fail by it.
+    """Measure how visible feedback is in the maps: invisible feedback cannot mislead a network.
 
     Parameters
     ----------
     suite, twin : Suite
-        With feedback, and its gravity-only twin.
+        A suite with feedback and its gravity-only twin.
     profile : Profile
     runs_dir : path
-        Where the predictions are kept.
+        Folder in which the predictions are stored.
 
     Returns
     -------
     dict
-        rms_dex : root mean square of log10(suite / twin) over the pixels of the test maps; r2 :
-        {parameter of feedback: estimate}, of the summary statistics.
+        ``rms_dex``: root mean square of log10(suite / twin) over the pixels of the test maps;
+        ``r2``: {feedback parameter: estimate} of summary statistics.
     """
     maps = map_indices(study_split(suite, profile).test)
     squares = [np.square(np.log10(suite.maps[i] / twin.maps[i], dtype=np.float64)) for i in maps]

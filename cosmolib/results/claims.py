@@ -1,15 +1,15 @@
-"""The paper's six claims, the measurement for each, and the rule that decides.
+"""The six claims of the paper, with the measurement and the rule that decide each of them.
 
-A rule is written before any number is seen and uses only the results table of chapter 06 (see
-`cosmolib.results.table`), so that anybody can judge another table by it. A claim is *supported*
-only if the whole 95 % interval of every deciding number lies on the claim's side of its threshold;
-otherwise it is *not supported*, and the reason says whether the numbers contradict it or leave it
-open. A claim that the data cannot address is *not testable* on them, and one that could not fail on
-them has *no power* there. R2 is that of the network or of summary statistics, whichever predicts
-the validation maps better: where the network is worse, its loss measures training. The thresholds
-are our reading of words such as "little" and "minimal": the paper gives no numbers.
+The rules were written before the numbers were known. They use only the results table of chapter 06
+(see `cosmolib.results.table`), so that any other table can be judged in the same way. A claim is
+*supported* only if the whole 95 % interval of every deciding number lies on the claim's side of its
+threshold. Otherwise it is *not supported*, and the reason states whether the numbers contradict it
+or leave it open. A claim is *not testable* on data that cannot address it, and has *no power* on
+data on which it could not fail. R2 is that of the network or of summary statistics, whichever
+predicts the validation maps better: a loss of the worse one would measure its training. The paper
+gives no numbers for words such as "little" and "minimal"; the thresholds are our choice.
 
-Claims: Lahiry et al. (2025), arXiv:2504.17839, as its repository's README states them.
+Claims: Lahiry et al. (2025), arXiv:2504.17839, as stated in the README of their repository.
 """
 
 from __future__ import annotations
@@ -20,37 +20,44 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from cosmolib.cuts.grammar import Cut
+from cosmolib.results.measurements import NotTestable, case, cross_cases, pairs_of, rows_of
 from cosmolib.training.scores import COSMOLOGY, Z95
 
 SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
 NOT_TESTABLE, NO_POWER = "not testable", "no power"
-UNDER, OVER = "above:delta=0:clamp", "below:delta=0:clamp"  # named for what stays visible
-# Claim 2: a clamp at delta = 0 shows the mean of the map, hidden pixels included.
+UNDER, OVER = "above:delta=0:clamp", "below:delta=0:clamp"  # named after the visible pixels
+# Claim 2 needs maps without their mean: a clamp at delta = 0 reveals the mean of the whole map.
 WITHOUT_MEAN = (f"nomean:{UNDER}", f"nomean:{OVER}")
 NO_MEAN = "nomean:none"
-# Claim 6, fixed so that no profile makes it easier: the second-smallest published k_max and the
-# middle of each published list of thresholds.
+# Claim 6, the same for all profiles: the second-smallest published k_max and the middle of each
+# published list of thresholds.
 AGGRESSIVE = ("kmax:5", "above:2e11:clamp", "below:4e11:clamp")
 
-INFERRED_R2 = 0.5  # claim 1: more than half of a parameter's variance is explained
+INFERRED_R2 = 0.5  # claim 1: more than half of the variance of a parameter is explained
 LITTLE_LOSS = 0.05  # claims 4 and 5: an R2 loss below this is "little" and "consistent"
 MINIMAL_LOSS = 0.10  # claim 6: "minimal" degradation under an aggressive cut
 MUCH_SHARE = 0.25  # claim 3: a quarter of all bits is "much in total"
 VISIBLE_R2 = 0.1  # claims 1 and 5: feedback whose parameters are this visible can mislead
 SATURATION_K = 20.0  # claim 4 [h/Mpc]
-MIN_TEST_SIMULATIONS = 5  # a bootstrap by simulation over fewer says nothing
+MIN_TEST_SIMULATIONS = 5  # a bootstrap over fewer simulations gives no useful interval
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One published claim: short name, one sentence, what is measured and decides, in words.
+    """A published claim and its rule.
 
     Attributes
     ----------
+    key : str
+        Short name.
+    statement : str
+        The claim in one sentence.
+    test : str
+        The measurement and the rule, in words.
     judge : callable
-        Takes a results table; returns the measurement (a phrase with the numbers), the verdict, the
-        interval of the deciding number (the one nearest to its threshold, or farthest beyond it)
-        and the reason. Raises `NotTestable` where the table cannot decide.
+        Takes a results table; returns the measurement (text with the numbers), the verdict, the
+        interval of the deciding number and the reason. The deciding number is the one closest to
+        its threshold, or farthest beyond it. Raises `NotTestable` if the table cannot decide.
     """
 
     key: str
@@ -59,112 +66,56 @@ class Claim:
     judge: Callable[[dict], tuple[str, str, tuple[float, float], str]]
 
 
-class NotTestable(Exception):  # noqa: N818 (no error: a table may be silent)
-    """The table cannot decide a claim; carries the reason and what was measured, if anything."""
-
-    def __init__(self, reason, measurement="not measured", verdict=NOT_TESTABLE):
-        super().__init__(reason)
-        self.reason, self.measurement, self.verdict = reason, measurement, verdict
-
-
-# --------------------------------------------------------------------------------------------------
-# Reading the table
-# --------------------------------------------------------------------------------------------------
-def find_row(results: dict, suite: str, cut: str) -> dict | None:
-    """Return the row of one suite and cut of a results table, None where no such run was made."""
-    cut = str(Cut.parse(cut))
-    for row in (*results["rows"], *results.get("control_rows", ())):
-        if row["suite"] == suite and row["cut"] == cut:
-            return row
-    return None
-
-
-def hydro_suite(results: dict) -> str:
-    """Name of the table's suite with feedback: the first that is not gravity-only."""
-    for suite in results["suites"]:
-        if not suite.startswith("Nbody_"):
-            return suite
-    raise NotTestable("the study has no suite with feedback")
-
-
-def twin_of(results: dict) -> str:
-    """Name of the gravity-only twin of `hydro_suite`."""
-    twin = "Nbody_" + hydro_suite(results)
-    if twin not in results["suites"]:
-        raise NotTestable(f"the study has no gravity-only twin {twin}")
-    return twin
-
-
-def _row(results, cut):
-    suite = hydro_suite(results)
-    row = find_row(results, suite, cut)
-    if row is None:
-        raise NotTestable(f"the study has no run of {suite} with the cut {cut}")
-    return row
-
-
-def estimates_of(entry):
-    """The {value, low, high} of the two cosmological parameters, or `NotTestable`."""
-    for name in COSMOLOGY:
-        estimate = (entry or {}).get(name)
-        if estimate is None or any(estimate[key] is None for key in ("value", "low", "high")):
-            raise NotTestable(f"the study gives no interval for {name}")
-    return [entry[name] for name in COSMOLOGY]
-
-
-def cuts_of(results: dict, *, controls: bool = False) -> list[Cut]:
-    """Return the cuts that were run on the suite with feedback, with or without the controls."""
-    rows = [*results["rows"], *(results.get("control_rows", ()) if controls else ())]
-    suite = hydro_suite(results)
-    return list(dict.fromkeys(Cut.parse(row["cut"]) for row in rows if row["suite"] == suite))
-
-
 # --------------------------------------------------------------------------------------------------
 # The rules
 # --------------------------------------------------------------------------------------------------
-def _decide(deciding, threshold, above, detail):
-    """Return verdict, interval and reason from numbers that must all lie on one side.
+def _decide(cases, threshold, above, what):
+    """Return verdict, interval and reason from the numbers of some cases.
 
-    All must for a claim to be supported, which needs no correction for their number. One that lies
-    on the other side contradicts it, by an interval of 1 - 0.05 / n (Bonferroni, n numbers).
-    ``deciding`` holds a {value, low, high, name} each; ``detail`` says what they are.
+    A claim is supported if all numbers lie on one side, which needs no correction for their number.
+    A number on the other side contradicts it; because there are n of them, its interval for this
+    has a level of 1 - 0.05 / n (Bonferroni).
     """
+    found = {
+        f"{name} ({about})" if about else name: x
+        for about, entry in cases
+        for name, x in entry.items()
+    }
     sign, side = (1, "above") if above else (-1, "below")
     near, far = ("low", "high") if above else ("high", "low")
-    factor = NormalDist().inv_cdf(1 - 0.025 / len(deciding)) / Z95
-    margins = [sign * (x[near] - threshold) for x in deciding]
-    beyond = [sign * (x["value"] + factor * (x[far] - x["value"]) - threshold) for x in deciding]
-    if min(margins) > 0:
-        worst = deciding[margins.index(min(margins))]
-        reason = f"{detail} lies {side} {threshold:g} in every case (95 %)."
-        return SUPPORTED, (worst["low"], worst["high"]), reason
-    contradicted = min(beyond) < 0
-    worst = deciding[beyond.index(min(beyond)) if contradicted else margins.index(min(margins))]
+    factor = NormalDist().inv_cdf(1 - 0.025 / len(found)) / Z95
+    margins = {name: sign * (x[near] - threshold) for name, x in found.items()}
+    beyond = {
+        name: sign * (x["value"] + factor * (x[far] - x["value"]) - threshold)
+        for name, x in found.items()
+    }
+    supported = min(margins.values()) > 0
+    contradicted = not supported and min(beyond.values()) < 0
+    worst = min(found, key=(beyond if contradicted else margins).get)
+    low, high = found[worst]["low"], found[worst]["high"]
+    if supported:
+        reason = f"{what} lies {side} {threshold:g} in every case (95 %)."
+        return SUPPORTED, (low, high), reason
+    outcome = "contradicts the claim" if contradicted else "leaves the claim open"
     reason = (
-        f"{detail} should lie {side} {threshold:g}; for {worst['name']} it is {worst['low']:.2f} "
-        f"to {worst['high']:.2f} (95 %), which {'contradicts' if contradicted else 'leaves open'} "
-        "the claim."
+        f"{what} should lie {side} {threshold:g}; for {worst} the 95 % interval is {low:.2f} to "
+        f"{high:.2f}, which {outcome}."
     )
-    return NOT_SUPPORTED, (worst["low"], worst["high"]), reason
+    return NOT_SUPPORTED, (low, high), reason
 
 
-def _named(estimates, suffix=""):
-    """Return the two parameters' estimates with their names, for sentences."""
-    return [
-        estimate | {"name": name + suffix}
-        for name, estimate in zip(COSMOLOGY, estimates, strict=True)
-    ]
+def _rows(results, cuts):
+    """Return the rows of some cuts of the suite with feedback; all are needed."""
+    rows = rows_of(results)
+    if missing := [cut for cut in cuts if cut not in rows]:
+        raise NotTestable(f"the study has no run of the suite with feedback under {missing[0]}")
+    return [rows[cut] for cut in cuts]
 
 
-def _losses(results, cut, suffix=""):
-    """Return the R2 lost by a cut, as named estimates."""
-    entry = _row(results, cut)["best_difference"]
-    return _named([negative(x) for x in estimates_of(entry)], suffix)
-
-
-def _pair(estimates):
-    """Text of the two parameters' values, in the order Omega_m, sigma_8."""
-    return " and ".join(f"{estimate['value']:.2f}" for estimate in estimates)
+def _text(case):
+    """Write the values of both parameters, in the order Omega_m, sigma_8."""
+    _, entry = case
+    return " and ".join(f"{entry[name]['value']:.2f}" for name in COSMOLOGY)
 
 
 def _require_power(results, measurement):
@@ -172,171 +123,158 @@ def _require_power(results, measurement):
     feedback = results.get("feedback")
     found = [x for x in (feedback or {}).get("r2", {}).values() if x["low"] is not None]
     if not found:
-        raise NotTestable("the study does not say whether its feedback is visible", measurement)
+        raise NotTestable("the study did not measure whether its feedback is visible", measurement)
     most = max(found, key=lambda x: x["low"])
     if most["low"] < VISIBLE_R2:
         raise NotTestable(
-            f"feedback moves the maps by {feedback['rms_dex']:.4f} dex rms, and summary statistics "
-            f"predict none of its parameters (R2 at most {max(x['value'] for x in found):.2f}): a "
-            "network could not fail by it",
+            f"feedback changes the maps by {feedback['rms_dex']:.4f} dex rms, and summary "
+            "statistics predict none of its parameters (R2 at most "
+            f"{max(x['value'] for x in found):.2f}), so that it could not mislead a network",
             measurement,
             NO_POWER,
         )
 
 
 def _infers(results):
-    r2 = estimates_of(_row(results, "none")["best"])
-    measurement = f"R2 {_pair(r2)}"
+    (row,) = _rows(results, ["none"])
+    cases = [case("", row["best"])]
+    measurement = f"R2 {_text(cases[0])}"
     _require_power(results, measurement)
-    return measurement, *_decide(_named(r2), INFERRED_R2, True, "R2 per map")
+    return measurement, *_decide(cases, INFERRED_R2, True, "R2 per map")
 
 
 def _both_sides(results):
-    gains = []
-    for cut in WITHOUT_MEAN:
-        pairs = [x for x in results.get("controls", ()) if x["kind"] == "maskmean"]
-        pairs = [x for x in pairs if x["cut"] == cut and x["suite"] == hydro_suite(results)]
-        if not pairs:
-            raise NotTestable(f"the study has no run of {cut} and of the mask with the mean")
-        gains.append(estimates_of(pairs[0]["difference"]))
-    under, over = map(_pair, gains)
+    gains = {pair["cut"]: pair["difference"] for pair in pairs_of(results, "maskmean")}
+    if missing := [cut for cut in WITHOUT_MEAN if cut not in gains]:
+        raise NotTestable(f"the study has no run of {missing[0]} and of its mask with the mean")
+    cases = [case(cut, gains[cut]) for cut in WITHOUT_MEAN]
+    under, over = map(_text, cases)
     measurement = (
-        f"R2 without the mean, minus that of the mask and the mean: {under} from under-dense, "
-        f"{over} from over-dense pixels"
+        f"R2 of maps without their mean, minus that of the mask and the mean: {under} from "
+        f"under-dense, {over} from over-dense pixels"
     )
-    cases = zip(WITHOUT_MEAN, gains, strict=True)
-    deciding = [x for cut, two in cases for x in _named(two, f" with {cut}")]
-    return measurement, *_decide(deciding, 0.0, True, "The gain in R2 over the mask and the mean")
+    return measurement, *_decide(cases, 0.0, True, "The gain in R2 over the mask and the mean")
 
 
 def _per_pixel_and_total(results):
     attribution = results.get("attribution")
     if not attribution:
         raise NotTestable("the study has no attribution by density (chapter 05)")
-    ratios = [
-        item
-        for baseline, entry in attribution["baselines"].items()
-        for item in _named(estimates_of(entry["ratio_to_null"]), f" with the baseline {baseline}")
-    ]
-    values = [item["value"] for item in ratios]
+    baselines = attribution["baselines"].items()
+    cases = [case(f"baseline {name}", entry["ratio_to_null"]) for name, entry in baselines]
+    values = [x["value"] for _, entry in cases for x in entry.values()]
     measurement = (
         f"attribution per pixel, over-dense to under-dense, {min(values):.1f} to "
-        f"{max(values):.1f} times that of networks that learnt nothing "
-        f"({len(attribution['baselines'])} baselines)"
+        f"{max(values):.1f} times that of networks that learnt nothing ({len(cases)} baselines)"
     )
     # Attribution depends on the baseline: the claim must hold for each.
-    found = _decide(ratios, 1.0, True, "Attribution per pixel relative to chance")
+    found = _decide(cases, 1.0, True, "Attribution per pixel relative to chance")
     if found[0] != SUPPORTED:
         return measurement, *found
-    under, whole = (_row(results, cut)["bits"].get("both") for cut in (WITHOUT_MEAN[0], NO_MEAN))
+    rows = _rows(results, (WITHOUT_MEAN[0], NO_MEAN))
+    under, whole = (row["bits"].get("both") for row in rows)
     if None in (under, whole) or None in (under["low"], whole["low"]):
-        raise NotTestable("the study does not say how many bits its maps tell", measurement)
+        raise NotTestable("the study did not measure the bits per map", measurement)
     measurement += (
-        f"; under-dense pixels alone tell {under['value']:.2f} of {whole['value']:.2f} bits"
+        f"; under-dense pixels alone carry {under['value']:.2f} of {whole['value']:.2f} bits"
     )
-    # Both intervals at their worst: wider than that of the paired difference.
+    # Both intervals at their worst, which is wider than that of the paired difference.
     margin = {
         "value": under["value"] - MUCH_SHARE * whole["value"],
         "low": under["low"] - MUCH_SHARE * whole["high"],
         "high": under["high"] - MUCH_SHARE * whole["low"],
-        "name": "Omega_m and sigma_8",
     }
-    detail = f"The bits of under-dense pixels, less {MUCH_SHARE:g} of all,"
-    return measurement, *_decide([margin], 0.0, True, detail)
+    what = f"The number of bits of under-dense pixels, minus {MUCH_SHARE:g} of all bits,"
+    return measurement, *_decide([("", {"both parameters": margin})], 0.0, True, what)
 
 
 def _saturates(results):
-    kmax = [c for c in cuts_of(results) if c.kind == "kmax" and c.field == "linear" and c.is_plain]
     nyquist = math.pi * results["grid"] / results["box_size"]
-    usable = [cut for cut in kmax if cut.values[0] <= nyquist]
-    if not usable:
-        raise NotTestable("the study has no kmax cut within the maps' range")
-    nearest = min(usable, key=lambda cut: abs(cut.values[0] - SATURATION_K))
-    loss = _losses(results, str(nearest))
-    measurement = f"R2 lost at k_max = {nearest.values[0]:g} h/Mpc: {_pair(loss)}"
+    rows = rows_of(results | {"control_rows": ()})
+    rows = [(Cut.parse(cut), row) for cut, row in rows.items()]
+    kmax = [
+        (cut.values[0], row)
+        for cut, row in rows
+        if (cut.kind, cut.field) == ("kmax", "linear") and cut.is_plain and cut.values[0] <= nyquist
+    ]
+    if not kmax:
+        raise NotTestable("the study has no kmax cut below the Nyquist wavenumber of the maps")
+    nearest, row = min(kmax, key=lambda item: abs(item[0] - SATURATION_K))
+    cases = [case("", row["best_difference"], lost=True)]
+    measurement = f"R2 lost at k_max = {nearest:g} h/Mpc: {_text(cases[0])}"
     if nyquist < SATURATION_K:
         raise NotTestable(
-            f"The maps end at their Nyquist wavenumber of {nyquist:.1f} h/Mpc; the claim is about "
-            f"{SATURATION_K:g} h/Mpc.",
+            f"the Nyquist wavenumber of the maps is {nyquist:.1f} h/Mpc, and the claim is about "
+            f"{SATURATION_K:g} h/Mpc",
             measurement,
         )
-    if not math.isclose(nearest.values[0], SATURATION_K, rel_tol=0.1):
+    if not math.isclose(nearest, SATURATION_K, rel_tol=0.1):
         raise NotTestable(f"the study has no cut near {SATURATION_K:g} h/Mpc", measurement)
-    return measurement, *_decide(loss, LITTLE_LOSS, False, "The loss of R2")
+    return measurement, *_decide(cases, LITTLE_LOSS, False, "The loss of R2")
 
 
 def _consistent(results):
-    pair = {hydro_suite(results), twin_of(results)}
-    cross = [
-        x
-        for x in results["cross"]
-        if {x["trained"], x["tested"]} == pair and x.get("scaling", "trained") == "trained"
-    ]
-    if len(cross) != 2:
-        raise NotTestable("the study has no cross-table of the two suites")
-    deciding, parts = [], []
-    for x in cross:
-        loss = [negative(y) for y in estimates_of(x["difference"])]
-        deciding += _named(loss, f", {x['trained']} to {x['tested']}")
-        parts.append(f"{_pair(loss)} from {x['trained']} to {x['tested']}")
-    measurement = "R2 lost in transfer: " + ", ".join(parts)
+    cases = cross_cases(results, "trained")
+    if len(cases) != 2:
+        raise NotTestable("the study did not test the networks of both suites on the other one")
+    losses = ", ".join(f"{_text(one)} ({one[0]})" for one in cases)
+    measurement = f"R2 lost on the other suite: {losses}"
     _require_power(results, measurement)
-    return measurement, *_decide(deciding, LITTLE_LOSS, False, "The loss of R2 in transfer")
+    return measurement, *_decide(cases, LITTLE_LOSS, False, "The loss of R2 on the other suite")
 
 
 def _minimal(results):
-    deciding = [loss for cut in AGGRESSIVE for loss in _losses(results, cut, f" with {cut}")]
-    worst = max(deciding, key=lambda x: x["value"])
-    measurement = f"largest loss of R2 {worst['value']:.2f}, {worst['name']}"
-    return measurement, *_decide(deciding, MINIMAL_LOSS, False, "The loss of R2")
-
-
-def negative(estimate):
-    """Loss from difference: -x, with the limits exchanged."""
-    return {"value": -estimate["value"], "low": -estimate["high"], "high": -estimate["low"]}
+    rows = _rows(results, AGGRESSIVE)
+    cases = [case(row["cut"], row["best_difference"], lost=True) for row in rows]
+    worst = max(
+        (x["value"], f"{name} under {cut}") for cut, two in cases for name, x in two.items()
+    )
+    measurement = "largest loss of R2 {:.2f}, {}".format(*worst)
+    return measurement, *_decide(cases, MINIMAL_LOSS, False, "The loss of R2")
 
 
 CLAIMS = (
     Claim(
         "inference",
         "Networks infer Omega_m and sigma_8 while marginalising over feedback.",
-        f"R2 per test map, uncut: above {INFERRED_R2:g} for both, if summary statistics predict a "
-        f"parameter of feedback with an R2 above {VISIBLE_R2:g}.",
+        f"R2 per test map, uncut: above {INFERRED_R2:g} for both parameters, provided that summary "
+        f"statistics predict a feedback parameter with an R2 above {VISIBLE_R2:g}.",
         _infers,
     ),
     Claim(
         "both-sides",
         "The information comes from over-dense and from under-dense regions.",
-        "R2 after retraining with either side of delta = 0 hidden and the mean divided out: above "
-        "that of the mask and the mean, for both parameters.",
+        "R2 of networks retrained with either side of delta = 0 hidden and the mean divided out: "
+        "above that of the mask and the mean, for both parameters.",
         _both_sides,
     ),
     Claim(
         "pixel-and-total",
-        "Over-dense regions tell more per pixel, under-dense ones much in total.",
+        "Over-dense regions carry more information per pixel, under-dense ones much in total.",
         "Integrated Gradients: attribution per pixel, over-dense to under-dense, above that of "
-        "untrained networks and of shuffled labels, with every baseline, over seeds; and "
-        f"under-dense pixels alone tell more than {MUCH_SHARE:g} of all bits.",
+        "untrained networks and of networks trained on shuffled labels, for every baseline, over "
+        f"seeds; and under-dense pixels alone carry more than {MUCH_SHARE:g} of all bits.",
         _per_pixel_and_total,
     ),
     Claim(
         "saturation",
         "The information saturates by k_max of about 20 h/Mpc.",
-        f"R2 lost by a cut at k_max = {SATURATION_K:g} h/Mpc: below {LITTLE_LOSS:g} for both.",
+        f"R2 lost by a cut at k_max = {SATURATION_K:g} h/Mpc: below {LITTLE_LOSS:g} for both "
+        "parameters.",
         _saturates,
     ),
     Claim(
         "consistency",
         "Predictions are consistent between hydrodynamic and N-body simulations.",
-        "R2 lost when a network is tested on the other suite, against one trained there: "
-        f"below {LITTLE_LOSS:g} in both directions and for both parameters, if feedback is visible "
-        "as for claim 1.",
+        "R2 that a network loses on the other suite, relative to one trained there: below "
+        f"{LITTLE_LOSS:g} in both directions and for both parameters, provided that feedback is "
+        "visible as for claim 1.",
         _consistent,
     ),
     Claim(
         "degradation",
         "Degradation is minimal even after aggressive Fourier or density cuts.",
-        f"R2 lost by {', '.join(AGGRESSIVE)}: below {MINIMAL_LOSS:g} for each and both parameters.",
+        f"R2 lost by each of {', '.join(AGGRESSIVE)}: below {MINIMAL_LOSS:g} for both parameters.",
         _minimal,
     ),
 )
@@ -354,7 +292,7 @@ def judge(results: dict) -> list[dict]:
     Returns
     -------
     list of dict
-        In the order of `CLAIMS`: number, key, statement, test, measurement, interval (None where
+        In the order of `CLAIMS`: number, key, statement, test, measurement, interval (None if
         nothing is decided), verdict ("supported", "not supported", "not testable on <data set>" or
         "no power on <data set>") and reason.
 
@@ -364,34 +302,28 @@ def judge(results: dict) -> list[dict]:
         A key of the table is missing.
     """
     needed = ("dataset", "suites", "grid", "box_size", "n_test_simulations", "rows", "cross")
-    missing = [key for key in needed if key not in results]
-    if missing:
+    if missing := [key for key in needed if key not in results]:
         raise ValueError(f"results table: found no {', '.join(missing)}, expected {needed}")
-    return [
+    about = [
         {"number": number, "key": claim.key, "statement": claim.statement, "test": claim.test}
-        | _judge_one(claim, results)
         for number, claim in enumerate(CLAIMS, 1)
     ]
+    return [row | _judge_one(claim, results) for row, claim in zip(about, CLAIMS, strict=True)]
 
 
 def _judge_one(claim, results):
-    interval, verdict = None, f"{NOT_TESTABLE} on {results['dataset']}"
+    interval, count = None, results["n_test_simulations"]
     try:
-        measurement, decided, limits, reason = claim.judge(results)
+        measurement, verdict, limits, reason = claim.judge(results)
+        if count < MIN_TEST_SIMULATIONS:
+            raise NotTestable(
+                f"{count} test simulations give no interval; at least {MIN_TEST_SIMULATIONS} are "
+                "needed",
+                measurement,
+            )
+        interval = list(limits)
     except NotTestable as error:
         measurement, verdict = error.measurement, f"{error.verdict} on {results['dataset']}"
-        reason = error.reason[0].upper() + error.reason[1:].removesuffix(".") + "."
-    else:
-        if results["n_test_simulations"] < MIN_TEST_SIMULATIONS:
-            reason = (
-                f"{results['n_test_simulations']} test simulation(s) give no interval; at least "
-                f"{MIN_TEST_SIMULATIONS} are needed."
-            )
-        else:
-            interval, verdict = list(limits), decided
-    return {
-        "measurement": measurement,
-        "interval": interval,
-        "verdict": verdict,
-        "reason": reason,
-    }
+        reason = f"{error.reason[0].upper()}{error.reason[1:]}."
+    names = ("measurement", "interval", "verdict", "reason")
+    return dict(zip(names, (measurement, interval, verdict, reason), strict=True))

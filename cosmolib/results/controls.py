@@ -1,9 +1,9 @@
-"""Controls: which part of each published conclusion survives them.
+"""Controls: does the evidence for each claim survive if one side effect of the cuts is removed?
 
-Besides hiding information, a cut shows which pixels were cut, a threshold in surface density
-follows Omega_m, a sharp filter makes negative pixels, the mean of a map stays, and the maps have no
-noise. Each control removes one of these effects, or isolates it, and asks a claim's question again.
-The thresholds are those of `cosmolib.results.claims`, on the same results table.
+A cut does more than hide information: it leaks which pixels were cut, its threshold in surface
+density follows Omega_m, a sharp filter makes pixels negative, the mean of the map remains, and the
+maps have no noise. Each control removes or isolates one of these effects and repeats the question
+of a claim, with the thresholds of `cosmolib.results.claims` and the same results table.
 """
 
 from __future__ import annotations
@@ -12,42 +12,27 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from cosmolib.cuts.grammar import DENSITY_CUTS, FIELDS, FILLS, Cut
-from cosmolib.results.claims import (
-    AGGRESSIVE,
-    INFERRED_R2,
-    LITTLE_LOSS,
-    MIN_TEST_SIMULATIONS,
-    MINIMAL_LOSS,
-    NO_MEAN,
-    OVER,
-    UNDER,
-    NotTestable,
-    cuts_of,
-    estimates_of,
-    find_row,
-    hydro_suite,
-    negative,
-    twin_of,
-)
+from cosmolib.results import claims
+from cosmolib.results.measurements import NotTestable, case, cross_cases, pairs_of, rows_of
 
 SURVIVES, FAILS, OPEN, NOT_RUN = "survives", "does not survive", "left open", "not run"
-_WITHOUT_MEAN = Cut.parse(NO_MEAN).before
+_WITHOUT_MEAN = Cut.parse(claims.NO_MEAN).before
 
 
 def pairs(cuts) -> list[tuple[str, str, str]]:
-    """Find the controls among some cuts: (kind, cut, control) for each pair of them.
+    """Find all pairs of a cut and its control among some cuts, as (kind, cut, control).
 
     ======== ===================================================================================
-    mask     a density cut and the mask that it leaves, or its negative, which is equivalent
-    maskmean the same cut of maps without their mean, and the mask with the mean
-    moved    a density cut and the same mask half a box away
-    shuffle  a density cut and as many pixels cut at random places
-    fill     a density cut that clamps and the same with another fill
-    field    a Fourier cut of the linear map and the same of its log (or delta)
-    nomean   a cut and the same of maps divided by their mean
+    mask     a density cut, and only its mask (or the negative of the mask, which is equivalent)
+    maskmean the same cut of maps without their mean, and only the mask and the mean
+    moved    a density cut, and the same mask shifted by half a box
+    shuffle  a density cut, and as many pixels cut at random places
+    fill     a density cut that clamps, and the same with another fill
+    field    a Fourier cut of the linear map, and the same of its log (or overdensity)
+    nomean   a cut, and the same of maps divided by their mean
     ======== ===================================================================================
     """
-    known = {str(Cut.parse(cut)): Cut.parse(cut) for cut in cuts}
+    known = {str(cut): cut for cut in map(Cut.parse, cuts)}
     found = []
 
     def masks(cut, control):
@@ -56,17 +41,17 @@ def pairs(cuts) -> list[tuple[str, str, str]]:
         return [(control, mask) for mask in both if str(mask) in known][:1]
 
     for text, cut in known.items():
+        wanted = []
         if cut.control is None and cut.is_density and cut.before == _WITHOUT_MEAN:
-            found += [(kind, text, str(mask)) for kind, mask in masks(cut, "maskmean")]
-        if not cut.is_plain:
-            continue
-        wanted = [("nomean", replace(cut, before=_WITHOUT_MEAN))]
-        if cut.is_density:
+            wanted = masks(cut, "maskmean")
+        if cut.is_plain:
+            wanted = [("nomean", replace(cut, before=_WITHOUT_MEAN))]
+        if cut.is_plain and cut.is_density:
             wanted += masks(cut, "mask")
             wanted += [(kind, replace(cut, control=kind)) for kind in ("moved", "shuffle")]
             if cut.fill == "clamp":
                 wanted += [("fill", replace(cut, fill=fill)) for fill in FILLS[1:]]
-        if cut.is_fourier and cut.field == "linear":
+        if cut.is_plain and cut.is_fourier and cut.field == "linear":
             wanted += [("field", replace(cut, field=field)) for field in FIELDS[1:]]
         found += [(kind, text, str(control)) for kind, control in wanted if str(control) in known]
     return found
@@ -81,15 +66,16 @@ class Control:
     claim : str
         Key of a `cosmolib.results.claims.Claim`.
     question : str
-        What is asked, with the rule that decides.
+        The question and the rule that decides it.
     kind : str
-        What is measured: "r2"; "loss", of R2 against the uncut maps; "noise", the R2 of all levels
-        of white noise before a cut; "mask", "moved" or "field", R2 of a cut minus that of this
-        control of it; "scaling", the loss on the other suite, scaled by itself.
-    cuts : callable
-        Takes a results table; returns the cuts that are measured.
+        Measurement: "r2"; "loss", of R2 relative to uncut maps; "noise", R2 for each level of white
+        noise before a cut; "mask", "moved" or "field", R2 of a cut minus that of this control of
+        it; "scaling", the loss on the other suite if each suite is scaled by itself.
+    wanted : callable
+        Takes a `Cut`; whether it is measured.
     threshold : float
-        The claim survives a number above it; below it for losses and field controls.
+    above : bool
+        Whether the claim survives numbers above the threshold, or numbers below it.
     reverse : bool
         Control minus cut instead of cut minus control.
     """
@@ -97,7 +83,7 @@ class Control:
     claim: str
     question: str
     kind: str
-    cuts: Callable[[dict], list[str]]
+    wanted: Callable[[Cut], bool] | None
     threshold: float
     above: bool = True
     reverse: bool = False
@@ -114,10 +100,10 @@ def judge(results: dict) -> list[dict]:
     Returns
     -------
     list of dict
-        claim (its key), question, measured (text), verdict: "survives" if every 95 % interval lies
-        on the claim's side of the threshold, "does not survive" if one lies on the other, else
-        "left open"; "not run" where the study has no such case. For noise the verdict is the
-        highest level up to which the claim survives at every level below.
+        claim (its key), question, measured (text) and verdict: "survives" if every 95 % interval
+        lies on the claim's side of the threshold, "does not survive" if one lies on the other side,
+        otherwise "left open"; "not run" if the study has no such case. For noise the verdict is the
+        highest level up to which the claim survives at all levels.
     """
     return [
         {"claim": control.claim, "question": control.question, **_judge_one(control, results)}
@@ -128,29 +114,24 @@ def judge(results: dict) -> list[dict]:
 def _judge_one(control, results):
     try:
         cases = _measure(control, results)
-        both = [estimates_of(entry) for _, entry in cases]
+        if not cases:
+            raise NotTestable("not measured")
+        if results["n_test_simulations"] < claims.MIN_TEST_SIMULATIONS:
+            raise NotTestable("too few test simulations for intervals")
     except NotTestable as error:
-        return {"measured": str(error), "verdict": NOT_RUN}
-    if not cases:
-        return {"measured": "not measured", "verdict": NOT_RUN}
-    if results["n_test_simulations"] < MIN_TEST_SIMULATIONS:
-        return {"measured": "too few test simulations for intervals", "verdict": NOT_RUN}
-    verdicts = [_side(two, control.threshold, control.above) for two in both]
-    measured = "; ".join(
-        f"{what}: {' and '.join(_text(x) for x in two)}"
-        for (what, _), two in zip(cases, both, strict=True)
-    )
+        return {"measured": error.reason, "verdict": NOT_RUN}
+    verdicts = [_side(entry.values(), control.threshold, control.above) for _, entry in cases]
+    verdict = min(verdicts, key=[FAILS, OPEN, SURVIVES].index)  # the worst decides
     if control.kind == "noise":
         held = next((i for i, v in enumerate(verdicts) if v != SURVIVES), len(verdicts))
         verdict = f"survives up to {cases[held - 1][0]}" if held else verdicts[0]
-    else:
-        verdict = min(verdicts, key=[FAILS, OPEN, SURVIVES].index)  # the worst decides
-    return {"measured": measured, "verdict": verdict}
+    texts = (f"{what}: {' and '.join(map(_text, entry.values()))}" for what, entry in cases)
+    return {"measured": "; ".join(texts), "verdict": verdict}
 
 
-def _side(two, threshold, above):
+def _side(estimates, threshold, above):
     sign = 1 if above else -1
-    ends = [sorted((sign * x["low"], sign * x["high"])) for x in two]
+    ends = [sorted((sign * x["low"], sign * x["high"])) for x in estimates]
     if all(low > sign * threshold for low, _ in ends):
         return SURVIVES
     return FAILS if any(high < sign * threshold for _, high in ends) else OPEN
@@ -164,151 +145,120 @@ def _text(estimate):
 # What is measured
 # --------------------------------------------------------------------------------------------------
 def _measure(control, results):
-    """Return [(what was measured, estimate by parameter), ...], of the suite with feedback."""
-    suite = hydro_suite(results)
+    """Return the cases of a control, see `cosmolib.results.measurements`."""
     if control.kind == "scaling":
-        return [
-            (f"{x['trained']} to {x['tested']}", _minus(x["difference"]))
-            for x in results["cross"]
-            if {x["trained"], x["tested"]} == {suite, twin_of(results)}
-            and x.get("scaling") == "tested"
-        ]
-    cuts = control.cuts(results)
+        return cross_cases(results, "tested")
     if control.kind in ("mask", "moved", "field"):
-        found = [
-            (x["cut"], x["control"], x["difference"])
-            for x in results.get("controls", ())
-            if x["kind"] == control.kind
-            and x["suite"] == suite
-            and x["cut"] in cuts
+        order = ("control", "cut") if control.reverse else ("cut", "control")
+        return [
+            case(" minus ".join(pair[one] for one in order), pair["difference"], control.reverse)
+            for pair in pairs_of(results, control.kind)
             # The overdensity is the linear map up to a factor: only the log is another field.
-            and Cut.parse(x["control"]).field in (None, "log")
+            if control.wanted(Cut.parse(pair["cut"]))
+            and Cut.parse(pair["control"]).field in (None, "log")
         ]
-        if control.reverse:
-            return [(f"{other} minus {cut}", _minus(entry)) for cut, other, entry in found]
-        return [(f"{cut} minus {other}", entry) for cut, other, entry in found]
-    rows = [(cut, row) for cut in cuts if (row := find_row(results, suite, cut))]
-    if control.kind == "loss":
-        return [(cut, _minus(row["best_difference"])) for cut, row in rows]
+    rows = {Cut.parse(cut): row for cut, row in rows_of(results).items()}
+    cuts = [cut for cut in rows if control.wanted(cut)]
     if control.kind == "noise":
-        return [(f"noise {Cut.parse(cut).noise[1]:g}", row["best"]) for cut, row in rows]
-    return [(cut, row["best"]) for cut, row in rows]
+        cuts.sort(key=lambda cut: cut.noise[1])
+        return [case(f"noise {cut.noise[1]:g}", rows[cut]["best"]) for cut in cuts]
+    lost = control.kind == "loss"
+    return [case(str(cut), rows[cut]["best_difference" if lost else "best"], lost) for cut in cuts]
 
 
-def _minus(entry):
-    return {name: negative(x) if x["low"] is not None else x for name, x in entry.items()}
-
-
-def _these(*cuts):
-    return lambda results: list(cuts)
+def _is(*cuts):
+    return lambda cut: str(cut) in cuts
 
 
 def _noisy(base):
-    """White noise of every level before a cut of maps without their mean, weakest first."""
-
-    def cuts(results):
-        noisy = [
-            cut
-            for cut in cuts_of(results, controls=True)
-            if cut.noise
-            and cut.noise[0] == "white"
-            and cut.before[1:] == _WITHOUT_MEAN
-            and replace(cut, before=()) == Cut.parse(base)
-        ]
-        return [str(cut) for cut in sorted(noisy, key=lambda cut: cut.noise[1])]
-
-    return cuts
+    """Accept white noise of any level, added to maps without their mean, before a cut."""
+    return lambda cut: (
+        [name for name, _ in cut.before] == ["white", "nomean"]
+        and str(replace(cut, before=())) == base
+    )
 
 
-def _other_fills(results):
-    """Density cuts that do not clamp and are no control otherwise."""
-    cuts = cuts_of(results, controls=True)
-    return [str(cut) for cut in cuts if cut.is_plain and cut.fill in FILLS[1:]]
+def _other_fill(cut):
+    return cut.is_plain and cut.fill in FILLS[1:]
 
 
-def _without_mean(results):
-    cuts = cuts_of(results, controls=True)
-    absolute = [cut for cut in cuts if cut.is_density and not cut.overdensity]
-    return [str(cut) for cut in absolute if cut.before == _WITHOUT_MEAN]
-
-
-def _kmax(results):
-    cuts = [x["cut"] for x in results.get("controls", ())]
-    return [cut for cut in cuts if Cut.parse(cut).kind == "kmax"]
+def _absolute_without_mean(cut):
+    return cut.is_density and not cut.overdensity and cut.before == _WITHOUT_MEAN
 
 
 CONTROLS = (
     Control(
         "inference",
-        f"Mean of each map divided out: R2 above {INFERRED_R2:g} still?",
-        "r2", _these(NO_MEAN), INFERRED_R2,
+        f"With the mean of each map divided out, is R2 still above {claims.INFERRED_R2:g}?",
+        "r2", _is(claims.NO_MEAN), claims.INFERRED_R2,
     ),
     Control(
         "inference",
-        "White noise added (units of the mean density), the mean divided out: R2 above "
-        f"{INFERRED_R2:g}?",
-        "noise", _noisy("none"), INFERRED_R2,
+        "With white noise added (in units of the mean density) and the mean divided out, is R2 "
+        f"above {claims.INFERRED_R2:g}?",
+        "noise", _noisy("none"), claims.INFERRED_R2,
     ),
     Control(
         "both-sides",
-        "Which pixels were cut is shown alone: does the side left visible tell more?",
-        "mask", _these(UNDER, OVER), 0.0,
+        "Does the visible side give a higher R2 than the mask of the cut pixels alone?",
+        "mask", _is(claims.UNDER, claims.OVER), 0.0,
     ),
     Control(
         "both-sides",
-        "Hidden pixels set to the mean or to random values: R2 above 0 still?",
-        "r2", _other_fills, 0.0,
+        "With hidden pixels set to the mean or to random values, is R2 still above 0?",
+        "r2", _other_fill, 0.0,
     ),
     Control(
         "both-sides",
-        "Absolute thresholds on maps without their mean: R2 above 0?",
-        "r2", _without_mean, 0.0,
+        "With absolute thresholds on maps without their mean, is R2 above 0?",
+        "r2", _absolute_without_mean, 0.0,
     ),
     Control(
         "both-sides",
-        "Noise, then only under-dense pixels: R2 above 0?",
-        "noise", _noisy(UNDER), 0.0,
+        "With noise added first, do under-dense pixels alone give an R2 above 0?",
+        "noise", _noisy(claims.UNDER), 0.0,
     ),
     Control(
         "both-sides",
-        "Noise, then only over-dense pixels: R2 above 0?",
-        "noise", _noisy(OVER), 0.0,
+        "With noise added first, do over-dense pixels alone give an R2 above 0?",
+        "noise", _noisy(claims.OVER), 0.0,
     ),
     Control(
         "pixel-and-total",
-        "Retraining instead of attribution: does it cost more to hide the over-dense pixels than "
-        "what lies under the same mask half a box away?",
-        "moved", _these(UNDER), 0.0, reverse=True,
+        "After retraining, does hiding the over-dense pixels cost more than hiding the pixels "
+        "under the same mask shifted by half a box?",
+        "moved", _is(claims.UNDER), 0.0, reverse=True,
     ),
     Control(
         "pixel-and-total",
-        "And less to hide the under-dense ones than what lies under their mask, moved?",
-        "moved", _these(OVER), 0.0,
+        "After retraining, does hiding the under-dense pixels cost less than hiding the pixels "
+        "under their mask shifted by half a box?",
+        "moved", _is(claims.OVER), 0.0,
     ),
     Control(
         "saturation",
-        "A k_max cut's loss read as that of its scales: is it the same, to "
-        f"{LITTLE_LOSS:g}, if the log is filtered and no pixel becomes negative?",
-        "field", _kmax, LITTLE_LOSS, above=False, reverse=True,
+        "If the log of the map is filtered, so that no pixel becomes negative, is the loss of a "
+        f"k_max cut at most {claims.LITTLE_LOSS:g} smaller?",
+        "field", lambda cut: cut.kind == "kmax", claims.LITTLE_LOSS, above=False, reverse=True,
     ),
     Control(
         "consistency",
-        f"Tested maps scaled by themselves: loss of R2 below {LITTLE_LOSS:g}?",
-        "scaling", _these(), LITTLE_LOSS, above=False,
+        f"With each tested suite scaled by itself, is the loss of R2 below {claims.LITTLE_LOSS:g}?",
+        "scaling", None, claims.LITTLE_LOSS, above=False,
     ),
     Control(
         "degradation",
-        f"Thresholds in overdensity, which follow the mean: loss of R2 below {MINIMAL_LOSS:g}?",
-        "loss", _these(UNDER, OVER), MINIMAL_LOSS, above=False,
+        f"With thresholds in overdensity, is the loss of R2 below {claims.MINIMAL_LOSS:g}?",
+        "loss", _is(claims.UNDER, claims.OVER), claims.MINIMAL_LOSS, above=False,
     ),
     Control(
         "degradation",
-        f"Other fills: loss of R2 below {MINIMAL_LOSS:g}?",
-        "loss", _other_fills, MINIMAL_LOSS, above=False,
+        f"With other fills, is the loss of R2 below {claims.MINIMAL_LOSS:g}?",
+        "loss", _other_fill, claims.MINIMAL_LOSS, above=False,
     ),
     Control(
         "degradation",
-        f"The k_max cut, the log filtered: loss of R2 below {MINIMAL_LOSS:g}?",
-        "loss", _these(f"{AGGRESSIVE[0]}@log"), MINIMAL_LOSS, above=False,
+        f"With the k_max cut applied to the log, is the loss of R2 below {claims.MINIMAL_LOSS:g}?",
+        "loss", _is(f"{claims.AGGRESSIVE[0]}@log"), claims.MINIMAL_LOSS, above=False,
     ),
 )  # fmt: skip

@@ -1,7 +1,8 @@
-"""Test the networks of uncut maps on other sets of simulations of their own suite.
+"""Test the networks of uncut maps on other simulation sets of their suite.
 
-CV: many boxes of one cosmology. 1P: one parameter varied at a time, with the same initial phases.
-EX: feedback far outside the range of the training. All maps of these sets are test data.
+The set CV has many boxes of one cosmology. In 1P one parameter varies at a time, with the same
+initial phases. EX has feedback far outside the training range. All maps of these sets are test
+data.
 """
 
 from __future__ import annotations
@@ -13,38 +14,31 @@ from cosmolib.data.suites import Suite, available_suites
 from cosmolib.data.tables import off_fiducial, other_parameters
 from cosmolib.results.generalisation import cross_evaluate, other_suite
 from cosmolib.study.profile import Profile
+from cosmolib.training import scores
 from cosmolib.training.dataset import study_suite
-from cosmolib.training.scores import (
-    as_estimate,
-    average,
-    bias_of,
-    estimate,
-    pull,
-    simulation_average,
-)
 
 
 def sets_table(uncut: dict, profile: Profile) -> tuple[dict, list[str]]:
-    """Predict the other sets of each suite with its networks of uncut maps.
+    """Predict the other simulation sets of each suite with its network of uncut maps.
 
     Parameters
     ----------
     uncut : dict
-        {suite: complete runs, one per seed}; the first seed is shown.
+        {suite: complete runs, one per seed}; the first one is used.
     profile : Profile
 
     Returns
     -------
     table : dict
-        A list per set, with a dict per suite (CV), varied parameter (1P) or simulation (EX)::
+        One list per set, with one dict per suite (CV), parameter (1P) or simulation (EX)::
 
-            CV   suite, n_simulations, targets, truth (P,), mean (n, P) of each simulation, and by
-                 parameter bias, map_scatter, simulation_scatter, sigma (mean predicted one)
+            CV   suite, n_simulations, targets, truth (P,), mean (n, P) per simulation, and by
+                 parameter bias, map_scatter, simulation_scatter, sigma (mean predicted sigma)
             1P   see `responses`
             EX   suite, simulation, what (the parameters that are not fiducial), and by parameter
-                 pull: mean of prediction - truth over mean predicted sigma of its maps
+                 pull: mean of prediction - truth, in units of the mean predicted sigma
     left_out : list of str
-        A sentence for each set, or part of one, that is left out.
+        One sentence for each set, or part of a set, that is left out.
     """
     n_bootstrap = profile.bootstrap_samples
     rows_of = {"CV": _cosmic_variance, "1P": responses, "EX": _extremes}
@@ -73,10 +67,10 @@ def sets_table(uncut: dict, profile: Profile) -> tuple[dict, list[str]]:
 # CV: cosmic variance
 # --------------------------------------------------------------------------------------------------
 def _cosmic_variance(suite, found, n_bootstrap):
-    names, boxes = found["parameters"], simulation_average(found)
+    names, boxes = found["parameters"], scores.simulation_average(found)
 
-    def scored(statistic, values, simulations):
-        return estimate(statistic, [values], simulations, names, n_bootstrap)
+    def scored(statistic, table, key):
+        return scores.estimate(statistic, [table[key]], table["simulation"], names, n_bootstrap)
 
     return [
         {
@@ -85,18 +79,18 @@ def _cosmic_variance(suite, found, n_bootstrap):
             "targets": [str(name) for name in names],
             "truth": found["truth"][0].tolist(),
             "mean": boxes["mean"].tolist(),
-            "bias": bias_of([found], in_sigma=False, n_bootstrap=n_bootstrap),
-            "map_scatter": scored(_scatter, found["mean"], found["simulation"]),
-            "simulation_scatter": scored(_scatter, boxes["mean"], boxes["simulation"]),
-            "sigma": scored(average, found["std"], found["simulation"]),
+            "bias": scores.bias_of([found], in_sigma=False, n_bootstrap=n_bootstrap),
+            "map_scatter": scored(_scatter, found, "mean"),
+            "simulation_scatter": scored(_scatter, boxes, "mean"),
+            "sigma": scored(scores.average, found, "std"),
         }
     ]
 
 
 def _scatter(values, weights=None):
-    """Standard deviation over maps, or over simulations where there is one row each."""
+    """Compute the standard deviation over the rows."""
     centred = values - values.mean(0)
-    variance = average(centred**2, weights) - average(centred, weights) ** 2
+    variance = scores.average(centred**2, weights) - scores.average(centred, weights) ** 2
     return np.sqrt(np.maximum(variance, 0))
 
 
@@ -104,26 +98,26 @@ def _scatter(values, weights=None):
 # 1P: one parameter at a time
 # --------------------------------------------------------------------------------------------------
 def responses(suite: Suite, found: dict, n_bootstrap: int = 1000) -> list[dict]:
-    """Sort the predictions of a 1P set by the parameter that is varied, in any order of rows.
+    """Return the predictions for a 1P set as one curve per varied parameter.
 
-    Rows in which a parameter beyond the six leaves its fiducial value are not used, and a single
-    point is not a curve. The simulations of a 1P set share their initial phases: the limits
-    resample the places of the 15 maps, the same in all simulations, so that the effect of the
-    phases on all points cancels.
+    The rows of the set can be in any order. Rows in which a parameter other than the six varies are
+    not used, and a curve needs two different values. The simulations share their initial phases.
+    The bootstrap therefore resamples the places of the 15 maps, the same ones in all simulations,
+    so that the effect of the phases on all points cancels.
 
     Parameters
     ----------
     suite : Suite
     found : dict
-        Predictions of all its maps.
+        Predictions for all maps of the set.
     n_bootstrap : int
 
     Returns
     -------
     list of dict
         For each varied parameter: suite, varied, targets (names), values (m,) ascending, mean and
-        its standard error (m, P) over the 15 maps, and by parameter slope (least squares) and shift
-        (prediction at the highest minus at the lowest value).
+        error (m, P), which is the standard error, over the 15 maps; by parameter slope (least
+        squares) and shift (prediction at the highest value minus that at the lowest).
     """
     off = off_fiducial(suite.params, suite.others)  # (n, 6 or 28)
     fiducial = np.flatnonzero(~off.any(1))[:1]
@@ -134,7 +128,7 @@ def responses(suite: Suite, found: dict, n_bootstrap: int = 1000) -> list[dict]:
         drawn = np.random.default_rng(0).integers(len(values), size=(n_bootstrap, len(values)))
         limits = np.percentile(values[drawn].mean(1), (2.5, 97.5), axis=0)
         table = np.stack([values.mean(0), *limits], axis=-1)
-        return dict(zip(targets, map(as_estimate, table), strict=True))
+        return dict(zip(targets, map(scores.as_estimate, table), strict=True))
 
     curves = []
     for column, name in enumerate(PARAMETERS):
@@ -162,7 +156,7 @@ def responses(suite: Suite, found: dict, n_bootstrap: int = 1000) -> list[dict]:
 
 
 def _not_shown(suite, varied):
-    """Name what a 1P set contains, or lacks, that no curve of the six parameters shows."""
+    """Yield the reasons why simulations or parameters of a 1P set are not part of any curve."""
     beyond = off_fiducial(suite.params, suite.others)[:, len(PARAMETERS) :]  # (n, 0 or 22)
     if beyond.any():
         names = [n for n, any_ in zip(other_parameters(), beyond.any(0), strict=True) if any_]
@@ -172,7 +166,7 @@ def _not_shown(suite, varied):
         )
     missing = [name for name in PARAMETERS if name not in varied]
     if missing:
-        yield f"curves of {', '.join(missing)}: the set holds fewer than two values of each"
+        yield f"curves of {', '.join(missing)}: the set has fewer than two values of each"
 
 
 # --------------------------------------------------------------------------------------------------
@@ -183,20 +177,22 @@ def _extremes(suite, found, n_bootstrap):
     for simulation in range(suite.n_simulations):
         own = found["simulation"] == simulation
         offset, std = found["mean"][own] - found["truth"][own], found["std"][own]
-        places = np.arange(own.sum())  # one simulation: the limits are those of its maps' mean
+        places = np.arange(own.sum())  # of one simulation, the maps are resampled
         rows.append(
             {
                 "suite": suite.name,
                 "simulation": simulation,
                 "what": describe(suite.params[simulation]),
-                "pull": estimate(pull, [offset, std], places, found["parameters"], n_bootstrap),
+                "pull": scores.estimate(
+                    scores.pull, [offset, std], places, found["parameters"], n_bootstrap
+                ),
             }
         )
     return rows
 
 
 def describe(params) -> str:
-    """Name the parameters in which a row of a table leaves the fiducial model.
+    """Describe a simulation by its parameters that are not fiducial.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What chapters 06 and 06b show: tables of estimates, the claims as cards, and numbers in prose."""
+"""Summarise results for chapters 06 and 06b: tables, cards of the claims and glued numbers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,8 @@ from html import escape
 import pandas as pd
 
 from cosmolib.cuts.grammar import Cut
-from cosmolib.results.claims import (
-    MIN_TEST_SIMULATIONS,
-    NO_MEAN,
-    WITHOUT_MEAN,
-    find_row,
-    hydro_suite,
-)
+from cosmolib.results.claims import MIN_TEST_SIMULATIONS, NO_MEAN, WITHOUT_MEAN
+from cosmolib.results.measurements import find_row, hydro_suite
 from cosmolib.training.scores import COSMOLOGY, Z95, as_text, glued_texts
 
 _BADGES = {"supported": "supported", "not supported": "refuted"}  # classes of book.css
@@ -29,9 +24,9 @@ def estimates_table(rows, about: dict, quantities: dict, parameters) -> pd.DataF
     ----------
     rows : list of dict
     about : dict
-        {column: key} of the plain values that identify a row; they form the index.
+        {column: key} of plain values that identify a row; they become the index.
     quantities : dict
-        {label: key of an estimate by parameter, or (key, digits)}.
+        {label: key} or {label: (key, digits)} of estimates by parameter; 2 digits by default.
     parameters : list of str
     """
     columns = {
@@ -51,14 +46,15 @@ def estimates_table(rows, about: dict, quantities: dict, parameters) -> pd.DataF
 
 
 def noise_curves(table: dict) -> tuple[list[float], dict]:
-    """Return R2 against the level of white noise, for maps without their mean.
+    """Return R2 by the level of white noise, for maps without their mean.
 
     Returns
     -------
     levels : list of float
         In units of the fiducial mean density.
     curves : dict
-        {"all pixels", "only under-dense" or "only over-dense": one estimate per level}.
+        {"all pixels", "only under-dense" or "only over-dense": one entry per level}; an entry is
+        {parameter: estimate}, or None without a run.
     """
     labels = ("all pixels", "only under-dense", "only over-dense")
     seen = dict(zip(labels, (NO_MEAN, *WITHOUT_MEAN), strict=True))
@@ -78,8 +74,8 @@ def noise_curves(table: dict) -> tuple[list[float], dict]:
 def agreement(live: dict, stored: dict) -> pd.DataFrame:
     """Compare two results tables, case by case.
 
-    A study with the recipe of the stored one must give the same R2, to the scatter between
-    trainings. A smaller study has a lower R2; what must agree is the R2 lost by each cut.
+    A study with the recipe of the stored one must give the same R2 within the scatter between
+    trainings. A smaller study has a lower R2; only the R2 lost by each cut must agree.
 
     Parameters
     ----------
@@ -89,8 +85,9 @@ def agreement(live: dict, stored: dict) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One line per suite, cut and parameter of both tables: the values (texts) and ``agrees``,
-        whether their difference is below its 95 % interval, that of independent studies.
+        One line per suite, cut and parameter of both tables: both values as text, and ``agrees``,
+        which is whether they differ by no more than the combined half widths of their 95 %
+        intervals.
     """
     same = live["profile"] == stored["profile"]
     key, scatter = ("r2", stored["seed_scatter"]) if same else ("difference", None)
@@ -100,37 +97,31 @@ def agreement(live: dict, stored: dict) -> pd.DataFrame:
         if other is None or (row["cut"] == "none" and not same):
             continue
         for name in live["targets"]:
-            pair = [x[key].get(name) for x in (row, other)]
-            if any(x is None or x["low"] is None for x in pair):
+            a, b = (x[key].get(name) for x in (row, other))
+            if any(x is None or x["low"] is None for x in (a, b)):
                 continue
-            sides = [_error(x, pair[1 - i]["value"]) for i, x in enumerate(pair)]
-            if scatter:  # the test maps are the same: only the trainings differ
-                seeds = [1 / len(x["seeds"]) for x in (row, other)]
-                sides = [Z95 * scatter[name] * math.sqrt(n) for n in seeds]
-            apart = abs(pair[0]["value"] - pair[1]["value"])
-            texts = dict(zip(("this study", "stored study"), map(as_text, pair), strict=True))
-            about = {"suite": row["suite"], "cut": row["cut"], "parameter": name}
-            lines.append(about | texts | {"agrees": apart <= math.hypot(*sides)})
+            if scatter:  # the test maps are the same, and only the trainings differ
+                counts = [len(x["seeds"]) for x in (row, other)]
+                halves = [Z95 * scatter[name] * math.sqrt(1 / n) for n in counts]
+            else:  # the half of each interval that faces the other value
+                near, far = ("high", "low") if b["value"] > a["value"] else ("low", "high")
+                halves = [abs(a[near] - a["value"]), abs(b[far] - b["value"])]
+            agrees = abs(a["value"] - b["value"]) <= math.hypot(*halves)
+            lines.append((row["suite"], row["cut"], name, as_text(a), as_text(b), agrees))
     columns = ["suite", "cut", "parameter", "this study", "stored study", "agrees"]
     return pd.DataFrame(lines, columns=columns)
 
 
-def _error(estimate, towards):
-    """Half of a 95 % interval, on the side of another value."""
-    end = "high" if towards > estimate["value"] else "low"
-    return abs(estimate[end] - estimate["value"])
-
-
 def claim_cards(verdicts: list[dict], survivors: list[dict] | None = None) -> str:
-    """Write the verdicts on the claims as HTML: one card per claim.
+    """Write the verdicts on the claims as HTML, with one card per claim.
 
     Parameters
     ----------
     verdicts : list of dict
-        Of `cosmolib.results.claims.judge`.
+        From `cosmolib.results.claims.judge`.
     survivors : list of dict, optional
-        Of `cosmolib.results.controls.judge`: with them, a card has the rule, the reason of the
-        verdict and the controls, folded.
+        From `cosmolib.results.controls.judge`. With them, each card has a folded part with the
+        rule, the reason of the verdict and the controls.
     """
     cards = []
     for row in verdicts:
@@ -156,28 +147,28 @@ def claim_cards(verdicts: list[dict], survivors: list[dict] | None = None) -> st
 
 
 def against_summary(table: dict) -> str:
-    """Write a sentence on whether the uncut network does better than summary statistics."""
+    """Write a sentence on whether the uncut network is better than summary statistics."""
     gain = find_row(table, hydro_suite(table), "none")["gain"]
     gains = [gain.get(name) for name in COSMOLOGY if name in table["targets"]]
     ends = [(x["low"], x["high"]) for x in gains if x and x["low"] is not None]
     if len(ends) < 2 or table["n_test_simulations"] < MIN_TEST_SIMULATIONS:
-        return "This study cannot tell whether the network does better than summary statistics."
+        return "This study cannot show whether the network is better than summary statistics."
     if all(low > 0 for low, _ in ends):
-        return "The network does better than summary statistics on both parameters."
+        return "The network is better than summary statistics for both parameters."
     if any(high < 0 for _, high in ends):
-        return "Summary statistics do better than the network on at least one parameter."
-    return "The network is not shown to do better than summary statistics on both parameters."
+        return "Summary statistics are better than the network for at least one parameter."
+    return "The network is not shown to be better than summary statistics for both parameters."
 
 
 def results_numbers(table: dict, verdicts: list[dict]) -> dict:
-    """Return the numbers of the prose of chapter 06 and of the front page, by their glued names.
+    """Return the numbers in the prose of chapter 06 and of the front page, by their glued names.
 
     Parameters
     ----------
     table : dict
         The results table.
     verdicts : list of dict
-        Of `cosmolib.results.claims.judge`.
+        From `cosmolib.results.claims.judge`.
     """
     suite = hydro_suite(table)
     counts = Counter(row["verdict"] for row in verdicts)
@@ -189,23 +180,20 @@ def results_numbers(table: dict, verdicts: list[dict]) -> dict:
     }
     for key in ("simulations", "train_simulations", "test_maps", "test_simulations", "runs"):
         numbers[f"n_{key}"] = table[f"n_{key}"]
-    cases = {
-        "uncut": (suite, "none", "r2"),
-        "baseline": (suite, "none", "baseline"),
-        "gravity": (f"Nbody_{suite}", "none", "r2"),
-        "underdense": (suite, WITHOUT_MEAN[0], "best"),
-        "overdense": (suite, WITHOUT_MEAN[1], "best"),
-    }
-    rows = {w: (find_row(table, name, cut) or {}, key) for w, (name, cut, key) in cases.items()}
-    numbers |= glued_texts("r2_", {word: row.get(key) for word, (row, key) in rows.items()})
-    for word, cut in (("all", NO_MEAN), ("under", WITHOUT_MEAN[0]), ("over", WITHOUT_MEAN[1])):
-        row = find_row(table, suite, cut)
-        numbers[f"bits_{word}"] = as_text(row["bits"].get("both") if row else None)
-    return numbers
+    cuts = {"all": NO_MEAN, "under": WITHOUT_MEAN[0], "over": WITHOUT_MEAN[1]}
+    rows = {word: find_row(table, suite, cut) or {} for word, cut in cuts.items()}
+    uncut, gravity = (find_row(table, x, "none") or {} for x in (suite, f"Nbody_{suite}"))
+    for word, row in rows.items():
+        numbers[f"bits_{word}"] = as_text(row.get("bits", {}).get("both"))
+    r2 = {
+        "uncut": uncut.get("r2"), "baseline": uncut.get("baseline"), "gravity": gravity.get("r2"),
+        "underdense": rows["under"].get("best"), "overdense": rows["over"].get("best"),
+    }  # fmt: skip
+    return numbers | glued_texts("r2_", r2)
 
 
 def sets_summary(table: dict) -> pd.DataFrame:
-    """Summarise how the uncut network of the first suite does on other suites and sets.
+    """Summarise the tests of the uncut network on other suites and simulation sets.
 
     Returns
     -------
@@ -213,14 +201,12 @@ def sets_summary(table: dict) -> pd.DataFrame:
         One line per quantity, one column per cosmological parameter, as text.
     """
     suite = hydro_suite(table)
-    twin = (f"Nbody_{suite}", suite, "trained")
 
     def first(rows, **wanted):
         return next((x for x in rows if all(x[k] == v for k, v in wanted.items())), {})
 
-    cross = next(
-        (x for x in table["cross"] if (x["trained"], x["tested"], x["scaling"]) == twin), {}
-    )
+    twin = {"trained": f"Nbody_{suite}", "tested": suite, "scaling": "trained"}
+    cross = first(table["cross"], **twin)
     boxes = first(table["sets"]["CV"], suite=suite)
     curves = {
         name: first(table["sets"]["1P"], suite=suite, varied=name) for name in (*COSMOLOGY, "A_SN1")
@@ -229,7 +215,7 @@ def sets_summary(table: dict) -> pd.DataFrame:
     lines = {
         "trained on gravity only, tested with feedback: R2 per map": (cross.get("r2"), 2),
         "the same: bias": (cross.get("bias"), 3),
-        "CV: mean prediction minus truth": (boxes.get("bias"), 3),
+        "CV: mean of prediction minus truth": (boxes.get("bias"), 3),
         "CV: scatter of the predictions between maps": (boxes.get("map_scatter"), 3),
         "CV: scatter between boxes, mean of 15 maps": (boxes.get("simulation_scatter"), 3),
         "CV: predicted standard deviation per map": (boxes.get("sigma"), 3),

@@ -1,38 +1,38 @@
-"""The results table: from the run folders of a study to every number of chapter 06.
+"""Compute the results table of a study, which contains every number of chapter 06.
 
-One JSON file per study, ``runs/<profile>/results/06_results.json``; the committed copies of a full
-study have the same form (``results/<study>/06_results.json``)::
+Each study has one JSON file, ``runs/<profile>/results/06_results.json``; the stored studies have
+the same form (``results/<study>/06_results.json``)::
 
-    schema, profile, dataset ("Lite" or "CMD"), suites, targets, grid (pixels a side),
+    schema, profile, dataset ("Lite" or "CMD"), suites, targets, grid (pixels per side),
     box_size [Mpc/h], n_simulations, n_train_simulations, n_test_simulations, n_test_maps, n_runs,
-    rows      a dict per suite and cut: suite, cut, seeds, and by parameter
-              r2          of the network, per map; the mean over seeds
-              difference  r2 minus that of the uncut maps of the same suite, paired
-              baseline    R2 of the summary statistics on the same split and the same cut
+    rows      one dict per suite and cut: suite, cut, seeds, and by parameter
+              r2          of the network, per map, as the mean over seeds
+              difference  r2 minus that of uncut maps of the same suite, paired
+              baseline    R2 of summary statistics for the same split and cut
               gain        r2 minus baseline, paired
-              better      "network" or "summary": which predicts the validation maps better
+              better      "network" or "summary": which one predicts the validation maps better
               best        R2 of the better one
-              best_difference  best minus that of the uncut maps of the same suite, paired
-              bits        that a map tells according to the better one, at least; also about "both",
-                          see `cosmolib.training.information`
+              best_difference  best minus that of uncut maps of the same suite, paired
+              bits        lower bound on the bits per map, by the better one; also for "both", see
+                          `cosmolib.training.information`
     seed_scatter  standard deviation of r2 between trainings, by parameter; None without repeats
     feedback  see `cosmolib.results.baseline.feedback_trace`; None without a gravity-only twin
-    cross     a dict per pair of suites and a scaling ("trained" or "tested"): trained, tested,
-              scaling, n_test_simulations, r2, bias, bias_sigma (bias over the mean predicted
-              sigma), and difference of r2 to trained = tested, paired, {} where no network was
-              trained on the tested suite, or was tested on other simulations of it
+    cross     one dict per pair of suites and scaling ("trained" or "tested"): trained, tested,
+              scaling, n_test_simulations, r2, bias, bias_sigma (bias in units of the mean predicted
+              sigma), and difference, of r2 to that of networks trained on the tested suite, paired;
+              {} if there is no such network, or none that was tested on the same simulations
     sets      {"CV": ..., "1P": ..., "EX": ...}, see `cosmolib.results.sets.sets_table`
-    left_out  a sentence for each suite, set or simulation that is not in cross and sets, and why
-    control_rows  the same as rows for the controls of the profile
-    controls  a dict per cut and control of it: suite, kind, cut, control, r2 and control_r2 of the
-              better of network and summary statistics, and the difference of the two, paired; see
-              `cosmolib.results.controls.pairs`
-    claims    the verdicts of `cosmolib.results.claims.judge`
-    survives  those of `cosmolib.results.controls.judge`
+    left_out  one sentence, with the reason, per suite, set or simulation missing in cross and sets
+    control_rows  the same as rows, for the controls of the profile
+    controls  one dict per pair of a cut and its control: suite, kind, cut, control, r2 and
+              control_r2 of the better of network and summary statistics, and their difference,
+              paired; see `cosmolib.results.controls.pairs`
+    claims    the verdicts from `cosmolib.results.claims.judge`
+    survives  the verdicts from `cosmolib.results.controls.judge`
     provenance
 
-Every quantity of a parameter is an *estimate* {value, low, high}: limits of 95 % by bootstrap over
-simulations, widened by the scatter between trainings; None where they are not defined.
+Quantities by parameter are *estimates* {value, low, high}. The limits are 95 %, by bootstrap over
+simulations and widened by the scatter between trainings; they are None if they are not defined.
 """
 
 from __future__ import annotations
@@ -59,39 +59,41 @@ from cosmolib.training.predictions import read_predictions
 from cosmolib.training.run import run_changes
 from cosmolib.training.scores import as_text, r2, r2_of, seed_scatter, widened
 
-SCHEMA = 2  # raised when the form of the table changes
+SCHEMA = 2  # increases when the form of the table changes
 FILE_NAME = "06_results.json"
 
 
 def results_table(
     profile: Profile, runs_dir: str | Path = "runs", progress: Callable[[str], None] = print
 ) -> dict:
-    """Make the results table of a study from its complete runs, claims and provenance apart.
+    """Compute the results table of a study, without claims and provenance, from its complete runs.
 
     Parameters
     ----------
     profile : Profile
     runs_dir : path
     progress : callable
-        Called with a line of text per case.
+        Called with one line of text per case.
 
     Raises
     ------
     ValueError
-        The study has no complete run of uncut maps: names the folders that were looked for.
+        The study has no complete run of uncut maps.
     """
     options = {"n_bootstrap": profile.bootstrap_samples}
     found = {}  # (suite, cut) -> complete runs, one per seed
     for case in profile.cases:
-        name = profile.name, *case, profile.architecture
-        runs = [Run(*name, seed, runs_dir) for seed in profile.seeds_of(*case)]
+        runs = [
+            Run(profile.name, *case, profile.architecture, seed, runs_dir)
+            for seed in profile.seeds_of(*case)
+        ]
         if complete := [run for run in runs if run.complete]:
             found[case] = complete
     uncut = {name: found[name, "none"] for name in profile.suites if (name, "none") in found}
     if not uncut:
         raise ValueError(
             f"{Path(runs_dir) / profile.name}: found no complete run of uncut maps, expected "
-            f"<suite>/none/{profile.architecture}-s<seed>/metrics.json: run 03_training first"
+            f"<suite>/none/{profile.architecture}-s<seed>/metrics.json; run 03_training first"
         )
     predictions = {
         case: [read_predictions(run.path("predictions.npz")) for run in runs]
@@ -107,11 +109,11 @@ def results_table(
     ranges = parameter_ranges(profile.suites[0])[columns]
 
     def compared(own, other=()):
-        """R2, or its difference to other trainings, with the scatter between trainings."""
+        """Estimate R2 or its difference to that of other trainings, with the seed scatter."""
         trainings = [len(one) for one in (own, other) if one and own is not other]
         return widened(r2_of(own, other, **options), scatter, *trainings)
 
-    # The uncut case of a suite comes first: the others are compared with it.
+    # Uncut maps first, because the other cases are compared with them.
     for (name, cut), own in sorted(predictions.items(), key=lambda item: item[0][1] != "none"):
         ridge = stored_baseline(suites[name], profile, cut, runs_dir)
         better, best[name, cut] = better_of(own, ridge)
@@ -134,29 +136,26 @@ def results_table(
         progress(f"{name:12s} {cut:24s} R2 {', '.join(parts)}")
     tested, suites_left_out = suites_to_test({name: suites[name] for name in uncut}, profile)
     sets, sets_left_out = sets_table(uncut, profile)
-    twins = [(name, f"Nbody_{name}") for name in uncut if f"Nbody_{name}" in uncut]
-    feedback = None
-    if twins:
-        feedback = feedback_trace(*(suites[name] for name in twins[0]), profile, runs_dir)
-    any_suite = suites[next(iter(uncut))]
-    first = predictions[next(iter(uncut)), "none"][0]
+    twins = [(suites[name], suites[twin]) for name in uncut if (twin := f"Nbody_{name}") in uncut]
+    first = next(iter(uncut))
+    suite, tests = suites[first], predictions[first, "none"][0]
     return {
         "schema": SCHEMA,
         "profile": profile.name,
         "dataset": _dataset(profile.suites),
         "suites": list(profile.suites),
         "targets": list(profile.targets),
-        "grid": any_suite.grid,
-        "box_size": any_suite.box_size,
-        "n_simulations": any_suite.n_simulations,
-        "n_train_simulations": len(study_split(any_suite, profile).train),
-        "n_test_simulations": len(np.unique(first["simulation"])),
-        "n_test_maps": len(first["simulation"]),
+        "grid": suite.grid,
+        "box_size": suite.box_size,
+        "n_simulations": suite.n_simulations,
+        "n_train_simulations": len(study_split(suite, profile).train),
+        "n_test_simulations": len(np.unique(tests["simulation"])),
+        "n_test_maps": len(tests["simulation"]),
         "n_runs": sum(map(len, found.values())),
         "rows": rows,
         "control_rows": control_rows,
         "seed_scatter": scatter,
-        "feedback": feedback,
+        "feedback": feedback_trace(*twins[0], profile, runs_dir) if twins else None,
         "cross": cross_table(uncut, tested, profile),
         "sets": sets,
         "left_out": suites_left_out + sets_left_out,
@@ -165,7 +164,7 @@ def results_table(
 
 
 def _dataset(suites):
-    """Name the data of a study: ours, CMD, or the suites of a plugin."""
+    """Return the name of the data of a study: Lite, CMD, or the suites of a plugin."""
     own = dict.fromkeys(n for s in suites if (n := s.removeprefix("Nbody_")) in SUITES)
     if own:
         return ", ".join(own)
@@ -173,21 +172,21 @@ def _dataset(suites):
 
 
 def better_of(networks: list[dict], summary: dict) -> tuple[dict, list[dict]]:
-    """Choose, per parameter, between networks and summary statistics by the validation maps.
+    """Choose between networks and summary statistics for each parameter, by the validation maps.
 
     Parameters
     ----------
     networks : list of dict
         Predictions of each seed of one case.
     summary : dict
-        Those of `cosmolib.results.baseline.summary_baseline`.
+        Predictions from `cosmolib.results.baseline.summary_baseline`.
 
     Returns
     -------
     better : dict
         {parameter: "network" or "summary"}
     predictions : list of dict
-        As `networks`, with the columns of the parameters that the summary predicts better.
+        As `networks`, but from the summary for the parameters that it predicts better.
     """
 
     def score(item):
@@ -204,22 +203,21 @@ def better_of(networks: list[dict], summary: dict) -> tuple[dict, list[dict]]:
 
 
 def _controls(rows, predictions, compared):
-    """Compare each cut with each control of it, paired, suite by suite."""
-    table, r2_of_case = [], {(row["suite"], row["cut"]): row["best"] for row in rows}
-    for name in dict.fromkeys(suite for suite, _ in predictions):
-        for kind, cut, control in pairs(cut for suite, cut in predictions if suite == name):
-            table.append(
-                {
-                    "suite": name,
-                    "kind": kind,
-                    "cut": cut,
-                    "control": control,
-                    "r2": r2_of_case[name, cut],
-                    "control_r2": r2_of_case[name, control],
-                    "difference": compared(predictions[name, cut], predictions[name, control]),
-                }
-            )
-    return table
+    """Compare each cut with each of its controls, paired, for each suite."""
+    best = {(row["suite"], row["cut"]): row["best"] for row in rows}
+    return [
+        {
+            "suite": name,
+            "kind": kind,
+            "cut": cut,
+            "control": control,
+            "r2": best[name, cut],
+            "control_r2": best[name, control],
+            "difference": compared(predictions[name, cut], predictions[name, control]),
+        }
+        for name in dict.fromkeys(suite for suite, _ in predictions)
+        for kind, cut, control in pairs(cut for suite, cut in predictions if suite == name)
+    ]
 
 
 def read_table(path: str | Path) -> dict:
@@ -228,10 +226,12 @@ def read_table(path: str | Path) -> dict:
     Raises
     ------
     ValueError
-        The file is no table of this form.
+        The file is not a results table, or its schema differs.
     """
     table = read_json(path)
     schema = table.get("schema") if isinstance(table, dict) else None
     if schema != SCHEMA:
-        raise ValueError(f"{path}: found schema {schema!r}, expected a results table of {SCHEMA}")
+        raise ValueError(
+            f"{path}: found schema {schema!r}, expected a results table of schema {SCHEMA}"
+        )
     return table
