@@ -123,7 +123,9 @@ def baseline_shares(subject: Subject, found: dict) -> dict:
 
 
 def agreement(subject: Subject, attributions: dict) -> np.ndarray:
-    """Compute mean rank correlations of attributions, of the density and of |log-density|."""
+    """Compute mean rank correlations of attributions, of the density and of the absolute
+    log-density.
+    """
     tables = [*attributions.values(), subject.maps, subject.x[:, 0].numpy()]
     return np.array([[np.nanmean(rank_correlation(a, b)) for b in tables] for a in tables])
 
