@@ -112,9 +112,9 @@ study = tuning_search.run_study(
 live = pd.DataFrame(tuning_search.study_table(study))
 
 # %% tags=["hide-input"]
-stored = stored_results(config, "04_tuning.json", stored_dir)
-table = pd.DataFrame(stored["trials"]) if config.answer else live
-used = stored["provenance"]["config"] if config.answer else config.model_dump()
+stored = stored_results(config, "04_tuning.json", stored_dir) if config.answer else None
+table = pd.DataFrame(stored["trials"]) if stored else live
+used = stored["provenance"]["config"] if stored else config.model_dump()
 best = {"this search": live["value"].min(), "shown": table["value"].min()}
 print(f"This search: {len(live)} trials, best loss {best['this search']:.3f}.")
 print(f"Shown, profile {used['name']}: {len(table)} trials, best loss {best['shown']:.3f}.")
@@ -138,7 +138,7 @@ importances = tuning_search.importances(study)  # their sum is 1
 flags = tuning_search.boundary_flags(study)  # optima at the edge of their range
 
 # %% mystnb={"figure": {"name": "fig-study-slices", "caption": "Validation loss against each hyper-parameter. Circles: complete trials; crosses: pruned; star: the best; dotted: the edges of the range. A red title marks an optimum within 5 % of an edge."}, "image": {"alt": "Four scatter plots of validation loss against learning rate, weight decay, dropout and width; dotted vertical lines mark the edges of each range and a red star the best trial."}} tags=["hide-input"]
-if config.answer:
+if stored:
     importances, flags = stored["importances"], stored["flags"]
 space = tuning_search.search_space(config)
 fig, axes = plots_training.study_slices(
@@ -159,7 +159,7 @@ else:
 # %% tags=["remove-input"]
 n_simulations = search.suite.n_simulations
 n_valid = len(set(search.data.valid_simulation.tolist()))
-if config.answer:
+if stored:
     n_simulations, n_valid = stored["n_simulations"], stored["n_valid_simulations"]
 best = table[~table["pruned"]].sort_values("value").iloc[0]
 gain = reference[1] - float(best["value"]) if reference else 0.0

@@ -86,14 +86,14 @@ live = known_posterior.against_exact(
 )
 
 # %% tags=["hide-input"]
-stored = stored_results(config, "07_validation.json", stored_dir)
-if config.answer:
+stored = stored_results(config, "07_validation.json", stored_dir) if config.answer else None
+if stored:
     gaussian, lognormal, injected = (stored[key] for key in ("rows", "lognormal", "injected"))
     n_train, epochs = stored["n_train"], stored["provenance"]["config"]["known_answer_epochs"]
 else:
     gaussian, n_train, epochs = live, known.n_train, config.known_answer_epochs
 print(f"Shown: networks trained for {epochs} epochs on {n_train} maps.")
-for row in live if config.answer else ():
+for row in live if stored else ():
     (other,) = [x for x in gaussian if x["cut"] == row["cut"]]
     for name in names:
         print(
@@ -136,7 +136,7 @@ fig, axes = plots_validation.sigma_against_exact(
 # it was lost to a filter that acts on another field than the Gaussian one, or to the network.
 
 # %%
-if not config.answer:
+if not stored:
     log_maps = draw_mocks(config.known_answer_maps, test_maps, seed=seed, kind="lognormal")
     cuts = ["none", "kmax:4@log", "kmax:4"]
     lognormal = known_posterior.against_exact(log_maps, config, cuts, seed, device, folder)
@@ -158,7 +158,7 @@ display(mocks_table([row for row in lognormal if row["ceiling"]]))
 # it is a false alarm.
 
 # %%
-if not config.answer:
+if not stored:
     injected = {
         place: known_posterior.injection_test(place, config, seed, device, folder)
         for place in injected_signals.PLACES
@@ -224,10 +224,10 @@ display(table)
 # %% tags=["remove-input"]
 numbers = mocks_numbers(gaussian, lognormal, injected) | {
     "validation_train_maps": n_train,
-    "validation_test_maps": stored["n_test"] if config.answer else test_maps,
+    "validation_test_maps": stored["n_test"] if stored else test_maps,
     "validation_epochs": epochs,
 }
-tables = {} if config.answer else {"lognormal": lognormal, "injected": injected}
+tables = {} if stored else {"lognormal": lognormal, "injected": injected}
 publish(
     "07_validation", numbers, runs_dir=runs_dir, profile=config, suites={}, started=started,
     device=device, n_train=known.n_train, n_test=test_maps, rows=live, **tables,

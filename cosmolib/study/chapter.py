@@ -38,18 +38,10 @@ def shown_study(profile: Profile, runs_dir="runs", stored_dir="results") -> tupl
 def stored_results(profile: Profile, file: str, stored_dir="results") -> dict | None:
     """Read a table of the stored study that a profile names, or of the same name as the profile.
 
-    Returns
-    -------
-    dict or None
-        None where the profile names no study and none of its name is stored.
-
-    Raises
-    ------
-    FileNotFoundError
-        The profile names a study that has no such table.
+    It is None if the study has no such table, for example because it is still running.
     """
     path = Path(stored_dir) / (profile.answer or profile.name) / file
-    return read_json(path) if profile.answer or path.is_file() else None
+    return read_json(path) if path.is_file() else None
 
 
 def publish(
