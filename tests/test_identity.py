@@ -187,7 +187,7 @@ def edit(monkeypatch):
 
 # Other values of keys that are not numbers
 OTHER = {
-    "repeated": ["none"], "answer": "reference",
+    "repeated": ["none"], "answer": None,
     "name": "tiny2", "plugins": ["x"], "suites": ["Lite"], "data_dir": "x", "field": "HI",
     "sim_set": "CV", "n_simulations": 23, "train_simulations": 7, "scaling": "asinh",
     "storage": "disk", "scaling_scope": "file", "cuts": ["none"], "controls": [],
