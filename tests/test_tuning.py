@@ -12,7 +12,14 @@ import torch
 from cosmolib.study.profile import load_profile
 from cosmolib.training.dataset import prepare_data
 from cosmolib.tuning import search as tuning_search
-from cosmolib.tuning.search import Search, boundary_flags, importances, run_study, study_table
+from cosmolib.tuning.search import (
+    SEARCH_SPACE,
+    Search,
+    boundary_flags,
+    importances,
+    run_study,
+    study_table,
+)
 from cosmolib.tuning.shared_study import finished_trials, open_study
 
 
@@ -73,7 +80,8 @@ def test_the_settings_of_the_profile_are_the_first_trial(tmp_path, search, fast)
     rows = study_table(study)
     assert [row["profile"] for row in rows] == [True, False]
     assert (rows[0]["hidden"], rows[0]["dropout"]) == (7, 0.25)
-    outside = run_study(search, tmp_path / "t.journal", n_trials=1)  # hidden: 2
+    wide = replace(search, profile=inside.replace(hidden=9))
+    outside = run_study(wide, tmp_path / "t.journal", n_trials=1)
     assert not study_table(outside)[0]["profile"]
 
 
@@ -96,7 +104,11 @@ def test_a_training_that_diverges_is_pruned(tmp_path, search, fast, monkeypatch)
 )
 def test_boundary_flags(best, edges):
     middle = {"max_lr": 1e-3, "weight_decay": 1e-4, "dropout": 0.4, "hidden": 9}
-    flags = boundary_flags(SimpleNamespace(best_params={**middle, **best}))
+    flags = boundary_flags(
+        SimpleNamespace(
+            best_params={**middle, **best}, best_trial=SimpleNamespace(distributions=SEARCH_SPACE)
+        )
+    )
     assert {flag["parameter"]: flag["edge"] for flag in flags} == edges
 
 
