@@ -49,10 +49,12 @@ def look(run, profile):
 
 
 def test_the_runs_of_a_study(profile):
-    runs = study_runs(profile.replace(seeds=[3, 5], attribution_seeds=[3, 4]))
+    changed = profile.replace(seeds=[3, 5], attribution_seeds=[3, 4], answer=None)
+    runs = study_runs(changed)
     assert len(runs) == len(set(runs)) == 2 * (4 + 2) + 1 + 2  # cases, controls, seed 4, shuffled
     assert [run.seed for run in runs] == [3, 5] * 6 + [4, 3, 4]
     assert runs[-1].profile == "tiny-shuffled"
+    assert study_runs(changed.replace(answer="reference")) == runs[:12]  # others explain theirs
 
 
 def test_done_and_stale_runs(run, profile, tiny_suite_dir, tmp_path):
