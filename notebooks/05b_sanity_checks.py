@@ -247,7 +247,7 @@ display(pd.concat(scores, axis=1).rename(index=names).round(2))
 # %% [markdown]
 # ## Does noise move the attribution?
 #
-# In weak-lensing maps noise moved the attribution from voids to peaks {cite}`Matilla2020`. {numref}`fig-attribution-noise` shows
+# In weak-lensing maps noise moved the attribution from voids to peaks {cite}`Matilla2020`. The next figure shows
 # Integrated Gradients of networks trained with white noise, on noisy maps of the same places. A pixel counts as under-dense, or
 # as a void, by the density without noise. Chapter 06 has the $R^2$ of these networks.
 

@@ -151,7 +151,7 @@ fig, axes = plots_results.r2_against_kmax(table["rows"], table["suites"], target
 #
 # ## What does a cut do besides hiding?
 #
-# Each pair in {numref}`fig-controls` is a cut and a {term}`control <Control>` of it, on the suite with feedback:
+# Each pair in the next figure is a cut and a {term}`control <Control>` of it, on the suite with feedback:
 #
 # - *mask*: only the positions of the cut pixels are visible;
 # - *moved*: the same mask, shifted by half a box, so that its holes no longer follow the matter;
@@ -173,7 +173,7 @@ else:
     print("Left out: this study has no complete run of both a cut and its control.")
 
 # %% [markdown]
-# **Noise.** Simulated maps have no noise; those of a survey do. In {numref}`fig-noise` white noise is added to every map before
+# **Noise.** Simulated maps have no noise; those of a survey do. In the next figure white noise is added to every map before
 # the cut, so that dense and empty pixels are those *observed* to be so. The mean of each map is divided out, because a network
 # could read $\Omega_m$ from it at any noise level. In weak-lensing maps, noise moved the attribution from
 # {term}`voids <Void>` to peaks {cite}`Matilla2020`.

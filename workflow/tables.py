@@ -58,7 +58,8 @@ def write_api(tables):
     for name in cosmolib.__all__:
         value = getattr(cosmolib, name)
         kind = "class" if isclass(value) else "function" if callable(value) else "data"
-        lines += [f".. auto{kind}:: {name}", *["   :members: parse"] * isclass(value), ""]
+        lines += [f".. auto{kind}:: {name}", "   :no-index:"]
+        lines += [*["   :members: parse"] * isclass(value), ""]
     lines += ["```", "", "## Modules", ""]
     for path in sorted((ROOT / "cosmolib").glob("[!p]*/[!_]*.py")):
         module = f"cosmolib.{path.parent.name}.{path.stem}"

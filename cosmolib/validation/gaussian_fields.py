@@ -212,8 +212,8 @@ def exact_posterior(
 ):
     """Compute the exact posterior of the two parameters of Gaussian maps.
 
-    The log-likelihood of a map is -1/2 sum over its modes of (|delta_k|^2 / P(k) + ln P(k)). It is
-    evaluated in `points` x `points` cells of the prior, which is flat over the LH ranges of
+    The log-likelihood of a map is ``-1/2 sum over its modes of (|delta_k|^2 / P(k) + ln P(k))``. It
+    is evaluated in `points` x `points` cells of the prior, which is flat over the LH ranges of
     `suite`.
 
     Parameters
