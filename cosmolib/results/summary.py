@@ -171,7 +171,7 @@ def results_numbers(table: dict, verdicts: list[dict]) -> dict:
         From `cosmolib.results.claims.judge`.
     """
     suite = hydro_suite(table)
-    counts = Counter(row["verdict"] for row in verdicts)
+    counts = Counter(row["verdict"].removesuffix(f" on {table['dataset']}") for row in verdicts)
     numbers = {
         "profile_name": table["profile"],
         "dataset": table["dataset"],
