@@ -91,6 +91,24 @@ def test_links_provenance_and_sizes(site, capsys):
     assert "build the book first" in capsys.readouterr().err
 
 
+def test_long_chapters_are_found(site):
+    """A chapter has at most 2,000 words and 12 figures; folded text is not counted."""
+    folder = site()
+    (folder / "notebooks").mkdir()
+    page = (folder / "page.html").read_text().replace("book/../", "../")
+    page = page.replace("other.html", "../other.html")
+    words, folded = "<p>word's <b>word</b></p>" * 990, "<details><p>" + "word " * 9000 + "</details>"
+    picture = f'<img src="../_images/a.png" alt="{WORDS}">'
+
+    def chapter(more):
+        (folder / "notebooks" / "a.html").write_text(page.replace("<section", more + "<section", 1))
+        return check_site.check(folder)[0]
+
+    assert chapter(words + folded + picture * 11) == []
+    assert "notebooks/a.html: 3966 words and 1 figures" in "".join(chapter(words + words))
+    assert "13 figures" in "".join(chapter(picture * 12))
+
+
 # --------------------------------------------------------------------------------------------------
 # The browser
 # --------------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Check the files of a built book, without a browser: ``check_site.py HTML``.
 
 Each fault is printed on one line: a broken link or anchor, a file that is fetched from another
-host, a picture without alt text, a page that is too large, or a page without its provenance.
+host, a picture without alt text, a page that is too large, a chapter that is too long, or a page
+without its provenance.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from cosmolib.study.io import exit_code  # noqa: E402
 ALT = 40  # minimum length of a figure's alt text
 PAGE_BYTES = 3_000_000  # of a page with its pictures, and of everything a first visit fetches
 BOOK_BYTES = 60_000_000
+WORDS, FIGURES = 2000, 12  # of a chapter; captions count, code, tables and folded text do not
 FETCHED = ("script", "img", "iframe", "source", "video")  # elements with a `src`
 STYLES = ("stylesheet", "icon", "preload", "shortcut icon")  # links that a browser fetches
 TEXT = (".html", ".css", ".js", ".svg", ".json", ".txt")  # compressed by servers
@@ -70,6 +72,13 @@ def check(html):
                 f"{name}: {own} bytes with its pictures and {sent} to fetch at a first visit; "
                 f"at most {PAGE_BYTES} are allowed"
             )
+        if name.startswith("notebooks/"):
+            words, figures = length(path.read_text(encoding="utf-8"))
+            if words > WORDS or figures > FIGURES:
+                faults.append(
+                    f"{name}: {words} words and {figures} figures; at most {WORDS} and {FIGURES} "
+                    "are allowed"
+                )
         if name not in GENERATED and "provenance" not in page.ids:
             faults.append(f"{name}: has no section on its provenance")
     total = sum(path.stat().st_size for path in html.rglob("*") if path.is_file())
@@ -78,6 +87,14 @@ def check(html):
     links = sum(len(page.links) for page in pages.values())
     report = {"pages": len(pages), "links": links, "bytes": total, "largest_page": largest}
     return faults, report
+
+
+def length(text):
+    """Return the number of words and of figures in the article of a page's HTML."""
+    article = text.partition("<article")[2].partition("</article>")[0]
+    article = re.sub(r"<(script|style|pre|table|svg|details)\b.*?</\1>", " ", article, flags=re.DOTALL)
+    words = re.findall(r"[^\W\d_][\w'’-]*", re.sub(r"<[^>]*>", " ", article))
+    return len(words), len(re.findall("<img ", article))
 
 
 def local(path, address):
