@@ -97,7 +97,8 @@ def test_long_chapters_are_found(site):
     (folder / "notebooks").mkdir()
     page = (folder / "page.html").read_text().replace("book/../", "../")
     page = page.replace("other.html", "../other.html")
-    words, folded = "<p>word's <b>word</b></p>" * 990, "<details><p>" + "word " * 9000 + "</details>"
+    words = "<p>word's <b>word</b></p>" * 990
+    folded = f"<details><p>{'word ' * 9000}</p></details>"
     picture = f'<img src="../_images/a.png" alt="{WORDS}">'
 
     def chapter(more):

@@ -92,7 +92,8 @@ def check(html):
 def length(text):
     """Return the number of words and of figures in the article of a page's HTML."""
     article = text.partition("<article")[2].partition("</article>")[0]
-    article = re.sub(r"<(script|style|pre|table|svg|details)\b.*?</\1>", " ", article, flags=re.DOTALL)
+    left_out = r"<(script|style|pre|table|svg|details)\b.*?</\1>"
+    article = re.sub(left_out, " ", article, flags=re.DOTALL)
     words = re.findall(r"[^\W\d_][\w'’-]*", re.sub(r"<[^>]*>", " ", article))
     return len(words), len(re.findall("<img ", article))
 
