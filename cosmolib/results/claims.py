@@ -50,20 +50,20 @@ class Claim:
     ----------
     key : str
         Short name.
-    statement : str
-        The claim in one sentence.
-    test : str
-        The measurement and the rule, in words.
     judge : callable
         Takes a results table; returns the measurement (text with the numbers), the verdict, the
         interval of the deciding number and the reason. The deciding number is the one closest to
         its threshold, or farthest beyond it. Raises `NotTestable` if the table cannot decide.
+    statement : str
+        The claim in one sentence.
+    test : str
+        The measurement and the rule, in words.
     """
 
     key: str
+    judge: Callable[[dict], tuple[str, str, list[float], str]]
     statement: str
     test: str
-    judge: Callable[[dict], tuple[str, str, tuple[float, float], str]]
 
 
 # --------------------------------------------------------------------------------------------------
@@ -92,16 +92,15 @@ def _decide(cases, threshold, above, what):
     supported = min(margins.values()) > 0
     contradicted = not supported and min(beyond.values()) < 0
     worst = min(found, key=(beyond if contradicted else margins).get)
-    low, high = found[worst]["low"], found[worst]["high"]
+    interval = [found[worst]["low"], found[worst]["high"]]
     if supported:
-        reason = f"{what} lies {side} {threshold:g} in every case (95 %)."
-        return SUPPORTED, (low, high), reason
+        return SUPPORTED, interval, f"{what} lies {side} {threshold:g} in every case (95 %)."
     outcome = "contradicts the claim" if contradicted else "leaves the claim open"
     reason = (
-        f"{what} should lie {side} {threshold:g}; for {worst} the 95 % interval is {low:.2f} to "
-        f"{high:.2f}, which {outcome}."
+        f"{what} should lie {side} {threshold:g}; for {worst} the 95 % interval is "
+        f"{interval[0]:.2f} to {interval[1]:.2f}, which {outcome}."
     )
-    return NOT_SUPPORTED, (low, high), reason
+    return NOT_SUPPORTED, interval, reason
 
 
 def _rows(results, cuts):
@@ -114,8 +113,7 @@ def _rows(results, cuts):
 
 def _text(case):
     """Write the values of both parameters, in the order Omega_m, sigma_8."""
-    _, entry = case
-    return " and ".join(f"{entry[name]['value']:.2f}" for name in COSMOLOGY)
+    return " and ".join(f"{case[1][name]['value']:.2f}" for name in COSMOLOGY)
 
 
 def _require_power(results, measurement):
@@ -124,8 +122,7 @@ def _require_power(results, measurement):
     found = [x for x in (feedback or {}).get("r2", {}).values() if x["low"] is not None]
     if not found:
         raise NotTestable("the study did not measure whether its feedback is visible", measurement)
-    most = max(found, key=lambda x: x["low"])
-    if most["low"] < VISIBLE_R2:
+    if max(x["low"] for x in found) < VISIBLE_R2:
         raise NotTestable(
             f"feedback changes the maps by {feedback['rms_dex']:.4f} dex rms, and summary "
             "statistics predict none of its parameters (R2 at most "
@@ -148,10 +145,9 @@ def _both_sides(results):
     if missing := [cut for cut in WITHOUT_MEAN if cut not in gains]:
         raise NotTestable(f"the study has no run of {missing[0]} and of its mask with the mean")
     cases = [case(cut, gains[cut]) for cut in WITHOUT_MEAN]
-    under, over = map(_text, cases)
     measurement = (
-        f"R2 of maps without their mean, minus that of the mask and the mean: {under} from "
-        f"under-dense, {over} from over-dense pixels"
+        "R2 of maps without their mean, minus that of the mask and the mean: "
+        "{} from under-dense, {} from over-dense pixels".format(*map(_text, cases))
     )
     return measurement, *_decide(cases, 0.0, True, "The gain in R2 over the mask and the mean")
 
@@ -191,23 +187,20 @@ def _per_pixel_and_total(results):
 def _saturates(results):
     nyquist = math.pi * results["grid"] / results["box_size"]
     rows = rows_of(results | {"control_rows": ()})
-    rows = [(Cut.parse(cut), row) for cut, row in rows.items()]
-    kmax = [
-        (cut.values[0], row)
-        for cut, row in rows
+    kmax = {
+        cut.values[0]: row
+        for cut, row in ((Cut.parse(text), row) for text, row in rows.items())
         if (cut.kind, cut.field) == ("kmax", "linear") and cut.is_plain and cut.values[0] <= nyquist
-    ]
+    }
     if not kmax:
         raise NotTestable("the study has no kmax cut below the Nyquist wavenumber of the maps")
-    nearest, row = min(kmax, key=lambda item: abs(item[0] - SATURATION_K))
-    cases = [case("", row["best_difference"], lost=True)]
+    nearest = min(kmax, key=lambda k: abs(k - SATURATION_K))
+    cases = [case("", kmax[nearest]["best_difference"], lost=True)]
     measurement = f"R2 lost at k_max = {nearest:g} h/Mpc: {_text(cases[0])}"
     if nyquist < SATURATION_K:
-        raise NotTestable(
-            f"the Nyquist wavenumber of the maps is {nyquist:.1f} h/Mpc, and the claim is about "
-            f"{SATURATION_K:g} h/Mpc",
-            measurement,
-        )
+        found = f"the Nyquist wavenumber of the maps is {nyquist:.1f} h/Mpc"
+        about = f"and the claim is about {SATURATION_K:g} h/Mpc"
+        raise NotTestable(f"{found}, {about}", measurement)
     if not math.isclose(nearest, SATURATION_K, rel_tol=0.1):
         raise NotTestable(f"the study has no cut near {SATURATION_K:g} h/Mpc", measurement)
     return measurement, *_decide(cases, LITTLE_LOSS, False, "The loss of R2")
@@ -226,58 +219,39 @@ def _consistent(results):
 def _minimal(results):
     rows = _rows(results, AGGRESSIVE)
     cases = [case(row["cut"], row["best_difference"], lost=True) for row in rows]
-    worst = max(
-        (x["value"], f"{name} under {cut}") for cut, two in cases for name, x in two.items()
-    )
-    measurement = "largest loss of R2 {:.2f}, {}".format(*worst)
+    losses = [(x["value"], f"{name} under {cut}") for cut, two in cases for name, x in two.items()]
+    measurement = "largest loss of R2 {:.2f}, {}".format(*max(losses))
     return measurement, *_decide(cases, MINIMAL_LOSS, False, "The loss of R2")
 
 
 CLAIMS = (
-    Claim(
-        "inference",
-        "Networks infer Omega_m and sigma_8 while marginalising over feedback.",
-        f"R2 per test map, uncut: above {INFERRED_R2:g} for both parameters, provided that summary "
-        f"statistics predict a feedback parameter with an R2 above {VISIBLE_R2:g}.",
-        _infers,
-    ),
-    Claim(
-        "both-sides",
-        "The information comes from over-dense and from under-dense regions.",
-        "R2 of networks retrained with either side of delta = 0 hidden and the mean divided out: "
-        "above that of the mask and the mean, for both parameters.",
-        _both_sides,
-    ),
-    Claim(
-        "pixel-and-total",
-        "Over-dense regions carry more information per pixel, under-dense ones much in total.",
-        "Integrated Gradients: attribution per pixel, over-dense to under-dense, above that of "
-        "untrained networks and of networks trained on shuffled labels, for every baseline, over "
-        f"seeds; and under-dense pixels alone carry more than {MUCH_SHARE:g} of all bits.",
-        _per_pixel_and_total,
-    ),
-    Claim(
-        "saturation",
-        "The information saturates by k_max of about 20 h/Mpc.",
-        f"R2 lost by a cut at k_max = {SATURATION_K:g} h/Mpc: below {LITTLE_LOSS:g} for both "
-        "parameters.",
-        _saturates,
-    ),
-    Claim(
-        "consistency",
-        "Predictions are consistent between hydrodynamic and N-body simulations.",
-        "R2 that a network loses on the other suite, relative to one trained there: below "
-        f"{LITTLE_LOSS:g} in both directions and for both parameters, provided that feedback is "
-        "visible as for claim 1.",
-        _consistent,
-    ),
-    Claim(
-        "degradation",
-        "Degradation is minimal even after aggressive Fourier or density cuts.",
-        f"R2 lost by each of {', '.join(AGGRESSIVE)}: below {MINIMAL_LOSS:g} for both parameters.",
-        _minimal,
-    ),
-)
+    Claim("inference", _infers,
+          "Networks infer Omega_m and sigma_8 while marginalising over feedback.",
+          f"R2 per test map, uncut: above {INFERRED_R2:g} for both parameters, provided that "
+          f"summary statistics predict a feedback parameter with an R2 above {VISIBLE_R2:g}."),
+    Claim("both-sides", _both_sides,
+          "The information comes from over-dense and from under-dense regions.",
+          "R2 of networks retrained with either side of delta = 0 hidden and the mean divided out: "
+          "above that of the mask and the mean, for both parameters."),
+    Claim("pixel-and-total", _per_pixel_and_total,
+          "Over-dense regions carry more information per pixel, under-dense ones much in total.",
+          "Integrated Gradients: attribution per pixel, over-dense to under-dense, above that of "
+          "untrained networks and of networks trained on shuffled labels, for every baseline, over "
+          f"seeds; and under-dense pixels alone carry more than {MUCH_SHARE:g} of all bits."),
+    Claim("saturation", _saturates,
+          "The information saturates by k_max of about 20 h/Mpc.",
+          f"R2 lost by a cut at k_max = {SATURATION_K:g} h/Mpc: below {LITTLE_LOSS:g} for both "
+          "parameters."),
+    Claim("consistency", _consistent,
+          "Predictions are consistent between hydrodynamic and N-body simulations.",
+          "R2 that a network loses on the other suite, relative to one trained there: below "
+          f"{LITTLE_LOSS:g} in both directions and for both parameters, provided that feedback is "
+          "visible as for claim 1."),
+    Claim("degradation", _minimal,
+          "Degradation is minimal even after aggressive Fourier or density cuts.",
+          f"R2 lost by each of {', '.join(AGGRESSIVE)}: below {MINIMAL_LOSS:g} for both "
+          "parameters."),
+)  # fmt: skip
 
 
 def judge(results: dict) -> list[dict]:
@@ -304,26 +278,21 @@ def judge(results: dict) -> list[dict]:
     needed = ("dataset", "suites", "grid", "box_size", "n_test_simulations", "rows", "cross")
     if missing := [key for key in needed if key not in results]:
         raise ValueError(f"results table: found no {', '.join(missing)}, expected {needed}")
-    about = [
+    return [
         {"number": number, "key": claim.key, "statement": claim.statement, "test": claim.test}
+        | _judge_one(claim, results)
         for number, claim in enumerate(CLAIMS, 1)
     ]
-    return [row | _judge_one(claim, results) for row, claim in zip(about, CLAIMS, strict=True)]
 
 
 def _judge_one(claim, results):
-    interval, count = None, results["n_test_simulations"]
+    count = results["n_test_simulations"]
     try:
-        measurement, verdict, limits, reason = claim.judge(results)
+        measurement, verdict, interval, reason = claim.judge(results)
         if count < MIN_TEST_SIMULATIONS:
-            raise NotTestable(
-                f"{count} test simulations give no interval; at least {MIN_TEST_SIMULATIONS} are "
-                "needed",
-                measurement,
-            )
-        interval = list(limits)
+            expected = f"at least {MIN_TEST_SIMULATIONS} are needed"
+            raise NotTestable(f"{count} test simulations give no interval; {expected}", measurement)
     except NotTestable as error:
         measurement, verdict = error.measurement, f"{error.verdict} on {results['dataset']}"
-        reason = f"{error.reason[0].upper()}{error.reason[1:]}."
-    names = ("measurement", "interval", "verdict", "reason")
-    return dict(zip(names, (measurement, interval, verdict, reason), strict=True))
+        interval, reason = None, f"{error.reason[0].upper()}{error.reason[1:]}."
+    return {"measurement": measurement, "interval": interval, "verdict": verdict, "reason": reason}

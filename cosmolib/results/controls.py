@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from cosmolib.cuts.grammar import DENSITY_CUTS, FIELDS, FILLS, Cut
 from cosmolib.results import claims
 from cosmolib.results.measurements import NotTestable, case, cross_cases, pairs_of, rows_of
+from cosmolib.training.scores import as_text
 
 SURVIVES, FAILS, OPEN, NOT_RUN = "survives", "does not survive", "left open", "not run"
 _WITHOUT_MEAN = Cut.parse(claims.NO_MEAN).before
@@ -41,11 +42,9 @@ def pairs(cuts) -> list[tuple[str, str, str]]:
         return [(control, mask) for mask in both if str(mask) in known][:1]
 
     for text, cut in known.items():
-        wanted = []
+        wanted = [("nomean", replace(cut, before=_WITHOUT_MEAN))] if cut.is_plain else []
         if cut.control is None and cut.is_density and cut.before == _WITHOUT_MEAN:
             wanted = masks(cut, "maskmean")
-        if cut.is_plain:
-            wanted = [("nomean", replace(cut, before=_WITHOUT_MEAN))]
         if cut.is_plain and cut.is_density:
             wanted += masks(cut, "mask")
             wanted += [(kind, replace(cut, control=kind)) for kind in ("moved", "shuffle")]
@@ -65,8 +64,6 @@ class Control:
     ----------
     claim : str
         Key of a `cosmolib.results.claims.Claim`.
-    question : str
-        The question and the rule that decides it.
     kind : str
         Measurement: "r2"; "loss", of R2 relative to uncut maps; "noise", R2 for each level of white
         noise before a cut; "mask", "moved" or "field", R2 of a cut minus that of this control of
@@ -74,6 +71,8 @@ class Control:
     wanted : callable
         Takes a `Cut`; whether it is measured.
     threshold : float
+    question : str
+        The question and the rule that decides it.
     above : bool
         Whether the claim survives numbers above the threshold, or numbers below it.
     reverse : bool
@@ -81,10 +80,10 @@ class Control:
     """
 
     claim: str
-    question: str
     kind: str
     wanted: Callable[[Cut], bool] | None
     threshold: float
+    question: str
     above: bool = True
     reverse: bool = False
 
@@ -125,20 +124,15 @@ def _judge_one(control, results):
     if control.kind == "noise":
         held = next((i for i, v in enumerate(verdicts) if v != SURVIVES), len(verdicts))
         verdict = f"survives up to {cases[held - 1][0]}" if held else verdicts[0]
-    texts = (f"{what}: {' and '.join(map(_text, entry.values()))}" for what, entry in cases)
+    texts = (f"{what}: {' and '.join(map(as_text, entry.values()))}" for what, entry in cases)
     return {"measured": "; ".join(texts), "verdict": verdict}
 
 
 def _side(estimates, threshold, above):
-    sign = 1 if above else -1
-    ends = [sorted((sign * x["low"], sign * x["high"])) for x in estimates]
-    if all(low > sign * threshold for low, _ in ends):
+    sign, near, far = (1, "low", "high") if above else (-1, "high", "low")
+    if all(sign * (x[near] - threshold) > 0 for x in estimates):
         return SURVIVES
-    return FAILS if any(high < sign * threshold for _, high in ends) else OPEN
-
-
-def _text(estimate):
-    return f"{estimate['value']:.2f} [{estimate['low']:.2f}, {estimate['high']:.2f}]"
+    return FAILS if any(sign * (x[far] - threshold) < 0 for x in estimates) else OPEN
 
 
 # --------------------------------------------------------------------------------------------------
@@ -172,10 +166,8 @@ def _is(*cuts):
 
 def _noisy(base):
     """Accept white noise of any level, added to maps without their mean, before a cut."""
-    return lambda cut: (
-        [name for name, _ in cut.before] == ["white", "nomean"]
-        and str(replace(cut, before=())) == base
-    )
+    steps = ("white", "nomean")
+    return lambda cut: (*dict(cut.before),) == steps and str(replace(cut, before=())) == base
 
 
 def _other_fill(cut):
@@ -187,78 +179,39 @@ def _absolute_without_mean(cut):
 
 
 CONTROLS = (
-    Control(
-        "inference",
-        f"With the mean of each map divided out, is R2 still above {claims.INFERRED_R2:g}?",
-        "r2", _is(claims.NO_MEAN), claims.INFERRED_R2,
-    ),
-    Control(
-        "inference",
-        "With white noise added (in units of the mean density) and the mean divided out, is R2 "
-        f"above {claims.INFERRED_R2:g}?",
-        "noise", _noisy("none"), claims.INFERRED_R2,
-    ),
-    Control(
-        "both-sides",
-        "Does the visible side give a higher R2 than the mask of the cut pixels alone?",
-        "mask", _is(claims.UNDER, claims.OVER), 0.0,
-    ),
-    Control(
-        "both-sides",
-        "With hidden pixels set to the mean or to random values, is R2 still above 0?",
-        "r2", _other_fill, 0.0,
-    ),
-    Control(
-        "both-sides",
-        "With absolute thresholds on maps without their mean, is R2 above 0?",
-        "r2", _absolute_without_mean, 0.0,
-    ),
-    Control(
-        "both-sides",
-        "With noise added first, do under-dense pixels alone give an R2 above 0?",
-        "noise", _noisy(claims.UNDER), 0.0,
-    ),
-    Control(
-        "both-sides",
-        "With noise added first, do over-dense pixels alone give an R2 above 0?",
-        "noise", _noisy(claims.OVER), 0.0,
-    ),
-    Control(
-        "pixel-and-total",
-        "After retraining, does hiding the over-dense pixels cost more than hiding the pixels "
-        "under the same mask shifted by half a box?",
-        "moved", _is(claims.UNDER), 0.0, reverse=True,
-    ),
-    Control(
-        "pixel-and-total",
-        "After retraining, does hiding the under-dense pixels cost less than hiding the pixels "
-        "under their mask shifted by half a box?",
-        "moved", _is(claims.OVER), 0.0,
-    ),
-    Control(
-        "saturation",
-        "If the log of the map is filtered, so that no pixel becomes negative, is the loss of a "
-        f"k_max cut at most {claims.LITTLE_LOSS:g} smaller?",
-        "field", lambda cut: cut.kind == "kmax", claims.LITTLE_LOSS, above=False, reverse=True,
-    ),
-    Control(
-        "consistency",
-        f"With each tested suite scaled by itself, is the loss of R2 below {claims.LITTLE_LOSS:g}?",
-        "scaling", None, claims.LITTLE_LOSS, above=False,
-    ),
-    Control(
-        "degradation",
-        f"With thresholds in overdensity, is the loss of R2 below {claims.MINIMAL_LOSS:g}?",
-        "loss", _is(claims.UNDER, claims.OVER), claims.MINIMAL_LOSS, above=False,
-    ),
-    Control(
-        "degradation",
-        f"With other fills, is the loss of R2 below {claims.MINIMAL_LOSS:g}?",
-        "loss", _other_fill, claims.MINIMAL_LOSS, above=False,
-    ),
-    Control(
-        "degradation",
-        f"With the k_max cut applied to the log, is the loss of R2 below {claims.MINIMAL_LOSS:g}?",
-        "loss", _is(f"{claims.AGGRESSIVE[0]}@log"), claims.MINIMAL_LOSS, above=False,
-    ),
+    Control("inference", "r2", _is(claims.NO_MEAN), claims.INFERRED_R2,
+            f"With the mean of each map divided out, is R2 still above {claims.INFERRED_R2:g}?"),
+    Control("inference", "noise", _noisy("none"), claims.INFERRED_R2,
+            "With white noise added (in units of the mean density) and the mean divided out, is R2 "
+            f"above {claims.INFERRED_R2:g}?"),
+    Control("both-sides", "mask", _is(claims.UNDER, claims.OVER), 0.0,
+            "Does the visible side give a higher R2 than the mask of the cut pixels alone?"),
+    Control("both-sides", "r2", _other_fill, 0.0,
+            "With hidden pixels set to the mean or to random values, is R2 still above 0?"),
+    Control("both-sides", "r2", _absolute_without_mean, 0.0,
+            "With absolute thresholds on maps without their mean, is R2 above 0?"),
+    Control("both-sides", "noise", _noisy(claims.UNDER), 0.0,
+            "With noise added first, do under-dense pixels alone give an R2 above 0?"),
+    Control("both-sides", "noise", _noisy(claims.OVER), 0.0,
+            "With noise added first, do over-dense pixels alone give an R2 above 0?"),
+    Control("pixel-and-total", "moved", _is(claims.UNDER), 0.0,
+            "After retraining, does hiding the over-dense pixels cost more than hiding the pixels "
+            "under the same mask shifted by half a box?", reverse=True),
+    Control("pixel-and-total", "moved", _is(claims.OVER), 0.0,
+            "After retraining, does hiding the under-dense pixels cost less than hiding the pixels "
+            "under their mask shifted by half a box?"),
+    Control("saturation", "field", lambda cut: cut.kind == "kmax", claims.LITTLE_LOSS,
+            "If the log of the map is filtered, so that no pixel becomes negative, is the loss of "
+            f"a k_max cut at most {claims.LITTLE_LOSS:g} smaller?", above=False, reverse=True),
+    Control("consistency", "scaling", None, claims.LITTLE_LOSS,
+            "With each tested suite scaled by itself, is the loss of R2 below "
+            f"{claims.LITTLE_LOSS:g}?", above=False),
+    Control("degradation", "loss", _is(claims.UNDER, claims.OVER), claims.MINIMAL_LOSS,
+            "With thresholds in overdensity, is the loss of R2 below "
+            f"{claims.MINIMAL_LOSS:g}?", above=False),
+    Control("degradation", "loss", _other_fill, claims.MINIMAL_LOSS,
+            f"With other fills, is the loss of R2 below {claims.MINIMAL_LOSS:g}?", above=False),
+    Control("degradation", "loss", _is(f"{claims.AGGRESSIVE[0]}@log"), claims.MINIMAL_LOSS,
+            "With the k_max cut applied to the log, is the loss of R2 below "
+            f"{claims.MINIMAL_LOSS:g}?", above=False),
 )  # fmt: skip

@@ -29,10 +29,8 @@ def hydro_suite(results: dict) -> str:
 
 def rows_of(results: dict, suite: str | None = None) -> dict[str, dict]:
     """Return the rows of a suite (by default `hydro_suite`) by their cuts, including controls."""
-    suite, rows = (
-        suite or hydro_suite(results),
-        (*results["rows"], *results.get("control_rows", ())),
-    )
+    suite = suite or hydro_suite(results)
+    rows = (*results["rows"], *results.get("control_rows", ()))
     return {row["cut"]: row for row in rows if row["suite"] == suite}
 
 
