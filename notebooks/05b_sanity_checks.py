@@ -15,8 +15,8 @@
 # %% [markdown]
 # # Check the attributions
 #
-# Sums of attribution over many pixels are stable; the attribution of a single pixel is not. The table at the end lists
-# every check: the baseline changes the under-dense share most, so that a share must name its baseline.
+# Sums of attribution over many pixels hardly change when the map is moved; the attribution of a single pixel does. The baseline
+# changes even the sums, so that a share must name its baseline. The table at the end lists every check.
 #
 # :::{admonition} Overview
 # - We repeat the {term}`attributions <Attribution>` of [chapter 05](05_interpretation.ipynb) with other
@@ -152,7 +152,8 @@ pd.DataFrame(
 # network from its output down to its input, stage by stage. Next come a network whose labels were shuffled among the
 # simulations, and networks that differ from the first only in their seed: the latter *should* agree with it. The rank correlation
 # compares absolute attributions, map by map; it stays above zero for a random network because Integrated Gradients multiply
-# by the map itself. The correlation of signed attributions is more reliable, but it must be compared with that of the shuffled labels.
+# by the map itself. Absolute attributions, which most of chapter 05 sums, therefore tell a trained network from a random one less well
+# than signed ones. The correlation of signed attributions must be compared with that of the shuffled labels.
 
 # %%
 others, missing = experiments.other_networks(few)
@@ -160,7 +161,7 @@ for label in missing:
     print(f"Left out: {label}, because this network has no complete run of it.")
 random = {t: experiments.randomisation(few, methods, c, others) for t, c in targets.items()}
 
-# %% mystnb={"figure": {"name": "fig-randomisation", "caption": "Similarity of the attribution of $\\Omega_m$ to that of the trained network, as its stages are randomised from the output to the input, and for other networks. Left: rank correlation of absolute attributions; right: correlation with their signs. Suite with feedback (Lite: a proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels of correlation against what was randomised last, from FC2 to the first block, then shuffled labels and other seeds. In the right panel the lines of all four methods fall to zero within three stages; in the left panel that of Integrated Gradients stays well above zero."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-randomisation", "caption": "Similarity of the attribution of $\\Omega_m$ to that of the trained network, as its stages are randomised from the output to the input, and for other networks. Left: rank correlation of absolute attributions; right: correlation with their signs. Suite with feedback (Lite: a proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels of correlation against what was randomised last, from FC2 to the first block, then shuffled labels and other seeds. In the right panel the lines of all four methods approach zero towards the right-most stages; in the left panel that of Integrated Gradients stays well above zero."}} tags=["hide-input"]
 first = next(iter(targets))  # Omega_m, where it is predicted
 fig, axes = plots_sanity_checks.cascade(
     random[first]["stages"],
@@ -199,8 +200,9 @@ fig, axes = plots_sanity_checks.transformations(
 # %% [markdown]
 # ## Do the pixels with the largest attribution matter most?
 #
-# If so, hiding them first should change the prediction faster than any other order, and showing them first should restore it
-# soonest {cite}`Petsiuk2018`. The controls are a random order and the density itself. Hidden pixels get the mean log-density.
+# If so, hiding them first should change the prediction faster than any other order (deletion: a larger mean distance is better), and
+# showing them first should restore it soonest (insertion: smaller is better) {cite}`Petsiuk2018`. The controls are a random order and
+# the density itself. Hidden pixels get the mean log-density.
 
 # %% mystnb={"figure": {"name": "fig-replacement", "caption": "Mean distance of the predicted $\\Omega_m$ from that of the whole map, as pixels are hidden (left) or shown (right), the first in each order first. Suite with feedback (Lite: a proxy)."}, "image": {"alt": "Two panels of distance against share of pixels. Left, lines rise from zero as pixels are hidden, fastest for the densest first and for Integrated Gradients; right, lines fall to zero as pixels are shown."}} tags=["hide-input"]
 steps = np.linspace(0, 1, 26)
@@ -267,9 +269,9 @@ saliency = {t: found[feedback][t]["saliency"].values for t in targets}
 display(summaries.check_table(main, saliency, under, random, moved, occluded, areas))
 
 # %% [markdown]
-# Where the correlation with shuffled labels is as high as that with another seed, single maps of that parameter reveal little of
-# what the network has learnt. Single pixels are unreliable where the attribution does not move with the map; sums over many
-# pixels are stable. Nor need a method point to the signal: [chapter 07](07_validation.ipynb) measures that on injected signals.
+# The correlation with another seed should exceed that with shuffled labels; otherwise single maps reveal little of what the network
+# has learnt. Single pixels are unreliable where the attribution does not move with the map, while sums over many
+# pixels hardly change. Nor need a method point to the signal: [chapter 07](07_validation.ipynb) measures that on injected signals.
 #
 # **Next:** [chapter 06](06_results.ipynb) cuts regions and retrains.
 

@@ -188,8 +188,8 @@ else:
 # ## The six claims
 #
 # The rules are part of the code (`cosmolib/results/claims.py`). A claim is *supported* if the 95 % interval of every deciding
-# number lies on its side of the threshold. Otherwise it is *not supported*, and the reason says whether the numbers contradict
-# it or leave it open. A claim has *no power* here if it could not fail on these maps, because feedback leaves no trace in them.
+# number lies on its side of the threshold, *not supported* if a number contradicts it (with a Bonferroni correction for how many
+# there are), and otherwise *left open*. It has *no power* if it could not fail on these maps, because feedback leaves no trace in them.
 # The paper gives no thresholds for "little", "minimal" and "consistent"; ours are stated with each rule. The controls apply
 # the same rules with one thing changed that the published cuts leave open.
 

@@ -214,7 +214,8 @@ display(table)
 #   {glue:text}`validation_chance_below:.2f`), {glue:text}`validation_share_band:s` on a band of scales
 #   ({glue:text}`validation_ideal_band:.2f`, {glue:text}`validation_chance_band:.2f`) and {glue:text}`validation_share_mean:s` on the
 #   mean ({glue:text}`validation_ideal_mean:.2f`, {glue:text}`validation_chance_mean:.4f`). An ideal estimator does not
-#   reach 1 either, because a band or a mean is no linear function of the scaled log-density.
+#   reach 1 either, because a band or a mean is no linear function of the scaled log-density. For
+#   [claim 3](05_interpretation.ipynb) this means that attribution misplaces a signal on either side of the mean density.
 #
 # **Next:** [error bars, full posteriors and shuffled labels](07b_calibration.ipynb).
 

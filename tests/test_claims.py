@@ -171,9 +171,26 @@ def test_an_interval_across_the_threshold_leaves_the_claim_open():
     results = table()
     set_row(results, "none", "best", both(0.52, error=0.1))
     found = verdict(results, "inference")
-    assert found["verdict"] == "not supported"
+    assert found["verdict"] == "left open"
     assert "leaves the claim open" in found["reason"]
     np.testing.assert_allclose(found["interval"], (0.42, 0.62))
+
+
+def test_claim_3_reports_both_of_its_halves():
+    """Attribution per pixel may leave it open while the bits support it, and conversely."""
+    results, bits = table(), {"both": estimate(0.8, 0.1)}  # of under-dense pixels: too few
+    results["attribution"]["baselines"]["void"]["ratio_to_null"] = both(0.9, error=0.5)
+    found = verdict(results, "pixel-and-total")
+    assert found["verdict"] == "left open"
+    assert "under-dense pixels alone carry" in found["measurement"]
+    assert "leaves the claim open" in found["reason"]
+    assert "in every case" in found["reason"]
+    set_row(results, claims.WITHOUT_MEAN[0], "bits", bits)
+    assert verdict(results, "pixel-and-total")["verdict"] == "not supported"
+    set_row(results, claims.WITHOUT_MEAN[0], "bits", {})
+    found = verdict(results, "pixel-and-total")
+    assert found["verdict"] == "left open"
+    assert "bits" not in found["measurement"]
 
 
 @pytest.mark.parametrize(

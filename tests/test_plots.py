@@ -152,6 +152,7 @@ FIGURES = {
     attribution.by_smoothing: ([1, 2], both(np.stack([BINS, 2 * BINS])), [HALF] * 2, SUITES),
     attribution.by_band: (np.array([0.0, 1.0, 2.0]), both(BANDS), HALF, HALF),
     attribution.by_baseline: (["a", "b"], both(METHODS), 0.7),
+    attribution.by_network: (["a", "b"], dict.fromkeys("ab", {"per_pixel": both(METHODS)})),
     attribution.completeness: ({"Lite": np.array([0.0, 1e-3, 0.1])},),
     sanity_checks.cascade: (["FC2", "seed 2"], [METHODS, METHODS], ["a", "b"]),
     sanity_checks.agreement: (["a", "b"], [MATRIX, MATRIX], ["one", "two"]),

@@ -140,19 +140,21 @@ def baseline_ledger(subject: Subject) -> dict:
 
 
 def ledger_table(ledger: dict) -> pd.DataFrame:
-    """Write `baseline_ledger` as text: the range over networks and the ratio to chance."""
-
-    def span(estimates):
-        values = [x["value"] for x in estimates]
-        return f"{min(values):.2f} to {max(values):.2f}" if values else "not run"
-
+    """Write `baseline_ledger` as text: the range over networks, and the ratio to each null."""
     rows = {
-        (baseline, target): {kind: span(estimates) for kind, estimates in kinds.items()}
-        | {"trained over chance": as_text(entry["ratio_to_null"][target])}
+        (baseline, target): {
+            f"{kind} ({len(estimates)})": _span(estimates) for kind, estimates in kinds.items()
+        }
+        | {f"over {n}": as_text(ratio_to_null(kinds["trained"], kinds[n])) for n in NULLS}
         for baseline, entry in ledger.items()
         for target, kinds in entry["per_pixel"].items()
     }
     return pd.DataFrame(rows).T.rename_axis(["baseline", "predicted"])
+
+
+def _span(estimates):
+    values = [x["value"] for x in estimates]
+    return f"{min(values):.1f} to {max(values):.1f}" if values else "not run"
 
 
 def noise_shares(subject: Subject) -> tuple[list[float], dict]:
@@ -206,7 +208,7 @@ def _flat(tables):
     }
 
 
-def argument_numbers(subjects, found, where, bands) -> dict:
+def argument_numbers(subjects, found, where, bands, ledger) -> dict:
     """Return the numbers in the prose of chapter 05, by their glued names.
 
     Parameters
@@ -216,6 +218,8 @@ def argument_numbers(subjects, found, where, bands) -> dict:
     found, where, bands : dict
         Results of `explain_all`, `experiments.region_shares` and `binned.by_band`, by suite,
         parameter and method.
+    ledger : dict
+        Result of `baseline_ledger`.
     """
     feedback = next(iter(subjects))
     main, path = subjects[feedback], "integrated_gradients"
@@ -237,9 +241,16 @@ def argument_numbers(subjects, found, where, bands) -> dict:
         "completeness": 100 * np.median(np.concatenate(errors)),
         **{f"{key.removesuffix('-dense')}_pixels": share for key, share in pixels.items()},
         **{name.lower(): getattr(cosmic_web, name) for name in names},
+        **{kind.split()[0]: _span(networks) for kind, networks in _pooled(ledger).items()},
     }
     numbers = {f"interpretation_{key}": value for key, value in numbers.items()}
     return numbers | glued_texts("interpretation_", tables)
+
+
+def _pooled(ledger):
+    """Return the estimates of `baseline_ledger` by kind of network, for the first baseline."""
+    tables = next(iter(ledger.values()))["per_pixel"].values()
+    return {kind: [x for table in tables for x in table[kind]] for kind in ("trained", *NULLS)}
 
 
 def check_table(subject, saliency, under, random, moved, occluded, areas) -> pd.DataFrame:

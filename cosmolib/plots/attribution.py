@@ -191,6 +191,30 @@ def by_baseline(baselines, tables, chance):
     return style.finish(fig, axes, label, 3, title=style.titles(tables, "of "), ylim=(0, 1))
 
 
+def by_network(baselines, ledger):
+    """Draw the ratio of over- to under-dense attribution per pixel, with one point per network.
+
+    Parameters
+    ----------
+    baselines : list of str
+        Names on the axis.
+    ledger : dict
+        Baseline to {"per_pixel": {parameter: {kind of network: one estimate per network}}}.
+    """
+    tables = [entry["per_pixel"] for entry in ledger.values()]
+    fig, axes = style.panels(len(tables[0]), 3.0)
+    for ax, parameter in zip(axes, tables[0], strict=True):
+        for i, kind in enumerate(tables[0][parameter]):
+            found = [(place, x) for place, t in enumerate(tables) for x in t[parameter][kind]]
+            places = np.array([place for place, _ in found]) + style.offset(i, 3, 0.22)
+            look = {"fmt": style.MARKERS[i], "color": f"C{i}", "label": kind}
+            style.points(ax, places, [x for _, x in found], **look)
+        ax.axhline(1, **style.DOTTED)
+        style.name_columns(ax, baselines)
+    options = {"title": style.titles(tables[0], "of "), "yscale": "log"}
+    return style.finish(fig, axes, "over- / under-dense\n|attribution| per pixel", 3, **options)
+
+
 def completeness(errors, tolerance=0.01):
     """Draw the cumulative distribution of the completeness error of path methods.
 

@@ -3,9 +3,9 @@
 The rules were written before the numbers were known. They use only the results table of chapter 06
 (see `cosmolib.results.table`), so that any other table can be judged in the same way. A claim is
 *supported* only if the whole 95 % interval of every deciding number lies on the claim's side of its
-threshold. Otherwise it is *not supported*, and the reason states whether the numbers contradict it
-or leave it open. A claim is *not testable* on data that cannot address it, and has *no power* on
-data on which it could not fail. R2 is that of the network or of summary statistics, whichever
+threshold, *not supported* if a number contradicts it, and otherwise *left open*. It is *not
+testable* on data that cannot address it, and has *no power* on data on which it could not fail. R2
+is that of the network or of summary statistics, whichever
 predicts the validation maps better: a loss of the worse one would measure its training. The paper
 gives no numbers for words such as "little" and "minimal"; the thresholds are our choice.
 
@@ -23,7 +23,7 @@ from cosmolib.cuts.grammar import Cut
 from cosmolib.results.measurements import NotTestable, case, cross_cases, pairs_of, rows_of
 from cosmolib.training.scores import COSMOLOGY, Z95
 
-SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
+SUPPORTED, NOT_SUPPORTED, OPEN = "supported", "not supported", "left open"
 NOT_TESTABLE, NO_POWER = "not testable", "no power"
 UNDER, OVER = "above:delta=0:clamp", "below:delta=0:clamp"  # named after the visible pixels
 # Claim 2 needs maps without their mean: a clamp at delta = 0 reveals the mean of the whole map.
@@ -95,12 +95,13 @@ def _decide(cases, threshold, above, what):
     interval = [found[worst]["low"], found[worst]["high"]]
     if supported:
         return SUPPORTED, interval, f"{what} lies {side} {threshold:g} in every case (95 %)."
+    verdict = NOT_SUPPORTED if contradicted else OPEN
     outcome = "contradicts the claim" if contradicted else "leaves the claim open"
     reason = (
         f"{what} should lie {side} {threshold:g}; for {worst} the 95 % interval is "
         f"{interval[0]:.2f} to {interval[1]:.2f}, which {outcome}."
     )
-    return NOT_SUPPORTED, interval, reason
+    return verdict, interval, reason
 
 
 def _rows(results, cuts):
@@ -160,17 +161,17 @@ def _per_pixel_and_total(results):
     cases = [case(f"baseline {name}", entry["ratio_to_null"]) for name, entry in baselines]
     values = [x["value"] for _, entry in cases for x in entry.values()]
     measurement = (
-        f"attribution per pixel, over-dense to under-dense, {min(values):.1f} to "
+        f"the ratio of over- to under-dense attribution per pixel is {min(values):.1f} to "
         f"{max(values):.1f} times that of networks that learnt nothing ({len(cases)} baselines)"
     )
     # Attribution depends on the baseline: the claim must hold for each.
-    found = _decide(cases, 1.0, True, "Attribution per pixel relative to chance")
-    if found[0] != SUPPORTED:
-        return measurement, *found
-    rows = _rows(results, (WITHOUT_MEAN[0], NO_MEAN))
-    under, whole = (row["bits"].get("both") for row in rows)
-    if None in (under, whole) or None in (under["low"], whole["low"]):
-        raise NotTestable("the study did not measure the bits per map", measurement)
+    pixel = _decide(cases, 1.0, True, "Attribution per pixel relative to such networks")
+    rows = rows_of(results)
+    under, whole = (rows.get(x, {}).get("bits", {}).get("both") for x in (WITHOUT_MEAN[0], NO_MEAN))
+    if any(x is None or x["low"] is None for x in (under, whole)):
+        if pixel[0] == SUPPORTED:
+            raise NotTestable("the study did not measure the bits per map", measurement)
+        return measurement, *pixel
     measurement += (
         f"; under-dense pixels alone carry {under['value']:.2f} of {whole['value']:.2f} bits"
     )
@@ -181,7 +182,9 @@ def _per_pixel_and_total(results):
         "high": under["high"] - MUCH_SHARE * whole["low"],
     }
     what = f"The number of bits of under-dense pixels, minus {MUCH_SHARE:g} of all bits,"
-    return measurement, *_decide([("", {"both parameters": margin})], 0.0, True, what)
+    total = _decide([("", {"both parameters": margin})], 0.0, True, what)
+    worst = min(pixel, total, key=lambda part: (NOT_SUPPORTED, OPEN, SUPPORTED).index(part[0]))
+    return measurement, *worst[:2], f"{pixel[2]} {total[2]}"
 
 
 def _saturates(results):
@@ -267,8 +270,8 @@ def judge(results: dict) -> list[dict]:
     -------
     list of dict
         In the order of `CLAIMS`: number, key, statement, test, measurement, interval (None if
-        nothing is decided), verdict ("supported", "not supported", "not testable on <data set>" or
-        "no power on <data set>") and reason.
+        nothing is decided), verdict ("supported", "not supported", "left open", "not testable on
+        <data set>" or "no power on <data set>") and reason.
 
     Raises
     ------

@@ -16,7 +16,7 @@ from cosmolib.results import claims
 from cosmolib.results.measurements import NotTestable, case, cross_cases, pairs_of, rows_of
 from cosmolib.training.scores import as_text
 
-SURVIVES, FAILS, OPEN, NOT_RUN = "survives", "does not survive", "left open", "not run"
+SURVIVES, FAILS, NOT_RUN = "survives", "does not survive", "not run"
 _WITHOUT_MEAN = Cut.parse(claims.NO_MEAN).before
 
 
@@ -120,7 +120,7 @@ def _judge_one(control, results):
     except NotTestable as error:
         return {"measured": error.reason, "verdict": NOT_RUN}
     verdicts = [_side(entry.values(), control.threshold, control.above) for _, entry in cases]
-    verdict = min(verdicts, key=[FAILS, OPEN, SURVIVES].index)  # the worst decides
+    verdict = min(verdicts, key=[FAILS, claims.OPEN, SURVIVES].index)  # the worst decides
     if control.kind == "noise":
         held = next((i for i, v in enumerate(verdicts) if v != SURVIVES), len(verdicts))
         verdict = f"survives up to {cases[held - 1][0]}" if held else verdicts[0]
@@ -132,7 +132,7 @@ def _side(estimates, threshold, above):
     sign, near, far = (1, "low", "high") if above else (-1, "high", "low")
     if all(sign * (x[near] - threshold) > 0 for x in estimates):
         return SURVIVES
-    return FAILS if any(sign * (x[far] - threshold) < 0 for x in estimates) else OPEN
+    return FAILS if any(sign * (x[far] - threshold) < 0 for x in estimates) else claims.OPEN
 
 
 # --------------------------------------------------------------------------------------------------
