@@ -26,6 +26,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from cosmolib.data.arrays import bad_input
 from cosmolib.study import registry
 from cosmolib.training.dataset import network_inputs
 from cosmolib.training.fit import run_network, seeded
@@ -181,16 +182,12 @@ def attribute(
         An argument is unknown, out of range or missing, or a pixel is not finite.
     """
     x = network_inputs(x)
-    for name, found, allowed in (
-        ("method", method, _methods()),
-        ("output", output, OUTPUTS),
-        ("target", target, range(network.n_parameters)),
-    ):
-        if found not in allowed:
-            expected = f"expected one of: {', '.join(map(str, allowed))}"
-            raise ValueError(f"{name}: found {found!r}, {expected}")
+    known = {"method": _methods(), "output": OUTPUTS, "target": range(network.n_parameters)}
+    for name, found in (("method", method), ("output", output), ("target", target)):
+        if found not in known[name]:
+            raise bad_input(name, repr(found), f"one of: {', '.join(map(str, known[name]))}")
     if method == "smooth_grad" and not stdevs > 0:
-        raise ValueError(f"smooth_grad: found stdevs={stdevs}, expected more than 0")
+        raise bad_input(method, f"stdevs={stdevs}", "more than 0")
     many = method == "gradient_shap"
     baseline = _checked_baseline(baseline, x, method, many) if takes_baseline(method) else None
     device = next(network.parameters()).device
@@ -202,12 +199,10 @@ def attribute(
 
     difference = steps = completeness = None
     if baseline is not None:
-        at_x, at_baseline = (
-            run_network(fast, maps, device=device)[column][:, target].double().numpy()
-            for maps in (x, baseline)
-        )
+        outputs = (run_network(fast, maps, device=device)[column] for maps in (x, baseline))
+        at_x, at_baseline = (found[:, target].double().numpy() for found in outputs)
         difference = at_x - (at_baseline.mean() if many else at_baseline)
-        baseline = baseline if many else baseline.expand(len(x), -1, -1, -1)
+        baseline = baseline if many else baseline.expand_as(x)
     explain = partial(_in_batches, forward, method, target, device, settings)
     with seeded(seed, device.type), _seeded_numpy(seed):
         values = explain(x, baseline, n_steps)
@@ -225,10 +220,10 @@ def _checked_baseline(baseline, x, method, many):
     counts = "any number" if many else f"1 or {len(x)}"
     expected = f"{counts} of maps {tuple(x.shape[1:])}, see make_baseline"
     if baseline is None:
-        raise ValueError(f"{method}: found no baseline, expected {expected}")
+        raise bad_input(method, "no baseline", expected)
     baseline = network_inputs(baseline, "baseline").to(x.device)
     if baseline.shape[1:] != x.shape[1:] or not (many or len(baseline) in (1, len(x))):
-        raise ValueError(f"{method}: found a baseline {tuple(baseline.shape)}, expected {expected}")
+        raise bad_input(method, f"a baseline {tuple(baseline.shape)}", expected)
     return baseline
 
 
@@ -272,9 +267,9 @@ def _in_batches(forward, method, target, device, settings, x, baseline, n_steps)
             maps = maps.clone().requires_grad_()
         found = function(forward, maps, target, **options)
         if not isinstance(found, torch.Tensor) or found.shape != maps.shape:
-            kind = f"{type(found).__name__} {tuple(getattr(found, 'shape', ()))}"
-            expected = f"from its function, expected a tensor {tuple(maps.shape)}"
-            raise ValueError(f"method {method!r}: found a {kind} {expected}")
+            kind = f"a {type(found).__name__} {tuple(getattr(found, 'shape', ()))}"
+            expected = f"a tensor {tuple(maps.shape)}"
+            raise bad_input(f"method {method!r}", f"{kind} from its function", expected)
         if not found.isfinite().all():
             raise ValueError(f"method {method!r}: found values that are not finite")
         parts.append(found.detach().cpu().float()[:, 0])
@@ -324,7 +319,7 @@ def make_baseline(name: str, x, *, scaling=None, train_x=None, seed: int = 0) ->
     train_x = None if train_x is None else network_inputs(train_x, "train_x")
     for needs, key, value in (("uniform", "scaling", scaling), ("training", "train_x", train_x)):
         if name == needs and value is None:
-            raise ValueError(f"baseline {name!r}: found no {key}, expected one")
+            raise bad_input(f"baseline {name!r}", f"no {key}", "one")
     generator = torch.Generator().manual_seed(seed)
     if name == "mean_log":
         return torch.zeros_like(x[:1])
@@ -343,4 +338,4 @@ def make_baseline(name: str, x, *, scaling=None, train_x=None, seed: int = 0) ->
         return torch.randn(x.shape, generator=generator).to(x)
     if name == "training":
         return train_x[torch.randperm(len(train_x), generator=generator)[:N_TRAINING_BASELINES]]
-    raise ValueError(f"baseline: found {name!r}, expected one of: {', '.join(BASELINES)}")
+    raise bad_input("baseline", repr(name), f"one of: {', '.join(BASELINES)}")

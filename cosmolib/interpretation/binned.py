@@ -10,11 +10,11 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from cosmolib.data.arrays import checked_maps
+from cosmolib.data.arrays import bad_input, checked_maps
 from cosmolib.data.cmd_format import BOX_SIZE
 from cosmolib.data.spectra import cross_power
 from cosmolib.interpretation.cosmic_web import WEB_CLASSES
-from cosmolib.training.scores import Z95, as_estimate, average, bootstrap
+from cosmolib.training.scores import Z95, as_estimate, average, bootstrap, estimate
 
 
 def by_value(values, quantity, edges, simulations, n_bootstrap=1000) -> dict:
@@ -89,8 +89,8 @@ def over_to_under(values, overdensity, simulations, n_bootstrap=1000) -> dict:
         under, over = np.moveaxis(total / (weights @ count), -1, 0)
         return np.stack([over / under, total[..., 0] / total.sum(-1)], -1)
 
-    found = map(as_estimate, _with_interval(statistic, sums, simulations, n_bootstrap))
-    return dict(zip(("ratio", "under-dense"), found, strict=True))
+    ratio, share = map(as_estimate, _with_interval(statistic, sums, simulations, n_bootstrap))
+    return {"ratio": ratio, "under-dense": share}
 
 
 def ratio_to_null(trained: list[dict], null: list[dict]) -> dict:
@@ -108,18 +108,18 @@ def ratio_to_null(trained: list[dict], null: list[dict]) -> dict:
         networks (Welch's t-test) and that between maps in quadrature; it is None with fewer than
         two networks of either kind.
     """
-    centres, between, maps, freedom = [], [], [], []
-    for estimates in (trained, null):
+    centres, between, maps, freedom = np.full((4, 2), np.nan)
+    for kind, estimates in enumerate((trained, null)):
         ends = [[x[key] or np.nan for key in ("value", "low", "high")] for x in estimates]
         value, low, high = np.log(np.reshape(ends, (-1, 3)), dtype=float).T
-        enough = len(value) > 1
-        centres.append(value.mean() if len(value) else np.nan)
-        between.append(value.var(ddof=1) / len(value) if enough else np.nan)
-        maps.append(np.mean(((high - low) / (2 * Z95)) ** 2) if enough else np.nan)
-        freedom.append(len(value) - 1)
-    total = sum(between)
-    degrees = total**2 / sum(b**2 / n if n else 0 for b, n in zip(between, freedom, strict=True))
-    half = np.sqrt(stats.t.isf(0.025, degrees) ** 2 * total + Z95**2 * sum(maps))
+        if len(value):
+            centres[kind] = value.mean()
+        if len(value) > 1:
+            between[kind], freedom[kind] = value.var(ddof=1) / len(value), len(value) - 1
+            maps[kind] = np.mean(((high - low) / (2 * Z95)) ** 2)
+    total = between.sum()
+    degrees = total**2 / (between**2 / freedom).sum()
+    half = np.sqrt(stats.t.isf(0.025, degrees) ** 2 * total + Z95**2 * maps.sum())
     centre = centres[0] - centres[1]
     return as_estimate(np.exp([centre, centre - half, centre + half]))
 
@@ -182,8 +182,7 @@ def by_band(values, field, edges, simulations, n_bootstrap=1000, box_size=BOX_SI
 
     def in_bands(a, b):
         k, power, modes = cross_power(a, b, box_size)
-        places = np.arange(len(edges) - 1)[:, None]
-        inside = np.digitize(k, _ascending(edges)) - 1 == places  # (nb, nk)
+        inside = np.digitize(k, _ascending(edges)) == np.arange(1, len(edges))[:, None]  # (nb, nk)
         whole = power.sum(1, keepdims=True)
         return np.concatenate([power @ inside.T, whole], 1), inside @ modes / modes.sum()
 
@@ -222,9 +221,8 @@ def mean_estimate(values, simulations, n_bootstrap=1000) -> dict:
     known = np.isfinite(values)
     if not known.any():
         return as_estimate([np.nan] * 3)
-    values, simulations = values[known][:, None], np.asarray(simulations)[known]
-    low, high = bootstrap(average, [values], simulations, n_bootstrap)
-    return as_estimate([values.mean(), low[0], high[0]])
+    tables, simulations = [values[known][:, None]], np.asarray(simulations)[known]
+    return estimate(average, tables, simulations, ["mean"], n_bootstrap)["mean"]
 
 
 def _with_interval(statistic, tables, simulations, n_bootstrap):
@@ -237,7 +235,7 @@ def _with_interval(statistic, tables, simulations, n_bootstrap):
 
 def _ascending(edges):
     if not (np.diff(edges) > 0).all():
-        raise ValueError(f"edges: found {np.asarray(edges).tolist()}, expected ascending numbers")
+        raise bad_input("edges", np.asarray(edges).tolist(), "ascending numbers")
     return edges
 
 
@@ -250,8 +248,7 @@ def _sums(values, bins, n_bins):
     bins = checked_maps(bins, "regions", "biu")[0].astype(int)
     bins = np.where((bins >= 0) & (bins < n_bins), bins, n_bins)
     if values.shape != bins.shape:
-        found = f"found shapes {values.shape} and {bins.shape}"
-        raise ValueError(f"attributions: {found}, expected equal ones")
+        raise bad_input("attributions", f"shapes {values.shape} and {bins.shape}", "equal ones")
     n, width = len(values), n_bins + 1
     place = (bins.reshape(n, -1) + width * np.arange(n)[:, None]).ravel()
     return [

@@ -6,6 +6,7 @@ Every function takes a `cosmolib.interpretation.subject.Subject`. Estimates are
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -79,12 +80,10 @@ def randomisation(subject: Subject, methods, target: int, others: dict) -> dict:
     """
     cascade = sanity_checks.cascade(subject.network, untrained_network(subject))
     networks = dict(cascade) | others
+    subjects = [replace(subject, network=x) for x in (subject.network, *networks.values())]
     found = {"stages": list(networks), "rank": {}, "signed": {}}
     for method in methods:
-        first, *values = (
-            explain(replace(subject, network=network), method, target, tolerance=None).values
-            for network in (subject.network, *networks.values())
-        )
+        first, *values = (explain(x, method, target, tolerance=None).values for x in subjects)
         for key, likeness in (("rank", rank_correlation), ("signed", correlation)):
             found[key][method] = [subject.estimate(likeness(first, v)) for v in values]
     return found
@@ -106,19 +105,15 @@ def baseline_shares(subject: Subject, found: dict) -> dict:
         attribution for the first baseline.
     """
     rows = {}
-    for target, column in subject.targets.items():
-        for method in METHODS[1:]:
-            tables = dict.fromkeys(BASELINES, found[target][method])
-            for name in BASELINES.keys() - {USUAL_BASELINE[method]}:
-                tables[name] = explain(subject, method, column, name).values
-            for name, values in tables.items():
-                shares = region_shares(subject, values)
-                likeness = rank_correlation(values, tables["mean_log"])
-                rows[method, name, target] = {
-                    "under-dense share": shares["under-dense"],
-                    "void share": shares["void"],
-                    "rank correlation with the first": subject.estimate(likeness),
-                }
+    for (target, column), method in itertools.product(subject.targets.items(), METHODS[1:]):
+        tables = dict.fromkeys(BASELINES, found[target][method])
+        for name in BASELINES.keys() - {USUAL_BASELINE[method]}:
+            tables[name] = explain(subject, method, column, name).values
+        for name, values in tables.items():
+            shares = region_shares(subject, values)
+            likeness = subject.estimate(rank_correlation(values, tables["mean_log"]))
+            row = {f"{region} share": shares[region] for region in ("under-dense", "void")}
+            rows[method, name, target] = row | {"rank correlation with the first": likeness}
     return rows
 
 
@@ -175,13 +170,13 @@ def replacement(subject: Subject, attributions: dict, target: int, fractions) ->
     orders = {name: np.abs(values) for name, values in attributions.items()}
     orders |= {"densest first": subject.maps, "emptiest first": -subject.maps, "random": random}
     options = {"baseline": make_baseline("mean_log", subject.x), "fractions": fractions}
+
+    def curve(order, insertion):
+        options["insertion"] = insertion
+        return sanity_checks.replacement_curve(subject.network, subject.x, order, target, **options)
+
     return {
-        key: {
-            name: sanity_checks.replacement_curve(
-                subject.network, subject.x, order, target, insertion=key == "insertion", **options
-            )
-            for name, order in orders.items()
-        }
+        key: {name: curve(order, key == "insertion") for name, order in orders.items()}
         for key in ("deletion", "insertion")
     }
 
@@ -229,19 +224,13 @@ def faithfulness(subject: Subject, methods, target: int) -> list[dict]:
         ``method``, ``infidelity`` (for hidden patches, relative to an attribution of zero) and
         ``sensitivity`` (relative change under noise of `sanity_checks.NOISE_RADIUS`).
     """
-    rows, few = [], subject.some(16)
-    hidden = {"patch": max(2, subject.x.shape[-1] // 8)}
-    hidden["baseline"] = make_baseline("mean_log", subject.x)
+    network, x, few, rows = subject.network, subject.x, subject.some(16), []
+    hidden = {"patch": max(2, x.shape[-1] // 8), "baseline": make_baseline("mean_log", x)}
     for method in methods:
         values = explain(subject, method, target, tolerance=None).values
-        infidelity = sanity_checks.infidelity(
-            subject.network, subject.x, values, method, target, **hidden
-        )
-        sensitivity = sanity_checks.sensitivity(
-            few.network, few.x, method, target, **options_of(few, method)
-        )
-        rows.append(
-            {"method": method, "infidelity": float(np.nanmedian(infidelity)),
-             "sensitivity": float(np.nanmedian(sensitivity))}
-        )  # fmt: skip
+        error = sanity_checks.infidelity(network, x, values, method, target, **hidden)
+        options = options_of(few, method)
+        change = sanity_checks.sensitivity(network, few.x, method, target, **options)
+        medians = {"infidelity": np.nanmedian(error), "sensitivity": np.nanmedian(change)}
+        rows.append({"method": method} | {key: float(value) for key, value in medians.items()})
     return rows

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from cosmolib.data.arrays import checked_maps, checked_numbers
+from cosmolib.data.arrays import bad_input, checked_maps, checked_numbers
 from cosmolib.interpretation.attribution import attribute, maps_at_once, takes_baseline
 from cosmolib.training.dataset import network_inputs
 from cosmolib.training.fit import seeded
@@ -50,7 +50,7 @@ def correlation(a, b) -> np.ndarray:
     """Compute Pearson's correlation of the signed attributions of each map, (n,)."""
     a, b = _rows(a), _rows(b)
     if a.shape != b.shape:
-        raise ValueError(f"attributions: found shapes {a.shape} and {b.shape}, expected equal ones")
+        raise bad_input("attributions", f"shapes {a.shape} and {b.shape}", "equal ones")
     a, b = (v - v.mean(1, keepdims=True) for v in (a, b))
     with np.errstate(divide="ignore", invalid="ignore"):
         return (a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))
@@ -155,16 +155,14 @@ def occlude(network: torch.nn.Module, x, regions, target: int, *, baseline) -> n
     regions = torch.from_numpy(checked_maps(regions, "regions", "iu")[0].astype(np.int64))
     if regions.shape[1:] != x.shape[2:] or len(regions) not in (1, len(x)):
         expected = f"1 or {len(x)} of {tuple(x.shape[2:])}"
-        raise ValueError(f"regions: found shape {tuple(regions.shape)}, expected {expected}")
-    numbers = torch.arange(int(regions.max()) + 1, device=x.device)[:, None, None]
-    lost = np.empty((len(x), len(numbers)))
-    regions = regions.to(x.device).expand(len(x), -1, -1)
-    for one, (a, b, r) in enumerate(zip(x, baseline, regions, strict=True)):
-        inside = r == numbers  # (R, N, N)
-        hidden = torch.where(inside[:, None], b, a)  # (R, 1, N, N)
+        raise bad_input("regions", f"shape {tuple(regions.shape)}", expected)
+    numbers = torch.arange(int(regions.max()) + 1, device=x.device)[:, None, None, None]
+    lost = []
+    for a, b, r in zip(x, baseline, regions.to(x.device)[:, None].expand_as(x), strict=True):
+        hidden = torch.where(r == numbers, b, a)  # (R, 1, N, N)
         means = [fast(part)[0][:, target] for part in hidden.split(maps_at_once(x, x.device))]
-        lost[one] = (fast(a[None])[0][:, target] - torch.cat(means)).cpu()
-    return lost
+        lost.append(fast(a[None])[0][:, target] - torch.cat(means))
+    return torch.stack(lost).double().cpu().numpy()
 
 
 def patches(grid: int, size: int) -> np.ndarray:
@@ -200,17 +198,17 @@ def replacement_curve(
     fast, x, baseline = _ready(network, x, baseline)
     order, _ = checked_maps(order, "order")
     if order.shape != x[:, 0].shape:
-        raise ValueError(f"order: found shape {order.shape}, expected {tuple(x[:, 0].shape)}")
+        raise bad_input("order", f"shape {order.shape}", tuple(x[:, 0].shape))
     order = -order.astype(np.float64).reshape(len(x), -1)
     rank = torch.from_numpy(rankdata(order, "ordinal", axis=1) - 1).view(x.shape)
     edges = torch.as_tensor(np.asarray(fractions, float) * order.shape[1]).view(-1, 1, 1, 1)
-    found = np.empty((len(x), len(edges)))
-    for one, (a, b, r) in enumerate(zip(x, baseline, rank, strict=True)):
+    found = []
+    for a, b, r in zip(x, baseline, rank, strict=True):
         chosen = (r[None] < edges).to(x.device)  # (F, 1, N, N)
         maps = torch.where(chosen, a, b) if insertion else torch.where(chosen, b, a)
         both = fast(torch.cat([maps, a[None]]))[0][:, target].double().cpu()
-        found[one] = (both[:-1] - both[-1]).abs()
-    return found
+        found.append((both[:-1] - both[-1]).abs())
+    return torch.stack(found).numpy()
 
 
 def _ready(network, x, baseline):
@@ -252,6 +250,8 @@ def infidelity(
     fast, x, baseline = _ready(network, x, baseline)
     grid, device = x.shape[-1], x.device
     place = torch.arange(grid, device=device)
+    options = {"baselines": baseline, "target": target, "n_perturb_samples": n_samples}
+    options["max_examples_per_batch"] = min(max(len(x), 32), len(x) * n_samples)
 
     def hide(maps, baselines):
         corner = torch.randint(grid, (2, len(maps), 1), device=device)
@@ -262,11 +262,7 @@ def infidelity(
 
     def error(attributions):
         with seeded(0, device.type):
-            found = of_captum(
-                lambda maps: fast(maps)[0], hide, x, attributions,
-                baselines=baseline, target=target, n_perturb_samples=n_samples,
-                max_examples_per_batch=min(max(len(x), 32), len(x) * n_samples),
-            )  # fmt: skip
+            found = of_captum(lambda maps: fast(maps)[0], hide, x, attributions, **options)
         return found.detach().double().cpu().numpy()
 
     values = network_inputs(values, "attributions").to(device)

@@ -7,6 +7,8 @@ test part. Predictions are in units of the parameter ranges of the training suit
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from cosmolib.data.cmd_format import BOX_SIZE, MAPS_PER_SIMULATION
@@ -164,30 +166,25 @@ def cross_table(uncut: dict, tested: dict, profile: Profile) -> list[dict]:
     list of dict
         The entry ``cross`` of the results table.
     """
-    options = {"n_bootstrap": profile.bootstrap_samples}
+    options, table = {"n_bootstrap": profile.bootstrap_samples}, []
     own = {
         name: [read_predictions(run.path("predictions.npz")) for run in runs]
         for name, runs in uncut.items()
     }
-    table = []
-    for name, suite in tested.items():
-        for trained, runs in uncut.items():
-            for scaling in SCALINGS_FROM[: 1 if trained == name else 2]:
-                found = own[trained]
-                if trained != name:
-                    found = [cross_evaluate(run, suite, scaling=scaling) for run in runs]
-                # Twins of different sizes may have been tested on different simulations.
-                paired = name in own and np.array_equal(own[name][0]["map"], found[0]["map"])
-                table.append(
-                    {
-                        "trained": trained,
-                        "tested": name,
-                        "scaling": scaling,
-                        "n_test_simulations": len(np.unique(found[0]["simulation"])),
-                        "r2": r2_of(found, **options),
-                        "bias": bias_of(found, in_sigma=False, **options),
-                        "bias_sigma": bias_of(found, in_sigma=True, **options),
-                        "difference": r2_of(found, own[name], **options) if paired else {},
-                    }
-                )
+    for (name, suite), trained in itertools.product(tested.items(), uncut):
+        for scaling in SCALINGS_FROM[: 1 if trained == name else 2]:
+            found = own[trained]
+            if trained != name:
+                found = [cross_evaluate(run, suite, scaling=scaling) for run in uncut[trained]]
+            # Twins of different sizes may have been tested on different simulations.
+            paired = name in own and np.array_equal(own[name][0]["map"], found[0]["map"])
+            row = {"trained": trained, "tested": name, "scaling": scaling}
+            row |= {
+                "n_test_simulations": len(np.unique(found[0]["simulation"])),
+                "r2": r2_of(found, **options),
+                "bias": bias_of(found, in_sigma=False, **options),
+                "bias_sigma": bias_of(found, in_sigma=True, **options),
+                "difference": r2_of(found, own[name], **options) if paired else {},
+            }
+            table.append(row)
     return table

@@ -40,7 +40,6 @@ def sets_table(uncut: dict, profile: Profile) -> tuple[dict, list[str]]:
     left_out : list of str
         One sentence for each set, or part of a set, that is left out.
     """
-    n_bootstrap = profile.bootstrap_samples
     rows_of = {"CV": _cosmic_variance, "1P": responses, "EX": _extremes}
     table, left_out = {sim_set: [] for sim_set in rows_of}, []
     for name, runs in uncut.items():
@@ -55,11 +54,10 @@ def sets_table(uncut: dict, profile: Profile) -> tuple[dict, list[str]]:
             except (OSError, ValueError) as error:
                 left_out.append(f"{name}, set {sim_set}: left out: {error}")
                 continue
-            rows = make_rows(suite, cross_evaluate(runs[0], suite), n_bootstrap)
+            rows = make_rows(suite, cross_evaluate(runs[0], suite), profile.bootstrap_samples)
             table[sim_set] += rows
-            if sim_set == "1P":
-                missing = _not_shown(suite, [row["varied"] for row in rows])
-                left_out += [f"{name}, set 1P: left out: {reason}" for reason in missing]
+            missing = _not_shown(suite, rows) if sim_set == "1P" else ()
+            left_out += [f"{name}, set 1P: left out: {reason}" for reason in missing]
     return table, left_out
 
 
@@ -132,14 +130,12 @@ def responses(suite: Suite, found: dict, n_bootstrap: int = 1000) -> list[dict]:
 
     curves = []
     for column, name in enumerate(PARAMETERS):
-        rows = np.flatnonzero((off.sum(1) == 1) & off[:, column])
-        rows = np.concatenate([rows, fiducial])
+        rows = np.append(np.flatnonzero((off.sum(1) == 1) & off[:, column]), fiducial)
         rows = rows[np.argsort(suite.params[rows, column], kind="stable")]
         values, maps = suite.params[rows, column], by_simulation[rows]  # (m,), (m, 15, P)
         if len(np.unique(values)) < 2:
             continue
         offset = values - values.mean()
-        weights = offset / np.sum(offset**2)
         curves.append(
             {
                 "suite": suite.name,
@@ -148,24 +144,21 @@ def responses(suite: Suite, found: dict, n_bootstrap: int = 1000) -> list[dict]:
                 "values": values.tolist(),
                 "mean": maps.mean(1).tolist(),
                 "error": (maps.std(1, ddof=1) / np.sqrt(maps.shape[1])).tolist(),
-                "slope": estimates(np.einsum("m,mip->ip", weights, maps)),
+                "slope": estimates(np.einsum("m,mip->ip", offset / np.sum(offset**2), maps)),
                 "shift": estimates(maps[-1] - maps[0]),
             }
         )
     return curves
 
 
-def _not_shown(suite, varied):
+def _not_shown(suite, curves):
     """Yield the reasons why simulations or parameters of a 1P set are not part of any curve."""
     beyond = off_fiducial(suite.params, suite.others)[:, len(PARAMETERS) :]  # (n, 0 or 22)
     if beyond.any():
         names = [n for n, any_ in zip(other_parameters(), beyond.any(0), strict=True) if any_]
-        yield (
-            f"{beyond.any(1).sum()} of {suite.n_simulations} simulations, which vary parameters "
-            f"other than the six: {', '.join(names)}"
-        )
-    missing = [name for name in PARAMETERS if name not in varied]
-    if missing:
+        vary = f"{beyond.any(1).sum()} of {suite.n_simulations} simulations, which vary parameters"
+        yield f"{vary} other than the six: {', '.join(names)}"
+    if missing := [x for x in PARAMETERS if x not in {row["varied"] for row in curves}]:
         yield f"curves of {', '.join(missing)}: the set has fewer than two values of each"
 
 
@@ -173,22 +166,16 @@ def _not_shown(suite, varied):
 # EX: extreme feedback
 # --------------------------------------------------------------------------------------------------
 def _extremes(suite, found, n_bootstrap):
-    rows = []
-    for simulation in range(suite.n_simulations):
+    def pull(simulation):
         own = found["simulation"] == simulation
-        offset, std = found["mean"][own] - found["truth"][own], found["std"][own]
-        places = np.arange(own.sum())  # of one simulation, the maps are resampled
-        rows.append(
-            {
-                "suite": suite.name,
-                "simulation": simulation,
-                "what": describe(suite.params[simulation]),
-                "pull": scores.estimate(
-                    scores.pull, [offset, std], places, found["parameters"], n_bootstrap
-                ),
-            }
-        )
-    return rows
+        part = {key: found[key][own] for key in ("mean", "std", "truth")}
+        part["simulation"] = np.arange(own.sum())  # of one simulation, the maps are resampled
+        return scores.bias_of([found | part], in_sigma=True, n_bootstrap=n_bootstrap)
+
+    return [
+        {"suite": suite.name, "simulation": i, "what": describe(params), "pull": pull(i)}
+        for i, params in enumerate(suite.params)
+    ]
 
 
 def describe(params) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from dataclasses import replace
@@ -29,20 +30,11 @@ def estimates_table(rows, about: dict, quantities: dict, parameters) -> pd.DataF
         {label: key} or {label: (key, digits)} of estimates by parameter; 2 digits by default.
     parameters : list of str
     """
-    columns = {
-        f"{label}, {name}": (name, *((key, 2) if isinstance(key, str) else key))
-        for name in parameters
-        for label, key in quantities.items()
-    }
-    lines = [
-        {column: row[key] for column, key in about.items()}
-        | {
-            column: as_text(row[key].get(name), digits)
-            for column, (name, key, digits) in columns.items()
-        }
-        for row in rows
-    ]
-    return pd.DataFrame(lines, columns=[*about, *columns]).set_index(list(about))
+    columns = {column: [row[key] for row in rows] for column, key in about.items()}
+    for name, (label, key) in itertools.product(parameters, quantities.items()):
+        key, digits = (key, 2) if isinstance(key, str) else key
+        columns[f"{label}, {name}"] = [as_text(row[key].get(name), digits) for row in rows]
+    return pd.DataFrame(columns).set_index(list(about))
 
 
 def noise_curves(table: dict) -> tuple[list[float], dict]:
@@ -66,9 +58,7 @@ def noise_curves(table: dict) -> tuple[list[float], dict]:
             without = tuple(step for step in cut.before if step != cut.noise)
             r2[level, str(replace(cut, before=without))] = row["best"]
     levels = sorted({level for level, cut in r2 if cut in seen.values()})
-    return levels, {
-        label: [r2.get((level, cut)) for level in levels] for label, cut in seen.items()
-    }
+    return levels, {x: [r2.get((level, cut)) for level in levels] for x, cut in seen.items()}
 
 
 def agreement(live: dict, stored: dict) -> pd.DataFrame:
@@ -92,22 +82,20 @@ def agreement(live: dict, stored: dict) -> pd.DataFrame:
     same = live["profile"] == stored["profile"]
     key, scatter = ("r2", stored["seed_scatter"]) if same else ("difference", None)
     lines = []
-    for row in (*live["rows"], *live["control_rows"]):
+    for row, name in itertools.product((*live["rows"], *live["control_rows"]), live["targets"]):
         other = find_row(stored, row["suite"], row["cut"])
         if other is None or (row["cut"] == "none" and not same):
             continue
-        for name in live["targets"]:
-            a, b = (x[key].get(name) for x in (row, other))
-            if any(x is None or x["low"] is None for x in (a, b)):
-                continue
-            if scatter:  # the test maps are the same, and only the trainings differ
-                counts = [len(x["seeds"]) for x in (row, other)]
-                halves = [Z95 * scatter[name] * math.sqrt(1 / n) for n in counts]
-            else:  # the half of each interval that faces the other value
-                near, far = ("high", "low") if b["value"] > a["value"] else ("low", "high")
-                halves = [abs(a[near] - a["value"]), abs(b[far] - b["value"])]
-            agrees = abs(a["value"] - b["value"]) <= math.hypot(*halves)
-            lines.append((row["suite"], row["cut"], name, as_text(a), as_text(b), agrees))
+        a, b = (x[key].get(name) for x in (row, other))
+        if any(x is None or x["low"] is None for x in (a, b)):
+            continue
+        if scatter:  # the test maps are the same, and only the trainings differ
+            halves = [Z95 * scatter[name] * math.sqrt(1 / len(x["seeds"])) for x in (row, other)]
+        else:  # the half of each interval that faces the other value
+            near, far = ("high", "low") if b["value"] > a["value"] else ("low", "high")
+            halves = [abs(a[near] - a["value"]), abs(b[far] - b["value"])]
+        agrees = abs(a["value"] - b["value"]) <= math.hypot(*halves)
+        lines.append((row["suite"], row["cut"], name, as_text(a), as_text(b), agrees))
     columns = ["suite", "cut", "parameter", "this study", "stored study", "agrees"]
     return pd.DataFrame(lines, columns=columns)
 
@@ -125,10 +113,10 @@ def claim_cards(verdicts: list[dict], survivors: list[dict] | None = None) -> st
     """
     cards = []
     for row in verdicts:
-        word = next((word for word in _BADGES if row["verdict"].startswith(word)), "")
+        badge = _BADGES.get(row["verdict"], "untestable")
         lines = [
             f'<p class="statement">{row["number"]}. {escape(row["statement"])}</p>',
-            f'<p><span class="verdict {_BADGES.get(word, "untestable")}">{row["verdict"]}</span> '
+            f'<p><span class="verdict {badge}">{row["verdict"]}</span> ',
             f"{escape(row['measurement'])}</p>",
         ]
         if survivors is not None:
@@ -180,15 +168,12 @@ def results_numbers(table: dict, verdicts: list[dict]) -> dict:
     }
     for key in ("simulations", "train_simulations", "test_maps", "test_simulations", "runs"):
         numbers[f"n_{key}"] = table[f"n_{key}"]
-    cuts = {"all": NO_MEAN, "under": WITHOUT_MEAN[0], "over": WITHOUT_MEAN[1]}
-    rows = {word: find_row(table, suite, cut) or {} for word, cut in cuts.items()}
-    uncut, gravity = (find_row(table, x, "none") or {} for x in (suite, f"Nbody_{suite}"))
-    for word, row in rows.items():
+    rows = [find_row(table, suite, cut) or {} for cut in (NO_MEAN, *WITHOUT_MEAN)]
+    for word, row in zip(("all", "under", "over"), rows, strict=True):
         numbers[f"bits_{word}"] = as_text(row.get("bits", {}).get("both"))
-    r2 = {
-        "uncut": uncut.get("r2"), "baseline": uncut.get("baseline"), "gravity": gravity.get("r2"),
-        "underdense": rows["under"].get("best"), "overdense": rows["over"].get("best"),
-    }  # fmt: skip
+    uncut, gravity = (find_row(table, x, "none") or {} for x in (suite, f"Nbody_{suite}"))
+    r2 = {"uncut": uncut.get("r2"), "baseline": uncut.get("baseline"), "gravity": gravity.get("r2")}
+    r2 |= {"underdense": rows[1].get("best"), "overdense": rows[2].get("best")}
     return numbers | glued_texts("r2_", r2)
 
 
@@ -205,13 +190,12 @@ def sets_summary(table: dict) -> pd.DataFrame:
     def first(rows, **wanted):
         return next((x for x in rows if all(x[k] == v for k, v in wanted.items())), {})
 
-    twin = {"trained": f"Nbody_{suite}", "tested": suite, "scaling": "trained"}
-    cross = first(table["cross"], **twin)
+    def curve(name, key):
+        return first(table["sets"]["1P"], suite=suite, varied=name).get(key, {})
+
+    cross = first(table["cross"], trained=f"Nbody_{suite}", tested=suite, scaling="trained")
     boxes = first(table["sets"]["CV"], suite=suite)
-    curves = {
-        name: first(table["sets"]["1P"], suite=suite, varied=name) for name in (*COSMOLOGY, "A_SN1")
-    }
-    slopes = {name: curves[name].get("slope", {}).get(name) for name in COSMOLOGY}
+    slopes = {name: curve(name, "slope").get(name) for name in COSMOLOGY}
     lines = {
         "trained on gravity only, tested with feedback: R2 per map": (cross.get("r2"), 2),
         "the same: bias": (cross.get("bias"), 3),
@@ -220,11 +204,7 @@ def sets_summary(table: dict) -> pd.DataFrame:
         "CV: scatter between boxes, mean of 15 maps": (boxes.get("simulation_scatter"), 3),
         "CV: predicted standard deviation per map": (boxes.get("sigma"), 3),
         "1P: slope of the prediction with its own parameter (ideal: 1)": (slopes, 2),
-        "1P: shift over the range of A_SN1 (ideal: 0)": (curves["A_SN1"].get("shift"), 4),
+        "1P: shift over the range of A_SN1 (ideal: 0)": (curve("A_SN1", "shift"), 4),
     }
-    return pd.DataFrame(
-        {
-            name: {line: as_text((x or {}).get(name), n) for line, (x, n) in lines.items()}
-            for name in COSMOLOGY
-        }
-    )
+    texts = [[as_text((x or {}).get(name), n) for name in COSMOLOGY] for x, n in lines.values()]
+    return pd.DataFrame(texts, index=[*lines], columns=[*COSMOLOGY])

@@ -43,6 +43,7 @@ from pathlib import Path
 import numpy as np
 
 from cosmolib.data import lite
+from cosmolib.data.arrays import bad_input
 from cosmolib.data.cmd_format import PARAMETERS
 from cosmolib.data.tables import parameter_ranges
 from cosmolib.results.baseline import feedback_trace, stored_baseline
@@ -83,18 +84,15 @@ def results_table(
     options = {"n_bootstrap": profile.bootstrap_samples}
     found = {}  # (suite, cut) -> complete runs, one per seed
     for case in profile.cases:
-        runs = [
-            Run(profile.name, *case, profile.architecture, seed, runs_dir)
-            for seed in profile.seeds_of(*case)
-        ]
+        about = profile.name, *case, profile.architecture
+        runs = [Run(*about, seed, runs_dir) for seed in profile.seeds_of(*case)]
         if complete := [run for run in runs if run.complete]:
             found[case] = complete
     uncut = {name: found[name, "none"] for name in profile.suites if (name, "none") in found}
     if not uncut:
-        raise ValueError(
-            f"{Path(runs_dir) / profile.name}: found no complete run of uncut maps, expected "
-            f"<suite>/none/{profile.architecture}-s<seed>/metrics.json; run 03_training first"
-        )
+        expected = f"<suite>/none/{profile.architecture}-s<seed>/metrics.json"
+        folder, what = Path(runs_dir) / profile.name, "no complete run of uncut maps"
+        raise bad_input(folder, what, f"{expected}; run 03_training first")
     predictions = {
         case: [read_predictions(run.path("predictions.npz")) for run in runs]
         for case, runs in found.items()
@@ -132,8 +130,8 @@ def results_table(
             whole = tables.get((name, "none"))
             row[key] = compared(tables[name, cut], whole) if whole else {}
         (rows if cut in profile.cuts else control_rows).append(row)
-        parts = [f"{key} {as_text(value)}" for key, value in row["r2"].items()]
-        progress(f"{name:12s} {cut:24s} R2 {', '.join(parts)}")
+        texts = ", ".join(f"{key} {as_text(value)}" for key, value in row["r2"].items())
+        progress(f"{name:12s} {cut:24s} R2 {texts}")
     tested, suites_left_out = suites_to_test({name: suites[name] for name in uncut}, profile)
     sets, sets_left_out = sets_table(uncut, profile)
     twins = [(suites[name], suites[twin]) for name in uncut if (twin := f"Nbody_{name}") in uncut]
@@ -165,8 +163,7 @@ def results_table(
 
 def _dataset(suites):
     """Return the name of the data of a study: Lite, CMD, or the suites of a plugin."""
-    own = dict.fromkeys(n for s in suites if (n := s.removeprefix("Nbody_")) in SUITES)
-    if own:
+    if own := dict.fromkeys(n for s in suites if (n := s.removeprefix("Nbody_")) in SUITES):
         return ", ".join(own)
     return "Lite" if set(suites) <= set(lite.SUITES) else "CMD"
 
@@ -189,15 +186,12 @@ def better_of(networks: list[dict], summary: dict) -> tuple[dict, list[dict]]:
         As `networks`, but from the summary for the parameters that it predicts better.
     """
 
-    def score(item):
-        return r2(item["valid_mean"], None, item["valid_truth"])
-
-    taken = score(summary) > np.mean([score(item) for item in networks], axis=0)  # (P,)
+    score, *scores = (
+        r2(item["valid_mean"], None, item["valid_truth"]) for item in (summary, *networks)
+    )
+    taken = score > np.mean(scores, axis=0)  # (P,)
     columns = ("mean", "std", "valid_mean", "valid_std")
-    mixed = [
-        item | {key: np.where(taken, summary[key], item[key]) for key in columns}
-        for item in networks
-    ]
+    mixed = [x | {key: np.where(taken, summary[key], x[key]) for key in columns} for x in networks]
     better = np.where(taken, "summary", "network").tolist()
     return dict(zip(map(str, summary["parameters"]), better, strict=True)), mixed
 
@@ -206,11 +200,8 @@ def _controls(rows, predictions, compared):
     """Compare each cut with each of its controls, paired, for each suite."""
     best = {(row["suite"], row["cut"]): row["best"] for row in rows}
     return [
-        {
-            "suite": name,
-            "kind": kind,
-            "cut": cut,
-            "control": control,
+        {"suite": name, "kind": kind, "cut": cut, "control": control}
+        | {
             "r2": best[name, cut],
             "control_r2": best[name, control],
             "difference": compared(predictions[name, cut], predictions[name, control]),
@@ -231,7 +222,5 @@ def read_table(path: str | Path) -> dict:
     table = read_json(path)
     schema = table.get("schema") if isinstance(table, dict) else None
     if schema != SCHEMA:
-        raise ValueError(
-            f"{path}: found schema {schema!r}, expected a results table of schema {SCHEMA}"
-        )
+        raise bad_input(path, f"schema {schema!r}", f"a results table of schema {SCHEMA}")
     return table
