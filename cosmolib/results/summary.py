@@ -11,11 +11,12 @@ from html import escape
 import pandas as pd
 
 from cosmolib.cuts.grammar import Cut
-from cosmolib.results.claims import MIN_TEST_SIMULATIONS, NO_MEAN, WITHOUT_MEAN
+from cosmolib.results.claims import MIN_TEST_SIMULATIONS, NO_MEAN, NO_POWER, WITHOUT_MEAN
+from cosmolib.results.controls import NOT_RUN
 from cosmolib.results.measurements import find_row, hydro_suite
 from cosmolib.training.scores import COSMOLOGY, Z95, as_text, glued_texts
 
-_BADGES = {"supported": "supported", "not supported": "refuted"}  # classes of book.css
+_BADGES = {"supported": "supported", "not supported": "refuted", "left open": "open"}  # in book.css
 
 
 def estimates_table(rows, about: dict, quantities: dict, parameters) -> pd.DataFrame:
@@ -121,12 +122,13 @@ def claim_cards(verdicts: list[dict], survivors: list[dict] | None = None) -> st
         ]
         if survivors is not None:
             controls = [
-                f"<li>{escape(x['question'])} <b>{x['verdict']}</b> ({escape(x['measured'])})</li>"
+                f"<li>{escape(x['question'])} <b>{x['verdict']}</b>"
+                + f" ({escape(x['measured'])})" * (x["verdict"] != NOT_RUN) + "</li>"
                 for x in survivors
                 if x["claim"] == row["key"]
             ]
             lines += [
-                f"<details><summary>Rule, reason and {len(controls)} controls</summary>",
+                "<details><summary>Rule, reason and controls</summary>",
                 f"<p>Rule: {escape(row['test'])}</p><p>{escape(row['reason'])}</p>",
                 f"<ul>{''.join(controls)}</ul></details>",
             ]
@@ -160,11 +162,13 @@ def results_numbers(table: dict, verdicts: list[dict]) -> dict:
     """
     suite = hydro_suite(table)
     counts = Counter(row["verdict"].removesuffix(f" on {table['dataset']}") for row in verdicts)
+    verbs = {word: ("has", "have") if word == NO_POWER else ("is", "are") for word in counts}
+    words = [f"{n} {verbs[word][n > 1]} {word}" for word, n in counts.items()]
     numbers = {
         "profile_name": table["profile"],
         "dataset": table["dataset"],
         "against_summary": against_summary(table),
-        "verdict_counts": ", ".join(f"{n} {word}" for word, n in counts.items()),
+        "verdict_counts": f"{', '.join(words[:-1])} and {words[-1]}" if words[1:] else words[0],
     }
     for key in ("simulations", "train_simulations", "test_maps", "test_simulations", "runs"):
         numbers[f"n_{key}"] = table[f"n_{key}"]
