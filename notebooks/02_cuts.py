@@ -31,14 +31,15 @@
 # {glue:text}`cuts-n-simulations:d` simulations, unless CMD is named.
 #
 # The argument of this book is a sequence of removals: hide a part of the map, train again, and measure how much accuracy is lost. It
-# holds only as far as a cut removes what its name says and adds nothing. This chapter examines the cuts alone, before any
-# network is trained.
+# holds only as far as a cut removes what its name says and adds nothing. This chapter examines the cuts alone.
 
 # %% tags=["remove-cell"]
 import os
 
-if os.path.isdir("../data/lite"):  # JupyterLab starts kernels next to the notebook
-    os.chdir("..")
+import cosmolib
+
+places = ".", "..", os.path.dirname(cosmolib.__path__[0])  # a kernel may start in any folder
+os.chdir(next((folder for folder in places if os.path.isdir(f"{folder}/data/lite")), "."))
 
 # %% tags=["parameters", "hide-input"]
 profile = "demo"  # name of a file in configs/, or a path to one
@@ -71,10 +72,10 @@ started = time.perf_counter()
 plots_style.use_style()
 config = load_profile(profile)
 lite = next(name for name in config.suites if not name.startswith("Nbody_"))
-source = {"data_dir": data_dir or config.data_dir, "field": config.field, "sim_set": config.sim_set}
 
 # %%
-suite = open_suite(lite, **source)  # "Lite"
+where = {"data_dir": data_dir or config.data_dir, "field": config.field, "sim_set": config.sim_set}
+suite = open_suite(lite, **where)  # "Lite"
 suite = subset(suite, min(at_most, config.n_simulations or suite.n_simulations))
 maps, omega_m, box_size = np.array(suite.maps), suite.params[:, 0], suite.box_size
 
@@ -88,7 +89,7 @@ maps, omega_m, box_size = np.array(suite.maps), suite.params[:, 0], suite.box_si
 # |---|---|---|
 # | `kmax:4` | waves shorter than $k_\mathrm{max}$ = 4 $h$/Mpc, by a sharp filter of the linear map | yes |
 # | `kmax:4@log`, `kmax:4@delta` | the same waves of $\log_{10}\Sigma$, or of $\delta$ | |
-# | `kmin:2`, `band:1,4` | waves longer than one edge, or outside two edges; the mean stays | |
+# | `kmin:2`, `band:1,4` | all waves except those with $k \geq 2$ or $1 \leq k < 4$ $h$/Mpc; the mean stays | |
 # | `above:1e12:clamp` | pixels above a surface density, which are set to the threshold | yes |
 # | `above:1e12:random` | the same pixels, filled with values drawn log-uniformly over the range of the data | yes |
 # | `below:2e11:mean` | pixels below a surface density, which are set to the mean of their map | |
@@ -126,8 +127,7 @@ fig, axes = plots_cuts.cut_gallery(np.stack(shown), gallery, box_size)
 # %% [markdown]
 # ### Move the edges
 #
-# The first slider sets $k_\mathrm{max}$ and shows the result of `apply_cut` with the power spectrum before and after. The second
-# slider sets a density threshold and shows which pixels it cuts.
+# The first slider sets $k_\mathrm{max}$ of `apply_cut`, the second a density threshold.
 
 # %% tags=["hide-input"]
 edges_k = np.geomspace(2, suite.grid / np.sqrt(2), 24) * 2 * np.pi / box_size  # to the corner

@@ -32,7 +32,7 @@
 # [chapter 06](06_results.ipynb) is one execution of it, for example
 #
 # ```bash
-# python workflow/run_notebook.py notebooks/03_training.ipynb out.ipynb -p suite Lite -p cut kmax:4
+# .venv/bin/python workflow/run_notebook.py notebooks/03_training.ipynb out.ipynb -p suite Lite -p cut kmax:4
 # ```
 #
 # which fills one folder, `runs/<profile>/<suite>/<cut>/<architecture>-s<seed>/`. A complete run is shown and not
@@ -42,8 +42,10 @@
 # %% tags=["remove-cell"]
 import os
 
-if os.path.isdir("../data/lite"):  # JupyterLab starts kernels next to the notebook
-    os.chdir("..")
+import cosmolib
+
+places = ".", "..", os.path.dirname(cosmolib.__path__[0])  # a kernel may start in any folder
+os.chdir(next((folder for folder in places if os.path.isdir(f"{folder}/data/lite")), "."))
 
 # %% tags=["parameters", "hide-input"]
 profile = "demo"  # name of a file in configs/, or a path to one
@@ -226,9 +228,10 @@ baseline_r2 = r2_of([ridge], n_bootstrap=config.bootstrap_samples)
 
 # %% tags=["hide-input"]
 for name in config.targets:
-    print(f"R2 of {name} per map by summary statistics: {as_text(baseline_r2[name], 3)}")
+    learnt, classical = from_metrics(metrics["parameters"][name], "r2"), baseline_r2[name]
+    print(f"R2 of {name} per map: {as_text(learnt)}; by summary statistics: {as_text(classical)}")
 other = replace(run, profile=config.answer or config.name, root=stored_dir)
-stored = "No stored study has this run."
+stored = "The profile names no stored study that has this run."
 if other.complete and not (weights or shuffle_labels):
     kept = io.read_json(other.path("metrics.json"))["parameters"]
     texts = [as_text(from_metrics(kept[name], "r2")) for name in config.targets]

@@ -32,8 +32,10 @@
 # %% tags=["remove-cell"]
 import os
 
-if os.path.isdir("../data/lite"):  # JupyterLab starts kernels next to the notebook
-    os.chdir("..")
+import cosmolib
+
+places = ".", "..", os.path.dirname(cosmolib.__path__[0])  # a kernel may start in any folder
+os.chdir(next((folder for folder in places if os.path.isdir(f"{folder}/data/lite")), "."))
 
 # %% tags=["parameters", "hide-input"]
 profile = "demo"  # name of a file in configs/, or a path to one

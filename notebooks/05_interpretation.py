@@ -31,14 +31,15 @@
 # names; or a [pretrained network](../book/your-data.md) and the maps of one {term}`suite <Suite>` at $256^2$ pixels.
 #
 # Attribution describes the network and not the Universe: [chapter 06](06_results.ipynb) measures how well a *retrained* network
-# does without some of the pixels. The network of this page also sees the mean of each map, which holds much of the information on
-# $\Omega_m$ and belongs to no pixel.
+# does without some of the pixels. The network of this page also sees the mean of each map, which belongs to no pixel.
 
 # %% tags=["remove-cell"]
 import os
 
-if os.path.isdir("../data/lite"):  # JupyterLab starts kernels next to the notebook
-    os.chdir("..")
+import cosmolib
+
+places = ".", "..", os.path.dirname(cosmolib.__path__[0])  # a kernel may start in any folder
+os.chdir(next((folder for folder in places if os.path.isdir(f"{folder}/data/lite")), "."))
 
 # %% tags=["parameters", "hide-input"]
 profile = "demo"  # name of a file in configs/, or a path to one
@@ -72,9 +73,8 @@ plots_style.use_style()
 # %% [markdown]
 # ## Maps and networks
 #
-# We explain test maps, spread evenly over the test simulations; the places are the same in each suite. Each uncut network
-# explains the maps of the same suite. A pretrained network explains the maps of every suite, in that suite's scaling. Where the
-# profile names a stored study, the networks are those of that study, and the profile only sets the number of maps.
+# We explain test maps, spread evenly over the test simulations. Each uncut network explains the maps of the same suite, a pretrained
+# network those of every suite. Where the profile names a stored study, it sets the number of maps only.
 
 # %%
 config = load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))

@@ -84,6 +84,7 @@ def test_runner_passes_parameters_from_the_root(tmp_path):
     ("code", "expected"),
     [
         ("1 / 0", "(?s).* failed in cell 2 .*\n-+\nZeroDivisionError .*Traceback.*"),
+        ("import cosmolib\ncosmolib.Cut.parse('abvoe:1')", "error: .* in cell 2 .*'abvoe:1'.*"),
         ("raise ValueError('at x://me:pw@h')", "error: .* failed in cell 2 .*: at x://me:[*]{3}@h"),
         ("import os\nos.kill(os.getpid(), 9)", "(?s)(?!.*Traceback).*error: .*kernel was killed.*"),
     ],

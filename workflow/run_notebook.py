@@ -107,6 +107,7 @@ def execute(source, target, parameters):
                 kernel_name="python3",
                 kernel_manager_class=ThisInterpreter,
                 progress_bar=False,
+                stdout_file=sys.stdout if sys.stdout.isatty() else None,
             )
             os.replace(temporary, target)
         except papermill.PapermillExecutionError:
@@ -184,6 +185,7 @@ def main(arguments=None):
     import nbclient
     import papermill
 
+    from cosmolib.cuts.grammar import CutError
     from cosmolib.study.io import exit_code, redact
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
@@ -200,7 +202,7 @@ def main(arguments=None):
     except papermill.PapermillExecutionError as error:
         failed = Path(options.target).with_suffix(".failed.ipynb")
         where = f"{options.source} failed in cell {error.exec_count} (see {failed})"
-        kind = getattr(builtins, error.ename, Exception)
+        kind = CutError if error.ename == "CutError" else getattr(builtins, error.ename, Exception)
         if issubclass(kind, (ValueError, OSError, KeyboardInterrupt)):  # bad input, no bug
             message = redact(" ".join(error.evalue.split()) or "interrupted")
             print(f"error: {where}: {message}", file=sys.stderr)

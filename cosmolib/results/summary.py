@@ -123,7 +123,8 @@ def claim_cards(verdicts: list[dict], survivors: list[dict] | None = None) -> st
         if survivors is not None:
             controls = [
                 f"<li>{escape(x['question'])} <b>{x['verdict']}</b>"
-                + f" ({escape(x['measured'])})" * (x["verdict"] != NOT_RUN) + "</li>"
+                + f" ({escape(x['measured'])})" * (x["verdict"] != NOT_RUN)
+                + "</li>"
                 for x in survivors
                 if x["claim"] == row["key"]
             ]
