@@ -33,6 +33,7 @@ from cosmolib.tuning import search as tuning_search
 
 PAGE = (ROOT / "book" / "extend.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+USE = BLOCKS.pop(2)  # explains a run
 pytestmark = pytest.mark.usefixtures("no_plugins")
 
 
@@ -105,7 +106,7 @@ def test_the_method(page):
         assert (found.completeness < 1e-3).all()
 
 
-def test_a_run_with_all_plugins(study, tmp_path, no_plugins):
+def test_a_run_with_all_plugins(study, tmp_path, monkeypatch, no_plugins):
     path, profile = study
     run = Run("mine", "Toy", "smooth:1", "pixels", 1, tmp_path / "runs")
     assert train_run(run, profile)["n_maps"] == 30
@@ -122,6 +123,10 @@ def test_a_run_with_all_plugins(study, tmp_path, no_plugins):
     low, high = parameter_ranges("Toy")[:2].T
     mean = low + (high - low) * run_network(network, x)[0].numpy()
     np.testing.assert_allclose(mean, predictions["mean"], rtol=1e-4)
+    monkeypatch.chdir(tmp_path)
+    places = {"configs/mine.yaml": str(path), "Lite": "Toy"}
+    exec(re.sub("|".join(places), lambda found: places[found[0]], USE), used := {})
+    assert used["values"].shape == (6, 32, 32)
     subject = load_subject(run, profile)
     assert explain(subject, "reveal", 0).completeness.max() < 1e-2
     assert [row["method"] for row in faithfulness(subject, ["reveal"], 0)] == ["reveal"]
