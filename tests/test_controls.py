@@ -28,22 +28,11 @@ def test_every_claim_has_a_control():
     assert verdicts == {"not run", "survives"}
 
 
-@pytest.mark.parametrize(
-    ("value", "verdict"),
-    [(0.9, "survives"), (0.3, "does not survive"), (0.51, "left open")],
-)
-def test_verdicts_follow_the_interval(value, verdict):
-    results = table(control_rows=rows(**{"nomean:none": value}))
-    assert found(results, "inference", "mean of each")["verdict"] == verdict
-
-
 def test_one_parameter_that_fails_decides():
     (row,) = rows(**{"nomean:none": 0.9})
     row["best"]["sigma_8"] = {"value": 0.2, "low": 0.1, "high": 0.3}
-    assert (
-        found(table(control_rows=[row]), "inference", "mean of each")["verdict"]
-        == "does not survive"
-    )
+    judged = found(table(control_rows=[row]), "inference", "mean of each")
+    assert judged["verdict"] == "does not survive"
 
 
 def test_the_worst_of_several_cases_decides():

@@ -84,10 +84,11 @@ def test_maps_are_gaussian_and_have_separate_random_streams(sample):
 
 
 def test_blocks_do_not_matter(sample, monkeypatch):
-    _, maps = sample
-    posterior = fields.exact_posterior(maps[:5], points=11)
+    params, maps = sample
+    whole = fields.exact_posterior(maps[:5], params[:5], points=11)
     monkeypatch.setattr(fields, "_BLOCK_POINTS", 300)
-    np.testing.assert_allclose(fields.exact_posterior(maps[:5], points=11).mean, posterior.mean)
+    parts = fields.exact_posterior(maps[:5], params[:5], points=11)
+    np.testing.assert_allclose(parts["bits"], whole["bits"])
 
 
 def test_shells_on_an_odd_grid_and_parseval():
@@ -100,18 +101,19 @@ def test_shells_on_an_odd_grid_and_parseval():
 
 def test_the_grid_of_the_posterior_is_fine_enough():
     """Full maps with the size of Lite have the narrowest posteriors."""
-    maps = fields.gaussian_maps(prior(100), grid=64)
-    coarse, found, fine = (fields.exact_posterior(maps, points=n) for n in (61, 201, 603))
-    np.testing.assert_array_less(np.abs(found.mean - fine.mean), 0.02 * fine.std)
-    np.testing.assert_allclose(found.std, fine.std, rtol=0.03)
-    assert np.abs(coarse.std / fine.std - 1).max() > 0.05  # a coarse grid fails this test
+    params = prior(100)
+    maps = fields.gaussian_maps(params, grid=64)
+    coarse, found, fine = (fields.exact_posterior(maps, params, points=n) for n in (61, 201, 603))
+    np.testing.assert_array_less(np.abs(found["mean"] - fine["mean"]), 0.02 * fine["std"])
+    np.testing.assert_allclose(found["std"], fine["std"], rtol=0.03)
+    assert np.abs(coarse["std"] / fine["std"] - 1).max() > 0.05  # a coarse grid fails this test
 
 
 def test_posterior_against_a_brute_force_one(sample):
     # A few modes, with a likelihood of independent normal numbers.
     params, maps = sample
     one = maps[:1]
-    posterior = fields.exact_posterior(one, kmax=0.6, points=25)
+    posterior = fields.exact_posterior(one, params[:1], kmax=0.6, points=25)
     modes = np.fft.fft2(one[0].astype(np.float64)) * 25.0 / 32**2
     i = np.fft.fftfreq(32, 1 / 32)
     k = 2 * np.pi / 25.0 * np.hypot(i[:, None], i)
@@ -127,25 +129,23 @@ def test_posterior_against_a_brute_force_one(sample):
     weight = np.exp(like - like.max())
     weight /= weight.sum()
     mean = (weight.sum(axis=1) @ omega, weight.sum(axis=0) @ sigma)
-    np.testing.assert_allclose(posterior.mean[0], mean, rtol=1e-4)
+    np.testing.assert_allclose(posterior["mean"][0], mean, rtol=1e-4)
     spread = np.sqrt(weight.sum(axis=1) @ (omega - mean[0]) ** 2)
-    assert posterior.std[0, 0] == pytest.approx(spread, rel=1e-3)
+    assert posterior["std"][0, 0] == pytest.approx(spread, rel=1e-3)
 
 
 @pytest.mark.parametrize("cut", ["kmin:2", "band:1,2", "kmax:2", f"kmax:{2 * np.pi / 25 * 5}",
                                  f"kmin:{2 * np.pi / 25 * 5}"])  # fmt: skip
 def test_known_modes_are_those_of_the_cut(sample, cut):
     """The posterior of cut maps equals that of whole maps with the same known modes."""
-    _, maps = sample
-    low, high = Cut.parse(cut).k_range
-    cut_maps = apply_cut(maps[:20], cut)
-    whole = fields.exact_posterior(maps[:20], kmax=high, kmin=low)
-    found = fields.exact_posterior(cut_maps, kmax=high, kmin=low)
-    np.testing.assert_allclose(found.mean, whole.mean, rtol=2e-4)
-    # If removed modes are treated as known, the posterior is wrong.
-    assert not np.allclose(
-        fields.exact_posterior(cut_maps).mean, fields.exact_posterior(maps[:20]).mean, 0.05
-    )
+    params, maps = (array[:20] for array in sample)
+
+    def means(*k_range):
+        both = maps, apply_cut(maps, cut)
+        return [fields.exact_posterior(one, params, *k_range)["mean"] for one in both]
+
+    np.testing.assert_allclose(*means(*Cut.parse(cut).k_range), rtol=2e-4)
+    assert not np.allclose(*means(), 0.05)  # wrong if removed modes are treated as known
 
 
 def test_lognormal_maps_contain_the_same_field():
@@ -167,7 +167,7 @@ def test_lognormal_maps_contain_the_same_field():
 def test_bad_input(sample):
     params, maps = sample
     with pytest.raises(ValueError, match="no mode from kmin=0 to below kmax=0.1"):
-        fields.exact_posterior(maps[:2], kmax=0.1)
+        fields.exact_posterior(maps[:2], params[:2], kmax=0.1)
     with pytest.raises(ValueError, match="found a pixel of .*, expected positive pixels"):
         fields.underlying_gaussian(maps)
     for bad in ([0.3, 0.8, 1.0], [[0.3, np.nan]], [[0.3, 0.0]]):
@@ -183,12 +183,13 @@ def test_bits_bound_the_exact_information_of_gaussian_maps(cut):
     """
     low, high = parameter_ranges("Lite")[:2].T
     truth = np.random.default_rng(5).uniform(low, high, (1500, 2))
-    exact = fields.exact_posterior(fields.gaussian_maps(truth, 64, seed=5), truth=truth, **cut)
-    part = {"mean": exact.mean, "std": exact.std, "truth": truth, "simulation": np.arange(1500)}
+    exact = fields.exact_posterior(fields.gaussian_maps(truth, 64, seed=5), truth, **cut)
+    bits = exact.pop("bits")
+    part = exact | {"truth": truth, "simulation": np.arange(1500)}
     test = {key: value[:750] for key, value in part.items()}
     valid = {f"valid_{key}": value[750:] for key, value in part.items()}
     names = {"parameters": np.array(["Omega_m", "sigma_8"])}
     found = information([test | valid | names], np.stack([low, high], 1), n_bootstrap=2)
-    lost = exact.bits[:750].mean(0) - [found[k]["value"] for k in ("Omega_m", "sigma_8", "both")]
+    lost = bits[:750].mean(0) - [found[k]["value"] for k in ("Omega_m", "sigma_8", "both")]
     assert (lost > -0.02).all(), lost
     assert (lost < [0.15, 0.1, 0.4]).all(), lost

@@ -50,7 +50,7 @@ def test_the_analytic_posterior_is_calibrated_and_the_setup_sound(kind, cut):
     cut += "@log" if kind == "lognormal" and cut != "none" else ""
     known = mocks.draw_mocks(20, n_test=400, grid=16, seed=2, kind=kind)
     posterior = mocks.analytic_posterior(known, cut)
-    pull = (posterior.mean - known.params[known.test]) / posterior.std
+    pull = (posterior["mean"] - known.params[known.test]) / posterior["std"]
     np.testing.assert_allclose((pull**2).mean(0), 1, atol=0.2)
     assert known_posterior.setup_faults(known, cut) == []
 
@@ -69,7 +69,7 @@ def sound(profile):
     """A network trained on small mocks, and the analytic posterior."""
     known = mocks.draw_mocks(16000, n_test=500, grid=16)
     learnt = known_posterior.predict_mocks(known, profile)
-    return known, learnt, learnt | vars(mocks.analytic_posterior(known))
+    return known, learnt, learnt | mocks.analytic_posterior(known)
 
 
 def test_a_sound_method_reaches_the_bayes_optimal_r2(sound):
@@ -91,7 +91,7 @@ def test_a_wrong_box_is_detected(box_size):
     known = mocks.draw_mocks(20, n_test=400, seed=1)
     like = {"truth": known.params[known.test], "parameters": NAMES}
     right, wrong = (
-        like | vars(mocks.analytic_posterior(known, box_size=size)) for size in (25.0, box_size)
+        like | mocks.analytic_posterior(known, box_size=size) for size in (25.0, box_size)
     )
     assert known_posterior.faults(right, right) == []
     found = known_posterior.faults(right, wrong)
