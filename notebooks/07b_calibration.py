@@ -91,7 +91,7 @@ predictions = read_predictions(run.path("predictions.npz"))
 factors = calibration.recalibration(validation_part(predictions))  # one per parameter
 versions = {
     "as predicted": predictions,
-    "recalibrated": calibration.recalibrated(predictions, factors),
+    "recalibrated": predictions | {"std": predictions["std"] * [*factors.values()]},
 }
 
 # %%

@@ -23,8 +23,8 @@ def test_by_value():
     np.testing.assert_allclose(found["share"][:, 0], [0.5, 0, 0.5])
     np.testing.assert_allclose(found["share"][:, 1], found["share"][:, 2])  # all maps are equal
     assert found["edges"].tolist() == [0, 1, 4, 10]
-    found = binned.by_value(values, density, [1, 10], simulations, 10)  # totals count all pixels
-    np.testing.assert_allclose(found["share"][:, 0], [0.5])
+    part = binned.by_value(values, density, [1, 10], simulations, 10)  # totals count all pixels
+    np.testing.assert_allclose(part["share"][:, 0], [0.5])
 
 
 def test_intervals_come_from_the_scatter_between_simulations():

@@ -53,11 +53,8 @@ def folder(tmp_path_factory, tiny_params):
     write_suite_files(folder, "IllustrisTNG", maps, tiny_params)
     write_suite_files(folder, "Astrid", maps, tiny_params)
     write_suite_files(folder, "SIMBA", 3 * maps[:150], tiny_params[:10])
-    sets = {
-        "CV": [FIDUCIAL_ROW] * 6,
-        "1P": ONE_P,
-        "EX": [FIDUCIAL_ROW, varied(3, 100), varied(2, 100), [0.3, 0.8, 0, 0, 0, 0]],
-    }
+    extremes = [FIDUCIAL_ROW, varied(3, 100), varied(2, 100), [0.3, 0.8, 0, 0, 0, 0]]
+    sets = {"CV": [FIDUCIAL_ROW] * 6, "1P": ONE_P, "EX": extremes}
     for sim_set, rows in sets.items():
         _, maps = lognormal_maps(np.minimum(np.array(rows, float), 4), seed=5)
         write_suite_files(folder, "IllustrisTNG", maps, rows, sim_set=sim_set)
@@ -102,19 +99,12 @@ def test_the_tested_suite_can_have_its_own_scaling(run, folder, profile):
     """A factor in density is a shift of the log, which a scaling of the tested suite removes."""
     suite = open_suite("IllustrisTNG", data_dir=folder)
     brighter = replace(suite, maps=np.float32(3) * np.array(suite.maps))
-    same = cross_evaluate(run, suite)
-    other = cross_evaluate(run, brighter)
+    same, other = (cross_evaluate(run, one) for one in (suite, brighter))
     own = cross_evaluate(run, brighter, scaling="tested")
     assert np.abs(other["mean"] - same["mean"]).max() > 0.01
     np.testing.assert_allclose(own["mean"], same["mean"], atol=1e-4)
     with pytest.raises(ValueError, match="scaling: found 'mine', expected one of trained, tested"):
         cross_evaluate(run, suite, scaling="mine")
-
-
-def test_a_suite_of_another_size_has_a_separate_split(predicted):
-    found = predicted("SIMBA")
-    assert len(found["map"]) == 15
-    assert found["simulation"].max() < 10
 
 
 @pytest.mark.parametrize("name", ["IllustrisTNG", "Nbody_IllustrisTNG"])
@@ -143,8 +133,7 @@ def test_random_fills_have_the_range_of_the_tested_suite(profile, folder, tmp_pa
     train_run(run, profile.replace(epochs=1), device="cpu")
     suite = open_suite("IllustrisTNG", data_dir=folder)
     brighter = replace(suite, maps=np.float32(4) * np.array(suite.maps))
-    same = cross_evaluate(run, suite, scaling="tested")
-    own = cross_evaluate(run, brighter, scaling="tested")
+    same, own = (cross_evaluate(run, one, scaling="tested") for one in (suite, brighter))
     np.testing.assert_allclose(own["mean"], same["mean"], atol=1e-3)
     assert load_run(run)[2]["value_range"] is not None
 
@@ -161,6 +150,7 @@ def test_maps_of_another_grid_or_box(run, folder, tmp_path):
 # -------------------------------------------------------------------------------------------- sets
 def test_all_of_another_set_is_test_data(predicted):
     assert len(predicted("IllustrisTNG")["map"]) == 30  # of 24 simulations, two
+    assert len(predicted("SIMBA")["map"]) == 15  # of 10 simulations, with a separate split
     found = predicted("IllustrisTNG", "CV")
     np.testing.assert_array_equal(found["map"], np.arange(90))
     np.testing.assert_allclose(found["truth"], [[0.3, 0.8, 1.0]] * 90)
@@ -268,10 +258,9 @@ def test_networks_tested_on_other_simulations_are_not_paired(run, profile, tiny_
     other = profile.replace(data_dir=str(tmp_path), epochs=1)
     twin = Run("t", "Nbody_IllustrisTNG", "none", "lite", 1, tmp_path / "runs")
     train_run(twin, other, device="cpu")
-    tested = {"IllustrisTNG": study_suite("IllustrisTNG", profile)}
-    tested["Nbody_IllustrisTNG"] = study_suite("Nbody_IllustrisTNG", other)
-    uncut = {"IllustrisTNG": [run], "Nbody_IllustrisTNG": [twin]}
-    table = cross_table(uncut, tested, profile)
+    uncut = {run.suite: [run], twin.suite: [twin]}
+    both = ((run.suite, profile), (twin.suite, other))
+    table = cross_table(uncut, {name: study_suite(name, one) for name, one in both}, profile)
     assert len(table) == 6
     for entry in table:
         own = entry["trained"] == entry["tested"]
@@ -294,10 +283,9 @@ def test_the_table_contains_every_available_suite_and_set(run, profile, predicte
         assert entry["bias"]["Omega_m"]["value"] == pytest.approx(offset.mean())
     (cv,) = table["sets"]["CV"]
     assert cv["n_simulations"] == len(cv["mean"]) == 6
-    found = predicted("IllustrisTNG", "CV")
-    assert cv["map_scatter"]["Omega_m"]["value"] == pytest.approx(found["mean"][:, 0].std())
-    by_box = found["mean"][:, 0].reshape(6, 15).mean(1)
-    assert cv["simulation_scatter"]["Omega_m"]["value"] == pytest.approx(by_box.std())
+    omega_m = predicted("IllustrisTNG", "CV")["mean"][:, 0].reshape(6, 15)
+    for key, values in (("map_scatter", omega_m), ("simulation_scatter", omega_m.mean(1))):
+        assert cv[key]["Omega_m"]["value"] == pytest.approx(values.std())
     assert [x["varied"] for x in table["sets"]["1P"]] == ["Omega_m", "sigma_8", "A_SN1"]
     (left_out,) = table["left_out"]
     assert left_out.startswith("IllustrisTNG, set 1P: left out: curves of A_AGN1, A_SN2, A_AGN2:")

@@ -11,14 +11,8 @@ from cosmolib.cuts.grammar import Cut
 from cosmolib.data.arrays import bad_input
 from cosmolib.data.cmd_format import BOX_SIZE
 from cosmolib.data.tables import parameter_ranges
-from cosmolib.validation.gaussian_fields import (
-    RANGES_OF,
-    TARGETS,
-    exact_posterior,
-    gaussian_maps,
-    lognormal_maps,
-    underlying_gaussian,
-)
+from cosmolib.validation import gaussian_fields as fields
+from cosmolib.validation.gaussian_fields import RANGES_OF, TARGETS
 from cosmolib.validation.injected_signals import PLACES, injected_maps
 
 KINDS = ("gaussian", "lognormal", *PLACES)
@@ -48,7 +42,7 @@ class Mocks:
     @property
     def field(self) -> np.ndarray:
         """The Gaussian field: the maps themselves, or the log of lognormal maps."""
-        return underlying_gaussian(self.maps) if self.kind == "lognormal" else self.maps
+        return fields.underlying_gaussian(self.maps) if self.kind == "lognormal" else self.maps
 
     def test_only(self, n_maps: int | None = None) -> Mocks:
         """Return only the test maps, or the first `n_maps` of them."""
@@ -85,8 +79,10 @@ def draw_mocks(
     n = n_train + n_valid + n_test
     low, high = parameter_ranges(RANGES_OF)[: len(TARGETS)].T
     params = np.random.default_rng(seed).uniform(low, high, (n, len(TARGETS)))
-    draw = {"gaussian": gaussian_maps, "lognormal": lognormal_maps}.get(kind)
-    maps = draw(params, grid, seed=seed) if draw else injected_maps(kind, params[:, 0], grid, seed)
+    if kind in PLACES:
+        maps = injected_maps(kind, params[:, 0], grid, seed)
+    else:
+        maps = getattr(fields, f"{kind}_maps")(params, grid, seed=seed)
     return Mocks(maps, params, n_train, n_valid, kind)
 
 
@@ -105,7 +101,7 @@ def analytic_posterior(mocks: Mocks, cut="none", box_size: float = BOX_SIZE) -> 
     Returns
     -------
     dict
-        ``mean``, ``std`` and ``bits``, see `exact_posterior`.
+        ``mean``, ``std`` and ``bits``, see `gaussian_fields.exact_posterior`.
 
     Raises
     ------
@@ -118,4 +114,5 @@ def analytic_posterior(mocks: Mocks, cut="none", box_size: float = BOX_SIZE) -> 
             "expected 'none' or a Fourier cut, @linear for gaussian or @log for lognormal maps"
         )
     test = mocks.test_only()
-    return exact_posterior(test.field, test.params, *Cut.parse(cut).k_range, box_size)
+    k_range = Cut.parse(cut).k_range
+    return fields.exact_posterior(test.field, test.params, *k_range, box_size)
