@@ -57,8 +57,8 @@ def test_attributions_of_a_linear_function(linear, x, target):
 def test_attributions_of_the_std(linear, x):
     found = attribute(linear, x, "saliency", 0, output="std")
     np.testing.assert_allclose(found.values, 2 * x[:, 0], rtol=1e-6)
-    baseline = torch.zeros_like(x[:1])
-    found = attribute(linear, x, "integrated_gradients", 0, output="std", baseline=baseline)
+    options = {"output": "std", "baseline": torch.zeros_like(x[:1])}
+    found = attribute(linear, x, "integrated_gradients", 0, **options)
     np.testing.assert_allclose(found.values, x[:, 0] ** 2, rtol=1e-4, atol=1e-6)
 
 

@@ -24,15 +24,11 @@ def gaussian_predictions(scale, n=4000, seed=0, shift=0.0):
     return named | {"mean": mean, "std": width * scale}
 
 
-def samples_of(found, n=200):
-    noise = np.random.default_rng(1).standard_normal((len(found["mean"]), n, 2))
-    return found["mean"][:, None] + found["std"][:, None] * noise
-
-
 def covered(found, levels):
     """Return the coverage of Gaussians and of samples for both parameters, and that by TARP."""
     tables = calibration.coverage(found, levels, n_bootstrap=200)
-    samples = samples_of(found)
+    noise = np.random.default_rng(1).standard_normal((len(found["mean"]), 200, 2))
+    samples = found["mean"][:, None] + found["std"][:, None] * noise
     ranks = flow_posterior.rank_coverage(samples, found, levels, 200)
     tarp = flow_posterior.tarp(samples, found, levels, 200)
     return [*tables.values(), *ranks.values()], tarp

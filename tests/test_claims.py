@@ -1,5 +1,7 @@
 """Test the rules of the six claims on made-up results tables."""
 
+import itertools
+
 import pytest
 
 from cosmolib.results import claims
@@ -33,20 +35,17 @@ def table(**changes):
 
     cross = [
         {"trained": a, "tested": b, "difference": both(0.0 if a == b else -0.01, 0.005)}
-        for a in names
-        for b in names
+        for a, b in itertools.product(names, names)
     ]
     pair = {"suite": names[0], "kind": "maskmean", "difference": both(0.1)}
-    controls = [pair | {"cut": cut} for cut in claims.WITHOUT_MEAN]
     baselines = {name: {"ratio_to_null": both(3.0, 0.2)} for name in ("mean_log", "void")}
     about = {"dataset": "CMD", "suites": list(names), "grid": 256, "box_size": 25.0}
-    return {
-        **about,
+    return about | {
         "n_test_simulations": 50,
         "rows": [row(suite, cut) for suite in names for cut in cuts],
         "control_rows": [row(names[0], cut) for cut in (claims.NO_MEAN, *claims.WITHOUT_MEAN)],
         "cross": cross,
-        "controls": controls,
+        "controls": [pair | {"cut": cut} for cut in claims.WITHOUT_MEAN],
         "feedback": {"rms_dex": 0.2, "r2": {"A_SN1": estimate(0.5), "A_AGN1": estimate(0.0)}},
         "attribution": {"baselines": baselines},
         **changes,
@@ -197,14 +196,10 @@ def test_a_claim_without_its_runs_is_not_testable(key, claim):
     assert found["measurement"] == "not measured"
 
 
-def test_a_missing_interval_is_not_zero():
+def test_a_missing_interval_is_not_zero_and_a_missing_key_is_named():
     results, unknown = table(), {"value": 0.9, "low": None, "high": None}
     change(results, "none", "best", both(0.9) | {"sigma_8": unknown})
     assert verdict(results, "inference")["verdict"] == "not testable on CMD"
-
-
-def test_a_missing_key_of_the_table_is_named():
-    results = table()
     del results["grid"]
     with pytest.raises(ValueError, match="found no grid"):
         claims.judge(results)

@@ -13,7 +13,7 @@ from cosmolib.data.scaling import Scaling
 from cosmolib.interpretation import binned, experiments, summaries
 from cosmolib.interpretation import subject as subjects_module
 from cosmolib.interpretation.attribution import METHODS
-from cosmolib.interpretation.subject import Subject, explain, load_subject, options_of, spread
+from cosmolib.interpretation.subject import Subject, explain, load_subject, options_of
 from cosmolib.results import claims
 from cosmolib.study.profile import load_profile
 from cosmolib.study.run import Run
@@ -48,7 +48,6 @@ def subject(profile):
 
 def test_some_of_the_maps(subject):
     few = subject.some(3)
-    assert spread(8, 3).tolist() == [0, 4, 7]
     assert few.simulations.tolist() == [0, 4, 7]
     np.testing.assert_array_equal(few.maps, subject.maps[[0, 4, 7]])
     assert few.classes.shape == few.density.shape == (3, GRID, GRID)
@@ -120,16 +119,14 @@ def test_claim_3_is_not_supported_by_untrained_networks(subject, monkeypatch):
     ledger = summaries.baseline_ledger(subject)
     assert list(ledger) == ["mean_log", "uniform", "void"]
     for entry in ledger.values():
-        sizes = {kind: len(found) for kind, found in entry["per_pixel"]["Omega_m"].items()}
-        assert sizes == {"trained": 5, "shuffled labels": 4, "untrained": 5}
         for parameter, kinds in entry["per_pixel"].items():
+            assert [*map(len, kinds.values())] == [5, 4, 5]  # trained, shuffled, untrained
             nulls = [binned.ratio_to_null(kinds["trained"], kinds[n]) for n in summaries.NULLS]
             assert entry["ratio_to_null"][parameter]["low"] == min(x["low"] for x in nulls)
     results = claims_table(attribution={"baselines": ledger})
     (verdict,) = [x for x in claims.judge(results) if x["key"] == "pixel-and-total"]
     assert verdict["verdict"] == "not supported"
-    table = summaries.ledger_table(ledger)
-    assert len(table) == 3 * 2
+    assert len(summaries.ledger_table(ledger)) == 3 * 2
     monkeypatch.setattr(summaries, "other_networks", lambda _: ({}, list(networks)))
     alone = summaries.baseline_ledger(subject)
     assert alone["void"]["ratio_to_null"]["sigma_8"]["low"] is None  # one training has no scatter
@@ -143,9 +140,9 @@ def test_the_numbers_of_the_argument(subject):
     for t, column in subject.targets.items():
         values = explain(subject, "integrated_gradients", column, output="std").values
         where["Lite"][t]["std"] = experiments.region_shares(subject, values)
-    edges = [0, 0.5, 1, 2, 4, 6]  # [h/Mpc]
 
     def by_band(subject, values):
+        edges = [0, 0.5, 1, 2, 4, 6]  # [h/Mpc]
         return binned.by_band(values, subject.x[:, 0].numpy(), edges, *subject.resampling)
 
     bands = summaries.summarise(subjects, found, by_band)
@@ -190,12 +187,12 @@ def test_the_numbers_of_the_checks(subject):
     chance = moved["Omega_m"]["under_share"]["saliency"][0]["chance"]
     assert chance == pytest.approx((few.density < 1).mean())
     orders = {t: experiments.replacement(few, found[t], c, [0.0, 0.5, 1.0]) for t, c in targets}
-    curves = orders["Omega_m"]
-    assert set(curves["deletion"]) == {*METHODS, "densest first", "emptiest first", "random"}
-    for table in curves["deletion"].values():
+    deleted, inserted = orders["Omega_m"].values()
+    assert set(deleted) == {*METHODS, "densest first", "emptiest first", "random"}
+    for table in deleted.values():
         np.testing.assert_allclose(table[:, 0], 0, atol=1e-6)
-        np.testing.assert_allclose(table[:, 2], curves["insertion"]["random"][:, 0], atol=1e-5)
-    path = {t: found[t]["integrated_gradients"] for t in found}
+        np.testing.assert_allclose(table[:, 2], inserted["random"][:, 0], atol=1e-5)
+    path, saliency = ({t: found[t][m] for t in found} for m in reversed(methods))
     hidden = {t: experiments.occlusion(few, path[t], c) for t, c in targets}
     assert hidden["Omega_m"]["patch"]["value"] > 0.5
     assert min(e["value"] for e in hidden["Omega_m"]["density"].values()) > 0
@@ -203,7 +200,6 @@ def test_the_numbers_of_the_checks(subject):
     assert [row["method"] for row in rows] == methods
     assert rows[1]["infidelity"] < 1
 
-    saliency = {t: found[t]["saliency"] for t in found}
     areas = summaries.mean_distances(few, orders)
     table = summaries.check_table(few, saliency, under, random, moved, hidden, areas)
     same = table.loc["signed correlation: with other seeds", "Omega_m"]

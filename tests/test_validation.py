@@ -20,9 +20,9 @@ def test_mocks_are_in_one_part_each():
     known = mocks.draw_mocks(60, n_test=30, grid=16)
     assert known.maps.shape == (60 + 20 + 30, 16, 16)
     data = known_posterior.mock_data(known, "kmax:1")
-    parts = [set(x) for x in (data.train_simulation, data.valid_simulation, data.test_simulation)]
-    assert [len(part) for part in parts] == [60, 20, 30]
-    assert len(set.union(*parts)) == 110
+    parts = data.train_simulation, data.valid_simulation, data.test_simulation
+    assert [*map(len, parts)] == [60, 20, 30]
+    assert len({*np.concatenate(parts)}) == 110
     assert float(data.train_x.std()) == pytest.approx(1, abs=0.01)
     np.testing.assert_array_equal(data.test_truth, known.params[known.test])
 
@@ -60,8 +60,7 @@ def test_the_analytic_posterior_is_calibrated_and_the_setup_sound(kind, cut):
 
 @pytest.fixture(scope="module")
 def profile():
-    keys = {"known_answer_hidden": 8, "known_answer_epochs": 6, "known_answer_max_lr": 1e-2}
-    return load_profile("tiny", **keys)
+    return load_profile("tiny", known_answer_hidden=8, known_answer_epochs=6)
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +113,7 @@ def test_a_filter_off_by_one_mode_is_detected(cut, shift, monkeypatch):
 
 def test_maps_in_two_parts_are_detected(sound):
     known, _, _ = sound
-    maps = known.maps.copy()
-    maps[3] = maps[-1]
+    maps = np.concatenate([known.maps[-1:], known.maps[1:]])
     (fault,) = known_posterior.setup_faults(dataclasses.replace(known, maps=maps))
     assert fault.startswith("1 maps are in more than one")
 
@@ -141,9 +139,9 @@ def test_training_on_the_test_maps_is_detected(sound, profile, monkeypatch):
 def test_shuffled_labels_are_detected(sound, profile):
     known, _, exact = sound
     params = known.params.copy()
-    params[: known.n_train] = np.random.default_rng(0).permutation(params[: known.n_train])
-    short = profile.replace(known_answer_epochs=2)
-    learnt = known_posterior.predict_mocks(dataclasses.replace(known, params=params), short)
+    np.random.default_rng(0).shuffle(params[: known.n_train])
+    shuffled = dataclasses.replace(known, params=params)
+    learnt = known_posterior.predict_mocks(shuffled, profile.replace(known_answer_epochs=2))
     found = known_posterior.faults(learnt, exact)
     assert sum("below the Bayes-optimal" in fault for fault in found) == 2
 
@@ -173,10 +171,7 @@ def test_a_stored_training_gives_the_same_predictions(profile, tmp_path, monkeyp
             np.testing.assert_array_equal(found["mean"], whole["mean"])
     assert epochs == [1, 2, 3]
     known_posterior.train_on_mocks(known, short, seed=2, folder=tmp_path)
-    assert epochs == [1, 2, 3] * 2  # weights of another seed are not reused,
-    known.params[:20] = known.params[:20][::-1]  # nor those of other labels
-    known_posterior.predict_mocks(known, short, folder=tmp_path)
-    assert epochs == [1, 2, 3] * 3
+    assert epochs == [1, 2, 3] * 2  # weights of another seed are not reused
 
 
 def test_an_injected_signal_is_found_in_its_place(profile, monkeypatch):
