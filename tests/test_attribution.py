@@ -133,7 +133,6 @@ def test_occlusion_of_a_linear_function(linear, x):
 def test_patches_tile_the_map():
     squares = patches(10, 4)  # the last ones are narrower
     assert np.bincount(squares[0].ravel()).tolist() == [16, 16, 8, 16, 16, 8, 8, 8, 4]
-    assert squares[0, 5, 1] == 3
 
 
 @pytest.mark.parametrize("method", ["saliency", "integrated_gradients"])
@@ -205,11 +204,10 @@ def test_baselines():
     assert (chosen.shape, len(chosen.unique())) == ((32, 1, 16, 16), 32)
     noise = make_baseline("noise", x)
     assert float(noise.std(0).mean()) == pytest.approx(0.886, abs=0.1)  # of three draws
-    for name in ("uniform", "training"):
-        with pytest.raises(ValueError, match=f"baseline '{name}': found no"):
+    expected = {"uniform": "no scaling", "training": "no train_x", "black": "'black'.* mean_log"}
+    for name, message in expected.items():
+        with pytest.raises(ValueError, match=f"baseline.*: found {message}"):
             make_baseline(name, x)
-    with pytest.raises(ValueError, match="baseline: found 'black', expected one of: mean_log"):
-        make_baseline("black", x)
     # The blur is a Gaussian of an eighth of the side.
     point = torch.zeros(1, 1, 64, 64)
     point[0, 0, 32, 32] = 1

@@ -17,8 +17,7 @@ def prior(n, seed=0):
 
 def unit_power(k, omega_m):
     """Return the 3-D power at sigma_8 = 1, for Omega_m in a column."""
-    variance = fields._top_hat_variance(omega_m[:, 0])[:, None]
-    return fields._bbks(k, omega_m) / variance
+    return fields._bbks(k, omega_m) / fields._top_hat_variance(omega_m[:, 0])[:, None]
 
 
 @pytest.fixture(scope="module")

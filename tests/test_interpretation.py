@@ -78,7 +78,7 @@ def test_the_subject_of_a_run_has_the_inputs_of_its_training(tiny_suite_dir, tmp
     assert len(subject.x) == profile.attribution_maps
     scaled = subject.scaling.apply(subject.maps.copy())
     np.testing.assert_allclose(scaled, subject.x[:, 0], rtol=1e-5)
-    cut = load_subject(Run("tiny", "Lite", "above:delta=0:clamp", "lite", 1, tmp_path), profile)
+    cut = load_subject(replace(subject.run, cut="above:delta=0:clamp"), profile)
     np.testing.assert_array_equal(cut.maps, subject.maps)  # without the cut
     assert not torch.equal(cut.x, subject.x)
     missing = ["shuffled labels", "seed 2", "shuffled labels, seed 2"]  # no such run
@@ -209,5 +209,4 @@ def test_the_numbers_of_the_checks(subject):
     low, high = table.iloc[0]["Omega_m"].split(" to ")
     assert float(low) < float(high)
     matrix = experiments.agreement(few, found["Omega_m"])
-    np.testing.assert_allclose(np.diag(matrix), 1)
-    assert matrix.shape == (5, 5)
+    np.testing.assert_allclose(np.diag(matrix), np.ones(5))

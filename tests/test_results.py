@@ -181,12 +181,9 @@ def test_the_baseline_is_computed_once_for_the_same_data(profile, study, table):
     assert len(study.calls) == 16
 
 
-def test_a_study_without_uncut_runs_is_refused(profile, study, tmp_path):
+def test_missing_runs_and_tables_of_another_schema_are_refused(profile, study, tmp_path):
     with pytest.raises(ValueError, match="none/lite-s"):
         results_table.results_table(profile, tmp_path / "elsewhere")
-
-
-def test_a_table_of_another_schema_is_refused(tmp_path):
     io.write_json(tmp_path / "x.json", {"schema": 99})
     with pytest.raises(ValueError, match="found schema 99"):
         results_table.read_table(tmp_path / "x.json")

@@ -203,16 +203,15 @@ def test_the_numbers_of_the_prose():
         return {"role": role, "r2": {"Omega_m": {"value": omega_m}, "sigma_8": {"value": sigma_8}}}
 
     gaussian = [row("none", 0.02, 1.1), row("kmax:2", 0.2, 0.95)]
-    unknown = {"cut": "kmax:4", "ceiling": None}
-    share = {"value": 0.4, "low": 0.3, "high": 0.5}
     injected = {
         "below": {
             "cases": [case("whole", 0.9, 0.0), case("hidden", 0.1, -0.2), case("spared", 0.8, 0.1)],
             "chance": 0.6, "ideal": {"integrated_gradients": {"value": 0.7}},
-            "share": {"integrated_gradients": share},
+            "share": {"integrated_gradients": {"value": 0.4, "low": 0.3, "high": 0.5}},
         }
     }  # fmt: skip
-    numbers = summary.mocks_numbers(gaussian, [row("none", 0.01, 1.0), unknown], injected)
+    lognormal = [row("none", 0.01, 1.0), {"cut": "kmax:4", "ceiling": None}]
+    numbers = summary.mocks_numbers(gaussian, lognormal, injected)
     wanted = {
         "missed_Gaussian": "0.200 [0.190, 0.210]", "worst_Gaussian": "Omega m, cut kmax:2",
         "missed_lognormal": "0.010 [0.000, 0.020]", "sigma_low": 0.95, "sigma_high": 1.1,
