@@ -213,7 +213,9 @@ fig, axes = draw_by_distance(voids, [0, 0.6, 1.2, 1.8, 2.5, 3.3, 4.5, 8], "void 
 # and 0 where its pattern is unrelated to them.
 
 # %% mystnb={"figure": {"name": "fig-attribution-bands", "caption": "Share of the attribution's power by Fourier band, and its coherence with the scaled log-density, suite with feedback (Lite: a proxy). Grey bars: share of the modes; grey dashes: share of the density's own power. Bars: 95 % over simulations."}, "image": {"alt": "Two columns for Omega_m and sigma_8. Upper panels: share of power in bands of wavenumber for three methods, over grey bars that grow with wavenumber and grey dashes that fall. Lower panels: coherence with the density for the three methods, falling with wavenumber."}} tags=["hide-input"]
-bands = binned.octaves(main.box_size, main.x.shape[-1])  # [h/Mpc]
+bands = np.array([0, *2.0 ** np.arange(-1, 7)]) * 25 / main.box_size  # octaves [h/Mpc]
+corner = 2 * np.pi / main.box_size * main.x.shape[-1] / 2**0.5  # the largest wavenumber
+bands = np.append(bands[bands < corner], 1.01 * corner).round(2)
 by_band = summaries.summarise(
     subjects,
     found,

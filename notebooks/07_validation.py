@@ -126,7 +126,7 @@ exact = analytic_posterior(known, first)
 
 # %% mystnb={"figure": {"name": "fig-known-sigma", "caption": "Standard deviation that the network predicts against that of the exact posterior, one point per Gaussian test map, for a case that was trained on this machine. Grey: equality and 10 %. Neither Lite nor CMD."}, "image": {"alt": "Two scatter plots of predicted against exact standard deviation for Omega_m and sigma_8; the points lie along the diagonal, most of them within a grey band of ten percent about it."}} tags=["hide-input"]
 fig, axes = plots_validation.sigma_against_exact(
-    learnt["std"], exact.std, names, known_posterior.SIGMA_OFF
+    learnt["std"], exact["std"], names, known_posterior.SIGMA_OFF
 )
 
 # %% [markdown]

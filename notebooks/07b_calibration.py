@@ -93,7 +93,7 @@ predictions = read_predictions(run.path("predictions.npz"))
 factors = calibration.recalibration(validation_part(predictions))  # one per parameter
 versions = {
     "as predicted": predictions,
-    "recalibrated": calibration.recalibrated(predictions, factors),
+    "recalibrated": predictions | {"std": predictions["std"] * [*factors.values()]},
 }
 
 # %%
@@ -143,11 +143,12 @@ if importlib.util.find_spec("sbi") is None:
     print("sbi is not installed (pip install -e '.[posterior]'): this section is left out.")
 else:
     flow = flow_posterior.fit_posterior(
-        features["train"], uncut_data.train_theta, features["valid"], uncut_data.valid_theta,
+        (features["train"], uncut_data.train_theta), (features["valid"], uncut_data.valid_theta),
         suite=suite, targets=uncut_data.targets, seed=seed, progress=print,
     )  # fmt: skip
     samples = flow.sample(features["test"], 500, seed=seed)  # (n, 500, P)
-    flow_predictions = flow_posterior.as_predictions(samples, predictions)
+    moments = {"mean": samples.mean(1), "std": samples.std(1, ddof=1)}
+    flow_predictions = predictions | moments
 
 # %% mystnb={"figure": {"name": "fig-corner", "caption": "Posteriors of three test maps (low, middle and high $\\Omega_m$) of the profile's first suite (Lite: with a feedback proxy): the flow's samples in blue, the moment network's Gaussian dashed, the truth in black."}, "image": {"alt": "Three small corner plots of sigma_8 against Omega_m. Blue regions of 68 and 95 percent are bent and cut off at the edges of the prior; dashed red ellipses of the moment network lie over them; a black cross marks the truth."}} tags=["hide-input"]
 pair = [uncut_data.targets.index(name) for name in TARGETS if name in uncut_data.targets]

@@ -34,7 +34,7 @@ GRID, N = 16, 3
 MAPS = lognormal_maps(N, GRID)
 SCALED = (scaling.fit_scaling(MAPS).apply(MAPS) * 32).round() / 32  # exact in bfloat16
 BASELINE = torch.zeros(1, 1, GRID, GRID)
-SIMULATIONS = np.arange(N)
+SIMULATIONS, TRUTH = np.arange(N), [[0.3, 0.8]] * N
 PATH = {"baseline": BASELINE, "n_steps": 2}
 HALF = {"baseline": BASELINE, "fractions": [0.5]}
 FEW = {"baseline": BASELINE, "patch": 4, "n_samples": 2}
@@ -91,7 +91,7 @@ DENSITIES = {
     "explorer.densities_explorer": slid("densities_explorer", [0.0, 0.5]),
     "fields.underlying_gaussian": gaussian_fields.underlying_gaussian,
     "fields.shell_powers": gaussian_fields.shell_powers,
-    "fields.exact_posterior": lambda m: gaussian_fields.exact_posterior(m, points=5),
+    "fields.exact_posterior": lambda m: gaussian_fields.exact_posterior(m, TRUTH, points=5),
     "injected.injected_pixels": lambda m: injected_signals.injected_pixels("above", m),
     "injected.injected_share": lambda m: injected_signals.injected_share("above", m, MAPS),
     "plots.density_image": one(lambda m: plots_style.density_image(plt.figure().subplots(), m)),

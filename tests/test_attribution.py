@@ -57,8 +57,8 @@ def test_attributions_of_a_linear_function(linear, x, target):
 def test_attributions_of_the_std(linear, x):
     found = attribute(linear, x, "saliency", 0, output="std")
     np.testing.assert_allclose(found.values, 2 * x[:, 0], rtol=1e-6)
-    baseline = torch.zeros_like(x[:1])
-    found = attribute(linear, x, "integrated_gradients", 0, output="std", baseline=baseline)
+    options = {"output": "std", "baseline": torch.zeros_like(x[:1])}
+    found = attribute(linear, x, "integrated_gradients", 0, **options)
     np.testing.assert_allclose(found.values, x[:, 0] ** 2, rtol=1e-4, atol=1e-6)
 
 
@@ -124,9 +124,8 @@ def test_occlusion_of_a_linear_function(linear, x):
     expected = [change[:, regions[0] == region].sum(1) for region in (0, 1)]
     np.testing.assert_allclose(lost, np.stack(expected, 1), rtol=1e-4, atol=1e-4)
     own = np.stack([regions[0], *np.zeros((4, 8, 8), int)])  # one per map
-    assert (
-        occlude(linear, x, own, 1, baseline=baseline)[1:, 1] == 0
-    ).all()  # no pixel of this region
+    lost = occlude(linear, x, own, 1, baseline=baseline)
+    assert (lost[1:, 1] == 0).all()  # no pixel of this region
     with pytest.raises(ValueError, match=r"regions: found shape \(2, 8, 8\), expected 1 or 5"):
         occlude(linear, x, own[:2], 1, baseline=baseline)
 
@@ -134,7 +133,6 @@ def test_occlusion_of_a_linear_function(linear, x):
 def test_patches_tile_the_map():
     squares = patches(10, 4)  # the last ones are narrower
     assert np.bincount(squares[0].ravel()).tolist() == [16, 16, 8, 16, 16, 8, 8, 8, 4]
-    assert squares[0, 5, 1] == 3
 
 
 @pytest.mark.parametrize("method", ["saliency", "integrated_gradients"])
@@ -193,9 +191,8 @@ def test_baselines():
     assert torch.equal(make_baseline("mean_log", x), torch.zeros(1, 1, 16, 16))
     uniform = make_baseline("uniform", x, scaling=scaling)
     assert uniform.shape == x.shape
-    np.testing.assert_allclose(
-        scaling.invert(uniform[:, 0, 3, 5].numpy()), density.mean((1, 2, 3)), rtol=1e-4
-    )
+    found = scaling.invert(uniform[:, 0, 3, 5].numpy())
+    np.testing.assert_allclose(found, density.mean((1, 2, 3)), rtol=1e-4)
     assert make_baseline("void", x).unique().tolist() == [float(x.min())]
     assert make_baseline("void", x, train_x=train).unique().tolist() == [-20]
     blurred = make_baseline("blurred", x)
@@ -207,16 +204,12 @@ def test_baselines():
     assert (chosen.shape, len(chosen.unique())) == ((32, 1, 16, 16), 32)
     noise = make_baseline("noise", x)
     assert float(noise.std(0).mean()) == pytest.approx(0.886, abs=0.1)  # of three draws
-    for name in ("uniform", "training"):
-        with pytest.raises(ValueError, match=f"baseline '{name}': found no"):
+    expected = {"uniform": "no scaling", "training": "no train_x", "black": "'black'.* mean_log"}
+    for name, message in expected.items():
+        with pytest.raises(ValueError, match=f"baseline.*: found {message}"):
             make_baseline(name, x)
-    with pytest.raises(ValueError, match="baseline: found 'black', expected one of: mean_log"):
-        make_baseline("black", x)
-
-
-def test_blurring_is_a_gaussian_of_an_eighth_of_the_side():
+    # The blur is a Gaussian of an eighth of the side.
     point = torch.zeros(1, 1, 64, 64)
     point[0, 0, 32, 32] = 1
     row = make_baseline("blurred", point)[0, 0].sum(0).double()
-    place = torch.arange(64) - 32.0
-    assert float((row * place**2).sum()) == pytest.approx(64, rel=0.01)
+    assert float((row * (torch.arange(64) - 32.0) ** 2).sum()) == pytest.approx(64, rel=0.01)

@@ -30,12 +30,10 @@ def test_stored_runs_give_the_stored_table(profile):
     kept = [run for run in study_runs(profile, RESULTS) if run.complete]
     assert table["n_runs"] <= len(kept)
     for row in (*table["rows"], *table["control_rows"]):
-        runs = [
-            Run("reference", row["suite"], row["cut"], "lite", s, RESULTS) for s in row["seeds"]
-        ]
-        found = r2_of(
-            [read_predictions(run.path("predictions.npz")) for run in runs], n_bootstrap=2
-        )
+        about = "reference", row["suite"], row["cut"], "lite"
+        runs = [Run(*about, seed, RESULTS) for seed in row["seeds"]]
+        tables = [read_predictions(run.path("predictions.npz")) for run in runs]
+        found = r2_of(tables, n_bootstrap=2)
         for name, estimate in row["r2"].items():
             assert found[name]["value"] == pytest.approx(estimate["value"], abs=1e-4)
 

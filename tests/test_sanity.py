@@ -77,18 +77,11 @@ def test_cascading_randomisation_goes_from_the_output_to_the_input(name):
 
 
 # ------------------------------------------------------------------------------------ equivariance
-def test_transformations_are_different_permutations():
-    found = list(sanity_checks.transformations(GRID).values())
-    assert len({tuple(places.flatten().tolist()) for places in found}) == 11
-    assert torch.equal(found[0].flatten(), torch.arange(GRID**2))
-    for places in found:
-        assert torch.equal(places.flatten().sort().values, found[0].flatten())
-
-
 def test_attributions_move_with_the_map_if_the_network_is_equivariant(x, linear):
+    options = {"baseline": make_baseline("blurred", x), "n_steps": 4}
     for method in ("saliency", "integrated_gradients"):
-        options = {"baseline": make_baseline("blurred", x), "n_steps": 4}
         found = sanity_checks.moved_attributions(Isotropic(), x, method, 0, **options)
+        assert len(found) == 8 + 3  # symmetries and shifts
         for values in found.values():
             np.testing.assert_allclose(values, found["turned 0°"], rtol=1e-3, atol=1e-3)
     # The weights of a linear function do not move.
@@ -99,37 +92,35 @@ def test_attributions_move_with_the_map_if_the_network_is_equivariant(x, linear)
 
 # ---------------------------------------------------------------------------------- replacement
 def test_curves_of_a_linear_function(linear, x):
-    zero = torch.zeros_like(x[:1])
-    gains = (linear.weights.detach() * x)[:, 0].numpy()
-    fractions = np.array([0, 0.25, 0.5, 1])
-    options = {"baseline": zero, "fractions": fractions}
-    found = sanity_checks.replacement_curve(linear, x, gains, 0, **options)
+    gains, fractions = (linear.weights.detach() * x)[:, 0].numpy(), np.array([0, 0.25, 0.5, 1])
+
+    def curve(order, **options):
+        options |= {"baseline": torch.zeros_like(x[:1]), "fractions": fractions}
+        return sanity_checks.replacement_curve(linear, x, order, 0, **options)
+
     ordered = np.sort(gains.reshape(6, -1), 1)[:, ::-1]
-    expected = np.abs([ordered[:, : int(f * GRID**2)].sum(1) for f in fractions]).T
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
-    shown = sanity_checks.replacement_curve(linear, x, gains, 0, insertion=True, **options)
-    rest = np.abs([ordered[:, int(f * GRID**2) :].sum(1) for f in fractions]).T
-    np.testing.assert_allclose(shown, rest, rtol=1e-3, atol=1e-3)
-    shuffled = np.random.default_rng(0).random(gains.shape)
-    random = sanity_checks.replacement_curve(linear, x, shuffled, 0, **options)
-    assert found.mean() > 2 * random.mean()  # attribution orders the pixels by their effect
+    parts = [np.split(ordered, [int(f * GRID**2)], axis=1) for f in fractions]
+    first, rest = (np.abs([part[side].sum(1) for part in parts]).T for side in (0, 1))
+    np.testing.assert_allclose(curve(gains), first, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(curve(gains, insertion=True), rest, rtol=1e-3, atol=1e-3)
+    random = curve(np.random.default_rng(0).random(gains.shape))
+    assert first.mean() > 2 * random.mean()  # attribution orders the pixels by their effect
     with pytest.raises(ValueError, match="order: found shape .6, 8, 8., expected"):
-        sanity_checks.replacement_curve(linear, x, gains[:, :8, :8], 0, **options)
+        curve(gains[:, :8, :8])
 
 
 # ------------------------------------------------------------------- infidelity and sensitivity
 @pytest.mark.parametrize("method", ["saliency", "integrated_gradients"])
 def test_infidelity_is_zero_for_a_linear_function_and_one_for_no_attribution(linear, x, method):
     zero = torch.zeros_like(x[:1])
+
+    def infidelity(values):
+        return sanity_checks.infidelity(linear, x, values, method, 1, baseline=zero, patch=4)
+
     values = attribute(linear, x, method, 1, baseline=zero, n_steps=2).values
-    options = {"baseline": zero, "patch": 4}
-    assert (sanity_checks.infidelity(linear, x, values, method, 1, **options) < 1e-5).all()
-    nothing = sanity_checks.infidelity(linear, x, np.zeros_like(values), method, 1, **options)
-    np.testing.assert_allclose(nothing, 1)
-    wrong, again = (
-        sanity_checks.infidelity(linear, x, np.roll(values, 3, 1), method, 1, **options)
-        for _ in "ab"
-    )
+    assert (infidelity(values) < 1e-5).all()
+    np.testing.assert_allclose(infidelity(np.zeros_like(values)), 1)
+    wrong, again = (infidelity(np.roll(values, 3, 1)) for _ in "ab")
     assert np.median(wrong) > 0.5
     np.testing.assert_array_equal(wrong, again)
 
@@ -138,8 +129,7 @@ def test_sensitivity_is_that_of_the_gradient(linear, x):
     assert (sanity_checks.sensitivity(linear, x, "saliency", 0) < 1e-5).all()  # a constant gradient
     options = {"output": "std", "radius": 0.1}  # gradient 2 x: its noise is that of x
     found = sanity_checks.sensitivity(linear, x, "saliency", 0, **options)
-    norm = x.flatten(1).norm(dim=1).numpy()
-    expected = 0.1 / 3**0.5 * GRID / norm
+    expected = 0.1 / 3**0.5 * GRID / x.flatten(1).norm(dim=1).numpy()
     np.testing.assert_allclose(found, expected, rtol=0.25)
     options = {"baseline": torch.zeros_like(x[:1]), "n_steps": 2}
     path = sanity_checks.sensitivity(linear, x, "integrated_gradients", 0, **options)

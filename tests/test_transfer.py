@@ -53,11 +53,8 @@ def folder(tmp_path_factory, tiny_params):
     write_suite_files(folder, "IllustrisTNG", maps, tiny_params)
     write_suite_files(folder, "Astrid", maps, tiny_params)
     write_suite_files(folder, "SIMBA", 3 * maps[:150], tiny_params[:10])
-    sets = {
-        "CV": [FIDUCIAL_ROW] * 6,
-        "1P": ONE_P,
-        "EX": [FIDUCIAL_ROW, varied(3, 100), varied(2, 100), [0.3, 0.8, 0, 0, 0, 0]],
-    }
+    extremes = [FIDUCIAL_ROW, varied(3, 100), varied(2, 100), [0.3, 0.8, 0, 0, 0, 0]]
+    sets = {"CV": [FIDUCIAL_ROW] * 6, "1P": ONE_P, "EX": extremes}
     for sim_set, rows in sets.items():
         _, maps = lognormal_maps(np.minimum(np.array(rows, float), 4), seed=5)
         write_suite_files(folder, "IllustrisTNG", maps, rows, sim_set=sim_set)
@@ -102,19 +99,12 @@ def test_the_tested_suite_can_have_its_own_scaling(run, folder, profile):
     """A factor in density is a shift of the log, which a scaling of the tested suite removes."""
     suite = open_suite("IllustrisTNG", data_dir=folder)
     brighter = replace(suite, maps=np.float32(3) * np.array(suite.maps))
-    same = cross_evaluate(run, suite)
-    other = cross_evaluate(run, brighter)
+    same, other = (cross_evaluate(run, one) for one in (suite, brighter))
     own = cross_evaluate(run, brighter, scaling="tested")
     assert np.abs(other["mean"] - same["mean"]).max() > 0.01
     np.testing.assert_allclose(own["mean"], same["mean"], atol=1e-4)
     with pytest.raises(ValueError, match="scaling: found 'mine', expected one of trained, tested"):
         cross_evaluate(run, suite, scaling="mine")
-
-
-def test_a_suite_of_another_size_has_a_separate_split(predicted):
-    found = predicted("SIMBA")
-    assert len(found["map"]) == 15
-    assert found["simulation"].max() < 10
 
 
 @pytest.mark.parametrize("name", ["IllustrisTNG", "Nbody_IllustrisTNG"])
@@ -132,9 +122,8 @@ def test_no_training_region_is_tested(run, profile, tiny_params, tmp_path, name)
     tested = own[::15] // 15
     found = cross_evaluate(run, subset(suite, tested.max()))["simulation"]
     np.testing.assert_array_equal(np.unique(found), tested[tested < tested.max()])
-    few = tested.min()
-    with pytest.raises(ValueError, match=f"found {few} simulations, expected at least"):
-        cross_evaluate(run, subset(suite, few))
+    with pytest.raises(ValueError, match=f"found {tested.min()} simulations, expected at least"):
+        cross_evaluate(run, subset(suite, tested.min()))
 
 
 def test_random_fills_have_the_range_of_the_tested_suite(profile, folder, tmp_path):
@@ -143,8 +132,7 @@ def test_random_fills_have_the_range_of_the_tested_suite(profile, folder, tmp_pa
     train_run(run, profile.replace(epochs=1), device="cpu")
     suite = open_suite("IllustrisTNG", data_dir=folder)
     brighter = replace(suite, maps=np.float32(4) * np.array(suite.maps))
-    same = cross_evaluate(run, suite, scaling="tested")
-    own = cross_evaluate(run, brighter, scaling="tested")
+    same, own = (cross_evaluate(run, one, scaling="tested") for one in (suite, brighter))
     np.testing.assert_allclose(own["mean"], same["mean"], atol=1e-3)
     assert load_run(run)[2]["value_range"] is not None
 
@@ -161,6 +149,7 @@ def test_maps_of_another_grid_or_box(run, folder, tmp_path):
 # -------------------------------------------------------------------------------------------- sets
 def test_all_of_another_set_is_test_data(predicted):
     assert len(predicted("IllustrisTNG")["map"]) == 30  # of 24 simulations, two
+    assert len(predicted("SIMBA")["map"]) == 15  # of 10 simulations, with a separate split
     found = predicted("IllustrisTNG", "CV")
     np.testing.assert_array_equal(found["map"], np.arange(90))
     np.testing.assert_allclose(found["truth"], [[0.3, 0.8, 1.0]] * 90)
@@ -174,28 +163,23 @@ def one_p_predictions(suite, slope=0.5):
     return {"mean": slope * truth + places, "parameters": np.array(NAMES)}
 
 
-@pytest.mark.parametrize("more", [False, True])
-def test_curves_are_derived_from_the_table(folder, tmp_path, more):
+def test_curves_are_derived_from_the_table(folder):
     suite = open_suite("IllustrisTNG", data_dir=folder, sim_set="1P")
-    if more:  # a row in which a parameter other than the six varies is in no curve
-        others = np.tile(camels_columns()["FiducialVal"].to_numpy()[6:], (8, 1))
-        others[3, 1] = 0.7
-        suite = replace(suite, others=others)
+    # A row in which a parameter other than the six varies is in no curve.
+    others = np.tile(camels_columns()["FiducialVal"].to_numpy()[6:], (8, 1))
+    others[3, 1] = 0.7
+    suite = replace(suite, others=others)
     curves = {row["varied"]: row for row in responses(suite, one_p_predictions(suite))}
-    assert list(curves) == ["Omega_m", "sigma_8", "A_SN1"]
-    expected = [0.1, 0.3, 0.4] if more else [0.1, 0.2, 0.3, 0.4]
-    np.testing.assert_allclose(curves["Omega_m"]["values"], expected)
-    np.testing.assert_allclose(curves["sigma_8"]["values"], [0.6, 0.8, 1.0])
-    np.testing.assert_allclose(curves["A_SN1"]["values"], [1.0, 4.0])
-    assert np.shape(curves["Omega_m"]["mean"]) == (len(expected), 2)
+    expected = {"Omega_m": [0.1, 0.3, 0.4], "sigma_8": [0.6, 0.8, 1.0], "A_SN1": [1.0, 4.0]}
+    assert {name: row["values"] for name, row in curves.items()} == expected
+    assert np.shape(curves["Omega_m"]["mean"]) == (3, 2)
     assert (np.array(curves["Omega_m"]["error"]) > 0.01).all()
     # The offsets of the 15 places cancel in the slope and the shift.
-    for varied, key, values in (
-        ("Omega_m", "slope", (0.5, 0)), ("Omega_m", "shift", (0.15, 0)), ("A_SN1", "shift", (0, 0))
-    ):  # fmt: skip
-        for name, value in zip(NAMES, values, strict=True):
+    cases = ("Omega_m", "slope", 0.5), ("Omega_m", "shift", 0.15), ("A_SN1", "shift", 0)
+    for varied, key, value in cases:
+        for name, expected in zip(NAMES, (value, 0), strict=True):
             found = list(curves[varied][key][name].values())
-            np.testing.assert_allclose(found, [value] * 3, atol=1e-12)
+            np.testing.assert_allclose(found, [expected] * 3, atol=1e-12)
 
 
 def test_a_slope_has_an_interval_and_a_curve_has_two_points(folder):
@@ -221,12 +205,10 @@ def test_suites_and_sets_that_cannot_be_compared_are_left_out(run, profile, fold
     suites, lines = suites_to_test(studied, here)
     assert list(suites) == ["IllustrisTNG"]
     sets, more = sets_table({"IllustrisTNG": [run]}, here)
-    lines += more
-    assert sets["CV"] == []
-    assert len(sets["EX"]) == 4
-    reasons = dict(line.split(": left out: ") for line in lines)
-    assert sorted(reasons) == ["Astrid, set LH", "IllustrisTNG, set 1P", "IllustrisTNG, set CV",
-                               "SIMBA, set LH"]  # fmt: skip
+    assert (len(sets["CV"]), len(sets["EX"])) == (0, 4)
+    reasons = dict(line.split(": left out: ") for line in (*lines, *more))
+    left_out = ("Astrid, set LH", "IllustrisTNG, set 1P", "IllustrisTNG, set CV", "SIMBA, set LH")
+    assert (*sorted(reasons),) == left_out
     assert "found grid 16, expected 32" in reasons["SIMBA, set LH"]
     assert reasons["IllustrisTNG, set 1P"].startswith("curves of A_AGN1, A_SN2, A_AGN2: ")
 
@@ -268,10 +250,9 @@ def test_networks_tested_on_other_simulations_are_not_paired(run, profile, tiny_
     other = profile.replace(data_dir=str(tmp_path), epochs=1)
     twin = Run("t", "Nbody_IllustrisTNG", "none", "lite", 1, tmp_path / "runs")
     train_run(twin, other, device="cpu")
-    tested = {"IllustrisTNG": study_suite("IllustrisTNG", profile)}
-    tested["Nbody_IllustrisTNG"] = study_suite("Nbody_IllustrisTNG", other)
-    uncut = {"IllustrisTNG": [run], "Nbody_IllustrisTNG": [twin]}
-    table = cross_table(uncut, tested, profile)
+    uncut = {run.suite: [run], twin.suite: [twin]}
+    both = ((run.suite, profile), (twin.suite, other))
+    table = cross_table(uncut, {name: study_suite(name, one) for name, one in both}, profile)
     assert len(table) == 6
     for entry in table:
         own = entry["trained"] == entry["tested"]
@@ -294,11 +275,10 @@ def test_the_table_contains_every_available_suite_and_set(run, profile, predicte
         assert entry["bias"]["Omega_m"]["value"] == pytest.approx(offset.mean())
     (cv,) = table["sets"]["CV"]
     assert cv["n_simulations"] == len(cv["mean"]) == 6
-    found = predicted("IllustrisTNG", "CV")
-    assert cv["map_scatter"]["Omega_m"]["value"] == pytest.approx(found["mean"][:, 0].std())
-    by_box = found["mean"][:, 0].reshape(6, 15).mean(1)
-    assert cv["simulation_scatter"]["Omega_m"]["value"] == pytest.approx(by_box.std())
-    assert [x["varied"] for x in table["sets"]["1P"]] == ["Omega_m", "sigma_8", "A_SN1"]
+    omega_m = predicted("IllustrisTNG", "CV")["mean"][:, 0].reshape(6, 15)
+    for key, values in (("map_scatter", omega_m), ("simulation_scatter", omega_m.mean(1))):
+        assert cv[key]["Omega_m"]["value"] == pytest.approx(values.std())
+    assert [len(x["values"]) for x in table["sets"]["1P"]] == [4, 3, 2]
     (left_out,) = table["left_out"]
     assert left_out.startswith("IllustrisTNG, set 1P: left out: curves of A_AGN1, A_SN2, A_AGN2:")
     what = [x["what"] for x in table["sets"]["EX"]]

@@ -8,11 +8,15 @@ from cosmolib.interpretation import cosmic_web
 # ---------------------------------------------------------------- web classes
 
 
-def blob(grid, x, y, width):
+def separation(grid, y, x):
+    """Return the distance of each pixel of a periodic map to one of them [pixels]."""
     i = np.arange(grid)
-    d = np.minimum(i, grid - i)
-    dx, dy = (np.roll(d, at) for at in (x, y))
-    return np.exp(-0.5 * (dx[:, None] / width) ** 2) * np.exp(-0.5 * (dy / width) ** 2)
+    dy, dx = (np.roll(np.minimum(i, grid - i), place) for place in (y, x))
+    return np.hypot(dy[:, None], dx)
+
+
+def blob(grid, y, x, width):
+    return np.exp(-0.5 * (separation(grid, y, x) / width) ** 2)
 
 
 def test_a_clump_is_a_halo_a_ridge_a_filament_and_the_rest_void():
@@ -67,11 +71,8 @@ def test_peaks_are_where_the_clumps_are():
 
 def test_voids_are_the_holes_with_their_radii():
     maps = np.ones((64, 64))
-    step = 25 / 64
-    y, x = np.indices((64, 64))
-    for (cy, cx), radius in (((20, 20), 4.0), ((60, 50), 2.0)):
-        dy, dx = (np.abs((a - c + 32) % 64 - 32) for a, c in ((y, cy), (x, cx)))
-        maps[np.hypot(dy, dx) * step <= radius] = 0.02
+    for place, radius in (((20, 20), 4.0), ((60, 50), 2.0)):
+        maps[separation(64, *place) * 25 / 64 <= radius] = 0.02
     found = cosmic_web.void_centres(maps, radii=(4.0, 3.0, 2.0, 1.0), threshold=-0.9)
     assert (found[20, 20], found[60, 50], (found >= 2).sum()) == (4.0, 2.0, 2)
     assert not cosmic_web.void_centres(np.ones((16, 16))).any()
@@ -80,13 +81,11 @@ def test_voids_are_the_holes_with_their_radii():
 def test_voids_do_not_overlap_and_are_empty():
     maps = lognormal_maps(2, 64)
     found = cosmic_web.void_centres(maps)
-    side = np.minimum(np.arange(64), 64 - np.arange(64)) * 25 / 64
-    distance = np.hypot(side[:, None], side)
     for one, radii in zip(maps, found, strict=True):
         places = np.argwhere(radii)
         assert len(places) > 3
         for y, x in places:
-            disc = np.roll(distance, (y, x), (0, 1))
+            disc = separation(64, y, x) * 25 / 64
             assert (one / one.mean() - 1)[disc <= radii[y, x]].mean() < -0.5 + 1e-6
             for v, u in places:
                 if (v, u) != (y, x):
@@ -99,7 +98,5 @@ def test_distance_is_periodic():
     places = np.zeros((2, 16, 16), bool)
     places[0, 1, 15] = True
     distance = cosmic_web.distance_to(places, box_size=8.0)
-    y, x = np.indices((16, 16))
-    dy, dx = (np.minimum((a - c) % 16, (c - a) % 16) for a, c in ((y, 1), (x, 15)))
-    np.testing.assert_allclose(distance[0], 0.5 * np.hypot(dy, dx))
+    np.testing.assert_allclose(distance[0], 0.5 * separation(16, 1, 15))
     assert np.isinf(distance[1]).all()

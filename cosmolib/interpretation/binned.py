@@ -208,13 +208,6 @@ def by_band(values, field, edges, simulations, n_bootstrap=1000, box_size=BOX_SI
     }
 
 
-def octaves(box_size: float, grid: int) -> np.ndarray:
-    """Return edges of bands of wavenumber [h/Mpc] that double up to the corner of Fourier space."""
-    edges = np.array([0, *2.0 ** np.arange(-1, 7)]) * 25 / box_size
-    corner = 2 * np.pi / box_size * grid / 2**0.5
-    return np.append(edges[edges < corner], 1.01 * corner).round(2)
-
-
 def mean_estimate(values, simulations, n_bootstrap=1000) -> dict:
     """Estimate the mean over maps of one number per map; NaN are ignored."""
     values = np.asarray(values, float)

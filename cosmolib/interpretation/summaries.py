@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from cosmolib.cuts.grammar import Cut
 from cosmolib.interpretation import cosmic_web
 from cosmolib.interpretation.attribution import METHODS, Attribution
 from cosmolib.interpretation.binned import by_class, over_to_under, ratio_to_null
@@ -19,6 +19,7 @@ from cosmolib.training.scores import as_estimate, as_text, glued_texts
 LEDGER_BASELINES = ("mean_log", "uniform", "void")  # used to judge claim 3
 NULLS = ("shuffled labels", "untrained")  # networks that learnt nothing
 UNTRAINED = 5  # number of untrained networks
+PATH = "integrated_gradients"  # the method of the prose and of claim 3
 
 
 def explain_all(subject: Subject) -> dict[str, dict[str, Attribution]]:
@@ -48,7 +49,7 @@ def region_table(where: dict, subject: Subject) -> pd.DataFrame:
     rows = {}
     for (suite, t, method), shares in _flat(where).items():
         if method == "std":
-            t, method = f"standard deviation of {t}", "integrated_gradients"
+            t, method = f"standard deviation of {t}", PATH
         rows[suite, t, method] = {name: as_text(estimate) for name, estimate in shares.items()}
     pixels = {key: f"{share:.2f}" for key, share in pixel_shares(subject).items()}
     rows["share of the pixels", "", ""] = {"ratio": "1"} | pixels
@@ -78,8 +79,7 @@ def by_smoothing(subject: Subject, found: dict, scales) -> tuple[dict, np.ndarra
     for scale in scales:
         classes = cosmic_web.web_classes(subject.maps, subject.box_size, smoothing=scale)
         for target, methods in found.items():
-            values = methods["integrated_gradients"].values
-            table = by_class(values, classes, *subject.resampling)
+            table = by_class(methods[PATH].values, classes, *subject.resampling)
             shares[target].append(table["share"])
         fractions.append(table["fraction"])
     return shares, np.array(fractions)
@@ -123,7 +123,7 @@ def baseline_ledger(subject: Subject) -> dict:
 
     def per_pixel(network, column, baseline):
         one = replace(few, network=network)
-        values = explain(one, "integrated_gradients", column, baseline, tolerance=None).values
+        values = explain(one, PATH, column, baseline, tolerance=None).values
         return over_to_under(values, few.density - 1, *few.resampling)["ratio"]
 
     for baseline in LEDGER_BASELINES:
@@ -171,18 +171,14 @@ def noise_shares(subject: Subject) -> tuple[list[float], dict]:
         ``under-dense`` and ``void``: one {parameter: estimate} per level.
     """
     runs, shares = {}, {"under-dense": [], "void": []}
-    for text in subject.profile.controls:
-        cut, run = Cut.parse(text), replace(subject.run, cut=text)
-        name, level = cut.noise or ("white", 0.0)
-        steps = [step for step, _ in cut.before if step != "white"]
-        if (name, cut.kind, steps) == ("white", "none", ["nomean"]) and run.complete:
-            runs[level] = run
+    for cut in subject.profile.controls:
+        white = re.fullmatch(r"(?:white=(.+):)?nomean:none", cut)
+        if white and (run := replace(subject.run, cut=cut)).complete:
+            runs[float(white[1] or 0)] = run
     for level in sorted(runs):
         noisy = load_subject(runs[level], subject.profile).few()
-        found = {
-            target: region_shares(noisy, explain(noisy, "integrated_gradients", column).values)
-            for target, column in noisy.targets.items()
-        }
+        values = {t: explain(noisy, PATH, column).values for t, column in noisy.targets.items()}
+        found = {t: region_shares(noisy, v) for t, v in values.items()}
         for key, rows in shares.items():
             rows.append({target: row[key] for target, row in found.items()})
     return sorted(runs), shares
@@ -221,28 +217,23 @@ def argument_numbers(subjects, found, where, bands, ledger) -> dict:
     ledger : dict
         Result of `baseline_ledger`.
     """
-    feedback = next(iter(subjects))
-    main, path = subjects[feedback], "integrated_gradients"
+    feedback, main = next(iter(subjects.items()))
+    shares = {t: methods[PATH] for t, methods in where[feedback].items()}
+    waves = {t: methods[PATH]["coherence"] for t, methods in bands[feedback].items()}
     regions = {"ratio": "ratio", "share": "under-dense", "void": "void", "halo": "halo"}
-    tables = {
-        key: {t: methods[path][name] for t, methods in where[feedback].items()}
-        for key, name in regions.items()
-    }
+    tables = {key: {t: x[name] for t, x in shares.items()} for key, name in regions.items()}
     for end, band in (("low", 1), ("high", -2)):
-        tables[f"coherence_{end}"] = {
-            t: as_estimate(methods[path]["coherence"][band])
-            for t, methods in bands[feedback].items()
-        }
-    errors = [a.completeness for (*_, m), a in _flat(found).items() if m == path]
-    pixels, names = pixel_shares(main), ("SMOOTHING", "COLLAPSE", "PEAK", "EMPTY")
+        tables[f"coherence_{end}"] = {t: as_estimate(table[band]) for t, table in waves.items()}
+    errors = [a.completeness for (*_, method), a in _flat(found).items() if method == PATH]
     numbers = {
         "maps": len(main.x),
         "simulations": len(np.unique(main.simulations)),
         "completeness": 100 * np.median(np.concatenate(errors)),
-        **{f"{key.removesuffix('-dense')}_pixels": share for key, share in pixels.items()},
-        **{name.lower(): getattr(cosmic_web, name) for name in names},
         **{kind.split()[0]: _span(networks) for kind, networks in _pooled(ledger).items()},
     }
+    numbers |= {f"{key.removesuffix('-dense')}_pixels": x for key, x in pixel_shares(main).items()}
+    for name in ("SMOOTHING", "COLLAPSE", "PEAK", "EMPTY"):
+        numbers[name.lower()] = getattr(cosmic_web, name)
     numbers = {f"interpretation_{key}": value for key, value in numbers.items()}
     return numbers | glued_texts("interpretation_", tables)
 
@@ -271,26 +262,23 @@ def check_table(subject, saliency, under, random, moved, occluded, areas) -> pd.
     columns = {}
     for t in random:
         shares = [e["value"] for key, e in under.items() if key[2] == t]
-        signed = random[t]["signed"]["integrated_gradients"]
-        stages = dict(zip(random[t]["stages"], signed, strict=True))
+        stages = dict(zip(random[t]["stages"], random[t]["signed"][PATH], strict=True))
         seeds = [e["value"] for stage, e in stages.items() if stage.startswith("seed")]
         blocks = [e for stage, e in stages.items() if not stage.startswith(("seed", "shuffled"))]
-        followed = moved[t]["correlation"]["integrated_gradients"][1:-1]
+        followed = [e["value"] for e in moved[t]["correlation"][PATH][1:-1]]
+        deletion = {order: e for (*key, order), e in areas.items() if key == [t, "deletion"]}
+        span = f"{min(shares):.2f} to {max(shares):.2f}"
         columns[t] = {
-            "under-dense share: range over baselines and methods": (
-                f"{min(shares):.2f} to {max(shares):.2f}"
-            ),
+            "under-dense share: range over baselines and methods": span,
             "by Saliency": region_shares(subject, saliency[t])["under-dense"],
-            "averaged over moved maps": moved[t]["averaged"]["integrated_gradients"],
+            "averaged over moved maps": moved[t]["averaged"][PATH],
             "signed correlation: with other seeds": f"{np.mean(seeds):.2f}" if seeds else None,
             "with random weights": blocks[-1],
             "with shuffled labels": stages.get("shuffled labels"),
-            "with the moved map, moved back": f"{np.mean([e['value'] for e in followed]):.2f}",
+            "with the moved map, moved back": f"{np.mean(followed):.2f}",
             "with occlusion, by patch": occluded[t]["patch"],
-            "change by deletion: in order of attribution": (
-                areas[t, "deletion", "integrated_gradients"]
-            ),
-            "densest first": areas[t, "deletion", "densest first"],
-            "at random": areas[t, "deletion", "random"],
+            "change by deletion: in order of attribution": deletion[PATH],
+            "densest first": deletion["densest first"],
+            "at random": deletion["random"],
         }
     return pd.DataFrame(columns).map(lambda x: x if isinstance(x, str) else as_text(x))

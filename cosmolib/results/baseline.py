@@ -53,12 +53,9 @@ def summary_baseline(suite: Suite, profile: Profile, cut="none") -> dict:
 
     def features(simulations):
         maps = map_indices(simulations)
-        blocks = (maps[start : start + BLOCK] for start in range(0, len(maps), BLOCK))
-        tables = [
-            summary_statistics(cut_maps(suite, block, cut, value_range), suite.box_size)[0]
-            for block in blocks
-        ]
-        return maps, np.concatenate(tables)
+        blocks = np.split(maps, range(BLOCK, len(maps), BLOCK))
+        pixels = (cut_maps(suite, block, cut, value_range) for block in blocks)
+        return maps, np.concatenate([summary_statistics(x, suite.box_size)[0] for x in pixels])
 
     train, found = features(split.train)
     components = min(KERNEL_MAPS, len(found))

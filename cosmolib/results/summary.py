@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections import Counter
-from dataclasses import replace
 from html import escape
 
 import pandas as pd
 
-from cosmolib.cuts.grammar import Cut
 from cosmolib.results.claims import MIN_TEST_SIMULATIONS, NO_MEAN, NO_POWER, WITHOUT_MEAN
 from cosmolib.results.controls import NOT_RUN
 from cosmolib.results.measurements import find_row, hydro_suite
@@ -53,11 +52,8 @@ def noise_curves(table: dict) -> tuple[list[float], dict]:
     seen = dict(zip(labels, (NO_MEAN, *WITHOUT_MEAN), strict=True))
     r2 = {}
     for row in table["control_rows"]:
-        cut = Cut.parse(row["cut"])
-        name, level = cut.noise or ("white", 0)
-        if name == "white":
-            without = tuple(step for step in cut.before if step != cut.noise)
-            r2[level, str(replace(cut, before=without))] = row["best"]
+        level, cut = re.fullmatch(r"(?:white=([^:]+):)?(.+)", row["cut"]).groups()
+        r2[float(level or 0), cut] = row["best"]
     levels = sorted({level for level, cut in r2 if cut in seen.values()})
     return levels, {x: [r2.get((level, cut)) for level in levels] for x, cut in seen.items()}
 

@@ -75,12 +75,6 @@ def recalibration(valid: dict) -> dict[str, float]:
     return {str(name): float(x) for name, x in zip(valid["parameters"], found, strict=True)}
 
 
-def recalibrated(predictions: dict, factors: dict[str, float]) -> dict:
-    """Return predictions with standard deviations multiplied by the factors of `recalibration`."""
-    scale = np.array([factors[str(name)] for name in predictions["parameters"]])
-    return {**predictions, "std": predictions["std"] * scale}
-
-
 def calibration_scores(predictions: dict, n_bootstrap: int = 1000, seed: int = 0) -> dict:
     """Compute chi2, sharpness, log score and coverage of predicted posteriors.
 

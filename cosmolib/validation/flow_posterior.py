@@ -13,7 +13,6 @@ arXiv:2302.03026) for all parameters at once.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -70,16 +69,7 @@ class FlowPosterior:
 
 
 def fit_posterior(
-    features,
-    theta,
-    valid_features,
-    valid_theta,
-    *,
-    suite: str,
-    targets,
-    seed: int,
-    max_epochs: int = 200,
-    progress: Callable[[str], None] | None = None,
+    train, valid, *, suite: str, targets, seed: int, max_epochs: int = 200, progress=None
 ) -> FlowPosterior:
     """Fit a neural spline flow (arXiv:1906.04032) to pairs of features and parameters.
 
@@ -90,9 +80,9 @@ def fit_posterior(
 
     Parameters
     ----------
-    features, valid_features : (n, F)
-    theta, valid_theta : (n, P)
-        Normalised to 0 ... 1, see `cosmolib.training.dataset.normalise`.
+    train, valid : pairs of arrays
+        Features (n, F), and parameters (n, P) normalised to 0 ... 1, see
+        `cosmolib.training.dataset.normalise`.
     suite : str
     targets : sequence of str
     seed : int
@@ -108,22 +98,21 @@ def fit_posterior(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # from the dependencies of sbi
         from sbi.neural_nets.net_builders import build_zuko_nsf
-    features, valid_features = (np.asarray(x, np.float32) for x in (features, valid_features))
+    features, valid_features = (np.asarray(x, np.float32) for x, _ in (train, valid))
     centre, width = features.mean(0), features.std(0)
     width = np.where(width > 1e-6, width, 1.0).astype(np.float32)  # for constant features
     x, valid_x = (torch.from_numpy((y - centre) / width) for y in (features, valid_features))
     # From the unit box to the real line, so that no sample lies outside the prior.
     y, valid_y = (
-        torch.logit(EDGE + (1 - 2 * EDGE) * torch.as_tensor(values, dtype=torch.float32))
-        for values in (theta, valid_theta)
+        torch.logit(EDGE + (1 - 2 * EDGE) * torch.as_tensor(theta, dtype=torch.float32))
+        for _, theta in (train, valid)
     )
     generator = torch.Generator().manual_seed(seed)
     losses, best = [], None
     with seeded(seed), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        flow = build_zuko_nsf(
-            y, x, hidden_features=HIDDEN, num_transforms=TRANSFORMS, z_score_y="none"
-        )
+        size = {"hidden_features": HIDDEN, "num_transforms": TRANSFORMS}
+        flow = build_zuko_nsf(y, x, **size, z_score_y="none")
         optimiser = torch.optim.AdamW(flow.parameters(), lr=MAX_LR, weight_decay=1e-2)
         for epoch in range(1, max_epochs + 1):
             flow.train()
@@ -143,11 +132,6 @@ def fit_posterior(
                 break
     flow.load_state_dict(best)
     return FlowPosterior(flow.eval(), centre, width, suite, tuple(targets))
-
-
-def as_predictions(samples, like: dict) -> dict:
-    """Return mean and std of samples (m, n, P) as predictions for the maps of `like`."""
-    return {**like, "mean": samples.mean(1), "std": samples.std(1, ddof=1)}
 
 
 # --------------------------------------------------------------------------------------------------

@@ -7,18 +7,17 @@ an attribution finds the information that is there. Their spectrum is that of a 
 linear matter; they are not a model of the non-linear web.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy.interpolate import CubicSpline
 
 from cosmolib.cuts.apply import EDGE_TOLERANCE
 from cosmolib.cuts.noise import REFERENCE_DENSITY
-from cosmolib.data.arrays import checked_maps, map_blocks, mode_numbers
+from cosmolib.data.arrays import bad_input, checked_maps, map_blocks, mode_numbers
 from cosmolib.data.cmd_format import BOX_SIZE, HUBBLE, SLAB_DEPTH, SPECTRAL_INDEX
 from cosmolib.data.tables import parameter_ranges
 
 TARGETS = ("Omega_m", "sigma_8")  # the two parameters of a Gaussian map
+RANGES_OF = "Lite"  # the prior of mocks is that of Lite and of IllustrisTNG's LH set
 
 _LOBES = 40  # of the window of the slab in the projection integral; the others add less than 1e-3
 _BLOCK_POINTS = 2**21  # grid points of posteriors that are computed at once
@@ -94,10 +93,8 @@ def gaussian_maps(params, grid=64, box_size=BOX_SIZE, seed=0):
     """
     params = np.asarray(params, dtype=np.float64)
     if params.ndim != 2 or params.shape[1] < 2 or not (0 < params[:, :2]).all():
-        raise ValueError(
-            f"params: found {params} of shape {params.shape}, expected positive Omega_m and "
-            "sigma_8 in the first columns of (n, 2 or more)"
-        )
+        expected = "positive Omega_m and sigma_8 in the first columns of (n, 2 or more)"
+        raise bad_input("params", f"{params} of shape {params.shape}", expected)
     k, shell, _ = _shells(grid, box_size)
     maps = np.empty((len(params), grid, grid), np.float32)
     spectrum = _spectra_by_omega(k, params[:, 0])
@@ -136,7 +133,7 @@ def underlying_gaussian(maps):
     """Invert `lognormal_maps`: the log of positive maps minus its mean, (n, N, N) float32."""
     stack, _ = checked_maps(maps)
     if not stack.min() > 0:
-        raise ValueError(f"maps: found a pixel of {stack.min():g}, expected positive pixels")
+        raise bad_input("maps", f"a pixel of {stack.min():g}", "positive pixels")
     field = np.log(stack.astype(np.float64))
     return (field - field.mean(axis=(1, 2), keepdims=True)).astype(np.float32)
 
@@ -189,51 +186,34 @@ def _shells(grid, box_size):
     return 2 * np.pi / box_size * np.sqrt(distinct[1:]), shell.reshape(squares.shape), copies
 
 
-@dataclass(frozen=True)
-class Posterior:
-    """Exact posterior of (Omega_m, sigma_8) for n maps, with a flat prior over the LH ranges.
-
-    Attributes
-    ----------
-    mean, std : (n, 2) float64
-        Its first two moments, which a moment network should predict.
-    bits : (n, 3) float64 or None
-        log2 of posterior over prior at the truth, for each parameter and for both. The mean over
-        maps is the mutual information.
-    """
-
-    mean: np.ndarray
-    std: np.ndarray
-    bits: np.ndarray | None = None
-
-
-def exact_posterior(
-    maps, box_size=BOX_SIZE, kmax=None, points=201, suite="Lite", kmin=None, truth=None
-):
+def exact_posterior(maps, truth, kmin=0.0, kmax=np.inf, box_size=BOX_SIZE, points=201) -> dict:
     """Compute the exact posterior of the two parameters of Gaussian maps.
 
     The log-likelihood of a map is ``-1/2 sum over its modes of (|delta_k|^2 / P(k) + ln P(k))``. It
     is evaluated in `points` x `points` cells of the prior, which is flat over the LH ranges of
-    `suite`.
+    Lite.
 
     Parameters
     ----------
     maps : (n, N, N) array
         Overdensity, from `gaussian_maps`.
-    box_size : float
-        Side of the maps [Mpc/h].
-    kmax, kmin : float, optional
+    truth : (n, 2)
+        Parameters of the maps, for ``bits``.
+    kmin, kmax : float
         Only modes kmin <= k < kmax [h/Mpc] are used, as after the cuts ``kmax:...``, ``kmin:...``
         and ``band:...``, with the same treatment of modes on an edge.
+    box_size : float
+        Side of the maps [Mpc/h].
     points : int
         Grid points per parameter. With 201, 0.002 apart, means are accurate to 1 % of the width of
         the posterior and widths to 2 %, for the narrowest of 300 maps of 64 x 64 pixels.
-    truth : (n, 2), optional
-        Parameters of the maps; only needed for ``bits``.
 
     Returns
     -------
-    Posterior
+    dict
+        ``mean`` and ``std`` (n, 2), the first two moments, which a moment network should predict;
+        ``bits`` (n, 3), log2 of posterior over prior at the truth, for each parameter and for both:
+        the mean over maps is the mutual information.
 
     Raises
     ------
@@ -241,22 +221,21 @@ def exact_posterior(
         No mode of the grid is used.
     """
     k, power, count = shell_powers(maps, box_size)
-    low, high = 0.0 if kmin is None else kmin, np.inf if kmax is None else kmax
-    known = (k >= low * (1 - EDGE_TOLERANCE)) & (k < high * (1 - EDGE_TOLERANCE))
+    known = (k >= kmin * (1 - EDGE_TOLERANCE)) & (k < kmax * (1 - EDGE_TOLERANCE))
     if not known.any():
         raise ValueError(
-            f"no mode from kmin={low:g} to below kmax={high:g} h/Mpc: the modes of the grid range "
+            f"no mode from kmin={kmin:g} to below kmax={kmax:g} h/Mpc: the modes of the grid range "
             f"from {k[0]:.3f} to {k[-1]:.3f} h/Mpc"
         )
     k, power, count = k[known], power[:, known], count[known]
     cells = (np.arange(points) + 0.5) / points  # centres of equal cells of the prior
-    omega_m, sigma_8 = (low + (high - low) * cells for low, high in parameter_ranges(suite)[:2])
+    low, high = parameter_ranges(RANGES_OF)[:2].T
+    omega_m, sigma_8 = low[:, None] + (high - low)[:, None] * cells
     # P(k) = sigma_8^2 P(k; sigma_8 = 1), so that sums over modes are needed only per Omega_m.
     model = _spectra_by_omega(k, omega_m)(omega_m)  # (points, nk)
     chi2 = power @ (count / model).T  # (n, points), at sigma_8 = 1
     constant = (np.log(model) @ count)[:, None] + count.sum() * np.log(sigma_8**2)  # (points,) * 2
-    mean, std = np.empty((len(power), 2)), np.empty((len(power), 2))
-    bits = None if truth is None else np.empty((len(power), 3))
+    mean, std, bits = (np.empty((len(power), columns)) for columns in (2, 2, 3))
     for block in map_blocks((len(power), points, points), _BLOCK_POINTS):
         log_like = -0.5 * (chi2[block, :, None] / sigma_8**2 + constant)  # (B, points, points)
         weight = np.exp(log_like - log_like.max(axis=(1, 2), keepdims=True))
@@ -266,10 +245,9 @@ def exact_posterior(
             mean[block, column] = marginals[column] @ theta
             offset = theta - mean[block, column, None]  # about the mean, to avoid cancellation
             std[block, column] = np.sqrt((marginals[column] * offset**2).sum(axis=1))
-        if truth is not None:
-            low, high = parameter_ranges(suite)[:2].T
-            cell = ((np.asarray(truth)[block] - low) / (high - low) * points).astype(int)
-            i, (a, b) = np.arange(len(weight)), np.minimum(cell, points - 1).T  # cell of the truth
-            single = marginals[0][i, a] * points, marginals[1][i, b] * points
+        cell = ((np.asarray(truth)[block] - low) / (high - low) * points).astype(int)
+        i, (a, b) = np.arange(len(weight)), np.minimum(cell, points - 1).T  # cell of the truth
+        single = marginals[0][i, a] * points, marginals[1][i, b] * points
+        with np.errstate(divide="ignore"):  # minus infinity where the posterior excludes the truth
             bits[block] = np.log2([*single, weight[i, a, b] * points**2]).T
-    return Posterior(mean, std, bits)
+    return {"mean": mean, "std": std, "bits": bits}

@@ -41,18 +41,9 @@ PLACES = tuple(STRENGTH)
 # density cuts, modes with Fourier cuts: a Fourier cut changes all pixels, a density cut all modes.
 _ABOVE, _BELOW = (f"{kind}:{float(THRESHOLD):.9g}:clamp" for kind in ("above", "below"))
 _LOW, _HIGH = (f"{edge:g}" for edge in BAND)
-HIDING = {
-    "above": (_ABOVE,),
-    "below": (_BELOW,),
-    "band": (f"kmax:{_LOW}", f"kmin:{_HIGH}"),
-    "mean": ("nomean:none",),
-}
-SPARING = {
-    "above": (_BELOW,),
-    "below": (_ABOVE,),
-    "band": (f"band:{_LOW},{_HIGH}",),
-    "mean": (f"kmax:{_LOW}",),
-}
+_BAND, _OUTSIDE = f"band:{_LOW},{_HIGH}", (f"kmax:{_LOW}", f"kmin:{_HIGH}")
+HIDING = {"above": (_ABOVE,), "below": (_BELOW,), "band": _OUTSIDE, "mean": ("nomean:none",)}
+SPARING = {"above": (_BELOW,), "below": (_ABOVE,), "band": (_BAND,), "mean": _OUTSIDE[:1]}
 
 
 def injected_maps(name: str, omega_m, grid: int = 64, seed: int = 0):

@@ -31,20 +31,15 @@ from cosmolib.training.networks import build_network
 from cosmolib.training.predictions import predict, stored_predictions
 from cosmolib.training.scores import as_text, average, estimate, r2, r2_of
 from cosmolib.validation.calibration import calibration_scores
-from cosmolib.validation.gaussian_fields import TARGETS, shell_powers
+from cosmolib.validation.gaussian_fields import RANGES_OF, TARGETS, shell_powers
 from cosmolib.validation.injected_signals import HIDING, SPARING, IdealEstimator, injected_share
-from cosmolib.validation.mocks import (
-    RANGES_OF,
-    Mocks,
-    analytic_posterior,
-    draw_mocks,
-    has_posterior,
-)
+from cosmolib.validation.mocks import Mocks, analytic_posterior, draw_mocks, has_posterior
 
 # Tolerances of `faults`
 R2_MISSED = 0.04  # R2 below the Bayes-optimal one
 SIGMA_OFF = 0.10  # predicted over exact standard deviation, minus 1
 EXACT_OFF = 5.0  # chi2 and bias of the exact posterior, in standard errors
+_COMPARED = ("ceiling", "missed", "sigma", "chi2", "chi2_exact", "faults", "bits", "bits_exact")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -186,9 +181,8 @@ def faults(learnt: dict, exact: dict) -> list[str]:
     for p, name in enumerate(exact["parameters"]):
         for what, values, expected in (("chi2", pull[:, p], 1), ("bias", offset[:, p], 0)):
             if abs(values.mean() - expected) > EXACT_OFF * values.std() / np.sqrt(len(values)):
-                found.append(
-                    f"{name}: {what} of the exact posterior is {values.mean():.3f}, not {expected}"
-                )
+                is_ = f"of the exact posterior is {values.mean():.3f}, not {expected}"
+                found.append(f"{name}: {what} {is_}")
         score = f"{name}: R2 {reached[p]:.3f} is"
         if reached[p] > optimal[p] + 4 * chance[p]:
             found.append(f"{score} above the Bayes-optimal {optimal[p]:.3f}")
@@ -213,16 +207,13 @@ def setup_faults(mocks: Mocks, cut="none", n_maps: int = 20) -> list[str]:
         Number of test maps that are cut and compared.
     """
     found = []
-    parts = [
-        {hashlib.sha256(one.tobytes()).digest() for one in mocks.maps[part]}
-        for part in mocks.parts.values()
-    ]
-    shared = sum(map(len, parts)) - len(set.union(*parts))
-    if shared:
+    digests = [hashlib.sha256(one.tobytes()).digest() for one in mocks.maps]
+    parts = [set(digests[part]) for part in mocks.parts.values()]
+    if shared := sum(map(len, parts)) - len(set.union(*parts)):
         found.append(f"{shared} maps are in more than one of training, validation and test")
     some = mocks.test_only(n_maps)
     after_cut = replace(some, maps=apply_cut(some.maps, cut))
-    expected, measured = (analytic_posterior(one, cut).mean for one in (some, after_cut))
+    expected, measured = (analytic_posterior(one, cut)["mean"] for one in (some, after_cut))
     (k, before, _), (_, after, _) = (shell_powers(one.field) for one in (some, after_cut))
     low, high = (edge * (1 - EDGE_TOLERANCE) for edge in Cut.parse(cut).k_range)
     remainder = after[:, (k < low) | (k >= high)].sum()
@@ -241,11 +232,9 @@ def sigma_ratio(learnt: dict, exact: dict) -> dict:
     """
     ratio = learnt["std"] / exact["std"]
     low, median, high = np.percentile(ratio, (16, 50, 84), axis=0)
-    within = (np.abs(ratio - 1) <= SIGMA_OFF).mean(0)
-    table = pd.DataFrame(
-        {"median": median, "low": low, "high": high, "within": within}, learnt["parameters"]
-    )
-    return table.to_dict("index")
+    table = {"median": median, "low": low, "high": high}
+    table["within"] = (np.abs(ratio - 1) <= SIGMA_OFF).mean(0)
+    return pd.DataFrame(table, learnt["parameters"]).to_dict("index")
 
 
 def against_exact(
@@ -274,11 +263,9 @@ def against_exact(
     for cut in cuts:
         learnt = predict_mocks(mocks, profile, cut, seed, device, folder)
         row = {"cut": str(Cut.parse(cut)), "network": r2_of([learnt], **options)}
-        row |= dict.fromkeys(
-            ("ceiling", "missed", "sigma", "chi2", "chi2_exact", "faults", "bits", "bits_exact")
-        )
+        row |= dict.fromkeys(_COMPARED)
         if has_posterior(mocks, cut):
-            exact = learnt | vars(analytic_posterior(mocks, cut))
+            exact = learnt | analytic_posterior(mocks, cut)
             row |= {
                 "ceiling": r2_of([exact], **options),
                 "missed": r2_of([exact], [learnt], **options),
@@ -323,11 +310,8 @@ def injection_test(
     """
     mocks = draw_mocks(profile.planted_maps, n_test, seed=seed, kind=name)
     n_bootstrap = profile.bootstrap_samples
-    cases = [
-        {"role": role, "cut": cut}
-        for role, cuts in (("whole", ["none"]), ("hidden", HIDING[name]), ("spared", SPARING[name]))
-        for cut in cuts
-    ]
+    roles = {"whole": ["none"], "hidden": HIDING[name], "spared": SPARING[name]}
+    cases = [{"role": role, "cut": cut} for role, cuts in roles.items() for cut in cuts]
     for case in cases:
         found = predict_mocks(mocks, profile, case["cut"], seed, device, folder)
         case["r2"] = r2_of([found], n_bootstrap=n_bootstrap)
@@ -338,14 +322,12 @@ def injection_test(
         "integrated_gradients": make_baseline("mean_log", x),
         "gradient_shap": make_baseline("training", x, train_x=data.train_x),
     }
+    options = {"n_steps": profile.ig_steps, "tolerance": profile.ig_tolerance}
+    options["n_samples"] = profile.shap_samples
     shares = {"share": {}, "ideal": {}}
     networks = {"share": network, "ideal": IdealEstimator(name, data.scaling)}
     for (key, explained), method in itertools.product(networks.items(), baselines):
-        found = attribute(
-            explained, x, method, 0, baseline=baselines[method],
-            n_steps=profile.ig_steps, tolerance=profile.ig_tolerance,
-            n_samples=profile.shap_samples,
-        )  # fmt: skip
+        found = attribute(explained, x, method, 0, baseline=baselines[method], **options)
         share, chance = injected_share(name, found.values, maps)
         shares[key] |= estimate(average, [share[:, None]], range(len(x)), [method], n_bootstrap)
     return {"cases": cases, "chance": float(chance.mean()), **shares}

@@ -8,19 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cosmolib.cuts.grammar import Cut
+from cosmolib.data.arrays import bad_input
 from cosmolib.data.cmd_format import BOX_SIZE
 from cosmolib.data.tables import parameter_ranges
-from cosmolib.validation.gaussian_fields import (
-    TARGETS,
-    Posterior,
-    exact_posterior,
-    gaussian_maps,
-    lognormal_maps,
-    underlying_gaussian,
-)
+from cosmolib.validation import gaussian_fields as fields
+from cosmolib.validation.gaussian_fields import RANGES_OF, TARGETS
 from cosmolib.validation.injected_signals import PLACES, injected_maps
 
-RANGES_OF = "Lite"  # the prior of mocks is that of Lite and of IllustrisTNG's LH set
 KINDS = ("gaussian", "lognormal", *PLACES)
 
 
@@ -48,7 +42,7 @@ class Mocks:
     @property
     def field(self) -> np.ndarray:
         """The Gaussian field: the maps themselves, or the log of lognormal maps."""
-        return underlying_gaussian(self.maps) if self.kind == "lognormal" else self.maps
+        return fields.underlying_gaussian(self.maps) if self.kind == "lognormal" else self.maps
 
     def test_only(self, n_maps: int | None = None) -> Mocks:
         """Return only the test maps, or the first `n_maps` of them."""
@@ -80,16 +74,15 @@ def draw_mocks(
         "gaussian" or "lognormal" (see `gaussian_fields`), or a place of `injected_signals`.
     """
     if kind not in KINDS:
-        raise ValueError(f"kind: found {kind!r}, expected one of {', '.join(KINDS)}")
+        raise bad_input("kind", repr(kind), f"one of {', '.join(KINDS)}")
     n_valid = max(n_train // 10, 20)
     n = n_train + n_valid + n_test
     low, high = parameter_ranges(RANGES_OF)[: len(TARGETS)].T
     params = np.random.default_rng(seed).uniform(low, high, (n, len(TARGETS)))
     if kind in PLACES:
-        maps = injected_maps(kind, params[:, 0], grid, seed=seed)
+        maps = injected_maps(kind, params[:, 0], grid, seed)
     else:
-        draw = gaussian_maps if kind == "gaussian" else lognormal_maps
-        maps = draw(params, grid, seed=seed)
+        maps = getattr(fields, f"{kind}_maps")(params, grid, seed=seed)
     return Mocks(maps, params, n_train, n_valid, kind)
 
 
@@ -99,11 +92,16 @@ def has_posterior(mocks: Mocks, cut) -> bool:
     return field is not None and cut.is_spectral and cut.field in (None, field)
 
 
-def analytic_posterior(mocks: Mocks, cut="none", box_size: float = BOX_SIZE) -> Posterior:
+def analytic_posterior(mocks: Mocks, cut="none", box_size: float = BOX_SIZE) -> dict:
     """Compute the analytic posterior of the test maps under a cut.
 
     It exists for Fourier cuts of the field that is Gaussian: the overdensity of "gaussian" maps, or
     the log of "lognormal" maps.
+
+    Returns
+    -------
+    dict
+        ``mean``, ``std`` and ``bits``, see `gaussian_fields.exact_posterior`.
 
     Raises
     ------
@@ -115,6 +113,6 @@ def analytic_posterior(mocks: Mocks, cut="none", box_size: float = BOX_SIZE) -> 
             f"{mocks.kind} maps, cut {str(Cut.parse(cut))!r}: there is no analytic posterior; "
             "expected 'none' or a Fourier cut, @linear for gaussian or @log for lognormal maps"
         )
-    low, high = Cut.parse(cut).k_range
     test = mocks.test_only()
-    return exact_posterior(test.field, box_size, high, suite=RANGES_OF, kmin=low, truth=test.params)
+    k_range = Cut.parse(cut).k_range
+    return fields.exact_posterior(test.field, test.params, *k_range, box_size)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pandas as pd
 
 from cosmolib.training.scores import as_text
@@ -41,27 +43,24 @@ def mocks_numbers(gaussian: list[dict], lognormal: list[dict], injected: dict) -
     injected : dict
         {place: result of `injection_test`}.
     """
-    numbers, known = {"cuts": len(gaussian), "missed_limit": R2_MISSED}, []
+    numbers, n_faults = {"cuts": len(gaussian), "missed_limit": R2_MISSED}, 0
     for kind, rows in (("Gaussian", gaussian), ("lognormal", lognormal)):
-        own = [(row, name) for row in rows if row["ceiling"] for name in TARGETS]
-        known += [row for row in rows if row["ceiling"]]
-        row, name = max(own, key=lambda case: case[0]["missed"][case[1]]["value"])
+        known = [row for row in rows if row["ceiling"]]
+        n_faults += sum(len(row["faults"]) for row in known)
+        cases = itertools.product(known, TARGETS)
+        row, name = max(cases, key=lambda case: case[0]["missed"][case[1]]["value"])
         numbers[f"missed_{kind}"] = as_text(row["missed"][name], 3)
         numbers[f"worst_{kind}"] = f"{name.replace('_', ' ')}, cut {row['cut']}"
     sigma = [row["sigma"][name] for row in gaussian for name in TARGETS]
     for end, pick in (("low", min), ("high", max)):
         numbers[f"sigma_{end}"] = pick(x["median"] for x in sigma)
         numbers[f"within_{end}"] = 100 * pick(x["within"] for x in sigma)
-    numbers["faults"] = sum(len(row["faults"]) for row in known)
-    cases = [case for one in injected.values() for case in one["cases"]]
-    hidden, visible = (
-        [x["r2"]["Omega_m"]["value"] for x in cases if (x["role"] == "hidden") == wanted]
-        for wanted in (True, False)
-    )
+    cases = [(x["role"], x["r2"]) for one in injected.values() for x in one["cases"]]
     numbers |= {
-        "hidden_high": max(hidden),
-        "spared_low": min(visible),
-        "alarm": max(abs(x["r2"]["sigma_8"]["value"]) for x in cases),
+        "faults": n_faults,
+        "hidden_high": max(r2["Omega_m"]["value"] for role, r2 in cases if role == "hidden"),
+        "spared_low": min(r2["Omega_m"]["value"] for role, r2 in cases if role != "hidden"),
+        "alarm": max(abs(r2["sigma_8"]["value"]) for _, r2 in cases),
     }
     for place, one in injected.items():
         numbers[f"chance_{place}"] = one["chance"]
