@@ -7,9 +7,7 @@ checks that are stored with Lite.
 import numpy as np
 import pandas as pd
 
-from cosmolib.data import cmd_format
-from cosmolib.data.cmd_format import BOX_SIZE, MAPS_PER_SIMULATION, PARAMETERS, SLAB_DEPTH
-from cosmolib.data.scaling import Scaling
+from cosmolib.data.cmd_format import MAPS_PER_SIMULATION, PARAMETERS, mean_surface_density
 from cosmolib.data.spectra import power_spectrum
 from cosmolib.data.suites import Suite
 
@@ -21,7 +19,6 @@ MEANING = {
     "A_SN2": "supernovae (Lite: range of the proxy)",
     "A_AGN2": "black holes (Lite: range, densest cells)",
 }
-LITE_GRID, LITE_MESH = 64, 128  # particles and force mesh cells per side
 K_LARGE = 0.5  # [h/Mpc]; feedback should have no effect below it
 
 
@@ -71,20 +68,6 @@ def parameter_table(params) -> pd.DataFrame:
     return table.assign(**{"meaning": pd.Series(MEANING)})
 
 
-def suite_numbers(suite: Suite) -> dict:
-    """Return the sizes and the resolution of a suite of Lite."""
-    return {
-        "data-n-simulations": suite.n_simulations,
-        "data-n-maps": len(suite.maps),
-        "data-grid": suite.grid,
-        "data-rho-crit": cmd_format.RHO_CRIT,
-        "data-slab": SLAB_DEPTH * suite.box_size / BOX_SIZE,
-        "data-box": suite.box_size,
-        "data-mesh": suite.box_size / LITE_MESH,
-        "data-nyquist": np.pi * LITE_GRID / suite.box_size,
-    }
-
-
 def check_maps(suite: Suite) -> tuple[np.ndarray, np.ndarray, dict]:
     """Compare the mean of the maps with Omega_m, and count pixels that have no logarithm.
 
@@ -99,7 +82,7 @@ def check_maps(suite: Suite) -> tuple[np.ndarray, np.ndarray, dict]:
     """
     maps, n = suite.maps, suite.n_simulations
     means = maps.mean(axis=(1, 2), dtype=np.float64).reshape(n, MAPS_PER_SIMULATION)
-    slabs = means / cmd_format.mean_surface_density(suite.params[:, 0], suite.box_size)[:, None]
+    slabs = means / mean_surface_density(suite.params[:, 0], suite.box_size)[:, None]
     boxes = slabs.reshape(-1, 3, 5).mean(axis=2)
     return (
         slabs,
@@ -153,16 +136,6 @@ def feedback_numbers(k, ratio, params) -> dict:
         "data-ratio-exponent-error": np.sqrt(covariance[1 + sn1, 1 + sn1]),
         "data-ratio-steps": np.count_nonzero(steps < 0),
         "data-ratio-bins": len(steps),
-    }
-
-
-def scaling_numbers(train: Scaling, whole_file: Scaling) -> dict:
-    """Compare the scaling fitted to the training maps with that of all maps, as published."""
-    return {
-        "data-log-mean": train.mean,
-        "data-log-std": train.std,
-        "data-scaling-mean-shift": abs(whole_file.mean - train.mean) / train.std,
-        "data-scaling-std-shift": abs(whole_file.std - train.std) / train.std,
     }
 
 
