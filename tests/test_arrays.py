@@ -1,6 +1,5 @@
 """Every public function of maps refuses invalid maps and accepts every form of valid ones."""
 
-import copy
 from dataclasses import replace
 from functools import partial
 
@@ -103,7 +102,6 @@ DENSITIES = {
     "scaling.Scaling.apply": LOG.apply,
     "scaling.Scaling.invert": scaling.Scaling("linear", 11.0, 0.5).invert,
     "scaling.fit_scaling": scaling.fit_scaling,
-    "scaling.scale_in_place": lambda m: scaling.scale_in_place(copy.copy(m), "log", SIMULATIONS),
     "spectra.power_spectrum": spectra.power_spectrum,
     "spectra.cross_power": lambda m: spectra.cross_power(MAPS, m),
     "spectra.pixel_pdf": lambda m: spectra.pixel_pdf(m, [10, 11, 12]),

@@ -19,18 +19,16 @@ class Report:
     """Describe the result of checking one file."""
 
     path: Path
-    what: str  # kind of file, according to its name
-    found: str  # contents; empty if they could not be read
-    problem: str | None  # the first fault, or None
+    found: list[str]  # kind of file, according to its name, and its contents if they can be read
+    problem: str | None = None  # the first fault
 
     def __str__(self):
         verdict = "whole, nothing wrong found" if self.problem is None else "NOT usable"
-        lines = filter(None, (self.what, *self.found.splitlines(), verdict))
-        return "\n  ".join([str(self.path), *lines])
+        return "\n  ".join([str(self.path), *self.found, verdict])
 
 
-def check_suite(suite: Suite) -> str:
-    """Read every pixel of a suite and describe its contents.
+def check_suite(suite: Suite) -> list[str]:
+    """Read every pixel of a suite and return lines that describe its contents.
 
     For uncut maps of total matter, the mass is checked as well: the mean of the maps of a
     simulation must be `mean_surface_density` of its row, within 5 % in the median. This detects
@@ -46,7 +44,7 @@ def check_suite(suite: Suite) -> str:
         maps = read_maps(suite, np.arange(block.start, block.stop))
         low.append(maps.min())
         high.append(maps.max())
-        means.append(maps.mean(axis=(1, 2), dtype=np.float64))
+        means.extend(maps.mean(axis=(1, 2), dtype=np.float64))
     n, grid = len(suite.maps), suite.grid
     lines = [
         f"{n} maps of {grid} x {grid} pixels, float32",
@@ -57,7 +55,7 @@ def check_suite(suite: Suite) -> str:
         lines.append(f"cut from the raw maps: {suite.cut}")
     if suite.field == "Mtot" and suite.cut == "none":
         expected = mean_surface_density(suite.params[:, 0], suite.box_size)
-        means = np.concatenate(means).reshape(-1, MAPS_PER_SIMULATION).mean(axis=1)  # (n,)
+        means = np.reshape(means, (-1, MAPS_PER_SIMULATION)).mean(axis=1)  # (n,)
         deviation = np.abs(means / expected - 1)
         if not np.median(deviation) <= _MASS_TOLERANCE:
             found = f"a mean density that is off by {np.median(deviation):.0%} (median)"
@@ -77,7 +75,7 @@ def check_suite(suite: Suite) -> str:
         ]
     ranges = zip(PARAMETERS, suite.params.min(axis=0), suite.params.max(axis=0), strict=True)
     lines += [f"{name:8s} {low:.4g} to {high:.4g}" for name, low, high in ranges]
-    return "\n".join([*lines, f"fingerprint {suite.fingerprint}"])
+    return [*lines, f"fingerprint {suite.fingerprint}"]
 
 
 def check_path(
@@ -117,15 +115,14 @@ def check_path(
 
 
 def _check_file(path: Path, field: str, name: str, sim_set: str) -> Report:
-    what, found, problem = f"maps of field {field}, suite {name}, set {sim_set}, z = 0", "", None
-    above = path.parent.parent
+    what, above = f"maps of field {field}, suite {name}, set {sim_set}, z = 0", path.parent.parent
     folders = [path.parent, above, above / name.removeprefix("Nbody_")]  # may have the twin's table
     try:
         names = cmd_format.table_names(name, sim_set)
         files = path, cmd_format.find(folders, names, f"{name} parameters")
-        lines = [check_suite(open_files(*files, name, field, sim_set))]
+        lines = check_suite(open_files(*files, name, field, sim_set))
         downloaded = [file.name for file in files if checksums.verify(file, full=True)]
-        found = "\n".join(lines + [f"SHA-256 as downloaded: {name}" for name in downloaded])
+        lines += [f"SHA-256 as downloaded: {name}" for name in downloaded]
     except (ValueError, OSError) as error:
-        problem = " ".join(str(error).split())
-    return Report(path, what, found, problem)
+        return Report(path, [what], " ".join(str(error).split()))
+    return Report(path, [what, *lines])

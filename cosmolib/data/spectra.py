@@ -58,7 +58,7 @@ def power_spectrum(maps, box_size=BOX_SIZE, log=False, overdensity=False):
         raise ValueError("set log or overdensity, not both: an overdensity may be negative")
     stack, shape = checked_maps(maps)
     grid = stack.shape[-1]
-    k_mean, weight, _ = _mode_average(grid)
+    k, weight, _ = _mode_average(grid, box_size)
     power = np.empty((len(stack), weight.shape[1]))
     for block in in_blocks(stack):
         field = stack[block].astype(np.float64, order="C")
@@ -69,8 +69,7 @@ def power_spectrum(maps, box_size=BOX_SIZE, log=False, overdensity=False):
         modes = torch.fft.rfft2(field).flatten(1)
         power[block] = ((modes.real**2 + modes.imag**2) @ weight).numpy()
     power *= (box_size / grid**2) ** 2
-    k_mean, power = k_mean[1:] * 2 * np.pi / box_size, power[:, 1:]  # without the mean of the map
-    return k_mean, one_per_map(power, shape)
+    return k, one_per_map(power[:, 1:], shape)  # without the mean of the map
 
 
 def cross_power(a, b, box_size=BOX_SIZE):
@@ -96,14 +95,14 @@ def cross_power(a, b, box_size=BOX_SIZE):
     a, b = (checked_maps(field, "fields")[0] for field in (a, b))
     if a.shape != b.shape:
         raise ValueError(f"fields: found shapes {a.shape} and {b.shape}, expected equal ones")
-    k_mean, weight, count = _mode_average(a.shape[-1])
+    k, weight, count = _mode_average(a.shape[-1], box_size)
     power = np.empty((len(a), len(count)))
     for block in in_blocks(a):
         fields = (torch.from_numpy(field[block].astype(np.float64)) for field in (a, b))
         first, second = (torch.fft.rfft2(field).flatten(1) for field in fields)
         both = first.real * second.real + first.imag * second.imag
-        power[block] = (both @ weight).numpy()
-    return k_mean[1:] * 2 * np.pi / box_size, power[:, 1:] * count[1:], count[1:]
+        power[block] = (both @ weight).numpy() * count
+    return k, power[:, 1:], count[1:]
 
 
 def pixel_pdf(maps, edges):
@@ -122,10 +121,9 @@ def pixel_pdf(maps, edges):
         without a log (zero or negative after a Fourier cut), are missing from the integral.
     """
     stack, shape = checked_maps(maps)
-    edges = np.asarray(edges, dtype=np.float64)
     logs = (np.log10(pixels[pixels > 0], dtype=np.float64) for pixels in stack)
-    counts = np.stack([np.histogram(log, edges)[0] for log in logs])
-    return one_per_map(counts / stack[0].size / np.diff(edges), shape)
+    density = np.stack([np.histogram(log, edges)[0] / stack[0].size for log in logs])
+    return one_per_map(density / np.diff(edges), shape)
 
 
 def summary_statistics(maps, box_size=BOX_SIZE, n_bands=12, n_quantiles=16):
@@ -218,8 +216,10 @@ def local_maxima(fields):
     return fields > maximum_filter(fields, footprint=neighbours, mode="wrap")
 
 
-def _mode_average(grid):
-    """Return the mean ``|k| / k_F`` of each bin, the matrix that averages modes, and their number.
+def _mode_average(grid, box_size):
+    """Return the mean k [h/Mpc] of each bin, the matrix that averages modes, and their number.
+
+    Matrix and numbers contain the mean of the map as their first bin, k does not.
 
     A real map has two copies of the modes in column 0 and, on an even grid, in column N/2; one of
     each pair is independent.
@@ -232,7 +232,7 @@ def _mode_average(grid):
     k_mean = np.bincount(bins[independent], k[independent]) / count
     weight = np.zeros((k.size, len(count)))
     weight[np.arange(k.size), bins.ravel()] = (independent / count[bins]).ravel()
-    return k_mean, torch.from_numpy(weight), count
+    return k_mean[1:] * 2 * np.pi / box_size, torch.from_numpy(weight), count
 
 
 def in_blocks(stack):

@@ -63,9 +63,8 @@ def power_after_cuts(maps, cut_maps, box_size) -> tuple[np.ndarray, dict]:
 
 def parameter_table(params) -> pd.DataFrame:
     """Tabulate the range and the meaning of the six parameters of a suite."""
-    columns = {"smallest": params.min(axis=0), "largest": params.max(axis=0)}
-    table = pd.DataFrame(columns, index=pd.Index(MEANING, name="parameter")).round(2)
-    return table.assign(**{"meaning": pd.Series(MEANING)})
+    columns = {"smallest": params.min(axis=0), "largest": params.max(axis=0), "meaning": MEANING}
+    return pd.DataFrame(columns, index=pd.Index(MEANING, name="parameter")).round(2)
 
 
 def check_maps(suite: Suite) -> tuple[np.ndarray, np.ndarray, dict]:
@@ -84,19 +83,16 @@ def check_maps(suite: Suite) -> tuple[np.ndarray, np.ndarray, dict]:
     means = maps.mean(axis=(1, 2), dtype=np.float64).reshape(n, MAPS_PER_SIMULATION)
     slabs = means / mean_surface_density(suite.params[:, 0], suite.box_size)[:, None]
     boxes = slabs.reshape(-1, 3, 5).mean(axis=2)
-    return (
-        slabs,
-        boxes,
-        {
-            "simulations": n,
-            "pixels": maps.size,
-            "not finite": maps.size - np.count_nonzero(np.isfinite(maps)),
-            "zero or negative": np.count_nonzero(maps <= 0),
-            "smallest pixel": float(maps.min()),
-            "largest pixel": float(maps.max()),
-            "worst deviation of a box's mean": np.abs(boxes - 1).max(),
-        },
-    )
+    row = {
+        "simulations": n,
+        "pixels": maps.size,
+        "not finite": maps.size - np.count_nonzero(np.isfinite(maps)),
+        "zero or negative": np.count_nonzero(maps <= 0),
+        "smallest pixel": float(maps.min()),
+        "largest pixel": float(maps.max()),
+        "worst deviation of a box's mean": np.abs(boxes - 1).max(),
+    }
+    return slabs, boxes, row
 
 
 def feedback_numbers(k, ratio, params) -> dict:

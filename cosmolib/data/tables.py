@@ -269,32 +269,18 @@ def _has_number(words):
     return any(re.fullmatch(_NUMBER, word) for word in words)
 
 
-def _plain(word):
-    return word.replace("_", "").lower()
-
-
-@functools.cache
-def _known_names():
-    """Return our name of each possible name of a column, without case and underscores."""
-    ours = [*PARAMETERS, *other_parameters()]
-    names = dict(zip(camels_columns()["ParamName"], ours, strict=True)) | {"": "index"}
-    names |= {name: name for name in (*PARAMETERS, *_COLUMNS)}
-    return {_plain(name): own for name, own in names.items()}
-
-
 def _column_names(path, words, count):
     """Return our names of the columns, from a header or from the order of CAMELS' tables."""
-    six, units = [*PARAMETERS], camels_columns()["ParamName"][2:6]
+    six, camels = [*PARAMETERS], camels_columns()["ParamName"].tolist()
     tables = [six, six + other_parameters()]
-    if words is None:
-        names = next((names for names in tables if len(names) == count), [])
-        known = len(names) > 0
-    else:
-        names = [_known_names().get(_plain(word)) for word in words]
-        params = {name for name in names if name not in _COLUMNS}
-        allowed = tables if {*units}.isdisjoint(words) else tables[1:]
-        known = len({*names}) == len(names) == count and params in map(set, allowed)
-    if not known:
+    ours = dict(zip(camels, tables[1], strict=True)) | {"": "index"}
+    ours |= {name: name for name in (*PARAMETERS, *_COLUMNS)}
+    ours = {name.replace("_", "").lower(): own for name, own in ours.items()}
+    words = words or next((names for names in tables if len(names) == count), [])
+    names = [ours.get(word.replace("_", "").lower()) for word in words]
+    params = {name for name in names if name not in _COLUMNS}
+    allowed = tables if {*camels[2:6]}.isdisjoint(words) else tables[1:]  # names with units
+    if not (len({*names}) == len(names) == count and params in map(set, allowed)):
         found = f"the names {' '.join(words):.200}" if words else "no names"
         expected = f"{' '.join(six)}, relative to the fiducial model, or all 28 columns of CAMELS"
         raise bad_input(path, f"{found} over {count} columns", expected)
