@@ -133,7 +133,7 @@ fig, axes = plots_data.twin_gallery(*twins, params[nearest], names, gravity.box_
 # \bar\Sigma = \Omega_m\,\rho_\mathrm{crit}\,L_\mathrm{slab}
 # $$ (eq-mass)
 #
-# with $\rho_\mathrm{crit}$ = $2.775 \times 10^{11}$ $(M_\odot/h)/(\mathrm{Mpc}/h)^3$ and slabs of
+# with $\rho_\mathrm{crit}$ = {glue:text}`data-rho-crit:.3e` $(M_\odot/h)/(\mathrm{Mpc}/h)^3$ and slabs of
 # $L_\mathrm{slab}$ = {glue:text}`data-slab:.0f` Mpc/$h$. Feedback moves matter but creates none, so this holds for both suites.
 # No pixel may be zero, negative or not finite, because the networks see the logarithm.
 
@@ -191,8 +191,8 @@ fig, axes = plots_data.by_cosmology(centres, pdf, k, power, params)
 # This deficit is a property of small boxes, and CMD shares it. A box of 25 Mpc/$h$ contains few waves of about its own size, so
 # single boxes scatter by tens of per cent. It contains no longer waves, so it lacks the massive halos that carry much of the
 # non-linear power. Lite has one more limit: $64^3$ particles on a mesh of $128^3$ cells resolve nothing below about
-# 0.2 Mpc/$h$. The {term}`Nyquist frequency <Nyquist frequency>` of the particles is
-# 8.04 $h$/Mpc, and the maps have 64 pixels on a side for this reason. All simulations share these limits,
+# {glue:text}`data-mesh:.1f` Mpc/$h$. The {term}`Nyquist frequency <Nyquist frequency>` of the particles is
+# {glue:text}`data-nyquist:.2f` $h$/Mpc, and the maps have 64 pixels on a side for this reason. All simulations share these limits,
 # so a network can learn from some of them and be tested on others; but absolute spectra of Lite are not predictions.
 
 # %% mystnb={"figure": {"name": "fig-power-3d", "caption": "Three-dimensional power spectrum of three Nbody_Lite boxes at redshift 0 (points), linear theory (dotted) and HMcode2020 (dashed). Bottom: ratio to HMcode, with the central 68 % of the boxes of all cosmologies (grey). Most boxes lie below the theory of an infinite universe."}, "image": {"alt": "Three columns, one per cosmology. Points of the measured power start near the dotted linear curve at small k, leave it upwards and run below the dashed HMcode curve, closest to it at large k. The ratios to HMcode below lie within a factor of a few of one, most of them below it."}} tags=["hide-input"]
@@ -289,7 +289,7 @@ numbers = {
     "data-slab-scatter": np.std(slabs - 1),
     "data-bad-pixels": checks[["not finite", "zero or negative"]].to_numpy().sum(),
     **summary.feedback_numbers(k, ratio, params),
-    **summary.validation_numbers(validation),
+    **validation["numbers"],
     "data-log-mean": log.mean,
     "data-log-std": log.std,
     "data-scaling-mean-shift": abs(of_file.mean - log.mean) / log.std,

@@ -228,7 +228,7 @@ FORMS = {
     "bfloat16 tensor": lambda m: torch.from_numpy(m).bfloat16(),
 }
 SAME = {  # function of scaled maps: the same numbers of every form
-    "power_spectrum": lambda net, m: spectra.power_spectrum(m, overdensity=True)[1],
+    "cross_power": lambda net, m: spectra.cross_power(m, m)[1],
     "apply_cut": lambda net, m: cuts_apply.apply_cut(m, "above:0.3:clamp").reshape(N, GRID, GRID),
     "fraction_cut": lambda net, m: cuts_apply.fraction_cut(m, "above:10"),
     "web_classes": lambda net, m: cosmic_web.web_classes(1 + 0 * arrays.checked_maps(m)[0]),

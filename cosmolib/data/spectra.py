@@ -24,7 +24,7 @@ _SCATTER_FLOOR = 1e-6  # [dex] rounding of single precision
 _BLOCK_PIXELS = 2**20  # pixels processed at once
 
 
-def power_spectrum(maps, box_size=BOX_SIZE, log=False, overdensity=False):
+def power_spectrum(maps, box_size=BOX_SIZE, log=False):
     """Compute the power spectrum of each map, in bins one fundamental mode k_F wide.
 
     The field is the overdensity delta = Sigma / mean - 1 of each map or, with `log`, the published
@@ -39,8 +39,6 @@ def power_spectrum(maps, box_size=BOX_SIZE, log=False, overdensity=False):
         Side of the maps [Mpc/h].
     log : bool
         Use the log10 map instead of delta.
-    overdensity : bool
-        Whether the maps are overdensities already.
 
     Returns
     -------
@@ -52,10 +50,8 @@ def power_spectrum(maps, box_size=BOX_SIZE, log=False, overdensity=False):
     Raises
     ------
     ValueError
-        The maps are not square or not finite, or both `log` and `overdensity` are set.
+        The maps are not square or not finite.
     """
-    if log and overdensity:
-        raise ValueError("set log or overdensity, not both: an overdensity may be negative")
     stack, shape = checked_maps(maps)
     grid = stack.shape[-1]
     k, weight, _ = _mode_average(grid, box_size)
@@ -63,7 +59,7 @@ def power_spectrum(maps, box_size=BOX_SIZE, log=False, overdensity=False):
     for block in in_blocks(stack):
         field = stack[block].astype(np.float64, order="C")
         field = torch.from_numpy(signed_log(field) if log else field)
-        if not (log or overdensity):
+        if not log:
             mean = field.mean(dim=(1, 2), keepdim=True)
             field = field / torch.where(mean == 0, 1.0, mean) - 1
         modes = torch.fft.rfft2(field).flatten(1)

@@ -1,7 +1,7 @@
 """Compute the numbers that chapters 01 and 02 quote, under the keys used in their prose.
 
-These are the mass, pixels and power of the maps, the effect of feedback, and the results of the
-checks that are stored with Lite.
+These are the mass, pixels and power of the maps, and the effect of feedback. The numbers that need
+the three-dimensional simulations are stored with Lite (`lite.validate`).
 """
 
 import numpy as np
@@ -132,30 +132,4 @@ def feedback_numbers(k, ratio, params) -> dict:
         "data-ratio-exponent-error": np.sqrt(covariance[1 + sn1, 1 + sn1]),
         "data-ratio-steps": np.count_nonzero(steps < 0),
         "data-ratio-bins": len(steps),
-    }
-
-
-def validation_numbers(validation: dict) -> dict:
-    """Summarise ``data/lite/validation.json``: 3-D power, feedback in 3-D, particle lattice."""
-    boxes, feedback = validation["power3d_mean"], validation["feedback3d"]
-    linear, hmcode = (pd.DataFrame(boxes[f"measured_over_{name}"]) for name in ("linear", "hmcode"))
-    hmcode = hmcode[pd.Series(boxes["k"]).between(3, 5, inclusive="neither")].mean()
-    lattice, ratio = validation["lattice"], feedback["ratio"]["mean"]
-    changes = np.concatenate([[*entry.values()] for entry in lattice["difference"].values()])
-    change, low, high = max(changes, key=lambda change: abs(change[0]))
-    shipped = np.array([*lattice["r2"]["shipped"].values()])  # (2, 3): R2, low, high
-    return {
-        "data-3d-k": boxes["k"][0],
-        "data-3d-boxes": boxes["rows"],
-        "data-3d-linear": linear["mean"][0],
-        "data-3d-linear-error": (linear["q84"][0] - linear["q16"][0]) / 2 / boxes["rows"] ** 0.5,
-        "data-3d-hmcode": hmcode["q50"],
-        "data-3d-hmcode-mean": hmcode["mean"],
-        "data-ratio-3d-large": ratio[0],
-        "data-ratio-3d-small": np.interp(5.0, feedback["k"], ratio),
-        "data-lattice-simulations": lattice["simulations"],
-        "data-lattice-change": change,
-        "data-lattice-low": low,
-        "data-lattice-high": high,
-        "data-lattice-error": (shipped[:, 2] - shipped[:, 1]).min() / 2,
     }

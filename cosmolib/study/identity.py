@@ -196,13 +196,13 @@ def _module(source):
 
 def _code_digest(tree):
     """Return the digest of a program without docstrings and other statements that are a string."""
+
+    def is_text(line):
+        return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant)
+
     for node in ast.walk(tree):
         if isinstance(body := getattr(node, "body", None), list):
-            node.body = [
-                line
-                for line in body
-                if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))
-            ] or [ast.Pass()]
+            node.body = [line for line in body if not is_text(line)] or [ast.Pass()]
     return digest(ast.unparse(tree))
 
 
