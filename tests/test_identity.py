@@ -28,6 +28,7 @@ from cosmolib.training.networks import build_network
 from cosmolib.tuning import search as tuning_search
 from cosmolib.validation import known_posterior
 from cosmolib.validation.mocks import draw_mocks
+from workflow.runs import notebook_source
 
 SUITE = SimpleNamespace(name="Lite", fingerprint="f0", grid=32, n_simulations=24, box_size=25.0)
 
@@ -103,7 +104,7 @@ def of_checkpoint(profile, monkeypatch, seed=1, scaling=1.0, labels=1.0, slope=0
 
 
 def of_chapter(profile, monkeypatch, name="02_cuts", fingerprint="f0"):
-    source = identity.notebook_source(ROOT / "notebooks" / f"{name}.ipynb")
+    source = notebook_source(ROOT / "notebooks" / f"{name}.ipynb")
     return identity.identity("chapter", profile, fingerprint=fingerprint, sources=source)
 
 
@@ -310,7 +311,7 @@ def test_a_notebook_counts_by_its_code(tmp_path):
     def of(*cells):
         path = tmp_path / "x.ipynb"
         path.write_text(json.dumps({"cells": cells}))
-        return [*identity.notebook_source(path)]
+        return [*notebook_source(path)]
 
     cell = {"cell_type": "code", "source": ["a = 1"], "metadata": {}}
     hidden = {"cell_type": "code", "source": ["b = 1"], "metadata": {"tags": ["remove-cell"]}}

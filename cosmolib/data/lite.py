@@ -62,12 +62,6 @@ class Packed(BaseModel, strict=True):
     expanded: dict[Literal["Lite", "Nbody_Lite"], _Digest] = Field(min_length=2)
 
 
-def packed_files():
-    """Return the names of the files in ``data/lite/`` from which the suites are expanded."""
-    chunks = [chunk for name in SETS for chunk in _read_manifest(DATA / MANIFEST, name).chunks]
-    return [MANIFEST, *map(table_name, SETS), *(chunk.file for chunk in chunks)]
-
-
 def table_name(sim_set):
     """Return the name of the file with the parameters and seeds of a set."""
     return TABLE if sim_set == "LH" else f"CosmoAstroSeed_Lite_{sim_set}.txt"

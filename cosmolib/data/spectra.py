@@ -144,18 +144,18 @@ def summary_statistics(maps, box_size=BOX_SIZE, n_bands=12, n_quantiles=16):
     band = np.unique(np.searchsorted(edges, k), return_inverse=True)[1]
     average = (band[:, None] == np.arange(band.max() + 1)) / np.bincount(band)  # (nk, nb)
     centres = k @ average
-    columns, names = [signed_log(mean)[:, None]], ["mean"]
+    found = {"mean": signed_log(mean)}
     for field, values in (("delta", power), ("log", power_spectrum(stack, box_size, log=True)[1])):
-        columns.append(np.log10(np.maximum(values @ average, POWER_FLOOR)))
-        names += [f"P_{field}(k={centre:.2f})" for centre in centres]
+        bands = np.log10(np.maximum(values @ average, POWER_FLOOR))
+        found |= {f"P_{field}(k={centre:.2f})": bands[:, i] for i, centre in enumerate(centres)}
     at, size = [*(np.arange(n_quantiles) + 0.5) / n_quantiles, *TAILS], stack[0].size
     places = np.minimum((np.array(at) * size).astype(int), size - 1)
     pixels = [np.sort(stack[b].reshape(-1, size), axis=1)[:, places] for b in in_blocks(stack)]
-    columns.append(signed_log(np.concatenate(pixels).astype(np.float64)))
-    names += [f"quantile {fraction:.3f}" for fraction in at]
-    values, labels = zip(*(_morphology(stack[b], box_size) for b in in_blocks(stack)), strict=True)
-    columns.append(np.concatenate(values))
-    return np.concatenate(columns, axis=1, dtype=np.float64), names + labels[0]
+    quantiles = signed_log(np.concatenate(pixels).astype(np.float64))
+    found |= {f"quantile {fraction:.3f}": quantiles[:, i] for i, fraction in enumerate(at)}
+    parts = [_morphology(stack[b], box_size) for b in in_blocks(stack)]
+    found |= {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return np.stack(list(found.values()), axis=1, dtype=np.float64), list(found)
 
 
 def _morphology(maps, box_size):
@@ -202,7 +202,7 @@ def _morphology(maps, box_size):
         for second in range(first + 1, len(SMOOTHING)):
             band = smoothed[second] - smoothed[second + 1]
             found[f"modulus {first} at {second}"] = log_of(band.std((1, 2)))
-    return np.stack(list(found.values()), axis=1), list(found)
+    return found
 
 
 def local_maxima(fields):

@@ -91,8 +91,7 @@ def identity(kind: str, profile, *, fingerprint=None, sources=(), **settings) ->
     fingerprint
         Fingerprint of the data, such as ``Suite.fingerprint``.
     sources : mapping, optional
-        Source code outside the package, by a name that identifies its text (see
-        `notebook_source`).
+        Source code outside the package, by a name that identifies its text (see `code_digest`).
     **settings
         Other dependencies, such as a seed. If a plugin defines the ``suite``, ``cut`` or
         ``architecture``, the text of the plugin counts as well.
@@ -191,10 +190,10 @@ def code(modules=None, apart=PLUMBING) -> dict[str, str]:
 def _module(source):
     """Return the digest of a module and the modules that it imports."""
     tree = ast.parse(source)
-    return _code_digest(tree), sorted(_imports(tree))
+    return code_digest(tree), sorted(_imports(tree))
 
 
-def _code_digest(tree):
+def code_digest(tree):
     """Return the digest of a program without docstrings and other statements that are a string."""
 
     def is_text(line):
@@ -221,17 +220,6 @@ def _imports(tree) -> set[str]:
                     module = module.rpartition(".")[0]
                 found.update([module] if module else _SOURCES)  # ``import cosmolib``: all modules
     return found
-
-
-def notebook_source(path: str | Path) -> dict[str, str]:
-    """Return the code of a notebook by a name of file and digest, as ``sources`` of `identity`.
-
-    Prose and cells that the book hides do not count.
-    """
-    cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
-    shown = [cell for cell in cells if "remove-cell" not in cell["metadata"].get("tags", [])]
-    text = "\n".join("".join(cell["source"]) for cell in shown if cell["cell_type"] == "code")
-    return {f"{Path(path).stem} {_code_digest(ast.parse(text))}": text}
 
 
 def package_version(name: str) -> str | None:
