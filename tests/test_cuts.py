@@ -4,8 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from cosmolib.cuts.apply import apply_cut, cut_mask, fraction_cut, fraction_negative, positive_range
 from cosmolib.cuts.grammar import Cut
@@ -62,17 +60,6 @@ def test_canonical_name(text, canonical):
     assert Cut.parse(cut) is cut
 
 
-PATTERNS = ["kmax:{}", "kmin:{}@log", "above:{}:random", "mask:below:delta={}"]
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.floats(1e-6, 1e30), st.sampled_from(PATTERNS))
-def test_every_number_survives_the_round_trip(value, pattern):
-    cut = Cut.parse(pattern.format(value))
-    assert cut.values == (value,)
-    assert Cut.parse(str(cut)) == cut
-
-
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -101,33 +88,23 @@ def test_an_invalid_string_is_quoted_with_the_grammar(text, reason):
 # ---------------------------------------------------------------- every cut
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("cut", ["none", *DENSITY, *FOURIER])
-def test_shape_dtype_and_input_are_kept(cut, dtype):
-    maps = lognormal_maps(3, 16, dtype=dtype)
-    before = maps.copy()
-    maps.flags.writeable = False  # like a memory map
-    out = apply_cut(maps, cut)
-    assert (type(out), out.shape, out.dtype) == (np.ndarray, maps.shape, dtype)
-    assert out.flags.writeable
-    assert out.flags.c_contiguous
-    assert not np.shares_memory(out, maps)
-    assert np.array_equal(maps, before)
-    assert np.isfinite(out).all()
-    if cut != "none":
-        assert not np.array_equal(out, maps)
-
-
 @pytest.mark.parametrize("cut", ["none", *DENSITY, *FOURIER])
 def test_layout_in_memory_and_blocks_do_not_matter(maps, cut, monkeypatch):
     expected = apply_cut(maps, cut)
+    assert np.array_equal(expected, maps) == (cut == "none")
     mask = None if Cut.parse(cut).is_fourier else cut_mask(maps, cut)
     given = {"value_range": positive_range(maps)}
     assert np.array_equal(apply_cut(maps[0], cut, **given), expected[0])
-    for other in (np.asfortranarray(maps), maps[::-1].copy()[::-1], maps.astype(">f4")):
+    read_only = np.frombuffer(maps.tobytes(), maps.dtype).reshape(maps.shape)  # like a memory map
+    others = np.asfortranarray(maps), maps[::-1].copy()[::-1], maps.astype(">f4"), read_only
+    for other in (*others, maps.astype(np.float64)):
         out = apply_cut(other, cut)
-        assert np.array_equal(out, expected)
+        assert (type(out), out.shape, out.dtype) == (np.ndarray, maps.shape, other.dtype)
+        assert out.dtype == np.float64 or np.array_equal(out, expected)
+        np.testing.assert_allclose(out, expected, rtol=1e-3)
+        assert out.flags.writeable
         assert out.flags.c_contiguous
+        assert not np.shares_memory(out, other)
     for pixels in (32 * 32 * 4, 1):  # 6 maps: a block of 4, one of 2; less than a map
         monkeypatch.setattr(arrays, "BLOCK_PIXELS", pixels)
         assert np.array_equal(apply_cut(maps, cut), expected)
@@ -237,14 +214,10 @@ def ramp():
     return np.arange(1, 17, dtype=np.float32).reshape(4, 4) * np.float32(1e11)
 
 
-def test_clamp_and_the_threshold_itself(ramp):
+def test_values_of_cut_pixels_and_the_threshold_itself(ramp):
     np.testing.assert_array_equal(apply_cut(ramp, "above:1e12"), np.minimum(ramp, 1e12))
     np.testing.assert_array_equal(apply_cut(ramp, "below:1e12"), np.maximum(ramp, 1e12))
-    assert cut_mask(ramp, "above:1e12").sum() == 6
-    assert cut_mask(ramp, "below:1e12").sum() == 9
-
-
-def test_mean_fill_is_the_mean_of_the_map_before_the_cut(ramp):
+    assert [cut_mask(ramp, f"{kind}:1e12").sum() for kind in ("above", "below")] == [6, 9]
     out = apply_cut(np.stack([ramp, 2 * ramp]), "above:1e12:mean")
     assert set(out[0][ramp > 1e12]) == {np.float32(8.5e11)}
     assert set(out[1][2 * ramp > 1e12]) == {np.float32(17e11)}
@@ -301,8 +274,10 @@ def test_random_fill_is_log_uniform_over_the_range_of_the_data():
 
 
 @pytest.mark.parametrize(
-    "cut", ["above:1e11:random", "shuffle:above:1e11:random", "shuffle:below:1e11:clamp"]
-)
+    "cut",
+    ["above:1e11:random", "shuffle:above:1e11:random", "shuffle:below:1e11:clamp",
+     "white=0.5:none", "shot=5:above:delta=0:clamp"],
+)  # fmt: skip
 def test_random_streams_belong_to_the_map_not_to_the_batch(maps, cut):
     given = {"seed": 3, "value_range": (1e10, 1e13)}
     whole = apply_cut(maps, cut, **given)
@@ -311,7 +286,6 @@ def test_random_streams_belong_to_the_map_not_to_the_batch(maps, cut):
     order = np.array([4, 0, 5])
     assert np.array_equal(apply_cut(maps[order], cut, indices=order, **given), whole[order])
     assert np.array_equal(apply_cut(maps[4], cut, indices=4, **given), whole[4])
-    assert np.array_equal(apply_cut(maps, cut, **given), whole)
     assert not np.array_equal(apply_cut(maps, cut, **{**given, "seed": 4}), whole)
     repeated = np.stack([maps[0]] * 2)  # the same map with another index: other numbers
     one, other = apply_cut(repeated, cut, **given)
@@ -344,7 +318,7 @@ def test_bad_options(maps, option, values, reason):
 # ---------------------------------------------------------------- controls
 
 
-def test_mask_map_shows_the_mask_only(maps):
+def test_mask_maps_show_the_mask_and_the_mean_only(maps):
     mask = cut_mask(maps, "mask:above:1e12")
     out = apply_cut(maps, "mask:above:1e12")
     assert 0 < mask.mean() < 1
@@ -352,6 +326,8 @@ def test_mask_map_shows_the_mask_only(maps):
     np.testing.assert_array_equal(np.log10(out), mask)  # as in the published log scaling
     brighter = np.where(mask, 2 * maps, maps)  # other values with the same mask
     np.testing.assert_array_equal(apply_cut(brighter, "mask:above:1e12"), out)
+    with_mean = apply_cut(maps, "maskmean:above:1e12")
+    np.testing.assert_allclose(with_mean, out * maps.mean(axis=(1, 2), keepdims=True), rtol=1e-5)
 
 
 @pytest.mark.parametrize("base", ["above:1e12", "below:1e11", "above:delta=2"])
@@ -394,14 +370,6 @@ def test_moved_mask_is_the_same_mask_half_a_box_away(maps):
     np.testing.assert_array_equal(out[~moved], maps[~moved])
     mean = maps.mean(axis=(1, 2), keepdims=True) + 0 * maps
     np.testing.assert_allclose(out[moved], mean[moved], rtol=1e-6)
-
-
-def test_mask_with_the_mean_shows_these_two_alone(maps):
-    out = apply_cut(maps, "maskmean:above:delta=0")
-    mean = maps.mean(axis=(1, 2), keepdims=True)
-    np.testing.assert_allclose(
-        out / mean, np.where(cut_mask(maps, "above:delta=0"), 10, 1), rtol=1e-5
-    )
 
 
 def test_log_mean_is_subtracted_as_in_the_published_code(maps):

@@ -59,14 +59,6 @@ def test_the_cut_acts_on_the_noisy_map(maps):
     assert (mask != (maps > 4e11)).any()
 
 
-@pytest.mark.parametrize("cut", ["white=0.5:none", "shot=5:above:delta=0:clamp"])
-def test_the_noise_of_a_map_does_not_depend_on_the_batch(maps, cut):
-    whole = apply_cut(maps, cut)
-    np.testing.assert_array_equal(whole[2:4], apply_cut(maps[2:4], cut, indices=[2, 3]))
-    assert not np.array_equal(whole[2:4], apply_cut(maps[2:4], cut))
-    assert not np.array_equal(whole, apply_cut(maps, cut, seed=1))
-
-
 def test_maps_that_cannot_be_observed_are_refused(maps):
     with pytest.raises(ValueError, match="none below 0"):
         apply_cut(-maps, "shot=1:none")
