@@ -81,9 +81,6 @@ def test_cross_power_depends_on_phases_and_equals_the_power_of_equal_fields():
         cross_power(delta, delta[:2])
 
 
-# ---------------------------------------------------------------- pixels
-
-
 # ---------------------------------------------------------------- summaries
 
 
