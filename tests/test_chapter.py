@@ -18,9 +18,14 @@ def glued(monkeypatch):
     return found
 
 
-def test_a_chapter_publishes_numbers_tables_and_provenance(glued, tmp_path):
+@pytest.fixture
+def shared(tmp_path):
+    profile = load_profile("tiny")
+    return {"runs_dir": tmp_path, "profile": profile, "started": time.perf_counter()}
+
+
+def test_a_chapter_publishes_numbers_tables_and_provenance(glued, shared, tmp_path):
     numbers = {"share": np.float32(0.5), "maps": np.int64(3), "text": "0.50 [0.40, 0.60]"}
-    shared = {"runs_dir": tmp_path, "profile": load_profile("tiny"), "started": time.perf_counter()}
     text = publish("05_interpretation", numbers, suites={"Lite": "f1"}, **shared, rows=[1, 2]).data
     assert glued == {"share": 0.5, "maps": 3, "text": "0.50 [0.40, 0.60]"}
     assert [type(value) for value in glued.values()] == [float, int, str]
@@ -31,8 +36,7 @@ def test_a_chapter_publishes_numbers_tables_and_provenance(glued, tmp_path):
     assert "Lite `f1`" in text
 
 
-def test_partial_chapters_and_pretrained_networks_have_separate_files(glued, tmp_path):
-    shared = {"runs_dir": tmp_path, "profile": load_profile("tiny"), "started": time.perf_counter()}
+def test_partial_chapters_and_pretrained_networks_have_separate_files(glued, shared, tmp_path):
     options = {"suite": "Lite", "weights": ""}
     text = publish("05_interpretation", {}, suites={}, options=options, **shared).data
     assert (tmp_path / "tiny/results/05_interpretation-Lite.json").is_file()

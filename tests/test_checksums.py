@@ -4,6 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+from unittest import mock
 
 import pytest
 
@@ -30,7 +31,7 @@ def later(path):
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
 
 
-def test_the_row_of_a_file(path):
+def test_the_row_of_a_file_and_one_verification_after_a_new_time(path, monkeypatch):
     assert not verify(path)
     record(path, URL)
     row = rows(path.parent)["maps.npy"]
@@ -38,10 +39,6 @@ def test_the_row_of_a_file(path):
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     size, mtime = path.stat().st_size, path.stat().st_mtime_ns
     assert row == {"sha256": digest, "size": size, "mtime_ns": mtime, "url": URL}
-
-
-def test_a_new_time_costs_one_verification(path, monkeypatch):
-    record(path, URL)
     later(path)
     assert verify(path)
     monkeypatch.setattr(checksums, "sha256", None)
@@ -84,14 +81,10 @@ def test_a_file_that_changes_while_it_is_hashed_is_detected(path, monkeypatch):
 def test_a_read_only_folder_is_verified(path, monkeypatch):
     record(path)
     later(path)
-
-    def refuse(path, obj):
-        raise PermissionError(13, "Permission denied", str(path))
-
+    refuse = mock.Mock(side_effect=PermissionError(13, "Permission denied"))
     monkeypatch.setattr(checksums, "write_json", refuse)  # file permissions do not stop root
-    before = (path.parent / MANIFEST).read_bytes()
     assert verify(path)
-    assert (path.parent / MANIFEST).read_bytes() == before
+    refuse.assert_called_once()
 
 
 def _record_many(folder, first):
@@ -102,12 +95,7 @@ def _record_many(folder, first):
 
 
 def test_several_processes_lose_no_row(tmp_path):
-    context = multiprocessing.get_context("fork")
-    workers = [context.Process(target=_record_many, args=(tmp_path, 100 * n)) for n in range(3)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-        assert worker.exitcode == 0
+    with multiprocessing.get_context("fork").Pool(3) as pool:
+        pool.starmap(_record_many, [(tmp_path, 100 * n) for n in range(3)], chunksize=1)
     assert set(rows(tmp_path)) == {f"{100 * n + i}.txt" for n in range(3) for i in range(20)}
     assert sorted(p.name for p in tmp_path.iterdir() if p.suffix != ".txt") == [MANIFEST]

@@ -65,25 +65,27 @@ def of_metrics(profile, monkeypatch):
     return identity.identity("metrics", profile)
 
 
-def of_stored(monkeypatch, module, work):
+def stored_identities(monkeypatch, module):
+    """Return the list to which a module appends the identities of its predictions."""
     kept = []
     monkeypatch.setattr(module, "stored_predictions", lambda folder, now, make: kept.append(now))
-    work()
-    return kept[0]
+    return kept
 
 
 def of_baseline(profile, monkeypatch, suite=SUITE, cut="kmax:4"):
-    store = baseline.stored_baseline
-    return of_stored(monkeypatch, baseline, lambda: store(suite, profile, cut, "runs"))
+    kept = stored_identities(monkeypatch, baseline)
+    baseline.stored_baseline(suite, profile, cut, "runs")
+    return kept[0]
 
 
 draw = cache(draw_mocks)
 
 
 def of_known_answer(profile, monkeypatch, cut="kmax:1", seed=1, kind="gaussian", maps_seed=1):
-    known, test = draw(20, 5, 16, maps_seed, kind), known_posterior.predict_mocks
-    work = lambda: test(known, profile, cut, seed, folder="no-such-folder")  # noqa: E731
-    return of_stored(monkeypatch, known_posterior, work)
+    kept = stored_identities(monkeypatch, known_posterior)
+    known = draw(20, 5, 16, maps_seed, kind)
+    known_posterior.predict_mocks(known, profile, cut, seed, folder="no-such-folder")
+    return kept[0]
 
 
 def of_tuning(profile, monkeypatch, suite=SUITE, seed=1):
@@ -228,10 +230,10 @@ def test_settings(kind, profile, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", TABLE)
-def test_code(kind, profile, monkeypatch):
-    """A changed module invalidates results that use it; comments and docstrings do not count."""
-    of, _, used, unused, _, _ = TABLE[kind]
-    before = of(profile, monkeypatch)
+def test_code_and_versions(kind, profile, monkeypatch):
+    """A changed module or package invalidates results that use it; comments do not count."""
+    of, _, used, unused, packages, _ = TABLE[kind]
+    before, real = of(profile, monkeypatch), importlib.metadata.version
     for names, text, counts in (
         (used, "\nEXTRA = 1\n", True),
         (unused, "\nEXTRA = 1\n", False),
@@ -241,13 +243,7 @@ def test_code(kind, profile, monkeypatch):
             with monkeypatch.context() as patch:
                 patch.setitem(identity._SOURCES, name, identity._SOURCES[name] + text.encode())
                 assert (of(profile, monkeypatch) != before) == counts, f"{kind}: {name} {text!r}"
-
-
-@pytest.mark.parametrize("kind", TABLE)
-def test_versions(kind, profile, monkeypatch):
-    of, packages = TABLE[kind][0], TABLE[kind][4].split()
-    before, real = of(profile, monkeypatch), importlib.metadata.version
-    for package in (*packages, "papermill"):
+    for package in (*packages.split(), "papermill"):
         with monkeypatch.context() as patch:
             version = lambda name, p=package: "9.9" if name == p else real(name)  # noqa: E731
             patch.setattr(importlib.metadata, "version", version)

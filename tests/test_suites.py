@@ -1,7 +1,7 @@
 """Open, check and split suites; every kind of bad input."""
 
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pytest
@@ -24,6 +24,7 @@ from cosmolib.training.dataset import write_cut_suite
 
 MAPS = "Maps_Mtot_Lite_LH_z=0.00.npy"
 FIDUCIAL_ROW = [list(FIDUCIAL.values())]
+FLAT = np.full((15, 4, 4), mean_surface_density(0.3), np.float32)
 TABLE = "params_LH_Lite.txt"
 
 
@@ -42,7 +43,6 @@ def test_open_suite(suite, tiny_params):
     np.testing.assert_allclose(suite.params, tiny_params, atol=1e-5)
     assert (suite.name, suite.field, suite.sim_set) == ("Lite", "Mtot", "LH")
     assert (suite.n_simulations, suite.grid, suite.box_size) == (24, 32, 25.0)
-    np.testing.assert_array_equal(suite.maps, np.load(suite.maps_path))
 
 
 @pytest.mark.parametrize("name", ["IllustrisTNG", "Nbody_IllustrisTNG"])
@@ -53,8 +53,8 @@ def test_open_suite(suite, tiny_params):
 def test_every_layout_of_cmd(tmp_path, name, layout, table):
     below = "Nbody" if name.startswith("Nbody") else name
     place = tmp_path / layout.format(name=name, below=below)
-    maps, params = np.full((15, 4, 4), 2e11, np.float32), [[0.3, 0.8, 1, 2, 1, 1.5]]
-    _, path = write_suite_files(place, name, maps, params)
+    params = [[0.3, 0.8, 1, 2, 1, 1.5]]
+    _, path = write_suite_files(place, name, FLAT, params)
     path.rename(place / table.format(name))
     suite = open_suite(name, data_dir=tmp_path)
     assert suite.name == name
@@ -62,18 +62,15 @@ def test_every_layout_of_cmd(tmp_path, name, layout, table):
 
 
 def test_the_old_table_name_is_valid_for_lh_only(tmp_path):
-    maps = np.full((15, 4, 4), 2e11, np.float32)
-    _, path = write_suite_files(tmp_path, "SIMBA", maps, np.ones((1, 6)), sim_set="CV")
+    _, path = write_suite_files(tmp_path, "SIMBA", FLAT, FIDUCIAL_ROW, sim_set="CV")
     path.rename(tmp_path / "params_SIMBA.txt")
-    message = r"params_SIMBA\.txt.*expected params_CV_SIMBA\.txt"
-    with pytest.raises(FileNotFoundError, match=message):
+    with refused(r"params_SIMBA\.txt.*expected params_CV_SIMBA\.txt"):
         open_suite("SIMBA", data_dir=tmp_path, sim_set="CV")
 
 
 def test_the_environment_variable_sets_the_folder(tiny_suite_dir, tmp_path, monkeypatch):
     """The embedded suites do not depend on it."""
-    maps = np.full((15, 4, 4), 2e11, np.float32)
-    write_suite_files(tmp_path, "SIMBA", maps, FIDUCIAL_ROW)
+    write_suite_files(tmp_path, "SIMBA", FLAT, FIDUCIAL_ROW)
     monkeypatch.setenv("COSMOLIB_DATA", str(tmp_path))
     assert open_suite("SIMBA").maps_path.parent == tmp_path
     monkeypatch.setattr("cosmolib.data.lite.expand", lambda name, sim_set: tiny_suite_dir)
@@ -135,7 +132,6 @@ BAD_INPUT = {
     "no maps": (lambda f: (f / MAPS).unlink(), rf"found no maps.*Nbody.*expected {MAPS}"),
     "no table": (lambda f: (f / TABLE).unlink(), rf"found no Lite parameters.*expected {TABLE}"),
     "no folder": (shutil.rmtree, r"cmd: found no such folder, expected"),
-    "empty": (spoil_bytes(lambda b: b""), rf"{MAPS}: found 0 bytes that begin with b''"),
     "truncated": (spoil_bytes(lambda b: b[: len(b) // 2]), r"found 7373\d\d bytes that begin with"),
     "too long": (spoil_bytes(lambda b: b + bytes(8)), r"found .* 1474\d+ bytes, expected .* 14746"),
     "float64": (spoil_maps(np.float64), rf"{MAPS}: found <f8 \(float64\) of .*expected <f4"),
@@ -319,7 +315,7 @@ def test_a_table_with_other_units_or_of_another_set_is_refused(tmp_path, case):
         read_table(path, suite, sim_set)
     if np.shape(rows)[1] == 6:
         with pytest.raises(ValueError, match=message):
-            write_suite(tmp_path, suite, np.full((15, 4, 4), 2e11), rows, sim_set=sim_set)
+            write_suite(tmp_path, suite, FLAT, rows, sim_set=sim_set)
         assert list(tmp_path.iterdir()) == [path]
 
 
@@ -352,25 +348,21 @@ BOXES = {  # suite, set, comment of the table, folder -> box or message
 @pytest.mark.parametrize("case", BOXES)
 def test_the_box_belongs_to_suite_and_set(tmp_path, case):
     name, sim_set, comment, folder, expected = BOXES[case]
-    maps = np.full((15, 4, 4), mean_surface_density(0.3), np.float32)
-    write_suite_files(tmp_path / folder, name, maps, FIDUCIAL_ROW, sim_set=sim_set, header=comment)
-    if isinstance(expected, float):
-        assert open_suite(name, tmp_path / folder, sim_set=sim_set).box_size == expected
-        return
-    with refused(expected):
-        open_suite(name, tmp_path / folder, sim_set=sim_set)
+    folder = tmp_path / folder
+    write_suite_files(folder, name, FLAT, FIDUCIAL_ROW, sim_set=sim_set, header=comment)
+    with nullcontext() if isinstance(expected, float) else refused(expected):
+        assert open_suite(name, folder, sim_set=sim_set).box_size == expected
 
 
 def test_a_box_is_kept_with_the_files(tmp_path, no_plugins):
     """It is kept in a suite, in a cut suite and in the fingerprint."""
-    maps = np.full((15, 4, 4), mean_surface_density(0.3, 50.0))
-    suite = write_suite(tmp_path / "a", "Toy", maps, FIDUCIAL_ROW, box_size=50.0)
+    suite = write_suite(tmp_path / "a", "Toy", 2 * FLAT, FIDUCIAL_ROW, box_size=50.0)
     assert suite.box_size == write_cut_suite(suite, "kmax:1", tmp_path / "b").box_size == 50.0
     assert "box 50 Mpc/h, pixel 12.5 Mpc/h" in check_suite(suite)  # and its mass agrees
-    other = write_suite(tmp_path / "c", "Toy", maps, FIDUCIAL_ROW)
+    other = write_suite(tmp_path / "c", "Toy", 2 * FLAT, FIDUCIAL_ROW)
     assert other.box_size == 25.0
     assert other.fingerprint != suite.fingerprint
-    _, table = write_suite_files(tmp_path / "d", "Toy", maps.astype(np.float32), FIDUCIAL_ROW)
+    write_suite_files(tmp_path / "d", "Toy", FLAT, FIDUCIAL_ROW)
     register_suite("Toy", parameter_ranges("Lite"), box_size=12.5)
     assert open_suite("Toy", tmp_path / "d").box_size == 12.5
     with pytest.raises(ValueError, match="suite 'Toy': found .* the box size -1 Mpc"):
