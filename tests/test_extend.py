@@ -14,7 +14,6 @@ from cosmolib.cuts.apply import apply_cut, cut_mask, register_cut
 from cosmolib.cuts.grammar import Cut
 from cosmolib.data.suites import read_maps, write_suite
 from cosmolib.data.tables import parameter_ranges, register_suite
-from cosmolib.interpretation import attribution
 from cosmolib.interpretation.attribution import attribute, register_method
 from cosmolib.interpretation.experiments import faithfulness, randomisation
 from cosmolib.interpretation.subject import explain, load_subject
@@ -80,17 +79,6 @@ def test_the_cut(page):
     np.testing.assert_allclose(ratio, np.exp(-0.5 * (1.5 * k) ** 2), rtol=1e-3)
     np.testing.assert_allclose(out.mean((1, 2)), maps.mean((1, 2)), rtol=1e-5)
     np.testing.assert_array_equal(apply_cut(maps[1], "smooth:1.5", box_size=20.0), out[1])
-
-
-def test_the_method(page):
-    with seeded(0):
-        network = build_network("lite", 32, 2, 0.1, 2).eval()
-        x = torch.randn(5, 1, 32, 32)
-    for baseline in (torch.zeros(1, 1, 32, 32), attribution.make_baseline("blurred", x)):
-        found = attribute(network, x, method="reveal", target=1, baseline=baseline, n_steps=7)
-        way = (run_network(network, x)[0] - run_network(network, baseline)[0])[:, 1]
-        np.testing.assert_allclose(found.values.sum((1, 2)), way, atol=1e-4)
-        assert (found.completeness < 1e-3).all()
 
 
 def test_a_run_with_all_plugins(study, tmp_path, no_plugins):
