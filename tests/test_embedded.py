@@ -79,17 +79,6 @@ def test_cmd_files_are_expanded_once(packed, tmp_path):
     assert (data / "lite-0000.xz").read_bytes() == before
 
 
-def test_a_damaged_chunk_is_named_and_not_expanded(packed, tmp_path):
-    _, data = packed
-    chunk = data / "lite-0000.xz"
-    blob = bytearray(chunk.read_bytes())
-    blob[len(blob) // 2] ^= 1
-    chunk.write_bytes(blob)
-    with pytest.raises(ValueError, match=r"lite-0000.xz: found SHA-256 \w+, expected"):
-        lite.expand("Lite", tmp_path / "cache", data)
-    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
-
-
 def test_a_small_set_is_expanded_alone_and_as_packed(with_ex, tmp_path):
     source, data = with_ex
     twins = [

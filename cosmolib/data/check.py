@@ -1,7 +1,7 @@
 """Check CMD files: report their contents, or the first fault."""
 
-import dataclasses
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,8 +14,7 @@ _BLOCK_PIXELS = 2**22  # read at once: 16 MB
 _MASS_TOLERANCE = 0.05  # boxes conserve mass; a table of other simulations deviates far more
 
 
-@dataclasses.dataclass(frozen=True)
-class Report:
+class Report(NamedTuple):
     """Describe the result of checking one file."""
 
     path: Path
@@ -23,7 +22,7 @@ class Report:
     problem: str | None = None  # the first fault
 
     def __str__(self):
-        verdict = "whole, nothing wrong found" if self.problem is None else "NOT usable"
+        verdict = "NOT usable" if self.problem else "whole, nothing wrong found"
         return "\n  ".join([str(self.path), *self.found, verdict])
 
 
@@ -39,17 +38,16 @@ def check_suite(suite: Suite) -> list[str]:
     ValueError
         A pixel is not finite, matter is zero or negative, or the maps do not match the parameters.
     """
-    low, high, means = [], [], []
+    pixels, means = [], []
     for block in map_blocks(suite.maps, _BLOCK_PIXELS):
         maps = read_maps(suite, np.arange(block.start, block.stop))
-        low.append(maps.min())
-        high.append(maps.max())
+        pixels += [maps.min(), maps.max()]
         means.extend(maps.mean(axis=(1, 2), dtype=np.float64))
     n, grid = len(suite.maps), suite.grid
     lines = [
         f"{n} maps of {grid} x {grid} pixels, float32",
         f"box {suite.box_size:g} Mpc/h, pixel {suite.box_size / grid:.4g} Mpc/h",
-        f"pixels from {min(low):.4g} to {max(high):.4g}",
+        f"pixels from {min(pixels):.4g} to {max(pixels):.4g}",
     ]
     if suite.cut != "none":
         lines.append(f"cut from the raw maps: {suite.cut}")
@@ -73,8 +71,8 @@ def check_suite(suite: Suite) -> list[str]:
             "28 columns in CAMELS' physical units, converted to 6",
             f"{varied.any(1).sum()} simulations vary further parameters: {names}",
         ]
-    ranges = zip(PARAMETERS, suite.params.min(axis=0), suite.params.max(axis=0), strict=True)
-    lines += [f"{name:8s} {low:.4g} to {high:.4g}" for name, low, high in ranges]
+    for name, column in zip(PARAMETERS, suite.params.T, strict=True):
+        lines.append(f"{name:8s} {column.min():.4g} to {column.max():.4g}")
     return [*lines, f"fingerprint {suite.fingerprint}"]
 
 

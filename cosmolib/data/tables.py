@@ -1,11 +1,11 @@
 """Read tables of simulation parameters and check them against the ranges of suites and sets."""
 
-import dataclasses
 import functools
 import itertools
 import math
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -160,8 +160,7 @@ def check_set(path, table, name: str, sim_set: str) -> None:
 # --------------------------------------------------------------------------------------------------
 # Reading
 # --------------------------------------------------------------------------------------------------
-@dataclasses.dataclass(frozen=True, eq=False)
-class Table:
+class Table(NamedTuple):
     """Store the parameters of the simulations of one set and the other contents of their file."""
 
     params: np.ndarray  # (n, 6) float64, columns PARAMETERS; amplitudes relative to the fiducial

@@ -11,9 +11,9 @@ import importlib.metadata
 import json
 import reprlib
 import sys
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from cosmolib.cuts.grammar import Cut
 from cosmolib.study.registry import origins, sources_of
@@ -33,8 +33,7 @@ PLUMBING = ("data.checksums", "study.identity", "study.io", "study.locks", "stud
 _NUMERICAL = ("numpy", "scipy", "torch")
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """Dependencies of one kind of stored result, in addition to its names and its data."""
 
     keys: tuple[str, ...] | None  # profile keys; None: all except paths
