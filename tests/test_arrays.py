@@ -81,7 +81,6 @@ DENSITIES = {
     "cuts.apply_cut above": lambda m: cuts_apply.apply_cut(m, "above:1e12:random"),
     "cuts.cut_mask": lambda m: cuts_apply.cut_mask(m, "below:1e11"),
     "cuts.fraction_cut": lambda m: cuts_apply.fraction_cut(m, "below:1e11"),
-    "cuts.fraction_negative": cuts_apply.fraction_negative,
     "cuts.positive_range": cuts_apply.positive_range,
     "embedded.encode gravity": lambda m: pack.encode(m, MAPS),
     "embedded.encode": lambda m: pack.encode(MAPS, m),
@@ -256,7 +255,6 @@ def test_results_have_the_shape_of_the_maps(shape):
     assert cosmic_web.web_classes(maps).shape == cosmic_web.void_centres(maps).shape == shape
     assert scaling.fit_scaling(maps).apply(maps).shape == shape
     assert np.shape(cuts_apply.fraction_cut(maps, "above:1e12")) == per_map
-    assert np.shape(cuts_apply.fraction_negative(maps)) == per_map
     assert spectra.power_spectrum(maps)[1].shape[:-1] == per_map
     assert spectra.pixel_pdf(maps, [10, 11, 12]).shape == (*per_map, 2)
 

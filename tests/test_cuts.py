@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from cosmolib.cuts.apply import apply_cut, cut_mask, fraction_cut, fraction_negative, positive_range
+from cosmolib.cuts.apply import apply_cut, cut_mask, fraction_cut, positive_range
 from cosmolib.cuts.grammar import Cut
 from cosmolib.cuts.noise import REFERENCE_DENSITY
 from cosmolib.data import arrays
@@ -350,12 +350,10 @@ def test_shuffled_places_are_uniform():
     assert abs(rows - 400).max() < 5 * math.sqrt(400 * 0.9)
 
 
-def test_fraction_cut_and_negative(ramp):
+def test_fraction_cut(ramp):
     stack = np.stack([ramp, -ramp])
     np.testing.assert_array_equal(fraction_cut(stack, "above:1.2e12"), [4 / 16, 0])
-    np.testing.assert_array_equal(fraction_negative(stack), [0, 1])
     assert fraction_cut(ramp, "above:1.2e12") == 0.25
-    assert fraction_negative(ramp - ramp[0, 3]) == 3 / 16  # zero is not negative
     assert (fraction_cut(stack, "none") == 0).all()
     with pytest.raises(ValueError, match="'kmax:3' has no mask of pixels"):
         cut_mask(ramp, "kmax:3")

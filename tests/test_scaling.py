@@ -61,7 +61,7 @@ def test_constant_maps_scale_to_zero(kind):
 
 
 def test_bad_scaling(maps):
-    with pytest.raises(ValueError, match="scaling: found 'sqrt' of 7 maps, expected some"):
+    with pytest.raises(ValueError, match="unknown scaling 'sqrt', expected one of"):
         fit_scaling(maps, "sqrt")
     for numbers in ((0.0, 0.0), (np.nan, 1.0), (0.0, 1.0, 0.0)):
         with pytest.raises(ValueError, match="finite mean, std > 0 and a positive unit, found"):

@@ -207,16 +207,6 @@ def fraction_cut(maps, cut):
     return one_per_map(hidden.reshape(-1, *hidden.shape[-2:]).mean(axis=(1, 2)), hidden.shape)
 
 
-def fraction_negative(maps):
-    """Return the fraction of negative pixels per map, (n,) or a float.
-
-    A sharp filter of the linear map creates them, and the published signed log moves them far away
-    from the positive pixels.
-    """
-    stack, shape = checked_maps(maps)
-    return one_per_map((stack < 0).mean(axis=(1, 2)), shape)
-
-
 def positive_range(maps):
     """Return the smallest and largest positive pixel, the published range of random fills."""
     stack, _ = checked_maps(maps)

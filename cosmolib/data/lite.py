@@ -104,8 +104,6 @@ def decode(blob, n_maps, grid, ratio_zero=RATIO_ZERO):
         Maps of ``Nbody_Lite`` and ``Lite`` [(Msun/h)/(Mpc/h)^2].
     """
     payload, pixels = lzma.decompress(blob), n_maps * grid**2
-    if len(payload) != 2 * pixels + 16 * n_maps:
-        raise ValueError(f"{len(payload)} bytes instead of {2 * pixels + 16 * n_maps}")
     coded = np.frombuffer(payload, np.uint8, 2 * pixels).reshape(2, n_maps, grid, grid)
     factors = np.frombuffer(payload, "<f8", offset=2 * pixels).reshape(2, n_maps, 1, 1)
     gravity = powers_of_ten(STEP, -LEVEL_ZERO)[_levels(coded[0])]

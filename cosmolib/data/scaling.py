@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cosmolib.data.arrays import bad_input, checked_maps, checked_numbers, in_parallel, map_blocks
+from cosmolib.data.arrays import checked_maps, checked_numbers, in_parallel, map_blocks
 
 # [(Msun/h)/(Mpc/h)^2], near the median pixel: asinh is linear below it and logarithmic above.
 ASINH_SCALE = 1e11
@@ -113,8 +113,7 @@ def fit_scaling(maps, kind="log", order=None):
         stack, _ = checked_maps(maps)
         order = np.arange(len(stack)) if order is None else order
         read, shape = (lambda start, stop: stack[order[start:stop]]), (len(order), *stack.shape[1:])
-    if kind not in _UNITS or not math.prod(shape):
-        raise bad_input("scaling", f"{kind!r} of {shape[0]} maps", f"some and one of {[*_UNITS]}")
+    Scaling(kind, 0.0, 1.0)  # raises an error for an unknown kind
     limits = []
 
     def first(start, stop):
