@@ -92,8 +92,7 @@ def box_of(name, sim_set, maps_path, params_path, comments):
     """
     own = name.removeprefix("Nbody_")
     if declared := re.findall(r"\bbox_size\b(.*)", comments):
-        matches = [_DECLARED.fullmatch(text) for text in declared]
-        boxes = {float(match[1]) if match else math.nan for match in matches}
+        boxes = {float(m[1]) if (m := _DECLARED.fullmatch(t)) else math.nan for t in declared}
     elif own in SUITES:
         boxes = {SUITES[own][1]}
     else:
