@@ -106,7 +106,7 @@ FAULTS = [
     Fault("a Fourier cut mixes maps: wrong axis", "cuts",
           "torch.fft.fft(modes, dim=1)", "torch.fft.fft(modes, dim=0)", ("cuts",)),
     Fault("all maps have the same noise", "cuts",
-          "default_rng([seed, index, _STREAM])", "default_rng([seed, _STREAM])", ("observing",)),
+          "default_rng([seed, index, _STREAM])", "default_rng([seed, _STREAM])", ("cuts",)),
     # training
     Fault("wrong sign in the loss", "training",
           "((square - std**2) ** 2).mean(0)", "((square + std**2) ** 2).mean(0)", ("training",)),

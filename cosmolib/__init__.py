@@ -13,18 +13,6 @@ Examples
 """
 
 from importlib import import_module, metadata
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:  # what `__getattr__` finds
-    from cosmolib.cuts.apply import apply_cut
-    from cosmolib.cuts.grammar import Cut
-    from cosmolib.data.cmd_format import PARAMETERS
-    from cosmolib.data.suites import open_suite, split_simulations
-    from cosmolib.interpretation.attribution import attribute
-    from cosmolib.study.profile import load_profile
-    from cosmolib.training.fit import moment_loss
-    from cosmolib.training.networks import build_network
-    from cosmolib.training.weights import load_published_weights
 
 # Public names and the modules that define them. Modules are imported on first use, because torch
 # takes seconds to import and most commands do not need it.

@@ -80,14 +80,9 @@ def _tune(profile, *, workers, storage, trials, seed, runs_dir, data_dir) -> Non
 
     given = {"data_dir": data_dir} if data_dir else {}
     search = tuning.prepare_search(load_profile(profile, **given), seed)
-    tuning.run_study(
-        search,
-        storage or tuning.default_storage(runs_dir, search.profile),
-        n_trials=trials,
-        device=select_device(),
-        workers=workers,
-        progress=partial(print, flush=True),
-    )
+    storage = storage or tuning.default_storage(runs_dir, search.profile)
+    options = {"n_trials": trials, "workers": workers, "progress": partial(print, flush=True)}
+    tuning.run_study(search, storage, device=select_device(), **options)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cosmolib.data.cmd_format import PARAMETERS
+from cosmolib.data.cmd_format import BOX_SIZE, PARAMETERS, RHO_CRIT
 from cosmolib.study.io import atomic_path, write_json
-from lite.simulate import linear_power
+from lite.simulate import SimulationSettings, linear_power
 
 
 def validate(paths, out, rows_3d=40):
@@ -79,10 +79,43 @@ def validate(paths, out, rows_3d=40):
     }
     spectra, used = _lattice_spectra(paths)
     report["lattice"] = {"simulations": len(used), **lattice_check(spectra, params[used, :2])}
+    report["numbers"] = chapter_numbers(report)
     with atomic_path(Path(out) / "lattice.npz") as temporary:
         np.savez(temporary, params=params[used], **spectra)
     write_json(Path(out) / "validation.json", report)
     return report
+
+
+def chapter_numbers(report):
+    """Return the numbers that chapter 01 quotes, under the keys used in its prose."""
+    import pandas as pd
+
+    boxes, feedback = report["power3d_mean"], report["feedback3d"]
+    linear, hmcode = (pd.DataFrame(boxes[f"measured_over_{name}"]) for name in ("linear", "hmcode"))
+    hmcode = hmcode[pd.Series(boxes["k"]).between(3, 5, inclusive="neither")].mean()
+    lattice, ratio = report["lattice"], feedback["ratio"]["mean"]
+    changes = np.concatenate([[*entry.values()] for entry in lattice["difference"].values()])
+    change, low, high = max(changes, key=lambda change: abs(change[0]))
+    shipped = np.array([*lattice["r2"]["shipped"].values()])  # (2, 3): R2, low, high
+    settings = SimulationSettings()
+    return {
+        "data-rho-crit": RHO_CRIT,
+        "data-mesh": BOX_SIZE / settings.mesh,
+        "data-nyquist": np.pi * settings.particles / BOX_SIZE,
+        "data-3d-k": boxes["k"][0],
+        "data-3d-boxes": boxes["rows"],
+        "data-3d-linear": linear["mean"][0],
+        "data-3d-linear-error": (linear["q84"][0] - linear["q16"][0]) / 2 / boxes["rows"] ** 0.5,
+        "data-3d-hmcode": hmcode["q50"],
+        "data-3d-hmcode-mean": hmcode["mean"],
+        "data-ratio-3d-large": ratio[0],
+        "data-ratio-3d-small": np.interp(5.0, feedback["k"], ratio),
+        "data-lattice-simulations": lattice["simulations"],
+        "data-lattice-change": change,
+        "data-lattice-low": low,
+        "data-lattice-high": high,
+        "data-lattice-error": (shipped[:, 2] - shipped[:, 1]).min() / 2,
+    }
 
 
 def _quantiles(values, columns):

@@ -278,18 +278,25 @@ fig, axes = plots_data.scaled_pixels({kind: s.apply(sample) for kind, s in scali
 # ## Provenance
 
 # %% tags=["remove-input"]
+log, of_file = scalings["log"], fit_scaling(feedback.maps, "log")
 numbers = {
-    **summary.suite_numbers(gravity),
+    "data-n-simulations": gravity.n_simulations,
+    "data-n-maps": len(gravity.maps),
+    "data-grid": gravity.grid,
+    "data-box": gravity.box_size,
+    "data-slab": gravity.box_size / 5,
     **{f"data-n-{part}": len(rows) for part, rows in parts.items()},
     "data-n-train-part": len(split.train),
     "data-mass-worst": checks["worst deviation of a box's mean"].max(),
     "data-slab-scatter": np.std(slabs - 1),
     "data-bad-pixels": checks[["not finite", "zero or negative"]].to_numpy().sum(),
     **summary.feedback_numbers(k, ratio, params),
-    **summary.validation_numbers(validation),
-    **summary.scaling_numbers(scalings["log"], fit_scaling(feedback.maps, "log")),
+    **validation["numbers"],
+    "data-log-mean": log.mean,
+    "data-log-std": log.std,
+    "data-scaling-mean-shift": abs(of_file.mean - log.mean) / log.std,
+    "data-scaling-std-shift": abs(of_file.std - log.std) / log.std,
 }
 suites = {suite.name: suite.fingerprint for suite in (feedback, gravity)}
-publish(
-    "01_data", numbers, runs_dir=runs_dir, profile=config, suites=suites, started=started, **numbers
-)
+about = {"runs_dir": runs_dir, "profile": config, "started": started}
+publish("01_data", numbers, suites=suites, **about, **numbers)

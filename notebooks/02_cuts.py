@@ -57,7 +57,7 @@ from scipy.stats import spearmanr
 
 from book.explorer import explorer
 from cosmolib import apply_cut, load_profile, open_suite
-from cosmolib.cuts.apply import fraction_cut, fraction_negative
+from cosmolib.cuts.apply import fraction_cut
 from cosmolib.data.cmd_format import mean_surface_density
 from cosmolib.data.scaling import fit_scaling
 from cosmolib.data.spectra import pixel_pdf
@@ -185,7 +185,7 @@ absolute, relative = ("above:1e12:clamp", "below:2e11:clamp"), (density[1], dens
 for cut in (*fourier, *absolute, *relative):
     cut_maps = apply_cut(few, cut, **options)
     title = list(pdfs)[cut not in fourier]
-    label = f"{cut} ({fraction_negative(cut_maps).mean():.0%})" if cut in fourier else cut
+    label = f"{cut} ({(cut_maps < 0).mean():.0%})" if cut in fourier else cut
     pdfs[title][label] = pixel_pdf(cut_maps, edges).mean(axis=0)
 centres = 0.5 * (edges[1:] + edges[:-1])
 fig, axes = plots_cuts.cut_pdfs(centres, pixel_pdf(few, edges).mean(axis=0), pdfs)
@@ -236,7 +236,7 @@ k_max = np.geomspace(0.6, corner * 1.001, 10)
 negative = {}
 for label, field in (("filter of the map", ""), ("filter of its logarithm", "@log")):
     filtered = (apply_cut(few, f"kmax:{edge:.4f}{field}", box_size=box_size) for edge in k_max)
-    shares = [fraction_negative(cut_maps).reshape(-1, 3).mean(axis=1) for cut_maps in filtered]
+    shares = [(after < 0).mean((1, 2)).reshape(-1, 3).mean(axis=1) for after in filtered]
     negative[f"{suite.name}, {label}"] = np.stack(shares, axis=1)
 cmd = [1, 5, 10, 20, 30, 40], [0.14, 0.25, 0.24, 0.17, 0.10, 0.01]
 published = ("CMD IllustrisTNG, filter of the map", *cmd)

@@ -172,9 +172,9 @@ def test_claim_3_reports_both_of_its_halves():
     assert "under-dense pixels alone carry" in found["measurement"]
     assert "leaves the claim open" in found["reason"]
     assert "in every case" in found["reason"]
-    set_row(results, claims.WITHOUT_MEAN[0], "bits", bits)
+    change(results, claims.WITHOUT_MEAN[0], "bits", bits)
     assert verdict(results, "pixel-and-total")["verdict"] == "not supported"
-    set_row(results, claims.WITHOUT_MEAN[0], "bits", {})
+    change(results, claims.WITHOUT_MEAN[0], "bits", {})
     found = verdict(results, "pixel-and-total")
     assert found["verdict"] == "left open"
     assert "bits" not in found["measurement"]

@@ -4,12 +4,10 @@ import re
 import shutil
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import optuna
 import pytest
-import torch
 
 import cosmolib
 from cosmolib import cli
@@ -24,10 +22,8 @@ MAPS = "Maps_Mtot_Lite_LH_z=0.00.npy"
 
 def test_check_prints_the_report(tiny_suite_dir, capsys):
     assert cli.main(["check", str(tiny_suite_dir), "--suite", "Lite", "--set", "LH"]) == 0
-    out, err = capsys.readouterr()
     (report,) = check_path(tiny_suite_dir / MAPS)
-    assert out == f"{report}\n"
-    assert err == ""
+    assert capsys.readouterr() == (f"{report}\n", "")
 
 
 @pytest.mark.parametrize(("argv", "code"), [([], 2), (["--version"], 0)])
@@ -43,14 +39,8 @@ def test_usage_and_version(argv, code, capsys):
 @pytest.fixture
 def search(monkeypatch):
     """Replace the search by one without trainings, so that only the storage can fail."""
-    profile = load_profile("tiny", tuning_epochs=1)
-    data = SimpleNamespace(train_x=torch.zeros(4, 1, 32, 32))
-    found = tuning_search.Search(None, data, profile, "s")
+    found = tuning_search.Search(None, None, load_profile("tiny"), "s")
     monkeypatch.setattr(tuning_search, "prepare_search", lambda profile, seed: found)
-    monkeypatch.setattr(tuning_search, "fit", lambda *a, epoch_callback, **k: epoch_callback(
-        {"epoch": 1, "valid_loss": 0.0}
-    ))  # fmt: skip
-    monkeypatch.setattr(tuning_search, "build_network", lambda *arguments: None)
 
 
 def journal(path, *lines):
@@ -89,9 +79,7 @@ def test_a_storage_that_cannot_be_used_is_one_line(
     assert cli.main(["tune", "tiny", "--workers", "2"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("cosmolib: ")
-    assert re.search(expected, err)
-    assert err.count("\n") == 1
+    assert re.search(rf"\Acosmolib: .*{expected}.*\n\Z", err)
     assert HIDDEN not in err
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -99,17 +87,13 @@ def test_a_storage_that_cannot_be_used_is_one_line(
 def test_download_gets_its_arguments(monkeypatch):
     seen = []
     monkeypatch.setattr(download, "download", lambda suite, **rest: seen.append((suite, rest)))
-    argv = ["download", "--suite", "SIMBA", "--set", "CV", "--field", "T", "--data-dir", "maps"]
-    assert cli.main([*argv, "--url", "https://example.org", "--retries", "3"]) == 0
-    assert cli.main(["download", "--suite", "Nbody_SIMBA", "--timeout", "9"]) == 0
-    for _, rest in seen:
-        assert callable(rest.pop("report"))
-    given = {"sim_set": "CV", "field": "T", "data_dir": "maps", "url": "https://example.org"}
-    default = {"sim_set": "LH", "field": "Mtot", "data_dir": None, "url": download.CMD_URL}
-    assert seen == [
-        ("SIMBA", given | {"retries": 3, "timeout": 60.0}),
-        ("Nbody_SIMBA", default | {"retries": 10, "timeout": 9.0}),
-    ]
+    argv = ["download", "--suite", "SIMBA", "--set", "CV", "--data-dir", "maps", "--retries", "3"]
+    assert cli.main(argv) == 0
+    ((name, rest),) = seen
+    assert callable(rest.pop("report"))
+    given = {"sim_set": "CV", "data_dir": "maps", "retries": 3}
+    default = {"field": "Mtot", "url": download.CMD_URL, "timeout": 60.0}
+    assert (name, rest) == ("SIMBA", given | default)
 
 
 def test_download_needs_a_folder(monkeypatch, capsys):

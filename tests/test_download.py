@@ -1,8 +1,10 @@
-"""Downloads from a local server that fails like real servers."""
+"""Downloads from a local server that fails like real servers, and checksums of files."""
 
 import hashlib
 import io
 import json
+import multiprocessing
+import os
 import re
 import signal
 import subprocess
@@ -10,12 +12,14 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from cosmolib import cli
-from cosmolib.data.checksums import MANIFEST, verify
+from cosmolib.data import checksums
+from cosmolib.data.checksums import MANIFEST, record, verify
 from cosmolib.data.download import download
 from cosmolib.data.suites import open_suite
 
@@ -150,6 +154,11 @@ def test_a_complete_download_is_verified_the_next_time(server, fetch, tmp_path):
         assert sum("exists, nothing wrong found" in line for line in fetch.lines) == 2
         assert verify(maps)
         (tmp_path / SUITE / MANIFEST).unlink()
+    fetch()
+    maps.write_bytes(OTHER)
+    with pytest.raises(ValueError, match=f"{MAPS}: found SHA-256 .* has changed"):
+        fetch()
+    assert maps.read_bytes() == OTHER
     assert len(server.log) == requests
 
 
@@ -164,14 +173,6 @@ def test_a_password_in_the_url_is_not_stored(server, tmp_path, capfd):
     assert "hunter2" not in manifest + out + err
 
 
-def test_a_changed_file_on_disk_is_refused_and_kept(server, fetch):
-    maps, _ = fetch()
-    maps.write_bytes(OTHER)
-    with pytest.raises(ValueError, match=f"{MAPS}: found SHA-256 .* has changed"):
-        fetch()
-    assert maps.read_bytes() == OTHER
-
-
 def test_a_file_in_the_flat_layout_is_not_fetched_again(server, fetch, tmp_path):
     (tmp_path / MAPS).write_bytes(DATA)
     (tmp_path / f"params_{SUITE}.txt").write_bytes(ROWS)
@@ -182,21 +183,14 @@ def test_a_file_in_the_flat_layout_is_not_fetched_again(server, fetch, tmp_path)
 # --------------------------------------------------------------------------------------------------
 # Broken transfers
 # --------------------------------------------------------------------------------------------------
-def test_interrupted_and_refused_transfers_are_resumed(server, fetch):
-    server.faults = [{"cut": 200}, {"cut": 20_000}, {"status": 503}, {"status": 429}, {"cut": 1}]
-    maps, _ = fetch(retries=2)
+def test_interrupted_stalled_and_refused_transfers_are_resumed(server, fetch):
+    server.faults = [{"cut": 200}, {"stall": 20_000}, {"status": 503}, {"status": 429}, {"cut": 1}]
+    maps, _ = fetch(retries=2, timeout=1)
     assert maps.read_bytes() == DATA
     starts = [0, 200, 20_200, 20_200, 20_200, 20_201]
     assert [start for start, _ in server.asked()] == [n and f"bytes={n}-" or None for n in starts]
     assert sum("; 20200 bytes are kept" in line for line in fetch.lines) == 3
     assert verify(maps, full=True)
-
-
-def test_a_stalled_transfer_is_resumed(server, fetch):
-    server.faults = [{"stall": 30_000}]
-    maps, _ = fetch(timeout=1)
-    assert maps.read_bytes() == DATA
-    assert server.asked() == [(None, 200), ("bytes=30000-", 206)]
 
 
 def test_after_too_many_failures_the_next_call_resumes(server, fetch, tmp_path):
@@ -216,13 +210,15 @@ def test_a_server_that_does_not_answer(fetch, capfd):
 
 
 @pytest.mark.parametrize("version", [{"ETag": '"1"'}, {}])
-def test_a_server_that_cannot_resume_starts_again(server, fetch, version):
-    """It ignores ranges, or its headers do not identify the version of the file."""
+def test_a_server_that_cannot_resume_starts_again(server, fetch, tmp_path, version):
+    """It ignores ranges, or its headers or the partial file do not identify the version."""
+    (tmp_path / SUITE).mkdir()
+    part_of(tmp_path).write_bytes(DATA[:100] + bytes(100))
     server.version = version
     server.faults = [{"cut": 5000}, {"ranges": False}]
     maps, _ = fetch()
     assert maps.read_bytes() == DATA
-    assert server.asked()[-1] == (None, 200)
+    assert server.asked()[0] == server.asked()[-1] == (None, 200)
 
 
 @pytest.mark.parametrize("by", ["ETag", "Last-Modified", "length"])
@@ -239,13 +235,6 @@ def test_a_file_that_changes_between_attempts_is_not_mixed(server, fetch, by):
     assert maps.read_bytes() == other
     assert [start for start, _ in server.asked()] == [None, None]
     assert sum(f"{MAPS}: {len(DATA)} bytes; if int" in line for line in fetch.lines) >= 1
-
-
-def test_a_partial_file_without_a_version_is_not_used(server, fetch, tmp_path):
-    (tmp_path / SUITE).mkdir()
-    part_of(tmp_path).write_bytes(DATA[:100] + bytes(100))
-    maps, _ = fetch()
-    assert maps.read_bytes() == DATA
 
 
 def test_a_second_download_of_a_file_is_refused(server, fetch, tmp_path):
@@ -347,3 +336,96 @@ def test_a_killed_download_is_resumed(server, tmp_path, how):
     assert server.asked() == [(None, 200), (f"bytes={len(kept)}-", 206)]
     assert "Dload" in done.stderr  # curl's own progress
     assert left(tmp_path) == sorted([MAPS, TABLE, MANIFEST])
+
+
+# --------------------------------------------------------------------------------------------------
+# Checksums: a file that changed since it was recorded is detected
+# --------------------------------------------------------------------------------------------------
+URL = "https://example.org/maps.npy"
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "maps.npy"
+    path.write_bytes(b"0123456789" * 1000)
+    return path
+
+
+def rows(folder):
+    return json.loads((folder / MANIFEST).read_text())
+
+
+def later(path):
+    """Increase the modification time of a file by one second."""
+    stat = path.stat()
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
+
+
+def test_the_row_of_a_file_and_one_verification_after_a_new_time(path, monkeypatch):
+    assert not verify(path)
+    record(path, URL)
+    row = rows(path.parent)["maps.npy"]
+    assert row.pop("utc").endswith("+00:00")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    size, mtime = path.stat().st_size, path.stat().st_mtime_ns
+    assert row == {"sha256": digest, "size": size, "mtime_ns": mtime, "url": URL}
+    later(path)
+    assert verify(path)
+    monkeypatch.setattr(checksums, "sha256", None)
+    assert verify(path)
+    assert rows(path.parent)["maps.npy"]["url"] == URL
+
+
+def test_a_flipped_bit_is_detected(path):
+    """If the time is the same, only a full verification detects it."""
+    record(path)
+    state, expected = path.stat(), rows(path.parent)["maps.npy"]["sha256"]
+    data = bytearray(path.read_bytes())
+    data[5000] ^= 1
+    path.write_bytes(data)
+    found = hashlib.sha256(data).hexdigest()
+    later(path)
+    with pytest.raises(ValueError, match=f"maps.npy: found SHA-256 {found}, expected {expected}"):
+        verify(path)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert verify(path)
+    with pytest.raises(ValueError, match=f"found SHA-256 {found}, expected {expected}"):
+        verify(path, full=True)
+    assert rows(path.parent)["maps.npy"]["sha256"] == expected
+
+
+def test_a_file_that_changes_while_it_is_hashed_is_detected(path, monkeypatch):
+    def slowly(name):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        path.write_bytes(b"9876543210" * 1000)
+        later(path)
+        return digest
+
+    monkeypatch.setattr(checksums, "sha256", slowly)
+    record(path)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="found SHA-256"):
+        verify(path)
+
+
+def test_a_read_only_folder_is_verified(path, monkeypatch):
+    record(path)
+    later(path)
+    refuse = mock.Mock(side_effect=PermissionError(13, "Permission denied"))
+    monkeypatch.setattr(checksums, "write_json", refuse)  # file permissions do not stop root
+    assert verify(path)
+    refuse.assert_called_once()
+
+
+def _record_many(folder, first):
+    for i in range(first, first + 20):
+        path = folder / f"{i}.txt"
+        path.write_text(str(i))
+        record(path)
+
+
+def test_several_processes_lose_no_row(tmp_path):
+    with multiprocessing.get_context("fork").Pool(3) as pool:
+        pool.starmap(_record_many, [(tmp_path, 100 * n) for n in range(3)], chunksize=1)
+    assert set(rows(tmp_path)) == {f"{100 * n + i}.txt" for n in range(3) for i in range(20)}
+    assert sorted(p.name for p in tmp_path.iterdir() if p.suffix != ".txt") == [MANIFEST]

@@ -337,6 +337,8 @@ def test_the_embedded_archive(folder, shipped, change):
     if attempt("embedded archive", read, shipped) is not None:
         maps = cmd_format.map_file(cache / next(cache.glob("*/Lite/*.npy")))
         assert maps.shape == (60, 64, 64)
+    elif archive != (data_lite.DATA / "ex-0000.xz").read_bytes():
+        assert not list(cache.rglob("*.npy"))
 
 
 # --------------------------------------------------------------------------------------------------

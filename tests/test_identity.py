@@ -28,6 +28,7 @@ from cosmolib.training.networks import build_network
 from cosmolib.tuning import search as tuning_search
 from cosmolib.validation import known_posterior
 from cosmolib.validation.mocks import draw_mocks
+from workflow.runs import notebook_source
 
 SUITE = SimpleNamespace(name="Lite", fingerprint="f0", grid=32, n_simulations=24, box_size=25.0)
 
@@ -64,25 +65,27 @@ def of_metrics(profile, monkeypatch):
     return identity.identity("metrics", profile)
 
 
-def of_stored(monkeypatch, module, work):
+def stored_identities(monkeypatch, module):
+    """Return the list to which a module appends the identities of its predictions."""
     kept = []
     monkeypatch.setattr(module, "stored_predictions", lambda folder, now, make: kept.append(now))
-    work()
-    return kept[0]
+    return kept
 
 
 def of_baseline(profile, monkeypatch, suite=SUITE, cut="kmax:4"):
-    store = baseline.stored_baseline
-    return of_stored(monkeypatch, baseline, lambda: store(suite, profile, cut, "runs"))
+    kept = stored_identities(monkeypatch, baseline)
+    baseline.stored_baseline(suite, profile, cut, "runs")
+    return kept[0]
 
 
 draw = cache(draw_mocks)
 
 
 def of_known_answer(profile, monkeypatch, cut="kmax:1", seed=1, kind="gaussian", maps_seed=1):
-    known, test = draw(20, 5, 16, maps_seed, kind), known_posterior.predict_mocks
-    work = lambda: test(known, profile, cut, seed, folder="no-such-folder")  # noqa: E731
-    return of_stored(monkeypatch, known_posterior, work)
+    kept = stored_identities(monkeypatch, known_posterior)
+    known = draw(20, 5, 16, maps_seed, kind)
+    known_posterior.predict_mocks(known, profile, cut, seed, folder="no-such-folder")
+    return kept[0]
 
 
 def of_tuning(profile, monkeypatch, suite=SUITE, seed=1):
@@ -103,7 +106,7 @@ def of_checkpoint(profile, monkeypatch, seed=1, scaling=1.0, labels=1.0, slope=0
 
 
 def of_chapter(profile, monkeypatch, name="02_cuts", fingerprint="f0"):
-    source = identity.notebook_source(ROOT / "notebooks" / f"{name}.ipynb")
+    source = notebook_source(ROOT / "notebooks" / f"{name}.ipynb")
     return identity.identity("chapter", profile, fingerprint=fingerprint, sources=source)
 
 
@@ -227,10 +230,10 @@ def test_settings(kind, profile, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", TABLE)
-def test_code(kind, profile, monkeypatch):
-    """A changed module invalidates results that use it; comments and docstrings do not count."""
-    of, _, used, unused, _, _ = TABLE[kind]
-    before = of(profile, monkeypatch)
+def test_code_and_versions(kind, profile, monkeypatch):
+    """A changed module or package invalidates results that use it; comments do not count."""
+    of, _, used, unused, packages, _ = TABLE[kind]
+    before, real = of(profile, monkeypatch), importlib.metadata.version
     for names, text, counts in (
         (used, "\nEXTRA = 1\n", True),
         (unused, "\nEXTRA = 1\n", False),
@@ -240,13 +243,7 @@ def test_code(kind, profile, monkeypatch):
             with monkeypatch.context() as patch:
                 patch.setitem(identity._SOURCES, name, identity._SOURCES[name] + text.encode())
                 assert (of(profile, monkeypatch) != before) == counts, f"{kind}: {name} {text!r}"
-
-
-@pytest.mark.parametrize("kind", TABLE)
-def test_versions(kind, profile, monkeypatch):
-    of, packages = TABLE[kind][0], TABLE[kind][4].split()
-    before, real = of(profile, monkeypatch), importlib.metadata.version
-    for package in (*packages, "papermill"):
+    for package in (*packages.split(), "papermill"):
         with monkeypatch.context() as patch:
             version = lambda name, p=package: "9.9" if name == p else real(name)  # noqa: E731
             patch.setattr(importlib.metadata, "version", version)
@@ -310,7 +307,7 @@ def test_a_notebook_counts_by_its_code(tmp_path):
     def of(*cells):
         path = tmp_path / "x.ipynb"
         path.write_text(json.dumps({"cells": cells}))
-        return [*identity.notebook_source(path)]
+        return [*notebook_source(path)]
 
     cell = {"cell_type": "code", "source": ["a = 1"], "metadata": {}}
     hidden = {"cell_type": "code", "source": ["b = 1"], "metadata": {"tags": ["remove-cell"]}}

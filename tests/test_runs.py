@@ -1,15 +1,18 @@
-"""Run folders, atomic writes, provenance."""
+"""Run folders, atomic writes, provenance, published results of chapters, errors in one line."""
 
 import json
 import platform
 import subprocess
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import cosmolib
 from cosmolib.study import provenance as provenance_module
-from cosmolib.study.io import atomic_path, read_json, write_json
+from cosmolib.study.chapter import publish, shown_study, stored_results
+from cosmolib.study.io import atomic_path, exit_code, read_json, reason_of, redact, write_json
 from cosmolib.study.profile import load_profile
 from cosmolib.study.provenance import provenance
 from cosmolib.study.run import Run
@@ -119,3 +122,117 @@ def test_git_state(tmp_path, monkeypatch):
     inner.mkdir()
     monkeypatch.setattr(provenance_module, "REPOSITORY", inner)
     assert provenance()["git"] is None
+
+
+# ---------------------------------------------------------------------------------------- chapters
+@pytest.fixture
+def glued(monkeypatch):
+    found = {}
+    monkeypatch.setattr("myst_nb.glue", lambda key, value, display: found.update({key: value}))
+    return found
+
+
+@pytest.fixture
+def shared(tmp_path):
+    profile = load_profile("tiny")
+    return {"runs_dir": tmp_path, "profile": profile, "started": time.perf_counter()}
+
+
+def test_a_chapter_publishes_numbers_tables_and_provenance(glued, shared, tmp_path):
+    numbers = {"share": np.float32(0.5), "maps": np.int64(3), "text": "0.50 [0.40, 0.60]"}
+    text = publish("05_interpretation", numbers, suites={"Lite": "f1"}, **shared, rows=[1, 2]).data
+    assert glued == {"share": 0.5, "maps": 3, "text": "0.50 [0.40, 0.60]"}
+    assert [type(value) for value in glued.values()] == [float, int, str]
+    stored = read_json(tmp_path / "tiny" / "results" / "05_interpretation.json")
+    assert stored["rows"] == [1, 2]
+    assert stored["provenance"]["data_fingerprint"] == "f1"
+    assert "papermill notebooks/05_interpretation.ipynb 05.ipynb -p profile tiny`" in text
+    assert "Lite `f1`" in text
+
+
+def test_partial_chapters_and_pretrained_networks_have_separate_files(glued, shared, tmp_path):
+    options = {"suite": "Lite", "weights": ""}
+    text = publish("05_interpretation", {}, suites={}, options=options, **shared).data
+    assert (tmp_path / "tiny/results/05_interpretation-Lite.json").is_file()
+    assert "-p profile tiny -p suite Lite`" in text
+    options = {"suite": "Lite", "weights": "w.pt"}
+    publish("05_interpretation", {}, suites={}, options=options, study="tiny-w", **shared)
+    assert (tmp_path / "tiny-w/results/05_interpretation.json").is_file()
+
+
+def test_chapters_show_the_study_that_the_profile_names(tmp_path):
+    tiny = load_profile("tiny", answer=None)
+    assert shown_study(tiny, "a", "b") == (tiny, Path("a"))
+    shown, root = shown_study(tiny.replace(answer="reference"), "a", "b")
+    assert (shown.epochs, root) == (load_profile("reference").epochs, Path("b"))
+    assert shown.attribution_maps == tiny.attribution_maps
+    with pytest.raises(ValueError, match="'answer'.* about Lite, Nbody_Lite, expected one about"):
+        shown_study(tiny.replace(answer="reference", suites=["Lite"]))
+
+
+def test_stored_tables_are_those_of_the_named_study_or_of_the_same_name(tmp_path):
+    tiny = load_profile("tiny", answer=None)
+    named = tiny.replace(answer="reference")
+    assert stored_results(tiny, "x.json", tmp_path) is None
+    assert stored_results(named, "x.json", tmp_path) is None  # a study that is still running
+    for name in ("tiny", "reference"):
+        write_json(tmp_path / name / "x.json", {"of": name})
+    assert stored_results(tiny, "x.json", tmp_path) == {"of": "tiny"}
+    assert stored_results(named, "x.json", tmp_path) == {"of": "reference"}
+
+
+# ------------------------------------------------------------------------------------------ errors
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("postgresql://me@db:5432/x", "postgresql://me@db:5432/x"),
+        ("at postgresql://me:pw@db/x, http://h:80/", "at postgresql://me:***@db/x, http://h:80/"),
+        ("postgresql://:pw@db", "postgresql://:***@db"),
+        ("postgresql://me@db/x?password=pw&a=1", "postgresql://me@db/x?password=***&a=1"),
+        ("db?sslpassword=pw;PWD=pw", "db?sslpassword=***;PWD=***"),
+        ("host=db password = pw user=me", "host=db password = *** user=me"),
+        ("https://me:pw@h/a and https://me:pw@h/b", "https://me:***@h/a and https://me:***@h/b"),
+    ],
+)
+def test_passwords_are_removed(text, clean):
+    assert redact(text) == clean
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (KeyError("a"), "'a'"), (EOFError(), "EOFError"), (RuntimeError("x" * 1000), "x" * 200),
+        (RuntimeError("\n  \x1b[1mfirst  line\x1b[0m\n\tmore"), "first line"),
+        (RuntimeError("at x://me:pw@h\nmore"), "at x://me:***@h"),
+    ],
+)  # fmt: skip
+def test_a_reason_is_one_short_line(error, reason):
+    assert reason_of(error) == reason
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (None, 0, ""),
+        (ValueError("two\nlines at x://me:pw@h"), 2, "p: two lines at x://me:***@h\n"),
+        (FileNotFoundError(2, "No such file", "a"), 2, "p: [Errno 2] No such file: 'a'\n"),
+        (TimeoutError(), 2, "p: TimeoutError\n"),
+        (ModuleNotFoundError("x", name="camb.a"), 2,
+         "p: module 'camb.a' is missing: pip install -e '.[simulate]'\n"),
+        (KeyboardInterrupt(), 130, "p: stopped\n"),
+        (KeyboardInterrupt("resume"), 130, "p: stopped; resume\n"),
+        (ModuleNotFoundError("x", name="cosmolib.no"), None, None),
+        (TypeError("a bug"), None, None),
+    ],
+)  # fmt: skip
+def test_message_and_exit_code_of_a_command(capsys, error, code, message):
+    def command(value):
+        if error is not None:
+            raise error
+
+    if code is None:
+        with pytest.raises(type(error)):
+            exit_code("p", command, 1)
+    else:
+        assert exit_code("p", command, 1) == code
+        assert capsys.readouterr() == ("", message)

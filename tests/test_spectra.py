@@ -1,4 +1,4 @@
-"""Power spectra compared with Pylians and with known fields; pixel PDFs and summaries."""
+"""Power spectra compared with Pylians and with known fields; PDFs, summaries, chapter numbers."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,10 @@ from scipy import ndimage, stats
 from test_cuts import lognormal_maps
 
 from cosmolib.cuts.apply import apply_cut
-from cosmolib.data import spectra
+from cosmolib.data import spectra, summary
 from cosmolib.data.spectra import cross_power, pixel_pdf, power_spectrum, summary_statistics
+from cosmolib.study.io import REPOSITORY, read_json
+from lite import validate
 
 FUNDAMENTAL = 2 * np.pi / 25.0
 
@@ -32,7 +34,7 @@ def test_power_is_that_of_pylians(grid, log):
 def test_white_noise_has_the_power_of_its_pixels():
     # Independent pixels of variance s^2 and area a^2 have P = s^2 a^2 at every k.
     noise = 0.3 * np.random.default_rng(0).normal(size=(600, 16, 16))
-    k, power = power_spectrum(noise, box_size=8.0, overdensity=True)
+    k, power = power_spectrum(1 + noise - noise.mean((1, 2), keepdims=True), box_size=8.0)
     error = power.std(axis=0) / np.sqrt(len(power))
     assert k.shape == (11,)
     assert (abs(power.mean(axis=0) - 0.09 * 0.25) < 4.5 * error).all()
@@ -62,8 +64,6 @@ def test_units_and_invariances():
     np.testing.assert_allclose(power2, 4 * power)
     one, other = (power_spectrum(scale * maps, log=True)[1] for scale in (1, 7))
     np.testing.assert_allclose(other, one, rtol=1e-6, atol=1e-9)
-    delta = maps / maps.mean(axis=(1, 2), keepdims=True) - 1
-    np.testing.assert_allclose(power_spectrum(delta, overdensity=True)[1], power, rtol=1e-9)
 
 
 def test_cross_power_depends_on_phases_and_equals_the_power_of_equal_fields():
@@ -81,9 +81,6 @@ def test_cross_power_depends_on_phases_and_equals_the_power_of_equal_fields():
     assert abs(turned[:, -3:]).max() < power[:, -3:].max()
     with pytest.raises(ValueError, match=r"fields: found shapes \(3, 32, 32\) and \(2, 32, 32\)"):
         cross_power(delta, delta[:2])
-
-
-# ---------------------------------------------------------------- pixels
 
 
 # ---------------------------------------------------------------- summaries
@@ -144,13 +141,15 @@ def test_morphology_by_independent_code():
 
 
 @pytest.mark.parametrize(
-    "cut", ["none", "kmax:1", "kmin:3", "above:1e11:random", "mask:above:1e3", "kmin:3@log"]
+    "cut", ["none", "kmax:2", "kmin:3", "above:1e11:random", "mask:above:1e3", "kmin:3@log"]
 )
-def test_summary_of_any_cut_map_is_finite(cut):
-    maps = apply_cut(lognormal_maps(3, 32), cut)
-    x, names = summary_statistics(maps)
-    assert x.shape == (3, len(names))
+def test_summary_of_any_cut_map_is_finite_and_without_rounding_errors(cut):
+    x, names = summary_statistics(apply_cut(lognormal_maps(3, 64), cut))
     assert np.isfinite(x).all()
+    if cut == "kmax:2":  # beyond k_max there is only noise of single precision, below the floor
+        beyond = [n.startswith("P_delta") and float(n[:-1].split("=")[1]) > 3 for n in names]
+        assert (x[:, beyond] == -8).all()
+        assert sum(beyond) > 2
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -176,15 +175,6 @@ def test_summary_of_constant_maps(value):
     assert (power == np.log10(spectra.POWER_FLOOR)).all()
 
 
-def test_summary_does_not_contain_rounding_errors_of_a_cut():
-    # Beyond k_max there is only noise of single precision, which is below the floor.
-    maps = apply_cut(lognormal_maps(3, 64), "kmax:2")
-    x, names = summary_statistics(maps)
-    beyond = [name.startswith("P_delta") and float(name[:-1].split("=")[1]) > 3 for name in names]
-    assert sum(beyond) > 2
-    assert (x[:, beyond] == -8).all()
-
-
 def test_pdf_is_a_density_in_the_log_of_the_pixels():
     maps = lognormal_maps(3, 16)
     edges = np.array([10.0, 10.7, 11.0, 11.4, 12.5])
@@ -192,3 +182,58 @@ def test_pdf_is_a_density_in_the_log_of_the_pixels():
     count, _ = np.histogram(np.log10(maps[1].astype(np.float64)), edges)
     np.testing.assert_allclose(pdf[1], count / 256 / np.diff(edges))
     np.testing.assert_array_equal(pixel_pdf(maps[1], edges), pdf[1])
+
+
+# ---------------------------------------------------------------- numbers of chapters 01 and 02
+
+
+def test_quantile_groups_are_ordered_and_complete():
+    values = np.random.default_rng(5).normal(size=50)
+    groups = summary.quantile_groups(values, 4)
+    assert sorted(np.concatenate(groups)) == list(range(50))
+    for low, high in zip(groups, groups[1:], strict=False):
+        assert values[low].max() <= values[high].min()
+    assert len(summary.quantile_groups(values[:2], 6)) == 2  # no empty group
+
+
+def test_maps_are_checked_against_their_mass(suite):
+    slabs, boxes, row = summary.check_maps(suite)
+    assert slabs.shape == (suite.n_simulations, 15)
+    np.testing.assert_allclose(boxes, 1, atol=1e-4)
+    np.testing.assert_allclose(summary.per_simulation(slabs.ravel())[:, 0], boxes.mean(axis=1))
+    assert row["worst deviation of a box's mean"] == np.abs(boxes - 1).max()
+    assert (row["not finite"], row["zero or negative"]) == (0, 0)
+
+
+def test_feedback_numbers_find_the_exponent_of_a_power_law():
+    rng = np.random.default_rng(0)
+    params = rng.uniform(0.3, 3, (200, 6))
+    k = np.array([0.25, 0.4, 4.9, 8.0])
+    suppression = 0.02 * params[:, 2] ** 0.7 * params[:, 3] ** -0.4
+    ratio = np.ones((200, 4))
+    ratio[:, 2] -= suppression
+    found = summary.feedback_numbers(k, ratio, params)
+    assert found["data-ratio-exponent"] == pytest.approx(0.7)
+    assert found["data-ratio-exponent-error"] < 1e-6
+    assert found["data-ratio-large"] == 1
+    assert found["data-ratio-large-worst"] == 0
+    assert found["data-ratio-median"] == pytest.approx(1 - np.median(suppression))
+    assert (found["data-ratio-steps"], found["data-ratio-bins"]) == (5, 5)
+
+
+def test_power_after_a_cut_is_relative_to_the_uncut_mean(suite):
+    maps = np.array(suite.maps)
+    k, power = summary.power_after_cuts(maps, [("none", maps), ("twice", 2 * maps)], 25.0)
+    assert power["none"].shape == (suite.n_simulations, len(k))
+    np.testing.assert_allclose(power["twice"], 4 * power["none"], rtol=1e-4)
+
+
+def test_validation_numbers_are_those_stored_with_lite():
+    stored = read_json(REPOSITORY / "data/lite/validation.json")
+    found = validate.chapter_numbers(stored)
+    assert stored["numbers"] == pytest.approx(found)
+    changes = [c for entry in stored["lattice"]["difference"].values() for c in entry.values()]
+    assert abs(found["data-lattice-change"]) == max(abs(change[0]) for change in changes)
+    assert found["data-lattice-low"] < found["data-lattice-change"] < found["data-lattice-high"]
+    assert found["data-3d-boxes"] == stored["power3d_mean"]["rows"]
+    assert found["data-3d-linear"] == stored["power3d_mean"]["measured_over_linear"]["mean"][0]

@@ -1,8 +1,11 @@
-"""List the training runs of a study."""
+"""List the training runs of a study, and identify the code of a notebook."""
 
+import ast
+import json
 from dataclasses import replace
 from pathlib import Path
 
+from cosmolib.study.identity import code_digest
 from cosmolib.study.profile import Profile
 from cosmolib.study.run import Run
 
@@ -27,3 +30,14 @@ def study_runs(profile: Profile, root: str | Path = "runs") -> list[Run]:
         replace(first, profile=profile.shuffled.name, seed=seed)
         for seed in profile.attribution_seeds
     ]
+
+
+def notebook_source(path: str | Path) -> dict[str, str]:
+    """Return the code of a notebook by a name of file and digest, as ``sources`` of an identity.
+
+    Prose and cells that the book hides do not count.
+    """
+    cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
+    shown = [cell for cell in cells if "remove-cell" not in cell["metadata"].get("tags", [])]
+    text = "\n".join("".join(cell["source"]) for cell in shown if cell["cell_type"] == "code")
+    return {f"{Path(path).stem} {code_digest(ast.parse(text))}": text}

@@ -73,26 +73,21 @@ def register_cut(name: str):
     return decorate
 
 
-def _apply_registered(stack, cut, **offered):
-    """Apply a registered cut to maps (n, N, N), block by block."""
-    own = CUTS[cut.kind]
-    out = np.empty(stack.shape, stack.dtype)
-    for block in map_blocks(stack):
-        pixels = np.array(stack[block], order="C")
-        options = {key: offered[key] for key in own.asked}
-        if "indices" in options:
-            options["indices"] = options["indices"][block]
-        found = np.asanyarray(own.function(pixels, *cut.values, **options))
-        masked, returned = "masked " * np.ma.isMaskedArray(found), "its function returned"
-        if found.shape != pixels.shape or found.dtype.kind not in "fiu" or masked:
-            what = f"{masked}{found.dtype} of shape {found.shape}"
-            expected = f"expected maps of shape {pixels.shape}"
-            raise CutError(f"cut {str(cut)!r}: {returned} {what}, {expected}")
-        with np.errstate(over="ignore"):  # refused in the next line
-            out[block] = found
-        if bad := np.count_nonzero(~np.isfinite(out[block])):
-            raise CutError(f"cut {str(cut)!r}: {returned} {bad} pixels that are not finite")
-    return out
+def _apply_registered(pixels, indices, cut, **options):
+    """Apply a registered cut to a copy of maps (B, N, N)."""
+    own, options = CUTS[cut.kind], options | {"indices": indices}
+    shape, dtype = pixels.shape, pixels.dtype
+    found = own.function(pixels, *cut.values, **{key: options[key] for key in own.asked})
+    found, where = np.asanyarray(found), f"cut {str(cut)!r}: its function returned"
+    masked = "masked " * np.ma.isMaskedArray(found)
+    if found.shape != shape or found.dtype.kind not in "fiu" or masked:
+        what = f"{masked}{found.dtype} of shape {found.shape}"
+        raise CutError(f"{where} {what}, expected maps of shape {shape}")
+    with np.errstate(over="ignore"):  # refused in the next line
+        found = found.astype(dtype)
+    if bad := np.count_nonzero(~np.isfinite(found)):
+        raise CutError(f"{where} {bad} pixels that are not finite")
+    return found
 
 
 # --------------------------------------------------------------------------------------------------
@@ -167,26 +162,22 @@ def cut_stack(stack, cut, box_size, seed, value_range, indices, backend="torch",
         low, high = positive_range(stack) if value_range is None else map(float, value_range)
         if not 0 < low <= high < math.inf:
             raise ValueError(f"random fills need a range 0 < low <= high, found ({low}, {high})")
-        low, high = np.log10((low, high))
+        value_range = low, high
     indices = _stream_indices(indices, len(stack))
     stack = observe(stack, cut.before, seed, indices) if cut.before else stack
     if cut.kind == "none":
         return stack
+    size = None
     if cut.is_fourier:
-        return _filter(stack, cut, box_size, backend, device)
-    if cut.kind in CUTS:
-        return _apply_registered(stack, cut, box_size=box_size, seed=seed, indices=indices)
+        of_block = _filter(stack.shape[-1], cut, box_size, backend, device)
+        size = None if torch.device(device).type == "cpu" else GPU_BLOCK_PIXELS
+    elif cut.is_density:
+        of_block = partial(_replace, cut=cut, seed=seed, value_range=value_range)
+    else:
+        of_block = partial(_apply_registered, cut=cut, box_size=box_size, seed=seed)
     out = np.empty(stack.shape, stack.dtype)
-    for block, pixels, mean, threshold, hidden in _hidden(stack, cut, seed, indices):
-        if cut.control in MASKS:
-            level = mean if cut.control == "maskmean" else np.ones_like(mean)
-            pixels, fill = MASK_KEPT * level, MASK_CUT * level
-        elif cut.fill == "random":
-            uniform = _uniform(seed, indices[block], pixels.shape[1:], stream=0)
-            fill = (10 ** (low + (high - low) * uniform)).astype(stack.dtype)
-        else:
-            fill = threshold if cut.fill == "clamp" else mean
-        out[block] = np.where(hidden, fill, pixels)
+    for block in map_blocks(stack, size):
+        out[block] = of_block(np.array(stack[block], order="C"), indices=indices[block])
     return out
 
 
@@ -204,8 +195,9 @@ def cut_mask(maps, cut, *, seed=0, indices=None):
     if cut.is_density:
         indices = _stream_indices(indices, len(stack))
         stack = observe(stack, cut.before, seed, indices) if cut.before else stack
-        for block, *_, part in _hidden(stack, cut, seed, indices):
-            hidden[block] = part
+        for block in map_blocks(stack):
+            pixels = np.ascontiguousarray(stack[block])
+            *_, hidden[block] = _hidden(pixels, cut, seed, indices[block])
     return hidden.reshape(shape)
 
 
@@ -215,63 +207,52 @@ def fraction_cut(maps, cut):
     return one_per_map(hidden.reshape(-1, *hidden.shape[-2:]).mean(axis=(1, 2)), hidden.shape)
 
 
-def fraction_negative(maps):
-    """Return the fraction of negative pixels per map, (n,) or a float.
-
-    A sharp filter of the linear map creates them, and the published signed log moves them far away
-    from the positive pixels.
-    """
-    stack, shape = checked_maps(maps)
-    return one_per_map((stack < 0).mean(axis=(1, 2)), shape)
-
-
 def positive_range(maps):
     """Return the smallest and largest positive pixel, the published range of random fills."""
     stack, _ = checked_maps(maps)
-    low, high = math.inf, -math.inf
-    for block in map_blocks(stack):
-        pixels = stack[block]
-        low = min(low, float(np.min(pixels, where=pixels > 0, initial=math.inf)))
-        high = max(high, float(np.max(pixels)))
-    return low, high
+    blocks = [stack[block] for block in map_blocks(stack)]
+    low = [np.min(pixels, where=pixels > 0, initial=math.inf) for pixels in blocks]
+    return float(min(low)), float(max(map(np.max, blocks)))
 
 
 # --------------------------------------------------------------------------------------------------
 # Fourier cuts
 # --------------------------------------------------------------------------------------------------
-def _filter(stack, cut, box_size, backend, device):
-    """Apply a Fourier cut to maps (n, N, N), as described in `apply_cut`."""
+def _filter(grid, cut, box_size, backend, device):
+    """Return the function of maps (B, N, N) that applies a Fourier cut, see `apply_cut`."""
     if not 0 < box_size < math.inf:
         raise ValueError(f"box_size must be positive [Mpc/h], found {box_size}")
-    kept = _modes_kept(stack.shape[-1], cut, box_size)
+    kept = _modes_kept(grid, cut, box_size)
     if kept.all():
-        return np.array(stack, order="C")
+        return lambda pixels, indices: pixels
     if backend == "pylians":
-        smooth = _pylians_filter(stack.shape[-1], cut, box_size)
+        smooth = _pylians_filter(grid, cut, box_size)
     else:
         columns = int(np.flatnonzero(kept.any(0))[-1]) + 1  # the last one with a mode that is kept
         smooth = partial(_smooth, kept=torch.from_numpy(kept[:, :columns]).to(device))
-    # Torch needs writeable arrays in the byte order of the machine.
-    dtype = stack.dtype.newbyteorder("=") if cut.field == "linear" else np.float64
-    out = np.empty(stack.shape, stack.dtype)
-    pixels = None if torch.device(device).type == "cpu" else GPU_BLOCK_PIXELS
-    for block in map_blocks(stack, pixels):
-        field = np.array(stack[block], dtype, order="C")
+
+    def of_block(pixels, indices):
+        if cut.field == "linear":
+            return smooth(pixels.astype(pixels.dtype.newbyteorder("=")))  # as torch needs it
+        field = pixels.astype(np.float64)
         if cut.field == "log":
             if bad := np.count_nonzero(~(field > 0)):
                 what = "filters the log of the map, but"
                 raise ValueError(f"cut {str(cut)!r} {what} {bad} pixels are not positive")
             field = np.log10(field)
         mean = field.mean(axis=(1, 2), keepdims=True)
-        if cut.field == "linear":
-            out[block] = smooth(field)
-        elif cut.field == "log":  # subtracting the mean, which is kept, reduces rounding errors
-            out[block] = 10 ** (mean + smooth(field - mean))
-        else:
-            if not (mean > 0).all():
-                raise ValueError(f"cut {str(cut)!r} needs maps of positive mean")
-            out[block] = mean * (1 + smooth(field / mean - 1))
-    return out
+        if cut.field == "log":  # subtracting the mean, which is kept, reduces rounding errors
+            return 10 ** (mean + smooth(field - mean))
+        if not (mean > 0).all():
+            raise ValueError(f"cut {str(cut)!r} needs maps of positive mean")
+        return mean * (1 + smooth(field / mean - 1))
+
+    return of_block
+
+
+def _edges(cut):
+    """Return the edges [h/Mpc], lowered so that a mode on an edge does not depend on rounding."""
+    return tuple(edge * (1 - EDGE_TOLERANCE) for edge in cut.k_range)
 
 
 def _modes_kept(grid, cut, box_size):
@@ -281,11 +262,6 @@ def _modes_kept(grid, cut, box_size):
     kept = (k >= kmin) & (k < kmax)
     kept[0, 0] = True
     return kept
-
-
-def _edges(cut):
-    """Return the edges [h/Mpc], lowered so that a mode on an edge does not depend on rounding."""
-    return tuple(edge * (1 - EDGE_TOLERANCE) for edge in cut.k_range)
 
 
 def _smooth(field, kept):
@@ -315,29 +291,41 @@ def _pylians_filter(grid, cut, box_size):
 # --------------------------------------------------------------------------------------------------
 # Density cuts
 # --------------------------------------------------------------------------------------------------
-def _hidden(stack, cut, seed, indices):
-    """Yield slice, pixels (B, N, N), means, thresholds and hidden pixels of each block.
+def _replace(pixels, indices, cut, seed, value_range):
+    """Apply a density cut to maps (B, N, N)."""
+    mean, threshold, hidden = _hidden(pixels, cut, seed, indices)
+    fill = threshold if cut.fill == "clamp" else mean
+    if cut.control in MASKS:
+        level = mean if cut.control == "maskmean" else np.ones_like(mean)
+        pixels, fill = MASK_KEPT * level, MASK_CUT * level
+    elif cut.fill == "random":
+        low, high = np.log10(value_range)
+        uniform = _uniform(seed, indices, pixels.shape[1:], stream=0)
+        fill = (10 ** (low + (high - low) * uniform)).astype(pixels.dtype)
+    return np.where(hidden, fill, pixels)
+
+
+def _hidden(pixels, cut, seed, indices):
+    """Return means, thresholds and hidden pixels of maps (B, N, N).
 
     Means and thresholds are (B, 1, 1), in the precision of the maps. A pixel that equals the
     threshold is not hidden.
     """
-    for block in map_blocks(stack):
-        pixels = np.ascontiguousarray(stack[block])
-        mean = pixels.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
-        threshold = (1 + cut.threshold) * mean if cut.overdensity else 0 * mean + cut.threshold
-        mean, threshold = mean.astype(pixels.dtype), threshold.astype(pixels.dtype)
-        hidden = pixels > threshold if cut.kind == "above" else pixels < threshold
-        if cut.control == "moved":
-            half = hidden.shape[-1] // 2
-            hidden = np.roll(hidden, (half, half), axis=(1, 2))
-        if cut.control == "shuffle":
-            # Hide the pixels with the smallest random numbers: a smaller cut is part of a larger.
-            draws = _uniform(seed, indices[block], pixels.shape[1:], stream=1)
-            ordered = np.sort(draws.reshape(len(draws), -1), axis=1)
-            ordered = np.append(ordered, np.ones((len(draws), 1)), axis=1)
-            count = hidden.sum(axis=(1, 2))
-            hidden = draws < np.take_along_axis(ordered, count[:, None], axis=1)[:, :, None]
-        yield block, pixels, mean, threshold, hidden
+    mean = pixels.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
+    threshold = (1 + cut.threshold) * mean if cut.overdensity else 0 * mean + cut.threshold
+    mean, threshold = mean.astype(pixels.dtype), threshold.astype(pixels.dtype)
+    hidden = pixels > threshold if cut.kind == "above" else pixels < threshold
+    if cut.control == "moved":
+        half = hidden.shape[-1] // 2
+        hidden = np.roll(hidden, (half, half), axis=(1, 2))
+    if cut.control == "shuffle":
+        # Hide the pixels with the smallest random numbers: a smaller cut is part of a larger.
+        draws = _uniform(seed, indices, pixels.shape[1:], stream=1)
+        ordered = np.sort(draws.reshape(len(draws), -1), axis=1)
+        ordered = np.append(ordered, np.ones((len(draws), 1)), axis=1)
+        count = hidden.sum(axis=(1, 2))
+        hidden = draws < np.take_along_axis(ordered, count[:, None], axis=1)[:, :, None]
+    return mean, threshold, hidden
 
 
 def _uniform(seed, indices, shape, stream):

@@ -112,10 +112,10 @@ class Cut:
             return text
         if not isinstance(text, str):
             raise CutError(f"a cut is a string, found {text!r}; {_grammar()}")
-        try:
-            return cls(**_fields(text))
-        except CutError as error:
-            raise CutError(f"cannot read cut {text!r}: {error}; {_grammar()}") from None
+        cut, fault = _read(text)
+        if fault:
+            raise CutError(f"cannot read cut {text!r}: {fault}; {_grammar()}")
+        return cut
 
     def __str__(self):
         steps = [f"{name}={_number(x)}" if x is not None else name for name, x in self.before]
@@ -162,7 +162,8 @@ class Cut:
     @property
     def k_range(self):
         """Edges (kmin, kmax) [h/Mpc] of the modes kept, kmin <= k < kmax; (0, inf) by default."""
-        return _k_range(self.kind, self.values)
+        ranges = {"kmax": (0.0, *self.values), "kmin": (*self.values, math.inf)}
+        return ranges.get(self.kind) or self.values * self.is_fourier or (0.0, math.inf)
 
 
 def folder_name(cut):
@@ -210,41 +211,34 @@ def cut_of(folder):
     return text
 
 
-def _fields(text):
-    """Return the fields of the `Cut` that a text describes; raise `CutError` if it is invalid."""
+def _read(text):
+    """Return the `Cut` that a text describes and the reason why it is invalid, or None."""
     if not (found := _CUT.fullmatch(text)):
-        raise CutError("found another form")
+        return None, "found another form"
     noise, level, mean, control, kind, delta, numbers, field, fill = found.groups()
     values = tuple(map(float, numbers.split(","))) if numbers else ()
     level = float(level) if noise else None
+    fourier, density = kind in FOURIER_CUTS, kind in DENSITY_CUTS
+    fill = fill or ("clamp" if density and control not in MASKS else None)
+    field = field or ("linear" if fourier else None)
+    before = tuple(step for step in ((noise, level), (mean, None)) if step[0])
+    cut = Cut(kind, values, bool(delta), fill, field, control, before)
     expected = len(CUTS[kind].numbers) if kind in CUTS else _NUMBERS.get(kind)
-    edges = _k_range(kind, values)
+    edges = cut.k_range
     least, above = (-1, "above delta=-1") if delta else (0, "positive")
-    for valid, reason in (
+    rules = (
         (expected is not None, f"unknown cut {kind!r}"),
         (len(values) == expected, f"{kind!r} takes {expected} number(s), found {len(values)}"),
         (all(map(math.isfinite, (*values, level or 0))), "numbers must be finite"),
-        (not field or kind in FOURIER_CUTS, "only a Fourier cut has a field"),
-        (not fill or kind in DENSITY_CUTS, "only a density cut has a fill"),
+        (fourier or not field, "only a Fourier cut has a field"),
+        (density or not fill, "only a density cut has a fill"),
         (not fill or control not in MASKS, "a mask has no fill"),
         (0 <= edges[0] < edges[-1], f"a Fourier cut needs 0 <= kmin < kmax, found {edges}"),
-        (kind not in DENSITY_CUTS or values > (least,), f"a threshold is {above}"),
+        (not density or values > (least,), f"a threshold is {above}"),
         (noise != "white" or level >= 0, "the level of white noise is 0 or more"),
         (noise != "shot" or level > 0, "the tracers per pixel of shot noise are positive"),
-    ):
-        if not valid:
-            raise CutError(reason)
-    field = field or ("linear" if kind in FOURIER_CUTS else None)
-    fill = fill or ("clamp" if kind in DENSITY_CUTS and control not in MASKS else None)
-    before = tuple(step for step in ((noise, level), (mean, None)) if step[0])
-    return {"kind": kind, "values": values, "overdensity": bool(delta), "fill": fill,
-            "field": field, "control": control, "before": before}  # fmt: skip
-
-
-def _k_range(kind, values):
-    """Return (kmin, kmax) of a kind of cut."""
-    ranges = {"kmax": (0.0, *values), "kmin": (*values, math.inf), "band": values}
-    return ranges.get(kind) or (0.0, math.inf)
+    )
+    return cut, next((reason for valid, reason in rules if not valid), None)
 
 
 def _number(value):

@@ -49,11 +49,10 @@ def observe(stack: np.ndarray, steps, seed: int, indices) -> np.ndarray:
     out = np.array(stack, order="C")
     for name, level in steps:
         if name in MEANS:
-            if name == "nomean":
-                mean = out.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
-            else:
-                with np.errstate(divide="ignore", invalid="ignore"):  # refused in the next lines
-                    mean = np.exp(np.log(out, dtype=np.float64).mean((1, 2), keepdims=True))
+            with np.errstate(divide="ignore", invalid="ignore"):  # refused below
+                values = out if name == "nomean" else np.log(out, dtype=np.float64)
+                mean = values.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
+            mean = mean if name == "nomean" else np.exp(mean)
             if not (mean > 0).all():
                 raise ValueError(f"{name}: found a map of mean {mean.min():g}, expected above 0")
             out = (out * (REFERENCE_DENSITY / mean)).astype(out.dtype)

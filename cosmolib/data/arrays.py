@@ -44,14 +44,12 @@ def checked_maps(maps, name="maps", kinds="f", infinite=False):
     ValueError
         The maps are invalid; the message names the first bad map and pixel.
     """
-    maps = _as_array(maps, name, kinds)
+    maps = checked_numbers(maps, name, kinds, infinite)
     shape = maps.shape
     fits = len(shape) in (2, 3) or (len(shape) == 4 and shape[1] == 1)
     if not (fits and shape[-1] == shape[-2] >= 2 and maps.size):
         raise bad_input(name, f"shape {shape}", "square maps (N, N), (n, N, N) or (n, 1, N, N)")
-    stack = maps.reshape(-1, *shape[-2:])
-    _check_finite(stack, name, infinite)
-    return stack, shape
+    return maps.reshape(-1, *shape[-2:]), shape
 
 
 def checked_map(density, name):
@@ -77,7 +75,14 @@ def checked_numbers(values, name, kinds="f", infinite=False):
         Whether infinities are allowed; NaN never is.
     """
     values = _as_array(values, name, kinds)
-    _check_finite(values, name, infinite)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if values.dtype.kind != "f" or np.isfinite(values.sum()):  # one fast pass
+            return values
+    for i, one in enumerate(values if values.ndim > 2 else [values]):
+        bad = np.isnan(one) if infinite else ~np.isfinite(one)
+        for place in np.argwhere(bad)[:1].tolist():
+            found = f"{one[*place]} in map {i}, pixel {tuple(place[-2:])}"
+            raise bad_input(name, found, "no NaN" if infinite else "finite numbers")
     return values
 
 
@@ -122,19 +127,6 @@ def _as_array(values, name, kinds):
         expected = " or ".join(text for kind, text in _KINDS.items() if kind in kinds)
         raise bad_input(name, values.dtype, expected)
     return values.astype(np.float32) if values.dtype == np.float16 else values
-
-
-def _check_finite(values, name, infinite):
-    """Refuse NaN and infinities. A finite sum shows in one fast pass that there are none."""
-    if values.dtype.kind != "f":
-        return
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(values.sum()):
-            return
-    expected = "no NaN" if infinite else "finite numbers"
-    for i, one in enumerate(values if values.ndim > 2 else [values]):
-        for place in np.argwhere(np.isnan(one) if infinite else ~np.isfinite(one))[:1].tolist():
-            raise bad_input(name, f"{one[*place]} in map {i}, pixel {(*place,)}", expected)
 
 
 def in_parallel(function: Callable, items) -> list:

@@ -1,7 +1,7 @@
 """Check CMD files: report their contents, or the first fault."""
 
-import dataclasses
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,23 +14,20 @@ _BLOCK_PIXELS = 2**22  # read at once: 16 MB
 _MASS_TOLERANCE = 0.05  # boxes conserve mass; a table of other simulations deviates far more
 
 
-@dataclasses.dataclass(frozen=True)
-class Report:
+class Report(NamedTuple):
     """Describe the result of checking one file."""
 
     path: Path
-    what: str  # kind of file, according to its name
-    found: str  # contents; empty if they could not be read
-    problem: str | None  # the first fault, or None
+    found: list[str]  # kind of file, according to its name, and its contents if they can be read
+    problem: str | None = None  # the first fault
 
     def __str__(self):
-        verdict = "whole, nothing wrong found" if self.problem is None else "NOT usable"
-        lines = filter(None, (self.what, *self.found.splitlines(), verdict))
-        return "\n  ".join([str(self.path), *lines])
+        verdict = "NOT usable" if self.problem else "whole, nothing wrong found"
+        return "\n  ".join([str(self.path), *self.found, verdict])
 
 
-def check_suite(suite: Suite) -> str:
-    """Read every pixel of a suite and describe its contents.
+def check_suite(suite: Suite) -> list[str]:
+    """Read every pixel of a suite and return lines that describe its contents.
 
     For uncut maps of total matter, the mass is checked as well: the mean of the maps of a
     simulation must be `mean_surface_density` of its row, within 5 % in the median. This detects
@@ -41,23 +38,22 @@ def check_suite(suite: Suite) -> str:
     ValueError
         A pixel is not finite, matter is zero or negative, or the maps do not match the parameters.
     """
-    low, high, means = [], [], []
+    pixels, means = [], []
     for block in map_blocks(suite.maps, _BLOCK_PIXELS):
         maps = read_maps(suite, np.arange(block.start, block.stop))
-        low.append(maps.min())
-        high.append(maps.max())
-        means.append(maps.mean(axis=(1, 2), dtype=np.float64))
+        pixels += [maps.min(), maps.max()]
+        means.extend(maps.mean(axis=(1, 2), dtype=np.float64))
     n, grid = len(suite.maps), suite.grid
     lines = [
         f"{n} maps of {grid} x {grid} pixels, float32",
         f"box {suite.box_size:g} Mpc/h, pixel {suite.box_size / grid:.4g} Mpc/h",
-        f"pixels from {min(low):.4g} to {max(high):.4g}",
+        f"pixels from {min(pixels):.4g} to {max(pixels):.4g}",
     ]
     if suite.cut != "none":
         lines.append(f"cut from the raw maps: {suite.cut}")
     if suite.field == "Mtot" and suite.cut == "none":
         expected = mean_surface_density(suite.params[:, 0], suite.box_size)
-        means = np.concatenate(means).reshape(-1, MAPS_PER_SIMULATION).mean(axis=1)  # (n,)
+        means = np.reshape(means, (-1, MAPS_PER_SIMULATION)).mean(axis=1)  # (n,)
         deviation = np.abs(means / expected - 1)
         if not np.median(deviation) <= _MASS_TOLERANCE:
             found = f"a mean density that is off by {np.median(deviation):.0%} (median)"
@@ -75,9 +71,9 @@ def check_suite(suite: Suite) -> str:
             "28 columns in CAMELS' physical units, converted to 6",
             f"{varied.any(1).sum()} simulations vary further parameters: {names}",
         ]
-    ranges = zip(PARAMETERS, suite.params.min(axis=0), suite.params.max(axis=0), strict=True)
-    lines += [f"{name:8s} {low:.4g} to {high:.4g}" for name, low, high in ranges]
-    return "\n".join([*lines, f"fingerprint {suite.fingerprint}"])
+    for name, column in zip(PARAMETERS, suite.params.T, strict=True):
+        lines.append(f"{name:8s} {column.min():.4g} to {column.max():.4g}")
+    return [*lines, f"fingerprint {suite.fingerprint}"]
 
 
 def check_path(
@@ -117,15 +113,14 @@ def check_path(
 
 
 def _check_file(path: Path, field: str, name: str, sim_set: str) -> Report:
-    what, found, problem = f"maps of field {field}, suite {name}, set {sim_set}, z = 0", "", None
-    above = path.parent.parent
+    what, above = f"maps of field {field}, suite {name}, set {sim_set}, z = 0", path.parent.parent
     folders = [path.parent, above, above / name.removeprefix("Nbody_")]  # may have the twin's table
     try:
         names = cmd_format.table_names(name, sim_set)
         files = path, cmd_format.find(folders, names, f"{name} parameters")
-        lines = [check_suite(open_files(*files, name, field, sim_set))]
+        lines = check_suite(open_files(*files, name, field, sim_set))
         downloaded = [file.name for file in files if checksums.verify(file, full=True)]
-        found = "\n".join(lines + [f"SHA-256 as downloaded: {name}" for name in downloaded])
+        lines += [f"SHA-256 as downloaded: {name}" for name in downloaded]
     except (ValueError, OSError) as error:
-        problem = " ".join(str(error).split())
-    return Report(path, what, found, problem)
+        return Report(path, [what], " ".join(str(error).split()))
+    return Report(path, [what, *lines])

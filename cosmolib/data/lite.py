@@ -62,12 +62,6 @@ class Packed(BaseModel, strict=True):
     expanded: dict[Literal["Lite", "Nbody_Lite"], _Digest] = Field(min_length=2)
 
 
-def packed_files():
-    """Return the names of the files in ``data/lite/`` from which the suites are expanded."""
-    chunks = [chunk for name in SETS for chunk in _read_manifest(DATA / MANIFEST, name).chunks]
-    return [MANIFEST, *map(table_name, SETS), *(chunk.file for chunk in chunks)]
-
-
 def table_name(sim_set):
     """Return the name of the file with the parameters and seeds of a set."""
     return TABLE if sim_set == "LH" else f"CosmoAstroSeed_Lite_{sim_set}.txt"
@@ -110,8 +104,6 @@ def decode(blob, n_maps, grid, ratio_zero=RATIO_ZERO):
         Maps of ``Nbody_Lite`` and ``Lite`` [(Msun/h)/(Mpc/h)^2].
     """
     payload, pixels = lzma.decompress(blob), n_maps * grid**2
-    if len(payload) != 2 * pixels + 16 * n_maps:
-        raise ValueError(f"{len(payload)} bytes instead of {2 * pixels + 16 * n_maps}")
     coded = np.frombuffer(payload, np.uint8, 2 * pixels).reshape(2, n_maps, grid, grid)
     factors = np.frombuffer(payload, "<f8", offset=2 * pixels).reshape(2, n_maps, 1, 1)
     gravity = powers_of_ten(STEP, -LEVEL_ZERO)[_levels(coded[0])]

@@ -83,7 +83,7 @@ class Scaling:
         return (np.sinh(value) if self.kind == "asinh" else value) * self.unit
 
 
-def fit_scaling(maps, kind="log"):
+def fit_scaling(maps, kind="log", order=None):
     """Fit a `Scaling` to maps: to the training maps, or to the whole file as published.
 
     Mean and std are those of the transformed maps, which are not stored. The unit of the log is 1,
@@ -99,6 +99,9 @@ def fit_scaling(maps, kind="log"):
         ``stop``. It is called once per part, or twice if the unit differs from that of total
         matter.
     kind : {"log", "asinh", "linear"}
+    order : (m,) int, optional
+        Maps to fit if `maps` is an array, in the order of summation; by default all. The other
+        maps are checked as well.
 
     Raises
     ------
@@ -108,10 +111,9 @@ def fit_scaling(maps, kind="log"):
     read, shape = maps, getattr(maps, "shape", None)
     if not callable(maps):
         stack, _ = checked_maps(maps)
-        read, shape = (lambda start, stop: stack[start:stop]), stack.shape
-    if kind not in _UNITS or not math.prod(shape):
-        found = f"unknown scaling {kind!r}" if kind not in _UNITS else f"no maps: shape {shape}"
-        raise ValueError(f"{found}, expected maps and one of {[*_UNITS]}")
+        order = np.arange(len(stack)) if order is None else order
+        read, shape = (lambda start, stop: stack[order[start:stop]]), (len(order), *stack.shape[1:])
+    Scaling(kind, 0.0, 1.0)  # raises an error for an unknown kind
     limits = []
 
     def first(start, stop):
@@ -127,33 +129,6 @@ def fit_scaling(maps, kind="log"):
     return Scaling(kind, mean, std if std > 1e-6 * abs(mean) else 1.0, unit)
 
 
-def scale_in_place(maps, kind, order):
-    """Fit a `Scaling` to some of the maps and scale all of them in place, without a copy.
-
-    Parameters
-    ----------
-    maps : (n, N, N) float32
-        Replaced by the scaled maps.
-    kind : {"log", "asinh", "linear"}
-    order : (m,) int
-        Maps to fit, in the order of summation.
-
-    Returns
-    -------
-    Scaling
-        Bit-identical to `fit_scaling` of ``maps[order]``.
-    """
-    checked_maps(maps)  # before any of them is changed
-
-    def read(start, stop):
-        return maps[order[start:stop]]
-
-    read.shape = (len(order), *maps.shape[1:])
-    scaling = fit_scaling(read, kind)
-    scaling.apply(maps, out=maps)
-    return scaling
-
-
 def _unit(kind, limits):
     """Return the unit described in `fit_scaling`.
 
@@ -163,15 +138,12 @@ def _unit(kind, limits):
     low, largest, positive = low.min(), max(high.max(), -low.min()), positive.min()
     if not 0 < largest < math.inf:  # zero everywhere; `Scaling` refuses NaN and infinities
         return _UNITS[kind]
-    if kind == "log":
-        return min(1.0, _power_below(1e-8 * largest if low < 0 else positive / 10))
-    if kind == "asinh":
-        return ASINH_SCALE if largest >= 1e9 else _power_below(1e-4 * largest)
-    return 1.0 if largest >= 1e-10 else _power_below(largest)  # its square must fit into float32
-
-
-def _power_below(x):
-    return 10.0 ** math.floor(math.log10(x))
+    below = {  # the unit is a power of ten below this value
+        "log": min(1.0, 1e-8 * largest if low < 0 else positive / 10),
+        "asinh": ASINH_SCALE if largest >= 1e9 else 1e-4 * largest,
+        "linear": 1.0 if largest >= 1e-10 else largest,  # its square must fit into float32
+    }
+    return 10.0 ** math.floor(math.log10(below[kind]))
 
 
 def mean_and_std(read: Callable, shape) -> tuple[float, float]:

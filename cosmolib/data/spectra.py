@@ -24,7 +24,7 @@ _SCATTER_FLOOR = 1e-6  # [dex] rounding of single precision
 _BLOCK_PIXELS = 2**20  # pixels processed at once
 
 
-def power_spectrum(maps, box_size=BOX_SIZE, log=False, overdensity=False):
+def power_spectrum(maps, box_size=BOX_SIZE, log=False):
     """Compute the power spectrum of each map, in bins one fundamental mode k_F wide.
 
     The field is the overdensity delta = Sigma / mean - 1 of each map or, with `log`, the published
@@ -39,8 +39,6 @@ def power_spectrum(maps, box_size=BOX_SIZE, log=False, overdensity=False):
         Side of the maps [Mpc/h].
     log : bool
         Use the log10 map instead of delta.
-    overdensity : bool
-        Whether the maps are overdensities already.
 
     Returns
     -------
@@ -52,25 +50,22 @@ def power_spectrum(maps, box_size=BOX_SIZE, log=False, overdensity=False):
     Raises
     ------
     ValueError
-        The maps are not square or not finite, or both `log` and `overdensity` are set.
+        The maps are not square or not finite.
     """
-    if log and overdensity:
-        raise ValueError("set log or overdensity, not both: an overdensity may be negative")
     stack, shape = checked_maps(maps)
     grid = stack.shape[-1]
-    k_mean, weight, _ = _mode_average(grid)
+    k, weight, _ = _mode_average(grid, box_size)
     power = np.empty((len(stack), weight.shape[1]))
     for block in in_blocks(stack):
         field = stack[block].astype(np.float64, order="C")
         field = torch.from_numpy(signed_log(field) if log else field)
-        if not (log or overdensity):
+        if not log:
             mean = field.mean(dim=(1, 2), keepdim=True)
             field = field / torch.where(mean == 0, 1.0, mean) - 1
         modes = torch.fft.rfft2(field).flatten(1)
         power[block] = ((modes.real**2 + modes.imag**2) @ weight).numpy()
     power *= (box_size / grid**2) ** 2
-    k_mean, power = k_mean[1:] * 2 * np.pi / box_size, power[:, 1:]  # without the mean of the map
-    return k_mean, one_per_map(power, shape)
+    return k, one_per_map(power[:, 1:], shape)  # without the mean of the map
 
 
 def cross_power(a, b, box_size=BOX_SIZE):
@@ -96,14 +91,14 @@ def cross_power(a, b, box_size=BOX_SIZE):
     a, b = (checked_maps(field, "fields")[0] for field in (a, b))
     if a.shape != b.shape:
         raise ValueError(f"fields: found shapes {a.shape} and {b.shape}, expected equal ones")
-    k_mean, weight, count = _mode_average(a.shape[-1])
+    k, weight, count = _mode_average(a.shape[-1], box_size)
     power = np.empty((len(a), len(count)))
     for block in in_blocks(a):
         fields = (torch.from_numpy(field[block].astype(np.float64)) for field in (a, b))
         first, second = (torch.fft.rfft2(field).flatten(1) for field in fields)
         both = first.real * second.real + first.imag * second.imag
-        power[block] = (both @ weight).numpy()
-    return k_mean[1:] * 2 * np.pi / box_size, power[:, 1:] * count[1:], count[1:]
+        power[block] = (both @ weight).numpy() * count
+    return k, power[:, 1:], count[1:]
 
 
 def pixel_pdf(maps, edges):
@@ -122,10 +117,9 @@ def pixel_pdf(maps, edges):
         without a log (zero or negative after a Fourier cut), are missing from the integral.
     """
     stack, shape = checked_maps(maps)
-    edges = np.asarray(edges, dtype=np.float64)
     logs = (np.log10(pixels[pixels > 0], dtype=np.float64) for pixels in stack)
-    counts = np.stack([np.histogram(log, edges)[0] for log in logs])
-    return one_per_map(counts / stack[0].size / np.diff(edges), shape)
+    density = np.stack([np.histogram(log, edges)[0] / stack[0].size for log in logs])
+    return one_per_map(density / np.diff(edges), shape)
 
 
 def summary_statistics(maps, box_size=BOX_SIZE, n_bands=12, n_quantiles=16):
@@ -150,18 +144,18 @@ def summary_statistics(maps, box_size=BOX_SIZE, n_bands=12, n_quantiles=16):
     band = np.unique(np.searchsorted(edges, k), return_inverse=True)[1]
     average = (band[:, None] == np.arange(band.max() + 1)) / np.bincount(band)  # (nk, nb)
     centres = k @ average
-    columns, names = [signed_log(mean)[:, None]], ["mean"]
+    found = {"mean": signed_log(mean)}
     for field, values in (("delta", power), ("log", power_spectrum(stack, box_size, log=True)[1])):
-        columns.append(np.log10(np.maximum(values @ average, POWER_FLOOR)))
-        names += [f"P_{field}(k={centre:.2f})" for centre in centres]
+        bands = np.log10(np.maximum(values @ average, POWER_FLOOR))
+        found |= {f"P_{field}(k={centre:.2f})": bands[:, i] for i, centre in enumerate(centres)}
     at, size = [*(np.arange(n_quantiles) + 0.5) / n_quantiles, *TAILS], stack[0].size
     places = np.minimum((np.array(at) * size).astype(int), size - 1)
     pixels = [np.sort(stack[b].reshape(-1, size), axis=1)[:, places] for b in in_blocks(stack)]
-    columns.append(signed_log(np.concatenate(pixels).astype(np.float64)))
-    names += [f"quantile {fraction:.3f}" for fraction in at]
-    values, labels = zip(*(_morphology(stack[b], box_size) for b in in_blocks(stack)), strict=True)
-    columns.append(np.concatenate(values))
-    return np.concatenate(columns, axis=1, dtype=np.float64), names + labels[0]
+    quantiles = signed_log(np.concatenate(pixels).astype(np.float64))
+    found |= {f"quantile {fraction:.3f}": quantiles[:, i] for i, fraction in enumerate(at)}
+    parts = [_morphology(stack[b], box_size) for b in in_blocks(stack)]
+    found |= {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return np.stack(list(found.values()), axis=1, dtype=np.float64), list(found)
 
 
 def _morphology(maps, box_size):
@@ -208,7 +202,7 @@ def _morphology(maps, box_size):
         for second in range(first + 1, len(SMOOTHING)):
             band = smoothed[second] - smoothed[second + 1]
             found[f"modulus {first} at {second}"] = log_of(band.std((1, 2)))
-    return np.stack(list(found.values()), axis=1), list(found)
+    return found
 
 
 def local_maxima(fields):
@@ -218,8 +212,10 @@ def local_maxima(fields):
     return fields > maximum_filter(fields, footprint=neighbours, mode="wrap")
 
 
-def _mode_average(grid):
-    """Return the mean ``|k| / k_F`` of each bin, the matrix that averages modes, and their number.
+def _mode_average(grid, box_size):
+    """Return the mean k [h/Mpc] of each bin, the matrix that averages modes, and their number.
+
+    Matrix and numbers contain the mean of the map as their first bin, k does not.
 
     A real map has two copies of the modes in column 0 and, on an even grid, in column N/2; one of
     each pair is independent.
@@ -232,7 +228,7 @@ def _mode_average(grid):
     k_mean = np.bincount(bins[independent], k[independent]) / count
     weight = np.zeros((k.size, len(count)))
     weight[np.arange(k.size), bins.ravel()] = (independent / count[bins]).ravel()
-    return k_mean, torch.from_numpy(weight), count
+    return k_mean[1:] * 2 * np.pi / box_size, torch.from_numpy(weight), count
 
 
 def in_blocks(stack):

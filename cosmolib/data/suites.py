@@ -72,7 +72,7 @@ class Suite:
         digest.update(b"" if self.box_size == BOX_SIZE else str(self.box_size).encode())
         digest.update(np.ascontiguousarray(self.params).tobytes())
         for i in _sampled_maps(self.maps):
-            digest.update(_read(self, [i]).data)
+            digest.update(read_maps(self, [i]).data)
         return digest.hexdigest()[:16]
 
 
@@ -229,27 +229,22 @@ def read_maps(suite: Suite, maps, out: np.ndarray | None = None) -> np.ndarray:
         An index is out of range.
     """
     maps = np.asarray(maps, dtype=np.int64)
-    if len(maps) and not 0 <= maps.min() <= maps.max() < len(suite.maps):
-        found = f"found indices {maps.min()} to {maps.max()}"
-        raise IndexError(f"{suite.maps_path}: {found}, expected 0 to {len(suite.maps) - 1}")
-    out = _read(suite, maps, out)
-    _check_values(suite, maps, out)
-    return out
-
-
-def _read(suite, maps, out=None):
-    """Read maps of a suite from its file without checking them or using the memory map."""
     if out is None:
         out = np.empty((len(maps), suite.grid, suite.grid), np.float32)
-    if not isinstance(suite.maps, np.memmap):
-        out[...] = suite.maps[maps]
+    if not len(maps):
         return out
-    edges = [0, *np.flatnonzero(np.diff(maps) != 1) + 1, len(maps)]
-    with open(suite.maps_path, "rb") as file:
-        for start, stop in itertools.pairwise(edges):
-            if start < stop:
+    if not 0 <= maps.min() <= maps.max() < len(suite.maps):
+        found = f"found indices {maps.min()} to {maps.max()}"
+        raise IndexError(f"{suite.maps_path}: {found}, expected 0 to {len(suite.maps) - 1}")
+    if isinstance(suite.maps, np.memmap):
+        edges = [0, *np.flatnonzero(np.diff(maps) != 1) + 1, len(maps)]
+        with open(suite.maps_path, "rb") as file:
+            for start, stop in itertools.pairwise(edges):
                 file.seek(suite.maps.offset + int(maps[start]) * out[0].nbytes)
                 file.readinto(out[start:stop].data)
+    else:
+        out[...] = suite.maps[maps]
+    _check_values(suite, maps, out)
     return out
 
 
@@ -261,14 +256,11 @@ def _sampled_maps(maps: np.ndarray) -> np.ndarray:
 
 def _check_values(suite: Suite, maps: np.ndarray, pixels: np.ndarray) -> None:
     """Raise an error if pixels (n, N, N) of the maps with indices (n,) are not allowed."""
-    if not pixels.size:
-        return
+    least, kind = 0, "finite and not negative raw pixels"
     if suite.cut != "none":  # Fourier cuts create negative pixels
         least, kind = -np.inf, "finite pixels"
     elif suite.field in cmd_format.POSITIVE_FIELDS:
         least, kind = np.nextafter(np.float32(0), np.float32(1)), "finite and positive raw pixels"
-    else:
-        least, kind = 0, "finite and not negative raw pixels"
     low, high = pixels.min(), pixels.max()  # both are NaN if one pixel is
     if least <= low and -math.inf < low <= high < math.inf:
         return

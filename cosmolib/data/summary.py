@@ -1,15 +1,13 @@
 """Compute the numbers that chapters 01 and 02 quote, under the keys used in their prose.
 
-These are the mass, pixels and power of the maps, the effect of feedback, and the results of the
-checks that are stored with Lite.
+These are the mass, pixels and power of the maps, and the effect of feedback. The numbers that need
+the three-dimensional simulations are stored with Lite (`lite.validate`).
 """
 
 import numpy as np
 import pandas as pd
 
-from cosmolib.data import cmd_format
-from cosmolib.data.cmd_format import BOX_SIZE, MAPS_PER_SIMULATION, PARAMETERS, SLAB_DEPTH
-from cosmolib.data.scaling import Scaling
+from cosmolib.data.cmd_format import MAPS_PER_SIMULATION, PARAMETERS, mean_surface_density
 from cosmolib.data.spectra import power_spectrum
 from cosmolib.data.suites import Suite
 
@@ -21,7 +19,6 @@ MEANING = {
     "A_SN2": "supernovae (Lite: range of the proxy)",
     "A_AGN2": "black holes (Lite: range, densest cells)",
 }
-LITE_GRID, LITE_MESH = 64, 128  # particles and force mesh cells per side
 K_LARGE = 0.5  # [h/Mpc]; feedback should have no effect below it
 
 
@@ -66,23 +63,8 @@ def power_after_cuts(maps, cut_maps, box_size) -> tuple[np.ndarray, dict]:
 
 def parameter_table(params) -> pd.DataFrame:
     """Tabulate the range and the meaning of the six parameters of a suite."""
-    columns = {"smallest": params.min(axis=0), "largest": params.max(axis=0)}
-    table = pd.DataFrame(columns, index=pd.Index(MEANING, name="parameter")).round(2)
-    return table.assign(**{"meaning": pd.Series(MEANING)})
-
-
-def suite_numbers(suite: Suite) -> dict:
-    """Return the sizes and the resolution of a suite of Lite."""
-    return {
-        "data-n-simulations": suite.n_simulations,
-        "data-n-maps": len(suite.maps),
-        "data-grid": suite.grid,
-        "data-rho-crit": cmd_format.RHO_CRIT,
-        "data-slab": SLAB_DEPTH * suite.box_size / BOX_SIZE,
-        "data-box": suite.box_size,
-        "data-mesh": suite.box_size / LITE_MESH,
-        "data-nyquist": np.pi * LITE_GRID / suite.box_size,
-    }
+    columns = {"smallest": params.min(axis=0), "largest": params.max(axis=0), "meaning": MEANING}
+    return pd.DataFrame(columns, index=pd.Index(MEANING, name="parameter")).round(2)
 
 
 def check_maps(suite: Suite) -> tuple[np.ndarray, np.ndarray, dict]:
@@ -99,21 +81,18 @@ def check_maps(suite: Suite) -> tuple[np.ndarray, np.ndarray, dict]:
     """
     maps, n = suite.maps, suite.n_simulations
     means = maps.mean(axis=(1, 2), dtype=np.float64).reshape(n, MAPS_PER_SIMULATION)
-    slabs = means / cmd_format.mean_surface_density(suite.params[:, 0], suite.box_size)[:, None]
+    slabs = means / mean_surface_density(suite.params[:, 0], suite.box_size)[:, None]
     boxes = slabs.reshape(-1, 3, 5).mean(axis=2)
-    return (
-        slabs,
-        boxes,
-        {
-            "simulations": n,
-            "pixels": maps.size,
-            "not finite": maps.size - np.count_nonzero(np.isfinite(maps)),
-            "zero or negative": np.count_nonzero(maps <= 0),
-            "smallest pixel": float(maps.min()),
-            "largest pixel": float(maps.max()),
-            "worst deviation of a box's mean": np.abs(boxes - 1).max(),
-        },
-    )
+    row = {
+        "simulations": n,
+        "pixels": maps.size,
+        "not finite": maps.size - np.count_nonzero(np.isfinite(maps)),
+        "zero or negative": np.count_nonzero(maps <= 0),
+        "smallest pixel": float(maps.min()),
+        "largest pixel": float(maps.max()),
+        "worst deviation of a box's mean": np.abs(boxes - 1).max(),
+    }
+    return slabs, boxes, row
 
 
 def feedback_numbers(k, ratio, params) -> dict:
@@ -153,40 +132,4 @@ def feedback_numbers(k, ratio, params) -> dict:
         "data-ratio-exponent-error": np.sqrt(covariance[1 + sn1, 1 + sn1]),
         "data-ratio-steps": np.count_nonzero(steps < 0),
         "data-ratio-bins": len(steps),
-    }
-
-
-def scaling_numbers(train: Scaling, whole_file: Scaling) -> dict:
-    """Compare the scaling fitted to the training maps with that of all maps, as published."""
-    return {
-        "data-log-mean": train.mean,
-        "data-log-std": train.std,
-        "data-scaling-mean-shift": abs(whole_file.mean - train.mean) / train.std,
-        "data-scaling-std-shift": abs(whole_file.std - train.std) / train.std,
-    }
-
-
-def validation_numbers(validation: dict) -> dict:
-    """Summarise ``data/lite/validation.json``: 3-D power, feedback in 3-D, particle lattice."""
-    boxes, feedback = validation["power3d_mean"], validation["feedback3d"]
-    linear, hmcode = (pd.DataFrame(boxes[f"measured_over_{name}"]) for name in ("linear", "hmcode"))
-    hmcode = hmcode[pd.Series(boxes["k"]).between(3, 5, inclusive="neither")].mean()
-    lattice, ratio = validation["lattice"], feedback["ratio"]["mean"]
-    changes = np.concatenate([[*entry.values()] for entry in lattice["difference"].values()])
-    change, low, high = max(changes, key=lambda change: abs(change[0]))
-    shipped = np.array([*lattice["r2"]["shipped"].values()])  # (2, 3): R2, low, high
-    return {
-        "data-3d-k": boxes["k"][0],
-        "data-3d-boxes": boxes["rows"],
-        "data-3d-linear": linear["mean"][0],
-        "data-3d-linear-error": (linear["q84"][0] - linear["q16"][0]) / 2 / boxes["rows"] ** 0.5,
-        "data-3d-hmcode": hmcode["q50"],
-        "data-3d-hmcode-mean": hmcode["mean"],
-        "data-ratio-3d-large": ratio[0],
-        "data-ratio-3d-small": np.interp(5.0, feedback["k"], ratio),
-        "data-lattice-simulations": lattice["simulations"],
-        "data-lattice-change": change,
-        "data-lattice-low": low,
-        "data-lattice-high": high,
-        "data-lattice-error": (shipped[:, 2] - shipped[:, 1]).min() / 2,
     }

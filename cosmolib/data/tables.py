@@ -1,11 +1,11 @@
 """Read tables of simulation parameters and check them against the ranges of suites and sets."""
 
-import dataclasses
 import functools
 import itertools
 import math
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -92,8 +92,7 @@ def box_of(name, sim_set, maps_path, params_path, comments):
     """
     own = name.removeprefix("Nbody_")
     if declared := re.findall(r"\bbox_size\b(.*)", comments):
-        matches = [_DECLARED.fullmatch(text) for text in declared]
-        boxes = {float(match[1]) if match else math.nan for match in matches}
+        boxes = {float(m[1]) if (m := _DECLARED.fullmatch(t)) else math.nan for t in declared}
     elif own in SUITES:
         boxes = {SUITES[own][1]}
     else:
@@ -160,8 +159,7 @@ def check_set(path, table, name: str, sim_set: str) -> None:
 # --------------------------------------------------------------------------------------------------
 # Reading
 # --------------------------------------------------------------------------------------------------
-@dataclasses.dataclass(frozen=True, eq=False)
-class Table:
+class Table(NamedTuple):
     """Store the parameters of the simulations of one set and the other contents of their file."""
 
     params: np.ndarray  # (n, 6) float64, columns PARAMETERS; amplitudes relative to the fiducial
@@ -269,32 +267,18 @@ def _has_number(words):
     return any(re.fullmatch(_NUMBER, word) for word in words)
 
 
-def _plain(word):
-    return word.replace("_", "").lower()
-
-
-@functools.cache
-def _known_names():
-    """Return our name of each possible name of a column, without case and underscores."""
-    ours = [*PARAMETERS, *other_parameters()]
-    names = dict(zip(camels_columns()["ParamName"], ours, strict=True)) | {"": "index"}
-    names |= {name: name for name in (*PARAMETERS, *_COLUMNS)}
-    return {_plain(name): own for name, own in names.items()}
-
-
 def _column_names(path, words, count):
     """Return our names of the columns, from a header or from the order of CAMELS' tables."""
-    six, units = [*PARAMETERS], camels_columns()["ParamName"][2:6]
+    six, camels = [*PARAMETERS], camels_columns()["ParamName"].tolist()
     tables = [six, six + other_parameters()]
-    if words is None:
-        names = next((names for names in tables if len(names) == count), [])
-        known = len(names) > 0
-    else:
-        names = [_known_names().get(_plain(word)) for word in words]
-        params = {name for name in names if name not in _COLUMNS}
-        allowed = tables if {*units}.isdisjoint(words) else tables[1:]
-        known = len({*names}) == len(names) == count and params in map(set, allowed)
-    if not known:
+    ours = dict(zip(camels, tables[1], strict=True)) | {"": "index"}
+    ours |= {name: name for name in (*PARAMETERS, *_COLUMNS)}
+    ours = {name.replace("_", "").lower(): own for name, own in ours.items()}
+    words = words or next((names for names in tables if len(names) == count), [])
+    names = [ours.get(word.replace("_", "").lower()) for word in words]
+    params = {name for name in names if name not in _COLUMNS}
+    allowed = tables if {*camels[2:6]}.isdisjoint(words) else tables[1:]  # names with units
+    if not (len({*names}) == len(names) == count and params in map(set, allowed)):
         found = f"the names {' '.join(words):.200}" if words else "no names"
         expected = f"{' '.join(six)}, relative to the fiducial model, or all 28 columns of CAMELS"
         raise bad_input(path, f"{found} over {count} columns", expected)

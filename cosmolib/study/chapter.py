@@ -85,8 +85,8 @@ def publish(
 
     for key, value in numbers.items():
         glue(key, np.asarray(value).item(), display=False)  # the book formats plain values only
-    fingerprint = next(iter(suites.values()), None)
-    made = provenance(profile, fingerprint, time.perf_counter() - started, device)
+    seconds = time.perf_counter() - started
+    made = provenance(profile, next(iter(suites.values()), None), seconds, device)
     chosen = {"profile": profile.name} | {k: v for k, v in (options or {}).items() if v}
     part = f"-{chosen['suite']}" if "suite" in chosen and study in ("", profile.name) else ""
     path = Path(runs_dir) / (study or profile.name) / "results" / f"{chapter}{part}.json"

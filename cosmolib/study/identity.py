@@ -11,9 +11,9 @@ import importlib.metadata
 import json
 import reprlib
 import sys
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from cosmolib.cuts.grammar import Cut
 from cosmolib.study.registry import origins, sources_of
@@ -33,8 +33,7 @@ PLUMBING = ("data.checksums", "study.identity", "study.io", "study.locks", "stud
 _NUMERICAL = ("numpy", "scipy", "torch")
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """Dependencies of one kind of stored result, in addition to its names and its data."""
 
     keys: tuple[str, ...] | None  # profile keys; None: all except paths
@@ -91,8 +90,7 @@ def identity(kind: str, profile, *, fingerprint=None, sources=(), **settings) ->
     fingerprint
         Fingerprint of the data, such as ``Suite.fingerprint``.
     sources : mapping, optional
-        Source code outside the package, by a name that identifies its text (see
-        `notebook_source`).
+        Source code outside the package, by a name that identifies its text (see `code_digest`).
     **settings
         Other dependencies, such as a seed. If a plugin defines the ``suite``, ``cut`` or
         ``architecture``, the text of the plugin counts as well.
@@ -191,18 +189,18 @@ def code(modules=None, apart=PLUMBING) -> dict[str, str]:
 def _module(source):
     """Return the digest of a module and the modules that it imports."""
     tree = ast.parse(source)
-    return _code_digest(tree), sorted(_imports(tree))
+    return code_digest(tree), sorted(_imports(tree))
 
 
-def _code_digest(tree):
+def code_digest(tree):
     """Return the digest of a program without docstrings and other statements that are a string."""
+
+    def is_text(line):
+        return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant)
+
     for node in ast.walk(tree):
         if isinstance(body := getattr(node, "body", None), list):
-            node.body = [
-                line
-                for line in body
-                if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))
-            ] or [ast.Pass()]
+            node.body = [line for line in body if not is_text(line)] or [ast.Pass()]
     return digest(ast.unparse(tree))
 
 
@@ -221,17 +219,6 @@ def _imports(tree) -> set[str]:
                     module = module.rpartition(".")[0]
                 found.update([module] if module else _SOURCES)  # ``import cosmolib``: all modules
     return found
-
-
-def notebook_source(path: str | Path) -> dict[str, str]:
-    """Return the code of a notebook by a name of file and digest, as ``sources`` of `identity`.
-
-    Prose and cells that the book hides do not count.
-    """
-    cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
-    shown = [cell for cell in cells if "remove-cell" not in cell["metadata"].get("tags", [])]
-    text = "\n".join("".join(cell["source"]) for cell in shown if cell["cell_type"] == "code")
-    return {f"{Path(path).stem} {_code_digest(ast.parse(text))}": text}
 
 
 def package_version(name: str) -> str | None:

@@ -182,7 +182,7 @@ class Profile(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_nan
 
     def replace(self, **changes) -> "Profile":
         """Return a copy with changed settings, which are checked like those of a file."""
-        return _validated(dict(self) | changes, lambda key: f"profile {self.name}")
+        return _validated(dict(self) | changes, f"profile {self.name}")
 
     @pydantic.field_validator("plugins")
     @classmethod
@@ -241,16 +241,12 @@ def load_profile(name_or_path: str | int | Path, **overrides) -> Profile:
         `cosmolib.study.registry.load_plugins`).
     """
     path = _profile_path(str(name_or_path))
-
-    def source(key):
-        return f"override of {path}" if key in overrides else str(path)
-
     folder = Path() if "plugins" in overrides else path.parent
-    return _validated(read_yaml(path) | overrides, source, folder)
+    return _validated(read_yaml(path) | overrides, path, folder, overrides)
 
 
-def _validated(values: dict, source, folder: Path | None = None) -> Profile:
-    """Return a profile, or raise a ValueError with one line per fault, led by ``source(key)``."""
+def _validated(values: dict, source, folder: Path | None = None, overrides=()) -> Profile:
+    """Return a profile, or raise a ValueError with one line per fault, led by its source."""
     try:
         return Profile.model_validate({str(k): v for k, v in values.items()}, context=folder)
     except pydantic.ValidationError as error:
@@ -258,25 +254,26 @@ def _validated(values: dict, source, folder: Path | None = None) -> Profile:
     # If a plugin fails, the names that it registers are unknown: report only the plugin.
     found = [fault for fault in found if fault["loc"][:1] == ("plugins",)] or found
     missing = [fault["loc"][0] for fault in found if fault["type"] == "missing"]
-    lines = [_line(fault, source) for fault in found if fault["type"] != "missing"]
+    faults = [_described(fault) for fault in found if fault["type"] != "missing"]
+    lines = [f"{'override of ' * (key in overrides)}{source}: {text}" for key, text in faults]
     if missing:
-        lines.append(f"{source('')}: found no key {', '.join(missing)}, expected every profile key")
+        lines.append(f"{source}: found no key {', '.join(missing)}, expected every profile key")
     raise ValueError("\n".join(lines))
 
 
-def _line(fault: dict[str, Any], source) -> str:
-    """Describe one fault found by pydantic or by a validator above."""
+def _described(fault: dict[str, Any]) -> tuple[str, str]:
+    """Return the key and a description of a fault found by pydantic or a validator above."""
     reasons = fault["ctx"]["error"].args if fault["type"] == "value_error" else ()
     key, *entry = fault["loc"] or reasons  # `Profile._consistent` raises key and reason
     if fault["type"] == "extra_forbidden":
         known = get_close_matches(key, Profile.model_fields) or Profile.model_fields
-        return f"{source(key)}: found unknown key {key!r}, expected one of: {', '.join(known)}"
+        return key, f"found unknown key {key!r}, expected one of: {', '.join(known)}"
     # "Input should be a valid integer", "List should have at least 1 item after ..., not 0"
     expected = re.sub(r"^\w+ should (be |have |match )?| after validation.*", "", fault["msg"])
     found = f"found {reprlib.repr(fault['input'])}, expected {expected}"
     reason = reasons[-1] if reasons else found
     place = f"key {key!r}" + (f", entry {entry[0] + 1}" if fault["loc"][1:] else "")
-    return f"{source(key)}: {place}: {reason}"
+    return key, f"{place}: {reason}"
 
 
 def _profile_path(name: str) -> Path:

@@ -53,9 +53,8 @@ def register(kind: str, name: str, value, own=()) -> None:
     if not isinstance(name, str) or not re.fullmatch(pattern, name):
         raise ValueError(f"{kind}: found the name {name!r}, expected {expected}")
     # Names become folders, and some file systems do not distinguish Toy from TOY.
-    taken = {key.lower(): _FILES.get((kind, key), "this session") for key in table}
-    if name in table and (kind, name) not in _FILES:
-        del taken[name.lower()]
+    others = [key for key in table if key != name or (kind, key) in _FILES]
+    taken = {key.lower(): _FILES.get((kind, key), "this session") for key in others}
     taken |= {key.lower(): "cosmolib" for key in own}
     if name.lower() in taken:
         raise ValueError(f"{kind} {name!r} is taken by {taken[name.lower()]}: use another name")

@@ -17,7 +17,7 @@ from cosmolib.cuts.apply import cut_stack, positive_range
 from cosmolib.cuts.grammar import Cut
 from cosmolib.data.arrays import checked_maps, in_parallel
 from cosmolib.data.cmd_format import MAPS_PER_SIMULATION, PARAMETERS, cut_note, cut_of
-from cosmolib.data.scaling import Scaling, fit_scaling, scale_in_place
+from cosmolib.data.scaling import Scaling, fit_scaling
 from cosmolib.data.suites import (
     Split,
     Suite,
@@ -147,7 +147,8 @@ def prepare_data(suite: Suite, profile: Profile, cut="none") -> Data:
     scope = np.argsort(maps) if profile.scaling_scope == "file" else np.arange(len(parts[0]))
     if profile.storage == "float32":
         x = cut_maps(suite, maps, cut, value_range)  # (15 n, N, N)
-        scaling = scale_in_place(x, kind, scope)
+        scaling = fit_scaling(x, kind, scope)
+        scaling.apply(x, out=x)
         inputs = torch.from_numpy(x)[:, None].split([*map(len, parts)])  # (n, 1, N, N) each
     else:
         scaling = fit_scaling(MapsOnDisk(suite, maps[scope], cut, value_range), kind)
