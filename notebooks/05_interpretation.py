@@ -117,7 +117,7 @@ first = next(iter(ours))  # Omega_m, where it is predicted
 rows = spread(len(main.x), 3)
 fig, axes = plots_attribution.attribution_gallery(
     main.maps[rows],
-    {plots_attribution.METHOD_NAMES[m]: ours[first][m].values[rows] for m in METHODS},
+    {plots_style.METHOD_NAMES[m]: ours[first][m].values[rows] for m in METHODS},
     [f"{LABELS['Omega_m']} = {value:.2f}" for value in main.params[rows, 0]],
     main.box_size,
 )
@@ -259,7 +259,7 @@ where = summaries.summarise(subjects, found, experiments.region_shares)
 for t, column in main.targets.items():
     of_std = explain(few, "integrated_gradients", column, output="std").values
     where[feedback][t]["std"] = experiments.region_shares(few, of_std)
-names = plots_attribution.METHOD_NAMES | {n: plots_style.suite_label(n) for n in subjects}
+names = plots_style.METHOD_NAMES | {n: plots_style.suite_label(n) for n in subjects}
 display(summaries.region_table(where, main).rename(index=names))
 
 # %% [markdown]

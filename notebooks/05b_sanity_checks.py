@@ -60,7 +60,6 @@ from cosmolib.interpretation.cosmic_web import WEB_CLASSES
 from cosmolib.interpretation.sanity_checks import NOISE_RADIUS
 from cosmolib.interpretation.subject import explain, load_subjects, spread
 from cosmolib.plots import attribution as plots_attribution
-from cosmolib.plots import sanity_checks as plots_sanity_checks
 from cosmolib.plots import style as plots_style
 from cosmolib.plots import validation as plots_validation
 from cosmolib.study import registry
@@ -102,7 +101,7 @@ of_few = {
 
 # %% tags=["hide-input", "hide-output"]
 by_baseline = experiments.baseline_shares(few, of_few)
-names = {m: plots_attribution.METHOD_NAMES.get(m, m) for m in methods}
+names = {m: plots_style.METHOD_NAMES.get(m, m) for m in methods}
 table = pd.DataFrame(
     {
         (t, names[m], BASELINES[b]): {key: as_text(estimate) for key, estimate in row.items()}
@@ -165,7 +164,7 @@ random = {t: experiments.randomisation(few, methods, c, others) for t, c in targ
 
 # %% mystnb={"figure": {"name": "fig-randomisation", "caption": "Similarity of the attribution of $\\Omega_m$ to that of the trained network, as its stages are randomised from the output to the input, and for other networks. Left: rank correlation of absolute attributions; right: correlation with their signs. Suite with feedback (Lite: a proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels of correlation against what was randomised last, from FC2 to the first block, then shuffled labels and other seeds. In the right panel the lines of all four methods approach zero towards the right-most stages; in the left panel that of Integrated Gradients stays well above zero."}} tags=["hide-input"]
 first = next(iter(targets))  # Omega_m, where it is predicted
-fig, axes = plots_sanity_checks.cascade(
+fig, axes = plots_attribution.cascade(
     random[first]["stages"],
     [random[first][key] for key in ("rank", "signed")],
     ["rank correlation of |attribution|", "correlation of attribution"],
@@ -178,7 +177,7 @@ fig, axes = plots_sanity_checks.cascade(
 matrices = {t: experiments.agreement(few, tables) for t, tables in of_few.items()}
 labels = [*names.values(), "density", "|log-density|"]
 titles = [f"of {LABELS[t]}" for t in targets]
-fig, axes = plots_sanity_checks.agreement(labels, list(matrices.values()), titles)
+fig, axes = plots_attribution.agreement(labels, list(matrices.values()), titles)
 
 # %% [markdown]
 # ## Do the attributions move with the map?
@@ -192,7 +191,7 @@ fig, axes = plots_sanity_checks.agreement(labels, list(matrices.values()), title
 moved = {t: experiments.under_moves(few.some(32), METHODS[:2], c) for t, c in targets.items()}
 
 # %% mystnb={"figure": {"name": "fig-equivariance", "caption": "Attribution of $\\Omega_m$ on turned, mirrored and shifted maps, moved back. Left: its correlation with that of the maps as they are. Right: its under-dense share; dotted: share of the pixels. Suite with feedback (Lite: a proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels with a row for each of eleven transformations. Left: correlations, one for the first row and for the shift by a quarter of the map, well below one for all others. Right: under-dense shares, nearly equal in all rows."}} tags=["hide-input"]
-fig, axes = plots_sanity_checks.transformations(
+fig, axes = plots_attribution.transformations(
     moved[first]["names"],
     [moved[first]["correlation"], moved[first]["under_share"]],
     ["correlation with the unmoved", "under-dense share"],
@@ -209,7 +208,7 @@ fig, axes = plots_sanity_checks.transformations(
 # %% mystnb={"figure": {"name": "fig-replacement", "caption": "Mean distance of the predicted $\\Omega_m$ from that of the whole map, as pixels are hidden (left) or shown (right), the first in each order first. Suite with feedback (Lite: a proxy)."}, "image": {"alt": "Two panels of distance against share of pixels. Left, lines rise from zero as pixels are hidden, fastest for the densest first and for Integrated Gradients; right, lines fall to zero as pixels are shown."}} tags=["hide-input"]
 steps = np.linspace(0, 1, 26)
 orders = {t: experiments.replacement(few, of_few[t], c, steps) for t, c in targets.items()}
-fig, axes = plots_sanity_checks.replacement(
+fig, axes = plots_attribution.replacement(
     steps,
     *({k: v.mean(0) for k, v in orders[first][key].items()} for key in ("deletion", "insertion")),
     "distance, in units of the prior range",

@@ -46,7 +46,7 @@ from pathlib import Path
 
 from IPython.display import display
 
-from cosmolib.plots import generalisation as plots_generalisation
+from cosmolib.plots import results as plots_results
 from cosmolib.plots import style as plots_style
 from cosmolib.results import claims, measurements
 from cosmolib.results.summary import estimates_table, sets_summary
@@ -83,7 +83,7 @@ display(sets_summary(table))
 # and standard deviation of the training maps, and with their own, as if each suite were prepared separately.
 
 # %% mystnb={"figure": {"name": "fig-cross-table", "caption": "$R^2$ per map and bias (prediction minus truth, in units of the mean predicted standard deviation) of uncut networks, by the suites that they were trained on → tested on. Lite (feedback proxy) and Nbody_Lite (gravity only) unless the profile names CMD. Bars: 95 % over simulations; $R^2$ below $-1$ lies off the axis."}, "image": {"alt": "Four panels: R2 at the left and bias at the right, for Omega_m above and sigma_8 below, with one row for each pair of training and test suite. Black circles for networks tested on their own suite, red diamonds and blue squares for the other suite with the two scalings, with horizontal error bars."}} tags=["hide-input"]
-fig, axes = plots_generalisation.transfer_matrix(table["cross"], targets)
+fig, axes = plots_results.transfer_matrix(table["cross"], targets)
 
 # %% tags=["hide-input", "hide-output", "full-width"]
 about = {"trained on": "trained", "tested on": "tested", "scaling of": "scaling"}
@@ -98,7 +98,7 @@ display(estimates_table(table["cross"], about, quantities, targets))
 
 # %% mystnb={"figure": {"name": "fig-cosmic-variance", "caption": "Predictions for boxes of one cosmology (set CV): each circle is the mean over the 15 maps of a box, the diamond the mean of all with the standard deviation that the network predicts for a single map; grey lines: the true values. Lite (feedback proxy) and Nbody_Lite (gravity only) unless the profile names CMD."}, "image": {"alt": "A scatter plot for each suite of predicted sigma_8 against predicted Omega_m. A cloud of small circles, one per box, lies around the crossing of two grey lines at the true cosmology, with a diamond and its error bars in the middle of the cloud."}} tags=["hide-input"]
 if table["sets"]["CV"] and len(targets) == 2:
-    fig, axes = plots_generalisation.cosmic_variance(table["sets"]["CV"], targets)
+    fig, axes = plots_results.cosmic_variance(table["sets"]["CV"], targets)
 else:
     print("Left out: the figure needs the set CV and networks that predict both parameters.")
 
@@ -113,7 +113,7 @@ else:
 
 # %% mystnb={"figure": {"name": "fig-response", "caption": "Response to one parameter at a time (set 1P): predicted parameters, mean over the 15 maps with its standard error, against the varied one. Dashed: the truth. Lite (feedback proxy) and Nbody_Lite (gravity only) unless the profile names CMD."}, "image": {"alt": "Two rows of panels for predicted Omega_m and sigma_8, one column for each of the six varied parameters. The prediction rises along the dashed diagonal where its own parameter is varied and stays near the dashed horizontal line where another is; one line with error bars per suite."}} tags=["hide-input"]
 if table["sets"]["1P"]:
-    fig, axes = plots_generalisation.response(table["sets"]["1P"], targets)
+    fig, axes = plots_results.response(table["sets"]["1P"], targets)
 else:
     print("Left out: no suite has a set 1P with curves of the six parameters; reasons above.")
 
@@ -131,7 +131,7 @@ display(estimates_table(curves, about, {"slope": ("slope", 4), "shift": ("shift"
 
 # %% mystnb={"figure": {"name": "fig-extremes", "caption": "Extreme feedback (set EX): mean of prediction minus truth, in units of the mean predicted standard deviation. Bars: 95 % over the maps of the one simulation. Lite (feedback proxy) and Nbody_Lite (gravity only, the same in all four) unless the profile names CMD."}, "image": {"alt": "Two panels for Omega_m and sigma_8 with one row each for the fiducial model, AGN feedback times 100, supernova feedback times 100 and no feedback; one point with an error bar per suite, around a vertical line at zero."}} tags=["hide-input"]
 if table["sets"]["EX"]:
-    fig, axes = plots_generalisation.extremes(table["sets"]["EX"], targets)
+    fig, axes = plots_results.extremes(table["sets"]["EX"], targets)
 else:
     print("Left out: no suite has a set EX; reasons above.")
 

@@ -53,7 +53,6 @@ import pandas as pd
 from IPython.display import display
 
 from cosmolib.interpretation.attribution import METHODS
-from cosmolib.plots import attribution as plots_attribution
 from cosmolib.plots import style as plots_style
 from cosmolib.plots import validation as plots_validation
 from cosmolib.study.chapter import publish, stored_results
@@ -177,9 +176,7 @@ shares = {m: [found["share"][m] for found in injected.values()] for m in METHODS
 fig, axes = plots_validation.planted_r2(places, cases, names)
 
 # %% mystnb={"figure": {"name": "fig-planted-attribution", "caption": "Share of each method's attribution at the injected signal, of the network of whole maps: for pixels of their absolute attribution, for the band of the attribution's power by wavenumber, for the mean of its power at wavenumber zero. Black dashes: Integrated Gradients of an ideal estimator, which uses the place alone. Grey dashes: a share by chance. Bars: 95 % over maps. Neither Lite nor CMD."}, "image": {"alt": "Four groups for pixels above, pixels below, band and mean. In each, three markers for Saliency, Integrated Gradients and GradientSHAP give the share at the signal between zero and one, next to a grey dash for chance and a black one for an ideal estimator."}} tags=["hide-input"]
-fig, axes = plots_validation.planted_attribution(
-    places, {plots_attribution.METHOD_NAMES[m]: found for m, found in shares.items()}, chance, ideal
-)
+fig, axes = plots_validation.planted_attribution(places, shares, chance, ideal)
 
 # %% tags=["hide-input", "hide-output"]
 table = pd.DataFrame(
@@ -187,7 +184,7 @@ table = pd.DataFrame(
         "chance": [f"{value:.4f}" for value in chance],
         "ideal estimator": [f"{value:.2f}" for value in ideal],
         **{
-            plots_attribution.METHOD_NAMES[method]: [as_text(x) for x in found]
+            plots_style.METHOD_NAMES[method]: [as_text(x) for x in found]
             for method, found in shares.items()
         },
     },

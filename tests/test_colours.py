@@ -47,7 +47,7 @@ CYCLE = mpl.rc_params_from_file(STYLE, use_default_template=False)["axes.prop_cy
 PALETTES = {
     "suites": CYCLE["color"][:5:2], "methods": CYCLE["color"][:3], "explorer": explorer.SERIES,
     "parts": list(style.PART_COLOURS.values()), "cuts": cuts.CUT_COLOURS,
-    "groups": style.ordered_colours(3), "signs": mpl.colormaps["RdBu_r"]([0.1, 0.5, 0.9]),
+    "groups": style.ORDERED_COLOURS, "signs": mpl.colormaps["RdBu_r"]([0.1, 0.5, 0.9]),
 }  # fmt: skip
 
 

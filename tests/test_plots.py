@@ -9,17 +9,7 @@ import numpy as np
 import pytest
 
 import cosmolib.plots
-from cosmolib.plots import (  # fmt: skip
-    attribution,
-    cuts,
-    data,
-    generalisation,
-    results,
-    sanity_checks,
-    style,
-    training,
-    validation,
-)
+from cosmolib.plots import attribution, cuts, data, results, style, training, validation
 
 pytestmark = pytest.mark.usefixtures("canvas")
 RNG = np.random.default_rng(5)
@@ -154,10 +144,10 @@ FIGURES = {
     attribution.by_baseline: (["a", "b"], both(METHODS), 0.7),
     attribution.by_network: (["a", "b"], dict.fromkeys("ab", {"per_pixel": both(METHODS)})),
     attribution.completeness: ({"Lite": np.array([0.0, 1e-3, 0.1])},),
-    sanity_checks.cascade: (["FC2", "seed 2"], [METHODS, METHODS], ["a", "b"]),
-    sanity_checks.agreement: (["a", "b"], [MATRIX, MATRIX], ["one", "two"]),
-    sanity_checks.transformations: (["a", "b"], [METHODS] * 2, ["x", "y"], [None, 0.5]),
-    sanity_checks.replacement: (np.array([0.0, 1.0]), CURVES, CURVES, "distance"),
+    attribution.cascade: (["FC2", "seed 2"], [METHODS, METHODS], ["a", "b"]),
+    attribution.agreement: (["a", "b"], [MATRIX, MATRIX], ["one", "two"]),
+    attribution.transformations: (["a", "b"], [METHODS] * 2, ["x", "y"], [None, 0.5]),
+    attribution.replacement: (np.array([0.0, 1.0]), CURVES, CURVES, "distance"),
     results.r2_by_cut: (rows(CUTS), SUITES, PARAMETERS),
     results.r2_against_kmax: (rows(["none", "kmax:4", "kmax:1"]), SUITES, PARAMETERS, 8.04),
     results.live_and_stored: (
@@ -165,10 +155,10 @@ FIGURES = {
         ("demo", "standard"),
     ),
     results.control_pairs: ([CONTROL], PARAMETERS),
-    generalisation.transfer_matrix: (cross(), PARAMETERS),
-    generalisation.cosmic_variance: (VARIANCE, PARAMETERS),
-    generalisation.response: (RESPONSE, PARAMETERS),
-    generalisation.extremes: (EXTREMES, PARAMETERS),
+    results.transfer_matrix: (cross(), PARAMETERS),
+    results.cosmic_variance: (VARIANCE, PARAMETERS),
+    results.response: (RESPONSE, PARAMETERS),
+    results.extremes: (EXTREMES, PARAMETERS),
     validation.known_answer: (CUTS, [each(0.5)] * 3, [each(0.6), each(0.6), None], PARAMETERS),
     validation.sigma_against_exact: (noise(50, 2), noise(50, 2), PARAMETERS, 0.1),
     validation.planted_r2: (["band", "mean"], [INJECTED] * 2, PARAMETERS),
@@ -227,19 +217,19 @@ def test_every_public_figure_is_in_the_table():
         for name, value in vars(module).items()
         if callable(value) and value.__module__ == module.__name__ and name[0] != "_"
     }
-    helpers = {value for value in vars(style).values() if callable(value)} | {attribution.by_name}
+    helpers = {value for value in vars(style).values() if callable(value)}
     assert public - helpers == set(FIGURES)
 
 
 LABELS = [style.cut_label(cut) for cut in CUTS]
 NAMES = {
     attribution.by_band: ("x", ["0 to 1", "1 to 2"]),
-    sanity_checks.cascade: ("x", ["FC2", "seed 2"]),
+    attribution.cascade: ("x", ["FC2", "seed 2"]),
     results.r2_by_cut: ("y", LABELS),
     results.live_and_stored: ("y", ["uncut", "$k$ < 1"]),  # the cuts of both studies
     results.control_pairs: ("y", ["$k$ < 4\n$k$ < 4 (log)"]),
-    generalisation.transfer_matrix: ("y", [f"{a} → {b}" for a in SUITES for b in SUITES]),
-    generalisation.extremes: ("y", ["fiducial", r"$A_{\rm SN1}$ = 100"]),
+    results.transfer_matrix: ("y", [f"{a} → {b}" for a in SUITES for b in SUITES]),
+    results.extremes: ("y", ["fiducial", r"$A_{\rm SN1}$ = 100"]),
     validation.known_answer: ("x", LABELS),
     validation.planted_r2: ("y", [f"{place}: {label}" for place in ("band", "mean")
                                   for label in ("uncut", "$k$ < 1", "$k$ ≥ 1")]),
@@ -354,7 +344,7 @@ def test_shared_axes_show_the_data_of_every_panel():
     for _, axes in (
         draw(cuts.fraction_against_omega_m, PARAMS[:, 0], fractions),
         draw(attribution.by_smoothing, [1, 2], shares, [HALF] * 2, SUITES),
-        draw(sanity_checks.replacement, np.array([0.0, 1.0]), CURVES, high, "distance"),
+        draw(attribution.replacement, np.array([0.0, 1.0]), CURVES, high, "distance"),
     ):
         bottom, top = axes[0].get_ylim()
         assert bottom == 0
@@ -366,7 +356,7 @@ HEIGHTS = {  # panel, and values of its first series
     attribution.by_smoothing: (0, [0.5, 1.0]),  # one class
     attribution.by_band: ((1, 0), [-0.5, -1.5]),
     attribution.by_baseline: (0, [0.4, 0.2]),
-    sanity_checks.cascade: (1, [0.4, 0.2]),
+    attribution.cascade: (1, [0.4, 0.2]),
     validation.planted_attribution: (0, [0.5, 0.5]),
 }
 
@@ -389,7 +379,7 @@ def test_an_empty_bin_interrupts_a_line():
 def test_shares_of_the_pixels_and_sanity_checks():
     _, axes = draw(attribution.attribution_by_class)
     assert [bar.get_height() for bar in axes[0].patches] == [0.7, 0.3]
-    _, axes = draw(sanity_checks.agreement)
+    _, axes = draw(attribution.agreement)
     assert texts(axes[0].texts) == ["1.00", "0.25", "0.25", "1.00"]
 
 
@@ -413,10 +403,10 @@ def test_transfer_matrix_accepts_older_tables_and_very_negative_r2(older):
     table = cross(["trained"]) if older else cross()
     for entry in table if older else ():
         del entry["scaling"], entry["bias_sigma"]
-    fig, _ = draw(generalisation.transfer_matrix, table, PARAMETERS)
+    fig, _ = draw(results.transfer_matrix, table, PARAMETERS)
     assert len(fig.legends[0].get_texts()) == (2 if older else 3)
     table[0]["r2"] = each(-6000)
-    _, axes = draw(generalisation.transfer_matrix, table, PARAMETERS)
+    _, axes = draw(results.transfer_matrix, table, PARAMETERS)
     assert axes[0, 0].get_xlim() == (-1.05, 1.05)  # keeps the other cases readable
 
 

@@ -3,8 +3,8 @@
 from book.explorer.explorer import attribution_explorer
 from cosmolib.interpretation.attribution import BASELINES, METHODS, takes_baseline
 from cosmolib.interpretation.subject import USUAL_BASELINE, Subject, explain
-from cosmolib.plots.attribution import METHOD_NAMES, attribution_gallery
-from cosmolib.plots.style import DENSITY_RANGE
+from cosmolib.plots.attribution import attribution_gallery
+from cosmolib.plots.style import DENSITY_RANGE, METHOD_NAMES
 from cosmolib.study import registry
 
 

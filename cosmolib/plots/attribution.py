@@ -1,4 +1,4 @@
-"""Draw the figures of attribution: the pixels and densities that a prediction depends on.
+"""Draw the figures of attribution: what a prediction depends on, and the sanity checks of it.
 
 Maps show signed attribution. Sums are of absolute values, with 95 % intervals over simulations;
 the expectation for attribution spread evenly over the pixels is shown for comparison.
@@ -11,18 +11,6 @@ import numpy as np
 from cosmolib.data.arrays import checked_maps
 from cosmolib.data.cmd_format import BOX_SIZE, LABELS
 from cosmolib.plots import style
-
-METHOD_NAMES = {
-    "saliency": "Saliency",
-    "smooth_grad": "SmoothGrad",
-    "integrated_gradients": "Integrated Gradients",
-    "gradient_shap": "GradientSHAP",
-}
-
-
-def by_name(methods):
-    """Replace the keys of a dict of methods by their displayed names."""
-    return {METHOD_NAMES.get(method, method): values for method, values in methods.items()}
 
 
 def attribution_gallery(density, attributions, titles, box_size=BOX_SIZE):
@@ -94,7 +82,7 @@ def _two_rows(tables, keys, places, step, **options):
     fig, axes = style.panels(len(tables), 4.8, rows=2, sharex=True)
     for column, (parameter, methods) in zip(axes.T, tables.items(), strict=True):
         for ax, key in zip(column, keys, strict=True):
-            curves = {name: np.asarray(t[key], float) for name, t in by_name(methods).items()}
+            curves = {name: np.asarray(table[key], float) for name, table in methods.items()}
             style.series(ax, places, curves, step, **options)
         column[0].set_title(f"of {LABELS[parameter]}")
     return fig, axes
@@ -112,13 +100,11 @@ def attribution_by_class(names, tables, fraction):
     fraction : ndarray, shape (c,)
         Share of the pixels.
     """
-    curves = [by_name(methods) for methods in tables.values()]
-    fig, axes = style.estimates_by_name(curves, names, 0.2, 3.0)
-    look = {"width": 0.8, "color": "0.85", "label": "share of the pixels"}
+    fig, axes = style.estimates_by_name([*tables.values()], names, 0.2, 3.0)
     for ax in axes:
-        ax.bar(np.arange(len(names)), fraction, **look)
-    panels = {"title": style.titles(tables, "of "), "ylim": (0, None)}
-    return style.finish(fig, axes, "share of |attribution|", 3, **panels)
+        ax.bar(np.arange(len(names)), fraction, color="0.85", label="share of the pixels")
+    titles = style.titles(tables, "of ")
+    return style.finish(fig, axes, "share of |attribution|", 3, title=titles, ylim=(0, None))
 
 
 def by_smoothing(scales, tables, fractions, names):
@@ -183,8 +169,8 @@ def by_baseline(baselines, tables, chance):
     chance : float
         Share of the pixels that are under-dense.
     """
-    curves, look = [by_name(methods) for methods in tables.values()], {"colour_step": 2}
-    fig, axes = style.estimates_by_name(curves, baselines, 0.2, 3.2, rotation=35, **look)
+    look = {"rotation": 35, "colour_step": 2}
+    fig, axes = style.estimates_by_name([*tables.values()], baselines, 0.2, 3.2, **look)
     for ax in axes:
         ax.axhline(chance, label="share of the pixels", **style.DOTTED)
     label = "under-dense share of |attribution|"
@@ -233,3 +219,88 @@ def completeness(errors, tolerance=0.01):
     ax.axvline(tolerance, **style.DOTTED)
     ax.set(xscale="log", xlabel="relative completeness error", ylim=(0, 1.02))
     return style.finish(fig, ax, "share of the maps below", 2)
+
+
+# --------------------------------------------------------------------------------------------------
+# Sanity checks
+# --------------------------------------------------------------------------------------------------
+def cascade(stages, curves, ylabels):
+    """Draw the similarity to the trained network's attribution under cascading randomisation.
+
+    Parameters
+    ----------
+    stages : list of str
+        The last stage randomised, from the output to the input, then other networks.
+    curves : list of dict of str to list of estimate
+        One panel each: method to one estimate per stage.
+    ylabels : list of str
+        One per panel.
+    """
+    look = {"lines": True, "linewidth": 0.8, "rotation": 40, "zero": True, "sharey": False}
+    fig, axes = style.estimates_by_name(curves, stages, 0.08, 3.4, **look)
+    for ax, ylabel in zip(axes, ylabels, strict=True):
+        ax.set_ylabel(ylabel)
+    return style.finish(fig, axes, columns=4, ylim=(-1.02, 1.02))
+
+
+def agreement(names, matrices, titles):
+    """Draw matrices of mean rank correlations between attributions, with their numbers.
+
+    Parameters
+    ----------
+    names : list of str
+        Rows and columns.
+    matrices : list of ndarray, shape (m, m)
+    titles : list of str
+        One per matrix.
+    """
+    fig, axes = style.panels(len(matrices), 3.9)
+    for ax, matrix in zip(axes, matrices, strict=True):
+        image = ax.imshow(matrix, origin="upper", **style.SIGNED)
+        for (row, column), value in np.ndenumerate(matrix):
+            colour = "white" if abs(value) > 0.6 else "black"
+            ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=8)
+        style.name_columns(ax, names, 40)
+        ax.set_yticks(range(len(names)), names)
+    fig.colorbar(image, ax=axes, location="right", shrink=0.7, label="rank correlation")
+    return style.finish(fig, axes, title=titles)
+
+
+def transformations(names, curves, xlabel, chance):
+    """Draw one estimate per transformation of the maps, with one panel per quantity.
+
+    Parameters
+    ----------
+    names : list of str
+    curves : list of dict of str to list of estimate
+        Label to one estimate per transformation.
+    xlabel : list of str
+        One per panel.
+    chance : list of float or None
+        Value of a reference line in each panel.
+    """
+    fig, axes = style.estimates_by_name(curves, names, 0.18, 3.8, horizontal=True)
+    for ax, by_chance in zip(axes, chance, strict=True):
+        if by_chance is not None:
+            ax.axvline(by_chance, **style.DOTTED)
+    return style.finish(fig, axes, columns=4, xlabel=xlabel)
+
+
+def replacement(fractions, deletion, insertion, unit):
+    """Draw deletion and insertion curves: distance from the prediction for the whole map.
+
+    Parameters
+    ----------
+    fractions : ndarray, shape (f,)
+        Fraction of the pixels that is hidden or shown.
+    deletion, insertion : dict of str to ndarray, shape (f,)
+        Mean distance for each order of the pixels; both have the same orders.
+    unit : str
+        Label of the distance.
+    """
+    fig, axes = style.panels(2, 3.2)
+    for ax, curves, word in zip(axes, (deletion, insertion), ("hidden", "shown"), strict=True):
+        for i, (order, values) in enumerate(curves.items()):
+            ax.plot(fractions, values, label=order, **style.line(i))
+        ax.set_xlabel(f"share of the pixels {word}")
+    return style.finish(fig, axes, unit, 3, ylim=(0, None))

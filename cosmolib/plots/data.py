@@ -97,10 +97,9 @@ def mean_density(omega_m, slabs, boxes, name):
 
 def _by_thirds(ax, x, curves, values):
     """Draw curves (n, nx) in three groups of equal size, ordered by ``values`` (n,)."""
-    colours = style.ordered_colours(3)
     for i, rows in enumerate(quantile_groups(values, 3)):
         label = f"{values[rows].min():.2f} to {values[rows].max():.2f}"
-        style.band(ax, x, curves[rows], label=label, **style.line(i, colours))
+        style.band(ax, x, curves[rows], label=label, **style.line(i, style.ORDERED_COLOURS))
 
 
 def by_cosmology(log_density, pdf, k, power, params):
@@ -223,7 +222,7 @@ def lattice_check(r2):
         shipped, *limits = table[""][0]
         ax.axvspan(*limits, color=style.BLUE, alpha=0.15, linewidth=0)
         ax.axvline(shipped, color=style.BLUE, linestyle="--", linewidth=1)
-    return style.finish(fig, axes, xlabel=[style.r2_label(name) for name in parameters])
+    return style.finish(fig, axes, xlabel=style.r2_labels(parameters))
 
 
 def scaled_pixels(values):

@@ -16,7 +16,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LogNorm
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, NullFormatter
 
 from cosmolib.cuts.grammar import MASKS, Cut
 from cosmolib.data.arrays import checked_map
@@ -33,6 +33,8 @@ NOT_POSITIVE = "#2ec4b6"  # zero and negative pixels, which have no logarithm; n
 GREY = "0.35"
 BLUE, RED = "#3f90da", "#bd1f01"  # first and third colour of the cycle
 PART_COLOURS = {"train": "#94a4a2", "valid": "#ffa90e", "test": RED}
+# Rising lightness for three ordered groups, dark enough on white paper.
+ORDERED_COLOURS = mpl.colormaps["viridis"]([0.0, 0.41, 0.82])
 LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 # Reference lines: zero or one, an ideal, and chance or a tolerance.
@@ -43,6 +45,9 @@ SIGNED = {"cmap": "RdBu_r", "vmin": -1, "vmax": 1}
 
 STEPS = {"white": "white noise {:g}", "shot": "shot noise {:g}", "nomean": "mean removed",
          "nologmean": "log mean removed"}  # fmt: skip
+METHOD_NAMES = {"saliency": "Saliency", "smooth_grad": "SmoothGrad",
+                "integrated_gradients": "Integrated Gradients",
+                "gradient_shap": "GradientSHAP"}  # fmt: skip
 FOURIER = {"kmax": "$k$ < {1:g}", "kmin": "$k$ ≥ {0:g}", "band": "{0:g} ≤ $k$ < {1:g}"}
 FILLS = {"clamp": "clamped", "random": "random", "mean": "set to mean"}
 CONTROLS = {None: "", "moved": "moved ", "shuffle": "shuffled "}
@@ -81,13 +86,11 @@ def cut_label(cut):
     if cut.before:
         steps = [STEPS[name].format(level) for name, level in cut.before]
         return ", ".join([*steps, cut_label(replace(cut, before=()))])
-    if cut.kind == "none":
-        return "uncut"
     if cut.is_fourier:
         field = "" if cut.field == "linear" else f" ({cut.field})"
         return FOURIER[cut.kind].format(*cut.k_range) + field
-    if not cut.is_density:  # user-defined
-        return str(cut)
+    if not cut.is_density:  # or user-defined
+        return "uncut" if cut.kind == "none" else str(cut)
     sign = ">" if cut.kind == "above" else "<"
     where = rf"$\delta$ {sign} {cut.threshold:g}"
     if not cut.overdensity:
@@ -99,9 +102,9 @@ def cut_label(cut):
     return f"{CONTROLS[cut.control]}{where} {FILLS[cut.fill]}"
 
 
-def r2_label(parameter):
-    """Return the axis label of a coefficient of determination per map."""
-    return f"$R^2$ of {LABELS[parameter]} per map"
+def r2_labels(parameters):
+    """Return the axis labels of coefficients of determination per map."""
+    return [f"$R^2$ of {LABELS[parameter]} per map" for parameter in parameters]
 
 
 def titles(parameters, prefix=""):
@@ -129,11 +132,15 @@ def grid(n, columns, height):
 
 
 def legend_above(axes, columns=None, **options):
-    """Put one legend above all panels; a label that occurs in several of ``axes`` is shown once."""
+    """Put one legend above all panels.
+
+    A label that occurs in several of ``axes`` is shown once, and `METHOD_NAMES` replace the names
+    of attribution methods.
+    """
     handles = {}
     for ax in np.ravel(axes):
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
+            handles.setdefault(METHOD_NAMES.get(label, label), handle)
     if handles:
         options = {"loc": "outside upper center", "ncols": columns or len(handles)} | options
         ax.figure.legend(handles.values(), handles.keys(), **options)
@@ -169,11 +176,6 @@ def plain_ticks(axis, ticks):
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())
-
-
-def integer_ticks(axis):
-    """Put ticks at integers only."""
-    axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def name_rows(ax, names):
@@ -213,11 +215,6 @@ def scale_bar(ax, box_size, length=5):
     x, y = 0.05 * box_size, 0.06 * box_size
     ax.plot([x, x + length], [y, y], color="white", linewidth=2, solid_capstyle="butt")
     ax.text(x, y + 0.02 * box_size, f"{length} Mpc/$h$", color="white", va="bottom", fontsize=8)
-
-
-def ordered_colours(n):
-    """Return ``n`` colours of rising lightness for ordered groups, dark enough on white paper."""
-    return plt.get_cmap("viridis")(np.linspace(0.0, 0.82, n))
 
 
 def line(i, colours=None):
@@ -321,7 +318,7 @@ def estimates_by_name(
     return fig, axes
 
 
-def estimates_by_row(names, parameters, curves, step, height, *, xlabel=r2_label, looks=None):
+def estimates_by_row(names, parameters, curves, step, height, *, xlabel=None, looks=None):
     """Draw estimates in named rows, with one panel per parameter and one series per label.
 
     Parameters
@@ -334,12 +331,12 @@ def estimates_by_row(names, parameters, curves, step, height, *, xlabel=r2_label
         Distance between neighbouring series.
     height : float
         Height of a row [inch].
-    xlabel : callable
-        Returns the axis label of a parameter.
+    xlabel : list of str, optional
+        One per panel; by default those of R2.
     looks : dict of str to dict, optional
         See `series`.
     """
     options = {"looks": looks, "colour_step": 2, "horizontal": True, "zero": True}
     tables, height = by_parameter(curves, parameters), 1.1 + height * len(names)
     fig, axes = estimates_by_name(tables, names, step, height, **options)
-    return finish(fig, axes, columns=3, xlabel=[xlabel(name) for name in parameters])
+    return finish(fig, axes, columns=3, xlabel=xlabel or r2_labels(parameters))

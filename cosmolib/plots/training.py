@@ -47,7 +47,7 @@ def learning_curves(history):
     right.plot(epoch, rate, "^-", color="#832db6")
     right.set(xlabel="epoch", ylabel="learning rate", yscale="log")
     for ax in (left, right):
-        style.integer_ticks(ax.xaxis)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return fig, (left, right)
 
 
@@ -114,7 +114,7 @@ def study_history(numbers, values, pruned, reference=None):
     if reference is not None:
         ax.axhline(reference[1], label=reference[0], **style.DASHED)
     ax.set_xlabel("trial")
-    style.integer_ticks(ax.xaxis)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return style.finish(fig, ax, "validation loss", 4)
 
 

@@ -23,9 +23,8 @@ def known_answer(cuts, network, ceiling, parameters):
     look = {"looks": looks, "fmt": "o", "color": style.BLUE}
     names = [style.cut_label(cut) for cut in cuts]
     fig, axes = style.estimates_by_name(curves, names, 0.2, 3.1, rotation=40, zero=True, **look)
-    limits = (-0.5, len(cuts) - 0.5)
-    titles = style.titles(parameters)
-    return style.finish(fig, axes, "$R^2$ per map", 2, title=titles, xlim=limits)
+    panels = {"title": style.titles(parameters), "xlim": (-0.5, len(cuts) - 0.5)}
+    return style.finish(fig, axes, "$R^2$ per map", 2, **panels)
 
 
 def sigma_against_exact(predicted, exact, parameters, tolerance):
@@ -88,13 +87,10 @@ def planted_attribution(places, shares, chance, ideal):
     chance, ideal : list of float
         Share of the pixels, and share of an ideal estimator's Integrated Gradients.
     """
-    fig, (ax,) = style.panels(1, 3.2)
-    x = np.arange(len(places))
-    ax.plot(x, chance, "_", ms=26, color=style.GREY, label="chance")
-    ax.plot(x, ideal, "_", ms=26, color="black", label="ideal estimator")
-    style.series(ax, x, shares, 0.12, colour_step=2)
-    ax.set(xticks=x, xticklabels=places, ylim=(-0.03, 1.08))
-    return style.finish(fig, ax, "share at the signal", 3)
+    fig, axes = style.estimates_by_name([shares], places, 0.12, 3.2, colour_step=2)
+    axes[0].plot(chance, "_", ms=26, color=style.GREY, label="chance")
+    axes[0].plot(ideal, "_", ms=26, color="black", label="ideal estimator")
+    return style.finish(fig, axes, "share at the signal", 3, ylim=(-0.03, 1.08))
 
 
 def by_noise(levels, curves, parameters, ylabel, chance=None):
@@ -115,9 +111,9 @@ def by_noise(levels, curves, parameters, ylabel, chance=None):
     names = ["none", *(f"{x:g}" for x in levels[1:])]
     look = {"colour_step": 2, "lines": True, "zero": True}
     fig, axes = style.estimates_by_name(tables, names, 0.06, 3.0, **look)
-    for ax in axes:
-        for label, line in zip(curves if chance else (), style.LINE_STYLES, strict=False):
-            look = style.DASHED | {"linestyle": line, "label": f"{label}, by chance"}
+    for i, label in enumerate(curves if chance else ()):
+        look = style.line(i) | {"color": style.GREY, "linewidth": 1, "label": f"{label}, by chance"}
+        for ax in axes:
             ax.axhline(chance[label], **look)
     panels = {"title": style.titles(parameters), "xlabel": "white noise per pixel [mean density]"}
     return style.finish(fig, axes, ylabel, 2 if chance else 3, **panels)

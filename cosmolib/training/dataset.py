@@ -15,19 +15,11 @@ import torch
 
 from cosmolib.cuts.apply import cut_stack, positive_range
 from cosmolib.cuts.grammar import Cut
+from cosmolib.data import suites
 from cosmolib.data.arrays import checked_maps, in_parallel
 from cosmolib.data.cmd_format import MAPS_PER_SIMULATION, PARAMETERS, cut_note, cut_of
 from cosmolib.data.scaling import Scaling, fit_scaling
-from cosmolib.data.suites import (
-    Split,
-    Suite,
-    map_indices,
-    open_suite,
-    read_maps,
-    simulation_of,
-    split_simulations,
-    subset,
-)
+from cosmolib.data.suites import Split, Suite, map_indices, read_maps, simulation_of
 from cosmolib.data.tables import parameter_ranges
 from cosmolib.study.io import atomic_path, sweep, write_json
 from cosmolib.study.locks import LOCK, held
@@ -76,10 +68,10 @@ class Data:
     """Network inputs of one suite under one cut, split by simulation."""
 
     train_x: torch.Tensor | MapsOnDisk  # (n, 1, N, N), cut and scaled
-    train_theta: torch.Tensor  # (n, P) float32, normalised
     valid_x: torch.Tensor | MapsOnDisk
-    valid_theta: torch.Tensor
     test_x: torch.Tensor | MapsOnDisk
+    train_theta: torch.Tensor  # (n, P) float32, normalised
+    valid_theta: torch.Tensor
     test_truth: np.ndarray  # (m, P) float64, physical
     train_simulation: np.ndarray  # (n,) simulation of each map, as numbered in the suite
     valid_simulation: np.ndarray
@@ -95,8 +87,8 @@ class Data:
 
 def study_suite(name: str, profile: Profile) -> Suite:
     """Open a suite with the data_dir, field, set and number of simulations of a profile."""
-    suite = open_suite(name, profile.data_dir, field=profile.field, sim_set=profile.sim_set)
-    return subset(suite, profile.n_simulations)
+    source = {"data_dir": profile.data_dir, "field": profile.field, "sim_set": profile.sim_set}
+    return suites.subset(suites.open_suite(name, **source), profile.n_simulations)
 
 
 def study_split(suite: Suite, profile: Profile) -> Split:
@@ -105,7 +97,7 @@ def study_split(suite: Suite, profile: Profile) -> Split:
     Validation and test parts are never reduced, so that networks trained on few simulations are
     tested on the same ones as all others.
     """
-    split = split_simulations(suite.n_simulations, profile.split_seed)
+    split = suites.split_simulations(suite.n_simulations, profile.split_seed)
     return replace(split, train=split.train[: profile.train_simulations])
 
 
@@ -155,19 +147,14 @@ def prepare_data(suite: Suite, profile: Profile, cut="none") -> Data:
         inputs = [MapsOnDisk(suite, part, cut, value_range, scaling) for part in parts]
         if profile.storage == "float16":
             inputs = [stored(x, torch.float16) for x in inputs]
-    labels = [split.train, split.valid]
-    if profile.shuffle_labels:
-        rng = np.random.default_rng(profile.split_seed)
-        labels = [rng.permutation(part) for part in labels]
-    theta = [normalise(suite.params[part], suite.name, profile.targets) for part in labels]
-    theta = [torch.from_numpy(part.repeat(MAPS_PER_SIMULATION, 0)) for part in theta]
-    names = ("train", "valid", "test")
+    rng, theta = np.random.default_rng(profile.split_seed), []
+    for part in (split.train, split.valid):
+        part = rng.permutation(part) if profile.shuffle_labels else part
+        part = normalise(suite.params[part], suite.name, profile.targets)
+        theta.append(torch.from_numpy(part.repeat(MAPS_PER_SIMULATION, 0)))
     return Data(
-        **{f"{name}_x": x for name, x in zip(names, inputs, strict=True)},
-        **{f"{name}_simulation": simulation_of(x) for name, x in zip(names, parts, strict=True)},
-        train_theta=theta[0], valid_theta=theta[1],
-        test_truth=truth_of(suite, parts[2], profile.targets), test_map=parts[2],
-        scaling=scaling, cut=str(cut), value_range=value_range,
+        *inputs, *theta, truth_of(suite, parts[2], profile.targets), *map(simulation_of, parts),
+        test_map=parts[2], scaling=scaling, cut=str(cut), value_range=value_range,
         suite=suite.name, targets=tuple(profile.targets), fingerprint=suite.fingerprint,
     )  # fmt: skip
 
@@ -294,7 +281,7 @@ def write_cut_suite(suite: Suite, cut, out: str | Path) -> Suite:
             for start in range(0, count, BLOCK):
                 maps = np.arange(start, min(start + BLOCK, count))
                 file.write(cut_maps(suite, maps, cut, value_range).data)
-    return open_suite(suite.name, data_dir=out, field=suite.field, sim_set=suite.sim_set)
+    return suites.open_suite(suite.name, data_dir=out, field=suite.field, sim_set=suite.sim_set)
 
 
 def fill_range(suite: Suite, profile: Profile, cut) -> tuple[float, float] | None:
@@ -304,13 +291,12 @@ def fill_range(suite: Suite, profile: Profile, cut) -> tuple[float, float] | Non
     """
     if Cut.parse(cut).fill != "random":
         return None
-    whole, train = np.arange(suite.n_simulations), study_split(suite, profile).train
+    train, whole = study_split(suite, profile).train, np.arange(suite.n_simulations)
     return _positive_range(suite, map_indices(whole if profile.scaling_scope == "file" else train))
 
 
 def _positive_range(suite, maps):
     """Return the smallest and the largest positive pixel of maps (n,), read in blocks."""
-
     blocks = [maps[start : start + BLOCK] for start in range(0, len(maps), BLOCK)]
     low, high = zip(*(positive_range(read_maps(suite, block)) for block in blocks), strict=True)
     return min(low), max(high)

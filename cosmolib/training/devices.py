@@ -61,10 +61,8 @@ def choose_engine(precision: str, compiling: str, device: str, network, pixels: 
     """
     gpu = torch.device(device).type == "cuda"
     if precision == "auto":  # emulated bfloat16 would be slower than float32
-        if gpu:
-            has = torch.cuda.is_bf16_supported(including_emulation=False)
-        else:
-            has = torch.cpu.get_capabilities().get("avx512_bf16", False)
+        has = torch.cpu.get_capabilities().get("avx512_bf16", False)
+        has = torch.cuda.is_bf16_supported(including_emulation=False) if gpu else has
         precision = "bfloat16" if has else "float32"
     if compiling == "auto":  # on a CPU, o3 and lite then take a third less time
         long = pixels >= WORTH_COMPILING and getattr(network, "compiles_on_cpu", False)
@@ -100,22 +98,16 @@ def compiled(network: torch.nn.Module, engine: Engine, x: torch.Tensor) -> tuple
     try:
         mode = "reduce-overhead" if engine.compile == "graphs" else None
         run = torch.compile(network, dynamic=False, mode=mode)
-        devices = [x.device] if x.is_cuda else []
-        with torch.random.fork_rng(devices), warnings.catch_warnings():
+        with torch.random.fork_rng([x.device] * x.is_cuda), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the compiler's own deprecations
             with engine.autocast():
                 mean, std = run(x)
             (mean.sum() + std.sum()).backward()
     except Exception as error:  # compilers raise errors of any kind
-        reason = " ".join(str(error).split())[:200]
-        warnings.warn(
-            f"torch.compile failed with {type(error).__name__} ({reason}); "
-            "the network runs without compilation",
-            stacklevel=2,
-        )
+        reason = f"{type(error).__name__} ({' '.join(str(error).split())[:200]})"
+        result = "the network runs without compilation"
+        warnings.warn(f"torch.compile failed with {reason}; {result}", stacklevel=2)
         run, engine = network, replace(engine, compile="eager")
     network.zero_grad()
-    with torch.no_grad():
-        for name, value in network.named_buffers():
-            value.copy_(buffers[name])
+    network.load_state_dict(buffers, strict=False)
     return run, engine

@@ -86,12 +86,10 @@ def augment(
         rows, columns = torch.where(flips[:2], n - 1 - index, index)
     if shifts:
         rows, columns = (torch.stack([rows, columns]) + drawn(n, 2)) % n
-    # The index into the flattened map has one term per axis; a transposition swaps the terms.
-    first, second = rows * n, columns
+    place = rows[:, :, None] * n + columns[:, None, :]  # (B, N, N), into the flattened map
     if symmetries:
-        first, second = torch.where(flips[2], second, first), torch.where(flips[2], first, second)
-    place = (first[:, :, None] + second[:, None, :]).view(batch, -1)  # (B, N N)
-    return x.reshape(batch, -1).gather(1, place).view_as(x)
+        place = torch.where(flips[2, :, :, None], place.mT, place)
+    return x.reshape(batch, -1).gather(1, place.flatten(1)).view_as(x)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -182,7 +180,7 @@ def fit(
         weight_decay=profile.weight_decay, fused=True,  # one kernel for all weights
     )  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
-    now = None if checkpoint is None else _identity(network, data, profile, seed)
+    now = checkpoint and _identity(network, data, profile, seed)
     train_x, train_theta = _placed(data.train_x, device), data.train_theta.to(device)
     pixels = profile.epochs * math.prod(data.train_x.shape)
     engine = choose_engine(profile.precision, profile.compile, device, network, pixels)
@@ -203,16 +201,14 @@ def fit(
             outputs = run_network(network, data.valid_x, device=device)
             valid_loss = float(moment_loss(*outputs, data.valid_theta))
             if not (math.isfinite(train_loss) and math.isfinite(valid_loss)):
-                raise FloatingPointError(
-                    f"epoch {epoch}: found a loss of {train_loss} (training) and {valid_loss} "
-                    f"(validation), expected finite numbers; max_lr {profile.max_lr:g} may be "
-                    "too high"
-                )
+                found = f"found a loss of {train_loss} (training) and {valid_loss} (validation)"
+                advice = f"expected finite numbers; max_lr {profile.max_lr:g} may be too high"
+                raise FloatingPointError(f"epoch {epoch}: {found}, {advice}")
             if best is None or valid_loss < min(row["valid_loss"] for row in history):
                 best = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
+            seconds = time.perf_counter() - started
             row = {"epoch": epoch, "lr": lr, "train_loss": train_loss, "valid_loss": valid_loss}
-            row |= {"seconds": time.perf_counter() - started, "engine": str(engine)}
-            history.append(row)
+            history.append(row | {"seconds": seconds, "engine": str(engine)})
             if checkpoint is not None:
                 random = {"maps": generator.get_state(), "cpu": torch.get_rng_state()}
                 random["cuda"] = torch.cuda.get_rng_state() if "cuda" in str(device) else None
@@ -220,12 +216,10 @@ def fit(
                 state |= {"network": network.state_dict(), "optimiser": optimiser.state_dict()}
                 write_state(checkpoint, state)
             if progress is not None:
-                progress(
-                    f"epoch {epoch:3d}/{profile.epochs}  training {train_loss:8.3f}  "
-                    f"validation {valid_loss:8.3f}  {row['seconds']:6.1f} s"
-                )
+                losses = f"training {train_loss:8.3f}  validation {valid_loss:8.3f}"
+                progress(f"epoch {epoch:3d}/{profile.epochs}  {losses}  {seconds:6.1f} s")
             if epoch_callback is not None:
-                epoch_callback(row)
+                epoch_callback(history[-1])
     network.load_state_dict(best)
     if channels_last:
         network.to(memory_format=torch.contiguous_format)
@@ -263,13 +257,12 @@ def _batches(x, order, device):
     A thread reads ahead maps that are on disk, or in main memory when the device is a GPU; for a
     GPU they pass through pinned memory.
     """
-    gpu = torch.device(device).type == "cuda"
+    kind = torch.device(device).type
 
     def fetch(chosen):
-        maps = x[chosen]
-        return maps.pin_memory() if gpu else maps
+        return x[chosen].pin_memory() if kind == "cuda" else x[chosen]
 
-    if isinstance(x, torch.Tensor) and x.device.type == torch.device(device).type:
+    if isinstance(x, torch.Tensor) and x.device.type == kind:
         for chosen in order:
             chosen = chosen.to(device, non_blocking=True)
             yield chosen, x[chosen].to(torch.float32)
@@ -286,11 +279,7 @@ def _batches(x, order, device):
 
 @torch.no_grad()
 def run_network(
-    network: torch.nn.Module,
-    x,
-    batch_size: int | None = None,
-    device="cpu",
-    symmetries: bool = False,
+    network: torch.nn.Module, x, batch_size: int | None = None, device="cpu", symmetries=False
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute mean and std of scaled maps, (n, P) on the CPU, and leave the network in eval mode.
 
@@ -306,10 +295,8 @@ def run_network(
     outputs = []
     for start in range(0, len(x), batch_size):
         maps = x[start : start + batch_size].to(device, torch.float32)
-        seen = [maps]
-        if symmetries:
-            both = (maps, maps.flip(-1))
-            seen = [side.rot90(turns, (-2, -1)) for side in both for turns in range(4)]
+        sides, turns = ((maps, maps.flip(-1)), range(4)) if symmetries else ((maps,), range(1))
+        seen = [side.rot90(turn, (-2, -1)) for side in sides for turn in turns]
         outputs.append(sum(torch.stack(network(one)) for one in seen) / len(seen))  # (2, b, P)
     mean, std = torch.cat(outputs, dim=1).cpu()
     return mean, std
@@ -347,9 +334,8 @@ def _resume(path, now, network, optimiser, generator, device):
     """Restore a training from its checkpoint; return its history and best weights."""
     state = read_state(path, "checkpoint", f"one{_ADVICE}")
     if different := changes(state.get("identity"), now):
-        raise ValueError(
-            f"{path}: this checkpoint belongs to another training: {different[0]}{_ADVICE}"
-        )
+        reason = f"this checkpoint belongs to another training: {different[0]}"
+        raise ValueError(f"{path}: {reason}{_ADVICE}")
     try:
         history, best = state["history"], state["best"]
         total = sum(row["valid_loss"] + row["train_loss"] + row["seconds"] for row in history)
@@ -364,7 +350,6 @@ def _resume(path, now, network, optimiser, generator, device):
         if state["random"]["cuda"] is not None and "cuda" in str(device):
             torch.cuda.set_rng_state(state["random"]["cuda"])
     except Exception as error:  # torch raises many kinds of errors
-        raise ValueError(
-            f"{path}: the checkpoint is damaged ({reason_of(error)}){_ADVICE}"
-        ) from None
+        reason = f"the checkpoint is damaged ({reason_of(error)})"
+        raise ValueError(f"{path}: {reason}{_ADVICE}") from None
     return history, best

@@ -30,6 +30,7 @@ from cosmolib.study.profile import ARCHITECTURES
 from cosmolib.study.registry import NETWORKS, register
 
 SLOPE = 0.2  # negative slope of LeakyReLU, as published
+_HALVINGS = {2**n: n - 2 for n in range(4, 11)}  # of a map by its size, to reach 4x4
 _BLOCK = re.compile(r"(?:[CB]|blocks\.block)(\d)")  # start of the names of a block's layers
 
 
@@ -96,7 +97,7 @@ class O3(MomentNetwork):
 
     def __init__(self, size: int, hidden: int, dropout: float, n_parameters: int):
         super().__init__(size, n_parameters, dropout)
-        self.hidden, before, last = hidden, 1, _halvings(size)
+        self.hidden, before, last = hidden, 1, _HALVINGS[size]
         for block in range(last):
             channels = 2 * hidden * 2**block
             for layer, inputs in ((1, before), (2, channels)):
@@ -161,7 +162,7 @@ def _layer(inputs, outputs, kernel, stride, padding):
 
 def _k4s2(size, hidden, dropout, n_parameters):
     """Build `k4s2`: kernel 4, stride 2, padding 1 down to 4x4; channels 2H, 4H, ... up to 64H."""
-    channels = [1] + [2 * hidden * 2 ** min(block, 5) for block in range(_halvings(size))]
+    channels = [1] + [2 * hidden * 2 ** min(block, 5) for block in range(_HALVINGS[size])]
     blocks = [nn.Sequential(*_layer(*pair, 4, 2, 1)) for pair in pairwise(channels)]
     return Pooled(blocks, size, channels[-1], channels[-1] // 2, dropout, n_parameters)
 
@@ -172,7 +173,7 @@ def _lite(size, hidden, dropout, n_parameters):
     At equal cost it reaches a higher R2 than a wider network, a network without the strided stem
     and one that pools only means (`benchmarks/README.md`).
     """
-    channels = [4 * hidden, 8 * hidden, *[16 * hidden] * 6][: _halvings(size)]
+    channels = [4 * hidden, 8 * hidden, *[16 * hidden] * 6][: _HALVINGS[size]]
     blocks = [
         nn.Sequential(*_layer(before, after, 3, 1, 1), *_layer(after, after, 2, 2, 0))
         for before, after in pairwise(channels)
@@ -180,11 +181,6 @@ def _lite(size, hidden, dropout, n_parameters):
     stem, last = _layer(1, channels[0], 4, 2, 1), _layer(channels[-1], channels[-1], 3, 1, 1)
     blocks = [nn.Sequential(*stem), *blocks, nn.Sequential(*last)]
     return Pooled(blocks, size, channels[-1], 64, dropout, n_parameters, scatter=True)
-
-
-def _halvings(size: int) -> int:
-    """Return how often a map is halved to reach 4x4."""
-    return size.bit_length() - 3
 
 
 _BUILDERS = dict(zip(ARCHITECTURES, (O3, _k4s2, _lite), strict=True))
@@ -242,18 +238,19 @@ def build_network(
     ValueError
         An argument is invalid, or a registered network has outputs of another shape.
     """
-    if name not in ARCHITECTURES and name not in NETWORKS:
-        expected = ", ".join((*ARCHITECTURES, *NETWORKS))
-        raise ValueError(f"architecture: found {name!r}, expected one of: {expected}")
-    if not isinstance(size, int) or not 16 <= size <= 1024 or size & (size - 1):
-        raise ValueError(f"size: found {size!r}, expected a power of two from 16 to 1024 pixels")
-    for key, value in (("hidden", hidden), ("n_parameters", n_parameters)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{key}: found {value!r}, expected a positive integer")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout: found {dropout!r}, expected 0 <= dropout < 1")
-    builder = _BUILDERS.get(name) or NETWORKS[name]
-    network = builder(size, hidden, dropout, n_parameters)
+    builders = _BUILDERS | NETWORKS
+    for key, value, allowed, expected in (
+        ("architecture", name, name in builders, f"one of: {', '.join(builders)}"),
+        ("size", size, isinstance(size, int) and size in _HALVINGS,
+         "a power of two from 16 to 1024 pixels"),
+        ("hidden", hidden, isinstance(hidden, int) and hidden >= 1, "a positive integer"),
+        ("n_parameters", n_parameters, isinstance(n_parameters, int) and n_parameters >= 1,
+         "a positive integer"),
+        ("dropout", dropout, 0 <= dropout < 1, "0 <= dropout < 1"),
+    ):  # fmt: skip
+        if not allowed:
+            raise ValueError(f"{key}: found {value!r}, expected {expected}")
+    network = builders[name](size, hidden, dropout, n_parameters)
     if name in NETWORKS:
         _check_outputs(network, name, size, n_parameters)
     for module in network.modules():  # batch norm already starts with weight 1 and bias 0
@@ -275,12 +272,10 @@ def _check_outputs(network, name, size, n_parameters):
         raise ValueError(f"architecture {name!r}: found a {found}, expected a MomentNetwork")
     mean, std = network.eval()(torch.zeros(3, 1, size, size))
     network.train()
-    expected = 3, n_parameters
-    if not mean.shape == std.shape == expected or not (std >= 0).all():
-        raise ValueError(
-            f"architecture {name!r}: found mean {tuple(mean.shape)} and std {tuple(std.shape)} for "
-            f"3 maps, expected {expected} for both and no negative std"
-        )
+    if not mean.shape == std.shape == (3, n_parameters) or not (std >= 0).all():
+        found = f"mean {tuple(mean.shape)} and std {tuple(std.shape)} for 3 maps"
+        expected = f"{(3, n_parameters)} for both and no negative std"
+        raise ValueError(f"architecture {name!r}: found {found}, expected {expected}")
 
 
 @torch.no_grad()
@@ -291,7 +286,6 @@ def fused(network: nn.Module) -> nn.Module:
     outputs are the same, and a gradient takes 15 % less time on a CPU. A network that is not a
     `MomentNetwork` is only copied.
     """
-
     fast = copy.deepcopy(network).eval().requires_grad_(False)
     for name, norm in fast.normalised() if isinstance(fast, MomentNetwork) else ():
         conv = fuse_conv_bn_eval(fast.get_submodule(name), fast.get_submodule(norm))

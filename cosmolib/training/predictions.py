@@ -66,19 +66,16 @@ def read_predictions(path: str | Path) -> dict:
     except FileNotFoundError:
         raise
     except Exception as error:  # of the archive, of an array, or of a pickled object
-        raise ValueError(
-            f"{path}: found no arrays ({reason_of(error)}), expected the arrays "
-            f"{', '.join(_ARRAYS)} of a predictions.npz"
-        ) from None
+        found = f"no arrays ({reason_of(error)})"
+        expected = f"the arrays {', '.join(_ARRAYS)} of a predictions.npz"
+        raise ValueError(f"{path}: found {found}, expected {expected}") from None
+    expected = "mean, std and truth (n, P), simulation (n,), for test and validation maps, and"
     for part in ("", "valid_"):
         *values, simulation = (arrays[f"{part}{key}"] for key in _PART)
         shape = simulation.shape + shapes["parameters"]
         good = len(shape) == 2 and simulation.ndim == 1
         if not (good and all(x.dtype.kind == "f" and x.shape == shape for x in values)):
-            raise ValueError(
-                f"{path}: found shapes {shapes}, expected mean, std and truth (n, P), simulation "
-                "(n,), for test and validation maps, and parameters (P,)"
-            )
+            raise ValueError(f"{path}: found shapes {shapes}, expected {expected} parameters (P,)")
     return arrays
 
 

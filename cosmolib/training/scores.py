@@ -118,12 +118,12 @@ def estimate(
         {name: {"value", "low", "high"}}
     """
     value = statistic(*arrays, weights=None)
-    low, high = bootstrap(statistic, arrays, simulations, n, seed)
+    ends = bootstrap(statistic, arrays, simulations, n, seed)
     if skewed:
         with np.errstate(divide="ignore", invalid="ignore"):
-            ends = [np.where(end < 1, 1 - (1 - value) ** 2 / (1 - end), 1.0) for end in (high, low)]
-        low, high = (np.where(np.isnan(low), np.nan, end) for end in ends)
-    rows = zip(value, low, high, strict=True)
+            turned = [np.where(x < 1, 1 - (1 - value) ** 2 / (1 - x), 1.0) for x in ends[::-1]]
+        ends = np.where(np.isnan(ends[0]), np.nan, turned)
+    rows = zip(value, *ends, strict=True)
     return {str(name): as_estimate(row) for name, row in zip(names, rows, strict=True)}
 
 
@@ -138,14 +138,11 @@ def simulation_average(predictions: dict) -> dict:
     The std is averaged as well: it does not decrease with the number of maps, because maps of one
     simulation are not independent.
     """
-    numbers, place, count = np.unique(
-        predictions["simulation"], return_inverse=True, return_counts=True
-    )
+    numbers, place = np.unique(predictions["simulation"], return_inverse=True)
     averaged = {"simulation": numbers, "parameters": predictions["parameters"]}
     for key in ("mean", "std", "truth"):
-        total = np.zeros((len(numbers), predictions[key].shape[1]))
-        np.add.at(total, place, predictions[key])
-        averaged[key] = total / count[:, None]
+        means = [np.bincount(place, x) / np.bincount(place) for x in predictions[key].T]
+        averaged[key] = np.stack(means, axis=1)
     return averaged
 
 
@@ -169,13 +166,11 @@ def metrics(predictions: dict, n_bootstrap: int = 1000, seed: int = 0) -> dict:
     scores = {str(name): {} for name in predictions["parameters"]}
     for suffix, table in (("", predictions), ("_simulation", averaged)):
         arrays = [np.asarray(table[key], np.float64) for key in ("mean", "std", "truth")]
+        common = table["simulation"], scores, n_bootstrap, seed
         for key, score in SCORES.items():
-            found = estimate(
-                score, arrays, table["simulation"], scores, n_bootstrap, seed, skewed=score is r2
-            )
-            for name, entry in scores.items():
-                for end, value in zip(("", "_low", "_high"), found[name].values(), strict=True):
-                    entry[f"{key}{suffix}{end}"] = value
+            for name, found in estimate(score, arrays, *common, skewed=score is r2).items():
+                ends = (f"{key}{suffix}{end}" for end in ("", "_low", "_high"))
+                scores[name] |= zip(ends, found.values(), strict=True)
     return {
         "n_maps": len(predictions["simulation"]),
         "n_simulations": len(averaged["simulation"]),
@@ -203,12 +198,11 @@ def as_text(estimate: dict | None, digits: int = 2) -> str:
     """
     if estimate is None:
         return "not in this profile"
-    value, low, high = (estimate[key] for key in ("value", "low", "high"))
+    numbers = (estimate[key] for key in ("value", "low", "high"))
+    value, *limits = (x if x is None else f"{x:.{digits}f}" for x in numbers)
     if value is None:
         return "not defined"
-    if low is None or high is None:
-        return f"{value:.{digits}f}"
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    return value if None in limits else f"{value} [{', '.join(limits)}]"
 
 
 def glued_texts(prefix: str, estimates: dict, digits: int = 2) -> dict[str, str]:
@@ -330,13 +324,11 @@ def bias_of(predictions: list[dict], *, in_sigma: bool, n_bootstrap: int, seed: 
     The unit is physical, or with ``in_sigma`` the mean predicted sigma: a mean of ratios would be
     dominated by the few maps with the smallest sigma.
     """
-    first = predictions[0]
-    arrays = [np.mean([item["mean"] - item["truth"] for item in predictions], axis=0)]
-    if in_sigma:
-        arrays.append(np.mean([item["std"] for item in predictions], axis=0))
-    statistic = pull if in_sigma else average
-    names = first["parameters"]
-    return estimate(statistic, arrays, first["simulation"], names, n_bootstrap, seed)
+    offset = np.mean([item["mean"] - item["truth"] for item in predictions], axis=0)
+    sigma = np.mean([item["std"] for item in predictions], axis=0)
+    statistic, arrays = (pull, [offset, sigma]) if in_sigma else (average, [offset])
+    simulations, names = (predictions[0][key] for key in ("simulation", "parameters"))
+    return estimate(statistic, arrays, simulations, names, n_bootstrap, seed)
 
 
 def pull(offset, std, weights=None):

@@ -8,6 +8,7 @@ DataParallel and torch.compile add to the names of weights are removed.
 from __future__ import annotations
 
 import re
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -54,14 +55,11 @@ def published_network(path: str | Path) -> O3:
     first, last = (_kind(state.get(f"{name}.weight")) for name in ("C01", "FC2"))
     shapes = re.fullmatch(r"float \((\d+), 1, 3, 3\) float \((\d+), \d+\)", f"{first} {last}")
     width, outputs = map(int, shapes.groups()) if shapes else (0, 0)
-    blocks = 0
-    while f"C{blocks}3.weight" in state:
-        blocks += 1
+    blocks = next(block for block in count() if f"C{block}3.weight" not in state)
     if not (2 <= blocks <= 8 and width and outputs) or width % 2 or outputs % 2:
-        raise ValueError(
-            f"{path}: found C01.weight: {first}, FC2.weight: {last}, {blocks} blocks, expected the "
-            "published network: one field, even numbers of channels and outputs, 2 to 8 blocks"
-        )
+        found = f"C01.weight: {first}, FC2.weight: {last}, {blocks} blocks"
+        expected = "one field, even numbers of channels and outputs, 2 to 8 blocks"
+        raise ValueError(f"{path}: found {found}, expected the published network: {expected}")
     with torch.random.fork_rng([]):  # the initial weights are replaced: keep the state of torch
         network = build_network("o3", 4 * 2**blocks, width // 2, 0.0, outputs // 2)
     return _load(network, state, path, _UNUSED).eval()
@@ -89,9 +87,8 @@ def _load(network, state, path, unused=None):
     for name in sorted({*own, *state} - skipped):
         found, expected = _kind(state.get(name)), _kind(own.get(name))
         if found != expected:
-            raise ValueError(
-                f"{path}: {name}: found {found}, expected {expected} in {type(network).__name__}"
-            )
+            expected += f" in {type(network).__name__}"
+            raise ValueError(f"{path}: {name}: found {found}, expected {expected}")
     network.load_state_dict(own | {name: state[name] for name in {*own} - skipped})
     return network
 
