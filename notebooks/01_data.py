@@ -84,8 +84,7 @@ source = {"data_dir": data_dir or config.data_dir, "field": config.field, "sim_s
 #   gradient of a pressure-like field {cite}`Dai2018`. The four astrophysical parameters set amplitude and range. The proxy has the
 #   sign, the scale and the ordering of the feedback in IllustrisTNG, but it contains no gas and no galaxies.
 #
-# Map $i$ of one suite shows the same region as map $i$ of the other. The parameters are those of the latin hypercube of CAMELS
-# {cite}`Villaescusa2021camels`, row by row.
+# Map $i$ of both suites shows the same region. The parameters are CAMELS' latin hypercube {cite}`Villaescusa2021camels`, row by row.
 
 # %%
 feedback = subset(open_suite(lite, **source), config.n_simulations)  # "Lite"
@@ -100,9 +99,8 @@ summary.parameter_table(params)
 #
 # The 15 maps of a simulation share its parameters and its structures. Each simulation therefore belongs to one part only: 90 % are
 # for training, 5 % for choosing the best epoch and 5 % for the test. Both suites use the published shuffle,
-# `numpy.random.seed(1)`, so that no test region of one suite is a training region of the other. To save time, a profile can train
-# on fewer simulations (`train_simulations`): this one uses {glue:text}`data-n-train:d` of {glue:text}`data-n-train-part:d`. The
-# validation and test parts are always complete.
+# `numpy.random.seed(1)`, so that no test region of one suite is a training region of the other. A profile can train
+# on fewer simulations, this one on {glue:text}`data-n-train:d` of {glue:text}`data-n-train-part:d`; the other parts stay complete.
 
 # %%
 split = split_simulations(gravity.n_simulations, config.split_seed)

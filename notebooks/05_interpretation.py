@@ -73,8 +73,8 @@ plots_style.use_style()
 # %% [markdown]
 # ## Maps and networks
 #
-# We explain test maps, spread evenly over the test simulations. Each uncut network explains the maps of the same suite, a pretrained
-# network those of every suite. Where the profile names a stored study, it sets the number of maps only.
+# Each uncut network explains test maps of its own suite, a pretrained network those of every suite. Where the profile names a stored
+# study, the networks are of that study.
 
 # %%
 config = load_profile(profile, **({"data_dir": data_dir} if data_dir else {}))
@@ -82,8 +82,8 @@ shown, root = (config, runs_dir) if weights else shown_study(config, runs_dir, s
 subjects = load_subjects(shown, root, suite=suite, weights=weights, seed=seed)
 feedback, main = next(iter(subjects.items()))  # the first suite is the one with feedback
 few, n = main.few(), len(np.unique(main.simulations))
-print(f"{len(main.x)} test maps of {n} simulations of each suite; {len(few.x)} for the checks")
-print("Networks:", ", ".join(str(subject.run.folder) for subject in subjects.values()))
+networks = ", ".join(str(subject.run.folder) for subject in subjects.values())
+print(f"{networks}: {len(main.x)} test maps of {n} simulations, {len(few.x)} for the checks")
 
 # %% [markdown]
 # ## The methods
@@ -125,8 +125,7 @@ fig, axes = plots_attribution.attribution_gallery(
 # %% [markdown]
 # ### Explore
 #
-# Choose a map, a parameter, a method (SmoothGrad {cite}`Smilkov2017` averages the gradient over noisy copies of the map) and a
-# baseline. Maps larger than $64^2$ pixels are shown as averages.
+# Choose a map, a parameter, a method and a baseline. SmoothGrad {cite}`Smilkov2017` averages the gradient over noisy copies of a map.
 
 # %% tags=["hide-input"]
 HTML(subject_explorer(main.some(6)))
@@ -249,8 +248,7 @@ display(summaries.ledger_table(ledger).rename(index=BASELINES, level=0))
 fig, axes = plots_attribution.by_network([BASELINES[name] for name in ledger], ledger)
 
 # %% [markdown]
-# The same shares for each method, for the gravity-only twin, and for the predicted *standard deviation* in place of the mean
-# (Integrated Gradients, on the maps of the checks):
+# The same shares for each method, for the gravity-only twin, and for the predicted *standard deviation* in place of the mean:
 
 # %%
 where = summaries.summarise(subjects, found, experiments.region_shares)

@@ -132,7 +132,7 @@ SCALED_MAPS = {
     "replacement_curve order": lambda net, m: curve(net, SCALED, m, 0, **HALF),
     "infidelity": lambda net, m: infidelity(net, m, SCALED, "saliency", 0, **FEW),
     "infidelity values": lambda net, m: infidelity(net, SCALED, m, "saliency", 0, **FEW),
-    "sensitivity": lambda net, m: sanity_checks.sensitivity(net, m, "saliency", 0, n_samples=1),
+    "sensitivity": lambda net, m: sanity_checks.sensitivity(net, m, "saliency", 0, draws=1),
     "training.run_network": lambda net, m: training_fit.run_network(net, m)[0],
 }  # fmt: skip
 HIGH = MAPS > 1e11

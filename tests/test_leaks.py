@@ -92,6 +92,8 @@ def test_shuffling_moves_labels_between_simulations_of_one_part(suite, profile):
     data, shuffled = (prepare_data(suite, profile.replace(shuffle_labels=s)) for s in (False, True))
     assert torch.equal(shuffled.train_x, data.train_x)
     assert not torch.equal(shuffled.train_theta, data.train_theta)
+    other = prepare_data(suite, profile.replace(shuffle_labels=True), seed=2)
+    assert not torch.equal(shuffled.train_theta, other.train_theta)  # chance is not shared
     np.testing.assert_array_equal(shuffled.test_truth, data.test_truth)
     for part in ("train_theta", "valid_theta"):
         before, after = getattr(data, part), getattr(shuffled, part)

@@ -134,3 +134,9 @@ def test_sensitivity_is_that_of_the_gradient(linear, x):
     options = {"baseline": torch.zeros_like(x[:1]), "n_steps": 2}
     path = sanity_checks.sensitivity(linear, x, "integrated_gradients", 0, **options)
     assert 0 < path.min() < path.max() < 0.1
+    # GradientSHAP is a mean over draws; more of them repeat better.
+    few, many = (
+        sanity_checks.sensitivity(linear, x, "gradient_shap", 0, baseline=x, n_samples=n).mean()
+        for n in (1, 64)
+    )
+    assert many < few / 3

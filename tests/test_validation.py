@@ -226,3 +226,21 @@ def test_the_numbers_of_the_prose():
 )
 def test_leaks_are_told_from_the_interval(low, word):
     assert word in summary.leak_sentence({"Omega_m": {"value": 0.0, "low": low, "high": 0.2}})
+
+
+def test_the_chance_of_a_permutation_is_no_leak():
+    """900 shuffled labels correlate with the true ones by about 1/30, and networks learn this."""
+    truth = np.random.default_rng(0).normal(size=(1000, 1))
+
+    def network(correlation):
+        found = {"truth": truth, "mean": correlation * truth, "parameters": np.array(["Omega_m"])}
+        return found | {"simulation": np.arange(1000), "map": np.arange(1000)}
+
+    def sentence(*correlations):
+        r2 = summary.shuffled_r2([network(x) for x in correlations], 900, n_bootstrap=200)
+        return summary.leak_sentence(r2)
+
+    assert "no sign" in sentence(0.04)
+    assert "no sign" in sentence(0.04, -0.03, 0.01)
+    assert "something leaks" in sentence(0.4)
+    assert "something leaks" in sentence(0.12, 0.1, 0.13)

@@ -271,7 +271,7 @@ def infidelity(
 
 
 def sensitivity(
-    network, x, method: str, target: int, *, radius=NOISE_RADIUS, n_samples: int = 4, **options
+    network, x, method: str, target: int, *, radius=NOISE_RADIUS, draws: int = 4, **options
 ) -> np.ndarray:
     """Compute captum's sensitivity: the largest relative change under weak uniform noise.
 
@@ -282,7 +282,7 @@ def sensitivity(
         distribution.
     radius : float
         Half width of the noise, in units of the scaled input.
-    n_samples : int
+    draws : int
         Draws of the noise per map.
 
     Returns
@@ -298,6 +298,6 @@ def sensitivity(
         values = attribute(network, maps, method, target, **options).values
         return (torch.from_numpy(values)[:, None],)
 
-    draws = {"perturb_radius": radius, "n_perturb_samples": n_samples}
+    noise = {"perturb_radius": radius, "n_perturb_samples": draws}
     with seeded(0, next(network.parameters()).device.type):
-        return sensitivity_max(explain, network_inputs(x), **draws).double().numpy()
+        return sensitivity_max(explain, network_inputs(x), **noise).double().numpy()

@@ -101,7 +101,7 @@ def study_split(suite: Suite, profile: Profile) -> Split:
     return replace(split, train=split.train[: profile.train_simulations])
 
 
-def prepare_data(suite: Suite, profile: Profile, cut="none") -> Data:
+def prepare_data(suite: Suite, profile: Profile, cut="none", seed: int = 1) -> Data:
     """Split a suite by simulation, cut and scale its maps, and normalise its parameters.
 
     The scaling and the range of random fills are fitted to the training maps only
@@ -123,6 +123,9 @@ def prepare_data(suite: Suite, profile: Profile, cut="none") -> Data:
         From `study_suite`.
     profile : Profile
     cut : str or Cut
+    seed : int
+        Of the permutation of labels. Networks need different ones, because each permutation of n
+        labels correlates with the true ones by chance, by about 1 / sqrt(n).
 
     Raises
     ------
@@ -147,7 +150,7 @@ def prepare_data(suite: Suite, profile: Profile, cut="none") -> Data:
         inputs = [MapsOnDisk(suite, part, cut, value_range, scaling) for part in parts]
         if profile.storage == "float16":
             inputs = [stored(x, torch.float16) for x in inputs]
-    rng, theta = np.random.default_rng(profile.split_seed), []
+    rng, theta = np.random.default_rng([profile.split_seed, seed]), []
     for part in (split.train, split.valid):
         part = rng.permutation(part) if profile.shuffle_labels else part
         part = normalise(suite.params[part], suite.name, profile.targets)

@@ -72,7 +72,7 @@ def train_run(
     def train():
         if not run.path("predictions.npz").is_file():
             started, on = time.perf_counter(), device or select_device()
-            data = prepare_data(suite, profile, run.cut)
+            data = prepare_data(suite, profile, run.cut, run.seed)
             with seeded(run.seed):
                 network = build_network(**config["network"])
             _write_config(run, config, data)
