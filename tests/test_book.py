@@ -38,6 +38,9 @@ def glued(path):
             text = module.read_text(encoding="utf-8")
             keys += re.findall(r"f?\"([a-z][\w{}-]*)\"", text)
             code += text
+    if 'validation["numbers"]' in code:  # stored with the embedded suite
+        stored = (ROOT / "data/lite/validation.json").read_text(encoding="utf-8")
+        keys += json.loads(stored)["numbers"]
     for prefix in re.findall(r"glued_texts\(\s*\"(\w+)\"", code):
         keys += [f"{prefix}{{key}}_om", f"{prefix}{{key}}_s8"]
     return [re.sub(r"(\\\{)+.*?(\\\})+", r"\\w+", re.escape(key)) for key in keys]

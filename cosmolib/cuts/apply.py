@@ -167,16 +167,15 @@ def cut_stack(stack, cut, box_size, seed, value_range, indices, backend="torch",
     stack = observe(stack, cut.before, seed, indices) if cut.before else stack
     if cut.kind == "none":
         return stack
-    size = None
     if cut.is_fourier:
         of_block = _filter(stack.shape[-1], cut, box_size, backend, device)
-        size = None if torch.device(device).type == "cpu" else GPU_BLOCK_PIXELS
     elif cut.is_density:
         of_block = partial(_replace, cut=cut, seed=seed, value_range=value_range)
     else:
         of_block = partial(_apply_registered, cut=cut, box_size=box_size, seed=seed)
     out = np.empty(stack.shape, stack.dtype)
-    for block in map_blocks(stack, size):
+    on_gpu = cut.is_fourier and torch.device(device).type != "cpu"
+    for block in map_blocks(stack, GPU_BLOCK_PIXELS if on_gpu else None):
         out[block] = of_block(np.array(stack[block], order="C"), indices=indices[block])
     return out
 

@@ -162,8 +162,9 @@ class Cut:
     @property
     def k_range(self):
         """Edges (kmin, kmax) [h/Mpc] of the modes kept, kmin <= k < kmax; (0, inf) by default."""
-        ranges = {"kmax": (0.0, *self.values), "kmin": (*self.values, math.inf)}
-        return ranges.get(self.kind) or self.values * self.is_fourier or (0.0, math.inf)
+        values = self.values
+        ranges = {"kmax": (0.0, *values), "kmin": (*values, math.inf), "band": values}
+        return ranges.get(self.kind) or (0.0, math.inf)
 
 
 def folder_name(cut):
