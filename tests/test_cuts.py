@@ -66,16 +66,17 @@ def test_canonical_name(text, canonical):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("KMAX:3", "another form"), ("none:1", "takes 0 number"), ("kmax", "takes 1 number"),
-        ("kmax:1_0", "another form"), ("kmax:1e999", "must be finite"),
+        ("KMAX:3", "unknown part 'KMAX'"), ("none:1", "takes 0 number"), ("kmax", "takes 1 number"),
+        ("kmax:1_0", "unknown part '1_0'"), ("kmax:1e999", "must be finite"),
         ("kmax:0", "0 <= kmin < kmax"), ("kmin:-1", "0 <= kmin < kmax"),
         ("band:2,3,4", "takes 2 number"), ("band:8,2", "0 <= kmin < kmax"),
         ("kmax:3:clamp", "only a density cut has a fill"),
         ("above:0", "positive"), ("above:delta=-1", "above delta=-1"),
-        ("above:1e12:zero", "another form"), ("above:1e12@log", "only a Fourier cut has a field"),
-        ("mask:kmax:3", "another form"), ("maskmean:above:1e12:mean", "a mask has no fill"),
-        ("left:1", "unknown cut 'left'"), ("nomean:white=1:none", "another form"),
-        ("nomean=2:none", "another form"), ("white=1e999:none", "must be finite"),
+        ("above:1e12:zero", "unknown part 'zero'"),
+        ("above:1e12@log", "only a Fourier cut has a field"),
+        ("mask:kmax:3", "another order"), ("maskmean:above:1e12:mean", "a mask has no fill"),
+        ("left:1", "unknown cut 'left'"), ("nomean:white=1:none", "another order"),
+        ("nomean=2:none", "unknown part"), ("white=1e999:none", "must be finite"),
         ("white=-1:none", "0 or more"), ("shot=0:none", "are positive"),
     ],
 )  # fmt: skip

@@ -247,7 +247,7 @@ def test_cuts_that_are_refused():
     for text, reason in (
         ("two:1", r"'two' takes 2 number\(s\), found 1"),
         ("two:1,2:clamp", "only a density cut has a fill"),
-        ("mask:two:1,2", "another form"),
+        ("mask:two:1,2", "another order"),
         ("three:1", r"unknown cut 'three'.*registered: shape:N, large, text, two:A,B$"),
     ):
         with pytest.raises(ValueError, match=reason):

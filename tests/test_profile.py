@@ -84,7 +84,7 @@ def test_a_profile_by_path_and_by_name(write, tmp_path, monkeypatch):
 def test_missing_profile_lists_names(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"configs/dem\.yaml: found no.*demo, reference, t"):
         load_profile("dem")
-    with pytest.raises(FileNotFoundError, match=r"No such file.*nope\.yaml"):
+    with pytest.raises(FileNotFoundError, match=r"nope\.yaml: found no such profile"):
         load_profile(tmp_path / "nope.yaml")
 
 

@@ -60,6 +60,7 @@ _CUT = re.compile(
     """,
     re.VERBOSE | re.ASCII,
 )
+_PART = re.compile(rf"(?:(?:white|shot)=|delta=)?{_REAL}(?:,{_REAL})*(?:@[a-z]+)?", re.ASCII)
 _NUMBERS = {"none": 0, "kmax": 1, "kmin": 1, "band": 2, "above": 1, "below": 1}  # per cut
 
 
@@ -215,7 +216,9 @@ def cut_of(folder):
 def _read(text):
     """Return the `Cut` that a text describes and the reason why it is invalid, or None."""
     if not (found := _CUT.fullmatch(text)):
-        return None, "found another form"
+        known = (*OWN_WORDS, *CUTS)
+        strange = [x for x in text.split(":") if x not in known and not _PART.fullmatch(x)]
+        return None, f"unknown part {strange[0]!r}" if strange else "its parts have another order"
     noise, level, mean, control, kind, delta, numbers, field, fill = found.groups()
     values = tuple(map(float, numbers.split(","))) if numbers else ()
     level = float(level) if noise else None
@@ -228,7 +231,10 @@ def _read(text):
     edges = cut.k_range
     least, above = (-1, "above delta=-1") if delta else (0, "positive")
     rules = (
-        (expected is not None, f"unknown cut {kind!r}"),
+        (
+            expected is not None,
+            f"unknown cut {kind!r} (those of a plugin are known after load_profile)",
+        ),
         (len(values) == expected, f"{kind!r} takes {expected} number(s), found {len(values)}"),
         (all(map(math.isfinite, (*values, level or 0))), "numbers must be finite"),
         (fourier or not field, "only a Fourier cut has a field"),

@@ -105,7 +105,8 @@ def open_suite(
     if data_dir is None and name in lite.SUITES:
         data_dir = lite.expand(name, sim_set=sim_set)
     if not (data_dir := data_dir or os.environ.get("COSMOLIB_DATA")):
-        expected = f"data_dir= or $COSMOLIB_DATA with a folder of CMD files ({_CMD_ACCESS})"
+        embedded = " or ".join(lite.SUITES)
+        expected = f"{embedded}, or data_dir= or $COSMOLIB_DATA with CMD files ({_CMD_ACCESS})"
         raise FileNotFoundError(f"suite {name}: found no data folder, expected {expected}")
     folders = cmd_format.folders_of(Path(data_dir), name)
     names = cmd_format.map_names(field, name, sim_set)

@@ -279,6 +279,8 @@ def _described(fault: dict[str, Any]) -> tuple[str, str]:
 def _profile_path(name: str) -> Path:
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        if not path.is_file():
+            raise FileNotFoundError(f"{path.absolute()}: found no such profile")
         return path
     folders = [Path("configs"), REPOSITORY / "configs"]
     files = {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
