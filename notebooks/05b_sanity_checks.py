@@ -226,7 +226,8 @@ display(distances.rename(columns="{}, mean distance".format, level=1))
 # Occlusion replaces a region by the mean log-density and measures the change of the prediction. Integrated Gradients with the same
 # baseline should agree, region by region. Captum's infidelity {cite}`Yeh2019` tests this on random patches (0 is perfect, 1 is an
 # attribution of zero). Its sensitivity is the relative change of an attribution under noise of
-# {glue:text}`interpretation_radius:.2f` standard deviations.
+# {glue:text}`interpretation_radius:.2f` standard deviations. The first table also gives the change of the prediction, in units of the
+# prior range, when all over-dense or all under-dense pixels are hidden: the effect of a region without any attribution method.
 
 # %%
 faithful = {t: experiments.faithfulness(few, methods, c) for t, c in targets.items()}
@@ -237,12 +238,12 @@ occluded = {
 }
 table = pd.DataFrame(
     {
-        t: {"patches, per map": as_text(o["patch"])}
-        | {f"{c}, over maps": f"{v:.2f}" for c, v in zip(WEB_CLASSES, o["class"], strict=True)}
+        t: {"correlation with Integrated Gradients: by patch": as_text(o["patch"])}
+        | {f"over maps, {c}": f"{v:.2f}" for c, v in zip(WEB_CLASSES, o["class"], strict=True)}
         | {f"change by hiding all {k}-dense": as_text(v, 3) for k, v in o["density"].items()}
         for t, o in occluded.items()
     }
-).T.rename_axis("correlation of occlusion with Integrated Gradients")
+).rename_axis("occlusion")
 display(table)
 scores = {t: pd.DataFrame(rows).set_index("method") for t, rows in faithful.items()}
 display(pd.concat(scores, axis=1).rename(index=names).round(2))
