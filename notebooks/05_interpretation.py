@@ -73,7 +73,7 @@ plots_style.use_style()
 # %% [markdown]
 # ## Maps and networks
 #
-# Each uncut network explains test maps of its own suite, a pretrained network those of every suite. Where the profile names a stored
+# Each uncut network explains test maps of the same suite, a pretrained network those of every suite. Where the profile names a stored
 # study, the networks are of that study.
 
 # %%
