@@ -82,8 +82,8 @@ shown, root = (config, runs_dir) if weights else shown_study(config, runs_dir, s
 subjects = load_subjects(shown, root, suite=suite, weights=weights, seed=seed)
 feedback, main = next(iter(subjects.items()))  # the first suite is the one with feedback
 few, n = main.few(), len(np.unique(main.simulations))
-networks = ", ".join(str(subject.run.folder) for subject in subjects.values())
-print(f"{networks}: {len(main.x)} test maps of {n} simulations, {len(few.x)} for the checks")
+networks = "\n".join(str(subject.run.folder) for subject in subjects.values())
+print(f"{networks}\n{len(main.x)} test maps of {n} simulations, {len(few.x)} for the checks")
 
 # %% [markdown]
 # ## The methods

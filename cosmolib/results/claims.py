@@ -114,7 +114,7 @@ def _rows(results, cuts):
 
 def _text(case):
     """Write the values of both parameters, in the order Omega_m, sigma_8."""
-    return " and ".join(f"{case[1][name]['value']:.2f}" for name in COSMOLOGY)
+    return " and ".join(f"{case[1][name]['value']:z.2f}" for name in COSMOLOGY)
 
 
 def _require_power(results, measurement):

@@ -195,11 +195,13 @@ def as_text(estimate: dict | None, digits: int = 2) -> str:
     '0.87 [0.85, 0.89]'
     >>> as_text({"value": 0.5, "low": None, "high": None}), as_text(None)
     ('0.50', 'not in this profile')
+    >>> as_text({"value": -0.001, "low": -0.1, "high": 0.1})
+    '0.00 [-0.10, 0.10]'
     """
     if estimate is None:
         return "not in this profile"
     numbers = (estimate[key] for key in ("value", "low", "high"))
-    value, *limits = (x if x is None else f"{x:.{digits}f}" for x in numbers)
+    value, *limits = (x if x is None else f"{x:z.{digits}f}" for x in numbers)  # z: no "-0.00"
     if value is None:
         return "not defined"
     return value if None in limits else f"{value} [{', '.join(limits)}]"
