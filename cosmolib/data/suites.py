@@ -43,13 +43,15 @@ class Suite:
     name: str  # "Lite", "Nbody_IllustrisTNG", ...
     field: str  # "Mtot" = total matter
     sim_set: str  # "LH" = latin hypercube
-    maps: np.ndarray  # (15 n, N, N) float32, read-only memory map; Mtot: (Msun/h)/(Mpc/h)^2
-    params: np.ndarray  # (n, 6) float64, columns PARAMETERS
+    # (15 n, N, N) float32, read-only memory map; Mtot: (Msun/h)/(Mpc/h)^2
+    maps: np.ndarray = dataclasses.field(repr=False)
+    params: np.ndarray = dataclasses.field(repr=False)  # (n, 6) float64, columns PARAMETERS
     box_size: float  # [Mpc/h]
     maps_path: Path
     params_path: Path
     cut: str = "none"  # the cut applied when the file was written
-    others: np.ndarray | None = None  # (n, 22) as `Table.others`, for sets such as 1P and SB28
+    # (n, 22) as `Table.others`, for sets such as 1P and SB28
+    others: np.ndarray | None = dataclasses.field(default=None, repr=False)
 
     @property
     def n_simulations(self) -> int:
