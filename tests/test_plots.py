@@ -356,6 +356,7 @@ HEIGHTS = {  # panel, and values of its first series
     attribution.by_smoothing: (0, [0.5, 1.0]),  # one class
     attribution.by_band: ((1, 0), [-0.5, -1.5]),
     attribution.by_baseline: (0, [0.4, 0.2]),
+    attribution.by_network: (0, [0.4, 0.2, 0.4, 0.2]),
     attribution.cascade: (1, [0.4, 0.2]),
     validation.planted_attribution: (0, [0.5, 0.5]),
 }
