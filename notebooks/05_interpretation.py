@@ -244,7 +244,7 @@ stored = stored_results(config, "05_interpretation.json", stored_dir) if config.
 ledger = stored["baselines"] if stored and not weights else summaries.baseline_ledger(main)
 display(summaries.ledger_table(ledger).rename(index=BASELINES, level=0))
 
-# %% mystnb={"figure": {"name": "fig-attribution-networks", "caption": "Ratio of over-dense to under-dense attribution per pixel (Integrated Gradients) with three baselines, one point per network, for the suite with feedback (Lite: a proxy). Dotted: spread evenly. Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8 on a logarithmic axis. For each of three baselines there are three groups of points: trained networks lie close together, untrained networks below them, and networks trained on shuffled labels above them and far apart."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-attribution-networks", "caption": "Ratio of over-dense to under-dense attribution per pixel (Integrated Gradients) with three baselines, one point per network, for the suite with feedback (Lite: a proxy). Dotted: spread evenly. Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8 on a logarithmic axis. For each of three baselines there are three groups of points: trained networks lie close together, untrained networks below them, and networks trained on shuffled labels are spread widely."}} tags=["hide-input"]
 fig, axes = plots_attribution.by_network([BASELINES[name] for name in ledger], ledger)
 
 # %% [markdown]
