@@ -234,8 +234,8 @@ fig, axes = plots_attribution.by_band(
 # {cite}`Lahiry2025`; we found no published settings of its attribution. A network that has learnt nothing does not attribute evenly
 # either: its gradients follow the contrast of the map. {numref}`fig-attribution-networks` compares the ratio of over-dense to
 # under-dense attribution per pixel in trained networks with that in two nulls: untrained networks, and networks trained on shuffled
-# labels. They need not agree, because training moves attribution even if the labels are shuffled. The three baselines stand for an
-# average pixel, a map without structure and an empty map; each gives little attribution to pixels that look like it. The table
+# labels. They need not agree, because training moves attribution even if the labels are shuffled. The three baselines stand for
+# average density, no structure and emptiness; each gives little attribution to pixels that resemble it. The table
 # gives the range over networks (their number in brackets), and the ratio of the trained networks to each null, whose interval
 # includes the scatter between networks. Claim 3 needs both ratios above 1 with every baseline.
 

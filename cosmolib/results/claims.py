@@ -5,9 +5,9 @@ The rules were written before the numbers were known. They use only the results 
 *supported* only if the whole 95 % interval of every deciding number lies on the claim's side of its
 threshold, *not supported* if a number contradicts it, and otherwise *left open*. It is *not
 testable* on data that cannot address it, and has *no power* on data on which it could not fail. R2
-is that of the network or of summary statistics, whichever
-predicts the validation maps better: a loss of the worse one would measure its training. The paper
-gives no numbers for words such as "little" and "minimal"; the thresholds are our choice.
+is that of the network or of summary statistics, whichever predicts the validation maps better: a
+loss of the worse one would measure its training. The paper gives no numbers for words such as
+"little" and "minimal"; the thresholds are our choice.
 
 Claims: Lahiry et al. (2025), arXiv:2504.17839, as stated in the README of their repository.
 """
