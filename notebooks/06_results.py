@@ -146,7 +146,8 @@ fig, axes = plots_results.r2_against_kmax(table["rows"], table["suites"], target
 # %% [markdown]
 # $R^2$ of two parts of a map does not add up to that of the whole map. Bits of information obey a chain rule. We quote
 # a lower bound on the information that a map contains about both parameters {cite}`Sui2023`: the mean log posterior density
-# of the truth minus that of the prior, with the predicted means and standard deviations, recalibrated on the validation maps.
+# of the truth minus that of the prior. The posterior is a mixture of Gaussians that starts from the predicted mean and
+# standard deviation and is fitted to the validation maps.
 # With the mean of each map divided out, all pixels give {glue:text}`bits_all:s` bits, under-dense pixels alone
 # {glue:text}`bits_under:s`, and over-dense pixels alone {glue:text}`bits_over:s`. [Chapter 07](07_validation.ipynb) compares
 # the bound with the exact number on Gaussian maps.

@@ -112,8 +112,8 @@ fig, axes = plots_validation.known_answer(
 # exact standard deviation of a map, which should be 1: its median, the range of 68 % of the maps, and the share of maps
 # within 10 %. *Faults* must not occur with a sound instrument: an $R^2$ above the ceiling or more than
 # {glue:text}`validation_missed_limit:.2f` below it, a median ratio more than 10 % off, an exact posterior whose $\chi^2$ is not 1.
-# The bits are those of [chapter 06](06_results.ipynb), next to their exact value: the lower bound is loose where the
-# posterior is not Gaussian.
+# The bits are the lower bound of [chapter 06](06_results.ipynb), next to their exact value. They differ by what the network
+# misses and by what the bound loses, which is most for both parameters together.
 
 # %% tags=["hide-input", "hide-output", "full-width"]
 display(mocks_table(gaussian))

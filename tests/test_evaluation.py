@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from scipy.special import ndtr
 from sklearn.metrics import r2_score
 
 from cosmolib.data.suites import open_suite, split_simulations
@@ -164,8 +165,9 @@ def test_bits_of_a_gaussian_posterior_are_exact():
     found, expected = gaussian_posterior()
     bits = information([found], RANGES, n_bootstrap=200)
     values = [bits[key]["value"] for key in ("Omega_m", "sigma_8", "both")]
-    np.testing.assert_allclose(values[:2], expected[:2], atol=0.05)
-    assert expected[2] - 0.2 < values[2] < expected[2] + 0.05  # 300 maps limit the fit
+    lost = expected - values
+    assert (lost > -0.03).all(), lost
+    assert (lost < [0.08, 0.08, 0.15]).all(), lost  # 300 maps limit the fit
     for key, estimate in bits.items():
         assert estimate["low"] < estimate["value"] < estimate["high"], key
 
@@ -185,15 +187,41 @@ def test_bits_remain_a_bound_with_wrong_widths_and_outliers():
     blind = {key: np.tile([0.3, 0.8], (300, 1)) for key in ("mean", "valid_mean")}
     blind |= {key: np.full((300, 2), 0.4 / np.sqrt(12)) for key in ("std", "valid_std")}
     bits = information([found | blind], RANGES, n_bootstrap=2)
-    assert all(abs(x["value"]) < 0.03 for x in bits.values())
-    guess = {key: rng.uniform(*RANGES.T, (300, 2)) for key in ("mean", "valid_mean")}
+    assert all(-0.1 < x["value"] < 0.02 for x in bits.values())
+    guess = blind | {key: rng.uniform(*RANGES.T, (300, 2)) for key in ("mean", "valid_mean")}
     bits = information([found | guess], RANGES, n_bootstrap=2)
-    assert all(x["value"] < 0.02 for x in bits.values())
+    assert all(-0.2 < x["value"] < 0.02 for x in bits.values())
     alone = {key: value[:, :1] for key, value in found.items() if value.ndim == 2}
     alone |= {"parameters": np.array(["Omega_m"])}
     bits = information([found | alone], RANGES[:1], n_bootstrap=2)
-    assert bits["Omega_m"]["value"] == pytest.approx(expected["Omega_m"]["value"])
+    assert bits["Omega_m"]["value"] == pytest.approx(expected["Omega_m"]["value"], abs=0.05)
     assert bits.keys() == {"Omega_m"}
+
+
+def test_feedback_parameters_have_a_uniform_prior_in_their_logarithm():
+    rng = np.random.default_rng(0)
+    ranges = np.array([[0.25, 4.0]])
+
+    def part(noise):
+        truth = 4 ** rng.uniform(-1, 1, (600, 1))
+        mean = np.full_like(truth, 1.4)
+        if noise:
+            mean = truth * np.exp(noise * rng.standard_normal(truth.shape))
+        return {"mean": mean, "std": (noise or 0.7) * mean, "truth": truth}
+
+    def bits(noise):
+        found = part(noise) | {f"valid_{key}": value for key, value in part(noise).items()}
+        found |= dict.fromkeys(("simulation", "valid_simulation"), np.arange(600))
+        found |= {"parameters": np.array(["A_SN1"])}
+        return information([found], ranges, n_bootstrap=2)["A_SN1"]["value"]
+
+    assert -0.1 < bits(None) < 0.02  # 0.44 if the prior were uniform in A_SN1 itself
+    # Information is the entropy of the noisy logarithm minus that of the noise.
+    x = np.linspace(-3, 3, 6001)
+    density = (ndtr((x + np.log(4)) / 0.2) - ndtr((x - np.log(4)) / 0.2)) / np.log(16)
+    exact = -(density * np.log2(density)).sum() * (x[1] - x[0])
+    exact -= np.log2(0.2 * np.sqrt(2 * np.pi * np.e))
+    assert exact - 0.05 < bits(0.2) < exact + 0.03
 
 
 def test_one_simulation_has_no_interval():

@@ -7,22 +7,29 @@ plus those about the second given the first.
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import ndtr
+import torch
 
+from cosmolib.data.cmd_format import PARAMETERS
 from cosmolib.training.scores import COSMOLOGY, average, estimate
 
+LOG_UNIFORM = PARAMETERS[2:]  # CAMELS samples feedback parameters uniformly in their logarithm
 PRIOR_SHARE = 0.01  # of each posterior, so that one overconfident prediction cannot dominate
+FEW = 2000  # validation maps, of few simulations; for more maps, the posterior may be complex
+SMALL, LARGE = (10, 8, 2, 200), (2, 32, 4, 400)  # folds, hidden units, Gaussians, steps
+RATE = 0.03  # peak of the learning rate
 
 
 def information(predictions: list[dict], ranges, *, n_bootstrap: int, seed: int = 0) -> dict:
     """Compute a lower bound on the bits per map about each parameter, averaged over seeds.
 
     The Barber-Agakov bound (arXiv:2307.04994) is the mean log2 density of the truth under any
-    posterior q, minus that under the prior, which is uniform within `ranges`. Here q is a Gaussian
-    truncated to the prior, with the predicted mean and std; one factor for all stds is fitted to
-    the validation maps. Bits about both parameters follow from the chain rule: a regression that is
-    fitted to the validation maps predicts the second parameter from the first and from the
-    predictions. A share `PRIOR_SHARE` of the prior is mixed into each posterior.
+    posterior q, minus that under the prior. Here q is a mixture of Gaussians truncated to the
+    prior. It starts from the predicted mean and std, and a small network of the predictions of all
+    parameters corrects it on the validation maps: on all but one fold of their simulations, until
+    the density of that fold decreases; q is the average over the folds. The prior is uniform within
+    `ranges`, for feedback parameters in their logarithm. Bits about both parameters follow from the
+    chain rule, with a posterior of the second that also depends on the first. A share
+    `PRIOR_SHARE` of the prior is mixed into each posterior.
 
     Parameters
     ----------
@@ -37,98 +44,104 @@ def information(predictions: list[dict], ranges, *, n_bootstrap: int, seed: int 
     dict
         {parameter: estimate}, and the estimate for ``both`` if Omega_m and sigma_8 are predicted.
     """
-    found = [_bits(item, np.asarray(ranges, np.float64)) for item in predictions]
     names = [str(name) for name in predictions[0]["parameters"]]
-    names += ["both"] * (len(names) < found[0].shape[1])
+    both = ["both"] if {*COSMOLOGY} <= {*names} else []
+    found = [_bits(item, names, np.asarray(ranges, np.float64), both) for item in predictions]
     arrays, simulations = [np.mean(found, axis=0)], predictions[0]["simulation"]
-    return estimate(average, arrays, simulations, names, n_bootstrap, seed)
+    return estimate(average, arrays, simulations, names + both, n_bootstrap, seed)
 
 
-def _bits(predictions, ranges):
+def _bits(predictions, names, ranges, both):
     """Return the bits of each map about each parameter, and about both: (n, P) or (n, P + 1)."""
+    test, valid = (_uniform(predictions, part, names, ranges) for part in ("", "valid_"))
+    mean, std, truth = valid
+    pull = np.clip((truth - mean) / std, -5, 5)
+    for part in test, valid:
+        part[1] *= np.sqrt((pull**2).mean(0))  # stds that are too small or too large by a factor
+    simulations = predictions["valid_simulation"]
+    bits = [_gain(test, valid, p, simulations) for p in range(len(names))]
+    if both:
+        first, second = map(names.index, COSMOLOGY)
+        bits.append(bits[first] + _gain(test, valid, second, simulations, given=first))
+    return np.column_stack(bits)
+
+
+def _uniform(predictions, part, names, ranges):
+    """Return mean, std and truth (n, P) in coordinates with a uniform prior from 0 to 1."""
+    mean, std, truth = (
+        np.asarray(predictions[part + key], np.float64) for key in ("mean", "std", "truth")
+    )
     low, high = ranges.T
-    names = [str(name) for name in predictions["parameters"]]
-
-    def gain(part, scale):
-        keys = ("mean", "std", "truth")
-        mean, std, truth = (np.asarray(predictions[part + key], np.float64) for key in keys)
-        return _gain(truth, *_untruncated(mean, scale * std, low, high), low, high)
-
-    bits = gain("", _best(np.geomspace(0.5, 4, 40), lambda scale: gain("valid_", scale)))
-    if not {*COSMOLOGY} <= {*names}:
-        return bits
-    first, second = (names.index(name) for name in COSMOLOGY)
-    if len(np.unique(predictions["valid_simulation"])) < 3:  # too few to fit their correlation
-        return np.column_stack([bits, bits[:, [first, second]].sum(1)])
-    further = _conditional_bits(predictions, first, second, low[second], high[second])
-    return np.column_stack([bits, bits[:, first] + further])
+    logs = np.isin(names, LOG_UNIFORM)
+    mean, truth = (np.where(logs, np.log(np.maximum(x, low / 9)), x) for x in (mean, truth))
+    std = np.where(logs, std / np.exp(mean), std)
+    low, high = (np.where(logs, np.log(edge), edge) for edge in (low, high))
+    std = np.maximum(std / (high - low), 1e-6)
+    return [(mean - low) / (high - low), std, (truth - low) / (high - low)]
 
 
-def _conditional_bits(predictions, first, second, low, high):
-    """Return the bits (n,) about the second parameter given the first.
+def _gain(test, valid, p, simulations, given=None):
+    """Return log2 of posterior over prior at the truth of parameter p, for test maps (n,)."""
 
-    The posterior is a Gaussian truncated to the prior. Its centre, which is quadratic in the
-    predicted means, the logs of the stds and the first parameter, and its width are fitted to the
-    validation maps.
-    """
-    from sklearn.linear_model import RidgeCV
-    from sklearn.model_selection import GroupKFold, cross_val_predict
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+    def inputs(part):
+        mean, std, truth = part
+        columns = [mean, np.log(std)]
+        if given is not None:
+            pull = (truth - mean)[:, given] / std[:, given]
+            columns += [truth[:, given], np.clip(pull, -5, 5)]
+        start = mean[:, p], np.maximum(std[:, p], 0.01), truth[:, p]
+        return np.column_stack(columns), np.column_stack(start)
 
-    def features(part):
-        mean, std, truth = (predictions[part + key] for key in ("mean", "std", "truth"))
-        logs = np.log(np.maximum(std, 1e-6))
-        return np.column_stack([mean, logs, truth[:, first]]).astype(float), truth[:, second]
-
-    def ridge(degree):
-        steps = StandardScaler(), PolynomialFeatures(degree, include_bias=False), StandardScaler()
-        return make_pipeline(*steps, RidgeCV(np.logspace(-3, 4, 15)))
-
-    (x, truth), (test, test_truth) = features("valid_"), features("")
-    groups = predictions["valid_simulation"]
-    folds = GroupKFold(min(10, len(np.unique(groups))))
-    error = truth - cross_val_predict(ridge(2), x, truth, groups=groups, cv=folds)
-    width = ridge(1).fit(x, np.log(np.abs(error) + 1e-4 * (high - low)))
-
-    def gain(truth, centre, size):
-        return _gain(truth, np.clip(centre, low - size, high + size), size, low, high)
-
-    size, test_size = (np.exp(np.clip(width.predict(one), -20, 2)) for one in (x, test))
-    scales = np.geomspace(0.5, 8, 40)
-    scale = _best(scales, lambda scale: gain(truth, truth - error, scale * size))
-    return gain(test_truth, ridge(2).fit(x, truth).predict(test), scale * test_size)
+    (x, start), (test_x, test_start) = inputs(valid), inputs(test)
+    centre, width = x.mean(0), np.maximum(x.std(0), 1e-6)
+    tensors = ((x - centre) / width, start, (test_x - centre) / width, test_start)
+    x, start, test_x, test_start = (torch.as_tensor(a, dtype=torch.float32) for a in tensors)
+    groups, index = np.unique(simulations, return_inverse=True)
+    n_folds, *size = SMALL if len(x) < FEW else LARGE
+    n_folds = min(n_folds, len(groups))
+    fold = np.random.default_rng(0).permutation(len(groups))[index] % n_folds
+    held_out = torch.as_tensor(fold == np.arange(n_folds)[:, None], dtype=torch.float32)
+    weights = _fit(x, start, held_out, *size)
+    with torch.no_grad():
+        density = _density(weights, test_x, test_start).mean(0)
+    return np.log2(PRIOR_SHARE + (1 - PRIOR_SHARE) * density.double().numpy())
 
 
-def _best(scales, gain):
-    """Return the factor of the widths with the largest mean gain over maps, for each parameter."""
-    return scales[np.argmax([gain(scale).mean(0) for scale in scales], axis=0)]
+def _fit(x, start, held_out, n_hidden, n_gaussians, n_steps):
+    """Fit one mixture per fold (F, n) to the other folds; return the best weights on the fold."""
+    n_folds, n_columns = len(held_out), x.shape[1]
+    random = torch.Generator().manual_seed(0)
+    first = torch.randn(n_folds, n_columns, n_hidden, generator=random) / n_columns**0.5
+    bias = torch.zeros(n_folds, 1, 3 * n_gaussians)
+    bias[..., n_gaussians : 2 * n_gaussians] = torch.linspace(-0.5, 0.5, n_gaussians)  # not equal
+    shapes = (n_folds, n_hidden, 3 * n_gaussians), (n_folds, n_columns, 3 * n_gaussians)
+    weights = [first, *map(torch.zeros, shapes), bias]
+    best, kept = torch.full((n_folds,), -torch.inf), [w.clone() for w in weights]
+    optimiser = torch.optim.AdamW([w.requires_grad_() for w in weights])
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=n_steps + 1)
+    for _ in range(n_steps if n_folds > 1 else 0):  # nothing can be held out of one simulation
+        gain = torch.log(PRIOR_SHARE + (1 - PRIOR_SHARE) * _density(weights, x, start))
+        with torch.no_grad():
+            reached = (gain * held_out).sum(1) / held_out.sum(1)
+            better = reached > best
+            best = torch.where(better, reached, best)
+            for old, new in zip(kept, weights, strict=True):
+                old[better] = new[better]
+        optimiser.zero_grad()
+        (-(gain * (1 - held_out)).sum() / len(x)).backward()
+        optimiser.step()
+        schedule.step()
+    return kept
 
 
-def _gain(truth, centre, width, low, high):
-    """Return log2 of the truncated normal (with its share of the prior) over the prior."""
-    truth, low, high = ((x - centre) / width for x in (truth, low, high))
-    ratio = _normal(truth) * (high - low) / np.maximum(ndtr(high) - ndtr(low), 1e-300)
-    return np.log2(PRIOR_SHARE + (1 - PRIOR_SHARE) * ratio)
-
-
-def _normal(x):
-    return np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
-
-
-def _untruncated(mean, std, low, high):
-    """Return centres and widths of Gaussians with these moments after truncation; all (n, P)."""
-    size = high - low
-    mean = np.clip(mean, low + 0.01 * size, high - 0.01 * size)
-    std = np.maximum(std, 1e-6 * size)
-    centre, width = mean, std
-    for _ in range(50):
-        a, b = (low - centre) / width, (high - centre) / width
-        mass = np.maximum(ndtr(b) - ndtr(a), 1e-300)
-        at_a, at_b = _normal(a), _normal(b)
-        shift = (at_a - at_b) / mass
-        variance = 1 + (a * at_a - b * at_b) / mass - shift**2
-        centre = np.clip(centre + mean - (centre + width * shift), low - size, high + size)
-        ratio = std / (width * np.sqrt(np.maximum(variance, 1e-3)))
-        width = np.minimum(width * np.clip(ratio, 0.7, 1.4), 3 * size)
-    return centre, width
+def _density(weights, x, start):
+    """Return the density (F, n) of the truth under the mixture of each fold."""
+    mean, std, truth = start[..., None].unbind(1)
+    hidden, linear, direct, bias = weights
+    found = torch.tanh(x @ hidden) @ linear + x @ direct + bias
+    share, shift, size = found.chunk(3, dim=-1)
+    centre, width = mean + std * shift, std * torch.exp(size.clamp(-6, 3))
+    low, high, z = (-centre / width, (1 - centre) / width, (truth - centre) / width)
+    mass = (torch.special.ndtr(high) - torch.special.ndtr(low)).clamp(min=1e-6)
+    normal = torch.exp(-(z**2) / 2) / (width * mass * (2 * torch.pi) ** 0.5)
+    return (torch.softmax(share, dim=-1) * normal).sum(-1)
