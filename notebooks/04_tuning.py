@@ -84,10 +84,10 @@ table = pd.DataFrame(
     [
         {
             "hyper-parameter": name,
-            "from": span.low,
-            "to": span.high,
+            "from": f"{span.low:g}",
+            "to": f"{span.high:g}",
             "scale": "logarithmic" if span.log else "linear",
-            "profile": getattr(config, name),
+            "profile": f"{getattr(config, name):g}",
         }
         for name, span in tuning_search.search_space(config).items()
     ]

@@ -106,7 +106,7 @@ covered = {
 # %% mystnb={"figure": {"name": "fig-coverage", "caption": "Measured against nominal coverage of the intervals that the uncut network predicts, on test maps of the profile's first suite (Lite: with a feedback proxy), before and after the recalibration. Bands: 95 % over simulations; dashed: calibrated."}, "image": {"alt": "Two panels, as predicted and recalibrated, of measured coverage against nominal coverage from zero to one; a line with markers and a shaded band for each of Omega_m and sigma_8 next to the dashed diagonal of perfect calibration."}} tags=["hide-input"]
 fig, axes = plots_validation.coverage(levels, covered, LABELS)
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "full-width"]
 calibrated = {
     label: calibration.calibration_scores(item, config.bootstrap_samples)
     for label, item in versions.items()
@@ -177,7 +177,7 @@ if flow is not None:
 else:
     print("Left out: the figure needs the flow.")
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "full-width"]
 scored = {"moment network": predictions, "recalibrated": versions["recalibrated"]}
 if flow is not None:
     scored["full posterior"] = flow_predictions

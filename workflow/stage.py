@@ -87,15 +87,17 @@ def collect(build, headline, profile):
 def remove_local_paths(notebook):
     """Remove local paths from a notebook (a dict), which readers can download, in place.
 
-    papermill records input and output paths, and warnings on stderr contain folders. The cell with
-    the parameters that papermill injected is folded, like all code.
+    papermill records input and output paths, and warnings on stderr contain folders. The parameters
+    that it injected are not shown: the provenance of the page contains them.
     """
     notebook["metadata"].pop("papermill", None)
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             tags = cell["metadata"].get("tags", [])
             if "injected-parameters" in tags:
-                cell["metadata"]["tags"] = [*tags, "hide-input"]
+                cell["metadata"]["tags"] = [*tags, "remove-cell"]
+            if "parameters" in tags:
+                cell["metadata"]["mystnb"] = {"code_prompt_show": "Show parameters"}
             cell["outputs"] = [out for out in cell["outputs"] if out.get("name") != "stderr"]
 
 
