@@ -4,8 +4,6 @@ A file of 4 GB is held in memory at most once. Its maps are read and cut in bloc
 kept (as float32, or as float16 in half the memory) or left on disk and prepared for each batch.
 """
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,6 +61,47 @@ def _columns(targets):
 # --------------------------------------------------------------------------------------------------
 # Data
 # --------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class MapsOnDisk:
+    """Maps of a suite that are read, cut and scaled on access.
+
+    It replaces a tensor (n, 1, N, N) in `cosmolib.training.fit.fit` if the maps do not fit into
+    memory: ``x[chosen]``, with a slice or a tensor of indices, is a float32 tensor. Conversion to
+    an array (``numpy.asarray``) reads all maps, so that every function of maps accepts it.
+    """
+
+    suite: Suite
+    maps: np.ndarray  # (n,) indices into the suite
+    cut: str | Cut
+    value_range: tuple[float, float] | None = None  # range of random fills
+    scaling: Scaling | None = None  # None for cut maps without scaling
+    device = torch.device("cpu")
+
+    @property
+    def shape(self):
+        """(n, 1, N, N)."""
+        return torch.Size((len(self.maps), 1, self.suite.grid, self.suite.grid))
+
+    def __len__(self):
+        return len(self.maps)
+
+    def __call__(self, start, stop):
+        """Return maps (stop - start, N, N) as an array, for `fit_scaling`."""
+        return cut_maps(self.suite, self.maps[start:stop], self.cut, self.value_range)
+
+    def __getitem__(self, chosen) -> torch.Tensor:
+        maps = self.maps[chosen if isinstance(chosen, slice) else np.asarray(chosen)]
+        order = np.argsort(maps)  # read the file in one direction, neighbours together
+        x = np.empty((len(maps), self.suite.grid, self.suite.grid), np.float32)
+        x[order] = cut_maps(self.suite, maps[order], self.cut, self.value_range)
+        if self.scaling is not None:
+            self.scaling.apply(x, out=x)
+        return torch.from_numpy(x)[:, None]
+
+    def __array__(self, dtype=None, copy=None):
+        return self[:].numpy().astype(dtype or np.float32, copy=False)
+
+
 @dataclass(frozen=True, eq=False)
 class Data:
     """Network inputs of one suite under one cut, split by simulation."""
@@ -160,47 +199,6 @@ def prepare_data(suite: Suite, profile: Profile, cut="none", seed: int = 1) -> D
         test_map=parts[2], scaling=scaling, cut=str(cut), value_range=value_range,
         suite=suite.name, targets=tuple(profile.targets), fingerprint=suite.fingerprint,
     )  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class MapsOnDisk:
-    """Maps of a suite that are read, cut and scaled on access.
-
-    It replaces a tensor (n, 1, N, N) in `cosmolib.training.fit.fit` if the maps do not fit into
-    memory: ``x[chosen]``, with a slice or a tensor of indices, is a float32 tensor. Conversion to
-    an array (``numpy.asarray``) reads all maps, so that every function of maps accepts it.
-    """
-
-    suite: Suite
-    maps: np.ndarray  # (n,) indices into the suite
-    cut: str | Cut
-    value_range: tuple[float, float] | None = None  # range of random fills
-    scaling: Scaling | None = None  # None for cut maps without scaling
-    device = torch.device("cpu")
-
-    @property
-    def shape(self):
-        """(n, 1, N, N)."""
-        return torch.Size((len(self.maps), 1, self.suite.grid, self.suite.grid))
-
-    def __len__(self):
-        return len(self.maps)
-
-    def __call__(self, start, stop):
-        """Return maps (stop - start, N, N) as an array, for `fit_scaling`."""
-        return cut_maps(self.suite, self.maps[start:stop], self.cut, self.value_range)
-
-    def __getitem__(self, chosen) -> torch.Tensor:
-        maps = self.maps[chosen if isinstance(chosen, slice) else np.asarray(chosen)]
-        order = np.argsort(maps)  # read the file in one direction, neighbours together
-        x = np.empty((len(maps), self.suite.grid, self.suite.grid), np.float32)
-        x[order] = cut_maps(self.suite, maps[order], self.cut, self.value_range)
-        if self.scaling is not None:
-            self.scaling.apply(x, out=x)
-        return torch.from_numpy(x)[:, None]
-
-    def __array__(self, dtype=None, copy=None):
-        return self[:].numpy().astype(dtype or np.float32, copy=False)
 
 
 def stored(x, dtype: torch.dtype, device="cpu") -> torch.Tensor:

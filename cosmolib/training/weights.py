@@ -5,10 +5,7 @@ the state dict may be an entry of it (``state_dict``, ``model``, ...), and the p
 DataParallel and torch.compile add to the names of weights are removed.
 """
 
-from __future__ import annotations
-
 import re
-from itertools import count
 from pathlib import Path
 
 import torch
@@ -55,7 +52,7 @@ def published_network(path: str | Path) -> O3:
     first, last = (_kind(state.get(f"{name}.weight")) for name in ("C01", "FC2"))
     shapes = re.fullmatch(r"float \((\d+), 1, 3, 3\) float \((\d+), \d+\)", f"{first} {last}")
     width, outputs = map(int, shapes.groups()) if shapes else (0, 0)
-    blocks = next(block for block in count() if f"C{block}3.weight" not in state)
+    blocks = sum(f"C{block}3.weight" in state for block in range(10))  # 2 to 8 are valid
     if not (2 <= blocks <= 8 and width and outputs) or width % 2 or outputs % 2:
         found = f"C01.weight: {first}, FC2.weight: {last}, {blocks} blocks"
         expected = "one field, even numbers of channels and outputs, 2 to 8 blocks"
@@ -82,13 +79,12 @@ def _read(path):
 
 def _load(network, state, path, unused=None):
     """Load weights after comparing every name, shape and kind of number."""
-    own = network.state_dict()
+    own, kind = network.state_dict(), type(network).__name__
     skipped = {name for name in {*own, *state} if unused and name.startswith(unused)}
     for name in sorted({*own, *state} - skipped):
         found, expected = _kind(state.get(name)), _kind(own.get(name))
         if found != expected:
-            expected += f" in {type(network).__name__}"
-            raise ValueError(f"{path}: {name}: found {found}, expected {expected}")
+            raise ValueError(f"{path}: {name}: found {found}, expected {expected} in {kind}")
     network.load_state_dict(own | {name: state[name] for name in {*own} - skipped})
     return network
 
