@@ -11,9 +11,9 @@ import dataclasses
 import functools
 import hashlib
 import itertools
-import math
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -265,7 +265,7 @@ def _check_values(suite: Suite, maps: np.ndarray, pixels: np.ndarray) -> None:
     elif suite.field in cmd_format.POSITIVE_FIELDS:
         least, kind = np.nextafter(np.float32(0), np.float32(1)), "finite and positive raw pixels"
     low, high = pixels.min(), pixels.max()  # both are NaN if one pixel is
-    if least <= low and -math.inf < low <= high < math.inf:
+    if least <= low and -np.inf < low <= high < np.inf:
         return
     i, row, column = np.argwhere(~(np.isfinite(pixels) & (pixels >= least)))[0]
     found = f"{pixels[i, row, column]} in map {maps[i]} (simulation {simulation_of(maps[i])})"
@@ -286,15 +286,13 @@ def subset(suite: Suite, n: int | None) -> Suite:
     if n is None:
         return suite
     if not 1 <= n <= suite.n_simulations:
-        found = f"{suite.n_simulations} simulations"
-        raise bad_input(suite.maps_path, found, f"at least the requested {n}")
+        raise bad_input(suite.maps_path, f"{suite.n_simulations} simulations", f"at least {n}")
     maps = suite.maps[: MAPS_PER_SIMULATION * n]
     others = None if suite.others is None else suite.others[:n]
     return dataclasses.replace(suite, maps=maps, params=suite.params[:n], others=others)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Split:
+class Split(NamedTuple):
     """Store the simulation indices of the three parts, which do not overlap."""
 
     train: np.ndarray

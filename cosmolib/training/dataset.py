@@ -5,7 +5,7 @@ kept (as float32, or as float16 in half the memory) or left on disk and prepared
 """
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +137,7 @@ def study_split(suite: Suite, profile: Profile) -> Split:
     tested on the same ones as all others.
     """
     split = suites.split_simulations(suite.n_simulations, profile.split_seed)
-    return replace(split, train=split.train[: profile.train_simulations])
+    return split._replace(train=split.train[: profile.train_simulations])
 
 
 def prepare_data(suite: Suite, profile: Profile, cut="none", seed: int = 1) -> Data:
@@ -173,7 +173,7 @@ def prepare_data(suite: Suite, profile: Profile, cut="none", seed: int = 1) -> D
     """
     cut = Cut.parse(cut)
     split = study_split(suite, profile)
-    parts = [map_indices(part) for part in (split.train, split.valid, split.test)]
+    parts = [map_indices(part) for part in split]
     maps = np.concatenate(parts)  # (15 n,)
     value_range = fill_range(suite, profile, cut)
     kind = "asinh" if cut.noise is not None and profile.scaling == "log" else profile.scaling

@@ -100,7 +100,8 @@ def compiled(network: torch.nn.Module, engine: Engine, x: torch.Tensor) -> tuple
             (mean.sum() + std.sum()).backward()
     except Exception as error:  # compilers raise errors of any kind
         reason = f"{type(error).__name__} ({' '.join(str(error).split())[:200]})"
-        warnings.warn(f"torch.compile failed with {reason}; the network runs eagerly", stacklevel=2)
+        result = "the network runs without compilation"
+        warnings.warn(f"torch.compile failed with {reason}; {result}", stacklevel=2)
         run, engine = network, engine._replace(compile="eager")
     network.zero_grad()
     network.load_state_dict(buffers, strict=False)

@@ -6,6 +6,7 @@ DataParallel and torch.compile add to the names of weights are removed.
 """
 
 import re
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -52,7 +53,7 @@ def published_network(path: str | Path) -> O3:
     first, last = (_kind(state.get(f"{name}.weight")) for name in ("C01", "FC2"))
     shapes = re.fullmatch(r"float \((\d+), 1, 3, 3\) float \((\d+), \d+\)", f"{first} {last}")
     width, outputs = map(int, shapes.groups()) if shapes else (0, 0)
-    blocks = sum(f"C{block}3.weight" in state for block in range(10))  # 2 to 8 are valid
+    blocks = next(block for block in count() if f"C{block}3.weight" not in state)
     if not (2 <= blocks <= 8 and width and outputs) or width % 2 or outputs % 2:
         found = f"C01.weight: {first}, FC2.weight: {last}, {blocks} blocks"
         expected = "one field, even numbers of channels and outputs, 2 to 8 blocks"
