@@ -182,9 +182,7 @@ def write_suite(
     return open_suite(name, data_dir, field, sim_set)
 
 
-def available_suites(
-    data_dir: str | Path | None = None, field: str = "Mtot", sim_set: str = "LH"
-) -> list[str]:
+def available_suites(data_dir=None, field: str = "Mtot", sim_set: str = "LH") -> list[str]:
     """Return the names of the suites that `open_suite` can open, embedded ones first.
 
     Parameters
@@ -286,7 +284,8 @@ def subset(suite: Suite, n: int | None) -> Suite:
     if n is None:
         return suite
     if not 1 <= n <= suite.n_simulations:
-        raise bad_input(suite.maps_path, f"{suite.n_simulations} simulations", f"at least {n}")
+        found = f"{suite.n_simulations} simulations"
+        raise bad_input(suite.maps_path, found, f"at least the requested {n}")
     maps = suite.maps[: MAPS_PER_SIMULATION * n]
     others = None if suite.others is None else suite.others[:n]
     return dataclasses.replace(suite, maps=maps, params=suite.params[:n], others=others)

@@ -1,6 +1,7 @@
 """Read tables of simulation parameters and check them against the ranges of suites and sets."""
 
 import functools
+import itertools
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -229,7 +230,8 @@ def _read_columns(path):
     comments = [comment.strip() for _, _, comment in lines]
     first = next(iter(rows), None)
     header = rows.pop(first) if rows and not _has_number(rows[first]) else None
-    frame = pd.DataFrame.from_dict(rows, orient="index", dtype=object).fillna("")
+    cells = itertools.zip_longest(*rows.values(), fillvalue="")
+    frame = pd.DataFrame(cells, columns=list(rows), dtype=object).T
     if frame.empty:
         found = f"no rows of numbers (it begins with {text[:40]!r})"
         raise bad_input(path, found, "a row of 6 per simulation")

@@ -269,9 +269,8 @@ def _described(fault: dict[str, Any]) -> tuple[str, str]:
     # "Input should be a valid integer", "List should have at least 1 item after ..., not 0"
     expected = re.sub(r"^\w+ should (be |have |match )?| after validation.*", "", fault["msg"])
     found = f"found {reprlib.repr(fault['input'])}, expected {expected}"
-    reason = reasons[-1] if reasons else found
     place = f"key {key!r}" + (f", entry {entry[0] + 1}" if fault["loc"][1:] else "")
-    return key, f"{place}: {reason}"
+    return key, f"{place}: {reasons[-1] if reasons else found}"
 
 
 def _profile_path(name: str) -> Path:

@@ -46,12 +46,11 @@ def what_made(steps, fingerprints: dict[str, str]) -> str:
     """
     lines = []
     for verb, command, made in steps:
-        versions = [f"{name} {version}" for name, version in made["versions"].items() if version]
         lines += [
             f"- **{verb} by** `{command}`",
             f"- commit `{short_commit(made['git'])}`, {made['utc'][:16].replace('T', ' ')} UTC, "
             f"{made['seconds'] or 0:.0f} seconds on {made['platform']}, {made['device']}",
-            "- " + ", ".join(versions),
+            "- " + ", ".join(f"{name} {x}" for name, x in made["versions"].items() if x),
         ]
     data = ", ".join(f"{name} `{digest}`" for name, digest in fingerprints.items())
     return "\n".join([*lines, f"- **Data** (fingerprint): {data}"]) + "\n"

@@ -47,9 +47,7 @@ def _moments(mean, std, theta):
     return torch.stack([square.mean(0), ((square - std**2) ** 2).mean(0)])
 
 
-def augment(
-    x: torch.Tensor, generator: torch.Generator, symmetries: bool, shifts: bool
-) -> torch.Tensor:
+def augment(x: torch.Tensor, generator: torch.Generator, symmetries: bool, shifts: bool):
     """Rotate, mirror and shift every map of a batch at random.
 
     A projected map has no preferred orientation (eight symmetries of the square), and a periodic
@@ -266,9 +264,7 @@ def _batches(x, order, device):
 
 
 @torch.no_grad()
-def run_network(
-    network: torch.nn.Module, x, batch_size: int | None = None, device="cpu", symmetries=False
-) -> tuple[torch.Tensor, torch.Tensor]:
+def run_network(network, x, batch_size=None, device="cpu", symmetries=False) -> tuple:
     """Compute mean and std of scaled maps, (n, P) on the CPU, and leave the network in eval mode.
 
     ``x`` holds maps in any form that `cosmolib.training.dataset.network_inputs` accepts;

@@ -87,9 +87,7 @@ def pretrained_name(profile: Profile, weights_path: str | Path) -> str:
     return f"{profile.name}-{Path(weights_path).stem}"
 
 
-def evaluate_pretrained(
-    run: Run, profile: Profile, weights_path: str | Path, *, device: str | None = None
-) -> dict:
+def evaluate_pretrained(run: Run, profile: Profile, weights_path, *, device=None) -> dict:
     """Evaluate a network that was trained elsewhere, store it as a run and return its metrics.
 
     The network is evaluated on the test maps of the suite, with the scaling that the profile
