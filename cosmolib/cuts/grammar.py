@@ -32,9 +32,8 @@ FIELDS = ("linear", "log", "delta")
 MASKS = ("mask", "maskmean")  # controls that do not show the value of any pixel
 CONTROLS = (*MASKS, "moved", "shuffle")
 NOISE, MEANS = ("white", "shot"), ("nomean", "nologmean")
-STEPS = (*NOISE, *MEANS)
 # Names that are not allowed for a registered cut
-OWN_WORDS = ("none", *FOURIER_CUTS, *DENSITY_CUTS, *CONTROLS, *FILLS, *STEPS)
+OWN_WORDS = ("none", *FOURIER_CUTS, *DENSITY_CUTS, *CONTROLS, *FILLS, *NOISE, *MEANS)
 
 GRAMMAR = (
     "allowed: none; kmax:K, kmin:K or band:K1,K2 [h/Mpc], each with @linear (default), @log or "
@@ -91,7 +90,7 @@ class Cut:
     control : str or None
         One of `CONTROLS`.
     before : tuple of (str, float or None)
-        Steps before the cut, from `STEPS`, with their levels.
+        Steps before the cut, from `NOISE` and `MEANS`, with their levels.
     """
 
     kind: str
