@@ -9,7 +9,7 @@ from pathlib import Path
 from cosmolib import __version__
 from cosmolib.study.identity import code, digest, package_version
 from cosmolib.study.io import REPOSITORY
-from cosmolib.study.registry import described
+from cosmolib.study.registry import sources_of
 
 PACKAGES = ("torch", "numpy", "scipy", "Pylians", "captum", "optuna", "snakemake")
 
@@ -83,7 +83,7 @@ def provenance(
     config = None if profile is None else profile.model_dump()
     if config:
         config["data_dir"] = config["data_dir"] and Path(config["data_dir"]).name
-        config["plugins"] = [described(path) for path in config["plugins"]]
+        config["plugins"] = [*sources_of(config["plugins"])]
     return {
         "versions": {"cosmolib": __version__, "python": platform.python_version()}
         | {name: package_version(name) for name in PACKAGES},
