@@ -16,6 +16,7 @@ FIDUCIAL = dict(zip(PARAMETERS, (0.3, 0.8, 1.0, 1.0, 1.0, 1.0), strict=True))  #
 
 # Latin-hypercube ranges, (low, high) in the order of PARAMETERS; arXiv:2010.00619 table 2
 _TNG_RANGES = ((0.1, 0.5), (0.6, 1.0), (0.25, 4.0), (0.25, 4.0), (0.5, 2.0), (0.5, 2.0))
+# Lite uses the table of IllustrisTNG.
 RANGES = dict.fromkeys(("IllustrisTNG", "SIMBA", "Astrid", "Lite"), _TNG_RANGES)
 RANGES["Astrid"] = (*_TNG_RANGES[:5], (0.25, 4.0))
 # Sets with boxes of 25 Mpc/h (arXiv:2109.10915). SB35 and other sets of the second generation of
