@@ -8,7 +8,6 @@ The overdensity thresholds, the other filtered fields, the mean fill, the contro
 steps are added here; they separate cosmological information from information that the cut leaks.
 """
 
-import math
 import reprlib
 from functools import partial
 from types import SimpleNamespace
@@ -18,7 +17,7 @@ import torch
 
 from cosmolib.cuts.grammar import MASKS, OWN_WORDS, Cut, CutError
 from cosmolib.cuts.noise import observe
-from cosmolib.data.arrays import checked_maps, map_blocks, mode_numbers, one_per_map
+from cosmolib.data.arrays import bad_input, checked_maps, map_blocks, mode_numbers, one_per_map
 from cosmolib.study.registry import CUTS, keywords_of, register
 
 # A mask map is 1 where a pixel was kept and 10 where it was cut, so that its log10 is the mask.
@@ -160,7 +159,7 @@ def cut_stack(stack, cut, box_size, seed, value_range, indices, backend="torch",
         return np.array(stack, order="C")
     if cut.fill == "random":
         low, high = positive_range(stack) if value_range is None else map(float, value_range)
-        if not 0 < low <= high < math.inf:
+        if not 0 < low <= high < np.inf:
             raise ValueError(f"random fills need a range 0 < low <= high, found ({low}, {high})")
         value_range = low, high
     indices = _stream_indices(indices, len(stack))
@@ -210,7 +209,7 @@ def positive_range(maps):
     """Return the smallest and largest positive pixel, the published range of random fills."""
     stack, _ = checked_maps(maps)
     blocks = [stack[block] for block in map_blocks(stack)]
-    low = [np.min(pixels, where=pixels > 0, initial=math.inf) for pixels in blocks]
+    low = [np.min(pixels, where=pixels > 0, initial=np.inf) for pixels in blocks]
     return float(min(low)), float(max(map(np.max, blocks)))
 
 
@@ -219,7 +218,7 @@ def positive_range(maps):
 # --------------------------------------------------------------------------------------------------
 def _filter(grid, cut, box_size, backend, device):
     """Return the function of maps (B, N, N) that applies a Fourier cut, see `apply_cut`."""
-    if not 0 < box_size < math.inf:
+    if not 0 < box_size < np.inf:
         raise ValueError(f"box_size must be positive [Mpc/h], found {box_size}")
     kept = _modes_kept(grid, cut, box_size)
     if kept.all():
@@ -282,9 +281,7 @@ def _pylians_filter(grid, cut, box_size):
     kmin, kmax = _edges(cut)
     kmax = min(kmax, 2 * np.pi / box_size * grid)  # finite, beyond the corner of the grid
     window = FT_filter_2D(box_size, 0.0, grid, "Top-Hat-k", 1, kmin, kmax)
-    return lambda field: np.stack(
-        [field_smoothing_2D(one, window, 1) for one in field.astype(np.float32)]
-    )
+    return lambda field: np.stack([field_smoothing_2D(x, window, 1) for x in np.float32(field)])
 
 
 # --------------------------------------------------------------------------------------------------
@@ -319,25 +316,21 @@ def _hidden(pixels, cut, seed, indices):
         hidden = np.roll(hidden, (half, half), axis=(1, 2))
     if cut.control == "shuffle":
         # Hide the pixels with the smallest random numbers: a smaller cut is part of a larger.
-        draws = _uniform(seed, indices, pixels.shape[1:], stream=1)
-        ordered = np.sort(draws.reshape(len(draws), -1), axis=1)
-        ordered = np.append(ordered, np.ones((len(draws), 1)), axis=1)
-        count = hidden.sum(axis=(1, 2))
-        hidden = draws < np.take_along_axis(ordered, count[:, None], axis=1)[:, :, None]
+        draws = _uniform(seed, indices, (hidden[0].size,), stream=1)  # (B, N^2)
+        ranks = draws.argsort(axis=1).argsort(axis=1).reshape(hidden.shape)
+        hidden = ranks < hidden.sum(axis=(1, 2), keepdims=True)
     return mean, threshold, hidden
 
 
 def _uniform(seed, indices, shape, stream):
     """Draw uniform numbers (B, *shape) in [0, 1) from the random stream of each map."""
-    return np.stack(
-        [np.random.default_rng([seed, index, stream]).random(shape) for index in indices]
-    )
+    streams = (np.random.default_rng([seed, index, stream]) for index in indices)
+    return np.stack([rng.random(shape) for rng in streams])
 
 
 def _stream_indices(indices, count):
     """Check the indices of the maps in their suite, or number the maps."""
     indices = np.arange(count) if indices is None else np.atleast_1d(indices)
     if indices.shape != (count,) or indices.dtype.kind not in "iu" or (indices < 0).any():
-        found, expected = reprlib.repr(indices), f"{count} integers from 0, one per map"
-        raise ValueError(f"indices: found {found}, expected {expected}")
+        raise bad_input("indices", reprlib.repr(indices), f"{count} integers from 0, one per map")
     return indices

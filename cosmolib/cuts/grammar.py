@@ -17,7 +17,6 @@ One string names a cut for papermill, profiles, folders and the workflow::
     name   name:K   name:K1,K2                   a cut from `cosmolib.cuts.apply.register_cut`
 """
 
-import math
 import re
 from dataclasses import dataclass
 
@@ -33,9 +32,8 @@ FIELDS = ("linear", "log", "delta")
 MASKS = ("mask", "maskmean")  # controls that do not show the value of any pixel
 CONTROLS = (*MASKS, "moved", "shuffle")
 NOISE, MEANS = ("white", "shot"), ("nomean", "nologmean")
-STEPS = (*NOISE, *MEANS)
 # Names that are not allowed for a registered cut
-OWN_WORDS = ("none", *FOURIER_CUTS, *DENSITY_CUTS, *CONTROLS, *FILLS, *STEPS)
+OWN_WORDS = ("none", *FOURIER_CUTS, *DENSITY_CUTS, *CONTROLS, *FILLS, *NOISE, *MEANS)
 
 GRAMMAR = (
     "allowed: none; kmax:K, kmin:K or band:K1,K2 [h/Mpc], each with @linear (default), @log or "
@@ -50,16 +48,13 @@ _MARKS = {"_": "__", ":": "_", ",": "--", "@": "-"}
 _TEXTS = {text: mark for mark, text in _MARKS.items()}
 _TEXT = re.compile("__|_|--|-(?=[a-z])")  # a minus is followed by a digit
 _REAL = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"  # no spaces, inf, nan or underscores
-_CUT = re.compile(
-    rf"""
+_CUT = re.compile(rf"""(?xa)  # spaces do not count
     (?: (white|shot) = ({_REAL}) : )?  (?: (nomean|nologmean) : )?  # steps before the cut
     (?: (mask|maskmean|moved|shuffle) : (?=above|below) )?
     ([a-z][a-z0-9_]*)
     (?: : ((?<=above:|below:)delta=)? ({_REAL}(?:,{_REAL})*) )?
     (?: @ (linear|log|delta) )?  (?: : (clamp|random|mean) )?
-    """,
-    re.VERBOSE | re.ASCII,
-)
+""")
 _PART = re.compile(rf"(?:(?:white|shot)=|delta=)?{_REAL}(?:,{_REAL})*(?:@[a-z]+)?", re.ASCII)
 _NUMBERS = {"none": 0, "kmax": 1, "kmin": 1, "band": 2, "above": 1, "below": 1}  # per cut
 
@@ -95,7 +90,7 @@ class Cut:
     control : str or None
         One of `CONTROLS`.
     before : tuple of (str, float or None)
-        Steps before the cut, from `STEPS`, with their levels.
+        Steps before the cut, from `NOISE` and `MEANS`, with their levels.
     """
 
     kind: str
@@ -111,9 +106,7 @@ class Cut:
         """Read a cut from its string; raise `CutError` with the string if it is invalid."""
         if isinstance(text, cls):
             return text
-        if not isinstance(text, str):
-            raise CutError(f"a cut is a string, found {text!r}; {_grammar()}")
-        cut, fault = _read(text)
+        cut, fault = _read(text) if isinstance(text, str) else (None, "a cut is a string")
         if fault:
             raise CutError(f"cannot read cut {text!r}: {fault}; {_grammar()}")
         return cut
@@ -164,8 +157,8 @@ class Cut:
     def k_range(self):
         """Edges (kmin, kmax) [h/Mpc] of the modes kept, kmin <= k < kmax; (0, inf) by default."""
         values = self.values
-        ranges = {"kmax": (0.0, *values), "kmin": (*values, math.inf), "band": values}
-        return ranges.get(self.kind) or (0.0, math.inf)
+        ranges = {"kmax": (0.0, *values), "kmin": (*values, np.inf), "band": values}
+        return ranges.get(self.kind) or (0.0, np.inf)
 
 
 def folder_name(cut):
@@ -230,13 +223,11 @@ def _read(text):
     expected = len(CUTS[kind].numbers) if kind in CUTS else _NUMBERS.get(kind)
     edges = cut.k_range
     least, above = (-1, "above delta=-1") if delta else (0, "positive")
+    unknown = f"unknown cut {kind!r} (those of a plugin are known after load_profile)"
     rules = (
-        (
-            expected is not None,
-            f"unknown cut {kind!r} (those of a plugin are known after load_profile)",
-        ),
+        (expected is not None, unknown),
         (len(values) == expected, f"{kind!r} takes {expected} number(s), found {len(values)}"),
-        (all(map(math.isfinite, (*values, level or 0))), "numbers must be finite"),
+        (all(map(np.isfinite, (*values, level or 0))), "numbers must be finite"),
         (fourier or not field, "only a Fourier cut has a field"),
         (density or not fill, "only a density cut has a fill"),
         (not fill or control not in MASKS, "a mask has no fill"),

@@ -6,7 +6,6 @@ it.
 """
 
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -129,7 +128,7 @@ def _as_array(values, name, kinds):
     return values.astype(np.float32) if values.dtype == np.float16 else values
 
 
-def in_parallel(function: Callable, items) -> list:
+def in_parallel(function, items) -> list:
     """Return ``[function(item) for item in items]``, computed in as many threads as torch uses.
 
     Suited to numpy operations on blocks of maps, which release Python's global lock.

@@ -76,14 +76,12 @@ def check_suite(suite: Suite) -> list[str]:
     return [*lines, f"fingerprint {suite.fingerprint}"]
 
 
-def check_path(
-    path: str | Path, suite: str | None = None, sim_set: str | None = None
-) -> list[Report]:
+def check_path(path, suite: str | None = None, sim_set: str | None = None) -> list[Report]:
     """Check a CMD file of maps with its table of parameters, or all of them in a folder.
 
     Parameters
     ----------
-    path
+    path : path
         A file of maps, with its table in the same folder or one folder up, or a folder in one of
         CMD's layouts. The SHA-256 of downloaded files is verified.
     suite, sim_set

@@ -79,8 +79,7 @@ def powers_of_ten(step, zero):
 
 def predict(left, up, corner):
     """Return the MED prediction of ITU-T T.87: the median of left, up and left + up - corner."""
-    gradient = left + up - corner
-    return np.clip(gradient, np.minimum(left, up), np.maximum(left, up))
+    return np.clip(left + up - corner, np.minimum(left, up), np.maximum(left, up))
 
 
 def _levels(residuals):

@@ -13,7 +13,6 @@ log10 and a smaller *unit*, the value at which zero and negative pixels are plac
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,7 +145,7 @@ def _unit(kind, limits):
     return 10.0 ** math.floor(math.log10(below[kind]))
 
 
-def mean_and_std(read: Callable, shape) -> tuple[float, float]:
+def mean_and_std(read, shape) -> tuple[float, float]:
     """Return mean and standard deviation of an array that is read in parts.
 
     The moments of the parts are computed in double precision and combined as in Chan, Golub &

@@ -138,13 +138,12 @@ def summary_statistics(maps, box_size=BOX_SIZE, n_bands=12, n_quantiles=16):
     names : list of str
     """
     stack, _ = checked_maps(maps)
-    mean = stack.mean(axis=(1, 2), dtype=np.float64)
     k, power = power_spectrum(stack, box_size)
     edges = np.geomspace(k[0] * (1 - 1e-9), k[-1] * (1 + 1e-9), n_bands + 1)
     band = np.unique(np.searchsorted(edges, k), return_inverse=True)[1]
     average = (band[:, None] == np.arange(band.max() + 1)) / np.bincount(band)  # (nk, nb)
     centres = k @ average
-    found = {"mean": signed_log(mean)}
+    found = {"mean": signed_log(stack.mean(axis=(1, 2), dtype=np.float64))}
     for field, values in (("delta", power), ("log", power_spectrum(stack, box_size, log=True)[1])):
         bands = np.log10(np.maximum(values @ average, POWER_FLOOR))
         found |= {f"P_{field}(k={centre:.2f})": bands[:, i] for i, centre in enumerate(centres)}

@@ -11,9 +11,9 @@ import dataclasses
 import functools
 import hashlib
 import itertools
-import math
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -182,9 +182,7 @@ def write_suite(
     return open_suite(name, data_dir, field, sim_set)
 
 
-def available_suites(
-    data_dir: str | Path | None = None, field: str = "Mtot", sim_set: str = "LH"
-) -> list[str]:
+def available_suites(data_dir=None, field: str = "Mtot", sim_set: str = "LH") -> list[str]:
     """Return the names of the suites that `open_suite` can open, embedded ones first.
 
     Parameters
@@ -265,7 +263,7 @@ def _check_values(suite: Suite, maps: np.ndarray, pixels: np.ndarray) -> None:
     elif suite.field in cmd_format.POSITIVE_FIELDS:
         least, kind = np.nextafter(np.float32(0), np.float32(1)), "finite and positive raw pixels"
     low, high = pixels.min(), pixels.max()  # both are NaN if one pixel is
-    if least <= low and -math.inf < low <= high < math.inf:
+    if least <= low and -np.inf < low <= high < np.inf:
         return
     i, row, column = np.argwhere(~(np.isfinite(pixels) & (pixels >= least)))[0]
     found = f"{pixels[i, row, column]} in map {maps[i]} (simulation {simulation_of(maps[i])})"
@@ -293,8 +291,7 @@ def subset(suite: Suite, n: int | None) -> Suite:
     return dataclasses.replace(suite, maps=maps, params=suite.params[:n], others=others)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Split:
+class Split(NamedTuple):
     """Store the simulation indices of the three parts, which do not overlap."""
 
     train: np.ndarray

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import math
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -17,12 +16,9 @@ FIDUCIAL = dict(zip(PARAMETERS, (0.3, 0.8, 1.0, 1.0, 1.0, 1.0), strict=True))  #
 
 # Latin-hypercube ranges, (low, high) in the order of PARAMETERS; arXiv:2010.00619 table 2
 _TNG_RANGES = ((0.1, 0.5), (0.6, 1.0), (0.25, 4.0), (0.25, 4.0), (0.5, 2.0), (0.5, 2.0))
-RANGES = {
-    "IllustrisTNG": _TNG_RANGES,
-    "SIMBA": _TNG_RANGES,
-    "Astrid": (*_TNG_RANGES[:5], (0.25, 4.0)),
-    "Lite": _TNG_RANGES,  # uses the table of IllustrisTNG
-}
+# Lite uses the table of IllustrisTNG.
+RANGES = dict.fromkeys(("IllustrisTNG", "SIMBA", "Astrid", "Lite"), _TNG_RANGES)
+RANGES["Astrid"] = (*_TNG_RANGES[:5], (0.25, 4.0))
 # Sets with boxes of 25 Mpc/h (arXiv:2109.10915). SB35 and other sets of the second generation of
 # CAMELS have boxes of 50 Mpc/h (arXiv:2606.10038).
 _SETS_OF_25 = ("LH", "CV", "1P", "EX", "BE", "SB", "SB28")
@@ -46,12 +42,11 @@ def parameter_ranges(suite: str) -> np.ndarray:
         The suite is unknown.
     """
     name = suite.removeprefix("Nbody_")
-    if name in SUITES:
-        return SUITES[name][0].copy()
-    if name not in RANGES:
-        known = f"one of {', '.join((*RANGES, *SUITES))}, or Nbody_ before it; see register_suite"
-        raise bad_input("suite", repr(suite), known)
-    return np.array(RANGES[name])
+    known = RANGES | {own: ranges for own, (ranges, _) in SUITES.items()}
+    if name not in known:
+        expected = f"one of {', '.join(known)}, or Nbody_ before it; see register_suite"
+        raise bad_input("suite", repr(suite), expected)
+    return np.array(known[name])
 
 
 def register_suite(name: str, ranges, box_size: float = BOX_SIZE) -> None:
@@ -77,7 +72,7 @@ def register_suite(name: str, ranges, box_size: float = BOX_SIZE) -> None:
     """
     found = np.array(ranges, dtype=np.float64)
     shaped = found.shape == (len(PARAMETERS), 2) and np.isfinite(found).all()
-    if not (shaped and (found[:, 0] < found[:, 1]).all() and 0 < box_size < math.inf):
+    if not (shaped and (found[:, 0] < found[:, 1]).all() and 0 < box_size < np.inf):
         given = f"the ranges {found.tolist()} and the box size {box_size} Mpc/h"
         expected = f"6 pairs, low < high, of {', '.join(PARAMETERS)}, and a box above 0"
         raise bad_input(f"suite {name!r}", given, expected)
@@ -92,7 +87,7 @@ def box_of(name, sim_set, maps_path, params_path, comments):
     """
     own = name.removeprefix("Nbody_")
     if declared := re.findall(r"\bbox_size\b(.*)", comments):
-        boxes = {float(m[1]) if (m := _DECLARED.fullmatch(t)) else math.nan for t in declared}
+        boxes = {float(m[1]) if (m := _DECLARED.fullmatch(t)) else np.nan for t in declared}
     elif own in SUITES:
         boxes = {SUITES[own][1]}
     else:

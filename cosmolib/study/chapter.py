@@ -28,10 +28,9 @@ def shown_study(profile: Profile, runs_dir="runs", stored_dir="results") -> tupl
         return profile, Path(runs_dir)
     shown = load_profile(profile.answer)
     if shown.suites != profile.suites:
-        raise ValueError(
-            f"profile {profile.name}: key 'answer': the stored study {shown.name!r} is about "
-            f"{', '.join(shown.suites)}, expected one about {', '.join(profile.suites)}, or null"
-        )
+        found = f"the stored study {shown.name!r} is about {', '.join(shown.suites)}"
+        expected = f"one about {', '.join(profile.suites)}, or null"
+        raise ValueError(f"profile {profile.name}: key 'answer': {found}, expected {expected}")
     return shown.replace(**{key: getattr(profile, key) for key in _OWN}), Path(stored_dir)
 
 

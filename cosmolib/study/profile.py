@@ -26,7 +26,8 @@ WIDEST = 1024  # largest hidden width; a stored network with a larger one is ref
 # --------------------------------------------------------------------------------------------------
 # Types of the values
 # --------------------------------------------------------------------------------------------------
-def _name(text: str) -> str:
+def _name(value) -> str:
+    text = str(value) if type(value) is int else value  # name: 2025
     if not is_folder_name(text) or len(text) > 100:  # "-shuffled" is appended
         raise ValueError(f"found {reprlib.repr(text)}, expected {FOLDER_NAME}; at most 100 of them")
     return text
@@ -57,11 +58,8 @@ def _unique(values: list) -> list:
     return values
 
 
-_number_as_text = BeforeValidator(  # name: 2025
-    lambda value: str(value) if type(value) is int else value, json_schema_input_type=str | int
-)
 _canonical_cut = AfterValidator(lambda text: str(Cut.parse(text)))
-Name = Annotated[str, _number_as_text, AfterValidator(_name)]
+Name = Annotated[str, BeforeValidator(_name, json_schema_input_type=str | int)]
 Word = Annotated[str, Field(pattern="^[A-Za-z0-9-]{1,50}$")]  # as in file names of CMD
 SuiteName = Annotated[str, AfterValidator(_suite), Field(examples=list(lite.SUITES))]
 CutText = Annotated[str, _canonical_cut, Field(examples=["none", "kmax:4", "above:1e12"])]
@@ -271,9 +269,8 @@ def _described(fault: dict[str, Any]) -> tuple[str, str]:
     # "Input should be a valid integer", "List should have at least 1 item after ..., not 0"
     expected = re.sub(r"^\w+ should (be |have |match )?| after validation.*", "", fault["msg"])
     found = f"found {reprlib.repr(fault['input'])}, expected {expected}"
-    reason = reasons[-1] if reasons else found
     place = f"key {key!r}" + (f", entry {entry[0] + 1}" if fault["loc"][1:] else "")
-    return key, f"{place}: {reason}"
+    return key, f"{place}: {reasons[-1] if reasons else found}"
 
 
 def _profile_path(name: str) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from cosmolib import __version__
 from cosmolib.study.identity import code, digest, package_version
 from cosmolib.study.io import REPOSITORY
-from cosmolib.study.registry import described
+from cosmolib.study.registry import sources_of
 
 PACKAGES = ("torch", "numpy", "scipy", "Pylians", "captum", "optuna", "snakemake")
 
@@ -46,12 +46,11 @@ def what_made(steps, fingerprints: dict[str, str]) -> str:
     """
     lines = []
     for verb, command, made in steps:
-        versions = [f"{name} {version}" for name, version in made["versions"].items() if version]
         lines += [
             f"- **{verb} by** `{command}`",
             f"- commit `{short_commit(made['git'])}`, {made['utc'][:16].replace('T', ' ')} UTC, "
             f"{made['seconds'] or 0:.0f} seconds on {made['platform']}, {made['device']}",
-            "- " + ", ".join(versions),
+            "- " + ", ".join(f"{name} {x}" for name, x in made["versions"].items() if x),
         ]
     data = ", ".join(f"{name} `{digest}`" for name, digest in fingerprints.items())
     return "\n".join([*lines, f"- **Data** (fingerprint): {data}"]) + "\n"
@@ -84,7 +83,7 @@ def provenance(
     config = None if profile is None else profile.model_dump()
     if config:
         config["data_dir"] = config["data_dir"] and Path(config["data_dir"]).name
-        config["plugins"] = [described(path) for path in config["plugins"]]
+        config["plugins"] = [*sources_of(config["plugins"])]
     return {
         "versions": {"cosmolib": __version__, "python": platform.python_version()}
         | {name: package_version(name) for name in PACKAGES},

@@ -93,14 +93,10 @@ def load_plugins(paths) -> None:
             raise ValueError(f"{path}: changed since it was executed; restart Python or the kernel")
 
 
-def described(path: str | Path) -> str:
-    """Return the name of an executed plugin with a digest of its text, as stored in provenance."""
-    return f"{Path(path).name} {hashlib.sha256(_TEXTS[Path(path)]).hexdigest()[:16]}"
-
-
 def sources_of(paths) -> dict[str, bytes]:
-    """Return the texts of executed plugins, by the name from `described`."""
-    return {described(path): _TEXTS[Path(path)] for path in paths}
+    """Return the texts of executed plugins, by the name of the file and a digest of the text."""
+    texts = [(Path(path).name, _TEXTS[Path(path)]) for path in paths]
+    return {f"{name} {hashlib.sha256(text).hexdigest()[:16]}": text for name, text in texts}
 
 
 def origins(**names: str | None) -> dict[str, bytes]:

@@ -38,9 +38,9 @@ class Run:
                 found = reprlib.repr(value)
                 raise ValueError(f"run: {part}: found {found}, expected {FOLDER_NAME}")
         folder_name(self.cut)
-        seed = self.seed
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-            raise ValueError(f"run: seed: found {seed!r}, expected a whole number from 0")
+        whole = isinstance(self.seed, (int, np.integer)) and not isinstance(self.seed, bool)
+        if not (whole and self.seed >= 0):
+            raise ValueError(f"run: seed: found {self.seed!r}, expected a whole number from 0")
 
     @property
     def folder(self) -> Path:

@@ -4,10 +4,8 @@ A file of 4 GB is held in memory at most once. Its maps are read and cut in bloc
 kept (as float32, or as float16 in half the memory) or left on disk and prepared for each batch.
 """
 
-from __future__ import annotations
-
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -64,105 +62,6 @@ def _columns(targets):
 # Data
 # --------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
-class Data:
-    """Network inputs of one suite under one cut, split by simulation."""
-
-    train_x: torch.Tensor | MapsOnDisk  # (n, 1, N, N), cut and scaled
-    valid_x: torch.Tensor | MapsOnDisk
-    test_x: torch.Tensor | MapsOnDisk
-    train_theta: torch.Tensor  # (n, P) float32, normalised
-    valid_theta: torch.Tensor
-    test_truth: np.ndarray  # (m, P) float64, physical
-    train_simulation: np.ndarray  # (n,) simulation of each map, as numbered in the suite
-    valid_simulation: np.ndarray
-    test_simulation: np.ndarray
-    test_map: np.ndarray  # (m,) index of each map in the suite
-    scaling: Scaling
-    cut: str  # in canonical form
-    value_range: tuple[float, float] | None  # range of random fills [(Msun/h)/(Mpc/h)^2]
-    suite: str
-    targets: tuple[str, ...]
-    fingerprint: str  # `Suite.fingerprint`
-
-
-def study_suite(name: str, profile: Profile) -> Suite:
-    """Open a suite with the data_dir, field, set and number of simulations of a profile."""
-    source = {"data_dir": profile.data_dir, "field": profile.field, "sim_set": profile.sim_set}
-    return suites.subset(suites.open_suite(name, **source), profile.n_simulations)
-
-
-def study_split(suite: Suite, profile: Profile) -> Split:
-    """Split a suite, with at most ``train_simulations`` of the profile for training.
-
-    Validation and test parts are never reduced, so that networks trained on few simulations are
-    tested on the same ones as all others.
-    """
-    split = suites.split_simulations(suite.n_simulations, profile.split_seed)
-    return replace(split, train=split.train[: profile.train_simulations])
-
-
-def prepare_data(suite: Suite, profile: Profile, cut="none", seed: int = 1) -> Data:
-    """Split a suite by simulation, cut and scale its maps, and normalise its parameters.
-
-    The scaling and the range of random fills are fitted to the training maps only
-    (``scaling_scope: train``) or, as published, to the whole file including its test maps
-    (``file``), in the published order and arithmetic. Maps with noise are scaled by asinh instead
-    of log, also at noise level 0, which is their reference: noise makes some pixels zero or
-    negative, where the signed logs of nearly equal densities can differ by 22 dex.
-
-    The profile key ``storage`` keeps the maps in memory as ``float32`` or ``float16``, or leaves
-    them on ``disk``, where they are read, cut and scaled batch by batch. With float32 the file is
-    read once; otherwise the scaling takes two passes over the maps that it is fitted to.
-
-    The profile key ``shuffle_labels`` permutes the parameters among the training and among the
-    validation simulations, so that nothing can be learnt; the test set does not change.
-
-    Parameters
-    ----------
-    suite : Suite
-        From `study_suite`.
-    profile : Profile
-    cut : str or Cut
-    seed : int
-        Of the permutation of labels. Networks need different ones, because each permutation of n
-        labels correlates with the true ones by chance, by about 1 / sqrt(n).
-
-    Raises
-    ------
-    ValueError
-        A pixel is invalid, see `cosmolib.data.suites.read_maps`.
-    """
-    cut = Cut.parse(cut)
-    split = study_split(suite, profile)
-    parts = [map_indices(part) for part in (split.train, split.valid, split.test)]
-    maps = np.concatenate(parts)  # (15 n,)
-    value_range = fill_range(suite, profile, cut)
-    kind = "asinh" if cut.noise is not None and profile.scaling == "log" else profile.scaling
-    # The whole file in its own order, because rounding depends on the order of summation.
-    scope = np.argsort(maps) if profile.scaling_scope == "file" else np.arange(len(parts[0]))
-    if profile.storage == "float32":
-        x = cut_maps(suite, maps, cut, value_range)  # (15 n, N, N)
-        scaling = fit_scaling(x, kind, scope)
-        scaling.apply(x, out=x)
-        inputs = torch.from_numpy(x)[:, None].split([*map(len, parts)])  # (n, 1, N, N) each
-    else:
-        scaling = fit_scaling(MapsOnDisk(suite, maps[scope], cut, value_range), kind)
-        inputs = [MapsOnDisk(suite, part, cut, value_range, scaling) for part in parts]
-        if profile.storage == "float16":
-            inputs = [stored(x, torch.float16) for x in inputs]
-    rng, theta = np.random.default_rng([profile.split_seed, seed]), []
-    for part in (split.train, split.valid):
-        part = rng.permutation(part) if profile.shuffle_labels else part
-        part = normalise(suite.params[part], suite.name, profile.targets)
-        theta.append(torch.from_numpy(part.repeat(MAPS_PER_SIMULATION, 0)))
-    return Data(
-        *inputs, *theta, truth_of(suite, parts[2], profile.targets), *map(simulation_of, parts),
-        test_map=parts[2], scaling=scaling, cut=str(cut), value_range=value_range,
-        suite=suite.name, targets=tuple(profile.targets), fingerprint=suite.fingerprint,
-    )  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
 class MapsOnDisk:
     """Maps of a suite that are read, cut and scaled on access.
 
@@ -201,6 +100,105 @@ class MapsOnDisk:
 
     def __array__(self, dtype=None, copy=None):
         return self[:].numpy().astype(dtype or np.float32, copy=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Network inputs of one suite under one cut, split by simulation."""
+
+    train_x: torch.Tensor | MapsOnDisk  # (n, 1, N, N), cut and scaled
+    valid_x: torch.Tensor | MapsOnDisk
+    test_x: torch.Tensor | MapsOnDisk
+    train_theta: torch.Tensor  # (n, P) float32, normalised
+    valid_theta: torch.Tensor
+    test_truth: np.ndarray  # (m, P) float64, physical
+    train_simulation: np.ndarray  # (n,) simulation of each map, as numbered in the suite
+    valid_simulation: np.ndarray
+    test_simulation: np.ndarray
+    test_map: np.ndarray  # (m,) index of each map in the suite
+    scaling: Scaling
+    cut: str  # in canonical form
+    value_range: tuple[float, float] | None  # range of random fills [(Msun/h)/(Mpc/h)^2]
+    suite: str
+    targets: tuple[str, ...]
+    fingerprint: str  # `Suite.fingerprint`
+
+
+def study_suite(name: str, profile: Profile) -> Suite:
+    """Open a suite with the data_dir, field, set and number of simulations of a profile."""
+    source = {"data_dir": profile.data_dir, "field": profile.field, "sim_set": profile.sim_set}
+    return suites.subset(suites.open_suite(name, **source), profile.n_simulations)
+
+
+def study_split(suite: Suite, profile: Profile) -> Split:
+    """Split a suite, with at most ``train_simulations`` of the profile for training.
+
+    Validation and test parts are never reduced, so that networks trained on few simulations are
+    tested on the same ones as all others.
+    """
+    split = suites.split_simulations(suite.n_simulations, profile.split_seed)
+    return split._replace(train=split.train[: profile.train_simulations])
+
+
+def prepare_data(suite: Suite, profile: Profile, cut="none", seed: int = 1) -> Data:
+    """Split a suite by simulation, cut and scale its maps, and normalise its parameters.
+
+    The scaling and the range of random fills are fitted to the training maps only
+    (``scaling_scope: train``) or, as published, to the whole file including its test maps
+    (``file``), in the published order and arithmetic. Maps with noise are scaled by asinh instead
+    of log, also at noise level 0, which is their reference: noise makes some pixels zero or
+    negative, where the signed logs of nearly equal densities can differ by 22 dex.
+
+    The profile key ``storage`` keeps the maps in memory as ``float32`` or ``float16``, or leaves
+    them on ``disk``, where they are read, cut and scaled batch by batch. With float32 the file is
+    read once; otherwise the scaling takes two passes over the maps that it is fitted to.
+
+    The profile key ``shuffle_labels`` permutes the parameters among the training and among the
+    validation simulations, so that nothing can be learnt; the test set does not change.
+
+    Parameters
+    ----------
+    suite : Suite
+        From `study_suite`.
+    profile : Profile
+    cut : str or Cut
+    seed : int
+        Of the permutation of labels. Networks need different ones, because each permutation of n
+        labels correlates with the true ones by chance, by about 1 / sqrt(n).
+
+    Raises
+    ------
+    ValueError
+        A pixel is invalid, see `cosmolib.data.suites.read_maps`.
+    """
+    cut = Cut.parse(cut)
+    split = study_split(suite, profile)
+    parts = [map_indices(part) for part in split]
+    maps = np.concatenate(parts)  # (15 n,)
+    value_range = fill_range(suite, profile, cut)
+    kind = "asinh" if cut.noise is not None and profile.scaling == "log" else profile.scaling
+    # The whole file in its own order, because rounding depends on the order of summation.
+    scope = np.argsort(maps) if profile.scaling_scope == "file" else np.arange(len(parts[0]))
+    if profile.storage == "float32":
+        x = cut_maps(suite, maps, cut, value_range)  # (15 n, N, N)
+        scaling = fit_scaling(x, kind, scope)
+        scaling.apply(x, out=x)
+        inputs = torch.from_numpy(x)[:, None].split([*map(len, parts)])  # (n, 1, N, N) each
+    else:
+        scaling = fit_scaling(MapsOnDisk(suite, maps[scope], cut, value_range), kind)
+        inputs = [MapsOnDisk(suite, part, cut, value_range, scaling) for part in parts]
+        if profile.storage == "float16":
+            inputs = [stored(x, torch.float16) for x in inputs]
+    rng, theta = np.random.default_rng([profile.split_seed, seed]), []
+    for part in (split.train, split.valid):
+        part = rng.permutation(part) if profile.shuffle_labels else part
+        part = normalise(suite.params[part], suite.name, profile.targets)
+        theta.append(torch.from_numpy(part.repeat(MAPS_PER_SIMULATION, 0)))
+    return Data(
+        *inputs, *theta, truth_of(suite, parts[2], profile.targets), *map(simulation_of, parts),
+        test_map=parts[2], scaling=scaling, cut=str(cut), value_range=value_range,
+        suite=suite.name, targets=tuple(profile.targets), fingerprint=suite.fingerprint,
+    )  # fmt: skip
 
 
 def stored(x, dtype: torch.dtype, device="cpu") -> torch.Tensor:

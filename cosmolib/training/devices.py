@@ -9,12 +9,8 @@ the machine and the amount of work, never on a measured time, so that a study ta
 each time on the same machine. `make bench` measures the times.
 """
 
-from __future__ import annotations
-
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 
@@ -28,15 +24,14 @@ def select_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-@dataclass(frozen=True)
-class Engine:
+class Engine(NamedTuple):
     """Device, precision and compilation of a training, with "auto" resolved."""
 
     device: str
     precision: str  # "float32" or "bfloat16"
     compile: str  # "eager", "compiled" or "graphs"
 
-    def autocast(self) -> AbstractContextManager:
+    def autocast(self) -> torch.autocast:
         """Return the context for the forward pass of the network."""
         kind = torch.device(self.device).type
         return torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16")
@@ -72,7 +67,7 @@ def choose_engine(precision: str, compiling: str, device: str, network, pixels: 
     return Engine(str(device), precision, compiling)
 
 
-def compiled(network: torch.nn.Module, engine: Engine, x: torch.Tensor) -> tuple[Callable, Engine]:
+def compiled(network: torch.nn.Module, engine: Engine, x: torch.Tensor) -> tuple:
     """Compile a network for training on batches of one shape, without changing its state.
 
     If the network cannot be compiled (no C++ compiler, no Triton, an unsupported shape), a warning
@@ -107,7 +102,7 @@ def compiled(network: torch.nn.Module, engine: Engine, x: torch.Tensor) -> tuple
         reason = f"{type(error).__name__} ({' '.join(str(error).split())[:200]})"
         result = "the network runs without compilation"
         warnings.warn(f"torch.compile failed with {reason}; {result}", stacklevel=2)
-        run, engine = network, replace(engine, compile="eager")
+        run, engine = network, engine._replace(compile="eager")
     network.zero_grad()
     network.load_state_dict(buffers, strict=False)
     return run, engine

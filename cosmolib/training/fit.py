@@ -7,11 +7,8 @@ training maps only, and checkpoints from which training resumes bit by bit. Maps
 memory of a GPU stay on it and are augmented there.
 """
 
-from __future__ import annotations
-
 import math
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -50,9 +47,7 @@ def _moments(mean, std, theta):
     return torch.stack([square.mean(0), ((square - std**2) ** 2).mean(0)])
 
 
-def augment(
-    x: torch.Tensor, generator: torch.Generator, symmetries: bool, shifts: bool
-) -> torch.Tensor:
+def augment(x: torch.Tensor, generator: torch.Generator, symmetries: bool, shifts: bool):
     """Rotate, mirror and shift every map of a batch at random.
 
     A projected map has no preferred orientation (eight symmetries of the square), and a periodic
@@ -96,7 +91,7 @@ def augment(
 # Fitting
 # --------------------------------------------------------------------------------------------------
 @contextmanager
-def seeded(seed: int, device: str = "cpu") -> Iterator[None]:
+def seeded(seed: int, device: str = "cpu"):
     """Seed torch within a block (initial weights, dropout) and restore its state afterwards."""
     devices = [torch.cuda.current_device()] if str(device).startswith("cuda") else []
     with torch.random.fork_rng(devices):
@@ -123,16 +118,9 @@ def learning_rate(step: int, n_steps: int, profile: Profile) -> float:
 
 
 def fit(
-    network: torch.nn.Module,
-    data: Data,
-    profile: Profile,
-    *,
-    seed: int,
-    checkpoint: str | Path | None = None,
-    device: str = "cpu",
-    progress: Callable[[str], None] | None = None,
-    epoch_callback: Callable[[dict], None] | None = None,
-) -> list[dict]:
+    network: torch.nn.Module, data: Data, profile: Profile, *, seed: int,
+    checkpoint: str | Path | None = None, device: str = "cpu", progress=None, epoch_callback=None,
+) -> list[dict]:  # fmt: skip
     """Train a network in place; it ends with the weights of the best validation epoch.
 
     Every epoch passes the training maps in a new random order. Its last batch may be smaller, as
@@ -171,10 +159,10 @@ def fit(
     ValueError
         The checkpoint is damaged or belongs to another training.
     """
-    network.to(device)
-    channels_last = getattr(network, "trains_channels_last", False)
-    if channels_last:
-        network.to(memory_format=torch.channels_last)
+    layout = stored_layout = torch.preserve_format
+    if getattr(network, "trains_channels_last", False):
+        layout, stored_layout = torch.channels_last, torch.contiguous_format
+    network.to(device, memory_format=layout)
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=profile.max_lr, betas=tuple(profile.betas),
         weight_decay=profile.weight_decay, fused=True,  # one kernel for all weights
@@ -221,9 +209,7 @@ def fit(
             if epoch_callback is not None:
                 epoch_callback(history[-1])
     network.load_state_dict(best)
-    if channels_last:
-        network.to(memory_format=torch.contiguous_format)
-    network.eval()
+    network.to(memory_format=stored_layout).eval()
     return history
 
 
@@ -278,9 +264,7 @@ def _batches(x, order, device):
 
 
 @torch.no_grad()
-def run_network(
-    network: torch.nn.Module, x, batch_size: int | None = None, device="cpu", symmetries=False
-) -> tuple[torch.Tensor, torch.Tensor]:
+def run_network(network, x, batch_size=None, device="cpu", symmetries=False) -> tuple:
     """Compute mean and std of scaled maps, (n, P) on the CPU, and leave the network in eval mode.
 
     ``x`` holds maps in any form that `cosmolib.training.dataset.network_inputs` accepts;
@@ -334,8 +318,7 @@ def _resume(path, now, network, optimiser, generator, device):
     """Restore a training from its checkpoint; return its history and best weights."""
     state = read_state(path, "checkpoint", f"one{_ADVICE}")
     if different := changes(state.get("identity"), now):
-        reason = f"this checkpoint belongs to another training: {different[0]}"
-        raise ValueError(f"{path}: {reason}{_ADVICE}")
+        raise ValueError(f"{path}: this checkpoint is of another training: {different[0]}{_ADVICE}")
     try:
         history, best = state["history"], state["best"]
         total = sum(row["valid_loss"] + row["train_loss"] + row["seconds"] for row in history)

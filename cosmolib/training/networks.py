@@ -14,8 +14,6 @@ the boxes are periodic.
 `register_network` adds other networks.
 """
 
-from __future__ import annotations
-
 import copy
 import re
 from collections import OrderedDict
@@ -128,7 +126,7 @@ class O3(MomentNetwork):
 
 
 class Pooled(MomentNetwork):
-    """Convolutional blocks, a global pool, two dense layers.
+    """Convolutional blocks (each a list of layers), a global pool, two dense layers.
 
     The pool takes the mean of each channel and, with ``scatter``, its standard deviation. It makes
     the features invariant under shifts by the total stride of the blocks and keeps the dense layers
@@ -137,7 +135,8 @@ class Pooled(MomentNetwork):
 
     def __init__(self, blocks, size, channels, dense, dropout, n_parameters, scatter=False):
         super().__init__(size, n_parameters, dropout)
-        self.blocks = nn.Sequential(OrderedDict((f"block{i}", b) for i, b in enumerate(blocks)))
+        named = ((f"block{i}", nn.Sequential(*layers)) for i, layers in enumerate(blocks))
+        self.blocks = nn.Sequential(OrderedDict(named))
         self.scatter = self.compiles_on_cpu = scatter
         self.FC1 = nn.Linear((1 + scatter) * channels, dense)
         self.FC2 = nn.Linear(dense, 2 * n_parameters)
@@ -152,18 +151,17 @@ class Pooled(MomentNetwork):
 
 
 def _layer(inputs, outputs, kernel, stride, padding):
-    conv = nn.Conv2d(
-        inputs, outputs, kernel, stride, padding,
-        padding_mode="circular" if padding else "zeros",
-        bias=False,  # batch norm adds one
-    )  # fmt: skip
+    """Return a convolution, its batch norm and its activation."""
+    mode = "circular" if padding else "zeros"
+    # Without a bias, because batch norm adds one.
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, padding_mode=mode, bias=False)
     return [conv, nn.BatchNorm2d(outputs), nn.LeakyReLU(SLOPE)]
 
 
 def _k4s2(size, hidden, dropout, n_parameters):
     """Build `k4s2`: kernel 4, stride 2, padding 1 down to 4x4; channels 2H, 4H, ... up to 64H."""
     channels = [1] + [2 * hidden * 2 ** min(block, 5) for block in range(_HALVINGS[size])]
-    blocks = [nn.Sequential(*_layer(*pair, 4, 2, 1)) for pair in pairwise(channels)]
+    blocks = [_layer(*pair, 4, 2, 1) for pair in pairwise(channels)]
     return Pooled(blocks, size, channels[-1], channels[-1] // 2, dropout, n_parameters)
 
 
@@ -174,12 +172,9 @@ def _lite(size, hidden, dropout, n_parameters):
     and one that pools only means (`benchmarks/README.md`).
     """
     channels = [4 * hidden, 8 * hidden, *[16 * hidden] * 6][: _HALVINGS[size]]
-    blocks = [
-        nn.Sequential(*_layer(before, after, 3, 1, 1), *_layer(after, after, 2, 2, 0))
-        for before, after in pairwise(channels)
-    ]
-    stem, last = _layer(1, channels[0], 4, 2, 1), _layer(channels[-1], channels[-1], 3, 1, 1)
-    blocks = [nn.Sequential(*stem), *blocks, nn.Sequential(*last)]
+    blocks = [_layer(1, channels[0], 4, 2, 1)]
+    blocks += [_layer(a, b, 3, 1, 1) + _layer(b, b, 2, 2, 0) for a, b in pairwise(channels)]
+    blocks.append(_layer(channels[-1], channels[-1], 3, 1, 1))
     return Pooled(blocks, size, channels[-1], 64, dropout, n_parameters, scatter=True)
 
 

@@ -1,8 +1,5 @@
 """Compute, store and read predictions for the maps of a suite (``predictions.npz``)."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -59,16 +56,14 @@ def write_predictions(path: str | Path, predictions: dict) -> None:
 
 def read_predictions(path: str | Path) -> dict:
     """Read a ``predictions.npz``; ``ValueError`` names the file if its contents are invalid."""
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = dict(archive)
-        shapes = {name: arrays[name].shape for name in _ARRAYS}
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # of the archive, of an array, or of a pickled object
-        found = f"no arrays ({reason_of(error)})"
-        expected = f"the arrays {', '.join(_ARRAYS)} of a predictions.npz"
-        raise ValueError(f"{path}: found {found}, expected {expected}") from None
+    with open(path, "rb") as file:
+        try:
+            arrays = dict(np.load(file, allow_pickle=False))
+            shapes = {name: arrays[name].shape for name in _ARRAYS}
+        except Exception as error:  # of the archive, of an array, or of a pickled object
+            found = f"no arrays ({reason_of(error)})"
+            expected = f"the arrays {', '.join(_ARRAYS)} of a predictions.npz"
+            raise ValueError(f"{path}: found {found}, expected {expected}") from None
     expected = "mean, std and truth (n, P), simulation (n,), for test and validation maps, and"
     for part in ("", "valid_"):
         *values, simulation = (arrays[f"{part}{key}"] for key in _PART)
@@ -79,7 +74,7 @@ def read_predictions(path: str | Path) -> dict:
     return arrays
 
 
-def stored_predictions(folder: str | Path, now: dict, make: Callable[[], dict]) -> dict:
+def stored_predictions(folder: str | Path, now: dict, make) -> dict:
     """Read ``folder/predictions.npz``, or compute it if it is missing or of another identity.
 
     It is for predictions that do not belong to a run: those of summary statistics and of mocks.

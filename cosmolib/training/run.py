@@ -4,10 +4,7 @@
 elsewhere, and `load_run` reads the network of either.
 """
 
-from __future__ import annotations
-
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -37,13 +34,7 @@ _RESULTS = ("metrics.json", "checkpoint.pt", "weights.pt", "history.csv", "predi
 _FORWARD = ("training.networks", "data.scaling")  # modules that turn maps into predictions
 
 
-def train_run(
-    run: Run,
-    profile: Profile,
-    *,
-    device: str | None = None,
-    progress: Callable[[str], None] | None = None,
-) -> dict:
+def train_run(run: Run, profile: Profile, *, device: str | None = None, progress=None) -> dict:
     """Train a run and return its metrics; a complete run is only read.
 
     The files of the folder are written in the order config.yaml, checkpoint.pt (removed at the
@@ -77,14 +68,11 @@ def train_run(
                 network = build_network(**config["network"])
             _write_config(run, config, data)
             options = {"seed": run.seed, "device": on, "progress": progress}
-            options["checkpoint"] = run.path("checkpoint.pt")
-            rows = fit(network, data, profile, **options)
+            rows = fit(network, data, profile, checkpoint=run.path("checkpoint.pt"), **options)
             with io.atomic_path(run.path("history.csv")) as temporary:
                 pd.DataFrame(rows).to_csv(temporary, index=False, lineterminator="\n")
-            seconds = sum(row["seconds"] for row in rows)  # including those before a restart
-            _write_results(
-                run, profile, config, network, data, on, started, training_seconds=seconds
-            )
+            made = {"training_seconds": sum(row["seconds"] for row in rows)}  # of all restarts
+            _write_results(run, profile, config, network, data, on, started, **made)
         # Python's float is exact to the last bit; that of some versions of pandas is not.
         history = pd.read_csv(run.path("history.csv"), converters={"valid_loss": float})
         best = history.loc[history["valid_loss"].idxmin()]
@@ -99,9 +87,7 @@ def pretrained_name(profile: Profile, weights_path: str | Path) -> str:
     return f"{profile.name}-{Path(weights_path).stem}"
 
 
-def evaluate_pretrained(
-    run: Run, profile: Profile, weights_path: str | Path, *, device: str | None = None
-) -> dict:
+def evaluate_pretrained(run: Run, profile: Profile, weights_path, *, device=None) -> dict:
     """Evaluate a network that was trained elsewhere, store it as a run and return its metrics.
 
     The network is evaluated on the test maps of the suite, with the scaling that the profile
@@ -208,20 +194,16 @@ def _write_metrics(run, profile, best_epoch, valid_loss):
 def _config(kind, run, profile, suite, **settings):
     """Return the contents of config.yaml that do not depend on the maps."""
     names = {key: getattr(run, key) for key in ("suite", "cut", "architecture", "seed")}
+    now = identity(kind, profile, fingerprint=suite.fingerprint, **names, **settings)
     network = {"name": run.architecture, "size": suite.grid, "hidden": profile.hidden}
-    return {
-        "run": names,
-        "profile": profile.model_dump(),
-        "box_size": suite.box_size,
-        "identity": identity(kind, profile, fingerprint=suite.fingerprint, **names, **settings),
-        "network": network | {"dropout": profile.dropout, "n_parameters": len(profile.targets)},
-    }
+    network |= {"dropout": profile.dropout, "n_parameters": len(profile.targets)}
+    config = {"run": names, "profile": profile.model_dump(), "box_size": suite.box_size}
+    return config | {"identity": now, "network": network}
 
 
 def _write_config(run, config, data):
     """Write config.yaml, with the scaling and the range of random fills of the data."""
-    value_range = None if data.value_range is None else [float(edge) for edge in data.value_range]
-    plain = config | {"scaling": asdict(data.scaling), "value_range": value_range}
+    plain = config | {"scaling": asdict(data.scaling), "value_range": data.value_range}
     io.write_yaml(run.path("config.yaml"), plain)
 
 

@@ -7,10 +7,7 @@ good as predicting the mean of the test set. An *estimate* is {"value", "low", "
 are not defined are None.
 """
 
-from __future__ import annotations
-
 import warnings
-from collections.abc import Callable
 
 import numpy as np
 
@@ -62,9 +59,7 @@ def mean_sigma(mean, std, truth, weights=None):
 SCORES = {score.__name__: score for score in (r2, rmse, chi2, mean_sigma)}
 
 
-def bootstrap(
-    statistic: Callable, arrays, simulations, n: int, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
+def bootstrap(statistic, arrays, simulations, n: int, seed: int = 0) -> tuple:
     """Compute the 95 % interval of a statistic by resampling whole simulations.
 
     Parameters
@@ -96,9 +91,7 @@ def bootstrap(
         return tuple(np.nanpercentile(values, (2.5, 97.5), axis=0))
 
 
-def estimate(
-    statistic: Callable, arrays, simulations, names, n: int, seed: int = 0, skewed: bool = False
-) -> dict:
+def estimate(statistic, arrays, simulations, names, n: int, seed: int = 0, skewed=False) -> dict:
     """Estimate a statistic that has one column per name.
 
     Parameters
@@ -171,11 +164,8 @@ def metrics(predictions: dict, n_bootstrap: int = 1000, seed: int = 0) -> dict:
             for name, found in estimate(score, arrays, *common, skewed=score is r2).items():
                 ends = (f"{key}{suffix}{end}" for end in ("", "_low", "_high"))
                 scores[name] |= zip(ends, found.values(), strict=True)
-    return {
-        "n_maps": len(predictions["simulation"]),
-        "n_simulations": len(averaged["simulation"]),
-        "parameters": scores,
-    }
+    n_maps, n_simulations = (len(table["simulation"]) for table in (predictions, averaged))
+    return {"n_maps": n_maps, "n_simulations": n_simulations, "parameters": scores}
 
 
 def number_or_none(value):

@@ -5,8 +5,6 @@ the state dict may be an entry of it (``state_dict``, ``model``, ...), and the p
 DataParallel and torch.compile add to the names of weights are removed.
 """
 
-from __future__ import annotations
-
 import re
 from itertools import count
 from pathlib import Path
@@ -82,13 +80,12 @@ def _read(path):
 
 def _load(network, state, path, unused=None):
     """Load weights after comparing every name, shape and kind of number."""
-    own = network.state_dict()
+    own, kind = network.state_dict(), type(network).__name__
     skipped = {name for name in {*own, *state} if unused and name.startswith(unused)}
     for name in sorted({*own, *state} - skipped):
         found, expected = _kind(state.get(name)), _kind(own.get(name))
         if found != expected:
-            expected += f" in {type(network).__name__}"
-            raise ValueError(f"{path}: {name}: found {found}, expected {expected}")
+            raise ValueError(f"{path}: {name}: found {found}, expected {expected} in {kind}")
     network.load_state_dict(own | {name: state[name] for name in {*own} - skipped})
     return network
 

@@ -7,13 +7,10 @@ study gives the result of an uninterrupted one. Several workers can share a stud
 (`cosmolib.tuning.shared_study`); its trials after the random ones then depend on timing.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -84,14 +81,9 @@ def prepare_search(profile: Profile, seed: int = 1) -> Search:
 
 
 def run_study(
-    search: Search,
-    path: str | Path,
-    *,
-    n_trials: int | None = None,
-    device: str = "cpu",
-    workers: int = 1,
-    progress: Callable[[str], None] = print,
-) -> optuna.Study:
+    search: Search, path: str | Path, *, n_trials: int | None = None, device: str = "cpu",
+    workers: int = 1, progress=print,
+) -> optuna.Study:  # fmt: skip
     """Search the hyper-parameters of `SEARCH_SPACE` for the lowest validation loss.
 
     All trials share initial weights, order of the maps and augmentation, as far as their shapes
@@ -180,10 +172,8 @@ def _own_settings(profile):
 
 def _suggested(trial, profile):
     suggest = {IntDistribution: trial.suggest_int, FloatDistribution: trial.suggest_float}
-    return {
-        key: suggest[type(span)](key, span.low, span.high, log=span.log)
-        for key, span in search_space(profile).items()
-    }
+    spans = search_space(profile).items()
+    return {key: suggest[type(x)](key, x.low, x.high, log=x.log) for key, x in spans}
 
 
 def _run_workers(workers, search, options, progress):
@@ -230,17 +220,12 @@ def study_table(study: optuna.Study) -> list[dict]:
         pruned trial the last one reported, or None), ``pruned``, ``profile`` (whether it has the
         profile's own settings), ``seconds``, and every hyper-parameter.
     """
-    return [
-        {
-            "number": number,
-            "value": trial.value,
-            "pruned": trial.state.name == "PRUNED",
-            "profile": trial.user_attrs["profile"],
-            "seconds": trial.user_attrs["seconds"],
-            **{key: trial.params[key] for key in SEARCH_SPACE},
-        }
-        for number, trial in enumerate(finished_trials(study))
-    ]
+    rows = []
+    for number, trial in enumerate(finished_trials(study)):
+        row = {"number": number, "value": trial.value, "pruned": trial.state.name == "PRUNED"}
+        row |= {key: trial.user_attrs[key] for key in ("profile", "seconds")}
+        rows.append(row | {key: trial.params[key] for key in SEARCH_SPACE})
+    return rows
 
 
 def boundary_flags(study: optuna.Study, margin: float = 0.05) -> list[dict]:

@@ -4,12 +4,9 @@ Each worker holds a lock file next to the journal. If a worker dies, its lock is
 another worker repeats its trial with the same settings. (Optuna's own heartbeat needs a database.)
 """
 
-from __future__ import annotations
-
 import os
 import uuid
 import warnings
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -70,9 +67,7 @@ def _open_journal(path):
     return JournalStorage(backend)
 
 
-def run_trials(
-    study: optuna.Study, path: str | Path, n_trials: int, objective: Callable, finished: Callable
-) -> None:
+def run_trials(study: optuna.Study, path: str | Path, n_trials: int, objective, finished) -> None:
     """Run trials until ``n_trials`` trials of the study are complete or pruned.
 
     With W workers there can be up to W - 1 more, because each worker completes its current trial.
@@ -97,15 +92,15 @@ def run_trials(
         earlier = study.get_trials(deepcopy=False)[: trial.number]
         return objective(trial, sum(t.state != TrialState.FAIL for t in earlier))
 
-    callbacks = [
-        lambda study, trial: retry_dead(study, path),
-        finished,
-        optuna.study.MaxTrialsCallback(n_trials, FINISHED),
-    ]
+    def after(study, trial):
+        retry_dead(study, path)
+        finished(study, trial)
+
+    enough = optuna.study.MaxTrialsCallback(n_trials, FINISHED)
     with held(_lock(path, worker)):
         retry_dead(study, path)
         if len(finished_trials(study)) < n_trials:
-            study.optimize(placed, callbacks=callbacks)
+            study.optimize(placed, callbacks=[after, enough])
 
 
 def retry_dead(study: optuna.Study, path: str | Path) -> None:
