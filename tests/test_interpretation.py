@@ -15,7 +15,6 @@ from cosmolib.interpretation import subject as subjects_module
 from cosmolib.interpretation.attribution import METHODS
 from cosmolib.interpretation.subject import Subject, explain, load_subject, options_of
 from cosmolib.results import claims
-from cosmolib.study.profile import load_profile
 from cosmolib.study.run import Run
 from cosmolib.training.fit import seeded
 from cosmolib.training.networks import build_network
@@ -23,11 +22,6 @@ from cosmolib.training.run import train_run
 from cosmolib.training.scores import as_estimate, as_text
 
 GRID = 32
-
-
-@pytest.fixture(scope="module")
-def profile():
-    return load_profile("tiny")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +63,7 @@ def test_baselines_fit_their_method(subject):
 def test_the_subject_of_a_run_has_the_inputs_of_its_training(tiny_suite_dir, tmp_path, profile):
     profile = profile.replace(
         data_dir=str(tiny_suite_dir), suites=["Lite"], cuts=["none", "above:delta=0:clamp"],
-        controls=["white=1:nomean:none"], attribution_seeds=[1, 2],
+        controls=["white=1:nomean:none"], attribution_seeds=[1, 2], storage="disk",
     )  # fmt: skip
     for cut in (*profile.cuts, *profile.controls):
         train_run(Run("tiny", "Lite", cut, "lite", 1, tmp_path), profile)

@@ -21,11 +21,6 @@ def profile():
     return load_profile("tiny", epochs=3, dropout=0.2)
 
 
-@pytest.fixture(scope="module")
-def data(suite, profile):
-    return prepare_data(suite, profile)
-
-
 def new_network(seed=1, dropout=0.2):
     with seeded(seed):
         return build_network("lite", 32, 1, dropout, 2)
