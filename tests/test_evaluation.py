@@ -67,11 +67,6 @@ def test_weights_repeat_maps():
             np.testing.assert_allclose(row, score(*repeated), rtol=1e-9, err_msg=key)
 
 
-def test_r2_without_variance_is_not_a_number():
-    truth = np.full((15, 1), 0.3)
-    assert np.isnan(r2(truth + 0.1, None, truth)).all()
-
-
 # --------------------------------------------------------------------------------------- intervals
 def test_intervals_of_r2_have_nominal_coverage():
     """Intervals of 500 draws of 50 simulations with 15 correlated maps contain the true R2."""

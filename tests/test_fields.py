@@ -44,7 +44,7 @@ def test_the_spectrum_of_theory_by_independent_code(omega_m):
     power = linear_power(np.hypot(k[:, None], k_z), omega_m)
     window = np.sinc(k_z * 5.0 / (2 * np.pi)) ** 2
     expected = 0.8**2 * (power * window).sum(axis=1) / length
-    np.testing.assert_allclose(fields.theory_spectrum(k, omega_m, 0.8), expected, rtol=2e-3)
+    np.testing.assert_allclose(fields.theory_spectrum(k, omega_m, 0.8), expected, rtol=1e-4)
 
 
 def test_maps_have_the_spectrum_of_theory():

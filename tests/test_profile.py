@@ -33,11 +33,6 @@ def write(tmp_path):
     return write
 
 
-@pytest.fixture(scope="module")
-def tiny():
-    return load_profile("tiny")
-
-
 def lines_of(*arguments, **overrides):
     """Return the lines of the error that `load_profile` raises."""
     with pytest.raises(ValueError, match=": ") as error:
@@ -159,9 +154,9 @@ FAULTS = [
 @pytest.mark.parametrize(
     ("changes", "message"), FAULTS, ids=[str(fault[0])[:40] for fault in FAULTS]
 )
-def test_a_fault_is_one_line_with_the_key(tiny, changes, message):
+def test_a_fault_is_one_line_with_the_key(profile, changes, message):
     with pytest.raises(ValueError, match=f"^profile tiny: key {message}[^\n]*$"):
-        tiny.replace(**changes)
+        profile.replace(**changes)
 
 
 def test_all_faults_at_once(write):
