@@ -63,7 +63,7 @@ def test_baselines_fit_their_method(subject):
 def test_the_subject_of_a_run_has_the_inputs_of_its_training(tiny_suite_dir, tmp_path, profile):
     profile = profile.replace(
         data_dir=str(tiny_suite_dir), suites=["Lite"], cuts=["none", "above:delta=0:clamp"],
-        controls=["white=1:nomean:none"], attribution_seeds=[1, 2], storage="disk",
+        controls=["white=1:nomean:none"], attribution_seeds=[1, 2],
     )  # fmt: skip
     for cut in (*profile.cuts, *profile.controls):
         train_run(Run("tiny", "Lite", cut, "lite", 1, tmp_path), profile)
