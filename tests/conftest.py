@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -18,8 +19,14 @@ from cosmolib.data.cmd_format import MAPS_PER_SIMULATION, mean_surface_density  
 from cosmolib.data.suites import open_suite  # noqa: E402
 from cosmolib.data.tables import parameter_ranges  # noqa: E402
 from cosmolib.study import registry  # noqa: E402
+from cosmolib.study.profile import load_profile  # noqa: E402
+from cosmolib.study.run import Run  # noqa: E402
+from cosmolib.training.dataset import prepare_data  # noqa: E402
+from cosmolib.training.run import train_run  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted((ROOT / "book").glob("*.md"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "benchmarks")]  # their scripts are imported
 
 TINY_GRID = 32
@@ -67,6 +74,15 @@ def lognormal_maps(params, grid=TINY_GRID, seed=0):
     return tuple(m.reshape(-1, grid, grid).astype(np.float32) for m in (density, feedback))
 
 
+def estimate(value, error=0.02):
+    return {"value": value, "low": value - error, "high": value + error}
+
+
+def both(value, error=0.02):
+    """Return the same estimate for Omega_m and sigma_8."""
+    return {name: estimate(value, error) for name in ("Omega_m", "sigma_8")}
+
+
 @pytest.fixture(scope="session")
 def tiny_params():
     """Return the parameters of the tiny suites, (24, 6), uniform over the LH ranges."""
@@ -91,6 +107,34 @@ def tiny_suite_dir(tmp_path_factory, tiny_params):
 def suite(tiny_suite_dir):
     """Return the suite Lite of `tiny_suite_dir`."""
     return open_suite("Lite", tiny_suite_dir)
+
+
+@pytest.fixture(scope="session")
+def profile():
+    """Return the profile tiny; some modules replace it by one with other settings."""
+    return load_profile("tiny")
+
+
+@pytest.fixture(scope="module")
+def data(suite, profile):
+    """Return the inputs of a training on uncut maps."""
+    return prepare_data(suite, profile)
+
+
+@pytest.fixture(scope="module")
+def finished(profile, tmp_path_factory):
+    """Train an uncut run of the profile; for tests that change it, see `run`."""
+    run = Run("tiny", "Lite", "none", "lite", 1, tmp_path_factory.mktemp("runs"))
+    train_run(run, profile)
+    return run
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """Return a copy of the finished run."""
+    copied = replace(finished, root=tmp_path)
+    shutil.copytree(finished.folder, copied.folder)
+    return copied
 
 
 @pytest.fixture

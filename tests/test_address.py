@@ -19,14 +19,13 @@ import numpy as np
 import pytest
 import social_card
 import stage
-from check_site import Page
-from conftest import ROOT
+from check_site import Page, check
+from conftest import NOTEBOOKS, ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from cosmolib.study.io import read_yaml
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 URL = "https://github.com/Alice/fork"
 BASE = "https://alice.github.io/fork/"
@@ -78,9 +77,6 @@ CHAPTER = """# %% [markdown]
 # - The first point, "quoted".
 # - Another.
 # :::
-
-# %% tags=["remove-cell"]
-hidden = 1
 
 # %% tags=["parameters"]
 profile = "demo"  # a profile
@@ -160,20 +156,28 @@ def test_descriptions_for_search_engines_and_shared_links(site):
 
 
 def test_no_page_fetches_from_another_host(site):
-    for path in site[1].rglob("*.html"):
-        page = path.read_text(encoding="utf-8")
-        assert not re.findall(r'\bsrc="(?:https?:)?//[^"]*"', page), path
-        for link in re.findall(r"<link [^>]*>", page):
-            assert 'rel="canonical"' in link or not re.search(r'href="(https?:)?//', link), link
+    faults, report = check(site[1])
+    assert report["pages"] > len(NAMES)
+    assert not [fault for fault in faults if "another host" in fault]
 
 
-def test_removed_cells_and_the_entrance(site):
-    article = read(site[1], "notebooks/01_data").split("<article", 1)[1].split("</article")[0]
-    assert "profile" in article
-    assert "hidden" not in article.replace("hidden=", "")
+def test_the_entrance(site):
     entrance = read(site[1], "index")
     assert "<script" not in entrance
     assert Page(entrance).links == ["book/index.html"]
+
+
+@pytest.mark.parametrize("site", [URL], indirect=True)
+def test_a_book_with_a_missing_number_link_or_citation_is_not_built(site, tmp_path, capsys):
+    """Sphinx checks all pages of the tiny book; the build must not ignore its warnings."""
+    shutil.copytree(site[1].parent / "book", tmp_path / "book")
+    missing = "{glue:text}`../notebooks/01_data.ipynb::gone:d` [x](gone.md) {cite}`Gone2025`"
+    (tmp_path / "book" / "book" / "index.md").write_text(f"# A page\n\n{missing}\n")
+    assert stage.build(tmp_path, tmp_path / "html") == 1
+    assert not (tmp_path / "html").exists()
+    told = capsys.readouterr().err
+    for reason in ("Glue.*gone", "gone.md", "Gone2025"):
+        assert re.search(f"index.md.*WARNING: .*{reason}", told), told
 
 
 def test_a_published_notebook_contains_no_local_path():

@@ -1,7 +1,7 @@
 """Every public function of maps refuses invalid maps and accepts every form of valid ones."""
 
-from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,17 +14,13 @@ from cosmolib.cuts import apply as cuts_apply
 from cosmolib.data import arrays, scaling, spectra, suites
 from cosmolib.interpretation import binned, cosmic_web, sanity_checks
 from cosmolib.interpretation.attribution import attribute, make_baseline
-from cosmolib.interpretation.subject import explain, load_subject
 from cosmolib.plots import attribution as plots_attribution
 from cosmolib.plots import cuts as plots_cuts
 from cosmolib.plots import data as plots_data
 from cosmolib.plots import style as plots_style
 from cosmolib.plots import training as plots_training
-from cosmolib.study.profile import load_profile
-from cosmolib.study.run import Run
 from cosmolib.training import dataset
 from cosmolib.training import fit as training_fit
-from cosmolib.training import run as training_run
 from cosmolib.training.networks import build_network
 from cosmolib.validation import flow_posterior, gaussian_fields, injected_signals
 from lite import pack
@@ -217,6 +213,13 @@ def test_a_quantity_may_be_infinite_but_not_nan():
 
 
 # ---------------------------------------------------------------------------- forms of valid maps
+def on_disk(maps):
+    """Return maps as those of a suite under a cut, whose pixels may be negative."""
+    place = Path("maps.npy"), Path("params.txt")
+    suite = suites.Suite("Lite", "Mtot", "LH", maps, None, 25.0, *place, cut="kmax:4")
+    return dataset.MapsOnDisk(suite, np.arange(N), "none")
+
+
 FORMS = {
     **{kind: partial(np.asarray, dtype=kind) for kind in ("float64", "float16", ">f4")},
     "read-only": lambda m: np.frombuffer(m.tobytes(), np.float32).reshape(m.shape),
@@ -225,6 +228,7 @@ FORMS = {
     "channel": lambda m: m[:, None],
     "tensor with a gradient": lambda m: torch.from_numpy(m).requires_grad_(),
     "bfloat16 tensor": lambda m: torch.from_numpy(m).bfloat16(),
+    "disk": on_disk,
 }
 SAME = {  # function of scaled maps: the same numbers of every form
     "cross_power": lambda net, m: spectra.cross_power(m, m)[1],
@@ -232,8 +236,8 @@ SAME = {  # function of scaled maps: the same numbers of every form
     "fraction_cut": lambda net, m: cuts_apply.fraction_cut(m, "above:10"),
     "web_classes": lambda net, m: cosmic_web.web_classes(1 + 0 * arrays.checked_maps(m)[0]),
     **{name: SCALED_MAPS[name] for name in (
-        "attribute", "attribute ig", "occlude", "make_baseline", "posteriors.network_features",
-        "training.run_network", "replacement_curve", "infidelity",
+        "attribute", "attribute ig", "occlude", "make_baseline", "make_baseline training",
+        "posteriors.network_features", "training.run_network", "replacement_curve", "infidelity",
     )},
 }  # fmt: skip
 
@@ -257,27 +261,3 @@ def test_results_have_the_shape_of_the_maps(shape):
     assert np.shape(cuts_apply.fraction_cut(maps, "above:1e12")) == per_map
     assert spectra.power_spectrum(maps)[1].shape[:-1] == per_map
     assert spectra.pixel_pdf(maps, [10, 11, 12]).shape == (*per_map, 2)
-
-
-def test_attributions_do_not_depend_on_the_storage(tiny_suite_dir, tmp_path):
-    found = {}
-    for storage in ("float32", "disk"):
-        changes = {"data_dir": str(tiny_suite_dir), "storage": storage, "ig_tolerance": 1.0}
-        profile = load_profile("tiny").replace(**changes)
-        run = Run(storage, "Lite", "none", "lite", 1, tmp_path)
-        training_run.train_run(run, profile)
-        subject = load_subject(run, profile)
-        stored = dataset.prepare_data(dataset.study_suite("Lite", profile), profile).test_x
-        x = replace(stored, maps=stored.maps[:3]) if storage == "disk" else stored[:3]
-        baseline = make_baseline("uniform", x, scaling=subject.scaling, train_x=stored)
-        explained = explain(subject, "integrated_gradients", 0).values
-        mean = training_fit.run_network(subject.network, x)[0].numpy()
-        curve = sanity_checks.replacement_curve(
-            subject.network, x, explained[:3], 0, baseline=baseline, fractions=[0.5]
-        )
-        found[storage] = mean, curve, explained, spectra.power_spectrum(x)[1]
-        density = subject.scaling.invert(baseline)[:, 0, 0, 0]  # of the baseline
-        np.testing.assert_allclose(density, subject.scaling.invert(x).mean((1, 2, 3)), rtol=1e-3)
-    for disk, whole in zip(found["disk"], found["float32"], strict=True):
-        assert np.isfinite(whole).all()
-        np.testing.assert_allclose(disk, whole, rtol=1e-3, atol=1e-4 * abs(whole).max())

@@ -41,10 +41,6 @@ def bench(folder, *more, code=0):
     return (err if code else out).getvalue()
 
 
-def rows_of(folder):
-    return json.loads((folder / "table.json").read_text())["rows"]
-
-
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     """The folder of a benchmark of all stages."""
@@ -82,7 +78,8 @@ def test_an_interrupted_benchmark_resumes(measured, tmp_path):
     partial.write_bytes(b"half")
     printed = bench(tmp_path, "--keep")
     assert not partial.exists()
-    after = {row["stage"]: row for row in rows_of(tmp_path)}
+    rows = json.loads((tmp_path / "table.json").read_text())["rows"]
+    after = {row["stage"]: row for row in rows}
     assert list(after) == list(camels.STAGES)
     assert all(after[row["stage"]] == row for row in table["rows"])
     assert [name for name in camels.STAGES if f"\n{name}: " in printed] == list(missing)

@@ -3,19 +3,10 @@
 import itertools
 
 import pytest
+from conftest import both, estimate
 
 from cosmolib.results import claims
 from cosmolib.results.measurements import find_row
-
-BOTH = claims.COSMOLOGY
-
-
-def estimate(value, error=0.02):
-    return {"value": value, "low": value - error, "high": value + error}
-
-
-def both(value, error=0.02):
-    return {name: estimate(value, error) for name in BOTH}
 
 
 def table(**changes):

@@ -12,18 +12,11 @@ import pytest
 import cosmolib
 from cosmolib import cli
 from cosmolib.data import download
-from cosmolib.data.check import check_path
 from cosmolib.study.profile import load_profile
 from cosmolib.tuning import search as tuning_search
 from cosmolib.tuning.shared_study import open_study, run_trials
 
 MAPS = "Maps_Mtot_Lite_LH_z=0.00.npy"
-
-
-def test_check_prints_the_report(tiny_suite_dir, capsys):
-    assert cli.main(["check", str(tiny_suite_dir), "--suite", "Lite", "--set", "LH"]) == 0
-    (report,) = check_path(tiny_suite_dir / MAPS)
-    assert capsys.readouterr() == (f"{report}\n", "")
 
 
 @pytest.mark.parametrize(("argv", "code"), [([], 2), (["--version"], 0)])

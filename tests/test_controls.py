@@ -1,7 +1,8 @@
 """Test the controls of the claims: verdicts follow from intervals; missing runs are reported."""
 
 import pytest
-from test_claims import both, table
+from conftest import both
+from test_claims import table
 
 from cosmolib.results import claims, controls
 

@@ -20,8 +20,6 @@ from cosmolib.training.predictions import predict, read_predictions
 from cosmolib.training.run import load_run, train_run
 from cosmolib.training.scores import (
     SCORES,
-    average,
-    bootstrap,
     chi2,
     metrics,
     r2,
@@ -70,23 +68,7 @@ def test_weights_repeat_maps():
             np.testing.assert_allclose(row, score(*repeated), rtol=1e-9, err_msg=key)
 
 
-def test_r2_without_variance_is_not_a_number():
-    truth = np.full((15, 1), 0.3)
-    assert np.isnan(r2(truth + 0.1, None, truth)).all()
-
-
 # --------------------------------------------------------------------------------------- intervals
-def test_interval_has_the_width_of_the_scatter_between_simulations():
-    """If all maps of a simulation are equal, the error of the mean is sigma / sqrt(S)."""
-    rng = np.random.default_rng(0)
-    values = np.repeat(rng.normal(size=400), 15)[:, None]
-    simulations = np.repeat(np.arange(400), 15)
-    low, high = bootstrap(average, [values], simulations, n=4000)
-    expected = values.std() / np.sqrt(400)  # the 15 maps of a simulation count as one
-    assert (high - low)[0] / (2 * 1.96) == pytest.approx(expected, rel=0.05)
-    assert (low + high)[0] / 2 == pytest.approx(values.mean(), abs=0.1 * expected)
-
-
 def test_intervals_of_r2_have_nominal_coverage():
     """Intervals of 500 draws of 50 simulations with 15 correlated maps contain the true R2."""
     rng = np.random.default_rng(3)

@@ -27,11 +27,6 @@ def profile():
     return load_profile("tiny", epochs=2, dropout=0.2)
 
 
-@pytest.fixture(scope="module")
-def data(suite, profile):
-    return prepare_data(suite, profile)
-
-
 # -------------------------------------------------------------------------------------- parameters
 def test_normalise_maps_each_range_to_zero_and_one(suite):
     edges = [[0.1, 0.6, 0.25, 0.25, 0.5, 0.25], [0.5, 1.0, 4.0, 4.0, 2.0, 4.0]]

@@ -15,7 +15,6 @@ from cosmolib.interpretation import subject as subjects_module
 from cosmolib.interpretation.attribution import METHODS
 from cosmolib.interpretation.subject import Subject, explain, load_subject, options_of
 from cosmolib.results import claims
-from cosmolib.study.profile import load_profile
 from cosmolib.study.run import Run
 from cosmolib.training.fit import seeded
 from cosmolib.training.networks import build_network
@@ -23,11 +22,6 @@ from cosmolib.training.run import train_run
 from cosmolib.training.scores import as_estimate, as_text
 
 GRID = 32
-
-
-@pytest.fixture(scope="module")
-def profile():
-    return load_profile("tiny")
 
 
 @pytest.fixture(scope="module")

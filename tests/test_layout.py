@@ -1,6 +1,7 @@
 """Test the layout of the package, its size, imports and public names, and names in documents."""
 
 import ast
+import graphlib
 import importlib
 import io
 import json
@@ -62,16 +63,6 @@ def imports(path):
     return found & set(MODULES)
 
 
-def circular(edges):
-    """Return the nodes of a graph that lie on a cycle."""
-    reached = {name: set(targets) for name, targets in edges.items()}
-    for middle in edges:
-        for targets in reached.values():
-            if middle in targets:
-                targets |= reached[middle]
-    return sorted(name for name, targets in reached.items() if name in targets)
-
-
 def test_one_sub_package_per_step():
     folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
     assert folders == set(SUB_PACKAGES)
@@ -90,10 +81,9 @@ def test_the_package_is_thin_and_no_module_is_too_long():
 
 
 def test_no_import_circle():
-    assert circular({"a": {"b"}, "b": {"c"}, "c": {"d"}, "d": {"b"}, "e": set()}) == ["b", "c", "d"]
     edges = {name: imports(path) for name, path in MODULES.items()}
     assert sum(map(len, edges.values())) > 100
-    assert circular(edges) == []
+    graphlib.TopologicalSorter(edges).prepare()  # raises an error that names the circle
 
 
 def test_imports_follow_the_order_of_the_sub_packages():

@@ -1,4 +1,4 @@
-"""No leak from test to training part: split, scaling, fills and labels."""
+"""No leak from test to training part by scaling, fills and labels; the split: test_suites.py."""
 
 from dataclasses import replace
 
@@ -18,27 +18,12 @@ from cosmolib.training.predictions import predict
 from cosmolib.training.scores import r2
 
 
-@pytest.fixture(scope="module")
-def profile():
-    return load_profile("tiny")
-
-
 def with_other_maps(suite, profile, part="test"):
     """Return the suite with the maps of one part multiplied by 100."""
     maps = np.array(suite.maps)
     split = split_simulations(suite.n_simulations, profile.split_seed)
     maps[map_indices(getattr(split, part))] *= 100
     return replace(suite, maps=maps)
-
-
-def test_no_simulation_is_in_two_parts(suite, profile):
-    data = prepare_data(suite, profile)
-    parts = [set(s) for s in (data.train_simulation, data.valid_simulation, data.test_simulation)]
-    assert sum(map(len, parts)) == suite.n_simulations
-    assert set.union(*parts) == set(range(suite.n_simulations))
-    # No two maps of the three parts have the same pixels.
-    x = torch.cat([data.train_x, data.valid_x, data.test_x]).flatten(1)
-    assert len(torch.unique(x, dim=0)) == len(suite.maps)
 
 
 @pytest.mark.parametrize("cut", ["none", "kmax:4", "below:2e11:random", "above:delta=1:clamp"])

@@ -2,14 +2,14 @@
 
 import subprocess
 import sys
-from pathlib import Path
+
+from conftest import ROOT
 
 from cosmolib.study.io import read_json, read_yaml, write_yaml
 from cosmolib.study.profile import load_profile
 from cosmolib.training.run import train_run
 from workflow.runs import study_runs
 
-ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = (
     "04_tuning", "05_interpretation", "05b_sanity_checks", "06_results", "06b_generalisation",
     "07_validation", "07b_calibration",

@@ -7,6 +7,8 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from conftest import both as each
+from conftest import estimate
 
 import cosmolib.plots
 from cosmolib.plots import attribution, cuts, data, results, style, training, validation
@@ -31,14 +33,6 @@ def density(n=4):
 
 def noise(*shape):
     return RNG.uniform(0.5, 1.5, shape)
-
-
-def estimate(value, error=0.05):
-    return {"value": value, "low": value - error, "high": value + error}
-
-
-def each(value):
-    return {name: estimate(value) for name in PARAMETERS}
 
 
 def both(table):

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import jupytext
 import pytest
-from conftest import ROOT
+from conftest import NOTEBOOKS, PAGES, ROOT
 
-PAGES = sorted((ROOT / "book").glob("*.md"))
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 DECIMAL = re.compile(r"\d+\.\d+")
 # Not prose: code, glued numbers and other roles, addresses, file names, and quotations from the
 # paper, which are in curly quotation marks; their paragraph cites the paper or mentions its code.

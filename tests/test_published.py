@@ -86,14 +86,8 @@ def test_the_shape_of_the_network_follows_from_the_file(tmp_path, size, hidden, 
         assert torch.equal(torch.cat(found(x)), torch.cat(own(x)))
 
 
-class Payload:
-    """An object that runs code when it is unpickled."""
-
-    def __reduce__(self):
-        return (print, ("unpickled",))
-
-
-def test_a_file_of_anything_else_is_one_error(tmp_path, capsys):
+def test_a_file_of_anything_else_is_one_error(tmp_path):
+    """For pickles that run code see tests/test_fuzz.py."""
     path = tmp_path / "weights.pt"
     good = build_network("o3", 32, 2, 0.0, 2).state_dict()
 
@@ -118,7 +112,6 @@ def test_a_file_of_anything_else_is_one_error(tmp_path, capsys):
     refused({"ema": good, "best": good}, "found 'ema' to be OrderedDict, expected a dict of tens")
     refused([torch.ones(1)], "found list, expected a dict of tensors")
     pickled = r"found no state dict \(it holds a pickled \S+, and pickled objects can run code\)"
-    refused({**good, "C01.weight": Payload()}, pickled)
     refused(nn.Linear(2, 2), pickled)
     whole = path.read_bytes()
     for data, reason in (
@@ -132,7 +125,6 @@ def test_a_file_of_anything_else_is_one_error(tmp_path, capsys):
             published_network(path)
     with pytest.raises(FileNotFoundError, match="missing.pt: found no such file"):
         published_network(tmp_path / "missing.pt")
-    assert "unpickled" not in capsys.readouterr().out
 
 
 # --------------------------------------------------------------------------------------------- run

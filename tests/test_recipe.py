@@ -11,7 +11,7 @@ from cosmolib.cuts.apply import apply_cut
 from cosmolib.data.suites import open_suite, split_simulations
 from cosmolib.data.tables import parameter_ranges
 from cosmolib.study.profile import load_profile
-from cosmolib.training.dataset import prepare_data, write_cut_suite
+from cosmolib.training.dataset import prepare_data
 from cosmolib.training.networks import build_network
 from cosmolib.tuning.search import SEARCH_SPACE, _own_settings
 
@@ -97,9 +97,6 @@ def test_negative_pixels_of_a_fourier_cut_as_published(files, tmp_path, camels):
     np.save(cut_file, apply_cut(np.load(files[0]), "kmax:5", box_size=25.0))
     assert (np.load(cut_file) < 0).sum() > 10_000
     assert_as_published(prepare_data(suite, profile, "kmax:5"), cut_file, files[1])
-    # The same from a file that is cut once for many trainings
-    written = write_cut_suite(suite, "kmax:5", tmp_path / "written")
-    assert_as_published(prepare_data(written, profile), cut_file, files[1])
 
 
 @pytest.mark.parametrize("side", ["above", "below"])

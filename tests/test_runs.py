@@ -160,19 +160,15 @@ def test_partial_chapters_and_pretrained_networks_have_separate_files(glued, sha
     assert (tmp_path / "tiny-w/results/05_interpretation.json").is_file()
 
 
-def test_chapters_show_the_study_that_the_profile_names(tmp_path):
+def test_chapters_show_the_runs_and_tables_of_the_study_that_the_profile_names(tmp_path):
     tiny = load_profile("tiny", answer=None)
+    named = tiny.replace(answer="reference")
     assert shown_study(tiny, "a", "b") == (tiny, Path("a"))
-    shown, root = shown_study(tiny.replace(answer="reference"), "a", "b")
+    shown, root = shown_study(named, "a", "b")
     assert (shown.epochs, root) == (load_profile("reference").epochs, Path("b"))
     assert shown.attribution_maps == tiny.attribution_maps
     with pytest.raises(ValueError, match="'answer'.* about Lite, Nbody_Lite, expected one about"):
-        shown_study(tiny.replace(answer="reference", suites=["Lite"]))
-
-
-def test_stored_tables_are_those_of_the_named_study_or_of_the_same_name(tmp_path):
-    tiny = load_profile("tiny", answer=None)
-    named = tiny.replace(answer="reference")
+        shown_study(named.replace(suites=["Lite"]))
     assert stored_results(tiny, "x.json", tmp_path) is None
     assert stored_results(named, "x.json", tmp_path) is None  # a study that is still running
     for name in ("tiny", "reference"):

@@ -31,16 +31,6 @@ def test_power_is_that_of_pylians(grid, log):
         np.testing.assert_allclose(found, expected.Pk, rtol=1e-4, atol=1e-7 * found.max())
 
 
-def test_white_noise_has_the_power_of_its_pixels():
-    # Independent pixels of variance s^2 and area a^2 have P = s^2 a^2 at every k.
-    noise = 0.3 * np.random.default_rng(0).normal(size=(600, 16, 16))
-    k, power = power_spectrum(1 + noise - noise.mean((1, 2), keepdims=True), box_size=8.0)
-    error = power.std(axis=0) / np.sqrt(len(power))
-    assert k.shape == (11,)
-    assert (abs(power.mean(axis=0) - 0.09 * 0.25) < 4.5 * error).all()
-    assert (error < 0.07 * 0.09 * 0.25).all()
-
-
 @pytest.mark.parametrize("grid", [31, 32])
 def test_a_wave_has_its_power_in_its_bin(grid):
     # delta = A cos(k x): A^2 / 2 over the 4 independent modes of the bin |k| = 3: 3.0 <= |k| < 4.

@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,11 +14,9 @@ from cosmolib.study.io import read_yaml, write_json, write_yaml
 from cosmolib.study.locks import LOCK, held
 from cosmolib.study.profile import load_profile
 from cosmolib.study.provenance import provenance
-from cosmolib.study.run import Run
 from cosmolib.training.dataset import prepare_data, study_suite
 from cosmolib.training.fit import fit
 from cosmolib.training.networks import build_network
-from cosmolib.training.run import train_run
 from workflow.runs import study_runs
 from workflow.status import run_status
 
@@ -27,21 +24,6 @@ from workflow.status import run_status
 @pytest.fixture(scope="module")
 def profile(tiny_suite_dir):
     return load_profile("tiny", data_dir=str(tiny_suite_dir), epochs=2)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, profile):
-    run = Run("tiny", "Lite", "none", "lite", 1, tmp_path_factory.mktemp("runs"))
-    train_run(run, profile)
-    return run
-
-
-@pytest.fixture
-def run(tmp_path, finished):
-    """Return a copy of the finished run."""
-    copy = replace(finished, root=tmp_path)
-    shutil.copytree(finished.folder, copy.folder)
-    return copy
 
 
 def look(run, profile):

@@ -421,7 +421,7 @@ def write_flat(folder, name, **options):
     return write_suite_files(folder, name, FLAT, FIDUCIAL_ROW, **options)
 
 
-def test_the_report_describes_the_file(suite, tiny_suite_dir):
+def test_the_report_describes_the_file(suite, tiny_suite_dir, capsys):
     report = only(tiny_suite_dir / MAPS)
     text = str(report)
     assert report.problem is None
@@ -432,7 +432,8 @@ def test_the_report_describes_the_file(suite, tiny_suite_dir):
     ):  # fmt: skip
         assert part in text
     assert str(check_path(tiny_suite_dir)[0]) == text
-    assert str(only(tiny_suite_dir, suite="Lite", sim_set="LH")) == text
+    assert cli.main(["check", str(tiny_suite_dir), "--suite", "Lite", "--set", "LH"]) == 0
+    assert capsys.readouterr() == (f"{text}\n", "")
 
 
 @pytest.mark.parametrize(("field", "zero"), [("Mtot", False), ("Mcdm", False), ("HI", True)])
@@ -479,12 +480,13 @@ def test_available_suites(tiny_suite_dir, tmp_path, monkeypatch):
 
 
 # ----------------------------------------------------------------------------------------- faults
-@pytest.mark.parametrize("spoil", ["order", "units"])
+OTHER_ROWS = spoil_table(lambda rows: rows[1:] + rows[:1])
+OTHER_UNITS = spoil_maps(lambda maps: maps * np.float32(1.5))
+
+
+@pytest.mark.parametrize("spoil", [OTHER_ROWS, OTHER_UNITS], ids=["rows", "units"])
 def test_maps_of_other_cosmologies_are_detected(folder, spoil):
-    if spoil == "order":
-        spoil_table(lambda rows: rows[1:] + rows[:1])(folder)
-    else:
-        spoil_maps(lambda maps: maps * np.float32(1.5))(folder)
+    spoil(folder)
     suite = open_suite("Lite", data_dir=folder)
     with pytest.raises(ValueError, match=rf"{MAPS}: found .*mean density.*{TABLE}"):
         check_suite(suite)

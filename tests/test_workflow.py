@@ -60,18 +60,10 @@ def run_notebook(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_runner_passes_parameters_from_the_root(tmp_path):
-    source = write_notebook(
-        tmp_path / "in.ipynb",
-        'cut = "none"  # a cut\nseed = 0  # a seed',
-        "from pathlib import Path\nprint(cut, seed + 1, Path('pyproject.toml').exists())",
-    )
-    before = source.read_bytes()
-    target = tmp_path / "new" / "out.ipynb"
-    done = run_notebook(source, target, "-p", "cut", "kmax:4", "-p", "seed", 2)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert "kmax:4 3 True" in target.read_text()
-    target.unlink()
+def test_runner_refuses_unknown_parameters_and_its_source_as_target(tmp_path):
+    """For parameters and the folder of the kernel see tests/test_paths.py."""
+    source = write_notebook(tmp_path / "in.ipynb", 'cut = "none"  # a cut')
+    before, target = source.read_bytes(), tmp_path / "new" / "out.ipynb"
     done = run_notebook(source, target, "-p", "cutt", "kmax:4")
     assert done.returncode == 2
     assert re.fullmatch(r"error: .* has no parameter 'cutt'; .* cut.*\n", done.stderr)
