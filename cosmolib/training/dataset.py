@@ -4,7 +4,6 @@ A file of 4 GB is held in memory at most once. Its maps are read and cut in bloc
 kept (as float32, or as float16 in half the memory) or left on disk and prepared for each batch.
 """
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -274,7 +273,8 @@ def write_cut_suite(suite: Suite, cut, out: str | Path) -> Suite:
         sweep(folder)  # gigabytes that a killed process left
         maps_path.unlink(missing_ok=True)  # the new note must not describe maps of another cut
         with atomic_path(folder / f"params_{suite.sim_set}_{suite.name}.txt") as temporary:
-            shutil.copyfile(suite.params_path, temporary)
+            header = f"box_size = {suite.box_size:g} Mpc/h\n{' '.join(PARAMETERS)}"
+            np.savetxt(temporary, suite.params, fmt="%s", header=header)  # exact
         write_json(cut_note(maps_path), note)
         with atomic_path(maps_path) as temporary, open(temporary, "wb") as file:
             header = {"descr": "<f4", "fortran_order": False, "shape": suite.maps.shape}
