@@ -13,7 +13,7 @@ from conftest import ROOT
 
 from cosmolib.cuts.apply import apply_cut
 from cosmolib.data import suites
-from cosmolib.data.suites import map_indices, open_suite, read_maps, split_simulations, subset, subset
+from cosmolib.data.suites import map_indices, open_suite, read_maps, split_simulations, subset
 from cosmolib.data.tables import parameter_ranges
 from cosmolib.study.profile import load_profile
 from cosmolib.training import dataset
