@@ -17,8 +17,6 @@ baseline represents an empty map. Captum's default, zero, is the mean log-densit
 void, so every figure must name its baseline. `register_method` adds a method.
 """
 
-from __future__ import annotations
-
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial

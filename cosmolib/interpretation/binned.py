@@ -5,8 +5,6 @@ random attribution gives 1 or the share of the pixels. Intervals are 95 % and re
 simulations, because the maps of one simulation are not independent.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import stats
 

@@ -4,8 +4,6 @@ Every function takes a `cosmolib.interpretation.subject.Subject`. Estimates are
 ``{"value", "low", "high"}`` with 95 % intervals over simulations.
 """
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Collect what is explained: a trained network, test maps, and the settings of the study."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -86,13 +84,13 @@ class Subject:
         """Estimate the share of an attribution in some pixels, see `binned.region_share`."""
         return region_share(values, inside, *self.resampling)
 
-    def some(self, count: int) -> Subject:
+    def some(self, count: int) -> "Subject":
         """Return a subject with about `count` of the maps, spread evenly over the simulations."""
         part = spread(len(self.maps), count)
         fields = {name: getattr(self, name)[part] for name in ("maps", "x", "chosen", "params")}
         return replace(self, **fields)
 
-    def few(self) -> Subject:
+    def few(self) -> "Subject":
         """Return a subject with the maps that the sanity checks use."""
         return self.some(self.profile.attribution_check_maps)
 

@@ -1,7 +1,5 @@
 """Summarise attributions for chapters 05 and 05b: shares by region, tables and glued numbers."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import replace

@@ -12,16 +12,14 @@ loss of the worse one would measure its training. The paper gives no numbers for
 Claims: Lahiry et al. (2025), arXiv:2504.17839, as stated in the README of their repository.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from statistics import NormalDist
+from typing import NamedTuple
 
 from cosmolib.cuts.grammar import Cut
 from cosmolib.results.measurements import NotTestable, case, cross_cases, pairs_of, rows_of
-from cosmolib.training.scores import COSMOLOGY, Z95
+from cosmolib.training.scores import COSMOLOGY, Z95, as_estimate
 
 SUPPORTED, NOT_SUPPORTED, OPEN = "supported", "not supported", "left open"
 NOT_TESTABLE, NO_POWER = "not testable", "no power"
@@ -42,8 +40,7 @@ SATURATION_K = 20.0  # claim 4 [h/Mpc]
 MIN_TEST_SIMULATIONS = 5  # a bootstrap over fewer simulations gives no useful interval
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(NamedTuple):
     """A published claim and its rule.
 
     Attributes
@@ -176,11 +173,8 @@ def _per_pixel_and_total(results):
         f"; under-dense pixels alone carry {under['value']:.2f} of {whole['value']:.2f} bits"
     )
     # Both intervals at their worst, which is wider than that of the paired difference.
-    margin = {
-        "value": under["value"] - MUCH_SHARE * whole["value"],
-        "low": under["low"] - MUCH_SHARE * whole["high"],
-        "high": under["high"] - MUCH_SHARE * whole["low"],
-    }
+    ends = (("value", "value"), ("low", "high"), ("high", "low"))
+    margin = as_estimate([under[end] - MUCH_SHARE * whole[other] for end, other in ends])
     what = f"The number of bits of under-dense pixels, minus {MUCH_SHARE:g} of all bits,"
     total = _decide([("", {"both parameters": margin})], 0.0, True, what)
     worst = min(pixel, total, key=lambda part: (NOT_SUPPORTED, OPEN, SUPPORTED).index(part[0]))

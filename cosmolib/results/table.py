@@ -35,8 +35,6 @@ Quantities by parameter are *estimates* {value, low, high}. The limits are 95 %,
 simulations and widened by the scatter between trainings; they are None if they are not defined.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,7 +152,7 @@ def results_table(
         "control_rows": control_rows,
         "seed_scatter": scatter,
         "feedback": feedback_trace(*twins[0], profile, runs_dir) if twins else None,
-        "cross": cross_table(uncut, tested, profile),
+        "cross": cross_table(uncut, {x: predictions[x, "none"] for x in uncut}, tested, profile),
         "sets": sets,
         "left_out": suites_left_out + sets_left_out,
         "controls": _controls(rows + control_rows, best, compared),

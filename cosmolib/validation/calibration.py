@@ -4,8 +4,6 @@ The posterior of a moment network is taken as Gaussian. Full posteriors are test
 `cosmolib.validation.flow_posterior`.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.special import erf
 

@@ -10,8 +10,6 @@ the samples (SBC, arXiv:1804.06788) for each parameter, and distances to random 
 arXiv:2302.03026) for all parameters at once.
 """
 
-from __future__ import annotations
-
 import warnings
 from copy import deepcopy
 from dataclasses import dataclass

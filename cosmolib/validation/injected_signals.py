@@ -11,8 +11,6 @@ The signal is passed as Omega_m, uniform over its range. sigma_8 is drawn as wel
 nothing, so that any R2 of it is a false alarm.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

@@ -1,7 +1,5 @@
 """Mocks: simulated maps for training, validation and test, and their analytic posterior."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass, replace
 
@@ -44,7 +42,7 @@ class Mocks:
         """The Gaussian field: the maps themselves, or the log of lognormal maps."""
         return fields.underlying_gaussian(self.maps) if self.kind == "lognormal" else self.maps
 
-    def test_only(self, n_maps: int | None = None) -> Mocks:
+    def test_only(self, n_maps: int | None = None) -> "Mocks":
         """Return only the test maps, or the first `n_maps` of them."""
         maps, params = self.maps[self.test][:n_maps], self.params[self.test][:n_maps]
         return replace(self, maps=maps, params=params, n_train=0, n_valid=0)

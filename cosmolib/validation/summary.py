@@ -1,7 +1,5 @@
 """Tables and numbers of chapters 07 and 07b."""
 
-from __future__ import annotations
-
 import itertools
 import math
 
