@@ -195,7 +195,7 @@ def attribute(
     def forward(maps):
         return fast(maps)[column]  # (B, P)
 
-    difference = steps = completeness = None
+    difference = steps = None
     if baseline is not None:
         outputs = (run_network(fast, maps, device=device)[column] for maps in (x, baseline))
         at_x, at_baseline = (found[:, target].double().numpy() for found in outputs)
@@ -208,8 +208,7 @@ def attribute(
             steps = np.full(len(x), n_steps)
             if tolerance is not None:
                 _raise_steps(explain, x, baseline, values, steps, difference, tolerance)
-    if difference is not None:
-        completeness = _completeness(values, difference)
+    completeness = None if difference is None else _completeness(values, difference)
     return Attribution(values, completeness, steps)
 
 

@@ -257,9 +257,5 @@ def _by_bin(values, bins, n_bins, simulations, n_bootstrap):
 
     tables = _sums(values, bins, n_bins)
     found = _with_interval(statistic, tables, simulations, n_bootstrap)  # (nb, 3, 3)
-    return {
-        "fraction": tables[2].sum(0)[:-1] / tables[2].sum(),
-        "per_pixel": found[:, 0],
-        "signed_per_pixel": found[:, 1],
-        "share": found[:, 2],
-    }
+    columns = zip(("per_pixel", "signed_per_pixel", "share"), np.moveaxis(found, 1, 0), strict=True)
+    return {"fraction": tables[2].sum(0)[:-1] / tables[2].sum(), **dict(columns)}

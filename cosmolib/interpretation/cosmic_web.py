@@ -55,9 +55,7 @@ def web_classes(maps, box_size=BOX_SIZE, smoothing=SMOOTHING, threshold=COLLAPSE
     for block in in_blocks(stack):
         modes = _overdensity_modes(stack[block]) * smooth / k2
         modes[:, 0, 0] = 0
-        xx, yy, xy = (
-            torch.fft.irfft2(modes * factor, s=(grid, grid)) for factor in (kx2, ky2, mixed)
-        )
+        xx, yy, xy = (torch.fft.irfft2(modes * kk, s=(grid, grid)) for kk in (kx2, ky2, mixed))
         centre, radius = (xx + yy) / 2, torch.hypot((xx - yy) / 2, xy)
         count = (centre - radius > threshold).to(torch.uint8) + (centre + radius > threshold)
         classes[block] = count.numpy()
@@ -126,8 +124,7 @@ def void_centres(maps, box_size=BOX_SIZE, radii=VOID_RADII, threshold=EMPTY):
                 place = divmod(int(flat), grid)
                 if free[one][place] >= radius:
                     found[one][place] = radius
-                    edge = np.roll(distance, place, (0, 1)) - radius
-                    free[one] = np.minimum(free[one], edge)
+                    free[one] = np.minimum(free[one], np.roll(distance, place, (0, 1)) - radius)
     return found.reshape(shape)
 
 

@@ -76,8 +76,7 @@ def randomisation(subject: Subject, methods, target: int, others: dict) -> dict:
         ``signed``: {method: one estimate per stage} of `sanity_checks.rank_correlation` and
         `sanity_checks.correlation`.
     """
-    cascade = sanity_checks.cascade(subject.network, untrained_network(subject))
-    networks = dict(cascade) | others
+    networks = dict(sanity_checks.cascade(subject.network, untrained_network(subject))) | others
     subjects = [replace(subject, network=x) for x in (subject.network, *networks.values())]
     found = {"stages": list(networks), "rank": {}, "signed": {}}
     for method in methods:
@@ -135,7 +134,7 @@ def under_moves(subject: Subject, methods, target: int) -> dict:
         transformations}.
     """
     found = {"names": [], "correlation": {}, "under_share": {}, "averaged": {}}
-    inside = subject.density < 1
+    inside = subject.density < 1, *subject.resampling
     for method in methods:
         moved = sanity_checks.moved_attributions(
             subject.network, subject.x, method, target, **options_of(subject, method)
@@ -143,8 +142,8 @@ def under_moves(subject: Subject, methods, target: int) -> dict:
         found["names"], tables = list(moved), list(moved.values())
         likeness = [subject.estimate(correlation(values, tables[0])) for values in tables]
         found["correlation"][method] = likeness
-        found["under_share"][method] = [subject.share(values, inside) for values in tables]
-        found["averaged"][method] = subject.share(np.mean(tables, axis=0), inside)
+        found["under_share"][method] = [binned.region_share(v, *inside) for v in tables]
+        found["averaged"][method] = binned.region_share(np.mean(tables, axis=0), *inside)
     return found
 
 
@@ -203,11 +202,10 @@ def occlusion(subject: Subject, values, target: int) -> dict:
 
     zero, grid = make_baseline("mean_log", subject.x), subject.x.shape[-1]
     squares, sides = sanity_checks.patches(grid, grid // 8), subject.density >= 1
-    likeness = correlation(hide(squares), binned.region_sums(values, squares))
     by_class = hide(subject.classes).T, binned.region_sums(values, subject.classes).T
     under, over = np.abs(hide(sides.astype(int))).T
     return {
-        "patch": subject.estimate(likeness),
+        "patch": subject.estimate(correlation(hide(squares), binned.region_sums(values, squares))),
         "class": [float(np.corrcoef(a, b)[0, 1]) for a, b in zip(*by_class, strict=True)],
         "density": {"under": subject.estimate(under), "over": subject.estimate(over)},
     }

@@ -10,7 +10,7 @@ from cosmolib.data.cmd_format import MAPS_PER_SIMULATION
 from cosmolib.data.scaling import Scaling
 from cosmolib.data.suites import map_indices
 from cosmolib.interpretation.attribution import attribute, make_baseline, takes_baseline
-from cosmolib.interpretation.binned import mean_estimate, region_share
+from cosmolib.interpretation.binned import mean_estimate
 from cosmolib.interpretation.cosmic_web import web_classes
 from cosmolib.study.io import read_json
 from cosmolib.study.profile import Profile
@@ -79,10 +79,6 @@ class Subject:
     def estimate(self, numbers) -> dict:
         """Estimate the mean of one number per map."""
         return mean_estimate(numbers, *self.resampling)
-
-    def share(self, values, inside) -> dict:
-        """Estimate the share of an attribution in some pixels, see `binned.region_share`."""
-        return region_share(values, inside, *self.resampling)
 
     def some(self, count: int) -> "Subject":
         """Return a subject with about `count` of the maps, spread evenly over the simulations."""
@@ -160,9 +156,8 @@ def options_of(subject: Subject, method: str, baseline: str | None = None) -> di
     By default the baseline is the usual one of the method. If it is a distribution, all methods
     except GradientSHAP use one map of it per map, in turn.
     """
-    options = {"n_steps": subject.profile.ig_steps}
-    if method not in ("saliency", "integrated_gradients"):
-        options["n_samples"] = subject.profile.shap_samples
+    profile = subject.profile
+    options = {"n_steps": profile.ig_steps, "n_samples": profile.shap_samples}
     if method == "smooth_grad":
         options["stdevs"] = SMOOTHING
     if takes_baseline(method):

@@ -85,11 +85,9 @@ def by_smoothing(subject: Subject, found: dict, scales) -> tuple[dict, np.ndarra
 
 def pixel_shares(subject: Subject) -> dict:
     """Return the shares of the pixels in the regions of `region_shares`."""
-    return {
-        "under-dense": float((subject.density < 1).mean()),
-        "void": float((subject.classes == 0).mean()),
-        "halo": float((subject.classes == 2).mean()),
-    }
+    density, classes = subject.density, subject.classes
+    regions = {"under-dense": density < 1, "void": classes == 0, "halo": classes == 2}
+    return {name: float(inside.mean()) for name, inside in regions.items()}
 
 
 def baseline_ledger(subject: Subject) -> dict:
@@ -227,19 +225,15 @@ def argument_numbers(subjects, found, where, bands, ledger) -> dict:
         "maps": len(main.x),
         "simulations": len(np.unique(main.simulations)),
         "completeness": 100 * np.median(np.concatenate(errors)),
-        **{kind.split()[0]: _span(networks) for kind, networks in _pooled(ledger).items()},
     }
+    first = next(iter(ledger.values()))["per_pixel"].values()  # the tables of the first baseline
+    for kind in ("trained", *NULLS):
+        numbers[kind.split()[0]] = _span([x for table in first for x in table[kind]])
     numbers |= {f"{key.removesuffix('-dense')}_pixels": x for key, x in pixel_shares(main).items()}
     for name in ("SMOOTHING", "COLLAPSE", "PEAK", "EMPTY"):
         numbers[name.lower()] = getattr(cosmic_web, name)
     numbers = {f"interpretation_{key}": value for key, value in numbers.items()}
     return numbers | glued_texts("interpretation_", tables)
-
-
-def _pooled(ledger):
-    """Return the estimates of `baseline_ledger` by kind of network, for the first baseline."""
-    tables = next(iter(ledger.values()))["per_pixel"].values()
-    return {kind: [x for table in tables for x in table[kind]] for kind in ("trained", *NULLS)}
 
 
 def check_table(subject, saliency, under, random, moved, occluded, areas) -> pd.DataFrame:

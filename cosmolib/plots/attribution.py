@@ -73,8 +73,7 @@ def by_value(edges, tables, fraction, xlabel, log=True):
         bottom.set_xlabel(xlabel)
         for ax in (top, bottom) if log else ():
             ax.axvline(1, color=style.GREY, linewidth=0.6)
-    labels = ["|attribution| per pixel / mean", "share of |attribution|"]
-    return style.finish(fig, axes, labels, 4)
+    return style.finish(fig, axes, ["|attribution| per pixel / mean", "share of |attribution|"], 4)
 
 
 def _two_rows(tables, keys, places, step, **options):

@@ -115,9 +115,8 @@ def fraction_against_omega_m(omega_m, curves):
         look = {"marker": style.MARKERS[i], "color": CUT_COLOURS[i]}
         ax.plot(omega_m, fraction, linestyle="none", ms=2.5, mew=0, alpha=0.35, **look)
         means = [[values[b].mean() for b in bins] for values in (omega_m, fraction)]
-        spread = [fraction[b].std() for b in bins]
         look |= {"linestyle": style.LINE_STYLES[i], "mec": "white", "mew": 0.5, "label": label}
-        ax.errorbar(*means, spread, **look)
+        ax.errorbar(*means, [fraction[b].std() for b in bins], **look)
 
     fig, axes = _titled_series(curves, 4.0, "fraction of pixels cut", draw)
     for ax in axes:

@@ -161,8 +161,7 @@ def power_3d(entries, boxes):
         bottom.set(yscale="log", xlabel=style.K_LABEL, ylim=(0.1, 4))
     style.plain_ticks(axes[0, 0].xaxis, style.K_TICKS)
     style.plain_ticks(axes[1, 0].yaxis, (0.1, 0.3, 1, 3))
-    labels = [r"3-D $P(k)$ [$(\mathrm{Mpc}/h)^3$]", "ratio to HMcode"]
-    return style.finish(fig, axes, labels)
+    return style.finish(fig, axes, [r"3-D $P(k)$ [$(\mathrm{Mpc}/h)^3$]", "ratio to HMcode"])
 
 
 def feedback_ratio(k, ratio, params, k_reference, names):
@@ -196,8 +195,7 @@ def feedback_ratio(k, ratio, params, k_reference, names):
     bins = quantile_groups(a_sn1, 6)
     error = [value[b].std(ddof=1) / np.sqrt(len(b)) if len(b) > 1 else np.nan for b in bins]
     means = [[values[b].mean() for b in bins] for values in (a_sn1, value)]
-    look = {"fmt": "s-", "color": style.RED, "label": "mean per bin, with its error"}
-    right.errorbar(*means, error, **look)
+    right.errorbar(*means, error, fmt="s-", color=style.RED, label="mean per bin, with its error")
     right.set(xscale="log", xlabel=LABELS["A_SN1"])
     right.set_ylabel(f"ratio at $k$ = {k[column]:.1f} $h$/Mpc")
     style.plain_ticks(right.xaxis, style.FEEDBACK_TICKS)

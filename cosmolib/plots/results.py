@@ -40,8 +40,7 @@ def r2_by_cut(rows, suites, parameters, *, key="r2"):
             for i, estimates in enumerate(curves.values()):
                 for uncut in style.bars(estimates)[0][np.array(cuts) == "none"]:
                     ax.axvline(uncut, color=f"C{2 * i}", linewidth=0.7, alpha=0.6)
-        look = {"horizontal": True, "colour_step": 2}
-        style.series(ax, np.arange(len(cuts)), curves, 0.3, **look)
+        style.series(ax, np.arange(len(cuts)), curves, 0.3, horizontal=True, colour_step=2)
         ax.axvline(0, **style.SOLID)
         value, (below, above) = style.bars(sum(curves.values(), []))
         # R2 far below zero is equally useless at any value; the axis ends at -1.

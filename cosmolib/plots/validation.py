@@ -210,5 +210,4 @@ def control_r2(entries, parameters):
         Label to {parameter: estimate}.
     parameters : list of str
     """
-    curves = {"": list(entries.values())}
-    return style.estimates_by_row(list(entries), parameters, curves, 0, 0.36)
+    return style.estimates_by_row(list(entries), parameters, {"": [*entries.values()]}, 0, 0.36)

@@ -121,13 +121,12 @@ def _require_power(results, measurement):
     if not found:
         raise NotTestable("the study did not measure whether its feedback is visible", measurement)
     if max(x["low"] for x in found) < VISIBLE_R2:
-        raise NotTestable(
+        reason = (
             f"feedback changes the maps by {feedback['rms_dex']:.4f} dex rms, and summary "
             "statistics predict none of its parameters (R2 at most "
-            f"{max(x['value'] for x in found):.2f}), so that it could not mislead a network",
-            measurement,
-            NO_POWER,
+            f"{max(x['value'] for x in found):.2f}), so that it could not mislead a network"
         )
+        raise NotTestable(reason, measurement, NO_POWER)
 
 
 def _infers(results):
@@ -283,10 +282,9 @@ def judge(results: dict) -> list[dict]:
 
 
 def _judge_one(claim, results):
-    count = results["n_test_simulations"]
     try:
         measurement, verdict, interval, reason = claim.judge(results)
-        if count < MIN_TEST_SIMULATIONS:
+        if (count := results["n_test_simulations"]) < MIN_TEST_SIMULATIONS:
             expected = f"at least {MIN_TEST_SIMULATIONS} are needed"
             raise NotTestable(f"{count} test simulations give no interval; {expected}", measurement)
     except NotTestable as error:

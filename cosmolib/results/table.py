@@ -141,9 +141,7 @@ def results_table(
         "dataset": _dataset(profile.suites),
         "suites": list(profile.suites),
         "targets": list(profile.targets),
-        "grid": suite.grid,
-        "box_size": suite.box_size,
-        "n_simulations": suite.n_simulations,
+        **{key: getattr(suite, key) for key in ("grid", "box_size", "n_simulations")},
         "n_train_simulations": len(study_split(suite, profile).train),
         "n_test_simulations": len(np.unique(tests["simulation"])),
         "n_test_maps": len(tests["simulation"]),
@@ -183,10 +181,7 @@ def better_of(networks: list[dict], summary: dict) -> tuple[dict, list[dict]]:
     predictions : list of dict
         As `networks`, but from the summary for the parameters that it predicts better.
     """
-
-    score, *scores = (
-        r2(item["valid_mean"], None, item["valid_truth"]) for item in (summary, *networks)
-    )
+    score, *scores = (r2(x["valid_mean"], None, x["valid_truth"]) for x in (summary, *networks))
     taken = score > np.mean(scores, axis=0)  # (P,)
     columns = ("mean", "std", "valid_mean", "valid_std")
     mixed = [x | {key: np.where(taken, summary[key], x[key]) for key in columns} for x in networks]
@@ -197,16 +192,14 @@ def better_of(networks: list[dict], summary: dict) -> tuple[dict, list[dict]]:
 def _controls(rows, predictions, compared):
     """Compare each cut with each of its controls, paired, for each suite."""
     best = {(row["suite"], row["cut"]): row["best"] for row in rows}
-    return [
-        {"suite": name, "kind": kind, "cut": cut, "control": control}
-        | {
-            "r2": best[name, cut],
-            "control_r2": best[name, control],
-            "difference": compared(predictions[name, cut], predictions[name, control]),
-        }
-        for name in dict.fromkeys(suite for suite, _ in predictions)
-        for kind, cut, control in pairs(cut for suite, cut in predictions if suite == name)
-    ]
+    found = []
+    for name in dict.fromkeys(suite for suite, _ in predictions):
+        for kind, cut, control in pairs(cut for suite, cut in predictions if suite == name):
+            pair = {"suite": name, "kind": kind, "cut": cut, "control": control}
+            pair |= {"r2": best[name, cut], "control_r2": best[name, control]}
+            pair["difference"] = compared(predictions[name, cut], predictions[name, control])
+            found.append(pair)
+    return found
 
 
 def read_table(path: str | Path) -> dict:

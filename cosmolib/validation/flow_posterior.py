@@ -93,8 +93,7 @@ def fit_posterior(
     ImportError
         sbi is not installed.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # from the dependencies of sbi
+    with warnings.catch_warnings(action="ignore"):  # from the dependencies of sbi
         from sbi.neural_nets.net_builders import build_zuko_nsf
     features, valid_features = (np.asarray(x, np.float32) for x, _ in (train, valid))
     centre, width = features.mean(0), features.std(0)
@@ -107,8 +106,7 @@ def fit_posterior(
     )
     generator = torch.Generator().manual_seed(seed)
     losses, best = [], None
-    with seeded(seed), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with seeded(seed), warnings.catch_warnings(action="ignore"):
         size = {"hidden_features": HIDDEN, "num_transforms": TRANSFORMS}
         flow = build_zuko_nsf(y, x, **size, z_score_y="none")
         optimiser = torch.optim.AdamW(flow.parameters(), lr=MAX_LR, weight_decay=1e-2)
@@ -156,8 +154,7 @@ def rank_coverage(samples, predictions: dict, levels, n_bootstrap: int = 1000, s
     truth = predictions["truth"][:, None]
     below, equal = (samples < truth).sum(1), (samples == truth).sum(1)  # (m, P)
     rank = (below + 0.5 * equal + 0.5) / (samples.shape[1] + 1)
-    table = levels_covered(np.abs(2 * rank - 1), predictions, levels, n_bootstrap, seed)
-    return {str(name): table[p] for p, name in enumerate(predictions["parameters"])}
+    return levels_covered(np.abs(2 * rank - 1), predictions, levels, n_bootstrap, seed)
 
 
 def tarp(samples, predictions: dict, levels, n_bootstrap: int = 1000, seed: int = 0) -> np.ndarray:
@@ -180,4 +177,5 @@ def tarp(samples, predictions: dict, levels, n_bootstrap: int = 1000, seed: int 
     near = (((samples - points[:, None]) / width) ** 2).sum(-1)  # (m, n)
     far = (((truth - points) / width) ** 2).sum(-1)
     share = (near < far[:, None]).mean(1)
-    return levels_covered(share[:, None], predictions, levels, n_bootstrap, seed)[0]
+    all_at_once = predictions | {"parameters": np.array(["all"])}
+    return levels_covered(share[:, None], all_at_once, levels, n_bootstrap, seed)["all"]
