@@ -110,14 +110,13 @@ def _smooth_grad(forward, x, target, n_samples, stdevs):
 
 _SIZE = "internal_batch_size"
 _PATH = partial(_captum, name="IntegratedGradients", method="riemann_middle")
+_SHAP = partial(_captum, name="GradientShap")
 _BUILT_IN = {  # function, its keyword arguments, and the one that counts copies of each map
     "saliency": (partial(_captum, name="Saliency", abs=False), (), None),
     "smooth_grad": (_smooth_grad, ("n_samples", "stdevs"), "n_samples"),
     "integrated_gradients": (_PATH, ("baseline", "n_steps", _SIZE), "n_steps"),
-    "gradient_shap": (
-        partial(_captum, name="GradientShap"), ("baseline", "n_samples", "stdevs"), "n_samples",
-    ),
-}  # fmt: skip
+    "gradient_shap": (_SHAP, ("baseline", "n_samples", "stdevs"), "n_samples"),
+}
 
 
 def _methods():

@@ -136,9 +136,8 @@ def under_moves(subject: Subject, methods, target: int) -> dict:
     found = {"names": [], "correlation": {}, "under_share": {}, "averaged": {}}
     inside = subject.density < 1, *subject.resampling
     for method in methods:
-        moved = sanity_checks.moved_attributions(
-            subject.network, subject.x, method, target, **options_of(subject, method)
-        )
+        options = {"method": method, "target": target} | options_of(subject, method)
+        moved = sanity_checks.moved_attributions(subject.network, subject.x, **options)
         found["names"], tables = list(moved), list(moved.values())
         likeness = [subject.estimate(correlation(values, tables[0])) for values in tables]
         found["correlation"][method] = likeness

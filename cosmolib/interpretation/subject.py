@@ -6,9 +6,8 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from cosmolib.data.cmd_format import MAPS_PER_SIMULATION
 from cosmolib.data.scaling import Scaling
-from cosmolib.data.suites import map_indices
+from cosmolib.data.suites import map_indices, simulation_of
 from cosmolib.interpretation.attribution import attribute, make_baseline, takes_baseline
 from cosmolib.interpretation.binned import mean_estimate
 from cosmolib.interpretation.cosmic_web import web_classes
@@ -53,7 +52,7 @@ class Subject:
     @property
     def simulations(self) -> np.ndarray:
         """Simulation of each map, (n,)."""
-        return self.chosen // MAPS_PER_SIMULATION
+        return simulation_of(self.chosen)
 
     @property
     def resampling(self) -> tuple[np.ndarray, int]:
@@ -119,7 +118,7 @@ def load_subject(run: Run, profile: Profile) -> Subject:
         run=run, profile=profile, network=network, scaling=scaling,
         network_config=config["network"], maps=np.array(suite.maps[chosen]), x=x[:, None],
         train_x=train_x[:, None], chosen=chosen,
-        params=suite.params[chosen // MAPS_PER_SIMULATION], box_size=suite.box_size,
+        params=suite.params[simulation_of(chosen)], box_size=suite.box_size,
     )  # fmt: skip
 
 

@@ -117,34 +117,31 @@ def baseline_ledger(subject: Subject) -> dict:
     kinds["untrained"] = [untrained_network(subject, draw) for draw in range(UNTRAINED)]
     few, ledger = subject.few(), {}
 
-    def per_pixel(network, column, baseline):
-        one = replace(few, network=network)
-        values = explain(one, PATH, column, baseline, tolerance=None).values
-        return over_to_under(values, few.density - 1, *few.resampling)["ratio"]
+    def per_pixel(networks, column, baseline):
+        ones = [replace(few, network=network) for network in networks]
+        found = [explain(one, PATH, column, baseline, tolerance=None).values for one in ones]
+        return [over_to_under(x, few.density - 1, *few.resampling)["ratio"] for x in found]
 
     for baseline in LEDGER_BASELINES:
         found, lowest = {}, {}
         for target, column in subject.targets.items():
-            found[target] = rows = {
-                kind: [per_pixel(network, column, baseline) for network in networks]
-                for kind, networks in kinds.items()
-            }
+            rows = {kind: per_pixel(networks, column, baseline) for kind, networks in kinds.items()}
             ratios = (ratio_to_null(rows["trained"], rows[null]) for null in NULLS)
             lowest[target] = min(ratios, key=lambda x: -1 if x["low"] is None else x["low"])
+            found[target] = rows
         ledger[baseline] = {"per_pixel": found, "ratio_to_null": lowest}
     return ledger
 
 
 def ledger_table(ledger: dict) -> pd.DataFrame:
     """Write `baseline_ledger` as text: the range over networks, and the ratio to each null."""
-    rows = {
-        (baseline, target): {
-            f"{kind} ({len(estimates)})": _span(estimates) for kind, estimates in kinds.items()
-        }
-        | {f"over {n}": as_text(ratio_to_null(kinds["trained"], kinds[n])) for n in NULLS}
-        for baseline, entry in ledger.items()
-        for target, kinds in entry["per_pixel"].items()
-    }
+    rows = {}
+    for baseline, entry in ledger.items():
+        for target, kinds in entry["per_pixel"].items():
+            row = {f"{kind} ({len(found)})": _span(found) for kind, found in kinds.items()}
+            for null in NULLS:
+                row[f"over {null}"] = as_text(ratio_to_null(kinds["trained"], kinds[null]))
+            rows[baseline, target] = row
     return pd.DataFrame(rows).T.rename_axis(["baseline", "predicted"])
 
 
@@ -258,7 +255,6 @@ def check_table(subject, saliency, under, random, moved, occluded, areas) -> pd.
         seeds = [e["value"] for stage, e in stages.items() if stage.startswith("seed")]
         blocks = [e for stage, e in stages.items() if not stage.startswith(("seed", "shuffled"))]
         followed = [e["value"] for e in moved[t]["correlation"][PATH][1:-1]]
-        deletion = {order: e for (*key, order), e in areas.items() if key == [t, "deletion"]}
         span = f"{min(shares):.2f} to {max(shares):.2f}"
         columns[t] = {
             "under-dense share: range over baselines and methods": span,
@@ -269,8 +265,8 @@ def check_table(subject, saliency, under, random, moved, occluded, areas) -> pd.
             "with shuffled labels": stages.get("shuffled labels"),
             "with the moved map, moved back": f"{np.mean(followed):.2f}",
             "with occlusion, by patch": occluded[t]["patch"],
-            "change by deletion: in order of attribution": deletion[PATH],
-            "densest first": deletion["densest first"],
-            "at random": deletion["random"],
+            "change by deletion: in order of attribution": areas[t, "deletion", PATH],
+            "densest first": areas[t, "deletion", "densest first"],
+            "at random": areas[t, "deletion", "random"],
         }
     return pd.DataFrame(columns).map(lambda x: x if isinstance(x, str) else as_text(x))

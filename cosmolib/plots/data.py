@@ -220,7 +220,7 @@ def lattice_check(r2):
         shipped, *limits = table[""][0]
         ax.axvspan(*limits, color=style.BLUE, alpha=0.15, linewidth=0)
         ax.axvline(shipped, color=style.BLUE, linestyle="--", linewidth=1)
-    return style.finish(fig, axes, xlabel=style.r2_labels(parameters))
+    return style.finish(fig, axes, xlabel=style.labels(parameters, style.R2_LABEL))
 
 
 def scaled_pixels(values):

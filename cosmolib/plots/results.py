@@ -49,8 +49,7 @@ def r2_by_cut(rows, suites, parameters, *, key="r2"):
         ax.set_xlim(low, 1.0 if key == "r2" else highest + 0.05)
         for place in range(0, len(cuts), 2):
             ax.axhspan(place - 0.5, place + 0.5, color="0.96", zorder=0, linewidth=0)
-    differences = style.titles(parameters, "$R^2$ minus uncut, ")
-    labels = style.r2_labels(parameters) if key == "r2" else differences
+    labels = style.labels(parameters, style.R2_LABEL if key == "r2" else "$R^2$ minus uncut, {}")
     names = [style.cut_label(cut) for cut in cuts]
     return style.finish(fig, axes, columns=2, rows=names, xlabel=labels)
 
@@ -158,7 +157,7 @@ def transfer_matrix(cross, parameters):
         low, high = left.get_xlim()
         left.set(xlim=(max(low, -1.05), min(high, 1.05)))
         right.axvline(0, zorder=0, **style.SOLID)
-        left.set_xlabel(*style.r2_labels([parameter]))
+        left.set_xlabel(style.R2_LABEL.format(LABELS[parameter]))
         right.set_xlabel(rf"bias of {LABELS[parameter]} [predicted $\sigma$]")
     return style.finish(fig, axes, rows=[" → ".join(pair) for pair in pairs])
 
@@ -222,7 +221,7 @@ def response(curves, parameters):
             ax.set_xscale("log" if feedback else "linear")
             style.plain_ticks(ax.xaxis, values[[0, len(values) // 2, -1]])
             axes[-1, varied.index(name)].set_xlabel(LABELS[name])
-    return style.finish(fig, axes, style.titles(parameters, "predicted "))
+    return style.finish(fig, axes, style.labels(parameters, "predicted {}"))
 
 
 def extremes(rows, parameters):
@@ -242,5 +241,5 @@ def extremes(rows, parameters):
     }
     for name, label in LABELS.items():
         names = [text.replace(name, label) for text in names]
-    labels = [rf"prediction − truth of {LABELS[name]} [predicted $\sigma$]" for name in parameters]
+    labels = style.labels(parameters, r"prediction − truth of {} [predicted $\sigma$]")
     return style.estimates_by_row(names, parameters, curves, 0.2, 0.36, xlabel=labels)

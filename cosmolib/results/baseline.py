@@ -124,8 +124,7 @@ def feedback_trace(suite: Suite, twin: Suite, profile: Profile, runs_dir: str | 
     """
     maps = map_indices(study_split(suite, profile).test)
     squares = [np.square(np.log10(suite.maps[i] / twin.maps[i], dtype=np.float64)) for i in maps]
-    targets = [name for name in PARAMETERS if name not in COSMOLOGY]
-    feedback = profile.model_copy(update={"targets": targets})
+    feedback = profile.model_copy(update={"targets": [x for x in PARAMETERS if x not in COSMOLOGY]})
     found = [stored_baseline(suite, feedback, "none", runs_dir, "summary-feedback")]
     return {
         "rms_dex": float(np.sqrt(np.mean(squares))),

@@ -102,10 +102,7 @@ def judge(results: dict) -> list[dict]:
         otherwise "left open"; "not run" if the study has no such case. For noise the verdict is the
         highest level up to which the claim survives at all levels.
     """
-    return [
-        {"claim": control.claim, "question": control.question, **_judge_one(control, results)}
-        for control in CONTROLS
-    ]
+    return [{"claim": x.claim, "question": x.question, **_judge_one(x, results)} for x in CONTROLS]
 
 
 def _judge_one(control, results):

@@ -162,16 +162,14 @@ def _not_shown(suite, curves):
 # EX: extreme feedback
 # --------------------------------------------------------------------------------------------------
 def _extremes(suite, found, n_bootstrap):
-    def pull(simulation):
-        own = found["simulation"] == simulation
-        part = {key: found[key][own] for key in ("mean", "std", "truth")}
+    rows = []
+    for i, params in enumerate(suite.params):
+        own = found["simulation"] == i
+        part = found | {key: found[key][own] for key in ("mean", "std", "truth")}
         part["simulation"] = np.arange(own.sum())  # of one simulation, the maps are resampled
-        return scores.bias_of([found | part], in_sigma=True, n_bootstrap=n_bootstrap)
-
-    return [
-        {"suite": suite.name, "simulation": i, "what": describe(params), "pull": pull(i)}
-        for i, params in enumerate(suite.params)
-    ]
+        pull = scores.bias_of([part], in_sigma=True, n_bootstrap=n_bootstrap)
+        rows.append({"suite": suite.name, "simulation": i, "what": describe(params), "pull": pull})
+    return rows
 
 
 def describe(params) -> str:

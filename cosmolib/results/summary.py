@@ -115,17 +115,14 @@ def claim_cards(verdicts: list[dict], survivors: list[dict] | None = None) -> st
             f"{escape(row['measurement'])}</p>",
         ]
         if survivors is not None:
-            controls = [
-                f"<li>{escape(x['question'])} <b>{x['verdict']}</b>"
-                + f" ({escape(x['measured'])})" * (x["verdict"] != NOT_RUN)
-                + "</li>"
-                for x in survivors
-                if x["claim"] == row["key"]
-            ]
+            controls = ""
+            for x in (x for x in survivors if x["claim"] == row["key"]):
+                measured = "" if x["verdict"] == NOT_RUN else f" ({escape(x['measured'])})"
+                controls += f"<li>{escape(x['question'])} <b>{x['verdict']}</b>{measured}</li>"
             lines += [
                 "<details><summary>Rule, reason and controls</summary>",
                 f"<p>Rule: {escape(row['test'])}</p><p>{escape(row['reason'])}</p>",
-                f"<ul>{''.join(controls)}</ul></details>",
+                f"<ul>{controls}</ul></details>",
             ]
         cards.append(f'<div class="claim">{"".join(lines)}</div>')
     return f'<div class="claims">{"".join(cards)}</div>'

@@ -80,29 +80,25 @@ def results_table(
         The study has no complete run of uncut maps.
     """
     options = {"n_bootstrap": profile.bootstrap_samples}
-    found = {}  # (suite, cut) -> complete runs, one per seed
+    found, predictions = {}, {}  # (suite, cut) -> complete runs, their predictions; one per seed
     for case in profile.cases:
         about = profile.name, *case, profile.architecture
         runs = [Run(*about, seed, runs_dir) for seed in profile.seeds_of(*case)]
         if complete := [run for run in runs if run.complete]:
             found[case] = complete
+            predictions[case] = [read_predictions(run.path("predictions.npz")) for run in complete]
     uncut = {name: found[name, "none"] for name in profile.suites if (name, "none") in found}
     if not uncut:
         expected = f"<suite>/none/{profile.architecture}-s<seed>/metrics.json"
         folder, what = Path(runs_dir) / profile.name, "no complete run of uncut maps"
         raise bad_input(folder, what, f"{expected}; run 03_training first")
-    predictions = {
-        case: [read_predictions(run.path("predictions.npz")) for run in runs]
-        for case, runs in found.items()
-    }
     suites = {name: study_suite(name, profile) for name in {case[0] for case in found}}
     for run in (run for runs in found.values() for run in runs):
         if stale := run_changes(run, profile, suites[run.suite]):
             progress(f"{run.folder}: stale: {'; '.join(stale)}")
     rows, control_rows, best = [], [], {}
     scatter = seed_scatter(list(predictions.values()))
-    columns = [PARAMETERS.index(name) for name in profile.targets]
-    ranges = parameter_ranges(profile.suites[0])[columns]
+    ranges = parameter_ranges(profile.suites[0])[[PARAMETERS.index(x) for x in profile.targets]]
 
     def compared(own, other=()):
         """Estimate R2 or its difference to that of other trainings, with the seed scatter."""

@@ -22,7 +22,7 @@ from cosmolib.training.fit import run_network, seeded
 from cosmolib.training.networks import MomentNetwork
 from cosmolib.validation.calibration import levels_covered
 
-HIDDEN, TRANSFORMS = 32, 2  # size of the flow: small, because there are few training simulations
+SIZE = {"hidden_features": 32, "num_transforms": 2}  # small: there are few training simulations
 BATCH, MAX_LR, PATIENCE = 128, 2e-3, 15  # maps per step, learning rate, epochs without improvement
 EDGE = 1e-3  # parameters are moved this far from the edges of the unit box before the logit
 
@@ -100,15 +100,12 @@ def fit_posterior(
     width = np.where(width > 1e-6, width, 1.0).astype(np.float32)  # for constant features
     x, valid_x = (torch.from_numpy((y - centre) / width) for y in (features, valid_features))
     # From the unit box to the real line, so that no sample lies outside the prior.
-    y, valid_y = (
-        torch.logit(EDGE + (1 - 2 * EDGE) * torch.as_tensor(theta, dtype=torch.float32))
-        for _, theta in (train, valid)
-    )
+    box = (torch.as_tensor(theta, dtype=torch.float32) for _, theta in (train, valid))
+    y, valid_y = (torch.logit(EDGE + (1 - 2 * EDGE) * theta) for theta in box)
     generator = torch.Generator().manual_seed(seed)
     losses, best = [], None
     with seeded(seed), warnings.catch_warnings(action="ignore"):
-        size = {"hidden_features": HIDDEN, "num_transforms": TRANSFORMS}
-        flow = build_zuko_nsf(y, x, **size, z_score_y="none")
+        flow = build_zuko_nsf(y, x, **SIZE, z_score_y="none")
         optimiser = torch.optim.AdamW(flow.parameters(), lr=MAX_LR, weight_decay=1e-2)
         for epoch in range(1, max_epochs + 1):
             flow.train()
