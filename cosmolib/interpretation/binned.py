@@ -184,9 +184,8 @@ def by_band(values, field, edges, simulations, n_bootstrap=1000, box_size=BOX_SI
         whole = power.sum(1, keepdims=True)
         return np.concatenate([power @ inside.T, whole], 1), inside @ modes / modes.sum()
 
-    (own, fraction), (of_field, _), (cross, _) = (
-        in_bands(a, b) for a, b in ((values, values), (field, field), (values, field))
-    )  # powers (n, nb + 1)
+    pairs = ((values, values), (field, field), (values, field))  # their powers are (n, nb + 1)
+    (own, fraction), (of_field, _), (cross, _) = (in_bands(*pair) for pair in pairs)
     strength = np.sqrt(np.maximum(own[:, -1:], np.finfo(float).tiny))
 
     def statistic(own, of_field, cross, weights):

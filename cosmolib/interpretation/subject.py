@@ -14,7 +14,7 @@ from cosmolib.interpretation.cosmic_web import web_classes
 from cosmolib.study.io import read_json
 from cosmolib.study.profile import Profile
 from cosmolib.study.run import Run
-from cosmolib.training.dataset import cut_maps, study_split, study_suite
+from cosmolib.training.dataset import MapsOnDisk, study_split, study_suite
 from cosmolib.training.run import evaluate_pretrained, load_run, pretrained_name
 from cosmolib.training.scores import COSMOLOGY
 
@@ -110,15 +110,13 @@ def load_subject(run: Run, profile: Profile) -> Subject:
     split = study_split(suite, profile)
     test, train = map_indices(split.test), map_indices(split.train)
     chosen = test[spread(len(test), profile.attribution_maps)]
-    x, train_x = (
-        torch.from_numpy(scaling.apply(cut_maps(suite, maps, run.cut, config["value_range"])))
-        for maps in (chosen, train[spread(len(train), N_TRAINING_MAPS)])
-    )
+    known = train[spread(len(train), N_TRAINING_MAPS)]
+    prepared = run.cut, config["value_range"], scaling
+    x, train_x = (MapsOnDisk(suite, maps, *prepared)[:] for maps in (chosen, known))
     return Subject(
         run=run, profile=profile, network=network, scaling=scaling,
-        network_config=config["network"], maps=np.array(suite.maps[chosen]), x=x[:, None],
-        train_x=train_x[:, None], chosen=chosen,
-        params=suite.params[simulation_of(chosen)], box_size=suite.box_size,
+        network_config=config["network"], maps=np.array(suite.maps[chosen]), x=x, train_x=train_x,
+        chosen=chosen, params=suite.params[simulation_of(chosen)], box_size=suite.box_size,
     )  # fmt: skip
 
 
@@ -155,8 +153,7 @@ def options_of(subject: Subject, method: str, baseline: str | None = None) -> di
     By default the baseline is the usual one of the method. If it is a distribution, all methods
     except GradientSHAP use one map of it per map, in turn.
     """
-    profile = subject.profile
-    options = {"n_steps": profile.ig_steps, "n_samples": profile.shap_samples}
+    options = {"n_steps": subject.profile.ig_steps, "n_samples": subject.profile.shap_samples}
     if method == "smooth_grad":
         options["stdevs"] = SMOOTHING
     if takes_baseline(method):

@@ -123,13 +123,13 @@ def baseline_ledger(subject: Subject) -> dict:
         return [over_to_under(x, few.density - 1, *few.resampling)["ratio"] for x in found]
 
     for baseline in LEDGER_BASELINES:
-        found, lowest = {}, {}
+        ledger[baseline] = entry = {"per_pixel": {}, "ratio_to_null": {}}
         for target, column in subject.targets.items():
             rows = {kind: per_pixel(networks, column, baseline) for kind, networks in kinds.items()}
+            entry["per_pixel"][target] = rows
             ratios = (ratio_to_null(rows["trained"], rows[null]) for null in NULLS)
-            lowest[target] = min(ratios, key=lambda x: -1 if x["low"] is None else x["low"])
-            found[target] = rows
-        ledger[baseline] = {"per_pixel": found, "ratio_to_null": lowest}
+            lowest = min(ratios, key=lambda x: -1 if x["low"] is None else x["low"])
+            entry["ratio_to_null"][target] = lowest
     return ledger
 
 

@@ -46,8 +46,7 @@ def _titled_series(curves, height, ylabel, draw):
     for ax, (title, series) in zip(axes, curves.items(), strict=True):
         for i, (label, values) in enumerate(series.items()):
             draw(ax, i, label, values)
-        legend = ax.legend(title=title, prop={"family": "monospace", "size": 8}, **place)
-        legend.get_title().set_family("sans-serif")
+        ax.legend(title=title, prop={"family": "monospace", "size": 8}, **place)
     axes[0].set_ylabel(ylabel)
     return fig, axes
 

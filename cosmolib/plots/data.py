@@ -86,10 +86,8 @@ def mean_density(omega_m, slabs, boxes, name):
         Name of the suite.
     """
     fig, (ax,) = style.panels(1, 2.8)
-    look = {"linestyle": "none", "ms": 2.5, "mew": 0}
-    x = [np.repeat(omega_m, len(values[0])) for values in (slabs, boxes)]
-    ax.plot(x[0], slabs.ravel(), "o", color=style.BLUE, alpha=0.35, label="one slab", **look)
-    ax.plot(x[1], boxes.ravel(), "s", color=style.RED, label="five slabs of an axis", **look)
+    ax.plot(omega_m, slabs, "o", ms=2.5, mew=0, color=style.BLUE, alpha=0.35, label="one slab")
+    ax.plot(omega_m, boxes, "s", ms=2.5, mew=0, color=style.RED, label="five slabs of an axis")
     ax.set(xlabel=LABELS["Omega_m"], ylabel="mean / expected mean", title=style.suite_label(name))
     style.legend_above(ax, loc="outside upper right", markerscale=2)
     return fig, ax

@@ -50,8 +50,7 @@ def r2_by_cut(rows, suites, parameters, *, key="r2"):
         for place in range(0, len(cuts), 2):
             ax.axhspan(place - 0.5, place + 0.5, color="0.96", zorder=0, linewidth=0)
     labels = style.labels(parameters, style.R2_LABEL if key == "r2" else "$R^2$ minus uncut, {}")
-    names = [style.cut_label(cut) for cut in cuts]
-    return style.finish(fig, axes, columns=2, rows=names, xlabel=labels)
+    return style.finish(fig, axes, columns=2, rows=[*map(style.cut_label, cuts)], xlabel=labels)
 
 
 def r2_against_kmax(rows, suites, parameters, nyquist):
@@ -103,8 +102,7 @@ def live_and_stored(live, stored, suite, parameters, names):
     tables = [{r["cut"]: r["r2"] for r in rows if r["suite"] == suite} for rows in (live, stored)]
     cuts = [cut for cut in tables[0] if cut in tables[1]]
     curves = {n: [table[cut] for cut in cuts] for n, table in zip(names, tables, strict=True)}
-    rows = [style.cut_label(cut) for cut in cuts]
-    return style.estimates_by_row(rows, parameters, curves, 0.24, 0.25)
+    return style.estimates_by_row([*map(style.cut_label, cuts)], parameters, curves, 0.24, 0.25)
 
 
 def control_pairs(controls, parameters):

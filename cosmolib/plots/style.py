@@ -10,7 +10,6 @@ An *estimate* is a dict ``{"value", "low", "high"}`` with 95 % limits, which may
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -56,7 +55,7 @@ CONTROLS = {None: "", "moved": "moved ", "shuffle": "shuffled "}
 
 def use_style():
     """Apply ``book.mplstyle``; call once at the top of a notebook."""
-    plt.style.use(Path(__file__).with_name("book.mplstyle"))
+    plt.style.use("cosmolib.plots.book")
 
 
 # --------------------------------------------------------------------------------------------------

@@ -156,7 +156,7 @@ def _per_pixel_and_total(results):
     baselines = attribution["baselines"].items()
     cases = [case(f"baseline {name}", entry["ratio_to_null"]) for name, entry in baselines]
     values = [x["value"] for _, entry in cases for x in entry.values()]
-    measurement = (
+    text = (
         f"the ratio of over- to under-dense attribution per pixel is {min(values):.1f} to "
         f"{max(values):.1f} times that of networks that learnt nothing ({len(cases)} baselines)"
     )
@@ -166,18 +166,16 @@ def _per_pixel_and_total(results):
     under, whole = (rows.get(x, {}).get("bits", {}).get("both") for x in (WITHOUT_MEAN[0], NO_MEAN))
     if any(x is None or x["low"] is None for x in (under, whole)):
         if pixel[0] == SUPPORTED:
-            raise NotTestable("the study did not measure the bits per map", measurement)
-        return measurement, *pixel
-    measurement += (
-        f"; under-dense pixels alone carry {under['value']:.2f} of {whole['value']:.2f} bits"
-    )
+            raise NotTestable("the study did not measure the bits per map", text)
+        return text, *pixel
+    text += f"; under-dense pixels alone carry {under['value']:.2f} of {whole['value']:.2f} bits"
     # Both intervals at their worst, which is wider than that of the paired difference.
     ends = (("value", "value"), ("low", "high"), ("high", "low"))
     margin = as_estimate([under[end] - MUCH_SHARE * whole[other] for end, other in ends])
     what = f"The number of bits of under-dense pixels, minus {MUCH_SHARE:g} of all bits,"
     total = _decide([("", {"both parameters": margin})], 0.0, True, what)
     worst = min(pixel, total, key=lambda part: (NOT_SUPPORTED, OPEN, SUPPORTED).index(part[0]))
-    return measurement, *worst[:2], f"{pixel[2]} {total[2]}"
+    return text, *worst[:2], f"{pixel[2]} {total[2]}"
 
 
 def _saturates(results):

@@ -5,7 +5,7 @@ Omega_m and sigma_8, ``(what, {parameter: {"value", "low", "high"}})``. All case
 with feedback. `cosmolib.results.table` describes the results table.
 """
 
-from cosmolib.training.scores import COSMOLOGY, as_estimate
+from cosmolib.training.scores import COSMOLOGY
 
 
 class NotTestable(Exception):  # noqa: N818 (a possible outcome, not an error)
@@ -51,8 +51,8 @@ def case(what: str, entry: dict, lost: bool = False) -> tuple[str, dict]:
         estimate = entry.get(name)
         if estimate is None or None in estimate.values():
             raise NotTestable(f"the study has no interval for {name}")
-        ends = ("value", "high", "low")
-        found[name] = as_estimate([-estimate[end] for end in ends]) if lost else estimate
+        value, low, high = (estimate[key] for key in ("value", "low", "high"))
+        found[name] = {"value": -value, "low": -high, "high": -low} if lost else estimate
     return what, found
 
 

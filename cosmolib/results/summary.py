@@ -161,8 +161,7 @@ def results_numbers(table: dict, verdicts: list[dict]) -> dict:
         "against_summary": against_summary(table),
         "verdict_counts": f"{', '.join(words[:-1])} and {words[-1]}" if words[1:] else words[0],
     }
-    for key in ("simulations", "train_simulations", "test_maps", "test_simulations", "runs"):
-        numbers[f"n_{key}"] = table[f"n_{key}"]
+    numbers |= {key: value for key, value in table.items() if key.startswith("n_")}
     rows = [rows_of(table).get(cut, {}) for cut in (NO_MEAN, *WITHOUT_MEAN)]
     for word, row in zip(("all", "under", "over"), rows, strict=True):
         numbers[f"bits_{word}"] = as_text(row.get("bits", {}).get("both"))

@@ -11,7 +11,6 @@ arXiv:2302.03026) for all parameters at once.
 """
 
 import warnings
-from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,7 +117,7 @@ def fit_posterior(
             with torch.no_grad():
                 losses.append(float(flow.loss(valid_y, valid_x).mean()))
             if np.argmin(losses) == epoch - 1:
-                best = deepcopy(flow.state_dict())
+                best = {name: weight.clone() for name, weight in flow.state_dict().items()}
             if progress is not None and epoch % 10 == 0:
                 progress(f"flow, epoch {epoch:3d}: validation {losses[-1]:.3f}")
             if epoch - np.argmin(losses) > PATIENCE:

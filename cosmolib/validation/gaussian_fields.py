@@ -234,8 +234,7 @@ def exact_posterior(maps, truth, kmin=0.0, kmax=np.inf, box_size=BOX_SIZE, point
     model = _spectra_by_omega(k, omega_m)(omega_m)  # (points, nk)
     chi2 = power @ (count / model).T  # (n, points), at sigma_8 = 1
     constant = (np.log(model) @ count)[:, None] + count.sum() * np.log(sigma_8**2)  # (points,) * 2
-    cell = ((np.asarray(truth) - low) / (high - low) * points).astype(int)  # of the truth
-    cell = np.minimum(cell, points - 1)
+    cell = ((np.asarray(truth) - low) / (high - low) * points).astype(int).clip(max=points - 1)
     mean, std, ratio = (np.empty((len(power), columns)) for columns in (2, 2, 3))
     for block in map_blocks((len(power), points, points), _BLOCK_POINTS):
         log_like = -0.5 * (chi2[block, :, None] / sigma_8**2 + constant)  # (B, points, points)
