@@ -146,8 +146,7 @@ def distance_to(places, box_size=BOX_SIZE):
     out = np.full(stack.shape, np.inf)
     for one, mask in enumerate(stack):
         if mask.any():
-            around = distance_transform_edt(~np.pad(mask, pad, mode="wrap"))
-            out[one] = around[pad:-pad, pad:-pad]
+            out[one] = distance_transform_edt(~np.pad(mask, pad, mode="wrap"))[pad:-pad, pad:-pad]
     return (out * box_size / grid).reshape(shape)
 
 
