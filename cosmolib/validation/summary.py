@@ -53,7 +53,7 @@ def mocks_numbers(gaussian: list[dict], lognormal: list[dict], injected: dict) -
         numbers[f"within_{end}"] = 100 * pick(x["within"] for x in sigma)
     cases = [(x["role"], x["r2"]) for one in injected.values() for x in one["cases"]]
     numbers |= {
-        "faults": sum(len(row["faults"] or ()) for row in (*gaussian, *lognormal)),
+        "faults": sum(len(row["faults"]) for row in (*gaussian, *lognormal) if row["ceiling"]),
         "hidden_high": max(r2["Omega_m"]["value"] for role, r2 in cases if role == "hidden"),
         "spared_low": min(r2["Omega_m"]["value"] for role, r2 in cases if role != "hidden"),
         "alarm": max(abs(r2["sigma_8"]["value"]) for _, r2 in cases),
