@@ -6,7 +6,7 @@ import pytest
 from conftest import both, estimate
 
 from cosmolib.results import claims
-from cosmolib.results.measurements import find_row
+from cosmolib.results.measurements import rows_of
 
 
 def table(**changes):
@@ -81,7 +81,7 @@ def change(results, place, key, value):
     elif place == "cross":
         results["cross"][key]["difference"] = value
     else:
-        find_row(results, "IllustrisTNG", place)[key] = value
+        rows_of(results)[place][key] = value
 
 
 @pytest.mark.parametrize(("key", "made"), [(k, m) for k, several in FALLS.items() for m in several])

@@ -246,12 +246,13 @@ def test_networks_tested_on_other_simulations_are_not_paired(run, profile, tiny_
     train_run(twin, other, device="cpu")
     uncut = {run.suite: [run], twin.suite: [twin]}
     both = ((run.suite, profile), (twin.suite, other))
-    table = cross_table(uncut, {name: study_suite(name, one) for name, one in both}, profile)
+    own = {name: [read_predictions(one.path("predictions.npz"))] for name, (one,) in uncut.items()}
+    tested = {name: study_suite(name, one) for name, one in both}
+    table = cross_table(uncut, own, tested, profile)
     assert len(table) == 6
     for entry in table:
-        own = entry["trained"] == entry["tested"]
-        assert bool(entry["difference"]) == own
-        home = read_predictions(uncut[entry["trained"]][0].path("predictions.npz"))
+        assert bool(entry["difference"]) == (entry["trained"] == entry["tested"])
+        (home,) = own[entry["trained"]]
         assert entry["n_test_simulations"] <= len(np.unique(home["simulation"]))
 
 

@@ -17,8 +17,6 @@ baseline represents an empty map. Captum's default, zero, is the mean log-densit
 void, so every figure must name its baseline. `register_method` adds a method.
 """
 
-from __future__ import annotations
-
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -112,14 +110,13 @@ def _smooth_grad(forward, x, target, n_samples, stdevs):
 
 _SIZE = "internal_batch_size"
 _PATH = partial(_captum, name="IntegratedGradients", method="riemann_middle")
+_SHAP = partial(_captum, name="GradientShap")
 _BUILT_IN = {  # function, its keyword arguments, and the one that counts copies of each map
     "saliency": (partial(_captum, name="Saliency", abs=False), (), None),
     "smooth_grad": (_smooth_grad, ("n_samples", "stdevs"), "n_samples"),
     "integrated_gradients": (_PATH, ("baseline", "n_steps", _SIZE), "n_steps"),
-    "gradient_shap": (
-        partial(_captum, name="GradientShap"), ("baseline", "n_samples", "stdevs"), "n_samples",
-    ),
-}  # fmt: skip
+    "gradient_shap": (_SHAP, ("baseline", "n_samples", "stdevs"), "n_samples"),
+}
 
 
 def _methods():
@@ -197,7 +194,7 @@ def attribute(
     def forward(maps):
         return fast(maps)[column]  # (B, P)
 
-    difference = steps = completeness = None
+    difference = steps = None
     if baseline is not None:
         outputs = (run_network(fast, maps, device=device)[column] for maps in (x, baseline))
         at_x, at_baseline = (found[:, target].double().numpy() for found in outputs)
@@ -210,8 +207,7 @@ def attribute(
             steps = np.full(len(x), n_steps)
             if tolerance is not None:
                 _raise_steps(explain, x, baseline, values, steps, difference, tolerance)
-    if difference is not None:
-        completeness = _completeness(values, difference)
+    completeness = None if difference is None else _completeness(values, difference)
     return Attribution(values, completeness, steps)
 
 

@@ -5,8 +5,6 @@ random attribution gives 1 or the share of the pixels. Intervals are 95 % and re
 simulations, because the maps of one simulation are not independent.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import stats
 
@@ -186,9 +184,8 @@ def by_band(values, field, edges, simulations, n_bootstrap=1000, box_size=BOX_SI
         whole = power.sum(1, keepdims=True)
         return np.concatenate([power @ inside.T, whole], 1), inside @ modes / modes.sum()
 
-    (own, fraction), (of_field, _), (cross, _) = (
-        in_bands(a, b) for a, b in ((values, values), (field, field), (values, field))
-    )  # powers (n, nb + 1)
+    pairs = ((values, values), (field, field), (values, field))  # their powers are (n, nb + 1)
+    (own, fraction), (of_field, _), (cross, _) = (in_bands(*pair) for pair in pairs)
     strength = np.sqrt(np.maximum(own[:, -1:], np.finfo(float).tiny))
 
     def statistic(own, of_field, cross, weights):
@@ -259,9 +256,5 @@ def _by_bin(values, bins, n_bins, simulations, n_bootstrap):
 
     tables = _sums(values, bins, n_bins)
     found = _with_interval(statistic, tables, simulations, n_bootstrap)  # (nb, 3, 3)
-    return {
-        "fraction": tables[2].sum(0)[:-1] / tables[2].sum(),
-        "per_pixel": found[:, 0],
-        "signed_per_pixel": found[:, 1],
-        "share": found[:, 2],
-    }
+    columns = zip(("per_pixel", "signed_per_pixel", "share"), np.moveaxis(found, 1, 0), strict=True)
+    return {"fraction": tables[2].sum(0)[:-1] / tables[2].sum(), **dict(columns)}

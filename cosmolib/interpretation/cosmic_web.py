@@ -46,8 +46,7 @@ def web_classes(maps, box_size=BOX_SIZE, smoothing=SMOOTHING, threshold=COLLAPSE
         Index into `WEB_CLASSES`.
     """
     stack, shape = checked_maps(maps)
-    grid = stack.shape[-1]
-    k2, mixed = _wavenumbers(grid, box_size)
+    k2, mixed = _wavenumbers(stack.shape[-1], box_size)
     kx2, ky2 = k2[:, :1].clone(), k2[:1].clone()
     smooth = torch.exp(-0.5 * k2 * smoothing**2)
     k2[0, 0] = 1.0
@@ -55,9 +54,7 @@ def web_classes(maps, box_size=BOX_SIZE, smoothing=SMOOTHING, threshold=COLLAPSE
     for block in in_blocks(stack):
         modes = _overdensity_modes(stack[block]) * smooth / k2
         modes[:, 0, 0] = 0
-        xx, yy, xy = (
-            torch.fft.irfft2(modes * factor, s=(grid, grid)) for factor in (kx2, ky2, mixed)
-        )
+        xx, yy, xy = (torch.fft.irfft2(modes * kk, s=stack.shape[1:]) for kk in (kx2, ky2, mixed))
         centre, radius = (xx + yy) / 2, torch.hypot((xx - yy) / 2, xy)
         count = (centre - radius > threshold).to(torch.uint8) + (centre + radius > threshold)
         classes[block] = count.numpy()
@@ -119,15 +116,13 @@ def void_centres(maps, box_size=BOX_SIZE, radii=VOID_RADII, threshold=EMPTY):
     for radius in sorted(radii, reverse=True):
         disc = distance <= radius
         window = torch.fft.rfft2(torch.from_numpy(disc / disc.sum()))
-        mean = _filtered(stack, window).reshape(len(stack), -1)
-        for one, values in enumerate(mean):
+        for one, values in enumerate(_filtered(stack, window).reshape(len(stack), -1)):
             centres = np.flatnonzero(values < threshold)
             for flat in centres[np.argsort(values[centres], kind="stable")]:
                 place = divmod(int(flat), grid)
                 if free[one][place] >= radius:
                     found[one][place] = radius
-                    edge = np.roll(distance, place, (0, 1)) - radius
-                    free[one] = np.minimum(free[one], edge)
+                    free[one] = np.minimum(free[one], np.roll(distance, place, (0, 1)) - radius)
     return found.reshape(shape)
 
 
@@ -151,8 +146,7 @@ def distance_to(places, box_size=BOX_SIZE):
     out = np.full(stack.shape, np.inf)
     for one, mask in enumerate(stack):
         if mask.any():
-            around = np.pad(mask, pad, mode="wrap")
-            out[one] = distance_transform_edt(~around)[pad : pad + grid, pad : pad + grid]
+            out[one] = distance_transform_edt(~np.pad(mask, pad, mode="wrap"))[pad:-pad, pad:-pad]
     return (out * box_size / grid).reshape(shape)
 
 

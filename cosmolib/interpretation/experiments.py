@@ -4,8 +4,6 @@ Every function takes a `cosmolib.interpretation.subject.Subject`. Estimates are
 ``{"value", "low", "high"}`` with 95 % intervals over simulations.
 """
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import replace
 
@@ -14,7 +12,7 @@ import torch
 
 from cosmolib.interpretation import binned, sanity_checks
 from cosmolib.interpretation.attribution import BASELINES, METHODS, make_baseline
-from cosmolib.interpretation.sanity_checks import correlation, rank_correlation
+from cosmolib.interpretation.sanity_checks import correlation, rank_correlation, replacement_curve
 from cosmolib.interpretation.subject import USUAL_BASELINE, Subject, explain, options_of
 from cosmolib.training.fit import seeded
 from cosmolib.training.networks import build_network
@@ -49,8 +47,8 @@ def other_networks(subject: Subject) -> tuple[dict[str, torch.nn.Module], list[s
     for n in sorted({*profile.attribution_seeds} - {run.seed}):
         runs[f"seed {n}"] = replace(run, seed=n)
         runs[f"shuffled labels, seed {n}"] = replace(shuffled, seed=n)
-    complete = [k for k, other in runs.items() if other.complete and not subject.pretrained]
-    networks = {label: load_run(runs[label])[0] for label in complete}
+    usable = {} if subject.pretrained else runs
+    networks = {label: load_run(one)[0] for label, one in usable.items() if one.complete}
     return networks, [label for label in runs if label not in networks]
 
 
@@ -78,8 +76,7 @@ def randomisation(subject: Subject, methods, target: int, others: dict) -> dict:
         ``signed``: {method: one estimate per stage} of `sanity_checks.rank_correlation` and
         `sanity_checks.correlation`.
     """
-    cascade = sanity_checks.cascade(subject.network, untrained_network(subject))
-    networks = dict(cascade) | others
+    networks = dict(sanity_checks.cascade(subject.network, untrained_network(subject))) | others
     subjects = [replace(subject, network=x) for x in (subject.network, *networks.values())]
     found = {"stages": list(networks), "rank": {}, "signed": {}}
     for method in methods:
@@ -137,16 +134,14 @@ def under_moves(subject: Subject, methods, target: int) -> dict:
         transformations}.
     """
     found = {"names": [], "correlation": {}, "under_share": {}, "averaged": {}}
-    inside = subject.density < 1
+    inside = subject.density < 1, *subject.resampling
     for method in methods:
-        moved = sanity_checks.moved_attributions(
-            subject.network, subject.x, method, target, **options_of(subject, method)
-        )
+        options = {"method": method, "target": target} | options_of(subject, method)
+        moved = sanity_checks.moved_attributions(subject.network, subject.x, **options)
         found["names"], tables = list(moved), list(moved.values())
-        likeness = [subject.estimate(correlation(values, tables[0])) for values in tables]
-        found["correlation"][method] = likeness
-        found["under_share"][method] = [subject.share(values, inside) for values in tables]
-        found["averaged"][method] = subject.share(np.mean(tables, axis=0), inside)
+        found["correlation"][method] = [subject.estimate(correlation(v, tables[0])) for v in tables]
+        found["under_share"][method] = [binned.region_share(v, *inside) for v in tables]
+        found["averaged"][method] = binned.region_share(np.mean(tables, axis=0), *inside)
     return found
 
 
@@ -169,16 +164,13 @@ def replacement(subject: Subject, attributions: dict, target: int, fractions) ->
     random = np.random.default_rng(0).random(subject.maps.shape)
     orders = {name: np.abs(values) for name, values in attributions.items()}
     orders |= {"densest first": subject.maps, "emptiest first": -subject.maps, "random": random}
-    options = {"baseline": make_baseline("mean_log", subject.x), "fractions": fractions}
+    network, x, zero = subject.network, subject.x, make_baseline("mean_log", subject.x)
 
-    def curve(order, insertion):
-        options["insertion"] = insertion
-        return sanity_checks.replacement_curve(subject.network, subject.x, order, target, **options)
+    def curves(insertion):
+        options = {"baseline": zero, "fractions": fractions, "insertion": insertion}
+        return {k: replacement_curve(network, x, v, target, **options) for k, v in orders.items()}
 
-    return {
-        key: {name: curve(order, key == "insertion") for name, order in orders.items()}
-        for key in ("deletion", "insertion")
-    }
+    return {"deletion": curves(False), "insertion": curves(True)}
 
 
 def occlusion(subject: Subject, values, target: int) -> dict:
@@ -205,11 +197,10 @@ def occlusion(subject: Subject, values, target: int) -> dict:
 
     zero, grid = make_baseline("mean_log", subject.x), subject.x.shape[-1]
     squares, sides = sanity_checks.patches(grid, grid // 8), subject.density >= 1
-    likeness = correlation(hide(squares), binned.region_sums(values, squares))
     by_class = hide(subject.classes).T, binned.region_sums(values, subject.classes).T
     under, over = np.abs(hide(sides.astype(int))).T
     return {
-        "patch": subject.estimate(likeness),
+        "patch": subject.estimate(correlation(hide(squares), binned.region_sums(values, squares))),
         "class": [float(np.corrcoef(a, b)[0, 1]) for a, b in zip(*by_class, strict=True)],
         "density": {"under": subject.estimate(under), "over": subject.estimate(over)},
     }
@@ -231,6 +222,6 @@ def faithfulness(subject: Subject, methods, target: int) -> list[dict]:
         error = sanity_checks.infidelity(network, x, values, method, target, **hidden)
         options = options_of(few, method)
         change = sanity_checks.sensitivity(network, few.x, method, target, **options)
-        medians = {"infidelity": np.nanmedian(error), "sensitivity": np.nanmedian(change)}
-        rows.append({"method": method} | {key: float(value) for key, value in medians.items()})
+        infidelity, sensitivity = (float(np.nanmedian(found)) for found in (error, change))
+        rows.append({"method": method, "infidelity": infidelity, "sensitivity": sensitivity})
     return rows

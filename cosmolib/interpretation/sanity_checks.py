@@ -12,8 +12,6 @@
   either of them alone has little effect.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator
 

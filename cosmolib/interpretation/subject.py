@@ -1,23 +1,20 @@
 """Collect what is explained: a trained network, test maps, and the settings of the study."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import torch
 
-from cosmolib.data.cmd_format import MAPS_PER_SIMULATION
 from cosmolib.data.scaling import Scaling
-from cosmolib.data.suites import map_indices
+from cosmolib.data.suites import map_indices, simulation_of
 from cosmolib.interpretation.attribution import attribute, make_baseline, takes_baseline
-from cosmolib.interpretation.binned import mean_estimate, region_share
+from cosmolib.interpretation.binned import mean_estimate
 from cosmolib.interpretation.cosmic_web import web_classes
 from cosmolib.study.io import read_json
 from cosmolib.study.profile import Profile
 from cosmolib.study.run import Run
-from cosmolib.training.dataset import cut_maps, study_split, study_suite
+from cosmolib.training.dataset import MapsOnDisk, study_split, study_suite
 from cosmolib.training.run import evaluate_pretrained, load_run, pretrained_name
 from cosmolib.training.scores import COSMOLOGY
 
@@ -55,7 +52,7 @@ class Subject:
     @property
     def simulations(self) -> np.ndarray:
         """Simulation of each map, (n,)."""
-        return self.chosen // MAPS_PER_SIMULATION
+        return simulation_of(self.chosen)
 
     @property
     def resampling(self) -> tuple[np.ndarray, int]:
@@ -82,17 +79,13 @@ class Subject:
         """Estimate the mean of one number per map."""
         return mean_estimate(numbers, *self.resampling)
 
-    def share(self, values, inside) -> dict:
-        """Estimate the share of an attribution in some pixels, see `binned.region_share`."""
-        return region_share(values, inside, *self.resampling)
-
-    def some(self, count: int) -> Subject:
+    def some(self, count: int) -> "Subject":
         """Return a subject with about `count` of the maps, spread evenly over the simulations."""
         part = spread(len(self.maps), count)
         fields = {name: getattr(self, name)[part] for name in ("maps", "x", "chosen", "params")}
         return replace(self, **fields)
 
-    def few(self) -> Subject:
+    def few(self) -> "Subject":
         """Return a subject with the maps that the sanity checks use."""
         return self.some(self.profile.attribution_check_maps)
 
@@ -117,15 +110,13 @@ def load_subject(run: Run, profile: Profile) -> Subject:
     split = study_split(suite, profile)
     test, train = map_indices(split.test), map_indices(split.train)
     chosen = test[spread(len(test), profile.attribution_maps)]
-    x, train_x = (
-        torch.from_numpy(scaling.apply(cut_maps(suite, maps, run.cut, config["value_range"])))
-        for maps in (chosen, train[spread(len(train), N_TRAINING_MAPS)])
-    )
+    known = train[spread(len(train), N_TRAINING_MAPS)]
+    prepared = run.cut, config["value_range"], scaling
+    x, train_x = (MapsOnDisk(suite, maps, *prepared)[:] for maps in (chosen, known))
     return Subject(
         run=run, profile=profile, network=network, scaling=scaling,
-        network_config=config["network"], maps=np.array(suite.maps[chosen]), x=x[:, None],
-        train_x=train_x[:, None], chosen=chosen,
-        params=suite.params[chosen // MAPS_PER_SIMULATION], box_size=suite.box_size,
+        network_config=config["network"], maps=np.array(suite.maps[chosen]), x=x, train_x=train_x,
+        chosen=chosen, params=suite.params[simulation_of(chosen)], box_size=suite.box_size,
     )  # fmt: skip
 
 
@@ -162,9 +153,7 @@ def options_of(subject: Subject, method: str, baseline: str | None = None) -> di
     By default the baseline is the usual one of the method. If it is a distribution, all methods
     except GradientSHAP use one map of it per map, in turn.
     """
-    options = {"n_steps": subject.profile.ig_steps}
-    if method not in ("saliency", "integrated_gradients"):
-        options["n_samples"] = subject.profile.shap_samples
+    options = {"n_steps": subject.profile.ig_steps, "n_samples": subject.profile.shap_samples}
     if method == "smooth_grad":
         options["stdevs"] = SMOOTHING
     if takes_baseline(method):

@@ -1,7 +1,5 @@
 """Summarise attributions for chapters 05 and 05b: shares by region, tables and glued numbers."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -87,11 +85,9 @@ def by_smoothing(subject: Subject, found: dict, scales) -> tuple[dict, np.ndarra
 
 def pixel_shares(subject: Subject) -> dict:
     """Return the shares of the pixels in the regions of `region_shares`."""
-    return {
-        "under-dense": float((subject.density < 1).mean()),
-        "void": float((subject.classes == 0).mean()),
-        "halo": float((subject.classes == 2).mean()),
-    }
+    density, classes = subject.density, subject.classes
+    regions = {"under-dense": density < 1, "void": classes == 0, "halo": classes == 2}
+    return {name: float(inside.mean()) for name, inside in regions.items()}
 
 
 def baseline_ledger(subject: Subject) -> dict:
@@ -121,34 +117,31 @@ def baseline_ledger(subject: Subject) -> dict:
     kinds["untrained"] = [untrained_network(subject, draw) for draw in range(UNTRAINED)]
     few, ledger = subject.few(), {}
 
-    def per_pixel(network, column, baseline):
-        one = replace(few, network=network)
-        values = explain(one, PATH, column, baseline, tolerance=None).values
-        return over_to_under(values, few.density - 1, *few.resampling)["ratio"]
+    def per_pixel(networks, column, baseline):
+        ones = [replace(few, network=network) for network in networks]
+        found = [explain(one, PATH, column, baseline, tolerance=None).values for one in ones]
+        return [over_to_under(x, few.density - 1, *few.resampling)["ratio"] for x in found]
 
     for baseline in LEDGER_BASELINES:
-        found, lowest = {}, {}
+        ledger[baseline] = entry = {"per_pixel": {}, "ratio_to_null": {}}
         for target, column in subject.targets.items():
-            found[target] = rows = {
-                kind: [per_pixel(network, column, baseline) for network in networks]
-                for kind, networks in kinds.items()
-            }
+            rows = {kind: per_pixel(networks, column, baseline) for kind, networks in kinds.items()}
+            entry["per_pixel"][target] = rows
             ratios = (ratio_to_null(rows["trained"], rows[null]) for null in NULLS)
-            lowest[target] = min(ratios, key=lambda x: -1 if x["low"] is None else x["low"])
-        ledger[baseline] = {"per_pixel": found, "ratio_to_null": lowest}
+            lowest = min(ratios, key=lambda x: -1 if x["low"] is None else x["low"])
+            entry["ratio_to_null"][target] = lowest
     return ledger
 
 
 def ledger_table(ledger: dict) -> pd.DataFrame:
     """Write `baseline_ledger` as text: the range over networks, and the ratio to each null."""
-    rows = {
-        (baseline, target): {
-            f"{kind} ({len(estimates)})": _span(estimates) for kind, estimates in kinds.items()
-        }
-        | {f"over {n}": as_text(ratio_to_null(kinds["trained"], kinds[n])) for n in NULLS}
-        for baseline, entry in ledger.items()
-        for target, kinds in entry["per_pixel"].items()
-    }
+    rows = {}
+    for baseline, entry in ledger.items():
+        for target, kinds in entry["per_pixel"].items():
+            row = {f"{kind} ({len(found)})": _span(found) for kind, found in kinds.items()}
+            for null in NULLS:
+                row[f"over {null}"] = as_text(ratio_to_null(kinds["trained"], kinds[null]))
+            rows[baseline, target] = row
     return pd.DataFrame(rows).T.rename_axis(["baseline", "predicted"])
 
 
@@ -229,19 +222,15 @@ def argument_numbers(subjects, found, where, bands, ledger) -> dict:
         "maps": len(main.x),
         "simulations": len(np.unique(main.simulations)),
         "completeness": 100 * np.median(np.concatenate(errors)),
-        **{kind.split()[0]: _span(networks) for kind, networks in _pooled(ledger).items()},
     }
+    first = next(iter(ledger.values()))["per_pixel"].values()  # the tables of the first baseline
+    for kind in ("trained", *NULLS):
+        numbers[kind.split()[0]] = _span([x for table in first for x in table[kind]])
     numbers |= {f"{key.removesuffix('-dense')}_pixels": x for key, x in pixel_shares(main).items()}
     for name in ("SMOOTHING", "COLLAPSE", "PEAK", "EMPTY"):
         numbers[name.lower()] = getattr(cosmic_web, name)
     numbers = {f"interpretation_{key}": value for key, value in numbers.items()}
     return numbers | glued_texts("interpretation_", tables)
-
-
-def _pooled(ledger):
-    """Return the estimates of `baseline_ledger` by kind of network, for the first baseline."""
-    tables = next(iter(ledger.values()))["per_pixel"].values()
-    return {kind: [x for table in tables for x in table[kind]] for kind in ("trained", *NULLS)}
 
 
 def check_table(subject, saliency, under, random, moved, occluded, areas) -> pd.DataFrame:
@@ -266,7 +255,6 @@ def check_table(subject, saliency, under, random, moved, occluded, areas) -> pd.
         seeds = [e["value"] for stage, e in stages.items() if stage.startswith("seed")]
         blocks = [e for stage, e in stages.items() if not stage.startswith(("seed", "shuffled"))]
         followed = [e["value"] for e in moved[t]["correlation"][PATH][1:-1]]
-        deletion = {order: e for (*key, order), e in areas.items() if key == [t, "deletion"]}
         span = f"{min(shares):.2f} to {max(shares):.2f}"
         columns[t] = {
             "under-dense share: range over baselines and methods": span,
@@ -277,8 +265,8 @@ def check_table(subject, saliency, under, random, moved, occluded, areas) -> pd.
             "with shuffled labels": stages.get("shuffled labels"),
             "with the moved map, moved back": f"{np.mean(followed):.2f}",
             "with occlusion, by patch": occluded[t]["patch"],
-            "change by deletion: in order of attribution": deletion[PATH],
-            "densest first": deletion["densest first"],
-            "at random": deletion["random"],
+            "change by deletion: in order of attribution": areas[t, "deletion", PATH],
+            "densest first": areas[t, "deletion", "densest first"],
+            "at random": areas[t, "deletion", "random"],
         }
     return pd.DataFrame(columns).map(lambda x: x if isinstance(x, str) else as_text(x))

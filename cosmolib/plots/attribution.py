@@ -73,8 +73,7 @@ def by_value(edges, tables, fraction, xlabel, log=True):
         bottom.set_xlabel(xlabel)
         for ax in (top, bottom) if log else ():
             ax.axvline(1, color=style.GREY, linewidth=0.6)
-    labels = ["|attribution| per pixel / mean", "share of |attribution|"]
-    return style.finish(fig, axes, labels, 4)
+    return style.finish(fig, axes, ["|attribution| per pixel / mean", "share of |attribution|"], 4)
 
 
 def _two_rows(tables, keys, places, step, **options):
@@ -103,7 +102,7 @@ def attribution_by_class(names, tables, fraction):
     fig, axes = style.estimates_by_name([*tables.values()], names, 0.2, 3.0)
     for ax in axes:
         ax.bar(np.arange(len(names)), fraction, color="0.85", label="share of the pixels")
-    titles = style.titles(tables, "of ")
+    titles = style.labels(tables, "of {}")
     return style.finish(fig, axes, "share of |attribution|", 3, title=titles, ylim=(0, None))
 
 
@@ -174,7 +173,7 @@ def by_baseline(baselines, tables, chance):
     for ax in axes:
         ax.axhline(chance, label="share of the pixels", **style.DOTTED)
     label = "under-dense share of |attribution|"
-    return style.finish(fig, axes, label, 3, title=style.titles(tables, "of "), ylim=(0, 1))
+    return style.finish(fig, axes, label, 3, title=style.labels(tables, "of {}"), ylim=(0, 1))
 
 
 def by_network(baselines, ledger):
@@ -197,7 +196,7 @@ def by_network(baselines, ledger):
             style.points(ax, places, [x for _, x in found], **look)
         ax.axhline(1, **style.DOTTED)
         style.name_columns(ax, baselines)
-    options = {"title": style.titles(tables[0], "of "), "yscale": "log"}
+    options = {"title": style.labels(tables[0], "of {}"), "yscale": "log"}
     return style.finish(fig, axes, "over- / under-dense\n|attribution| per pixel", 3, **options)
 
 

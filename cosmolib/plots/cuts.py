@@ -46,8 +46,7 @@ def _titled_series(curves, height, ylabel, draw):
     for ax, (title, series) in zip(axes, curves.items(), strict=True):
         for i, (label, values) in enumerate(series.items()):
             draw(ax, i, label, values)
-        legend = ax.legend(title=title, prop={"family": "monospace", "size": 8}, **place)
-        legend.get_title().set_family("sans-serif")
+        ax.legend(title=title, prop={"family": "monospace", "size": 8}, **place)
     axes[0].set_ylabel(ylabel)
     return fig, axes
 
@@ -115,9 +114,8 @@ def fraction_against_omega_m(omega_m, curves):
         look = {"marker": style.MARKERS[i], "color": CUT_COLOURS[i]}
         ax.plot(omega_m, fraction, linestyle="none", ms=2.5, mew=0, alpha=0.35, **look)
         means = [[values[b].mean() for b in bins] for values in (omega_m, fraction)]
-        spread = [fraction[b].std() for b in bins]
         look |= {"linestyle": style.LINE_STYLES[i], "mec": "white", "mew": 0.5, "label": label}
-        ax.errorbar(*means, spread, **look)
+        ax.errorbar(*means, [fraction[b].std() for b in bins], **look)
 
     fig, axes = _titled_series(curves, 4.0, "fraction of pixels cut", draw)
     for ax in axes:

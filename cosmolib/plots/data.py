@@ -86,10 +86,8 @@ def mean_density(omega_m, slabs, boxes, name):
         Name of the suite.
     """
     fig, (ax,) = style.panels(1, 2.8)
-    look = {"linestyle": "none", "ms": 2.5, "mew": 0}
-    x = [np.repeat(omega_m, len(values[0])) for values in (slabs, boxes)]
-    ax.plot(x[0], slabs.ravel(), "o", color=style.BLUE, alpha=0.35, label="one slab", **look)
-    ax.plot(x[1], boxes.ravel(), "s", color=style.RED, label="five slabs of an axis", **look)
+    ax.plot(omega_m, slabs, "o", ms=2.5, mew=0, color=style.BLUE, alpha=0.35, label="one slab")
+    ax.plot(omega_m, boxes, "s", ms=2.5, mew=0, color=style.RED, label="five slabs of an axis")
     ax.set(xlabel=LABELS["Omega_m"], ylabel="mean / expected mean", title=style.suite_label(name))
     style.legend_above(ax, loc="outside upper right", markerscale=2)
     return fig, ax
@@ -161,8 +159,7 @@ def power_3d(entries, boxes):
         bottom.set(yscale="log", xlabel=style.K_LABEL, ylim=(0.1, 4))
     style.plain_ticks(axes[0, 0].xaxis, style.K_TICKS)
     style.plain_ticks(axes[1, 0].yaxis, (0.1, 0.3, 1, 3))
-    labels = [r"3-D $P(k)$ [$(\mathrm{Mpc}/h)^3$]", "ratio to HMcode"]
-    return style.finish(fig, axes, labels)
+    return style.finish(fig, axes, [r"3-D $P(k)$ [$(\mathrm{Mpc}/h)^3$]", "ratio to HMcode"])
 
 
 def feedback_ratio(k, ratio, params, k_reference, names):
@@ -196,8 +193,7 @@ def feedback_ratio(k, ratio, params, k_reference, names):
     bins = quantile_groups(a_sn1, 6)
     error = [value[b].std(ddof=1) / np.sqrt(len(b)) if len(b) > 1 else np.nan for b in bins]
     means = [[values[b].mean() for b in bins] for values in (a_sn1, value)]
-    look = {"fmt": "s-", "color": style.RED, "label": "mean per bin, with its error"}
-    right.errorbar(*means, error, **look)
+    right.errorbar(*means, error, fmt="s-", color=style.RED, label="mean per bin, with its error")
     right.set(xscale="log", xlabel=LABELS["A_SN1"])
     right.set_ylabel(f"ratio at $k$ = {k[column]:.1f} $h$/Mpc")
     style.plain_ticks(right.xaxis, style.FEEDBACK_TICKS)
@@ -222,7 +218,7 @@ def lattice_check(r2):
         shipped, *limits = table[""][0]
         ax.axvspan(*limits, color=style.BLUE, alpha=0.15, linewidth=0)
         ax.axvline(shipped, color=style.BLUE, linestyle="--", linewidth=1)
-    return style.finish(fig, axes, xlabel=style.r2_labels(parameters))
+    return style.finish(fig, axes, xlabel=style.labels(parameters, style.R2_LABEL))
 
 
 def scaled_pixels(values):

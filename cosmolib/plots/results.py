@@ -40,8 +40,7 @@ def r2_by_cut(rows, suites, parameters, *, key="r2"):
             for i, estimates in enumerate(curves.values()):
                 for uncut in style.bars(estimates)[0][np.array(cuts) == "none"]:
                     ax.axvline(uncut, color=f"C{2 * i}", linewidth=0.7, alpha=0.6)
-        look = {"horizontal": True, "colour_step": 2}
-        style.series(ax, np.arange(len(cuts)), curves, 0.3, **look)
+        style.series(ax, np.arange(len(cuts)), curves, 0.3, horizontal=True, colour_step=2)
         ax.axvline(0, **style.SOLID)
         value, (below, above) = style.bars(sum(curves.values(), []))
         # R2 far below zero is equally useless at any value; the axis ends at -1.
@@ -50,10 +49,8 @@ def r2_by_cut(rows, suites, parameters, *, key="r2"):
         ax.set_xlim(low, 1.0 if key == "r2" else highest + 0.05)
         for place in range(0, len(cuts), 2):
             ax.axhspan(place - 0.5, place + 0.5, color="0.96", zorder=0, linewidth=0)
-    differences = style.titles(parameters, "$R^2$ minus uncut, ")
-    labels = style.r2_labels(parameters) if key == "r2" else differences
-    names = [style.cut_label(cut) for cut in cuts]
-    return style.finish(fig, axes, columns=2, rows=names, xlabel=labels)
+    labels = style.labels(parameters, style.R2_LABEL if key == "r2" else "$R^2$ minus uncut, {}")
+    return style.finish(fig, axes, columns=2, rows=[*map(style.cut_label, cuts)], xlabel=labels)
 
 
 def r2_against_kmax(rows, suites, parameters, nyquist):
@@ -105,8 +102,7 @@ def live_and_stored(live, stored, suite, parameters, names):
     tables = [{r["cut"]: r["r2"] for r in rows if r["suite"] == suite} for rows in (live, stored)]
     cuts = [cut for cut in tables[0] if cut in tables[1]]
     curves = {n: [table[cut] for cut in cuts] for n, table in zip(names, tables, strict=True)}
-    rows = [style.cut_label(cut) for cut in cuts]
-    return style.estimates_by_row(rows, parameters, curves, 0.24, 0.25)
+    return style.estimates_by_row([*map(style.cut_label, cuts)], parameters, curves, 0.24, 0.25)
 
 
 def control_pairs(controls, parameters):
@@ -159,7 +155,7 @@ def transfer_matrix(cross, parameters):
         low, high = left.get_xlim()
         left.set(xlim=(max(low, -1.05), min(high, 1.05)))
         right.axvline(0, zorder=0, **style.SOLID)
-        left.set_xlabel(*style.r2_labels([parameter]))
+        left.set_xlabel(style.R2_LABEL.format(LABELS[parameter]))
         right.set_xlabel(rf"bias of {LABELS[parameter]} [predicted $\sigma$]")
     return style.finish(fig, axes, rows=[" → ".join(pair) for pair in pairs])
 
@@ -223,7 +219,7 @@ def response(curves, parameters):
             ax.set_xscale("log" if feedback else "linear")
             style.plain_ticks(ax.xaxis, values[[0, len(values) // 2, -1]])
             axes[-1, varied.index(name)].set_xlabel(LABELS[name])
-    return style.finish(fig, axes, style.titles(parameters, "predicted "))
+    return style.finish(fig, axes, style.labels(parameters, "predicted {}"))
 
 
 def extremes(rows, parameters):
@@ -243,5 +239,5 @@ def extremes(rows, parameters):
     }
     for name, label in LABELS.items():
         names = [text.replace(name, label) for text in names]
-    labels = [rf"prediction − truth of {LABELS[name]} [predicted $\sigma$]" for name in parameters]
+    labels = style.labels(parameters, r"prediction − truth of {} [predicted $\sigma$]")
     return style.estimates_by_row(names, parameters, curves, 0.2, 0.36, xlabel=labels)

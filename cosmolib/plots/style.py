@@ -10,7 +10,6 @@ An *estimate* is a dict ``{"value", "low", "high"}`` with 95 % limits, which may
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -26,6 +25,7 @@ WIDTH = 7.2  # [inch], the text column
 DENSITY_RANGE = (2e10, 1e13)  # (Msun/h)/(Mpc/h)^2; about 1 % of Lite's pixels lie outside
 DENSITY_LABEL = r"surface density $\Sigma$ [$(M_\odot/h)\,/\,(\mathrm{Mpc}/h)^2$]"
 K_LABEL = r"$k$ [$h$/Mpc]"
+R2_LABEL = "$R^2$ of {} per map"  # see `labels`
 K_TICKS = (0.3, 0.5, 1, 2, 4, 8, 16, 32)  # [h/Mpc]
 FEEDBACK_TICKS = (0.25, 0.5, 1, 2, 4)
 
@@ -55,7 +55,7 @@ CONTROLS = {None: "", "moved": "moved ", "shuffle": "shuffled "}
 
 def use_style():
     """Apply ``book.mplstyle``; call once at the top of a notebook."""
-    plt.style.use(Path(__file__).with_name("book.mplstyle"))
+    plt.style.use("cosmolib.plots.book")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -102,14 +102,9 @@ def cut_label(cut):
     return f"{CONTROLS[cut.control]}{where} {FILLS[cut.fill]}"
 
 
-def r2_labels(parameters):
-    """Return the axis labels of coefficients of determination per map."""
-    return [f"$R^2$ of {LABELS[parameter]} per map" for parameter in parameters]
-
-
-def titles(parameters, prefix=""):
-    """Return the titles of panels, one per parameter."""
-    return [prefix + LABELS[parameter] for parameter in parameters]
+def labels(parameters, text="{}"):
+    """Return one title or axis label per parameter, whose symbol replaces the braces in `text`."""
+    return [text.format(LABELS[parameter]) for parameter in parameters]
 
 
 # --------------------------------------------------------------------------------------------------
@@ -186,8 +181,7 @@ def name_rows(ax, names):
 
 def name_columns(ax, names, rotation=0):
     """Label the columns of a panel; ``rotation`` is in degrees."""
-    alignment = "right" if rotation else "center"
-    ax.set_xticks(np.arange(len(names)), names, rotation=rotation, ha=alignment)
+    ax.set_xticks(range(len(names)), names, rotation=rotation, ha="right" if rotation else "center")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -339,4 +333,4 @@ def estimates_by_row(names, parameters, curves, step, height, *, xlabel=None, lo
     options = {"looks": looks, "colour_step": 2, "horizontal": True, "zero": True}
     tables, height = by_parameter(curves, parameters), 1.1 + height * len(names)
     fig, axes = estimates_by_name(tables, names, step, height, **options)
-    return finish(fig, axes, columns=3, xlabel=xlabel or r2_labels(parameters))
+    return finish(fig, axes, columns=3, xlabel=xlabel or labels(parameters, R2_LABEL))

@@ -113,9 +113,8 @@ def study_history(numbers, values, pruned, reference=None):
         ax.step(numbers, best, where="post", color=style.RED, label="best so far")
     if reference is not None:
         ax.axhline(reference[1], label=reference[0], **style.DASHED)
-    ax.set_xlabel("trial")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    return style.finish(fig, ax, "validation loss", 4)
+    return style.finish(fig, ax, "validation loss", 4, xlabel="trial")
 
 
 def study_slices(parameters, values, pruned, bounds, logarithmic, flagged):

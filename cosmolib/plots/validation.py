@@ -23,7 +23,7 @@ def known_answer(cuts, network, ceiling, parameters):
     look = {"looks": looks, "fmt": "o", "color": style.BLUE}
     names = [style.cut_label(cut) for cut in cuts]
     fig, axes = style.estimates_by_name(curves, names, 0.2, 3.1, rotation=40, zero=True, **look)
-    panels = {"title": style.titles(parameters), "xlim": (-0.5, len(cuts) - 0.5)}
+    panels = {"title": style.labels(parameters), "xlim": (-0.5, len(cuts) - 0.5)}
     return style.finish(fig, axes, "$R^2$ per map", 2, **panels)
 
 
@@ -115,7 +115,7 @@ def by_noise(levels, curves, parameters, ylabel, chance=None):
         look = style.line(i) | {"color": style.GREY, "linewidth": 1, "label": f"{label}, by chance"}
         for ax in axes:
             ax.axhline(chance[label], **look)
-    panels = {"title": style.titles(parameters), "xlabel": "white noise per pixel [mean density]"}
+    panels = {"title": style.labels(parameters), "xlabel": "white noise per pixel [mean density]"}
     return style.finish(fig, axes, ylabel, 2 if chance else 3, **panels)
 
 
@@ -160,7 +160,7 @@ def corner(samples, mean, std, truth, parameters, titles):
         One per map.
     """
     fig, grid = style.panels(2 * len(samples), 3.2, rows=2, sharey=False)
-    labels, limits = style.titles(parameters), [(x.min(), x.max()) for x in np.vstack(samples).T]
+    labels, limits = style.labels(parameters), [(x.min(), x.max()) for x in np.vstack(samples).T]
     dashed = {"color": style.RED, "linestyle": "--", "linewidth": 1}
     angle = np.linspace(0, 2 * np.pi, 100)
     circle = np.stack([np.cos(angle), np.sin(angle)])
@@ -210,5 +210,4 @@ def control_r2(entries, parameters):
         Label to {parameter: estimate}.
     parameters : list of str
     """
-    curves = {"": list(entries.values())}
-    return style.estimates_by_row(list(entries), parameters, curves, 0, 0.36)
+    return style.estimates_by_row(list(entries), parameters, {"": [*entries.values()]}, 0, 0.36)

@@ -1,7 +1,5 @@
 """Predict parameters from summary statistics of the maps, without a network."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -67,8 +65,7 @@ def summary_baseline(suite: Suite, profile: Profile, cut="none") -> dict:
         FunctionTransformer(np.clip, kw_args={"a_min": -5, "a_max": 5}),
         FeatureUnion(both, transformer_weights={"kernel": KERNEL_WEIGHT}),
     )
-    x = expansion.fit_transform(found)
-    predict = _ridge_path(x, truth_of(suite, train, profile.targets), RIDGE_ALPHAS)
+    predict = _ridge_path(expansion.fit_transform(found), truth_of(suite, train, profile.targets))
     valid, found = features(split.valid)
     means = predict(expansion.transform(found))  # (alphas, m, P)
     errors = ((means - truth_of(suite, valid, profile.targets)) ** 2).mean(1)  # (alphas, P)
@@ -84,15 +81,15 @@ def summary_baseline(suite: Suite, profile: Profile, cut="none") -> dict:
     return chosen(predict(expansion.transform(found)), test) | part
 
 
-def _ridge_path(x, y, alphas):
-    """Fit ridge regressions with all penalties at once; return their prediction function.
+def _ridge_path(x, y):
+    """Fit ridge regressions with all `RIDGE_ALPHAS` at once; return their prediction function.
 
     The function maps features (m, F) to predictions (penalties, m, P).
     """
     centre, offset = x.mean(0), y.mean(0)
     values, vectors = np.linalg.eigh((x - centre).T @ (x - centre))
     projected = vectors.T @ ((x - centre).T @ (y - offset))  # (F, P)
-    weights = np.stack([projected / (np.maximum(values, 0) + a)[:, None] for a in alphas])
+    weights = np.stack([projected / (np.maximum(values, 0) + a)[:, None] for a in RIDGE_ALPHAS])
     return lambda other: ((other - centre) @ vectors) @ weights + offset
 
 
@@ -127,8 +124,7 @@ def feedback_trace(suite: Suite, twin: Suite, profile: Profile, runs_dir: str | 
     """
     maps = map_indices(study_split(suite, profile).test)
     squares = [np.square(np.log10(suite.maps[i] / twin.maps[i], dtype=np.float64)) for i in maps]
-    targets = [name for name in PARAMETERS if name not in COSMOLOGY]
-    feedback = profile.model_copy(update={"targets": targets})
+    feedback = profile.model_copy(update={"targets": [x for x in PARAMETERS if x not in COSMOLOGY]})
     found = [stored_baseline(suite, feedback, "none", runs_dir, "summary-feedback")]
     return {
         "rms_dex": float(np.sqrt(np.mean(squares))),

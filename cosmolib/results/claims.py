@@ -12,16 +12,14 @@ loss of the worse one would measure its training. The paper gives no numbers for
 Claims: Lahiry et al. (2025), arXiv:2504.17839, as stated in the README of their repository.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from statistics import NormalDist
+from typing import NamedTuple
 
 from cosmolib.cuts.grammar import Cut
 from cosmolib.results.measurements import NotTestable, case, cross_cases, pairs_of, rows_of
-from cosmolib.training.scores import COSMOLOGY, Z95
+from cosmolib.training.scores import COSMOLOGY, Z95, as_estimate
 
 SUPPORTED, NOT_SUPPORTED, OPEN = "supported", "not supported", "left open"
 NOT_TESTABLE, NO_POWER = "not testable", "no power"
@@ -42,8 +40,7 @@ SATURATION_K = 20.0  # claim 4 [h/Mpc]
 MIN_TEST_SIMULATIONS = 5  # a bootstrap over fewer simulations gives no useful interval
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(NamedTuple):
     """A published claim and its rule.
 
     Attributes
@@ -124,13 +121,12 @@ def _require_power(results, measurement):
     if not found:
         raise NotTestable("the study did not measure whether its feedback is visible", measurement)
     if max(x["low"] for x in found) < VISIBLE_R2:
-        raise NotTestable(
+        reason = (
             f"feedback changes the maps by {feedback['rms_dex']:.4f} dex rms, and summary "
             "statistics predict none of its parameters (R2 at most "
-            f"{max(x['value'] for x in found):.2f}), so that it could not mislead a network",
-            measurement,
-            NO_POWER,
+            f"{max(x['value'] for x in found):.2f}), so that it could not mislead a network"
         )
+        raise NotTestable(reason, measurement, NO_POWER)
 
 
 def _infers(results):
@@ -160,7 +156,7 @@ def _per_pixel_and_total(results):
     baselines = attribution["baselines"].items()
     cases = [case(f"baseline {name}", entry["ratio_to_null"]) for name, entry in baselines]
     values = [x["value"] for _, entry in cases for x in entry.values()]
-    measurement = (
+    text = (
         f"the ratio of over- to under-dense attribution per pixel is {min(values):.1f} to "
         f"{max(values):.1f} times that of networks that learnt nothing ({len(cases)} baselines)"
     )
@@ -170,21 +166,16 @@ def _per_pixel_and_total(results):
     under, whole = (rows.get(x, {}).get("bits", {}).get("both") for x in (WITHOUT_MEAN[0], NO_MEAN))
     if any(x is None or x["low"] is None for x in (under, whole)):
         if pixel[0] == SUPPORTED:
-            raise NotTestable("the study did not measure the bits per map", measurement)
-        return measurement, *pixel
-    measurement += (
-        f"; under-dense pixels alone carry {under['value']:.2f} of {whole['value']:.2f} bits"
-    )
+            raise NotTestable("the study did not measure the bits per map", text)
+        return text, *pixel
+    text += f"; under-dense pixels alone carry {under['value']:.2f} of {whole['value']:.2f} bits"
     # Both intervals at their worst, which is wider than that of the paired difference.
-    margin = {
-        "value": under["value"] - MUCH_SHARE * whole["value"],
-        "low": under["low"] - MUCH_SHARE * whole["high"],
-        "high": under["high"] - MUCH_SHARE * whole["low"],
-    }
+    ends = (("value", "value"), ("low", "high"), ("high", "low"))
+    margin = as_estimate([under[end] - MUCH_SHARE * whole[other] for end, other in ends])
     what = f"The number of bits of under-dense pixels, minus {MUCH_SHARE:g} of all bits,"
     total = _decide([("", {"both parameters": margin})], 0.0, True, what)
     worst = min(pixel, total, key=lambda part: (NOT_SUPPORTED, OPEN, SUPPORTED).index(part[0]))
-    return measurement, *worst[:2], f"{pixel[2]} {total[2]}"
+    return text, *worst[:2], f"{pixel[2]} {total[2]}"
 
 
 def _saturates(results):
@@ -289,10 +280,9 @@ def judge(results: dict) -> list[dict]:
 
 
 def _judge_one(claim, results):
-    count = results["n_test_simulations"]
     try:
         measurement, verdict, interval, reason = claim.judge(results)
-        if count < MIN_TEST_SIMULATIONS:
+        if (count := results["n_test_simulations"]) < MIN_TEST_SIMULATIONS:
             expected = f"at least {MIN_TEST_SIMULATIONS} are needed"
             raise NotTestable(f"{count} test simulations give no interval; {expected}", measurement)
     except NotTestable as error:

@@ -6,10 +6,9 @@ maps have no noise. Each control removes or isolates one of these effects and re
 of a claim, with the thresholds of `cosmolib.results.claims` and the same results table.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from cosmolib.cuts.grammar import DENSITY_CUTS, FIELDS, FILLS, Cut
 from cosmolib.results import claims
@@ -56,8 +55,7 @@ def pairs(cuts) -> list[tuple[str, str, str]]:
     return found
 
 
-@dataclass(frozen=True)
-class Control:
+class Control(NamedTuple):
     """One control of one claim.
 
     Attributes
@@ -104,10 +102,7 @@ def judge(results: dict) -> list[dict]:
         otherwise "left open"; "not run" if the study has no such case. For noise the verdict is the
         highest level up to which the claim survives at all levels.
     """
-    return [
-        {"claim": control.claim, "question": control.question, **_judge_one(control, results)}
-        for control in CONTROLS
-    ]
+    return [{"claim": x.claim, "question": x.question, **_judge_one(x, results)} for x in CONTROLS]
 
 
 def _judge_one(control, results):

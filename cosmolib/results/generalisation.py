@@ -5,8 +5,6 @@ twin, of any size, only its own test simulations are predicted; an unrelated sui
 test part. Predictions are in units of the parameter ranges of the training suite.
 """
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np
@@ -150,13 +148,15 @@ def suites_to_test(studied: dict, profile: Profile) -> tuple[dict, list[str]]:
     return suites, left_out
 
 
-def cross_table(uncut: dict, tested: dict, profile: Profile) -> list[dict]:
+def cross_table(uncut: dict, own: dict, tested: dict, profile: Profile) -> list[dict]:
     """Test the networks of uncut maps of each suite on all suites, with both scalings.
 
     Parameters
     ----------
     uncut : dict
         {suite: complete runs, one per seed}.
+    own : dict
+        {suite: predictions of these runs for their own test maps}.
     tested : dict
         {name: Suite}, see `suites_to_test`.
     profile : Profile
@@ -167,10 +167,6 @@ def cross_table(uncut: dict, tested: dict, profile: Profile) -> list[dict]:
         The entry ``cross`` of the results table.
     """
     options, table = {"n_bootstrap": profile.bootstrap_samples}, []
-    own = {
-        name: [read_predictions(run.path("predictions.npz")) for run in runs]
-        for name, runs in uncut.items()
-    }
     for (name, suite), trained in itertools.product(tested.items(), uncut):
         for scaling in SCALINGS_FROM[: 1 if trained == name else 2]:
             found = own[trained]

@@ -5,9 +5,6 @@ Omega_m and sigma_8, ``(what, {parameter: {"value", "low", "high"}})``. All case
 with feedback. `cosmolib.results.table` describes the results table.
 """
 
-from __future__ import annotations
-
-from cosmolib.cuts.grammar import Cut
 from cosmolib.training.scores import COSMOLOGY
 
 
@@ -21,9 +18,8 @@ class NotTestable(Exception):  # noqa: N818 (a possible outcome, not an error)
 
 def hydro_suite(results: dict) -> str:
     """Return the name of the suite with feedback: the first that is not gravity-only."""
-    for suite in results["suites"]:
-        if not suite.startswith("Nbody_"):
-            return suite
+    if found := [suite for suite in results["suites"] if not suite.startswith("Nbody_")]:
+        return found[0]
     raise NotTestable("the study has no suite with feedback")
 
 
@@ -32,11 +28,6 @@ def rows_of(results: dict, suite: str | None = None) -> dict[str, dict]:
     suite = suite or hydro_suite(results)
     rows = (*results["rows"], *results.get("control_rows", ()))
     return {row["cut"]: row for row in rows if row["suite"] == suite}
-
-
-def find_row(results: dict, suite: str, cut: str) -> dict | None:
-    """Return the row of one suite and cut, or None if the table does not have it."""
-    return rows_of(results, suite).get(str(Cut.parse(cut)))
 
 
 def case(what: str, entry: dict, lost: bool = False) -> tuple[str, dict]:

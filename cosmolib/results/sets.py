@@ -5,8 +5,6 @@ initial phases. EX has feedback far outside the training range. All maps of thes
 data.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from cosmolib.data.cmd_format import MAPS_PER_SIMULATION, PARAMETERS
@@ -70,19 +68,18 @@ def _cosmic_variance(suite, found, n_bootstrap):
     def scored(statistic, table, key):
         return scores.estimate(statistic, [table[key]], table["simulation"], names, n_bootstrap)
 
-    return [
-        {
-            "suite": suite.name,
-            "n_simulations": suite.n_simulations,
-            "targets": [str(name) for name in names],
-            "truth": found["truth"][0].tolist(),
-            "mean": boxes["mean"].tolist(),
-            "bias": scores.bias_of([found], in_sigma=False, n_bootstrap=n_bootstrap),
-            "map_scatter": scored(_scatter, found, "mean"),
-            "simulation_scatter": scored(_scatter, boxes, "mean"),
-            "sigma": scored(scores.average, found, "std"),
-        }
-    ]
+    row = {
+        "suite": suite.name,
+        "n_simulations": suite.n_simulations,
+        "targets": names.tolist(),
+        "truth": found["truth"][0].tolist(),
+        "mean": boxes["mean"].tolist(),
+        "bias": scores.bias_of([found], in_sigma=False, n_bootstrap=n_bootstrap),
+        "map_scatter": scored(_scatter, found, "mean"),
+        "simulation_scatter": scored(_scatter, boxes, "mean"),
+        "sigma": scored(scores.average, found, "std"),
+    }
+    return [row]
 
 
 def _scatter(values, weights=None):
@@ -119,7 +116,7 @@ def responses(suite: Suite, found: dict, n_bootstrap: int = 1000) -> list[dict]:
     """
     off = off_fiducial(suite.params, suite.others)  # (n, 6 or 28)
     fiducial = np.flatnonzero(~off.any(1))[:1]
-    targets = [str(target) for target in found["parameters"]]
+    targets = found["parameters"].tolist()
     by_simulation = found["mean"].reshape(-1, MAPS_PER_SIMULATION, len(targets))
 
     def estimates(values):  # (15, P)
@@ -136,18 +133,17 @@ def responses(suite: Suite, found: dict, n_bootstrap: int = 1000) -> list[dict]:
         if len(np.unique(values)) < 2:
             continue
         offset = values - values.mean()
-        curves.append(
-            {
-                "suite": suite.name,
-                "varied": name,
-                "targets": targets,
-                "values": values.tolist(),
-                "mean": maps.mean(1).tolist(),
-                "error": (maps.std(1, ddof=1) / np.sqrt(maps.shape[1])).tolist(),
-                "slope": estimates(np.einsum("m,mip->ip", offset / np.sum(offset**2), maps)),
-                "shift": estimates(maps[-1] - maps[0]),
-            }
-        )
+        curve = {
+            "suite": suite.name,
+            "varied": name,
+            "targets": targets,
+            "values": values.tolist(),
+            "mean": maps.mean(1).tolist(),
+            "error": (maps.std(1, ddof=1) / np.sqrt(maps.shape[1])).tolist(),
+            "slope": estimates(np.einsum("m,mip->ip", offset / np.sum(offset**2), maps)),
+            "shift": estimates(maps[-1] - maps[0]),
+        }
+        curves.append(curve)
     return curves
 
 
@@ -166,16 +162,14 @@ def _not_shown(suite, curves):
 # EX: extreme feedback
 # --------------------------------------------------------------------------------------------------
 def _extremes(suite, found, n_bootstrap):
-    def pull(simulation):
-        own = found["simulation"] == simulation
-        part = {key: found[key][own] for key in ("mean", "std", "truth")}
+    rows = []
+    for i, params in enumerate(suite.params):
+        own = found["simulation"] == i
+        part = found | {key: found[key][own] for key in ("mean", "std", "truth")}
         part["simulation"] = np.arange(own.sum())  # of one simulation, the maps are resampled
-        return scores.bias_of([found | part], in_sigma=True, n_bootstrap=n_bootstrap)
-
-    return [
-        {"suite": suite.name, "simulation": i, "what": describe(params), "pull": pull(i)}
-        for i, params in enumerate(suite.params)
-    ]
+        pull = scores.bias_of([part], in_sigma=True, n_bootstrap=n_bootstrap)
+        rows.append({"suite": suite.name, "simulation": i, "what": describe(params), "pull": pull})
+    return rows
 
 
 def describe(params) -> str:

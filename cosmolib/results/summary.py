@@ -1,7 +1,5 @@
 """Summarise results for chapters 06 and 06b: tables, cards of the claims and glued numbers."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import re
@@ -12,7 +10,7 @@ import pandas as pd
 
 from cosmolib.results.claims import MIN_TEST_SIMULATIONS, NO_MEAN, NO_POWER, WITHOUT_MEAN
 from cosmolib.results.controls import NOT_RUN
-from cosmolib.results.measurements import find_row, hydro_suite
+from cosmolib.results.measurements import hydro_suite, rows_of
 from cosmolib.training.scores import COSMOLOGY, Z95, as_text, glued_texts
 
 _BADGES = {"supported": "supported", "not supported": "refuted", "left open": "open"}  # in book.css
@@ -80,7 +78,7 @@ def agreement(live: dict, stored: dict) -> pd.DataFrame:
     key, scatter = ("r2", stored["seed_scatter"]) if same else ("difference", None)
     lines = []
     for row, name in itertools.product((*live["rows"], *live["control_rows"]), live["targets"]):
-        other = find_row(stored, row["suite"], row["cut"])
+        other = rows_of(stored, row["suite"]).get(row["cut"])
         if other is None or (row["cut"] == "none" and not same):
             continue
         a, b = (x[key].get(name) for x in (row, other))
@@ -117,17 +115,14 @@ def claim_cards(verdicts: list[dict], survivors: list[dict] | None = None) -> st
             f"{escape(row['measurement'])}</p>",
         ]
         if survivors is not None:
-            controls = [
-                f"<li>{escape(x['question'])} <b>{x['verdict']}</b>"
-                + f" ({escape(x['measured'])})" * (x["verdict"] != NOT_RUN)
-                + "</li>"
-                for x in survivors
-                if x["claim"] == row["key"]
-            ]
+            controls = ""
+            for x in (x for x in survivors if x["claim"] == row["key"]):
+                measured = "" if x["verdict"] == NOT_RUN else f" ({escape(x['measured'])})"
+                controls += f"<li>{escape(x['question'])} <b>{x['verdict']}</b>{measured}</li>"
             lines += [
                 "<details><summary>Rule, reason and controls</summary>",
                 f"<p>Rule: {escape(row['test'])}</p><p>{escape(row['reason'])}</p>",
-                f"<ul>{''.join(controls)}</ul></details>",
+                f"<ul>{controls}</ul></details>",
             ]
         cards.append(f'<div class="claim">{"".join(lines)}</div>')
     return f'<div class="claims">{"".join(cards)}</div>'
@@ -135,14 +130,13 @@ def claim_cards(verdicts: list[dict], survivors: list[dict] | None = None) -> st
 
 def against_summary(table: dict) -> str:
     """Write a sentence on whether the uncut network is better than summary statistics."""
-    gain = find_row(table, hydro_suite(table), "none")["gain"]
-    gains = [gain.get(name) for name in COSMOLOGY if name in table["targets"]]
-    ends = [(x["low"], x["high"]) for x in gains if x and x["low"] is not None]
-    if len(ends) < 2 or table["n_test_simulations"] < MIN_TEST_SIMULATIONS:
+    gain = rows_of(table)["none"]["gain"]
+    known = [x for name in COSMOLOGY if (x := gain.get(name)) and x["low"] is not None]
+    if len(known) < 2 or table["n_test_simulations"] < MIN_TEST_SIMULATIONS:
         return "This study cannot show whether the network is better than summary statistics."
-    if all(low > 0 for low, _ in ends):
+    if all(x["low"] > 0 for x in known):
         return "The network is better than summary statistics for both parameters."
-    if any(high < 0 for _, high in ends):
+    if any(x["high"] < 0 for x in known):
         return "Summary statistics are better than the network for at least one parameter."
     return "The network is not shown to be better than summary statistics for both parameters."
 
@@ -167,12 +161,11 @@ def results_numbers(table: dict, verdicts: list[dict]) -> dict:
         "against_summary": against_summary(table),
         "verdict_counts": f"{', '.join(words[:-1])} and {words[-1]}" if words[1:] else words[0],
     }
-    for key in ("simulations", "train_simulations", "test_maps", "test_simulations", "runs"):
-        numbers[f"n_{key}"] = table[f"n_{key}"]
-    rows = [find_row(table, suite, cut) or {} for cut in (NO_MEAN, *WITHOUT_MEAN)]
+    numbers |= {key: value for key, value in table.items() if key.startswith("n_")}
+    rows = [rows_of(table).get(cut, {}) for cut in (NO_MEAN, *WITHOUT_MEAN)]
     for word, row in zip(("all", "under", "over"), rows, strict=True):
         numbers[f"bits_{word}"] = as_text(row.get("bits", {}).get("both"))
-    uncut, gravity = (find_row(table, x, "none") or {} for x in (suite, f"Nbody_{suite}"))
+    uncut, gravity = (rows_of(table, x).get("none", {}) for x in (suite, f"Nbody_{suite}"))
     r2 = {"uncut": uncut.get("r2"), "baseline": uncut.get("baseline"), "gravity": gravity.get("r2")}
     r2 |= {"underdense": rows[1].get("best"), "overdense": rows[2].get("best")}
     return numbers | glued_texts("r2_", r2)

@@ -35,8 +35,6 @@ Quantities by parameter are *estimates* {value, low, high}. The limits are 95 %,
 simulations and widened by the scatter between trainings; they are None if they are not defined.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,29 +80,25 @@ def results_table(
         The study has no complete run of uncut maps.
     """
     options = {"n_bootstrap": profile.bootstrap_samples}
-    found = {}  # (suite, cut) -> complete runs, one per seed
+    found, predictions = {}, {}  # (suite, cut) -> complete runs, their predictions; one per seed
     for case in profile.cases:
         about = profile.name, *case, profile.architecture
         runs = [Run(*about, seed, runs_dir) for seed in profile.seeds_of(*case)]
         if complete := [run for run in runs if run.complete]:
             found[case] = complete
+            predictions[case] = [read_predictions(run.path("predictions.npz")) for run in complete]
     uncut = {name: found[name, "none"] for name in profile.suites if (name, "none") in found}
     if not uncut:
         expected = f"<suite>/none/{profile.architecture}-s<seed>/metrics.json"
         folder, what = Path(runs_dir) / profile.name, "no complete run of uncut maps"
         raise bad_input(folder, what, f"{expected}; run 03_training first")
-    predictions = {
-        case: [read_predictions(run.path("predictions.npz")) for run in runs]
-        for case, runs in found.items()
-    }
     suites = {name: study_suite(name, profile) for name in {case[0] for case in found}}
     for run in (run for runs in found.values() for run in runs):
         if stale := run_changes(run, profile, suites[run.suite]):
             progress(f"{run.folder}: stale: {'; '.join(stale)}")
     rows, control_rows, best = [], [], {}
     scatter = seed_scatter(list(predictions.values()))
-    columns = [PARAMETERS.index(name) for name in profile.targets]
-    ranges = parameter_ranges(profile.suites[0])[columns]
+    ranges = parameter_ranges(profile.suites[0])[[PARAMETERS.index(x) for x in profile.targets]]
 
     def compared(own, other=()):
         """Estimate R2 or its difference to that of other trainings, with the seed scatter."""
@@ -143,9 +137,7 @@ def results_table(
         "dataset": _dataset(profile.suites),
         "suites": list(profile.suites),
         "targets": list(profile.targets),
-        "grid": suite.grid,
-        "box_size": suite.box_size,
-        "n_simulations": suite.n_simulations,
+        **{key: getattr(suite, key) for key in ("grid", "box_size", "n_simulations")},
         "n_train_simulations": len(study_split(suite, profile).train),
         "n_test_simulations": len(np.unique(tests["simulation"])),
         "n_test_maps": len(tests["simulation"]),
@@ -154,7 +146,7 @@ def results_table(
         "control_rows": control_rows,
         "seed_scatter": scatter,
         "feedback": feedback_trace(*twins[0], profile, runs_dir) if twins else None,
-        "cross": cross_table(uncut, tested, profile),
+        "cross": cross_table(uncut, {x: predictions[x, "none"] for x in uncut}, tested, profile),
         "sets": sets,
         "left_out": suites_left_out + sets_left_out,
         "controls": _controls(rows + control_rows, best, compared),
@@ -185,10 +177,7 @@ def better_of(networks: list[dict], summary: dict) -> tuple[dict, list[dict]]:
     predictions : list of dict
         As `networks`, but from the summary for the parameters that it predicts better.
     """
-
-    score, *scores = (
-        r2(item["valid_mean"], None, item["valid_truth"]) for item in (summary, *networks)
-    )
+    score, *scores = (r2(x["valid_mean"], None, x["valid_truth"]) for x in (summary, *networks))
     taken = score > np.mean(scores, axis=0)  # (P,)
     columns = ("mean", "std", "valid_mean", "valid_std")
     mixed = [x | {key: np.where(taken, summary[key], x[key]) for key in columns} for x in networks]
@@ -199,16 +188,14 @@ def better_of(networks: list[dict], summary: dict) -> tuple[dict, list[dict]]:
 def _controls(rows, predictions, compared):
     """Compare each cut with each of its controls, paired, for each suite."""
     best = {(row["suite"], row["cut"]): row["best"] for row in rows}
-    return [
-        {"suite": name, "kind": kind, "cut": cut, "control": control}
-        | {
-            "r2": best[name, cut],
-            "control_r2": best[name, control],
-            "difference": compared(predictions[name, cut], predictions[name, control]),
-        }
-        for name in dict.fromkeys(suite for suite, _ in predictions)
-        for kind, cut, control in pairs(cut for suite, cut in predictions if suite == name)
-    ]
+    found = []
+    for name in dict.fromkeys(suite for suite, _ in predictions):
+        for kind, cut, control in pairs(cut for suite, cut in predictions if suite == name):
+            pair = {"suite": name, "kind": kind, "cut": cut, "control": control}
+            pair |= {"r2": best[name, cut], "control_r2": best[name, control]}
+            pair["difference"] = compared(predictions[name, cut], predictions[name, control])
+            found.append(pair)
+    return found
 
 
 def read_table(path: str | Path) -> dict:

@@ -4,8 +4,6 @@ The posterior of a moment network is taken as Gaussian. Full posteriors are test
 `cosmolib.validation.flow_posterior`.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.special import erf
 
@@ -30,8 +28,7 @@ def coverage(predictions: dict, levels, n_bootstrap: int = 1000, seed: int = 0) 
         {parameter: (q, 3) array}: measured coverage and its 95 % limits over simulations.
     """
     pull = np.abs(predictions["truth"] - predictions["mean"]) / predictions["std"]
-    table = levels_covered(erf(pull / np.sqrt(2)), predictions, levels, n_bootstrap, seed)
-    return {str(name): table[p] for p, name in enumerate(predictions["parameters"])}
+    return levels_covered(erf(pull / np.sqrt(2)), predictions, levels, n_bootstrap, seed)
 
 
 def levels_covered(reached, predictions: dict, levels, n_bootstrap: int = 1000, seed: int = 0):
@@ -42,19 +39,20 @@ def levels_covered(reached, predictions: dict, levels, n_bootstrap: int = 1000, 
     reached : (n, P)
         Level of the interval that just reaches the truth: uniform from 0 to 1 if calibrated.
     predictions : dict
-        Its ``simulation`` is used.
+        Its ``simulation`` and ``parameters`` (P,) are used.
     levels : (q,)
     n_bootstrap, seed : int
 
     Returns
     -------
-    (P, q, 3) array
-        Shares and their 95 % limits over simulations.
+    dict
+        {parameter: (q, 3) array}: shares and their 95 % limits over simulations.
     """
     inside = (reached[:, :, None] < np.asarray(levels)).astype(float)  # (n, P, q)
     flat = inside.reshape(len(inside), -1)
     low, high = bootstrap(average, [flat], predictions["simulation"], n_bootstrap, seed)
-    return np.stack([flat.mean(0), low, high], -1).reshape(*inside.shape[1:], 3)
+    tables = np.stack([flat.mean(0), low, high], -1).reshape(*inside.shape[1:], 3)  # (P, q, 3)
+    return dict(zip(predictions["parameters"].tolist(), tables, strict=True))
 
 
 def recalibration(valid: dict) -> dict[str, float]:
@@ -87,9 +85,7 @@ def calibration_scores(predictions: dict, n_bootstrap: int = 1000, seed: int = 0
     dict
         {"chi2" | "sharpness" | "log_score" | "coverage_68": {parameter: {value, low, high}}}
     """
-    mean, std, truth = (
-        np.asarray(predictions[key], np.float64) for key in ("mean", "std", "truth")
-    )
+    mean, std, truth = (np.asarray(predictions[k], np.float64) for k in ("mean", "std", "truth"))
     pull = (truth - mean) / std
     columns = {
         "chi2": pull**2,

@@ -10,10 +10,7 @@ the samples (SBC, arXiv:1804.06788) for each parameter, and distances to random 
 arXiv:2302.03026) for all parameters at once.
 """
 
-from __future__ import annotations
-
 import warnings
-from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +21,7 @@ from cosmolib.training.fit import run_network, seeded
 from cosmolib.training.networks import MomentNetwork
 from cosmolib.validation.calibration import levels_covered
 
-HIDDEN, TRANSFORMS = 32, 2  # size of the flow: small, because there are few training simulations
+SIZE = {"hidden_features": 32, "num_transforms": 2}  # small: there are few training simulations
 BATCH, MAX_LR, PATIENCE = 128, 2e-3, 15  # maps per step, learning rate, epochs without improvement
 EDGE = 1e-3  # parameters are moved this far from the edges of the unit box before the logit
 
@@ -95,24 +92,19 @@ def fit_posterior(
     ImportError
         sbi is not installed.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # from the dependencies of sbi
+    with warnings.catch_warnings(action="ignore"):  # from the dependencies of sbi
         from sbi.neural_nets.net_builders import build_zuko_nsf
     features, valid_features = (np.asarray(x, np.float32) for x, _ in (train, valid))
     centre, width = features.mean(0), features.std(0)
     width = np.where(width > 1e-6, width, 1.0).astype(np.float32)  # for constant features
     x, valid_x = (torch.from_numpy((y - centre) / width) for y in (features, valid_features))
     # From the unit box to the real line, so that no sample lies outside the prior.
-    y, valid_y = (
-        torch.logit(EDGE + (1 - 2 * EDGE) * torch.as_tensor(theta, dtype=torch.float32))
-        for _, theta in (train, valid)
-    )
+    box = (torch.as_tensor(theta, dtype=torch.float32) for _, theta in (train, valid))
+    y, valid_y = (torch.logit(EDGE + (1 - 2 * EDGE) * theta) for theta in box)
     generator = torch.Generator().manual_seed(seed)
     losses, best = [], None
-    with seeded(seed), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        size = {"hidden_features": HIDDEN, "num_transforms": TRANSFORMS}
-        flow = build_zuko_nsf(y, x, **size, z_score_y="none")
+    with seeded(seed), warnings.catch_warnings(action="ignore"):
+        flow = build_zuko_nsf(y, x, **SIZE, z_score_y="none")
         optimiser = torch.optim.AdamW(flow.parameters(), lr=MAX_LR, weight_decay=1e-2)
         for epoch in range(1, max_epochs + 1):
             flow.train()
@@ -125,7 +117,7 @@ def fit_posterior(
             with torch.no_grad():
                 losses.append(float(flow.loss(valid_y, valid_x).mean()))
             if np.argmin(losses) == epoch - 1:
-                best = deepcopy(flow.state_dict())
+                best = {name: weight.clone() for name, weight in flow.state_dict().items()}
             if progress is not None and epoch % 10 == 0:
                 progress(f"flow, epoch {epoch:3d}: validation {losses[-1]:.3f}")
             if epoch - np.argmin(losses) > PATIENCE:
@@ -158,8 +150,7 @@ def rank_coverage(samples, predictions: dict, levels, n_bootstrap: int = 1000, s
     truth = predictions["truth"][:, None]
     below, equal = (samples < truth).sum(1), (samples == truth).sum(1)  # (m, P)
     rank = (below + 0.5 * equal + 0.5) / (samples.shape[1] + 1)
-    table = levels_covered(np.abs(2 * rank - 1), predictions, levels, n_bootstrap, seed)
-    return {str(name): table[p] for p, name in enumerate(predictions["parameters"])}
+    return levels_covered(np.abs(2 * rank - 1), predictions, levels, n_bootstrap, seed)
 
 
 def tarp(samples, predictions: dict, levels, n_bootstrap: int = 1000, seed: int = 0) -> np.ndarray:
@@ -182,4 +173,5 @@ def tarp(samples, predictions: dict, levels, n_bootstrap: int = 1000, seed: int 
     near = (((samples - points[:, None]) / width) ** 2).sum(-1)  # (m, n)
     far = (((truth - points) / width) ** 2).sum(-1)
     share = (near < far[:, None]).mean(1)
-    return levels_covered(share[:, None], predictions, levels, n_bootstrap, seed)[0]
+    all_at_once = predictions | {"parameters": np.array(["all"])}
+    return levels_covered(share[:, None], all_at_once, levels, n_bootstrap, seed)["all"]

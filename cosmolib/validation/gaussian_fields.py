@@ -49,8 +49,7 @@ def theory_spectrum(k, omega_m, sigma_8):
     k_z = 2 * np.pi / SLAB_DEPTH * (np.arange(_LOBES)[:, None] + (nodes + 1) / 2).ravel()
     weights = np.tile(weights, _LOBES) / SLAB_DEPTH
     window = weights * np.sinc(k_z * SLAB_DEPTH / (2 * np.pi)) ** 2  # np.sinc(x): sin(pi x)/(pi x)
-    shape = omega_m[..., None, None]
-    power = _bbks(np.hypot(k[:, None], k_z), shape) @ window
+    power = _bbks(np.hypot(k[:, None], k_z), omega_m[..., None, None]) @ window
     return power * (sigma_8**2 / _top_hat_variance(omega_m))[..., None]
 
 
@@ -235,19 +234,19 @@ def exact_posterior(maps, truth, kmin=0.0, kmax=np.inf, box_size=BOX_SIZE, point
     model = _spectra_by_omega(k, omega_m)(omega_m)  # (points, nk)
     chi2 = power @ (count / model).T  # (n, points), at sigma_8 = 1
     constant = (np.log(model) @ count)[:, None] + count.sum() * np.log(sigma_8**2)  # (points,) * 2
-    mean, std, bits = (np.empty((len(power), columns)) for columns in (2, 2, 3))
+    cell = ((np.asarray(truth) - low) / (high - low) * points).astype(int).clip(max=points - 1)
+    mean, std, ratio = (np.empty((len(power), columns)) for columns in (2, 2, 3))
     for block in map_blocks((len(power), points, points), _BLOCK_POINTS):
         log_like = -0.5 * (chi2[block, :, None] / sigma_8**2 + constant)  # (B, points, points)
         weight = np.exp(log_like - log_like.max(axis=(1, 2), keepdims=True))
         weight /= weight.sum(axis=(1, 2), keepdims=True)
-        marginals = weight.sum(axis=2), weight.sum(axis=1)  # (B, points) each
+        each, at = np.arange(len(weight)), cell[block].T
         for column, theta in enumerate((omega_m, sigma_8)):
-            mean[block, column] = marginals[column] @ theta
+            marginal = weight.sum(axis=2 - column)  # (B, points)
+            mean[block, column] = marginal @ theta
             offset = theta - mean[block, column, None]  # about the mean, to avoid cancellation
-            std[block, column] = np.sqrt((marginals[column] * offset**2).sum(axis=1))
-        cell = ((np.asarray(truth)[block] - low) / (high - low) * points).astype(int)
-        i, (a, b) = np.arange(len(weight)), np.minimum(cell, points - 1).T  # cell of the truth
-        single = marginals[0][i, a] * points, marginals[1][i, b] * points
-        with np.errstate(divide="ignore"):  # minus infinity where the posterior excludes the truth
-            bits[block] = np.log2([*single, weight[i, a, b] * points**2]).T
-    return {"mean": mean, "std": std, "bits": bits}
+            std[block, column] = np.sqrt((marginal * offset**2).sum(axis=1))
+            ratio[block, column] = marginal[each, at[column]] * points
+        ratio[block, 2] = weight[each, *at] * points**2
+    with np.errstate(divide="ignore"):  # minus infinity where the posterior excludes the truth
+        return {"mean": mean, "std": std, "bits": np.log2(ratio)}

@@ -11,8 +11,6 @@ The signal is passed as Omega_m, uniform over its range. sigma_8 is drawn as wel
 nothing, so that any R2 of it is a false alarm.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 
@@ -161,9 +159,8 @@ class IdealEstimator(torch.nn.Module):
             band = torch.from_numpy(_in_band(maps.shape[-1])).to(x.device)
             found = (torch.fft.fft2(maps).abs().square() * band).sum((1, 2)).sqrt()
         else:
-            sign = 1 if self.name == "above" else -1
             contrast = torch.log(maps.clamp(min=1e-30) / float(THRESHOLD))
-            found = torch.relu(sign * contrast).mean((1, 2))
+            found = torch.relu(contrast if self.name == "above" else -contrast).mean((1, 2))
         found = self.unit * found[:, None].to(x.dtype)
         return found, found
 

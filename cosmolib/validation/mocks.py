@@ -1,7 +1,5 @@
 """Mocks: simulated maps for training, validation and test, and their analytic posterior."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass, replace
 
@@ -12,7 +10,6 @@ from cosmolib.data.arrays import bad_input
 from cosmolib.data.cmd_format import BOX_SIZE
 from cosmolib.data.tables import parameter_ranges
 from cosmolib.validation import gaussian_fields as fields
-from cosmolib.validation.gaussian_fields import RANGES_OF, TARGETS
 from cosmolib.validation.injected_signals import PLACES, injected_maps
 
 KINDS = ("gaussian", "lognormal", *PLACES)
@@ -44,7 +41,7 @@ class Mocks:
         """The Gaussian field: the maps themselves, or the log of lognormal maps."""
         return fields.underlying_gaussian(self.maps) if self.kind == "lognormal" else self.maps
 
-    def test_only(self, n_maps: int | None = None) -> Mocks:
+    def test_only(self, n_maps: int | None = None) -> "Mocks":
         """Return only the test maps, or the first `n_maps` of them."""
         maps, params = self.maps[self.test][:n_maps], self.params[self.test][:n_maps]
         return replace(self, maps=maps, params=params, n_train=0, n_valid=0)
@@ -52,11 +49,9 @@ class Mocks:
     @property
     def fingerprint(self) -> str:
         """Digest of shape, parts, all parameters and 64 maps, in 16 hexadecimal digits."""
-        digest = hashlib.sha256(f"{self.maps.shape} {self.n_train} {self.n_valid}".encode())
+        shape = f"{self.maps.shape} {self.n_train} {self.n_valid}".encode()
         some = self.maps[:: max(1, len(self.maps) // 64)]
-        for array in (self.params, some):
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()[:16]
+        return hashlib.sha256(shape + self.params.tobytes() + some.tobytes()).hexdigest()[:16]
 
 
 def draw_mocks(
@@ -77,8 +72,8 @@ def draw_mocks(
         raise bad_input("kind", repr(kind), f"one of {', '.join(KINDS)}")
     n_valid = max(n_train // 10, 20)
     n = n_train + n_valid + n_test
-    low, high = parameter_ranges(RANGES_OF)[: len(TARGETS)].T
-    params = np.random.default_rng(seed).uniform(low, high, (n, len(TARGETS)))
+    low, high = parameter_ranges(fields.RANGES_OF)[: len(fields.TARGETS)].T
+    params = np.random.default_rng(seed).uniform(low, high, (n, len(fields.TARGETS)))
     if kind in PLACES:
         maps = injected_maps(kind, params[:, 0], grid, seed)
     else:
@@ -114,5 +109,4 @@ def analytic_posterior(mocks: Mocks, cut="none", box_size: float = BOX_SIZE) -> 
             "expected 'none' or a Fourier cut, @linear for gaussian or @log for lognormal maps"
         )
     test = mocks.test_only()
-    k_range = Cut.parse(cut).k_range
-    return fields.exact_posterior(test.field, test.params, *k_range, box_size)
+    return fields.exact_posterior(test.field, test.params, *Cut.parse(cut).k_range, box_size)

@@ -1,8 +1,5 @@
 """Tables and numbers of chapters 07 and 07b."""
 
-from __future__ import annotations
-
-import itertools
 import math
 
 import pandas as pd
@@ -44,11 +41,9 @@ def mocks_numbers(gaussian: list[dict], lognormal: list[dict], injected: dict) -
     injected : dict
         {place: result of `injection_test`}.
     """
-    numbers, n_faults = {"cuts": len(gaussian), "missed_limit": R2_MISSED}, 0
+    numbers = {"cuts": len(gaussian), "missed_limit": R2_MISSED}
     for kind, rows in (("Gaussian", gaussian), ("lognormal", lognormal)):
-        known = [row for row in rows if row["ceiling"]]
-        n_faults += sum(len(row["faults"]) for row in known)
-        cases = itertools.product(known, TARGETS)
+        cases = [(row, name) for row in rows if row["ceiling"] for name in TARGETS]
         row, name = max(cases, key=lambda case: case[0]["missed"][case[1]]["value"])
         numbers[f"missed_{kind}"] = as_text(row["missed"][name], 3)
         numbers[f"worst_{kind}"] = f"{name.replace('_', ' ')}, cut {row['cut']}"
@@ -58,7 +53,7 @@ def mocks_numbers(gaussian: list[dict], lognormal: list[dict], injected: dict) -
         numbers[f"within_{end}"] = 100 * pick(x["within"] for x in sigma)
     cases = [(x["role"], x["r2"]) for one in injected.values() for x in one["cases"]]
     numbers |= {
-        "faults": n_faults,
+        "faults": sum(len(row["faults"]) for row in (*gaussian, *lognormal) if row["ceiling"]),
         "hidden_high": max(r2["Omega_m"]["value"] for role, r2 in cases if role == "hidden"),
         "spared_low": min(r2["Omega_m"]["value"] for role, r2 in cases if role != "hidden"),
         "alarm": max(abs(r2["sigma_8"]["value"]) for _, r2 in cases),
