@@ -393,15 +393,12 @@ def test_r2_against_kmax(cuts):
     assert sum(map(len, marked(axes[0]))) == 2 * sum(cut.startswith("kmax") for cut in cuts)
 
 
-@pytest.mark.parametrize("older", [False, True])
-def test_transfer_matrix_accepts_older_tables_and_very_negative_r2(older):
-    table = cross(["trained"]) if older else cross()
-    for entry in table if older else ():
-        del entry["scaling"], entry["bias_sigma"]
-    fig, _ = draw(results.transfer_matrix, table, PARAMETERS)
-    assert len(fig.legends[0].get_texts()) == (2 if older else 3)
+@pytest.mark.parametrize("scalings", [["trained"], ["trained", "tested"]])
+def test_transfer_matrix_accepts_very_negative_r2(scalings):
+    table = cross(scalings)
     table[0]["r2"] = each(-6000)
-    _, axes = draw(results.transfer_matrix, table, PARAMETERS)
+    fig, axes = draw(results.transfer_matrix, table, PARAMETERS)
+    assert len(fig.legends[0].get_texts()) == 1 + len(scalings)
     assert axes[0, 0].get_xlim() == (-1.05, 1.05)  # keeps the other cases readable
 
 

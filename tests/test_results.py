@@ -210,7 +210,7 @@ def test_the_numbers_in_the_prose(table):
 def test_cards_show_verdicts_and_on_request_reasons_and_controls(table):
     verdicts = claims.judge(table)
     brief = summary.claim_cards(verdicts)
-    assert brief.count('class="claim"') == 6
+    assert brief.count('class="claim"') == brief.count(">Evidence</a>") == 6
     assert 'class="verdict supported">supported<' in brief
     assert "<details>" not in brief
     full = summary.claim_cards([{**verdicts[0], "reason": "1 < 2 & so on"}], controls.judge(table))

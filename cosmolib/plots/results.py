@@ -130,7 +130,7 @@ def transfer_matrix(cross, parameters):
     Parameters
     ----------
     cross : list of dict
-        Entries of a results table; older tables have neither ``scaling`` nor ``bias_sigma``.
+        The entry ``cross`` of a results table.
     parameters : list of str
     """
     pairs = list(dict.fromkeys((x["trained"], x["tested"]) for x in cross))
@@ -144,12 +144,11 @@ def transfer_matrix(cross, parameters):
     for (left, right), parameter in zip(axes, parameters, strict=True):
         for entry in cross:
             pair = entry["trained"], entry["tested"]
-            kind = "own" if pair[0] == pair[1] else entry.get("scaling", "trained")
+            kind = "own" if pair[0] == pair[1] else entry["scaling"]
             shift, marker, colour, label = looks[kind]
             look = {"horizontal": True, "fmt": marker, "color": colour, "label": label}
             for ax, key in ((left, "r2"), (right, "bias_sigma")):
-                found = [entry.get(key, {}).get(parameter)]
-                style.points(ax, [pairs.index(pair) + shift], found, **look)
+                style.points(ax, [pairs.index(pair) + shift], [entry[key].get(parameter)], **look)
                 ax.xaxis.set_major_locator(MaxNLocator(5))
         # R2 far below zero is equally useless at any value; the axis ends at -1.
         low, high = left.get_xlim()

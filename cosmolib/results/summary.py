@@ -14,6 +14,11 @@ from cosmolib.results.measurements import hydro_suite, rows_of
 from cosmolib.training.scores import COSMOLOGY, Z95, as_text, glued_texts
 
 _BADGES = {"supported": "supported", "not supported": "refuted", "left open": "open"}  # in book.css
+_EVIDENCE = {  # sections of the book, by key of a claim; the others are about what a cut costs
+    "inference": "06_results.html#how-accurate-is-the-inference-under-each-cut",
+    "pixel-and-total": "05_interpretation.html#do-networks-that-learnt-nothing-do-the-same",
+    "consistency": "06b_generalisation.html#across-suites",
+}
 
 
 def estimates_table(rows, about: dict, quantities: dict, parameters) -> pd.DataFrame:
@@ -109,10 +114,11 @@ def claim_cards(verdicts: list[dict], survivors: list[dict] | None = None) -> st
     cards = []
     for row in verdicts:
         badge = _BADGES.get(row["verdict"], "untestable")
+        page = _EVIDENCE.get(row["key"], "06_results.html#what-does-a-cut-cost")
         lines = [
             f'<p class="statement">{row["number"]}. {escape(row["statement"])}</p>',
             f'<p><span class="verdict {badge}">{row["verdict"]}</span> ',
-            f"{escape(row['measurement'])}</p>",
+            f'{escape(row["measurement"])} <a href="../notebooks/{page}">Evidence</a></p>',
         ]
         if survivors is not None:
             controls = ""

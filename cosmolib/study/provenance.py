@@ -53,7 +53,7 @@ def what_made(steps, fingerprints: dict[str, str]) -> str:
             "- " + ", ".join(f"{name} {x}" for name, x in made["versions"].items() if x),
         ]
     data = ", ".join(f"{name} `{digest}`" for name, digest in fingerprints.items())
-    return "\n".join([*lines, f"- **Data** (fingerprint): {data}"]) + "\n"
+    return "\n".join([*lines, f"- **Data** (fingerprint): {data or 'simulated here'}"]) + "\n"
 
 
 def provenance(

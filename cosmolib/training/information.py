@@ -4,8 +4,6 @@ Unlike R2, information obeys a chain rule: the bits about two parameters are tho
 plus those about the second given the first.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

@@ -6,8 +6,6 @@ and error bar, and on maps whose signal lies in one known place
 (`cosmolib.validation.injected_signals`), which gives the correct effect of a cut.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 from dataclasses import replace
