@@ -14,8 +14,8 @@ Claims: Lahiry et al. (2025), arXiv:2504.17839, as stated in the README of their
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from statistics import NormalDist
-from typing import NamedTuple
 
 from cosmolib.cuts.grammar import Cut
 from cosmolib.results.measurements import NotTestable, case, cross_cases, pairs_of, rows_of
@@ -40,7 +40,8 @@ SATURATION_K = 20.0  # claim 4 [h/Mpc]
 MIN_TEST_SIMULATIONS = 5  # a bootstrap over fewer simulations gives no useful interval
 
 
-class Claim(NamedTuple):
+@dataclass(frozen=True)
+class Claim:
     """A published claim and its rule.
 
     Attributes

@@ -7,8 +7,7 @@ of a claim, with the thresholds of `cosmolib.results.claims` and the same result
 """
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from cosmolib.cuts.grammar import DENSITY_CUTS, FIELDS, FILLS, Cut
 from cosmolib.results import claims
@@ -55,7 +54,8 @@ def pairs(cuts) -> list[tuple[str, str, str]]:
     return found
 
 
-class Control(NamedTuple):
+@dataclass(frozen=True)
+class Control:
     """One control of one claim.
 
     Attributes
