@@ -186,8 +186,9 @@ def _morphology(maps, box_size):
         std = field.std((1, 2), keepdims=True)
         found[f"std R={scale:g}"] = log_of(std[:, 0, 0])
         field = field / np.maximum(std, _SCATTER_FLOOR)
-        found[f"skewness R={scale:g}"] = (field**3).mean((1, 2))
-        found[f"kurtosis R={scale:g}"] = (field**4).mean((1, 2))
+        square = field**2  # a higher power takes ten times longer
+        found[f"skewness R={scale:g}"] = (square * field).mean((1, 2))
+        found[f"kurtosis R={scale:g}"] = (square**2).mean((1, 2))
         for name, side in (("peaks", field), ("minima", -field)):
             # Rounding errors in flat parts of cut maps must not count as extrema.
             peak = local_maxima(np.round(side, 6))

@@ -13,8 +13,8 @@ from cosmolib.training.scores import COSMOLOGY, average, estimate
 LOG_UNIFORM = PARAMETERS[2:]  # CAMELS samples feedback parameters uniformly in their logarithm
 PRIOR_SHARE = 0.01  # of each posterior, so that one overconfident prediction cannot dominate
 FEW = 2000  # validation maps, of few simulations; for more maps, the posterior may be complex
-SMALL, LARGE = (10, 8, 2, 200), (2, 32, 4, 400)  # folds, hidden units, Gaussians, steps
-RATE = 0.03  # peak of the learning rate
+# Folds, hidden units, Gaussians, steps and peak of the learning rate
+SMALL, LARGE = (10, 8, 2, 100, 0.06), (2, 32, 4, 400, 0.03)
 
 
 def information(predictions: list[dict], ranges, *, n_bootstrap: int, seed: int = 0) -> dict:
@@ -105,7 +105,7 @@ def _gain(test, valid, p, simulations, given=None):
     return np.log2(PRIOR_SHARE + (1 - PRIOR_SHARE) * density.double().numpy())
 
 
-def _fit(x, start, held_out, n_hidden, n_gaussians, n_steps):
+def _fit(x, start, held_out, n_hidden, n_gaussians, n_steps, rate):
     """Fit one mixture per fold (F, n) to the other folds; return the best weights on the fold."""
     n_folds, n_columns = len(held_out), x.shape[1]
     random = torch.Generator().manual_seed(0)
@@ -116,7 +116,7 @@ def _fit(x, start, held_out, n_hidden, n_gaussians, n_steps):
     weights = [first, *map(torch.zeros, shapes), bias]
     best, kept = torch.full((n_folds,), -torch.inf), [w.clone() for w in weights]
     optimiser = torch.optim.AdamW([w.requires_grad_() for w in weights])
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=n_steps + 1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=n_steps + 1)
     for _ in range(n_steps if n_folds > 1 else 0):  # nothing can be held out of one simulation
         gain = torch.log(PRIOR_SHARE + (1 - PRIOR_SHARE) * _density(weights, x, start))
         with torch.no_grad():
