@@ -206,7 +206,7 @@ def completeness(errors, tolerance=0.01):
     Parameters
     ----------
     errors : dict of str to ndarray
-        Label to |sum of attribution - (f(x) - f(baseline))| / |f(x) - f(baseline)| of each map.
+        Label to ``|sum of attribution - (f(x) - f(baseline))| / |f(x) - f(baseline)|`` of each map.
     tolerance : float
         Marked by a line.
     """
