@@ -69,12 +69,13 @@ def _uniform(predictions, part, names, ranges):
     mean, std, truth = (
         np.asarray(predictions[part + key], np.float64) for key in ("mean", "std", "truth")
     )
-    low, high = ranges.T
-    logs = np.isin(names, LOG_UNIFORM)
-    mean, truth = (np.where(logs, np.log(np.maximum(x, low / 9)), x) for x in (mean, truth))
-    std = np.where(logs, std / np.exp(mean), std)
-    low, high = (np.where(logs, np.log(edge), edge) for edge in (low, high))
-    std = np.maximum(std / (high - low), 1e-6)
+    logs = np.isin(names, LOG_UNIFORM) & (ranges[:, 0] > 0)  # a range from 0 has no logarithm
+
+    def log(values):
+        return np.log(np.maximum(values, ranges[:, 0] / 9), out=values.copy(), where=logs)
+
+    low, high, mean, truth = map(log, (*ranges.T, mean, truth))
+    std = np.maximum(np.where(logs, std / np.exp(mean), std) / (high - low), 1e-6)
     return [(mean - low) / (high - low), std, (truth - low) / (high - low)]
 
 
@@ -102,7 +103,7 @@ def _gain(test, valid, p, simulations, given=None):
     weights = _fit(x, start, held_out, *size)
     with torch.no_grad():
         density = _density(weights, test_x, test_start).mean(0)
-    return np.log2(PRIOR_SHARE + (1 - PRIOR_SHARE) * density.double().numpy())
+    return np.log2(density.double().numpy())
 
 
 def _fit(x, start, held_out, n_hidden, n_gaussians, n_steps, rate):
@@ -118,7 +119,7 @@ def _fit(x, start, held_out, n_hidden, n_gaussians, n_steps, rate):
     optimiser = torch.optim.AdamW([w.requires_grad_() for w in weights])
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=n_steps + 1)
     for _ in range(n_steps if n_folds > 1 else 0):  # nothing can be held out of one simulation
-        gain = torch.log(PRIOR_SHARE + (1 - PRIOR_SHARE) * _density(weights, x, start))
+        gain = torch.log(_density(weights, x, start))
         with torch.no_grad():
             reached = (gain * held_out).sum(1) / held_out.sum(1)
             better = reached > best
@@ -133,7 +134,7 @@ def _fit(x, start, held_out, n_hidden, n_gaussians, n_steps, rate):
 
 
 def _density(weights, x, start):
-    """Return the density (F, n) of the truth under the mixture of each fold."""
+    """Return the density (F, n) of the truth under the posterior of each fold."""
     mean, std, truth = start[..., None].unbind(1)
     hidden, linear, direct, bias = weights
     found = torch.tanh(x @ hidden) @ linear + x @ direct + bias
@@ -142,4 +143,5 @@ def _density(weights, x, start):
     low, high, z = (-centre / width, (1 - centre) / width, (truth - centre) / width)
     mass = (torch.special.ndtr(high) - torch.special.ndtr(low)).clamp(min=1e-6)
     normal = torch.exp(-(z**2) / 2) / (width * mass * (2 * torch.pi) ** 0.5)
-    return (torch.softmax(share, dim=-1) * normal).sum(-1)
+    mixture = (torch.softmax(share, dim=-1) * normal).sum(-1)
+    return PRIOR_SHARE + (1 - PRIOR_SHARE) * mixture
