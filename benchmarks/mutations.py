@@ -155,7 +155,7 @@ FAULTS = [
           'near, far = ("low", "high") if above', 'far, near = ("low", "high") if above',
           ("claims",)),
     Fault("a claim about feedback is judged where feedback is invisible", "results",
-          "found) < VISIBLE_R2", "found) < -VISIBLE_R2", ("claims",)),
+          "r2) < VISIBLE_R2", "r2) < -VISIBLE_R2", ("claims",)),
     # validation
     Fault("the exact posterior ignores the number of modes", "validation",
           "(np.log(model) @ count)", "np.log(model).sum(1)", ("fields",)),

@@ -1,4 +1,4 @@
-"""Generate Lite: simulate the rows of its tables and write the maps in CMD's format.
+"""Generate the embedded suites: simulate the rows of their tables and write maps in CMD's format.
 
 Every simulation is stored as one shard, a small file that is written atomically. Any number of
 processes can work in the same folder: a lock, which the operating system releases when a process
@@ -17,7 +17,7 @@ import numpy as np
 
 from cosmolib.data import lite, tables
 from cosmolib.data.cmd_format import PARAMETERS
-from cosmolib.data.suites import open_suite, write_suite
+from cosmolib.data.suites import open_suite, split_simulations, subset, write_suite
 from cosmolib.data.tables import FIDUCIAL
 from cosmolib.study.io import atomic_path, read_json, write_json
 from cosmolib.study.locks import Busy, held
@@ -25,9 +25,22 @@ from lite import pack
 from lite.simulate import FeedbackProxy, SimulationSettings, simulate_one
 from lite.validate import validate
 
-SETTINGS = SimulationSettings()
-PROXY = FeedbackProxy()
-FIRST_SEED = {"CV": 10000, "1P": 10100, "EX": 10200}  # the LH table has seeds 0 to 999
+SETTINGS = dict.fromkeys(lite.PARTS, SimulationSettings())
+# Another recipe for the same physics: half the force mesh, twice the time step, other tracers.
+SETTINGS["other"] = SimulationSettings(mesh=64, courant=2.0, refinement=4, lattice_shift=0.5)
+PROXY = dict.fromkeys(lite.PARTS, FeedbackProxy())
+# An exaggeration, chosen by the scan in data/lite/README.md so that A_SN1 is visible in the maps.
+PROXY["strong"] = FeedbackProxy(
+    gamma=1.3, sn_alpha=0.0416, sn_power=1.0, sn_radius=0.2, agn_alpha=3.2e-3, agn_power=1.0
+)
+# Suites that are made from the maps of a simulation, by part
+MADE = dict.fromkeys(lite.PARTS, {"Nbody_Lite": "nbody", "Lite": "hydro"})
+MADE |= {
+    "strong": {"Nbody_Lite": "nbody", "Lite_strong": "hydro"},
+    "other": {"Nbody_other": "nbody"},
+}
+# The LH table has seeds 0 to 999.
+FIRST_SEED = {"CV": 10000, "1P": 10100, "EX": 10200, "other": 10300}
 ONE_AT_A_TIME = (  # steps n2, n1, 1, 2 of CAMELS' 1P sets, one row per parameter
     (0.1, 0.2, 0.4, 0.5),
     (0.6, 0.7, 0.9, 1.0),
@@ -39,11 +52,12 @@ ONE_AT_A_TIME = (  # steps n2, n1, 1, 2 of CAMELS' 1P sets, one row per paramete
 
 
 def set_table(name):
-    """Return the table of a small set of Lite, in the format of CAMELS' ``CosmoAstroSeed`` tables.
+    """Return the table of a part of Lite, in the format of CAMELS' ``CosmoAstroSeed`` tables.
 
     - CV: 27 simulations with fiducial parameters and different seeds.
     - 1P: the fiducial model, then four values of each parameter, with the same seed.
     - EX: the fiducial model, A_AGN1 = 100, A_SN1 = 100 and all four A = 0, with the same seed.
+    - other: the 50 test simulations of LH, in the order of their rows, with different seeds.
 
     The parameters are those of CAMELS, but the seeds are not: some seeds of its CV and 1P sets
     occur in its LH table. Equal seeds give equal phases here, so a network trained on LH would have
@@ -52,7 +66,7 @@ def set_table(name):
     Parameters
     ----------
     name : str
-        "CV", "1P" or "EX".
+        "CV", "1P", "EX" or "other".
 
     Returns
     -------
@@ -68,6 +82,12 @@ def set_table(name):
             for step, value in zip(("n2", "n1", "1", "2"), values, strict=True):
                 varied = fiducial[:i] + [value] + fiducial[i + 1 :]
                 rows.append((f"1P_p{i + 1}_{step}", varied, seed))
+    elif name == "other":
+        params, _ = read_table(lite.DATA / lite.TABLE)
+        rows = [
+            (f"LH_{row}", params[row].tolist(), seed + i)
+            for i, row in enumerate(sorted(split_simulations(len(params)).test))
+        ]
     else:
         extremes = ([1, 1, 1, 1], [1, 100, 1, 1], [100, 1, 1, 1], [0, 0, 0, 0])
         rows = [(f"EX_{i}", fiducial[:2] + a, seed) for i, a in enumerate(extremes)]
@@ -96,9 +116,9 @@ def read_table(path):
     return table.params, table.seeds
 
 
-def shard_path(folder, row, sim_set="LH"):
+def shard_path(folder, row, part="LH"):
     """Return the path of the shard of a row."""
-    return Path(folder) / f"{sim_set}_{row:04d}.npz"
+    return Path(folder) / f"{part}_{row:04d}.npz"
 
 
 def simulate_shards(
@@ -106,9 +126,8 @@ def simulate_shards(
     table,
     rows,
     *,
-    sim_set="LH",
-    settings=SETTINGS,
-    proxy=PROXY,
+    part="LH",
+    settings=None,
     check_rows=0,
     progress=print,
 ):
@@ -124,8 +143,10 @@ def simulate_shards(
         CAMELS' ``CosmoAstroSeed`` table.
     rows : iterable of int
         Rows to simulate.
-    sim_set : str
-        Set of the table, used in the names of the shards.
+    part : str
+        One of `cosmolib.data.lite.PARTS`, which determines the feedback proxy.
+    settings : SimulationSettings, optional
+        By default those of the part.
     check_rows : int
         Number of leading rows that also get maps from other tracer lattices (``variant0``: one
         more refinement; ``variant1``: shifted by half a particle spacing).
@@ -139,10 +160,11 @@ def simulate_shards(
     """
     folder = Path(folder)
     params, seeds = read_table(table)
+    settings, proxy = settings or SETTINGS[part], PROXY[part]
     _keep_to_settings(folder / "settings.json", settings, proxy)
     made = 0
     for row in rows:
-        path = shard_path(folder, row, sim_set)
+        path = shard_path(folder, row, part)
         if not 0 <= row < len(params):
             raise ValueError(f"{table}: found {len(params)} rows, expected row {row}")
         if path.exists():
@@ -159,7 +181,7 @@ def simulate_shards(
         except Busy:
             continue  # another process simulates this row
         made += 1
-        progress(f"{sim_set}_{row}: {time.perf_counter() - start:.1f} s")
+        progress(f"{part}_{row}: {time.perf_counter() - start:.1f} s")
     return made
 
 
@@ -183,16 +205,16 @@ def _keep_to_settings(path, settings, proxy):
         )
 
 
-def count_shards(folder, start=0, sim_set="LH"):
+def count_shards(folder, start=0, part="LH"):
     """Return the first row, from ``start`` on, without a shard."""
     count = start
-    while shard_path(folder, count, sim_set).exists():
+    while shard_path(folder, count, part).exists():
         count += 1
     return count
 
 
-def assemble(folder, out, count=None, begin=None, sim_set="LH"):
-    """Combine the shards 0 ... count-1 into CMD-format files of ``Nbody_Lite`` and ``Lite``.
+def assemble(folder, out, count=None, begin=(), part="LH"):
+    """Combine the shards 0 ... count-1 into CMD-format files of the suites of a part.
 
     Parameters
     ----------
@@ -202,11 +224,11 @@ def assemble(folder, out, count=None, begin=None, sim_set="LH"):
         Each suite is written to ``out/<suite>/``.
     count : int, optional
         Number of simulations; by default all shards before the first gap.
-    begin : path, optional
-        Folder with existing files of both suites, ``begin/<suite>/``. Their simulations come
-        first, and the shards of the following rows are added.
-    sim_set : str
-        Set of the shards.
+    begin : list of Suite
+        Existing suites, in the order of `MADE`. Their common simulations come first, and the shards
+        of the following rows are added.
+    part : str
+        One of `cosmolib.data.lite.PARTS`.
 
     Returns
     -------
@@ -218,76 +240,76 @@ def assemble(folder, out, count=None, begin=None, sim_set="LH"):
     FileNotFoundError
         One of the first ``count`` shards is missing, or there is none.
     """
-    start = open_suite("Lite", begin, sim_set=sim_set).n_simulations if begin else 0
+    start = min((suite.n_simulations for suite in begin), default=0)
     if count is None:
-        count = count_shards(folder, start, sim_set)
-    paths = [shard_path(folder, row, sim_set) for row in range(start, max(count, start + 1))]
+        count = count_shards(folder, start, part)
+    paths = [shard_path(folder, row, part) for row in range(start, max(count, start + 1))]
     missing = [path for path in paths if not path.exists()]
     if missing:
         raise FileNotFoundError(f"{missing[0]}: no such shard; `python -m lite` creates it")
-    for suite, key in (("Nbody_Lite", "nbody"), ("Lite", "hydro")):
-        maps, params = [], []
-        if begin:
-            known = open_suite(suite, begin, sim_set=sim_set)
-            maps, params = [known.maps], list(known.params)
+    for i, (name, key) in enumerate(MADE[part].items()):
+        known = [subset(begin[i], start)] if begin else []
+        maps, params = [x.maps for x in known], [row for x in known for row in x.params]
         for path in paths:
             with np.load(path, allow_pickle=False) as shard:
                 maps.append(shard[key])
                 params.append(shard["params"])
-        write_suite(out, suite, np.concatenate(maps), np.array(params), sim_set=sim_set)
+        maps = np.concatenate(maps)
+        write_suite(out, name, maps, np.array(params), sim_set=lite.set_of(part))
     return count
 
 
 def add_arguments(parser):
     """Add the arguments of ``python -m lite``."""
     add = parser.add_argument
-    add("--set", dest="sim_set", default="LH", choices=lite.SETS, help="set of Lite (default: LH)")
+    about = "a set of Lite, strong (Lite_strong) or other (Nbody_other); default: LH"
+    add("--set", dest="part", default="LH", choices=lite.PARTS, help=about)
     add("--out", help="folder of shards and CMD files (default: build/lite[-SET])")
     add("--table", help="CosmoAstroSeed table (default: that of the set in data/lite/)")
     add("--rows", help="rows of the table, first:last+1 (default: all)")
     add("--processes", type=int, default=1, help="number of processes; best one per core")
     add("--check-rows", type=int, help="rows that also test the lattice (default: 100 of LH)")
-    add("--particles", type=int, default=64, help="particles per side (default: 64)")
-    add("--mesh", type=int, default=128, help="cells of the force mesh per side (default: 128)")
-    add("--grid", type=int, default=64, help="pixels per side (default: 64)")
-    add("--extend", action="store_true", help="append --rows to the embedded LH simulations")
+    add("--particles", type=int, help="particles per side (default: 64)")
+    add("--mesh", type=int, help="cells of the force mesh per side (default: 128; other: 64)")
+    add("--grid", type=int, help="pixels per side (default: 64)")
+    add("--extend", action="store_true", help="append --rows to the embedded simulations of LH")
     add("--pack", action="store_true", help="then replace the set in data/lite/ and validate LH")
 
 
 def run_from_args(args: argparse.Namespace):
     """Write shards and CMD files, and with ``--pack`` the embedded suite."""
-    latin = args.sim_set == "LH"
-    if args.extend and not latin:
-        raise ValueError(f"--extend: found --set {args.sim_set}, expected LH")
-    out = Path(args.out or ("build/lite" if latin else f"build/lite-{args.sim_set.lower()}"))
-    table = args.table or lite.DATA / lite.table_name(args.sim_set)
-    for name in ("particles", "mesh", "grid"):
-        value = getattr(args, name)
+    part, latin = args.part, args.part == "LH"
+    if args.extend and part not in ("LH", "strong"):
+        raise ValueError(f"--extend: found --set {part}, expected LH or strong")
+    out = Path(args.out or ("build/lite" if latin else f"build/lite-{part.lower()}"))
+    table = args.table or lite.DATA / lite.table_name(part)
+    given = {x: n for x in ("particles", "mesh", "grid") if (n := getattr(args, x)) is not None}
+    for name, value in given.items():
         if value < 8 or value & (value - 1):
             raise ValueError(f"--{name} {value}: expected a power of two, at least 8")
-    if args.grid > args.particles:
+    settings = replace(SETTINGS[part], **given)
+    if settings.grid > settings.particles:
         raise ValueError(
-            f"--grid {args.grid}: found more pixels than particles per side ({args.particles}); "
-            "the maps would show the particle lattice"
+            f"--grid {settings.grid}: found more pixels than particles per side "
+            f"({settings.particles}); the maps would show the particle lattice"
         )
-    settings = SimulationSettings(particles=args.particles, mesh=args.mesh, grid=args.grid)
     shards = out / "shards"
     rows = _rows(args.rows, table)
     check_rows = (100 if latin else 0) if args.check_rows is None else args.check_rows
-    options = {"sim_set": args.sim_set, "settings": settings, "check_rows": check_rows}
+    options = {"part": part, "settings": settings, "check_rows": check_rows}
     # Processes are replaced after a few rows, because the memory of PySCo grows by 50 MB per run.
     context = multiprocessing.get_context("spawn")
     with context.Pool(args.processes, maxtasksperchild=10) as pool:
         for _ in pool.imap_unordered(partial(_simulate_row, shards, table, **options), rows):
             pass
-    shipped = lite.expand("Lite").parent if args.extend else None
-    count = assemble(shards, out, begin=shipped, sim_set=args.sim_set)
-    print(f"{out}: {count} simulations of {args.sim_set} of Lite and Nbody_Lite in CMD's format")
+    begin = [open_suite(name) for name in MADE[part]] if args.extend else []
+    count = assemble(shards, out, begin=begin, part=part)
+    print(f"{out}: {count} simulations of {' and '.join(MADE[part])} in CMD's format")
     if args.pack:
         if latin and not args.extend:  # the validation reads the shards of the first rows
             validate([shard_path(shards, row) for row in range(count)], lite.DATA)
-        packed = pack.pack(out, sim_set=args.sim_set)
-        print(f"{lite.DATA}: {len(packed['chunks'])} chunks of {args.sim_set}")
+        packed = pack.pack(out, part=part)
+        print(f"{lite.DATA}: {len(packed['chunks'])} chunks of {part}")
 
 
 def _rows(text, table):

@@ -12,20 +12,20 @@ from cosmolib.data.lite import (
     DATA,
     LEVEL_ZERO,
     MANIFEST,
-    RATIO_STEP,
-    RATIO_ZERO,
-    SETS,
+    PARTS,
+    RATIOS,
     STEP,
-    SUITES,
     Packed,
     decode,
+    expand,
     maps_path,
     powers_of_ten,
     predict,
-    ratio_zero_of,
+    set_of,
     table_name,
     table_rows,
 )
+from cosmolib.data.suites import open_suite
 from cosmolib.study.io import atomic_path, read_json, sha256, write_json
 
 _CHUNK = 100  # simulations
@@ -33,37 +33,52 @@ _CHUNK = 100  # simulations
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 0, "pb": 0}]
 
 
-def encode(gravity, feedback, ratio_zero=RATIO_ZERO):
-    """Compress twin maps to the bytes of a chunk.
+def encode(gravity, feedback=None, part="LH", shipped=None):
+    """Compress maps to the bytes of a chunk.
 
     Parameters
     ----------
-    gravity, feedback : (n, N, N)
-        Maps of ``Nbody_Lite`` and ``Lite`` [(Msun/h)/(Mpc/h)^2].
-    ratio_zero : int
-        Byte that represents a ratio of 1.
+    gravity : (n, N, N)
+        Maps with gravity only [(Msun/h)/(Mpc/h)^2].
+    feedback : (n, N, N), optional
+        Maps of the same simulations with feedback; without them, the part has gravity only.
+    part : str
+        One of `cosmolib.data.lite.PARTS`.
+    shipped : (n, N, N), optional
+        Expanded maps of ``Nbody_Lite``. With them, only the ratio of ``feedback`` to ``gravity`` is
+        stored, to be applied to these maps.
 
     Raises
     ------
     ValueError
         A pixel is not positive and finite, or exceeds the range of a byte.
     """
-    gravity, feedback = (checked_maps(maps)[0].astype(float) for maps in (gravity, feedback))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        levels = np.rint(np.log10(gravity) / float(STEP)) - LEVEL_ZERO
-        ratios = np.rint(np.log10(feedback / gravity) / float(RATIO_STEP)) + ratio_zero
-    for name, values in (("Nbody_Lite level", levels), ("Lite/Nbody_Lite ratio", ratios)):
-        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 255):
-            expected = "0 to 255, from positive finite maps in (Msun/h)/(Mpc/h)^2"
-            raise bad_input(name, f"{values.min():g} to {values.max():g}", expected)
-    levels, ratios = levels.astype(np.uint8), ratios.astype(np.uint8)
-    decoded = powers_of_ten(STEP, -LEVEL_ZERO)[levels]
-    factor = gravity.mean(axis=(1, 2)) / decoded.mean(axis=(1, 2))
-    twin = decoded * powers_of_ten(RATIO_STEP, ratio_zero)[ratios]
-    twin_factor = feedback.mean(axis=(1, 2)) / twin.mean(axis=(1, 2))
-    factors = np.array([factor, twin_factor], "<f8")
-    payload = _residuals(levels).tobytes() + ratios.tobytes() + factors.tobytes()
+    gravity = checked_maps(gravity)[0].astype(float)
+    coded, factors = [], []
+    if shipped is None:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            levels = _as_bytes("gravity level", np.log10(gravity) / float(STEP) - LEVEL_ZERO)
+        shipped = powers_of_ten(STEP, -LEVEL_ZERO)[levels]
+        coded.append(_residuals(levels))
+        factors.append(gravity.mean(axis=(1, 2)) / shipped.mean(axis=(1, 2)))
+    if feedback is not None:
+        feedback, (step, zero) = checked_maps(feedback)[0].astype(float), RATIOS[part]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = np.rint(np.log10(feedback / gravity) / float(step)) + zero
+        coded.append(_as_bytes("feedback/gravity ratio", ratios))
+        maps = shipped * powers_of_ten(step, zero)[coded[-1]]
+        factors.append(feedback.mean(axis=(1, 2)) / maps.mean(axis=(1, 2)))
+    payload = b"".join(part.tobytes() for part in (*coded, np.array(factors, "<f8")))
     return lzma.compress(payload, lzma.FORMAT_XZ, lzma.CHECK_CRC32, filters=_FILTERS)
+
+
+def _as_bytes(name, values):
+    """Round to bytes; raise an error if a value is out of their range."""
+    values = np.rint(values)
+    if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 255):
+        expected = "0 to 255, from positive finite maps in (Msun/h)/(Mpc/h)^2"
+        raise bad_input(name, f"{values.min():g} to {values.max():g}", expected)
+    return values.astype(np.uint8)
 
 
 def _residuals(levels):
@@ -74,72 +89,80 @@ def _residuals(levels):
     return (levels - predicted).astype(np.uint8)
 
 
-def pack(source, out=DATA, sim_set="LH"):
-    """Write one set to ``data/lite/`` from the CMD-format files of both suites.
+def pack(source, out=DATA, part="LH"):
+    """Write one part to ``data/lite/`` from the CMD-format files of its suites.
 
     Chunks with unchanged maps are not rewritten, so that a longer suite only adds files. Entries of
-    other sets in the manifest are kept.
+    other parts in the manifest are kept.
 
     Parameters
     ----------
     source : path
-        Folder of both suites, as written by `lite.generate.assemble`.
+        Folder of the suites, as written by `lite.generate.assemble`.
     out : path
-        Folder with the table of the set, for the chunks and the manifest.
-    sim_set : str
-        One of `cosmolib.data.lite.SETS`.
+        Folder with the table of the part, for the chunks and the manifest.
+    part : str
+        One of `cosmolib.data.lite.PARTS`.
 
     Returns
     -------
     dict
-        Entry of the set in the manifest (`cosmolib.data.lite.Packed`).
+        Entry of the part in the manifest (`cosmolib.data.lite.Packed`).
 
     Raises
     ------
     ValueError
         The shapes of the twins differ, or a small set is incomplete.
     """
-    source, out = Path(source), Path(out)
-    rows = table_rows(out / table_name(sim_set))
-    paths = [maps_path(source, suite, sim_set) for suite in SUITES]
-    feedback, gravity = (np.load(path, mmap_mode="r", allow_pickle=False) for path in paths)
-    if gravity.shape != feedback.shape:
-        raise bad_input(paths[0], f"shape {feedback.shape}", f"that of its twin, {gravity.shape}")
-    simulations, grid = len(gravity) // MAPS_PER_SIMULATION, gravity.shape[-1]
-    if simulations > len(rows) or (sim_set != "LH" and simulations < len(rows)):
-        expected = f"{len(rows)}, the rows of {table_name(sim_set)}"
+    source, out, suites = Path(source), Path(out), PARTS[part]
+    rows = table_rows(out / table_name(part))
+    names = suites if suites[0].startswith("Nbody_") else ("Nbody_Lite", *suites)
+    paths = [maps_path(source, suite, part) for suite in names]
+    made = [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
+    if made[0].shape != made[-1].shape:
+        expected = f"that of its twin, {made[0].shape}"
+        raise bad_input(paths[-1], f"shape {made[-1].shape}", expected)
+    shipped = None
+    if names != suites:
+        shipped = open_suite("Nbody_Lite", expand("Nbody_Lite", data=out)).maps
+    simulations, grid = len(made[0]) // MAPS_PER_SIMULATION, made[0].shape[-1]
+    if simulations > len(rows) or (set_of(part) != "LH" and simulations < len(rows)):
+        expected = f"{len(rows)}, the rows of {table_name(part)}"
         raise bad_input(paths[0], f"{simulations} simulations", expected)
-    prefix, zero = "lite" if sim_set == "LH" else sim_set.lower(), ratio_zero_of(sim_set)
-    hashes, chunks = {suite: hashlib.sha256() for suite in SUITES}, []
+    prefix = "lite" if part == "LH" else part.lower()
+    hashes, chunks = {suite: hashlib.sha256() for suite in suites}, []
     for first in range(0, simulations, _CHUNK):
         count = min(_CHUNK, simulations - first)
-        part = slice(MAPS_PER_SIMULATION * first, MAPS_PER_SIMULATION * (first + count))
-        name, twins = f"{prefix}-{first:04d}.xz", (gravity[part], feedback[part])
-        blob = _shipped_chunk(out / name, *twins, zero) or encode(*twins, zero)
+        rows_of = slice(MAPS_PER_SIMULATION * first, MAPS_PER_SIMULATION * (first + count))
+        name, maps = f"{prefix}-{first:04d}.xz", [x[rows_of] for x in made]
+        base = shipped if shipped is None else shipped[rows_of]
+        options = MAPS_PER_SIMULATION * count, grid, part, base
+        blob = _shipped_chunk(out / name, maps[-len(suites) :], options) or encode(
+            *maps, part=part, shipped=base
+        )
         digest = hashlib.sha256(blob).hexdigest()
         if not (out / name).exists() or sha256(out / name) != digest:
             with atomic_path(out / name) as temporary:
                 temporary.write_bytes(blob)
-        expanded = decode(blob, MAPS_PER_SIMULATION * count, grid, zero)
-        for suite, maps in zip(("Nbody_Lite", "Lite"), expanded, strict=True):
-            hashes[suite].update(maps.tobytes())
+        for suite, expanded in zip(suites, decode(blob, *options), strict=True):
+            hashes[suite].update(expanded.tobytes())
         chunks.append({"file": name, "first": first, "simulations": count, "sha256": digest})
-    expanded = {suite: hashes[suite].hexdigest() for suite in SUITES}
+    expanded = {suite: hashes[suite].hexdigest() for suite in suites}
     packed = Packed(simulations=simulations, grid=grid, chunks=chunks, expanded=expanded)
     packed = packed.model_dump()
     manifest = read_json(out / MANIFEST) if (out / MANIFEST).exists() else {}
-    small = manifest.pop("sets", {})
-    if sim_set == "LH":  # at the top level, because older manifests have no other set
+    others = manifest.pop("sets", {})
+    if part == "LH":  # at the top level, because older manifests have no other part
         manifest = {"format": 1, **packed}
     else:
-        manifest, small = {"format": 1, **manifest}, {**small, sim_set: packed}
-    if small:
-        manifest["sets"] = {name: small[name] for name in SETS if name in small}
+        manifest, others = {"format": 1, **manifest}, {**others, part: packed}
+    if others:
+        manifest["sets"] = {name: others[name] for name in PARTS if name in others}
     write_json(out / MANIFEST, manifest)
     return packed
 
 
-def _shipped_chunk(path, gravity, feedback, ratio_zero):
+def _shipped_chunk(path, maps, options):
     """Return the bytes of an existing chunk with exactly these maps, else None.
 
     Maps that were expanded from a chunk must not be quantised a second time.
@@ -148,8 +171,7 @@ def _shipped_chunk(path, gravity, feedback, ratio_zero):
         return None
     blob = path.read_bytes()
     try:
-        found = decode(blob, len(gravity), gravity.shape[-1], ratio_zero)
+        same = all(map(np.array_equal, decode(blob, *options), maps))
     except (ValueError, lzma.LZMAError):
         return None
-    same = all(map(np.array_equal, found, (gravity, feedback)))
     return blob if same else None

@@ -8,13 +8,20 @@ from conftest import both, estimate
 from cosmolib.results import claims
 from cosmolib.results.measurements import rows_of
 
+SUITE = "IllustrisTNG"
+
+
+def trace(rms_dex, *r2):
+    """Return how visible feedback is, see `feedback_trace`."""
+    return {"rms_dex": rms_dex, "r2": dict(zip(("A_SN1", "A_AGN1"), r2, strict=False))}
+
 
 def table(**changes):
     """Return a results table of a study of 256 x 256 maps in which every claim holds."""
     loss = {"none": 0.0, "kmax:20": 0.01, "kmax:5": 0.05}
     bits = {claims.NO_MEAN: 6.0, claims.WITHOUT_MEAN[0]: 4.0}
     cuts = ("none", "kmax:20", *claims.AGGRESSIVE, claims.UNDER, claims.OVER)
-    names = ("IllustrisTNG", "Nbody_IllustrisTNG")
+    names = (SUITE, f"Nbody_{SUITE}")
 
     def row(suite, cut):
         about = {"suite": suite, "cut": cut}
@@ -24,8 +31,9 @@ def table(**changes):
             "bits": {"both": estimate(bits.get(cut, 5.0), 0.2)},
         }
 
+    about = {"scaling": "trained", "cut": "none"}
     cross = [
-        {"trained": a, "tested": b, "difference": both(0.0 if a == b else -0.01, 0.005)}
+        about | {"trained": a, "tested": b, "difference": both(0.0 if a == b else -0.01, 0.005)}
         for a, b in itertools.product(names, names)
     ]
     pair = {"suite": names[0], "kind": "maskmean", "difference": both(0.1)}
@@ -37,7 +45,7 @@ def table(**changes):
         "control_rows": [row(names[0], cut) for cut in (claims.NO_MEAN, *claims.WITHOUT_MEAN)],
         "cross": cross,
         "controls": [pair | {"cut": cut} for cut in claims.WITHOUT_MEAN],
-        "feedback": {"rms_dex": 0.2, "r2": {"A_SN1": estimate(0.5), "A_AGN1": estimate(0.0)}},
+        "feedback": {names[0]: trace(0.2, estimate(0.5), estimate(0.0))},
         "attribution": {"baselines": baselines},
         **changes,
     }
@@ -99,9 +107,9 @@ def test_each_claim_depends_on_its_own_measurement(key, made):
 @pytest.mark.parametrize(
     ("feedback", "expected"),
     [
-        ({"rms_dex": 0.003, "r2": {"A_SN1": estimate(0.03)}}, "no power on CMD"),
-        ({"rms_dex": 0.003, "r2": {"A_SN1": estimate(0.11, 0.05)}}, "no power on CMD"),
-        (None, "not testable on CMD"),
+        ({SUITE: trace(0.003, estimate(0.03))}, "no power on CMD"),
+        ({SUITE: trace(0.003, estimate(0.11, 0.05))}, "no power on CMD"),
+        ({}, "not testable on CMD"),
     ],
 )
 def test_robustness_to_invisible_feedback_is_not_judged(key, feedback, expected):
@@ -111,6 +119,28 @@ def test_robustness_to_invisible_feedback_is_not_judged(key, feedback, expected)
     assert found["interval"] is None
     if feedback:
         assert "0.0030 dex" in found["reason"]
+
+
+def test_robustness_is_judged_on_the_suite_with_visible_feedback():
+    """Networks fail on the strong variant, whose feedback is visible, and the first is hidden."""
+    strong, twin = f"{SUITE}_strong", f"Nbody_{SUITE}"
+    results = table()
+    results["feedback"] = {
+        SUITE: trace(0.003, estimate(0.03)), strong: trace(0.03, estimate(0.5))
+    }  # fmt: skip
+    results["rows"] += [{"suite": strong, "cut": "none", "best": both(0.4)}]
+    about = {"scaling": "trained", "cut": "none", "difference": both(-0.3)}
+    results["cross"] += [about | {"trained": twin, "tested": strong}]
+    results["cross"] += [about | {"trained": strong, "tested": twin, "difference": both(-0.01)}]
+    for cut in ("kmax:5", "none"):  # another cut does not count
+        results["cross"][-2]["cut"] = cut
+        found = verdict(results, "consistency")
+        assert found["verdict"] == ("not supported" if cut == "none" else "not testable on CMD")
+    assert f"{twin} to {strong}" in found["measurement"]
+    assert f"Not judged: on {SUITE} feedback changes the maps by 0.0030 dex" in found["reason"]
+    assert verdict(results, "inference")["verdict"] == "not supported"
+    results["rows"].pop()
+    assert verdict(results, "inference")["verdict"] == "not testable on CMD"
 
 
 def test_networks_that_learnt_nothing_support_no_claim():

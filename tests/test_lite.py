@@ -6,7 +6,7 @@ import pytest
 from cosmolib.data import lite
 from cosmolib.data.cmd_format import mean_surface_density
 from cosmolib.data.spectra import power_spectrum
-from cosmolib.data.suites import open_suite
+from cosmolib.data.suites import map_indices, open_suite, split_simulations
 from cosmolib.study.io import read_json
 from lite import generate, validate
 
@@ -53,6 +53,41 @@ def test_feedback_suppresses_small_scales_only(sets):
     order = np.argsort(feedback.params[:, 2])
     means = [small[part].mean() for part in np.array_split(order, 5)]
     assert np.all(np.diff(means) < 0)
+
+
+def test_strong_feedback_is_local_and_increases_with_supernovae():
+    strong = open_suite("Lite_strong")
+    n = strong.n_simulations
+    gravity, weak = (open_suite(name).maps[: 15 * n] for name in ("Nbody_Lite", "Lite"))
+    means = [
+        x.mean(axis=(1, 2), dtype=float).reshape(-1, 5).mean(1) for x in (strong.maps, gravity)
+    ]
+    np.testing.assert_allclose(*means, rtol=1e-4)
+    k, of_gravity = power_spectrum(gravity, 25.0)
+    spectra = [power_spectrum(maps, 25.0)[1] for maps in (strong.maps, weak)]
+    ratio, weak_ratio = (
+        (x.reshape(n, 15, -1).mean(1) / of_gravity.reshape(n, 15, -1).mean(1)) for x in spectra
+    )
+    assert np.abs(ratio[:, k < 0.5] - 1).max() < 0.02
+    assert np.median(at_5(k, ratio)) < np.median(at_5(k, weak_ratio)) - 0.05
+    logs = np.log(strong.params[:, 2])
+    assert np.corrcoef(logs, at_5(k, ratio))[0, 1] < -0.3
+
+
+def test_the_other_recipe_gives_the_same_physics_with_less_small_scale_power():
+    other, usual = open_suite("Nbody_other"), open_suite("Nbody_Lite")
+    rows = np.sort(split_simulations(1000).test)
+    maps = usual.maps[map_indices(rows)]
+    np.testing.assert_array_equal(other.params, usual.params[rows])
+    means = other.maps.mean(axis=(1, 2), dtype=float).reshape(-1, 3, 5).mean(axis=2)
+    expected = mean_surface_density(other.params[:, 0])[:, None]
+    np.testing.assert_allclose(means, expected.repeat(3, 1), rtol=1e-4)
+    (k, found), (_, known) = (power_spectrum(x, 25.0) for x in (other.maps, maps))
+    ratio = found.mean(0) / known.mean(0)
+    large = ratio[k < 1].mean()
+    assert abs(large - 1) < 0.2  # other phases
+    assert 0.4 * large < ratio[k > 4].min() < ratio[k > 4].max() < 0.85 * large
+    assert np.corrcoef(np.log(other.maps[0]).ravel(), np.log(maps[0]).ravel())[0, 1] < 0.5
 
 
 def test_the_particle_lattice_contains_no_information():

@@ -43,7 +43,7 @@ def rows(cuts, suites=SUITES):
     """Return the rows of a results table in which R2 falls by 0.1 from cut to cut."""
     return [
         {"suite": suite, "cut": cut, "r2": each(0.8 - 0.1 * i), "difference": each(-0.1 * i),
-         "baseline": each(0.6 - 0.1 * i)}
+         "best_difference": each(-0.1 * i), "baseline": each(0.6 - 0.1 * i)}
         for suite in suites
         for i, cut in enumerate(cuts)
     ]  # fmt: skip
@@ -64,7 +64,14 @@ def predictions():
 
 def cross(scalings=("trained", "tested")):
     return [
-        {"trained": a, "tested": b, "scaling": scaling, "r2": each(0.5), "bias_sigma": each(0.2)}
+        {
+            "trained": a,
+            "tested": b,
+            "cut": "none",
+            "scaling": scaling,
+            "r2": each(0.5),
+            "bias_sigma": each(0.2),
+        }
         for a in SUITES
         for b in SUITES
         for scaling in (("trained",) if a == b else scalings)
@@ -150,6 +157,7 @@ FIGURES = {
     ),
     results.control_pairs: ([CONTROL], PARAMETERS),
     results.transfer_matrix: (cross(), PARAMETERS),
+    results.cost_against_bias: (rows(CUTS), cross(), "Nbody_Lite", ["Lite"], PARAMETERS),
     results.cosmic_variance: (VARIANCE, PARAMETERS),
     results.response: (RESPONSE, PARAMETERS),
     results.extremes: (EXTREMES, PARAMETERS),

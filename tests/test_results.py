@@ -201,8 +201,8 @@ def test_the_numbers_in_the_prose(table):
     assert "supported" in numbers["verdict_counts"]
 
     found = summary.sets_summary(table)
-    cross = {(x["trained"], x["tested"], x["scaling"]): x for x in table["cross"]}
-    moved = cross["Nbody_Lite", "Lite", "trained"]
+    cross = {(x["trained"], x["tested"], x["cut"], x["scaling"]): x for x in table["cross"]}
+    moved = cross["Nbody_Lite", "Lite", "none", "trained"]
     assert found.loc["the same: bias", "Omega_m"] == scores.as_text(moved["bias"]["Omega_m"], 3)
     assert set(found.loc["CV: mean of prediction minus truth"]) == {"not in this profile"}
 

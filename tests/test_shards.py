@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from cosmolib.data import lite
-from cosmolib.data.suites import open_suite
+from cosmolib.data.suites import open_suite, split_simulations
 from cosmolib.data.tables import FIDUCIAL
+from cosmolib.study.io import read_json
 from lite import generate, validate
 
 TABLE = lite.DATA / lite.TABLE
@@ -48,19 +49,44 @@ def test_tables_of_the_small_sets(name, rows):
     assert params[0].tolist() == list(FIDUCIAL.values())
     changed = (params != params[0]).sum(axis=1).tolist()
     assert changed == {"CV": [0] * 27, "1P": [0] + [1] * 24}.get(name, changed)
-    others = [lite.DATA / lite.table_name(s) for s in lite.SETS if s != name]
+    others = [lite.DATA / lite.table_name(s) for s in (*lite.SETS, "other") if s != name]
     assert not set(seeds) & set(np.concatenate([generate.read_table(p)[1] for p in others]))
     assert len(set(seeds)) == (27 if name == "CV" else 1)
+
+
+def test_the_other_suite_has_the_cosmologies_of_the_test_part():
+    path = lite.DATA / lite.table_name("other")
+    assert path.read_text() == generate.set_table("other")
+    params, seeds = generate.read_table(path)
+    known, known_seeds = generate.read_table(TABLE)
+    np.testing.assert_array_equal(params, known[np.sort(split_simulations(1000).test)])
+    assert len({*seeds} - {*known_seeds}) == 50
+
+
+@pytest.mark.parametrize("part", ["strong", "other"])
+def test_parts_have_their_own_suites_and_settings(fake, tmp_path, part):
+    """They use the recipe of their part, and only their suites are written."""
+    table = lite.DATA / lite.table_name(part)
+    made = generate.simulate_shards(tmp_path, table, [0, 1], part=part, progress=lambda line: None)
+    assert made == generate.assemble(tmp_path, tmp_path / "suite", part=part) == 2
+    names = {path.name for path in (tmp_path / "suite").iterdir()}
+    assert names == {"strong": {"Nbody_Lite", "Lite_strong"}, "other": {"Nbody_other"}}[part]
+    used = read_json(tmp_path / "settings.json")
+    changed = {"strong": "proxy", "other": "settings"}[part]
+    usual = {"proxy": generate.PROXY, "settings": generate.SETTINGS}[changed]["LH"]
+    assert used[changed] != dataclasses.asdict(usual)
+    with pytest.raises(ValueError, match="found shards of other settings"):
+        simulate(tmp_path, [2])
 
 
 def test_shards_of_a_small_set_have_other_names(fake, tmp_path):
     folder, table = tmp_path / "shards", lite.DATA / lite.table_name("EX")
     lines = []
-    made = generate.simulate_shards(folder, table, range(4), sim_set="EX", progress=lines.append)
+    made = generate.simulate_shards(folder, table, range(4), part="EX", progress=lines.append)
     assert made == 4
     assert generate.count_shards(folder) == 0  # none of LH
     assert lines[3].startswith("EX_3: ")
-    assert generate.assemble(folder, tmp_path / "suite", sim_set="EX") == 4
+    assert generate.assemble(folder, tmp_path / "suite", part="EX") == 4
     suite = open_suite("Nbody_Lite", data_dir=tmp_path / "suite", sim_set="EX")
     assert suite.params_path.name == "params_EX_Nbody_Lite.txt"
     np.testing.assert_array_equal(suite.params, generate.read_table(table)[0])
@@ -71,7 +97,7 @@ def test_simulate_reads_the_table_of_its_set():
     generate.add_arguments(parser)
     with pytest.raises(ValueError, match=r"--rows 3:30: expected within 0:25, .*Lite_1P.txt"):
         generate.run_from_args(parser.parse_args(["--set", "1P", "--rows", "3:30"]))
-    with pytest.raises(ValueError, match="--extend: found --set CV, expected LH"):
+    with pytest.raises(ValueError, match="--extend: found --set CV, expected LH or strong"):
         generate.run_from_args(parser.parse_args(["--set", "CV", "--extend"]))
     with pytest.raises(ValueError, match="--rows '5': expected first:last"):
         generate.run_from_args(parser.parse_args(["--rows", "5"]))
@@ -124,7 +150,8 @@ def test_new_shards_are_appended_to_an_existing_suite(fake, tmp_path):
     simulate(tmp_path / "first", range(2))
     generate.assemble(tmp_path / "first", tmp_path / "shipped")
     simulate(tmp_path / "more", [2])
-    count = generate.assemble(tmp_path / "more", tmp_path / "grown", begin=tmp_path / "shipped")
+    shipped = [open_suite(name, tmp_path / "shipped") for name in generate.MADE["LH"]]
+    count = generate.assemble(tmp_path / "more", tmp_path / "grown", begin=shipped)
     assert count == 3
     before = open_suite("Lite", data_dir=tmp_path / "shipped")
     after = open_suite("Lite", data_dir=tmp_path / "grown")
@@ -135,7 +162,7 @@ def test_new_shards_are_appended_to_an_existing_suite(fake, tmp_path):
 
 def test_one_folder_has_one_setting(fake, tmp_path):
     simulate(tmp_path, [0])
-    other = dataclasses.replace(generate.SETTINGS, courant=4.0)
+    other = dataclasses.replace(generate.SETTINGS["LH"], courant=4.0)
     with pytest.raises(ValueError, match="settings.json: found shards of other settings"):
         simulate(tmp_path, [1], settings=other)
     assert not generate.shard_path(tmp_path, 1).exists()

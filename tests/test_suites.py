@@ -8,7 +8,7 @@ import pytest
 from conftest import write_suite_files
 
 from cosmolib import cli
-from cosmolib.data import suites
+from cosmolib.data import lite, suites
 from cosmolib.data.check import check_path, check_suite
 from cosmolib.data.cmd_format import PARAMETERS, mean_surface_density
 from cosmolib.data.suites import (
@@ -464,7 +464,8 @@ def test_a_twin_without_a_table_uses_that_of_the_hydrodynamic_suite(tmp_path):
 def test_available_suites(tiny_suite_dir, tmp_path, monkeypatch):
     assert available_suites(tiny_suite_dir) == ["Lite", "Nbody_Lite"]
     monkeypatch.delenv("COSMOLIB_DATA", raising=False)
-    assert available_suites() == ["Lite", "Nbody_Lite"]  # those of the repository
+    assert available_suites() == [*lite.SUITES]  # those of the repository
+    assert available_suites(sim_set="CV") == ["Lite", "Nbody_Lite"]
     assert available_suites(sim_set="CV") == ["Lite", "Nbody_Lite"]
     assert available_suites(sim_set="BE") == available_suites(field="Mgas") == []
     write_flat(tmp_path / "2D_maps" / "data" / "SIMBA", "SIMBA")
@@ -472,7 +473,7 @@ def test_available_suites(tiny_suite_dir, tmp_path, monkeypatch):
     write_flat(tmp_path, "Astrid", sim_set="CV")
     write_flat(tmp_path, "IllustrisTNG", field="Mgas")
     monkeypatch.setenv("COSMOLIB_DATA", str(tmp_path))
-    assert available_suites()[2:] == ["Nbody_Astrid", "SIMBA"]
+    assert available_suites()[4:] == ["Nbody_Astrid", "SIMBA"]
     for name in available_suites(tmp_path):
         open_suite(name, data_dir=tmp_path)
     assert available_suites(tmp_path, sim_set="CV") == ["Astrid"]

@@ -244,15 +244,15 @@ def test_networks_tested_on_other_simulations_are_not_paired(run, profile, tiny_
     other = profile.replace(data_dir=str(tmp_path), epochs=1)
     twin = Run("t", "Nbody_IllustrisTNG", "none", "lite", 1, tmp_path / "runs")
     train_run(twin, other, device="cpu")
-    uncut = {run.suite: [run], twin.suite: [twin]}
+    found = {(run.suite, "none"): [run], (twin.suite, "none"): [twin]}
     both = ((run.suite, profile), (twin.suite, other))
-    own = {name: [read_predictions(one.path("predictions.npz"))] for name, (one,) in uncut.items()}
+    own = {case: [read_predictions(one.path("predictions.npz"))] for case, (one,) in found.items()}
     tested = {name: study_suite(name, one) for name, one in both}
-    table = cross_table(uncut, own, tested, profile)
+    table = cross_table(found, own, tested, profile)
     assert len(table) == 6
     for entry in table:
         assert bool(entry["difference"]) == (entry["trained"] == entry["tested"])
-        (home,) = own[entry["trained"]]
+        (home,) = own[entry["trained"], "none"]
         assert entry["n_test_simulations"] <= len(np.unique(home["simulation"]))
 
 

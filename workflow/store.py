@@ -3,7 +3,7 @@
 They are copied from ``runs/<profile>/`` to ``results/<profile>/`` in the same layout, so that
 ``runs_dir="results"`` reads them; so are the tables of chapters 04 to 07. Predictions are
 compressed, in float32. Weights are kept for the runs that chapters explain or test on other
-suites: those of uncut maps, with and without noise.
+suites: those of uncut maps, with and without noise, and those of gravity-only maps.
 """
 
 import shutil
@@ -32,8 +32,8 @@ def store(run, kept) -> None:
     small = {k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in arrays.items()}
     with atomic_path(kept.path("predictions.npz")) as temporary:
         np.savez_compressed(temporary, **small)
-    explained = Cut.parse(run.cut).kind == "none"
-    for name in (*(["weights.pt"] if explained else []), *KEPT):
+    used = Cut.parse(run.cut).kind == "none" or run.suite.startswith("Nbody_")
+    for name in (*(["weights.pt"] if used else []), *KEPT):
         shutil.copyfile(run.path(name), kept.path(name))
 
 

@@ -21,7 +21,7 @@ LABELS |= {name: rf"$A_{{\rm {name[2:]}}}$" for name in PARAMETERS[2:]}
 MAPS_PER_SIMULATION = 15  # 3 axes x 5 slabs
 POSITIVE_FIELDS = ("Mtot", "Mcdm")  # matter is everywhere; stars and metals are not
 FILE_NAME = re.compile(
-    r"Maps_(?P<field>[^_]+)_(?P<name>(?:Nbody_)?[^_]+)_(?P<sim_set>[^_]+)_z=0\.00?\.npy"
+    r"Maps_(?P<field>[^_]+)_(?P<name>(?:Nbody_)?[^_]+(?:_strong)?)_(?P<sim_set>[^_]+)_z=0\.00?\.npy"
 )
 SIMULATIONS = {"LH": 1000, "CV": 27, "EX": 4, "BE": 27}  # per suite of CMD
 
@@ -44,6 +44,15 @@ def mean_surface_density(omega_m, box_size=BOX_SIZE):
 # --------------------------------------------------------------------------------------------------
 # Names and folders
 # --------------------------------------------------------------------------------------------------
+def regions_of(name: str) -> str:
+    """Return the suite whose simulations have the same initial conditions, row by row.
+
+    >>> regions_of("Nbody_Lite"), regions_of("Lite_strong"), regions_of("SIMBA")
+    ('Lite', 'Lite', 'SIMBA')
+    """
+    return name.removeprefix("Nbody_").removesuffix("_strong")
+
+
 def roots(data_dir: Path) -> list[Path]:
     """Return the folders where CMD's tree may begin: ``data_dir``, or a copy of the server's."""
     return [data_dir, data_dir / "2D_maps" / "data", data_dir / "CMD" / "2D_maps" / "data"]
@@ -69,7 +78,7 @@ def table_names(name: str, sim_set: str) -> list[str]:
 
     An N-body suite may lack a table: the table of its hydrodynamic twin has the same rows.
     """
-    owners = dict.fromkeys((name, name.removeprefix("Nbody_")))
+    owners = dict.fromkeys((name, regions_of(name)))
     sets = [f"{sim_set}_", ""] if sim_set == "LH" else [f"{sim_set}_"]  # the old layout had LH only
     return [f"params_{label}{owner}.txt" for owner in owners for label in sets]
 
@@ -99,7 +108,7 @@ def data_files(suites: list[str], data_dir: str | None, field: str, sim_set: str
     """Return the existing files of maps and parameters of suites that are not embedded."""
     found = []
     for name in suites:
-        embedded = name.removeprefix("Nbody_") == "Lite"
+        embedded = regions_of(name) in ("Lite", "other")
         folder = data_dir or (None if embedded else os.environ.get("COSMOLIB_DATA"))
         if folder and Path(folder).is_dir():
             names = map_names(field, name, sim_set) + table_names(name, sim_set)

@@ -2,8 +2,8 @@
 
 A suite is one ``.npy`` file of maps and one text file of parameters. The maps of simulation ``i``
 are rows ``15 i`` to ``15 i + 14``: three axes times five slabs of depth 5 Mpc/h, in the order
-``map = 15 i + 5 axis + slab``. ``Lite`` and ``Nbody_Lite`` come with the repository; other suites
-are searched on disk. `cosmolib.data.check` reads a whole suite and reports on it. To add a suite,
+``map = 15 i + 5 axis + slab``. Lite and its variants come with the repository; other suites are
+searched on disk. `cosmolib.data.check` reads a whole suite and reports on it. To add a suite,
 call `cosmolib.data.tables.register_suite` and `write_suite`.
 """
 
@@ -86,8 +86,8 @@ def open_suite(
     Parameters
     ----------
     name
-        "Lite" or "Nbody_Lite", which come with the repository, or a CMD suite: "IllustrisTNG",
-        "SIMBA", "Astrid", each also with the prefix ``Nbody_``.
+        "Lite", "Nbody_Lite", "Lite_strong" or "Nbody_other", which come with the repository, or a
+        CMD suite: "IllustrisTNG", "SIMBA", "Astrid", each also with the prefix ``Nbody_``.
     data_dir
         Folder of the files in any of CMD's layouts: directly in the folder, in a folder per suite
         (or ``Nbody``), or in ``2D_maps/data/`` below it. None means the embedded suite for the Lite
@@ -107,7 +107,7 @@ def open_suite(
     if data_dir is None and name in lite.SUITES:
         data_dir = lite.expand(name, sim_set=sim_set)
     if not (data_dir := data_dir or os.environ.get("COSMOLIB_DATA")):
-        embedded = " or ".join(lite.SUITES)
+        embedded = ", ".join(lite.SUITES)
         expected = f"{embedded}, or data_dir= or $COSMOLIB_DATA with CMD files ({_CMD_ACCESS})"
         raise FileNotFoundError(f"suite {name}: found no data folder, expected {expected}")
     folders = cmd_format.folders_of(Path(data_dir), name)
@@ -190,8 +190,8 @@ def available_suites(data_dir=None, field: str = "Mtot", sim_set: str = "LH") ->
     data_dir, field, sim_set
         As in `open_suite`; if a folder is given, embedded suites are not included.
     """
-    embedded = data_dir is None and field == "Mtot" and sim_set in lite.SETS
-    found = [*lite.SUITES] if embedded else []
+    embedded = data_dir is None and field == "Mtot"
+    found = [name for name in lite.SUITES if embedded and lite.part_of(name, sim_set)]
     data_dir = data_dir or os.environ.get("COSMOLIB_DATA")
     for root in cmd_format.roots(Path(data_dir)) if data_dir else ():
         for path in sorted([*root.glob("Maps_*.npy"), *root.glob("*/Maps_*.npy")]):

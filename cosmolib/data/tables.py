@@ -9,15 +9,15 @@ from typing import NamedTuple
 import numpy as np
 
 from cosmolib.data.arrays import bad_input
-from cosmolib.data.cmd_format import BOX_SIZE, PARAMETERS
+from cosmolib.data.cmd_format import BOX_SIZE, PARAMETERS, regions_of
 from cosmolib.study.registry import SUITES, register
 
 FIDUCIAL = dict(zip(PARAMETERS, (0.3, 0.8, 1.0, 1.0, 1.0, 1.0), strict=True))  # arXiv:2010.00619
 
 # Latin-hypercube ranges, (low, high) in the order of PARAMETERS; arXiv:2010.00619 table 2
 _TNG_RANGES = ((0.1, 0.5), (0.6, 1.0), (0.25, 4.0), (0.25, 4.0), (0.5, 2.0), (0.5, 2.0))
-# Lite uses the table of IllustrisTNG.
-RANGES = dict.fromkeys(("IllustrisTNG", "SIMBA", "Astrid", "Lite"), _TNG_RANGES)
+# The embedded suites, Lite and Nbody_other, use the table of IllustrisTNG.
+RANGES = dict.fromkeys(("IllustrisTNG", "SIMBA", "Astrid", "Lite", "other"), _TNG_RANGES)
 RANGES["Astrid"] = (*_TNG_RANGES[:5], (0.25, 4.0))
 # Sets with boxes of 25 Mpc/h (arXiv:2109.10915). SB35 and other sets of the second generation of
 # CAMELS have boxes of 50 Mpc/h (arXiv:2606.10038).
@@ -41,7 +41,7 @@ def parameter_ranges(suite: str) -> np.ndarray:
     ValueError
         The suite is unknown.
     """
-    name = suite.removeprefix("Nbody_")
+    name = regions_of(suite)
     known = RANGES | {own: ranges for own, (ranges, _) in SUITES.items()}
     if name not in known:
         expected = f"one of {', '.join(known)}, or Nbody_ before it; see register_suite"
@@ -85,7 +85,7 @@ def box_of(name, sim_set, maps_path, params_path, comments):
     It is declared in the comments of the table, registered with the suite, or known from CMD.
     Labels such as L50n512 in file names, folder or comments must agree with it.
     """
-    own = name.removeprefix("Nbody_")
+    own = regions_of(name)
     if declared := re.findall(r"\bbox_size\b(.*)", comments):
         boxes = {float(m[1]) if (m := _DECLARED.fullmatch(t)) else np.nan for t in declared}
     elif own in SUITES:
@@ -124,7 +124,7 @@ def off_fiducial(params, others=None) -> np.ndarray:
 
 def check_set(path, table, name: str, sim_set: str) -> None:
     """Raise an error for the first value that a set of a known suite cannot have."""
-    own = name.removeprefix("Nbody_")
+    own = regions_of(name)
     if own not in RANGES and own not in SUITES:
         return
     low, high = parameter_ranges(name).T

@@ -159,6 +159,38 @@ def transfer_matrix(cross, parameters):
     return style.finish(fig, axes, rows=[" → ".join(pair) for pair in pairs])
 
 
+def cost_against_bias(rows, cross, trained, tested, parameters):
+    """Draw the bias on other suites under each cut against the R2 that the cut costs.
+
+    A cut protects an inference if it moves a point of uncut maps towards zero bias.
+
+    Parameters
+    ----------
+    rows, cross : list of dict
+        The entries of a results table.
+    trained : str
+        Suite of the networks, one per cut.
+    tested : list of str
+        Suites on which they are tested, one row of panels each.
+    parameters : list of str
+    """
+    costs = {x["cut"]: x["best_difference"] for x in rows if x["suite"] == trained}
+    fig, axes = style.panels(len(parameters), 1.2 + 2.3 * len(tested), rows=len(tested))
+    for line, suite in zip(axes, tested, strict=True):
+        keys = {"trained": trained, "tested": suite, "scaling": "trained"}
+        found = {x["cut"]: x["bias_sigma"] for x in cross if keys.items() <= x.items()}
+        for ax, parameter in zip(line, parameters, strict=True):
+            ax.axhline(0, **style.SOLID)
+            for i, cut in enumerate(cut for cut in costs if cut in found):
+                (lost,), _ = style.bars([costs[cut].get(parameter)])
+                look = {"fmt": style.MARKERS[i % 7], "color": f"C{i}" if cut != "none" else "k"}
+                look |= {"label": style.cut_label(cut), "markersize": 8 if cut == "none" else 5}
+                style.points(ax, [-lost], [found[cut].get(parameter)], **look)
+            ax.set_xlabel(f"$R^2$ of {LABELS[parameter]} lost by the cut")
+    labels = [rf"bias on {suite} [predicted $\sigma$]" for suite in tested]
+    return style.finish(fig, axes, labels, 4)
+
+
 def cosmic_variance(tables, parameters):
     """Draw the predictions for the boxes of a CV set, which share one cosmology, by suite.
 

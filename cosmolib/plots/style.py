@@ -71,7 +71,8 @@ def suite_label(name):
     """
     if name.startswith("Nbody_"):
         return f"{name} (gravity only)"
-    return f"{name} (feedback proxy)" if name == "Lite" else f"{name} (hydrodynamic)"
+    kinds = {"Lite": "feedback proxy", "Lite_strong": "exaggerated feedback proxy"}
+    return f"{name} ({kinds.get(name, 'hydrodynamic')})"
 
 
 def cut_label(cut):

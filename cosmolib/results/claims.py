@@ -4,7 +4,8 @@ The rules were written before the numbers were known. They use only the results 
 (see `cosmolib.results.table`), so that any other table can be judged in the same way. A claim is
 *supported* only if the whole 95 % interval of every deciding number lies on the claim's side of its
 threshold, *not supported* if a number contradicts it, and otherwise *left open*. It is *not
-testable* on data that cannot address it, and has *no power* on data on which it could not fail. R2
+testable* on data that cannot address it, and has *no power* on data on which it could not fail:
+claims 1 and 5, on robustness to feedback, use the suite on which feedback is most visible. R2
 is that of the network or of summary statistics, whichever predicts the validation maps better: a
 loss of the worse one would measure its training. The paper gives no numbers for words such as
 "little" and "minimal"; the thresholds are our choice.
@@ -18,7 +19,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from cosmolib.cuts.grammar import Cut
-from cosmolib.results.measurements import NotTestable, case, cross_cases, pairs_of, rows_of
+from cosmolib.results import measurements
+from cosmolib.results.measurements import NotTestable, case, pairs_of, rows_of
 from cosmolib.training.scores import COSMOLOGY, Z95, as_estimate
 
 SUPPORTED, NOT_SUPPORTED, OPEN = "supported", "not supported", "left open"
@@ -67,7 +69,7 @@ class Claim:
 # --------------------------------------------------------------------------------------------------
 # The rules
 # --------------------------------------------------------------------------------------------------
-def _decide(cases, threshold, above, what):
+def _decide(cases, threshold, above, what, note=""):
     """Return verdict, interval and reason from the numbers of some cases.
 
     A claim is supported if all numbers lie on one side, which needs no correction for their number.
@@ -92,21 +94,22 @@ def _decide(cases, threshold, above, what):
     worst = min(found, key=(beyond if contradicted else margins).get)
     interval = [found[worst]["low"], found[worst]["high"]]
     if supported:
-        return SUPPORTED, interval, f"{what} lies {side} {threshold:g} in every case (95 %)."
+        return SUPPORTED, interval, f"{what} lies {side} {threshold:g} in every case (95 %).{note}"
     verdict = NOT_SUPPORTED if contradicted else OPEN
     outcome = "contradicts the claim" if contradicted else "leaves the claim open"
     reason = (
         f"{what} should lie {side} {threshold:g}; for {worst} the 95 % interval is "
         f"{interval[0]:.2f} to {interval[1]:.2f}, which {outcome}."
     )
-    return verdict, interval, reason
+    return verdict, interval, reason + note
 
 
-def _rows(results, cuts):
-    """Return the rows of some cuts of the suite with feedback; all are needed."""
-    rows = rows_of(results)
+def _rows(results, cuts, suite=None):
+    """Return the rows of some cuts of a suite, by default that with feedback; all are needed."""
+    rows = rows_of(results, suite)
     if missing := [cut for cut in cuts if cut not in rows]:
-        raise NotTestable(f"the study has no run of the suite with feedback under {missing[0]}")
+        what = suite or "the suite with feedback"
+        raise NotTestable(f"the study has no run of {what} under {missing[0]}")
     return [rows[cut] for cut in cuts]
 
 
@@ -116,26 +119,36 @@ def _text(case):
 
 
 def _require_power(results, measurement):
-    """Refuse to judge robustness against feedback that leaves no trace in the maps."""
-    feedback = results.get("feedback")
-    found = [x for x in (feedback or {}).get("r2", {}).values() if x["low"] is not None]
-    if not found:
+    """Refuse to judge robustness against feedback that leaves no trace in the maps.
+
+    Returns a sentence on the suites that have no power, because they are not judged.
+    """
+    suite, traces = measurements.visible_suite(results), results.get("feedback") or {}
+    found = {
+        name: [x for x in trace["r2"].values() if x["low"] is not None]
+        for name, trace in traces.items()
+    }
+    if not found.get(suite):
         raise NotTestable("the study did not measure whether its feedback is visible", measurement)
-    if max(x["low"] for x in found) < VISIBLE_R2:
-        reason = (
-            f"feedback changes the maps by {feedback['rms_dex']:.4f} dex rms, and summary "
-            "statistics predict none of its parameters (R2 at most "
-            f"{max(x['value'] for x in found):.2f}), so that it could not mislead a network"
-        )
-        raise NotTestable(reason, measurement, NO_POWER)
+    hidden = [
+        f"on {name} feedback changes the maps by {traces[name]['rms_dex']:.4f} dex rms, and "
+        "summary statistics predict none of its parameters (R2 at most "
+        f"{max(x['value'] for x in r2):.2f}), so that it could not mislead a network"
+        for name, r2 in found.items()
+        if r2 and max(x["low"] for x in r2) < VISIBLE_R2
+    ]
+    if len(hidden) == len(found):
+        raise NotTestable("; ".join(hidden), measurement, NO_POWER)
+    return "".join(f" Not judged: {text}." for text in hidden)
 
 
 def _infers(results):
-    (row,) = _rows(results, ["none"])
+    suite = measurements.visible_suite(results)
+    (row,) = _rows(results, ["none"], suite)
     cases = [case("", row["best"])]
-    measurement = f"R2 {_text(cases[0])}"
-    _require_power(results, measurement)
-    return measurement, *_decide(cases, INFERRED_R2, True, "R2 per map")
+    measurement = f"R2 {_text(cases[0])} on {suite}"
+    note = _require_power(results, measurement)
+    return measurement, *_decide(cases, INFERRED_R2, True, "R2 per map", note)
 
 
 def _both_sides(results):
@@ -202,13 +215,13 @@ def _saturates(results):
 
 
 def _consistent(results):
-    cases = cross_cases(results, "trained")
+    cases = measurements.cross_cases(results, "trained")
     if len(cases) != 2:
         raise NotTestable("the study did not test the networks of both suites on the other one")
     losses = ", ".join(f"{_text(one)} ({one[0]})" for one in cases)
     measurement = f"R2 lost on the other suite: {losses}"
-    _require_power(results, measurement)
-    return measurement, *_decide(cases, LITTLE_LOSS, False, "The loss of R2 on the other suite")
+    note, what = _require_power(results, measurement), "The loss of R2 on the other suite"
+    return measurement, *_decide(cases, LITTLE_LOSS, False, what, note)
 
 
 def _minimal(results):

@@ -1,15 +1,16 @@
 """Test trained networks on other suites of simulations.
 
-No network is tested on a region on which it was trained. For its own suite and the index-matched
-twin, of any size, only its own test simulations are predicted; an unrelated suite has a separate
-test part. Predictions are in units of the parameter ranges of the training suite.
+No network is tested on a region on which it was trained. For suites with the same initial
+conditions, of any size, only its own test simulations are predicted; an unrelated suite has a
+separate test part, and Nbody_other contains nothing else. Predictions are in units of the parameter
+ranges of the training suite.
 """
 
 import itertools
 
 import numpy as np
 
-from cosmolib.data.cmd_format import BOX_SIZE, MAPS_PER_SIMULATION
+from cosmolib.data.cmd_format import BOX_SIZE, MAPS_PER_SIMULATION, regions_of
 from cosmolib.data.scaling import fit_scaling
 from cosmolib.data.suites import Suite, available_suites, map_indices, open_suite, simulation_of
 from cosmolib.study.profile import Profile
@@ -21,6 +22,7 @@ from cosmolib.training.predictions import as_predictions, read_predictions
 from cosmolib.training.run import load_run
 from cosmolib.training.scores import bias_of, r2_of
 
+TEST_SUITES = ("Nbody_other",)  # suites on which no network may be trained
 SCALINGS_FROM = ("trained", "tested")  # suites whose scaling the tested maps can have
 
 
@@ -61,7 +63,8 @@ def cross_evaluate(run: Run, suite: Suite, *, scaling: str = "trained") -> dict:
         test, train = unseen_simulations(run, suite, profile), study_split(suite, profile).train
         maps = map_indices(test)
         if profile.scaling_scope != "file":
-            fitted = map_indices(train[~np.isin(train, test)])
+            train = train[~np.isin(train, test)]
+            fitted = map_indices(train) if len(train) else maps
     else:
         profile = profile.model_copy(update={"scaling_scope": "file"})
     value_range = config["value_range"]
@@ -85,16 +88,18 @@ def unseen_simulations(run: Run, suite: Suite, profile: Profile) -> np.ndarray:
     """Return the simulations (n,) of a suite on which the network of a run can be tested.
 
     The split depends on the number of simulations: the test part of 500 simulations contains some
-    of the training part of 1000. Simulation i of a suite and of its twin is the same region.
-    Therefore the test simulations of the run are used for its own suite and for the twin, as far as
-    the suite contains them.
+    of the training part of 1000. Simulation i of a suite and of its twins is the same region.
+    Therefore the test simulations of the run are used for its own suite and for the twins, as far
+    as the suite contains them.
 
     Raises
     ------
     ValueError
         The suite contains none of them.
     """
-    if suite.name.removeprefix("Nbody_") != run.suite.removeprefix("Nbody_"):
+    if suite.name in TEST_SUITES:
+        return np.arange(suite.n_simulations)
+    if regions_of(suite.name) != regions_of(run.suite):
         return study_split(suite, profile).test
     tested = read_predictions(run.path("predictions.npz"))["map"]
     own = simulation_of(tested[::MAPS_PER_SIMULATION])
@@ -148,15 +153,17 @@ def suites_to_test(studied: dict, profile: Profile) -> tuple[dict, list[str]]:
     return suites, left_out
 
 
-def cross_table(uncut: dict, own: dict, tested: dict, profile: Profile) -> list[dict]:
-    """Test the networks of uncut maps of each suite on all suites, with both scalings.
+def cross_table(found: dict, own: dict, tested: dict, profile: Profile) -> list[dict]:
+    """Test networks on all suites, under the cut with which they were trained.
+
+    Networks of uncut maps are tested with both scalings of the maps, the others with their own.
 
     Parameters
     ----------
-    uncut : dict
-        {suite: complete runs, one per seed}.
+    found : dict
+        {(suite, cut): complete runs, one per seed}.
     own : dict
-        {suite: predictions of these runs for their own test maps}.
+        {(suite, cut): predictions of these runs for their own test maps}.
     tested : dict
         {name: Suite}, see `suites_to_test`.
     profile : Profile
@@ -167,20 +174,21 @@ def cross_table(uncut: dict, own: dict, tested: dict, profile: Profile) -> list[
         The entry ``cross`` of the results table.
     """
     options, table = {"n_bootstrap": profile.bootstrap_samples}, []
-    for (name, suite), trained in itertools.product(tested.items(), uncut):
-        for scaling in SCALINGS_FROM[: 1 if trained == name else 2]:
-            found = own[trained]
+    for (name, suite), (trained, cut) in itertools.product(tested.items(), found):
+        for scaling in SCALINGS_FROM[: 1 if trained == name or cut != "none" else 2]:
+            predicted, home = own[trained, cut], own.get((name, cut), [])
             if trained != name:
-                found = [cross_evaluate(run, suite, scaling=scaling) for run in uncut[trained]]
+                runs = found[trained, cut]
+                predicted = [cross_evaluate(run, suite, scaling=scaling) for run in runs]
             # Twins of different sizes may have been tested on different simulations.
-            paired = name in own and np.array_equal(own[name][0]["map"], found[0]["map"])
-            row = {"trained": trained, "tested": name, "scaling": scaling}
+            paired = home and np.array_equal(home[0]["map"], predicted[0]["map"])
+            row = {"trained": trained, "tested": name, "cut": cut, "scaling": scaling}
             row |= {
-                "n_test_simulations": len(np.unique(found[0]["simulation"])),
-                "r2": r2_of(found, **options),
-                "bias": bias_of(found, in_sigma=False, **options),
-                "bias_sigma": bias_of(found, in_sigma=True, **options),
-                "difference": r2_of(found, own[name], **options) if paired else {},
+                "n_test_simulations": len(np.unique(predicted[0]["simulation"])),
+                "r2": r2_of(predicted, **options),
+                "bias": bias_of(predicted, in_sigma=False, **options),
+                "bias_sigma": bias_of(predicted, in_sigma=True, **options),
+                "difference": r2_of(predicted, home, **options) if paired else {},
             }
             table.append(row)
     return table

@@ -5,6 +5,7 @@ Omega_m and sigma_8, ``(what, {parameter: {"value", "low", "high"}})``. All case
 with feedback. `cosmolib.results.table` describes the results table.
 """
 
+from cosmolib.data.cmd_format import regions_of
 from cosmolib.training.scores import COSMOLOGY
 
 
@@ -21,6 +22,15 @@ def hydro_suite(results: dict) -> str:
     if found := [suite for suite in results["suites"] if not suite.startswith("Nbody_")]:
         return found[0]
     raise NotTestable("the study has no suite with feedback")
+
+
+def visible_suite(results: dict) -> str:
+    """Return the suite with feedback whose parameters are most visible in the maps."""
+    seen = {
+        suite: max((x["low"] for x in trace["r2"].values() if x["low"] is not None), default=-1)
+        for suite, trace in (results.get("feedback") or {}).items()
+    }
+    return max(seen, key=seen.get) if seen else hydro_suite(results)
 
 
 def rows_of(results: dict, suite: str | None = None) -> dict[str, dict]:
@@ -63,7 +73,7 @@ def pairs_of(results: dict, kind: str) -> list[dict]:
 
 
 def cross_cases(results: dict, scaling: str) -> list[tuple[str, dict]]:
-    """Return the R2 that networks of the suite with feedback and of its twin lose on the other.
+    """Return the R2 that networks of `visible_suite` and of its twin lose on the other suite.
 
     Parameters
     ----------
@@ -71,12 +81,13 @@ def cross_cases(results: dict, scaling: str) -> list[tuple[str, dict]]:
     scaling : {"trained", "tested"}
         Suite whose scaling is applied to the tested maps.
     """
-    suite = hydro_suite(results)
-    twin = f"Nbody_{suite}"
+    suite = visible_suite(results)
+    twin = f"Nbody_{regions_of(suite)}"
     if twin not in results["suites"]:
         raise NotTestable(f"the study has no gravity-only twin {twin}")
     return [
         case(f"{x['trained']} to {x['tested']}", x["difference"], lost=True)
         for x in results["cross"]
-        if {x["trained"], x["tested"]} == {suite, twin} and x.get("scaling", "trained") == scaling
+        if {x["trained"], x["tested"]} == {suite, twin}
+        and (x["scaling"], x["cut"]) == (scaling, "none")
     ]

@@ -193,7 +193,8 @@ def sets_summary(table: dict) -> pd.DataFrame:
     def curve(name, key):
         return first(table["sets"]["1P"], suite=suite, varied=name).get(key, {})
 
-    cross = first(table["cross"], trained=f"Nbody_{suite}", tested=suite, scaling="trained")
+    pair = {"trained": f"Nbody_{suite}", "tested": suite}
+    cross = first(table["cross"], **pair, cut="none", scaling="trained")
     boxes = first(table["sets"]["CV"], suite=suite)
     slopes = {name: curve(name, "slope").get(name) for name in COSMOLOGY}
     lines = {

@@ -16,11 +16,13 @@ the same form (``results/<study>/06_results.json``)::
               bits        lower bound on the bits per map, by the better one; also for "both", see
                           `cosmolib.training.information`
     seed_scatter  standard deviation of r2 between trainings, by parameter; None without repeats
-    feedback  see `cosmolib.results.baseline.feedback_trace`; None without a gravity-only twin
-    cross     one dict per pair of suites and scaling ("trained" or "tested"): trained, tested,
-              scaling, n_test_simulations, r2, bias, bias_sigma (bias in units of the mean predicted
-              sigma), and difference, of r2 to that of networks trained on the tested suite, paired;
-              {} if there is no such network, or none that was tested on the same simulations
+    feedback  {suite with a gravity-only twin: `cosmolib.results.baseline.feedback_trace`}
+    cross     one dict per pair of suites, scaling ("trained" or "tested") and cut (the networks of
+              gravity-only maps are tested under all cuts, if their weights are kept): trained,
+              tested, cut, scaling, n_test_simulations, r2, bias, bias_sigma (bias in units of the
+              mean predicted sigma), and difference, of r2 to that of networks trained on the tested
+              suite, paired; {} if there is no such network, or none that was tested on the same
+              simulations
     sets      {"CV": ..., "1P": ..., "EX": ...}, see `cosmolib.results.sets.sets_table`
     left_out  one sentence, with the reason, per suite, set or simulation missing in cross and sets
     control_rows  the same as rows, for the controls of the profile
@@ -42,7 +44,7 @@ import numpy as np
 
 from cosmolib.data import lite
 from cosmolib.data.arrays import bad_input
-from cosmolib.data.cmd_format import PARAMETERS
+from cosmolib.data.cmd_format import PARAMETERS, regions_of
 from cosmolib.data.tables import parameter_ranges
 from cosmolib.results.baseline import feedback_trace, stored_baseline
 from cosmolib.results.controls import pairs
@@ -58,7 +60,7 @@ from cosmolib.training.predictions import read_predictions
 from cosmolib.training.run import run_changes
 from cosmolib.training.scores import as_text, r2, r2_of, seed_scatter, widened
 
-SCHEMA = 2  # increases when the form of the table changes
+SCHEMA = 3  # increases when the form of the table changes
 FILE_NAME = "06_results.json"
 
 
@@ -87,7 +89,8 @@ def results_table(
         if complete := [run for run in runs if run.complete]:
             found[case] = complete
             predictions[case] = [read_predictions(run.path("predictions.npz")) for run in complete]
-    uncut = {name: found[name, "none"] for name in profile.suites if (name, "none") in found}
+    names = *profile.suites, *profile.uncut_suites
+    uncut = {name: found[name, "none"] for name in names if (name, "none") in found}
     if not uncut:
         expected = f"<suite>/none/{profile.architecture}-s<seed>/metrics.json"
         folder, what = Path(runs_dir) / profile.name, "no complete run of uncut maps"
@@ -127,8 +130,14 @@ def results_table(
         texts = ", ".join(f"{key} {as_text(value)}" for key, value in row["r2"].items())
         progress(f"{name:12s} {cut:24s} R2 {texts}")
     tested, suites_left_out = suites_to_test({name: suites[name] for name in uncut}, profile)
-    sets, sets_left_out = sets_table(uncut, profile)
-    twins = [(suites[name], suites[twin]) for name in uncut if (twin := f"Nbody_{name}") in uncut]
+    studied = {name: runs for name, runs in uncut.items() if name in profile.suites}
+    sets, sets_left_out = sets_table(studied, profile)
+    kept = {  # cases whose networks are tested on other suites
+        (name, cut): runs
+        for (name, cut), runs in found.items()
+        if cut == "none" or (name.startswith("Nbody_") and runs[0].path("weights.pt").is_file())
+    }
+    twins = {name: f"Nbody_{regions_of(name)}" for name in uncut if not name.startswith("Nbody_")}
     first = next(iter(uncut))
     suite, tests = suites[first], predictions[first, "none"][0]
     return {
@@ -145,8 +154,12 @@ def results_table(
         "rows": rows,
         "control_rows": control_rows,
         "seed_scatter": scatter,
-        "feedback": feedback_trace(*twins[0], profile, runs_dir) if twins else None,
-        "cross": cross_table(uncut, {x: predictions[x, "none"] for x in uncut}, tested, profile),
+        "feedback": {
+            name: feedback_trace(suites[name], suites[twin], profile, runs_dir)
+            for name, twin in twins.items()
+            if twin in suites
+        },
+        "cross": cross_table(kept, predictions, tested, profile),
         "sets": sets,
         "left_out": suites_left_out + sets_left_out,
         "controls": _controls(rows + control_rows, best, compared),

@@ -98,6 +98,7 @@ class Profile(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_nan
 
     # Data
     suites: Distinct[SuiteName] = key("such as the index-matched twins Lite and Nbody_Lite")
+    uncut_suites: AnyNumber[SuiteName] = key("further suites, trained on uncut maps only")
     data_dir: str | None = key("CMD files; null = embedded or $COSMOLIB_DATA", min_length=1)
     field: Word = key("CMD field; only Mtot exists in both hydrodynamic and N-body suites")
     sim_set: Word = key("CMD set; LH = latin hypercube in all six parameters")
@@ -165,7 +166,8 @@ class Profile(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_nan
     def cases(self) -> list[tuple[str, str]]:
         """Suite and cut of every training: all cuts of all suites, controls of the first suite."""
         cases = [(name, cut) for name in self.suites for cut in self.cuts]
-        return list(dict.fromkeys(cases + [(self.suites[0], cut) for cut in self.controls]))
+        cases += [(self.suites[0], cut) for cut in self.controls]
+        return list(dict.fromkeys(cases + [(name, "none") for name in self.uncut_suites]))
 
     def seeds_of(self, suite: str, cut: str) -> list[int]:
         """Return the seeds of one case: all if it is repeated, otherwise the first."""
