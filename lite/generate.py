@@ -31,7 +31,7 @@ SETTINGS["other"] = SimulationSettings(mesh=64, courant=2.0, refinement=4, latti
 PROXY = dict.fromkeys(lite.PARTS, FeedbackProxy())
 # An exaggeration, chosen by the scan in data/lite/README.md so that A_SN1 is visible in the maps.
 PROXY["strong"] = FeedbackProxy(
-    gamma=1.3, sn_alpha=0.0416, sn_power=1.0, sn_radius=0.2, agn_alpha=3.2e-3, agn_power=1.0
+    gamma=1.3, sn_alpha=0.026, sn_power=1.0, sn_radius=0.2, agn_alpha=3.2e-3, agn_power=1.0
 )
 # Suites that are made from the maps of a simulation, by part
 MADE = dict.fromkeys(lite.PARTS, {"Nbody_Lite": "nbody", "Lite": "hydro"})

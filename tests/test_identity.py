@@ -190,8 +190,8 @@ def edit(monkeypatch):
 
 # Other values of keys that are not numbers
 OTHER = {
-    "repeated": ["none"], "answer": None,
-    "uncut_suites": ["Lite_strong"], "name": "tiny2", "plugins": ["x"], "suites": ["Lite"], "data_dir": "x", "field": "HI",
+    "repeated": ["none"], "answer": None, "uncut_suites": ["Lite_strong"],
+    "name": "tiny2", "plugins": ["x"], "suites": ["Lite"], "data_dir": "x", "field": "HI",
     "sim_set": "CV", "n_simulations": 23, "train_simulations": 7, "scaling": "asinh",
     "storage": "disk", "scaling_scope": "file", "cuts": ["none"], "controls": [],
     "architecture": "k4s2", "targets": ["Omega_m"], "seeds": [7], "betas": [0.5, 0.999],
