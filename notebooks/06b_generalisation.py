@@ -106,7 +106,7 @@ display(estimates_table(uncut, about, quantities, targets))
 # ## Do cuts protect an inference?
 #
 # The paper suggests that aggressive cuts cost little and make an inference robust. {numref}`fig-cost-against-bias` tests this. The
-# networks are trained on gravity-only maps under each cut and tested under the same cut on the two suites that were made to
+# networks are trained on gravity-only maps under each cut and tested under the same cut on suites that were made to
 # mislead them. A useful cut moves a point towards zero bias, far from the black point of uncut maps, and stays at the left,
 # where it costs little.
 

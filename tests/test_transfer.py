@@ -10,7 +10,12 @@ from test_suites import camels_1p
 
 from cosmolib.data.suites import open_suite, split_simulations, subset
 from cosmolib.data.tables import FIDUCIAL, camels_columns, other_parameters
-from cosmolib.results.generalisation import cross_evaluate, cross_table, suites_to_test
+from cosmolib.results.generalisation import (
+    cross_evaluate,
+    cross_table,
+    suites_to_test,
+    unseen_simulations,
+)
 from cosmolib.results.sets import responses, sets_table
 from cosmolib.results.table import results_table
 from cosmolib.study.profile import load_profile
@@ -111,7 +116,7 @@ def test_the_tested_suite_can_have_its_own_scaling_and_range_of_fills(run, folde
         cross_evaluate(run, suite, scaling="mine")
 
 
-@pytest.mark.parametrize("name", ["IllustrisTNG", "Nbody_IllustrisTNG"])
+@pytest.mark.parametrize("name", ["IllustrisTNG", "Nbody_IllustrisTNG", "IllustrisTNG_strong"])
 def test_no_training_region_is_tested(run, profile, tiny_params, tmp_path, name):
     """A suite or twin with another number of simulations is tested on the regions of the run."""
     seen = study_split(study_suite("IllustrisTNG", profile), profile).train
@@ -128,6 +133,11 @@ def test_no_training_region_is_tested(run, profile, tiny_params, tmp_path, name)
     np.testing.assert_array_equal(np.unique(found), tested[tested < tested.max()])
     with pytest.raises(ValueError, match=f"found {tested.min()} simulations, expected at least"):
         cross_evaluate(run, subset(suite, tested.min()))
+
+
+def test_a_suite_for_testing_alone_is_tested_whole(run, profile):
+    suite = open_suite("Nbody_other")
+    np.testing.assert_array_equal(unseen_simulations(run, suite, profile), np.arange(50))
 
 
 def test_maps_of_another_grid_or_box(run, folder, tmp_path):
