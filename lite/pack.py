@@ -17,7 +17,7 @@ from cosmolib.data.lite import (
     STEP,
     Packed,
     decode,
-    expand,
+    gravity_of,
     maps_path,
     powers_of_ten,
     predict,
@@ -25,7 +25,6 @@ from cosmolib.data.lite import (
     table_name,
     table_rows,
 )
-from cosmolib.data.suites import open_suite
 from cosmolib.study.io import atomic_path, read_json, sha256, write_json
 
 _CHUNK = 100  # simulations
@@ -33,6 +32,7 @@ _CHUNK = 100  # simulations
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 0, "pb": 0}]
 
 
+@np.errstate(divide="ignore", invalid="ignore")  # `_as_bytes` refuses such pixels
 def encode(gravity, feedback=None, part="LH", shipped=None):
     """Compress maps to the bytes of a chunk.
 
@@ -56,25 +56,23 @@ def encode(gravity, feedback=None, part="LH", shipped=None):
     gravity = checked_maps(gravity)[0].astype(float)
     coded, factors = [], []
     if shipped is None:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            levels = _as_bytes("gravity level", np.log10(gravity) / float(STEP) - LEVEL_ZERO)
+        levels = _as_bytes("gravity level", np.log10(gravity) / float(STEP), -LEVEL_ZERO)
         shipped = powers_of_ten(STEP, -LEVEL_ZERO)[levels]
         coded.append(_residuals(levels))
         factors.append(gravity.mean(axis=(1, 2)) / shipped.mean(axis=(1, 2)))
     if feedback is not None:
         feedback, (step, zero) = checked_maps(feedback)[0].astype(float), RATIOS[part]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = np.rint(np.log10(feedback / gravity) / float(step)) + zero
-        coded.append(_as_bytes("feedback/gravity ratio", ratios))
+        ratios = np.log10(feedback / gravity) / float(step)
+        coded.append(_as_bytes("feedback/gravity ratio", ratios, zero))
         maps = shipped * powers_of_ten(step, zero)[coded[-1]]
         factors.append(feedback.mean(axis=(1, 2)) / maps.mean(axis=(1, 2)))
-    payload = b"".join(part.tobytes() for part in (*coded, np.array(factors, "<f8")))
+    payload = b"".join(array.tobytes() for array in (*coded, np.array(factors, "<f8")))
     return lzma.compress(payload, lzma.FORMAT_XZ, lzma.CHECK_CRC32, filters=_FILTERS)
 
 
-def _as_bytes(name, values):
-    """Round to bytes; raise an error if a value is out of their range."""
-    values = np.rint(values)
+def _as_bytes(name, values, zero):
+    """Round values and add the byte of 0; raise an error if one is out of the range of bytes."""
+    values = np.rint(values) + zero
     if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 255):
         expected = "0 to 255, from positive finite maps in (Msun/h)/(Mpc/h)^2"
         raise bad_input(name, f"{values.min():g} to {values.max():g}", expected)
@@ -116,15 +114,13 @@ def pack(source, out=DATA, part="LH"):
     """
     source, out, suites = Path(source), Path(out), PARTS[part]
     rows = table_rows(out / table_name(part))
-    names = suites if suites[0].startswith("Nbody_") else ("Nbody_Lite", *suites)
+    shipped = gravity_of(part, data=out)
+    names = suites if shipped is None else ("Nbody_Lite", *suites)
     paths = [maps_path(source, suite, part) for suite in names]
     made = [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
     if made[0].shape != made[-1].shape:
         expected = f"that of its twin, {made[0].shape}"
         raise bad_input(paths[-1], f"shape {made[-1].shape}", expected)
-    shipped = None
-    if names != suites:
-        shipped = open_suite("Nbody_Lite", expand("Nbody_Lite", data=out)).maps
     simulations, grid = len(made[0]) // MAPS_PER_SIMULATION, made[0].shape[-1]
     if simulations > len(rows) or (set_of(part) != "LH" and simulations < len(rows)):
         expected = f"{len(rows)}, the rows of {table_name(part)}"

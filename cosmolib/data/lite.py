@@ -193,14 +193,20 @@ def expand(name, cache_dir=None, data=DATA, sim_set="LH"):
     folder = Path(cache_dir or user) / f"{folder}-{packed.expanded[PARTS[part][-1]][:12]}"
     tables = [folder / suite / f"params_{sim_set}_{suite}.txt" for suite in PARTS[part]]
     if not all(path.exists() for path in tables):
-        twin = None  # file of the maps to which the ratios of this part refer
-        if part == "strong":
-            twin = maps_path(expand("Nbody_Lite", cache_dir, data).parent, "Nbody_Lite", "LH")
+        gravity = gravity_of(part, cache_dir, data)
         check_writable(folder, "COSMOLIB_CACHE")
         with held(folder / LOCK):
             if not all(path.exists() for path in tables):  # another process may have written them
-                _expand_all(packed, data, folder, part, tables, twin)
+                _expand_all(packed, data, folder, part, tables, gravity)
     return folder / name
+
+
+def gravity_of(part, cache_dir=None, data=DATA):
+    """Return the maps of ``Nbody_Lite`` for a part that contains only ratios to them, or None."""
+    if any(suite.startswith("Nbody_") for suite in PARTS[part]):
+        return None
+    folder = expand("Nbody_Lite", cache_dir, data).parent
+    return np.load(maps_path(folder, "Nbody_Lite", "LH"), mmap_mode="r", allow_pickle=False)
 
 
 def _read_manifest(path, part):
@@ -215,9 +221,8 @@ def _read_manifest(path, part):
         raise bad_input(path, found, expected) from None
 
 
-def _expand_all(packed, data, folder, part, tables, twin):
+def _expand_all(packed, data, folder, part, tables, gravity):
     """Write the maps of all suites, then their tables, which show that the maps are complete."""
-    gravity = None if twin is None else np.load(twin, mmap_mode="r", allow_pickle=False)
     chunks = [_read_chunk(data, chunk, packed.grid, part, gravity) for chunk in packed.chunks]
     for suite, maps in zip(PARTS[part], zip(*chunks, strict=True), strict=True):
         sweep(folder / suite)

@@ -174,11 +174,10 @@ def cross_table(found: dict, own: dict, tested: dict, profile: Profile) -> list[
         The entry ``cross`` of the results table.
     """
     options, table = {"n_bootstrap": profile.bootstrap_samples}, []
-    for (name, suite), (trained, cut) in itertools.product(tested.items(), found):
+    for (name, suite), ((trained, cut), runs) in itertools.product(tested.items(), found.items()):
         for scaling in SCALINGS_FROM[: 1 if trained == name or cut != "none" else 2]:
             predicted, home = own[trained, cut], own.get((name, cut), [])
             if trained != name:
-                runs = found[trained, cut]
                 predicted = [cross_evaluate(run, suite, scaling=scaling) for run in runs]
             # Twins of different sizes may have been tested on different simulations.
             paired = home and np.array_equal(home[0]["map"], predicted[0]["map"])

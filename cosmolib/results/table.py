@@ -130,8 +130,7 @@ def results_table(
         texts = ", ".join(f"{key} {as_text(value)}" for key, value in row["r2"].items())
         progress(f"{name:12s} {cut:24s} R2 {texts}")
     tested, suites_left_out = suites_to_test({name: suites[name] for name in uncut}, profile)
-    studied = {name: runs for name, runs in uncut.items() if name in profile.suites}
-    sets, sets_left_out = sets_table(studied, profile)
+    sets, sets_left_out = sets_table({x: uncut[x] for x in profile.suites if x in uncut}, profile)
     kept = {  # cases whose networks are tested on other suites
         (name, cut): runs
         for (name, cut), runs in found.items()
