@@ -213,7 +213,7 @@ def _read(text):
         strange = [x for x in text.split(":") if x not in known and not _PART.fullmatch(x)]
         return None, f"unknown part {strange[0]!r}" if strange else "its parts have another order"
     noise, level, mean, control, kind, delta, numbers, field, fill = found.groups()
-    values = tuple(map(float, numbers.split(","))) if numbers else ()
+    values = tuple(float(x) + 0.0 for x in numbers.split(",")) if numbers else ()  # no -0.0
     level = float(level) if noise else None
     fourier, density = kind in FOURIER_CUTS, kind in DENSITY_CUTS
     fill = fill or ("clamp" if density and control not in MASKS else None)
