@@ -21,6 +21,7 @@
 # :::{admonition} Overview
 # - Networks are tested on suites that they were not trained on, with two ways to scale the tested maps.
 # - Cuts may protect an inference: one figure compares what each cut costs with the bias that remains.
+# - Attribution shows whether networks that were trained with strong feedback look elsewhere.
 # - Other sets of the same suite test bias, scatter and the response to each parameter.
 # :::
 #
@@ -45,17 +46,26 @@ stored_dir = "results"  # stored studies, results/<study>/06_results.json
 import time
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 from IPython.display import display
 
+from cosmolib.data import summary
+from cosmolib.data.cmd_format import regions_of
+from cosmolib.data.spectra import power_spectrum
+from cosmolib.data.suites import subset
+from cosmolib.interpretation import cosmic_web, experiments
+from cosmolib.plots import attribution as plots_attribution
+from cosmolib.plots import data as plots_data
 from cosmolib.plots import results as plots_results
 from cosmolib.plots import style as plots_style
 from cosmolib.results import claims, measurements
 from cosmolib.results.summary import estimates_table, sets_summary
 from cosmolib.results.table import FILE_NAME, read_table
-from cosmolib.study.chapter import publish
+from cosmolib.study.chapter import publish, shown_study, stored_results
 from cosmolib.study.profile import load_profile
 from cosmolib.training.dataset import study_suite
-from cosmolib.training.scores import as_text
+from cosmolib.training.scores import as_text, glued_texts
 
 started = time.perf_counter()
 plots_style.use_style()
@@ -76,13 +86,55 @@ print(*table["left_out"], sep="\n")
 display(sets_summary(table))
 
 # %% [markdown]
+# ## How visible is the feedback?
+#
+# A network can fail on feedback only if feedback leaves a trace. In *Lite* it leaves almost none: the maps change by
+# {glue:text}`visible_lite_rms:.3f` dex rms, and summary statistics predict $A_\mathrm{SN1}$ with an $R^2$ of {glue:text}`visible_lite_sn1:s`.
+# **Lite_strong** is a positive control with the same simulations and an *exaggerated* proxy: its maps change by
+# {glue:text}`visible_strong_rms:.3f` dex, and $A_\mathrm{SN1}$ has an $R^2$ of {glue:text}`visible_strong_sn1:s`.
+# {numref}`fig-visible` shows that its effect is still local, and grows with $A_\mathrm{SN1}$.
+
+# %%
+visible = measurements.visible_suite(table)
+names = [visible, f"Nbody_{regions_of(visible)}"] if table["feedback"] else []
+twins = [study_suite(name, config) for name in names]
+twins = [subset(suite, min(200, suite.n_simulations)) for suite in twins]
+spectra = [power_spectrum(suite.maps, suite.box_size) for suite in twins]
+
+# %% mystnb={"figure": {"name": "fig-visible", "caption": "Power of the suite with the most visible feedback over that of its gravity-only twin, for some of the simulations. Left: against scale, by thirds in the supernova amplitude, median and central 68 % of the simulations. Right: at 5 h/Mpc, single simulations coloured by the range A_SN2, and means of bins with standard errors. Lite_strong has an exaggerated proxy, not a simulation of gas."}, "image": {"alt": "Left, the ratio is one at small k and falls with k, further for larger supernova amplitude. Right, the ratio at 5 h/Mpc falls with the supernova amplitude; at a given amplitude, simulations with a smaller A_SN2 lie lower."}} tags=["hide-input"]
+if twins:
+    of_feedback, of_gravity = (summary.per_simulation(power) for _, power in spectra)
+    k, ratio = spectra[0][0], of_feedback / of_gravity
+    fig, axes = plots_data.feedback_ratio(k, ratio, twins[0].params, 5.0, names)
+else:
+    print("Left out: the figure needs networks trained on feedback and on its gravity-only twin.")
+
+# %% tags=["hide-input", "hide-output", "full-width"]
+traces = {
+    plots_style.suite_label(name): {"change of the maps [dex]": f"{trace['rms_dex']:.4f}"}
+    | {f"R2 of {parameter}": as_text(x) for parameter, x in trace["r2"].items()}
+    for name, trace in table["feedback"].items()
+}
+display(pd.DataFrame(traces).rename_axis("visibility"))
+quantiles = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
+checks = {}
+for suite in twins:
+    contrast = np.log10(suite.maps / suite.maps.mean((1, 2), keepdims=True))
+    rows = zip(quantiles, np.quantile(contrast, quantiles), strict=True)
+    worst = summary.check_maps(suite)[2]["worst deviation of a box's mean"]
+    checks[suite.name] = {"worst deviation of a box's mean": f"{worst:.1e}"}
+    checks[suite.name] |= {
+        f"log10(1 + delta), {q:g} of the pixels below": f"{x:.3f}" for q, x in rows
+    }
+display(pd.DataFrame(checks).rename_axis("mass and pixels"))
+
+# %% [markdown]
 # ## Across suites
 #
 # Each network is tested on every other suite of the same grid, whether or not a network was trained on that suite:
 #
 # - **Lite** and **Nbody_Lite**: does the feedback *proxy* mislead a network trained on gravity only, and the reverse?
-# - **Lite_strong**: the same simulations with an *exaggerated* proxy, a positive control: a network trained on gravity only
-#   should fail here. It is left out where it has fewer than five of the test simulations.
+# - **Lite_strong**, the *exaggerated* proxy: a network trained on gravity only should fail here, and one trained on it should not.
 # - **Nbody_other**: gravity only, by another recipe: half the force mesh, twice the time step, other initial phases. Networks are
 #   known to fail between simulation codes, and between two resolutions of one code {cite}`Bayer2025`.
 #
@@ -127,6 +179,38 @@ protection = [row for row in cross if row["trained"] == gravity != row["tested"]
 about = {"tested on": "tested", "cut": "cut"}
 quantities = {"R2": "r2", "bias": ("bias", 3), "bias in sigma": "bias_sigma"}
 display(estimates_table(protection, about, quantities, targets))
+
+# %% [markdown]
+# ## Does feedback move the attribution?
+#
+# Strong feedback moves gas from halos to their surroundings. {numref}`fig-attribution-shift` shows whether networks that were trained
+# with it look elsewhere than networks trained on the gravity-only twin: the ratio of their absolute attribution per
+# pixel, in units of the mean pixel, by Integrated Gradients ([chapter 05](05_interpretation.ipynb)). *Same maps*: both explain the
+# maps with feedback, so that a difference comes from their training. *Own maps*: each explains maps like those of its
+# training. There are two nulls. In Lite feedback leaves almost no trace, so that its networks differ from the twin's by chance;
+# and untrained networks, in the table, show what the maps alone do.
+
+# %%
+shown, root = shown_study(config, runs_dir, stored_dir)
+stored = stored_results(config, "06b_generalisation.json", stored_dir) if config.answer else None
+shifts = stored["shifts"] if stored else experiments.feedback_shift(shown, root)
+
+# %% mystnb={"figure": {"name": "fig-attribution-shift", "caption": "Ratio of the absolute attribution per pixel (Integrated Gradients, in units of the mean pixel): networks trained with feedback over networks trained on the gravity-only twin, by density, distance to the nearest peak, and class of the cosmic web. Above 1: a network trained with feedback looks there more. Lite has a feedback proxy, Lite_strong an exaggerated one. Bars: 95 %, over simulations and seeds."}, "image": {"alt": "Two rows of three panels for Omega_m and sigma_8: ratio of attribution per pixel on a logarithmic axis against one plus delta, against distance to the nearest peak, and for void, filament and halo. One line or marker with error bars per comparison, around a horizontal line at one."}} tags=["hide-input"]
+strongest = next(reversed(shifts), "")
+if shifts:
+    curves = {f"{name}, same maps": table["same maps"] for name, table in shifts.items()}
+    curves[f"{strongest}, own maps"] = shifts[strongest]["own maps"]
+    edges = {"density": experiments.DENSITIES, "distance": experiments.DISTANCES}
+    fig, axes = plots_attribution.ratios(curves, edges, cosmic_web.WEB_CLASSES)
+else:
+    print("Left out: the figure needs complete uncut runs with feedback and of gravity only.")
+
+# %% tags=["hide-input", "hide-output", "full-width"]
+by_class = {
+    (name, kind, t): dict(zip(cosmic_web.WEB_CLASSES, map(as_text, row["class"]), strict=True))
+    for name, kinds in shifts.items() for kind, table in kinds.items() for t, row in table.items()
+}  # fmt: skip
+display(pd.DataFrame(by_class).T.rename_axis(["feedback", "compared", "predicted"]))
 
 # %% [markdown]
 # ## Many boxes of one cosmology
@@ -198,9 +282,17 @@ shown = {"uncut": "none", "over": claims.OVER, "under": claims.UNDER, "large": "
 numbers |= {
     f"bias_other_{key}": as_text(biases.get(cut, {}).get("Omega_m")) for key, cut in shown.items()
 }
+for key, name in {"lite": measurements.hydro_suite(table), "strong": visible}.items():
+    trace = table["feedback"].get(name, {"rms_dex": np.nan, "r2": {}})
+    numbers[f"visible_{key}_rms"] = trace["rms_dex"]
+    numbers[f"visible_{key}_sn1"] = as_text(trace["r2"].get("A_SN1"))
+halos = {"halo": strongest, "halo_null": next(iter(shifts), "")}
+halos = {key: {t: x["class"][2] for t, x in shifts[name]["same maps"].items()} if name else None
+         for key, name in halos.items()}  # fmt: skip
+numbers |= glued_texts("shift_", halos)
 suites = {name: study_suite(name, config).fingerprint for name in config.suites}
 publish(
     "06b_generalisation", numbers,
     runs_dir=runs_dir, profile=config, suites=suites, started=started,
-    cross=table["cross"], sets=table["sets"], left_out=table["left_out"],
+    cross=table["cross"], sets=table["sets"], left_out=table["left_out"], shifts=shifts,
 )  # fmt: skip

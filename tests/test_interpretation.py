@@ -128,6 +128,53 @@ def test_claim_3_is_not_supported_by_untrained_networks(subject, monkeypatch):
     assert row["shuffled labels (0)"] == "not run"
 
 
+class Lopsided(torch.nn.Module):
+    """f(x) = sum of w x over pixels above the mean log-density, and of x below: IG are exact."""
+
+    n_parameters = 2
+
+    def __init__(self, weight):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor(weight))
+
+    def forward(self, x):
+        mean = torch.where(x > 0, self.weight * x, x).sum((1, 2, 3))[:, None].repeat(1, 2)
+        return mean, torch.ones_like(mean)
+
+
+def test_networks_that_look_elsewhere_are_found(subject, monkeypatch):
+    """The twin gives over-dense pixels three times as much; the other suite is like the twin."""
+    weights, asked = {"Lite": 3.0, "Nbody_Lite": 3.0, "Lite_strong": 1.0}, []
+
+    def load(run, profile, tested):
+        asked.append((run.suite, run.seed, tested))
+        network = Lopsided(weights[run.suite] * (1 + 1e-3 * run.seed))
+        return replace(subject, run=run, profile=profile, network=network)
+
+    monkeypatch.setattr(experiments, "load_subject", load)
+    monkeypatch.setattr(Run, "complete", property(lambda run: run.seed < 3))
+    profile = subject.profile.replace(
+        suites=["Lite", "Nbody_Lite"], uncut_suites=["Lite_strong"], seeds=[1, 2, 3],
+        attribution_check_maps=8,
+    )  # fmt: skip
+    shifts = experiments.feedback_shift(profile)
+    assert list(shifts) == ["Lite", "Lite_strong"]
+    assert ("Nbody_Lite", 2, "Lite_strong") in asked  # the twin explains the maps with feedback
+    assert not any(seed == 3 for _, seed, _ in asked)
+    for kind in ("same maps", "own maps"):
+        for rows in shifts["Lite"][kind]["Omega_m"].values():
+            np.testing.assert_allclose([x["value"] for x in rows if x["value"]], 1, rtol=1e-6)
+        density = shifts["Lite_strong"][kind]["sigma_8"]["density"]
+        low, high = density[0]["value"], density[7]["value"]
+        assert low / high == pytest.approx(3, rel=1e-6)
+        assert high < 1 < low
+    halo = shifts["Lite_strong"]["same maps"]["Omega_m"]["class"][2]
+    assert halo["low"] <= halo["value"] <= halo["high"] < 1
+    untrained = shifts["Lite_strong"]["untrained"]["Omega_m"]["class"]
+    assert all(x["low"] < 1 < x["high"] for x in untrained)
+    assert experiments.feedback_shift(profile.replace(suites=["Lite"], uncut_suites=[])) == {}
+
+
 def test_the_numbers_of_the_argument(subject):
     found = {"Lite": summaries.explain_all(subject)}
     subjects = {"Lite": subject}

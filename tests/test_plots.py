@@ -113,6 +113,7 @@ SAMPLES = RNG.multivariate_normal([0.3, 0.8], [[1e-3, -5e-4], [-5e-4, 1e-3]], (3
 NOISY = {"all": [each(0.8), each(0.5), None], "under": [each(0.7), None, each(0.1)]}
 BANDS = {"saliency": {"share": BINS, "coherence": -BINS[:, [0, 2, 1]]}}
 BY_VALUE = both({"saliency": {"per_pixel": BINS, "share": BINS / 2}})
+RATIOS = {key: [estimate(1.5), estimate(0.6)] for key in ("density", "distance", "class")}
 PARTS = {"train": np.arange(9), "valid": np.array([9]), "test": np.array([10, 11])}
 
 ATTRIBUTIONS = {"a": noise(2, GRID, GRID), "flat": np.zeros((2, GRID, GRID))}
@@ -144,6 +145,10 @@ FIGURES = {
     attribution.by_band: (np.array([0.0, 1.0, 2.0]), both(BANDS), HALF, HALF),
     attribution.by_baseline: (["a", "b"], both(METHODS), 0.7),
     attribution.by_network: (["a", "b"], dict.fromkeys("ab", {"per_pixel": both(METHODS)})),
+    attribution.ratios: (
+        {"same maps": both(RATIOS), "own maps": both(RATIOS)},
+        {"density": EDGES, "distance": EDGES}, ("void", "halo"),
+    ),
     attribution.completeness: ({"Lite": np.array([0.0, 1e-3, 0.1])},),
     attribution.cascade: (["FC2", "seed 2"], [METHODS, METHODS], ["a", "b"]),
     attribution.agreement: (["a", "b"], [MATRIX, MATRIX], ["one", "two"]),
@@ -359,6 +364,7 @@ HEIGHTS = {  # panel, and values of its first series
     attribution.by_band: ((1, 0), [-0.5, -1.5]),
     attribution.by_baseline: (0, [0.4, 0.2]),
     attribution.by_network: (0, [0.4, 0.2, 0.4, 0.2]),
+    attribution.ratios: ((1, 2), [1.5, 0.6]),
     attribution.cascade: (1, [0.4, 0.2]),
     validation.planted_attribution: (0, [0.5, 0.5]),
 }

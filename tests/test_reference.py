@@ -33,9 +33,11 @@ def test_stored_runs_give_the_stored_table(profile):
         about = "reference", row["suite"], row["cut"], "lite"
         runs = [Run(*about, seed, RESULTS) for seed in row["seeds"]]
         tables = [read_predictions(run.path("predictions.npz")) for run in runs]
-        found = r2_of(tables, n_bootstrap=2)
-        for name, estimate in row["r2"].items():
-            assert found[name]["value"] == pytest.approx(estimate["value"], abs=1e-4)
+        summary = read_predictions(runs[0].folder.with_name("summary") / "predictions.npz")
+        for key, found in (("r2", tables), ("baseline", [summary])):
+            again = r2_of(found, n_bootstrap=2)
+            for name, estimate in row[key].items():
+                assert again[name]["value"] == pytest.approx(estimate["value"], abs=1e-4)
 
 
 def test_stored_weights_give_the_stored_predictions():

@@ -10,16 +10,26 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from cosmolib.interpretation import binned, sanity_checks
+from cosmolib.interpretation import binned, cosmic_web, sanity_checks
 from cosmolib.interpretation.attribution import BASELINES, METHODS, make_baseline
 from cosmolib.interpretation.sanity_checks import correlation, rank_correlation, replacement_curve
-from cosmolib.interpretation.subject import USUAL_BASELINE, Subject, explain, options_of
+from cosmolib.interpretation.subject import (
+    USUAL_BASELINE,
+    Subject,
+    explain,
+    load_subject,
+    options_of,
+)
+from cosmolib.study.profile import Profile
+from cosmolib.study.run import Run
 from cosmolib.training.fit import seeded
 from cosmolib.training.networks import build_network
 from cosmolib.training.run import load_run
 from cosmolib.training.scores import as_estimate
 
 FRESH_SEED = 2**31 - 1  # seed of random weights, which no training has
+DENSITIES = 10 ** np.arange(-1, 1.76, 0.25)  # edges of 1 + delta
+DISTANCES = np.array([0, 0.6, 1.2, 2, 3, 4.5, 6.5, 10])  # edges [Mpc/h] in a box of 25 Mpc/h
 
 
 def region_shares(subject: Subject, values) -> dict:
@@ -225,3 +235,76 @@ def faithfulness(subject: Subject, methods, target: int) -> list[dict]:
         infidelity, sensitivity = (float(np.nanmedian(found)) for found in (error, change))
         rows.append({"method": method, "infidelity": infidelity, "sensitivity": sensitivity})
     return rows
+
+
+def feedback_shift(profile: Profile, runs_dir="runs") -> dict:
+    """Compare where networks look that were trained with feedback and on their gravity-only twin.
+
+    Parameters
+    ----------
+    profile : Profile
+        Its uncut networks with every seed are compared, on the maps for the sanity checks.
+    runs_dir : path
+
+    Returns
+    -------
+    dict
+        {suite with feedback: {comparison: {parameter: {quantity: one estimate per bin}}}}: ratio of
+        the absolute attribution per pixel (Integrated Gradients, in units of the mean pixel), see
+        `binned.ratio_to_null`. Quantities are ``density`` (bins of `DENSITIES`), ``distance`` to
+        the nearest peak (`DISTANCES`) and ``class``. Comparisons are ``same maps``, all networks
+        on the maps with feedback; ``own maps``, each network on maps like those of its training;
+        and ``untrained``, the same untrained networks on the maps with and without feedback. Suites
+        without a complete run are left out.
+    """
+    names = dict.fromkeys((*profile.suites, *profile.uncut_suites))
+    twin = next((name for name in names if name.startswith("Nbody_")), None)
+
+    def subjects(trained, tested):
+        run = Run(profile.name, trained, "none", profile.architecture, 0, runs_dir)
+        runs = [replace(run, seed=seed) for seed in profile.seeds]
+        return [load_subject(one, profile, tested).few() for one in runs if one.complete]
+
+    def untrained(found):
+        return [
+            replace(found[0], network=untrained_network(found[0], draw))
+            for draw in range(len(found))
+        ]
+
+    shifts, of_twin = {}, twin and subjects(twin, twin)
+    for name in [name for name in names if of_twin and name != twin]:
+        if own := subjects(name, name):
+            pairs = {"same maps": (own, subjects(twin, name)), "own maps": (own, of_twin)}
+            pairs["untrained"] = untrained(own), untrained(of_twin)
+            shifts[name] = {key: _ratio_of_profiles(*pair) for key, pair in pairs.items()}
+    return shifts
+
+
+def _ratio_of_profiles(first, second):
+    """Compare the attribution per pixel of two lists of subjects, by parameter and quantity."""
+    ratios = {}
+    for target, column in first[0].targets.items():
+        kinds = [[_profiles(one, column) for one in kind] for kind in (first, second)]
+        ratios[target] = {
+            quantity: [
+                binned.ratio_to_null(
+                    *([as_estimate(x[quantity][b]) for x in kind] for kind in kinds)
+                )
+                for b in range(len(rows))
+            ]
+            for quantity, rows in kinds[0][0].items()
+        }
+    return ratios
+
+
+def _profiles(subject, column):
+    """Return the absolute attribution per pixel (nb, 3) by density, distance and web class."""
+    values = explain(subject, "integrated_gradients", column, tolerance=None).values
+    peaks = cosmic_web.density_peaks(subject.maps, subject.box_size)
+    distance, edges = cosmic_web.distance_to(peaks, subject.box_size), DISTANCES * subject.box_size
+    tables = {
+        "density": binned.by_value(values, subject.density, DENSITIES, *subject.resampling),
+        "distance": binned.by_value(values, distance, edges / 25, *subject.resampling),
+        "class": binned.by_class(values, subject.classes, *subject.resampling),
+    }
+    return {name: table["per_pixel"] for name, table in tables.items()}

@@ -95,10 +95,11 @@ def spread(total: int, count: int) -> np.ndarray:
     return np.unique(np.linspace(0, total - 1, count).round().astype(int))
 
 
-def load_subject(run: Run, profile: Profile) -> Subject:
+def load_subject(run: Run, profile: Profile, tested: str = "") -> Subject:
     """Load the network of a complete run and the test maps on which a profile explains it.
 
-    The maps have the same indices for all suites and cuts.
+    The maps have the same indices for all suites and cuts. They are those of the suite ``tested``,
+    by default of the suite of the run, in the scaling of the run.
 
     Raises
     ------
@@ -106,7 +107,7 @@ def load_subject(run: Run, profile: Profile) -> Subject:
         The run is not complete.
     """
     network, scaling, config = load_run(run)
-    suite = study_suite(run.suite, profile)
+    suite = study_suite(tested or run.suite, profile)
     split = study_split(suite, profile)
     test, train = map_indices(split.test), map_indices(split.train)
     chosen = test[spread(len(test), profile.attribution_maps)]

@@ -200,6 +200,40 @@ def by_network(baselines, ledger):
     return style.finish(fig, axes, "over- / under-dense\n|attribution| per pixel", 3, **options)
 
 
+def ratios(tables, edges, names):
+    """Draw ratios of attribution per pixel by density, distance and web class; 1: no difference.
+
+    Parameters
+    ----------
+    tables : dict of str to dict
+        Label to {parameter: {"density", "distance", "class": one estimate per bin}}.
+    edges : dict of str to ndarray
+        Edges of the bins of "density" (of 1 + delta) and "distance" [Mpc/h].
+    names : tuple of str
+        Web classes.
+    """
+    parameters = list(next(iter(tables.values())))
+    fig, axes = style.panels(3, 4.6, rows=len(parameters), sharex="col")
+    density, distance = edges["density"], edges["distance"]
+    places = {
+        "density": (np.sqrt(density[1:] * density[:-1]), 0.04),
+        "distance": ((distance[1:] + distance[:-1]) / 2, 0.12),
+        "class": (np.arange(len(names)), 0.18),
+    }
+    for row, parameter in zip(axes, parameters, strict=True):
+        for ax, (quantity, (middle, step)) in zip(row, places.items(), strict=True):
+            step = step * middle if quantity == "density" else step
+            curves = {label: table[parameter][quantity] for label, table in tables.items()}
+            style.series(ax, middle, curves, step, lines=quantity != "class", linewidth=0.8)
+            ax.axhline(1, zorder=0, **style.SOLID)
+            ax.set_yscale("log")
+            style.plain_ticks(ax.yaxis, (0.25, 0.5, 0.75, 1, 1.5, 2, 4))
+    axes[-1, 0].set(xscale="log", xlabel=r"$1 + \delta$")
+    axes[-1, 1].set_xlabel("distance to the nearest peak [Mpc/$h$]")
+    style.name_columns(axes[-1, 2], names)
+    return style.finish(fig, axes, style.labels(parameters, "ratio of |attribution|\nof {}"), 2)
+
+
 def completeness(errors, tolerance=0.01):
     """Draw the cumulative distribution of the completeness error of path methods.
 
