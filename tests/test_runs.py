@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import cosmolib
+from cosmolib.results.table import read_table
 from cosmolib.study import provenance as provenance_module
 from cosmolib.study.chapter import publish, shown_study, stored_results
 from cosmolib.study.io import atomic_path, exit_code, read_json, reason_of, redact, write_json
@@ -175,6 +176,8 @@ def test_chapters_show_the_runs_and_tables_of_the_study_that_the_profile_names(t
         write_json(tmp_path / name / "x.json", {"of": name})
     assert stored_results(tiny, "x.json", tmp_path) == {"of": "tiny"}
     assert stored_results(named, "x.json", tmp_path) == {"of": "reference"}
+    with pytest.raises(ValueError, match=r"x\.json: found schema None, expected a results table"):
+        stored_results(named, "x.json", tmp_path, read_table)
 
 
 # ------------------------------------------------------------------------------------------ errors

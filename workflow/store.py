@@ -1,9 +1,10 @@
 """Copy the complete runs of a study to the repository: `python workflow/store.py reference`.
 
 They are copied from ``runs/<profile>/`` to ``results/<profile>/`` in the same layout, so that
-``runs_dir="results"`` reads them; so are the predictions from summary statistics and the tables of
-chapters 04 to 07. Predictions are compressed, in float32. Weights are kept for the runs that chapters explain or test on other
-suites: those of uncut maps, with and without noise, and those of gravity-only maps.
+``runs_dir="results"`` reads them, with the predictions from summary statistics and the tables of
+chapters 04 to 07. Predictions are compressed, in float32. Weights are kept for the runs that
+chapters explain or test on other suites: those of uncut maps, with and without noise, and those of
+gravity-only maps.
 """
 
 import shutil

@@ -34,13 +34,16 @@ def shown_study(profile: Profile, runs_dir="runs", stored_dir="results") -> tupl
     return shown.replace(**{key: getattr(profile, key) for key in _OWN}), Path(stored_dir)
 
 
-def stored_results(profile: Profile, file: str, stored_dir="results") -> dict | None:
+def stored_results(
+    profile: Profile, file: str, stored_dir="results", read=read_json
+) -> dict | None:
     """Read a table of the stored study that a profile names, or of the same name as the profile.
 
-    It is None if the study has no such table, for example because it is still running.
+    ``read`` reads the file and may check its contents. The table is None if the study has no such
+    table, for example because it is still running.
     """
     path = Path(stored_dir) / (profile.answer or profile.name) / file
-    return read_json(path) if path.is_file() else None
+    return read(path) if path.is_file() else None
 
 
 def publish(
