@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import both
 
 from cosmolib.results import baseline, claims, controls, generalisation, sets, summary
 from cosmolib.results import table as results_table
@@ -205,6 +206,22 @@ def test_the_numbers_in_the_prose(table):
     moved = cross["Nbody_Lite", "Lite", "none", "trained"]
     assert found.loc["the same: bias", "Omega_m"] == scores.as_text(moved["bias"]["Omega_m"], 3)
     assert set(found.loc["CV: mean of prediction minus truth"]) == {"not in this profile"}
+
+
+def test_the_numbers_of_chapter_06b(table):
+    moved = next(x for x in table["cross"] if (x["trained"], x["tested"]) == ("Nbody_Lite", "Lite"))
+    moved["n_test_simulations"] = 50
+    halo = {"Lite": {"same maps": {"Omega_m": {"class": [None, None, both(0.9)["Omega_m"]]}}}}
+    numbers = summary.generalisation_numbers(table, halo)
+    assert numbers["visible_strong_sn1"] == scores.as_text(table["feedback"]["Lite"]["r2"]["A_SN1"])
+    assert numbers["visible_lite_rms"] == table["feedback"]["Lite"]["rms_dex"]
+    assert numbers["r2_fails_s8"] == scores.as_text(moved["r2"]["sigma_8"])
+    assert numbers["bias_sigma_fails_om"] == scores.as_text(moved["bias_sigma"]["Omega_m"])
+    assert numbers["shift_halo_null_om"] == "0.90 [0.88, 0.92]"
+    for missing in ("bias_sigma_other_uncut_om", "shift_halo_null_s8", "shift_halo_om"):
+        assert numbers[missing] == "not in this profile"
+    moved["n_test_simulations"] = 4  # too few for an interval
+    assert "not in" in summary.generalisation_numbers(table, {})["r2_fails_s8"]
 
 
 def test_cards_show_verdicts_and_on_request_reasons_and_controls(table):

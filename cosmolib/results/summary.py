@@ -8,9 +8,16 @@ from html import escape
 
 import pandas as pd
 
-from cosmolib.results.claims import MIN_TEST_SIMULATIONS, NO_MEAN, NO_POWER, WITHOUT_MEAN
+from cosmolib.results.claims import (
+    MIN_TEST_SIMULATIONS,
+    NO_MEAN,
+    NO_POWER,
+    OVER,
+    UNDER,
+    WITHOUT_MEAN,
+)
 from cosmolib.results.controls import NOT_RUN
-from cosmolib.results.measurements import hydro_suite, rows_of
+from cosmolib.results.measurements import hydro_suite, rows_of, visible_suite
 from cosmolib.training.scores import COSMOLOGY, Z95, as_text, glued_texts
 
 _BADGES = {"supported": "supported", "not supported": "refuted", "left open": "open"}  # in book.css
@@ -175,6 +182,40 @@ def results_numbers(table: dict, verdicts: list[dict]) -> dict:
     r2 = {"uncut": uncut.get("r2"), "baseline": uncut.get("baseline"), "gravity": gravity.get("r2")}
     r2 |= {"underdense": rows[1].get("best"), "overdense": rows[2].get("best")}
     return numbers | glued_texts("r2_", r2)
+
+
+def generalisation_numbers(table: dict, shifts: dict) -> dict:
+    """Return the numbers in the prose of chapter 06b, by their glued names.
+
+    Parameters
+    ----------
+    table : dict
+        The results table.
+    shifts : dict
+        From `cosmolib.interpretation.experiments.feedback_shift`.
+    """
+    suite, visible = hydro_suite(table), visible_suite(table)
+    gravity = next((name for name in table["suites"] if name.startswith("Nbody_")), "")
+    numbers = {}
+    for key, name in {"lite": suite, "strong": visible}.items():
+        trace = table["feedback"].get(name, {"rms_dex": math.nan, "r2": {}})
+        numbers[f"visible_{key}_rms"] = trace["rms_dex"]
+        numbers[f"visible_{key}_sn1"] = as_text(trace["r2"].get("A_SN1"))
+    tests = {
+        (x["trained"], x["tested"], x["cut"]): x
+        for x in table["cross"]
+        if x["scaling"] == "trained" and x["n_test_simulations"] >= MIN_TEST_SIMULATIONS
+    }
+    cases = {"fails": (gravity, visible, "none"), "learns": (visible, visible, "none")}
+    for key, cut in {"uncut": "none", "over": OVER, "under": UNDER, "large": "kmax:2"}.items():
+        cases[f"other_{key}"] = gravity, "Nbody_other", cut
+    found = {key: tests.get(case, {}) for key, case in cases.items()}
+    for quantity in ("r2", "bias_sigma"):
+        numbers |= glued_texts(f"{quantity}_", {k: x.get(quantity) for k, x in found.items()})
+    halo = {}
+    for key, of_suite in zip(("halo_null", "halo"), (*shifts.values(), {}, {}), strict=False):
+        halo[key] = {t: x["class"][-1] for t, x in of_suite.get("same maps", {}).items()}
+    return numbers | glued_texts("shift_", halo)
 
 
 def sets_summary(table: dict) -> pd.DataFrame:
