@@ -57,7 +57,7 @@ def test_feedback_suppresses_small_scales_only(sets):
 
 def test_strong_feedback_is_local_and_increases_with_supernovae():
     strong = open_suite("Lite_strong")
-    n = strong.n_simulations
+    assert (n := strong.n_simulations) == 1000
     gravity, weak = (open_suite(name).maps[: 15 * n] for name in ("Nbody_Lite", "Lite"))
     means = [
         x.mean(axis=(1, 2), dtype=float).reshape(-1, 5).mean(1) for x in (strong.maps, gravity)
@@ -72,6 +72,14 @@ def test_strong_feedback_is_local_and_increases_with_supernovae():
     assert np.median(at_5(k, ratio)) < np.median(at_5(k, weak_ratio)) - 0.05
     logs = np.log(strong.params[:, 2])
     assert np.corrcoef(logs, at_5(k, ratio))[0, 1] < -0.3
+    ends = [
+        np.quantile(np.log10(maps / maps.mean((1, 2), keepdims=True)), (0.001, 0.5, 0.999))
+        for maps in (strong.maps[::15], gravity[::15])
+    ]
+    change = ends[0] - ends[1]  # voids fill, peaks lose mass, and neither by much
+    assert 0 < change[0] < 0.02
+    assert abs(change[1]) < 0.01
+    assert -0.05 < change[2] < -0.005
 
 
 def test_the_other_recipe_gives_the_same_physics_with_less_small_scale_power():

@@ -40,6 +40,12 @@ def test_stored_runs_give_the_stored_table(profile):
                 assert again[name]["value"] == pytest.approx(estimate["value"], abs=1e-4)
 
 
+def test_feedback_is_visible_in_lite_strong_only():
+    visible = read_table(RESULTS / "reference" / "06_results.json")["feedback"]
+    assert 0.3 < visible["Lite_strong"]["r2"]["A_SN1"]["value"] < 0.6
+    assert max(x["value"] for x in visible["Lite"]["r2"].values()) < 0.1
+
+
 def test_stored_weights_give_the_stored_predictions():
     """`load_run` loads the weights of older code only if they give the stored predictions."""
     network, _, config = load_run(FIRST)
