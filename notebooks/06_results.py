@@ -246,7 +246,9 @@ display(compared)
 # {cite}`Lahiry2025`.
 #
 # **Limits.** Lite resolves wavenumbers up to 8 $h$/Mpc and its feedback is a proxy, so a verdict on Lite is a verdict
-# on the argument and not on the paper's maps. Losses of a few hundredths of $R^2$ are within the scatter between trainings.
+# on the argument and not on the paper's maps. Claims 1 and 5 are about feedback: a network that feedback does not mislead may still
+# fail on maps from [another simulation recipe](06b_generalisation.ipynb). Losses of a few hundredths of $R^2$ are within the
+# scatter between trainings.
 #
 # **Next:** [other suites and sets](06b_generalisation.ipynb); then [chapter 07](07_validation.ipynb) tests the method on mocks.
 
