@@ -138,7 +138,7 @@ HTML(subject_explorer(main.some(6)))
 # share of the pixels. Intervals are 95 % and resample whole simulations.
 
 # %%
-edges = 10 ** np.arange(-1, 1.76, 0.25)  # of 1 + delta; 1 is an edge
+edges = experiments.DENSITIES  # of 1 + delta; 1 is an edge
 by_density = summaries.summarise(
     subjects, found, lambda s, values: binned.by_value(values, s.density, edges, *s.resampling)
 )
@@ -198,7 +198,7 @@ def draw_by_distance(places, edges, name):
 
 
 peaks = cosmic_web.density_peaks(main.maps, main.box_size)
-fig, axes = draw_by_distance(peaks, [0, 0.6, 1.2, 2, 3, 4.5, 6.5, 10], "peak")
+fig, axes = draw_by_distance(peaks, experiments.DISTANCES, "peak")
 
 # %% mystnb={"figure": {"name": "fig-attribution-voids", "caption": "As above, against the distance to the nearest void centre."}, "image": {"alt": "Two columns for Omega_m and sigma_8. Upper panels: attribution per pixel against distance to the nearest void centre for three methods, around a dotted line at one. Lower panels: shares of the total over a grey histogram of the pixels."}} tags=["hide-input"]
 voids = cosmic_web.void_centres(main.maps, main.box_size) > 0

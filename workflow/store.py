@@ -35,7 +35,7 @@ def store_predictions(source, target) -> None:
 
 
 def store(run, kept) -> None:
-    """Copy one complete run to `kept`, a run in another folder."""
+    """Copy the files of a complete run to the folder of `kept`."""
     store_predictions(run.path("predictions.npz"), kept.path("predictions.npz"))
     used = Cut.parse(run.cut).kind == "none" or run.suite.startswith("Nbody_")
     for name in (*(["weights.pt"] if used else []), *KEPT):

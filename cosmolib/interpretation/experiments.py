@@ -6,6 +6,7 @@ Every function takes a `cosmolib.interpretation.subject.Subject`. Estimates are
 
 import itertools
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -260,51 +261,51 @@ def feedback_shift(profile: Profile, runs_dir="runs") -> dict:
     names = dict.fromkeys((*profile.suites, *profile.uncut_suites))
     twin = next((name for name in names if name.startswith("Nbody_")), None)
 
-    def subjects(trained, tested):
+    @cache
+    def profiles(trained, tested, untrained=False):
         run = Run(profile.name, trained, "none", profile.architecture, 0, runs_dir)
         runs = [replace(run, seed=seed) for seed in profile.seeds]
-        return [load_subject(one, profile, tested).few() for one in runs if one.complete]
+        found = [load_subject(one, profile, tested).few() for one in runs if one.complete]
+        if untrained:
+            found = [replace(x, network=untrained_network(x, n)) for n, x in enumerate(found)]
+        return [_profiles(subject) for subject in found]
 
-    def untrained(found):
-        return [
-            replace(found[0], network=untrained_network(found[0], draw))
-            for draw in range(len(found))
-        ]
-
-    shifts, of_twin = {}, twin and subjects(twin, twin)
-    for name in [name for name in names if of_twin and name != twin]:
-        if own := subjects(name, name):
-            pairs = {"same maps": (own, subjects(twin, name)), "own maps": (own, of_twin)}
-            pairs["untrained"] = untrained(own), untrained(of_twin)
-            shifts[name] = {key: _ratio_of_profiles(*pair) for key, pair in pairs.items()}
+    shifts = {}
+    for name in [name for name in names if twin and name != twin]:
+        pairs = {
+            "same maps": (profiles(name, name), profiles(twin, name)),
+            "own maps": (profiles(name, name), profiles(twin, twin)),
+            "untrained": (profiles(name, name, True), profiles(twin, twin, True)),
+        }
+        if all(first and second for first, second in pairs.values()):
+            shifts[name] = {key: _ratios(*pair) for key, pair in pairs.items()}
     return shifts
 
 
-def _ratio_of_profiles(first, second):
-    """Compare the attribution per pixel of two lists of subjects, by parameter and quantity."""
-    ratios = {}
-    for target, column in first[0].targets.items():
-        kinds = [[_profiles(one, column) for one in kind] for kind in (first, second)]
-        ratios[target] = {
-            quantity: [
-                binned.ratio_to_null(
-                    *([as_estimate(x[quantity][b]) for x in kind] for kind in kinds)
-                )
-                for b in range(len(rows))
-            ]
-            for quantity, rows in kinds[0][0].items()
-        }
-    return ratios
+def _ratios(first, second):
+    """Compare two lists of `_profiles`, by parameter, quantity and bin."""
+
+    def ratio(target, quantity, b):
+        kinds = ([as_estimate(x[target][quantity][b]) for x in kind] for kind in (first, second))
+        return binned.ratio_to_null(*kinds)
+
+    return {
+        target: {q: [ratio(target, q, b) for b in range(len(rows))] for q, rows in tables.items()}
+        for target, tables in first[0].items()
+    }
 
 
-def _profiles(subject, column):
-    """Return the absolute attribution per pixel (nb, 3) by density, distance and web class."""
-    values = explain(subject, "integrated_gradients", column, tolerance=None).values
+def _profiles(subject):
+    """Return the absolute attribution per pixel (nb, 3) by parameter and quantity."""
     peaks = cosmic_web.density_peaks(subject.maps, subject.box_size)
     distance, edges = cosmic_web.distance_to(peaks, subject.box_size), DISTANCES * subject.box_size
-    tables = {
-        "density": binned.by_value(values, subject.density, DENSITIES, *subject.resampling),
-        "distance": binned.by_value(values, distance, edges / 25, *subject.resampling),
-        "class": binned.by_class(values, subject.classes, *subject.resampling),
-    }
-    return {name: table["per_pixel"] for name, table in tables.items()}
+    found = {}
+    for target, column in subject.targets.items():
+        values = explain(subject, "integrated_gradients", column, tolerance=None).values
+        tables = {
+            "density": binned.by_value(values, subject.density, DENSITIES, *subject.resampling),
+            "distance": binned.by_value(values, distance, edges / 25, *subject.resampling),
+            "class": binned.by_class(values, subject.classes, *subject.resampling),
+        }
+        found[target] = {name: table["per_pixel"] for name, table in tables.items()}
+    return found

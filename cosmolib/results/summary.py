@@ -8,14 +8,7 @@ from html import escape
 
 import pandas as pd
 
-from cosmolib.results.claims import (
-    MIN_TEST_SIMULATIONS,
-    NO_MEAN,
-    NO_POWER,
-    OVER,
-    UNDER,
-    WITHOUT_MEAN,
-)
+from cosmolib.results import claims
 from cosmolib.results.controls import NOT_RUN
 from cosmolib.results.measurements import hydro_suite, rows_of, visible_suite
 from cosmolib.training.scores import COSMOLOGY, Z95, as_text, glued_texts
@@ -59,7 +52,7 @@ def noise_curves(table: dict) -> tuple[list[float], dict]:
         {parameter: estimate}, or None without a run.
     """
     labels = ("all pixels", "only under-dense", "only over-dense")
-    seen = dict(zip(labels, (NO_MEAN, *WITHOUT_MEAN), strict=True))
+    seen = dict(zip(labels, (claims.NO_MEAN, *claims.WITHOUT_MEAN), strict=True))
     r2 = {}
     for row in table["control_rows"]:
         level, cut = re.fullmatch(r"(?:white=([^:]+):)?(.+)", row["cut"]).groups()
@@ -145,7 +138,7 @@ def against_summary(table: dict) -> str:
     """Write a sentence on whether the uncut network is better than summary statistics."""
     gain = rows_of(table)["none"]["gain"]
     known = [x for name in COSMOLOGY if (x := gain.get(name)) and x["low"] is not None]
-    if len(known) < 2 or table["n_test_simulations"] < MIN_TEST_SIMULATIONS:
+    if len(known) < 2 or table["n_test_simulations"] < claims.MIN_TEST_SIMULATIONS:
         return "This study cannot show whether the network is better than summary statistics."
     if all(x["low"] > 0 for x in known):
         return "The network is better than summary statistics for both parameters."
@@ -166,7 +159,7 @@ def results_numbers(table: dict, verdicts: list[dict]) -> dict:
     """
     suite = hydro_suite(table)
     counts = Counter(row["verdict"].removesuffix(f" on {table['dataset']}") for row in verdicts)
-    verbs = {word: ("has", "have") if word == NO_POWER else ("is", "are") for word in counts}
+    verbs = {word: ("has", "have") if word == claims.NO_POWER else ("is", "are") for word in counts}
     words = [f"{n} {verbs[word][n > 1]} {word}" for word, n in counts.items()]
     numbers = {
         "profile_name": table["profile"],
@@ -175,7 +168,7 @@ def results_numbers(table: dict, verdicts: list[dict]) -> dict:
         "verdict_counts": f"{', '.join(words[:-1])} and {words[-1]}" if words[1:] else words[0],
     }
     numbers |= {key: value for key, value in table.items() if key.startswith("n_")}
-    rows = [rows_of(table).get(cut, {}) for cut in (NO_MEAN, *WITHOUT_MEAN)]
+    rows = [rows_of(table).get(cut, {}) for cut in (claims.NO_MEAN, *claims.WITHOUT_MEAN)]
     for word, row in zip(("all", "under", "over"), rows, strict=True):
         numbers[f"bits_{word}"] = as_text(row.get("bits", {}).get("both"))
     uncut, gravity = (rows_of(table, x).get("none", {}) for x in (suite, f"Nbody_{suite}"))
@@ -195,8 +188,7 @@ def generalisation_numbers(table: dict, shifts: dict) -> dict:
         From `cosmolib.interpretation.experiments.feedback_shift`.
     """
     suite, visible = hydro_suite(table), visible_suite(table)
-    gravity = next((name for name in table["suites"] if name.startswith("Nbody_")), "")
-    numbers = {}
+    gravity, numbers = f"Nbody_{suite}", {}
     for key, name in {"lite": suite, "strong": visible}.items():
         trace = table["feedback"].get(name, {"rms_dex": math.nan, "r2": {}})
         numbers[f"visible_{key}_rms"] = trace["rms_dex"]
@@ -204,10 +196,15 @@ def generalisation_numbers(table: dict, shifts: dict) -> dict:
     tests = {
         (x["trained"], x["tested"], x["cut"]): x
         for x in table["cross"]
-        if x["scaling"] == "trained" and x["n_test_simulations"] >= MIN_TEST_SIMULATIONS
+        if x["scaling"] == "trained" and x["n_test_simulations"] >= claims.MIN_TEST_SIMULATIONS
     }
     cases = {"fails": (gravity, visible, "none"), "learns": (visible, visible, "none")}
-    for key, cut in {"uncut": "none", "over": OVER, "under": UNDER, "large": "kmax:2"}.items():
+    for key, cut in {
+        "uncut": "none",
+        "over": claims.OVER,
+        "under": claims.UNDER,
+        "large": "kmax:2",
+    }.items():
         cases[f"other_{key}"] = gravity, "Nbody_other", cut
     found = {key: tests.get(case, {}) for key, case in cases.items()}
     for quantity in ("r2", "bias_sigma"):
