@@ -152,15 +152,15 @@ def test_bad_input(sample):
 
 @pytest.mark.parametrize("cut", [{}, {"kmax": 4.0}, {"kmin": 1.0, "kmax": 2.0}])
 def test_bits_bound_the_exact_information_of_gaussian_maps(cut):
-    """Exact moments, as of a perfect network, give slightly less than the exact information."""
-    truth = prior(4500, 5)
+    """Exact moments, as of a perfect network, give the exact information to within 0.05 bits."""
+    truth = prior(12000, 5)
     exact = fields.exact_posterior(fields.gaussian_maps(truth, 64, seed=5), truth, **cut)
     bits = exact.pop("bits")
     part = exact | {"truth": truth, "simulation": np.arange(len(truth))}
-    test = {key: value[:1500] for key, value in part.items()}
-    valid = {f"valid_{key}": value[1500:] for key, value in part.items()}
+    test = {key: value[:2000] for key, value in part.items()}
+    valid = {f"valid_{key}": value[2000:] for key, value in part.items()}
     names = {"parameters": np.array(["Omega_m", "sigma_8"])}
     found = information([test | valid | names], parameter_ranges("Lite")[:2], n_bootstrap=2)
-    lost = bits[:1500].mean(0) - [found[k]["value"] for k in ("Omega_m", "sigma_8", "both")]
+    lost = bits[:2000].mean(0) - [found[k]["value"] for k in ("Omega_m", "sigma_8", "both")]
     assert (lost > -0.02).all(), lost
-    assert (lost < [0.08, 0.07, 0.15]).all(), lost
+    assert (lost < 0.05).all(), lost

@@ -153,7 +153,7 @@ TABLE = {
     ),
     "known_answer": (
         of_known_answer, STEPS + "known_answer_architecture known_answer_hidden "
-        "known_answer_epochs known_answer_batch known_answer_max_lr",
+        "known_answer_epochs known_answer_batch known_answer_max_lr average_symmetries",
         "cuts.grammar cuts.apply cuts.noise data.suites data.scaling training.networks "
         "training.fit validation.gaussian_fields validation.mocks validation.injected_signals "
         "validation.known_posterior",

@@ -66,7 +66,7 @@ KINDS = {
     # predictions of a network on maps with an analytic posterior or an injected signal
     "known_answer": Kind(
         (*_STEPS, "known_answer_hidden", "known_answer_epochs", "known_answer_batch",
-         "known_answer_max_lr"), ("validation.known_posterior",),
+         "known_answer_max_lr", "average_symmetries"), ("validation.known_posterior",),
         apart=("interpretation.attribution", "validation.calibration", "results.table",
                "training.scores")),
     # trials of one objective; the searched parameters do not count

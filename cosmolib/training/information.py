@@ -11,10 +11,12 @@ from cosmolib.data.cmd_format import PARAMETERS
 from cosmolib.training.scores import COSMOLOGY, average, estimate
 
 LOG_UNIFORM = PARAMETERS[2:]  # CAMELS samples feedback parameters uniformly in their logarithm
-PRIOR_SHARE = 0.01  # of each posterior, so that one overconfident prediction cannot dominate
+# Share of the prior in each posterior, so that one overconfident prediction cannot dominate, or the
+# weight of the prior in validation maps: the smaller of the two
+PRIOR_SHARE, PRIOR_MAPS = 0.01, 7.5
 FEW = 2000  # validation maps, of few simulations; for more maps, the posterior may be complex
 # Folds, hidden units, Gaussians, steps and peak of the learning rate
-SMALL, LARGE = (10, 8, 2, 100, 0.06), (2, 32, 4, 400, 0.03)
+SMALL, LARGE = (10, 8, 2, 100, 0.06), (2, 32, 4, 300, 0.03)
 
 
 def information(predictions: list[dict], ranges, *, n_bootstrap: int, seed: int = 0) -> dict:
@@ -26,7 +28,7 @@ def information(predictions: list[dict], ranges, *, n_bootstrap: int, seed: int 
     parameters corrects it on the validation maps: on all but one fold of their simulations, until
     the density of that fold decreases; q is the average over the folds. The prior is uniform within
     `ranges`, for feedback parameters in their logarithm. Bits about both parameters follow from the
-    chain rule, with a posterior of the second that also depends on the first. A share
+    chain rule, with a posterior of the second that also depends on the first. A share of at most
     `PRIOR_SHARE` of the prior is mixed into each posterior.
 
     Parameters
@@ -100,13 +102,12 @@ def _gain(test, valid, p, simulations, given=None):
     n_folds = min(n_folds, len(groups))
     fold = np.random.default_rng(0).permutation(len(groups))[index] % n_folds
     held_out = torch.as_tensor(fold == np.arange(n_folds)[:, None], dtype=torch.float32)
-    weights = _fit(x, start, held_out, *size)
-    with torch.no_grad():
-        density = _density(weights, test_x, test_start).mean(0)
-    return np.log2(density.double().numpy())
+    prior = min(PRIOR_SHARE, PRIOR_MAPS / len(x))
+    weights = _fit(x, start, held_out, prior, *size)
+    return np.log2(_density(weights, test_x, test_start, prior).mean(0).double().numpy())
 
 
-def _fit(x, start, held_out, n_hidden, n_gaussians, n_steps, rate):
+def _fit(x, start, held_out, prior, n_hidden, n_gaussians, n_steps, rate):
     """Fit one mixture per fold (F, n) to the other folds; return the best weights on the fold."""
     n_folds, n_columns = len(held_out), x.shape[1]
     random = torch.Generator().manual_seed(0)
@@ -119,7 +120,7 @@ def _fit(x, start, held_out, n_hidden, n_gaussians, n_steps, rate):
     optimiser = torch.optim.AdamW([w.requires_grad_() for w in weights])
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=n_steps + 1)
     for _ in range(n_steps if n_folds > 1 else 0):  # nothing can be held out of one simulation
-        gain = torch.log(_density(weights, x, start))
+        gain = torch.log(_density(weights, x, start, prior))
         with torch.no_grad():
             reached = (gain * held_out).sum(1) / held_out.sum(1)
             better = reached > best
@@ -133,7 +134,7 @@ def _fit(x, start, held_out, n_hidden, n_gaussians, n_steps, rate):
     return kept
 
 
-def _density(weights, x, start):
+def _density(weights, x, start, prior):
     """Return the density (F, n) of the truth under the posterior of each fold."""
     mean, std, truth = start[..., None].unbind(1)
     hidden, linear, direct, bias = weights
@@ -144,4 +145,4 @@ def _density(weights, x, start):
     mass = (torch.special.ndtr(high) - torch.special.ndtr(low)).clamp(min=1e-6)
     normal = torch.exp(-(z**2) / 2) / (width * mass * (2 * torch.pi) ** 0.5)
     mixture = (torch.softmax(share, dim=-1) * normal).sum(-1)
-    return PRIOR_SHARE + (1 - PRIOR_SHARE) * mixture
+    return prior + (1 - prior) * mixture

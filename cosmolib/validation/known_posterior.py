@@ -128,7 +128,8 @@ def predict_mocks(
 
     def make():
         network, data = train_on_mocks(mocks, profile, cut, seed, device, folder)
-        return predict(network, data, device) | {"simulation": data.test_map}
+        found = predict(network, data, device, profile.average_symmetries)
+        return found | {"simulation": data.test_map}
 
     if folder is None:
         return make()
