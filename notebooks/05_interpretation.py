@@ -52,6 +52,7 @@ stored_dir = "results"  # stored studies, whose networks are explained where the
 
 # %% tags=["hide-input"]
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -135,7 +136,8 @@ HTML(subject_explorer(main.some(6)))
 #
 # We sum absolute attribution over pixels of similar {term}`overdensity <Overdensity>` $\delta = \Sigma / \bar\Sigma - 1$, relative to
 # the mean of their own map. Per pixel, it is in units of the mean over all pixels. The total is compared with the
-# share of the pixels. Intervals are 95 % and resample whole simulations.
+# share of the pixels. Intervals are 95 % and resample whole simulations. {numref}`fig-attribution-suites` includes an untrained
+# network: a dependence on density that it shares with the trained networks was not learnt.
 
 # %%
 edges = experiments.DENSITIES  # of 1 + delta; 1 is an edge
@@ -147,11 +149,15 @@ by_density = summaries.summarise(
 fraction = by_density[feedback][first]["saliency"]["fraction"]  # of the pixels
 fig, axes = plots_attribution.by_value(edges, by_density[feedback], fraction, r"$1 + \delta$")
 
-# %% mystnb={"figure": {"name": "fig-attribution-suites", "caption": "Integrated Gradients as above, for the network of each suite: with feedback (Lite: a proxy) and gravity only. Bars: 95 % over simulations."}, "image": {"alt": "Two columns for Omega_m and sigma_8, each with attribution per pixel above and share of the total below, against density; one line per suite, with error bars that show how far the two agree."}} tags=["hide-input"]
+# %% mystnb={"figure": {"name": "fig-attribution-suites", "caption": "Integrated Gradients as above, for the network of each suite, with feedback (Lite: a proxy) and gravity only, and for a network that was not trained. Bars: 95 % over simulations."}, "image": {"alt": "Two columns for Omega_m and sigma_8, each with attribution per pixel above and share of the total below, against density; one line per suite and one for an untrained network, with error bars."}} tags=["hide-input"]
 of_suites = {
     t: {plots_style.suite_label(n): by_density[n][t]["integrated_gradients"] for n in subjects}
     for t in ours
 }
+null = replace(few, network=experiments.untrained_network(few))
+for t, column in main.targets.items():
+    values = explain(null, "integrated_gradients", column).values
+    of_suites[t]["untrained"] = binned.by_value(values, few.density, edges, *few.resampling)
 fig, axes = plots_attribution.by_value(edges, of_suites, fraction, r"$1 + \delta$")
 
 # %% [markdown]
@@ -218,14 +224,10 @@ bands = np.append(bands[bands < corner], 1.01 * corner).round(2)
 by_band = summaries.summarise(
     subjects,
     found,
-    lambda s, values: binned.by_band(
-        values, s.x[:, 0].numpy(), bands, *s.resampling, box_size=s.box_size
-    ),
+    lambda s, v: binned.by_band(v, s.x[:, 0].numpy(), bands, *s.resampling, box_size=s.box_size),
 )
-any_ = by_band[feedback][first]["saliency"]
-fig, axes = plots_attribution.by_band(
-    bands, by_band[feedback], any_["fraction"], any_["field_share"]
-)
+one = by_band[feedback][first]["saliency"]
+fig, axes = plots_attribution.by_band(bands, by_band[feedback], one["fraction"], one["field_share"])
 
 # %% [markdown]
 # ## Do networks that learnt nothing do the same?
@@ -250,10 +252,8 @@ fig, axes = plots_attribution.by_network([BASELINES[name] for name in ledger], l
 # %% [markdown]
 # The same shares for each method, for the gravity-only twin, and for the predicted *standard deviation* in place of the mean:
 
-# %%
-where = summaries.summarise(subjects, found, experiments.region_shares)
-
 # %% tags=["hide-input", "hide-output"]
+where = summaries.summarise(subjects, found, experiments.region_shares)
 for t, column in main.targets.items():
     of_std = explain(few, "integrated_gradients", column, output="std").values
     where[feedback][t]["std"] = experiments.region_shares(few, of_std)

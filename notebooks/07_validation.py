@@ -112,8 +112,9 @@ fig, axes = plots_validation.known_answer(
 # exact standard deviation of a map, which should be 1: its median, the range of 68 % of the maps, and the share of maps
 # within 10 %. *Faults* must not occur with a sound instrument: an $R^2$ above the ceiling or more than
 # {glue:text}`validation_missed_limit:.2f` below it, a median ratio more than 10 % off, an exact posterior whose $\chi^2$ is not 1.
-# The bits are the lower bound of [chapter 06](06_results.ipynb), next to their exact value. They differ by what the network
-# misses and by what the bound loses, which is most for both parameters together.
+# The bits are the lower bound of [chapter 06](06_results.ipynb), next to their exact value. They differ mostly by what the network
+# misses, which is most for both parameters together: maps determine a combination of the two far better than either, and an error
+# of the network that is small for each parameter is large along that combination.
 
 # %% tags=["hide-input", "hide-output", "full-width"]
 display(mocks_table(gaussian))
@@ -199,7 +200,8 @@ display(table)
 #   {glue:text}`validation_train_maps:d`, the network misses the ceiling of Gaussian maps under
 #   {glue:text}`validation_cuts:d` cuts by {glue:text}`validation_missed_Gaussian:s` in $R^2$ at most
 #   ({glue:text}`validation_worst_Gaussian:s`), and that of lognormal maps by {glue:text}`validation_missed_lognormal:s`
-#   ({glue:text}`validation_worst_lognormal:s`).
+#   ({glue:text}`validation_worst_lognormal:s`). Of the information in Gaussian maps it misses at most
+#   {glue:text}`validation_bits_missed_each:.2f` bits about each parameter, and {glue:text}`validation_bits_missed_both:.2f` about both.
 # - The median ratio of its predicted to the exact standard deviation lies between
 #   {glue:text}`validation_sigma_low:.2f` and {glue:text}`validation_sigma_high:.2f`, and
 #   {glue:text}`validation_within_low:.0f` to {glue:text}`validation_within_high:.0f` % of single maps

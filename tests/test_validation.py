@@ -197,6 +197,8 @@ def test_the_numbers_of_the_prose():
             "cut": cut, "ceiling": True, "faults": ["sigma_8: x"] if missed > 0.1 else [],
             "missed": {"Omega_m": estimate, "sigma_8": {**estimate, "value": missed / 2}},
             "sigma": dict.fromkeys(NAMES, sigma),
+            "bits": dict.fromkeys(NAMES, {"value": -missed}) | {"both": {"value": -5 * missed}},
+            "bits_exact": dict.fromkeys([*NAMES, "both"], 0.0),
         }  # fmt: skip
 
     def case(role, omega_m, sigma_8):
@@ -217,6 +219,7 @@ def test_the_numbers_of_the_prose():
         "missed_lognormal": "0.010 [0.000, 0.020]", "sigma_low": 0.95, "sigma_high": 1.1,
         "faults": 1, "hidden_high": 0.1, "spared_low": 0.8, "alarm": 0.2, "chance_below": 0.6,
         "ideal_below": 0.7, "share_below": "0.40 [0.30, 0.50]",
+        "bits_missed_each": 0.2, "bits_missed_both": 1.0,
     }  # fmt: skip
     assert {key: numbers[f"validation_{key}"] for key in wanted} == wanted
 

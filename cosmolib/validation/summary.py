@@ -47,6 +47,9 @@ def mocks_numbers(gaussian: list[dict], lognormal: list[dict], injected: dict) -
         row, name = max(cases, key=lambda case: case[0]["missed"][case[1]]["value"])
         numbers[f"missed_{kind}"] = as_text(row["missed"][name], 3)
         numbers[f"worst_{kind}"] = f"{name.replace('_', ' ')}, cut {row['cut']}"
+    for key, names in (("each", TARGETS), ("both", ["both"])):
+        missed = [row["bits_exact"][n] - row["bits"][n]["value"] for row in gaussian for n in names]
+        numbers[f"bits_missed_{key}"] = max(missed)
     sigma = [row["sigma"][name] for row in gaussian for name in TARGETS]
     for end, pick in (("low", min), ("high", max)):
         numbers[f"sigma_{end}"] = pick(x["median"] for x in sigma)
