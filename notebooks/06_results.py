@@ -177,8 +177,8 @@ else:
 
 # %% [markdown]
 # **Noise.** Simulated maps have no noise; those of a survey do. In the next figure white noise is added to every map before
-# the cut, so that dense and empty pixels are those *observed* to be so. The mean of each map is divided out, because a network
-# could read $\Omega_m$ from it at any noise level. In weak-lensing maps, noise moved the attribution from
+# the cut, so that dense and empty pixels are those *observed* to be so. Before that, the mean of each map is divided out, because
+# a network could read $\Omega_m$ from it at any noise level. In weak-lensing maps, noise moved the attribution from
 # {term}`voids <Void>` to peaks {cite}`Matilla2020`.
 
 # %% mystnb={"figure": {"name": "fig-noise", "caption": "$R^2$ per map (the better of network and summary statistics) of all pixels, of under-dense and of over-dense pixels alone, against the standard deviation of the white noise per pixel in units of the fiducial mean density, on the suite with feedback (Lite: a proxy). Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8 of R2 against the level of noise, with three lines for all pixels, under-dense pixels and over-dense pixels; all fall to the right."}} tags=["hide-input"]

@@ -44,12 +44,12 @@ def test_the_worst_of_several_cases_decides():
 
 def test_noise_survives_up_to_the_first_level_that_does_not():
     values = {"": 0.9, "white=0.1:": 0.9, "white=1:": 0.2, "white=3:": 0.9}
-    levels = {f"{noise}nomean:none": value for noise, value in values.items()}
+    levels = {f"nomean:{noise}none": value for noise, value in values.items()}
     results = table(control_rows=rows(**levels))
     row = found(results, "inference", "white noise")
     assert row["verdict"] == "survives up to noise 0.1"
     assert row["measured"].count("noise") == 3  # level 0 is the reference
-    results = table(control_rows=rows(**{"white=1:nomean:above:delta=0:clamp": -0.2}))
+    results = table(control_rows=rows(**{"nomean:white=1:above:delta=0:clamp": -0.2}))
     assert found(results, "both-sides", "under-dense pixels alone")["verdict"] == "does not survive"
 
 
@@ -108,8 +108,8 @@ def test_pairs_of_cuts_and_controls():
 def with_cases(control, value, error=0.02):
     """Return a table in which all cases of one control have the same number."""
     cuts = [
-        "nomean:none", "white=1:nomean:none", f"white=1:nomean:{claims.UNDER}",
-        f"white=1:nomean:{claims.OVER}", "above:delta=0:random", "nomean:above:2e11:clamp",
+        "nomean:none", "nomean:white=1:none", f"nomean:white=1:{claims.UNDER}",
+        f"nomean:white=1:{claims.OVER}", "above:delta=0:random", "nomean:above:2e11:clamp",
         claims.UNDER, claims.OVER, "mask:above:delta=0", "mask:below:delta=0", "kmax:5",
         "kmax:5@log", f"moved:{claims.UNDER}", f"moved:{claims.OVER}",
     ]  # fmt: skip

@@ -63,7 +63,7 @@ def test_baselines_fit_their_method(subject):
 def test_the_subject_of_a_run_has_the_inputs_of_its_training(tiny_suite_dir, tmp_path, profile):
     profile = profile.replace(
         data_dir=str(tiny_suite_dir), suites=["Lite"], cuts=["none", "above:delta=0:clamp"],
-        controls=["white=1:nomean:none"], attribution_seeds=[1, 2],
+        controls=["nomean:white=1:none"], attribution_seeds=[1, 2],
     )  # fmt: skip
     for cut in (*profile.cuts, *profile.controls):
         train_run(Run("tiny", "Lite", cut, "lite", 1, tmp_path), profile)
@@ -78,7 +78,7 @@ def test_the_subject_of_a_run_has_the_inputs_of_its_training(tiny_suite_dir, tmp
     missing = ["shuffled labels", "seed 2", "shuffled labels, seed 2"]  # no such run
     assert experiments.other_networks(subject) == ({}, missing)
     levels, shares = summaries.noise_shares(subject)
-    noisy = load_subject(replace(subject.run, cut="white=1:nomean:none"), profile).few()
+    noisy = load_subject(replace(subject.run, cut="nomean:white=1:none"), profile).few()
     values = explain(noisy, "integrated_gradients", 0).values
     assert levels == [1.0]
     assert shares["void"][0]["Omega_m"] == experiments.region_shares(noisy, values)["void"]

@@ -45,7 +45,7 @@ def test_folders_of_cuts():
         "kmax:4@log": "kmax_4-log",
         "band:0.5,8@delta": "band_0.5--8-delta",
         "above:delta=-0.5:mean": "above_delta=-0.5_mean",
-        "white=0.3:nomean:shuffle:below:1e11": "white=0.3_nomean_shuffle_below_1e11_clamp",
+        "nomean:white=0.3:shuffle:below:1e11": "nomean_white=0.3_shuffle_below_1e11_clamp",
         "com1:-1,-2.5": "com1_-1---2.5",
         "a__b:2": "a____b_2",
     }.items():

@@ -40,7 +40,7 @@ GRAMMAR = (
     "@delta; above:T or below:T, T a surface density such as 1e12 [(Msun/h)/(Mpc/h)^2] or an "
     "overdensity such as delta=3, followed by :clamp (default), :random or :mean; "
     "mask: or maskmean: before above:T or below:T; shuffle: or moved: before them, with a fill; "
-    "before any of them white=S: or shot=N: (noise), then nomean: or nologmean:"
+    "before any of them nomean: or nologmean:, then white=S: or shot=N: (noise)"
 )
 # Folder names contain only characters that every file system and shell accepts: letters, digits
 # and ``. _ = -``.
@@ -49,7 +49,7 @@ _TEXTS = {text: mark for mark, text in _MARKS.items()}
 _TEXT = re.compile("__|_|--|-(?=[a-z])")  # a minus is followed by a digit
 _REAL = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"  # no spaces, inf, nan or underscores
 _CUT = re.compile(rf"""(?xa)  # spaces do not count
-    (?: (white|shot) = ({_REAL}) : )?  (?: (nomean|nologmean) : )?  # steps before the cut
+    (?: (nomean|nologmean) : )?  (?: (white|shot) = ({_REAL}) : )?  # steps before the cut
     (?: (mask|maskmean|moved|shuffle) : (?=above|below) )?
     ([a-z][a-z0-9_]*)
     (?: : ((?<=above:|below:)delta=)? ({_REAL}(?:,{_REAL})*) )?
@@ -212,13 +212,13 @@ def _read(text):
         known = (*OWN_WORDS, *CUTS)
         strange = [x for x in text.split(":") if x not in known and not _PART.fullmatch(x)]
         return None, f"unknown part {strange[0]!r}" if strange else "its parts have another order"
-    noise, level, mean, control, kind, delta, numbers, field, fill = found.groups()
+    mean, noise, level, control, kind, delta, numbers, field, fill = found.groups()
     values = tuple(float(x) + 0.0 for x in numbers.split(",")) if numbers else ()  # no -0.0
     level = float(level) if noise else None
     fourier, density = kind in FOURIER_CUTS, kind in DENSITY_CUTS
     fill = fill or ("clamp" if density and control not in MASKS else None)
     field = field or ("linear" if fourier else None)
-    before = tuple(step for step in ((noise, level), (mean, None)) if step[0])
+    before = tuple(step for step in ((mean, None), (noise, level)) if step[0])
     cut = Cut(kind, values, bool(delta), fill, field, control, before)
     expected = len(CUTS[kind].numbers) if kind in CUTS else _NUMBERS.get(kind)
     edges = cut.k_range

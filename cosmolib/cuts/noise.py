@@ -1,9 +1,10 @@
-"""Apply the steps before a cut: add noise to a map or remove its mean.
+"""Apply the steps before a cut: remove the mean of a map, or add noise.
 
 Noise: the most informative regions of noiseless maps may be uninformative in observations, as
 arXiv:2007.06529 found for voids in weak lensing. Mean: that of a 5 Mpc/h slab reveals Omega_m, and
 no Fourier cut removes it. ``nomean`` divides by it. ``nologmean`` divides by the geometric mean,
-which subtracts the mean of the log map, as ``monopole=False`` in the published code.
+which subtracts the mean of the log map, as ``monopole=False`` in the published code. Noise comes
+last: dividing a noisy map by its mean would leave noise whose level reveals the mean.
 """
 
 import numpy as np

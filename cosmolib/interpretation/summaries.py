@@ -165,7 +165,7 @@ def noise_shares(subject: Subject) -> tuple[list[float], dict]:
     """
     runs, shares = {}, {"under-dense": [], "void": []}
     for cut in subject.profile.controls:
-        white = re.fullmatch(r"(?:white=(.+):)?nomean:none", cut)
+        white = re.fullmatch(r"nomean:(?:white=(.+):)?none", cut)
         if white and (run := replace(subject.run, cut=cut)).complete:
             runs[float(white[1] or 0)] = run
     for level in sorted(runs):

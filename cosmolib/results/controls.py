@@ -161,7 +161,7 @@ def _is(*cuts):
 
 def _noisy(base):
     """Accept white noise of any level, added to maps without their mean, before a cut."""
-    steps = ("white", "nomean")
+    steps = ("nomean", "white")
     return lambda cut: (*dict(cut.before),) == steps and str(replace(cut, before=())) == base
 
 
@@ -177,7 +177,7 @@ CONTROLS = (
     Control("inference", "r2", _is(claims.NO_MEAN), claims.INFERRED_R2,
             f"With the mean of each map divided out, is R2 still above {claims.INFERRED_R2:g}?"),
     Control("inference", "noise", _noisy("none"), claims.INFERRED_R2,
-            "With white noise added (in units of the mean density) and the mean divided out, is R2 "
+            "With the mean divided out and white noise added (in units of the mean density), is R2 "
             f"above {claims.INFERRED_R2:g}?"),
     Control("both-sides", "mask", _is(claims.UNDER, claims.OVER), 0.0,
             "Does the visible side give a higher R2 than the mask of the cut pixels alone?"),
@@ -186,9 +186,9 @@ CONTROLS = (
     Control("both-sides", "r2", _absolute_without_mean, 0.0,
             "With absolute thresholds on maps without their mean, is R2 above 0?"),
     Control("both-sides", "noise", _noisy(claims.UNDER), 0.0,
-            "With noise added first, do under-dense pixels alone give an R2 above 0?"),
+            "Without the mean but with noise, do under-dense pixels alone give an R2 above 0?"),
     Control("both-sides", "noise", _noisy(claims.OVER), 0.0,
-            "With noise added first, do over-dense pixels alone give an R2 above 0?"),
+            "Without the mean but with noise, do over-dense pixels alone give an R2 above 0?"),
     Control("pixel-and-total", "moved", _is(claims.UNDER), 0.0,
             "After retraining, does hiding the over-dense pixels cost more than hiding the pixels "
             "under the same mask shifted by half a box?", reverse=True),

@@ -55,8 +55,8 @@ def noise_curves(table: dict) -> tuple[list[float], dict]:
     seen = dict(zip(labels, (claims.NO_MEAN, *claims.WITHOUT_MEAN), strict=True))
     r2 = {}
     for row in table["control_rows"]:
-        level, cut = re.fullmatch(r"(?:white=([^:]+):)?(.+)", row["cut"]).groups()
-        r2[float(level or 0), cut] = row["best"]
+        level = re.search("white=([^:]+):|$", row["cut"])
+        r2[float(level[1] or 0), row["cut"].replace(level[0], "")] = row["best"]
     levels = sorted({level for level, cut in r2 if cut in seen.values()})
     return levels, {x: [r2.get((level, cut)) for level in levels] for x, cut in seen.items()}
 
