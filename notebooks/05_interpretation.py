@@ -244,6 +244,7 @@ fig, axes = plots_attribution.by_band(bands, by_band[feedback], one["fraction"],
 # %%
 stored = stored_results(config, "05_interpretation.json", stored_dir) if config.answer else None
 ledger = stored["baselines"] if stored and not weights else summaries.baseline_ledger(main)
+where = summaries.summarise(subjects, found, experiments.region_shares)
 display(summaries.ledger_table(ledger).rename(index=BASELINES, level=0))
 
 # %% mystnb={"figure": {"name": "fig-attribution-networks", "caption": "Ratio of over-dense to under-dense attribution per pixel (Integrated Gradients) with three baselines, one point per network, for the suite with feedback (Lite: a proxy). Dotted: spread evenly. Bars: 95 % over simulations."}, "image": {"alt": "Two panels for Omega_m and sigma_8 on a logarithmic axis. For each of three baselines there are three groups of points: trained networks lie close together, untrained networks below them, and networks trained on shuffled labels are spread widely."}} tags=["hide-input"]
@@ -253,7 +254,6 @@ fig, axes = plots_attribution.by_network([BASELINES[name] for name in ledger], l
 # The same shares for each method, for the gravity-only twin, and for the predicted *standard deviation* in place of the mean:
 
 # %% tags=["hide-input", "hide-output"]
-where = summaries.summarise(subjects, found, experiments.region_shares)
 for t, column in main.targets.items():
     of_std = explain(few, "integrated_gradients", column, output="std").values
     where[feedback][t]["std"] = experiments.region_shares(few, of_std)
